@@ -11,6 +11,8 @@
 //!
 //! `api`, `management` and `sandbox` use nothing else of ours.
 
+pub mod api;
 pub mod cli;
+pub mod management;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. Nothing here decides anything; it parses, calls and prints.
 
+mod crds;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 
@@ -17,6 +18,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Print the CustomResourceDefinitions, or write them to a folder.
+    Crds(crds::Arguments),
     /// Serve a local, in-memory stand-in for the Spice.ai Cloud Management API.
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
@@ -27,6 +30,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
+        Command::Crds(arguments) => crds::run(&arguments),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(arguments) => sandbox::run(arguments),
     };
