@@ -14,5 +14,6 @@
 pub mod api;
 pub mod cli;
 pub mod management;
+pub mod planner;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
