@@ -13,7 +13,9 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod management;
+pub mod operator;
 pub mod planner;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

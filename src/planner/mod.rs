@@ -126,6 +126,12 @@ impl<K: Kind> View<'_, K> {
         self.waits.interval(K::interval(self.desired))
     }
 
+    /// Whether the current generation was achieved, as far as is recorded.
+    pub fn achieved(&self) -> bool {
+        let mut status = self.status.clone();
+        conditions::standing(K::common(&mut status).conditions, self.meta.generation) == Some(Standing::Achieved)
+    }
+
     /// Where in the interval this object's checks are: the same in every process.
     pub fn phase(&self) -> u64 {
         schedule::phase(self.meta)
