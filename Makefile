@@ -16,7 +16,7 @@ require-rust:
 	[ -z "$$missing" ] || { echo "missing:$$missing (Rust, see rust-toolchain.toml, and a C compiler are needed)" >&2; exit 1; }
 
 demo: require-rust ## Show the operator at work on this machine, with nothing to sign up for
-	@echo "The demo builds the operator (about 3 min and 2 GB in target/ on 2 cores) and a local Kubernetes API."
+	@echo "The demo builds the operator (about 2 min on 2 cores, 1 GB in target/) and a local Kubernetes API."
 	@echo "It does so once; the next demo starts at once."
 	@$(MAKE) --no-print-directory control-plane
 	@$(CARGO) build --locked
