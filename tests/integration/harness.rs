@@ -1,6 +1,7 @@
 //! The harness itself: what the other tests take for granted.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     env, fs,
     io::{BufRead, BufReader, Read},
@@ -227,10 +228,10 @@ fn logs_stay_only_when_the_run_failed() {
 
 #[tokio::test]
 async fn a_condition_that_never_holds_fails_with_its_last_reason() {
-    let mut looks = 0;
+    let looks = Cell::new(0);
     let never = poll("the sea is dry", Duration::ZERO, async || {
-        looks += 1;
-        Err::<(), _>(format!("look {looks} found water"))
+        looks.set(looks.get() + 1);
+        Err::<(), _>(format!("look {} found water", looks.get()))
     });
     let message = never.await.unwrap_err();
     assert!(message.contains("the sea is dry") && message.contains("look 1 found water"), "{message}");

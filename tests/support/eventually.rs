@@ -12,7 +12,10 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(20);
 
 /// Asks until the condition holds and returns its value; panics at the deadline with the last reason why it did not.
-pub async fn eventually<T>(what: &str, deadline: Duration, condition: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn eventually<T, F>(what: &str, deadline: Duration, condition: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
     match poll(what, deadline, condition).await {
         Ok(value) => value,
         #[expect(clippy::panic, reason = "this is how a condition fails a test")]
@@ -21,11 +24,13 @@ pub async fn eventually<T>(what: &str, deadline: Duration, condition: impl Async
 }
 
 /// As [`eventually`], for callers that can go on without: the last reason is the error. Asks at least once.
-pub async fn poll<T>(
-    what: &str,
-    deadline: Duration,
-    mut condition: impl AsyncFnMut() -> Result<T, String>,
-) -> Result<T, String> {
+///
+/// Not `AsyncFnMut`, whose futures are never known to be `Send`: what waits must be able to run in a spawned task. A
+/// condition that keeps something between two looks keeps it in a `Cell`.
+pub async fn poll<T, F>(what: &str, deadline: Duration, mut condition: impl FnMut() -> F) -> Result<T, String>
+where
+    F: Future<Output = Result<T, String>>,
+{
     let end = Instant::now() + deadline;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
