@@ -96,6 +96,8 @@ async fn client(settings: &Settings) -> Result<Client, Error> {
     // kube repeats 429, 503 and 504 inside a call, up to 15 times; each object's own backoff does better.
     config.default_retry = false;
     config.connect_timeout = Some(settings.connect_timeout);
+    // Proxy variables are for the Management API; the cluster is reached directly.
+    config.proxy_url = None;
     Client::try_from(config).map_err(|error| unusable(&error))
 }
 
