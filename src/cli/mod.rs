@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(*arguments),
         Command::Crds(arguments) => crds::run(&arguments),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(arguments) => sandbox::run(arguments),
+        Command::Sandbox(arguments) => sandbox::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
