@@ -27,6 +27,8 @@ pub struct Settings {
     pub waits: Waits,
     /// How the Management API is talked to.
     pub management: management::Settings,
+    /// The one namespace whose objects are watched; all of them if unset.
+    pub watch_namespace: Option<String>,
     /// How often to look for a CustomResourceDefinition that is missing.
     pub definition_poll: Duration,
 }

@@ -22,9 +22,10 @@ use std::sync::Arc;
 
 use futures::channel::mpsc;
 use k8s_openapi::api::core::v1::Secret;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,7 @@ pub async fn run(
         () = readiness::definitions(&client, &readiness, settings.definition_poll) => {}
         () = shutdown.cancelled() => return,
     }
+    let namespace = settings.watch_namespace.clone();
     let (organizations, organization_writer) = reflector::store::<Guarded<SpiceOrganization>>();
     let (apps, app_writer) = reflector::store::<Guarded<SpiceApp>>();
     let (secrets, secret_writer) = reflector::store::<kube::core::PartialObjectMeta<Secret>>();
@@ -56,7 +58,7 @@ pub async fn run(
 
     let mut tasks = JoinSet::new();
     tasks.spawn(watch::follow(
-        Api::all(client.clone()),
+        watched(&client, namespace.as_deref()),
         watcher::Config::default(),
         organization_writer,
         readiness.waiting_for("the cache of SpiceOrganizations"),
@@ -64,7 +66,7 @@ pub async fn run(
         organization::Reaction::new(Arc::clone(&context), organization_queue.clone(), app_queue.clone()),
     ));
     tasks.spawn(watch::follow(
-        Api::all(client.clone()),
+        watched(&client, namespace.as_deref()),
         watcher::Config::default(),
         app_writer,
         readiness.waiting_for("the cache of SpiceApps"),
@@ -72,7 +74,7 @@ pub async fn run(
         app::Reaction::new(Arc::clone(&context), organization_queue.clone(), app_queue),
     ));
     tasks.spawn(watch::follow(
-        Api::all(client),
+        watched(&client, namespace.as_deref()),
         // Helm's release records are many, large and never ours.
         watcher::Config::default().fields("type!=helm.sh/release.v1"),
         secret_writer,
@@ -83,6 +85,17 @@ pub async fn run(
     tasks.spawn(drive(Arc::clone(&context), caches.organizations, caches.secrets.clone(), organization_requests));
     tasks.spawn(drive(context, caches.apps, caches.secrets, app_requests));
     while tasks.join_next().await.is_some() {}
+}
+
+/// The objects that are watched: those of one namespace, or all.
+fn watched<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
 }
 
 /// Visits the objects of one kind as they are requested. Kept simple on purpose: the order of remote calls is the

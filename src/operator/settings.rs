@@ -34,6 +34,9 @@ pub struct Settings {
     /// Tells this cluster's apps from those of others that use the same account [default: uid of namespace kube-system].
     #[arg(long, env = "SPICE_OPERATOR_CLUSTER_ID", value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub cluster_id: Option<String>,
+    /// Watch the objects of this namespace only [default: all namespaces].
+    #[arg(long, env = "SPICE_OPERATOR_WATCH_NAMESPACE", value_name = "NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub watch_namespace: Option<String>,
     /// How log lines look; they go to standard error.
     #[arg(long, env = "SPICE_OPERATOR_LOG_FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,
@@ -110,6 +113,7 @@ impl Settings {
                 connect_timeout: self.connect_timeout,
                 request_timeout: self.request_timeout,
             },
+            watch_namespace: self.watch_namespace.clone(),
             definition_poll: self.start_poll,
         }
     }

@@ -7,6 +7,16 @@
     reason = "a test fails by a panic, and its name says what holds"
 )]
 
+mod apps;
 mod harness;
+mod invariants;
+mod kills;
+mod organizations;
+mod process;
 #[path = "../support/mod.rs"]
 mod support;
+
+/// The operator's binary.
+fn program() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_BIN_EXE_spice-cloud-operator"))
+}

@@ -10,6 +10,7 @@
 //! | [`eventually`] | waiting for a condition instead of for a time |
 //! | [`sandbox`] | the local Management API: its journal, its faults, and a person who uses it |
 //! | [`operator`] | the operator as a process: readiness, metrics, being killed |
+//! | [`world`] | all of it around one namespace, for a test of the operator |
 #![allow(dead_code, unreachable_pub, reason = "each binary that includes this tree uses its own part of it")]
 
 pub mod control_plane;
@@ -19,3 +20,4 @@ pub mod process;
 pub mod run_folder;
 pub mod sandbox;
 pub mod watchdog;
+pub mod world;

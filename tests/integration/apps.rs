@@ -1,0 +1,289 @@
+//! SpiceApp on real parts: YAML in, a real apiserver, real HTTP, status out.
+
+use kube::{ResourceExt, api::DeleteParams};
+use serde_json::{Value, json};
+use spice_cloud_operator::api::SpiceApp;
+
+use crate::{program, support::world::World};
+
+fn spicepod(dataset: &str) -> Value {
+    json!({ "version": "v1", "kind": "Spicepod", "name": "app", "datasets": [{ "name": dataset, "from": "s3://bucket/" }] })
+}
+
+fn id_of(app: &SpiceApp) -> u64 {
+    app.status.as_ref().unwrap().id.unwrap().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn an_app_is_created_as_declared_with_one_post_and_one_put() {
+    let world = World::new("create", program()).await;
+    let _operator = world.operator().await;
+    world
+        .app(
+            "my-app",
+            json!({
+                "description": "what it is for", "visibility": "public", "tags": { "team": "data" },
+                "productionBranch": "main", "spicepod": spicepod("trips"),
+                "runtime": { "replicas": 2, "imageTag": "v1.2.3", "resources": { "limits": { "cpu": "2" } } },
+            }),
+        )
+        .await;
+    let app = world.app_is("my-app", "True", "Succeeded").await;
+
+    let remote = &world.remote_apps().await[0];
+    let status = app.status.as_ref().unwrap();
+    assert_eq!(remote["name"], "my-app");
+    assert_eq!(remote["description"], "what it is for");
+    assert_eq!(remote["visibility"], "public");
+    assert_eq!(remote["production_branch"], "main");
+    assert_eq!(remote["region"], "us-west-2", "the organization's default region");
+    assert_eq!(remote["tags"]["team"], "data");
+    assert_eq!(remote["tags"]["spice-operator-incarnation"], status.incarnation.as_deref().unwrap());
+    assert_eq!(remote["tags"]["spice-operator-owner"].as_str().unwrap().len(), 32);
+    assert_eq!(remote["config"]["spicepod"], spicepod("trips"));
+    assert_eq!(remote["config"]["replicas"], 2);
+    assert_eq!(remote["config"]["image_tag"], "v1.2.3");
+    assert_eq!(remote["config"]["resources"], json!({ "limits": { "cpu": "2" } }));
+
+    assert_eq!(remote["id"], id_of(&app));
+    assert_eq!(status.region.as_deref(), Some("us-west-2"));
+    assert_eq!(status.create_intent, None);
+    assert_eq!(status.endpoint.as_deref(), remote["endpoint"].as_str());
+    let of_apps: Vec<_> = world.calls(0).await.into_iter().filter(|call| call.contains("/apps")).collect();
+    assert_eq!(of_apps, ["GET /v1/apps", "POST /v1/apps", "PUT /v1/apps/{appId}"]);
+
+    let table = world.cluster.kubectl(&["get", "sapp", "-n", &world.namespace]).await.unwrap();
+    let columns: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(columns[0][..5], ["NAME", "READY", "REASON", "EXTERNAL", "ID"]);
+    assert_eq!(columns[1][..4], ["my-app", "True", "Succeeded", &id_of(&app).to_string()]);
+    // Events are published behind the visit.
+    world
+        .cluster
+        .kubectl(&["wait", "-n", &world.namespace, "sapp/my-app", "--for=condition=Ready", "--timeout=10s"])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_edit_sends_what_changed_and_clears_what_was_taken_out() {
+    let world = World::new("edit", program()).await;
+    let _operator = world.operator().await;
+    let spec = json!({
+        "description": "first", "spicepod": spicepod("trips"), "tags": { "team": "data", "tier": "gold" },
+        "runtime": { "imageTag": "v1", "replicas": 2 },
+    });
+    world.app("my-app", spec).await;
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    world.sandbox.portal().unwrap().update_app(id, &json!({ "version": "2.x" })).await.unwrap();
+
+    for (spec, body) in [
+        (
+            json!({ "description": "second", "spicepod": spicepod("trips"), "tags": { "team": "data", "tier": "gold" }, "runtime": { "imageTag": "v1", "replicas": 2 } }),
+            json!({ "description": "second" }),
+        ),
+        (
+            json!({ "description": "second", "spicepod": spicepod("rides"), "tags": { "team": "data", "tier": "gold" }, "runtime": { "imageTag": "v1", "replicas": 3 } }),
+            json!({ "spicepod": spicepod("rides"), "replicas": 3 }),
+        ),
+        (
+            json!({ "spicepod": spicepod("rides"), "tags": { "team": "data", "tier": "gold" }, "runtime": { "replicas": 3 } }),
+            json!({ "description": "", "image_tag": null }),
+        ),
+    ] {
+        let before = world.sandbox.revision().await.unwrap();
+        world.app("my-app", spec).await;
+        world.app_is("my-app", "True", "Succeeded").await;
+        let calls = world.sandbox.calls_by("operator", before).await.unwrap();
+        let puts: Vec<_> = calls.iter().filter(|call| call.method == "PUT").collect();
+        assert_eq!(puts.len(), 1, "{puts:?}");
+        assert_eq!(puts[0].body, body);
+    }
+    let before = world.sandbox.revision().await.unwrap();
+    world.app("my-app", json!({ "spicepod": spicepod("rides"), "tags": { "team": "data" } })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let remote = &world.remote_apps().await[0];
+    let keys: Vec<_> = remote["tags"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["spice-operator-incarnation", "spice-operator-owner", "team"]);
+    assert_eq!(remote["config"]["replicas"], 3, "the API cannot clear it: it is left as it was");
+    assert_eq!(remote["config"]["version"], "2.x", "a field never named is left alone");
+    assert_eq!(world.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
+}
+
+#[tokio::test]
+async fn drift_by_a_foreign_edit_is_put_back_and_foreign_tags_stay() {
+    let world = World::new("drift", program()).await;
+    let _operator = world.operator().await;
+    world
+        .app("my-app", json!({ "description": "ours", "spicepod": spicepod("trips"), "tags": { "team": "data" } }))
+        .await;
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    let portal = world.sandbox.portal().unwrap();
+
+    let mut tags = portal.app(id).await.unwrap()["tags"].clone();
+    (tags["team"], tags["foreign"]) = (json!("theirs"), json!("stays"));
+    let edit = json!({ "description": "theirs", "spicepod": spicepod("other"), "tags": tags });
+    portal.update_app(id, &edit).await.unwrap();
+    world.visit("my-app").await;
+
+    let remote = &world.remote_apps().await[0];
+    assert_eq!(remote["description"], "ours");
+    assert_eq!(remote["config"]["spicepod"], spicepod("trips"));
+    assert_eq!(remote["tags"]["team"], "data");
+    assert_eq!(remote["tags"]["foreign"], "stays");
+    let events = world.cluster.kubectl(&["get", "events", "-n", &world.namespace, "-o", "yaml"]).await.unwrap();
+    assert!(!events.contains("theirs"), "an event does not quote what somebody else wrote");
+}
+
+#[tokio::test]
+async fn a_check_comes_by_itself_once_an_interval() {
+    let world = World::new("interval", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({ "description": "ours", "interval": "1s" })).await;
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    let before = world.sandbox.revision().await.unwrap();
+    world.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    world
+        .sandbox
+        .call("the drift is put back", before, |call| {
+            call.credential.as_deref() == Some("operator") && call.method == "PUT" && call.status == Some(200)
+        })
+        .await
+        .unwrap();
+    assert_eq!(world.remote_apps().await[0]["description"], "ours");
+}
+
+#[tokio::test]
+async fn deleting_the_object_deletes_the_app_unless_it_is_to_be_retained() {
+    let world = World::new("delete", program()).await;
+    let _operator = world.operator().await;
+    for (name, policy, stays) in
+        [("deleted-app", None, false), ("named-app", Some("Delete"), false), ("kept-app", Some("Retain"), true)]
+    {
+        let spec = policy.map_or_else(|| json!({}), |policy| json!({ "deletionPolicy": policy }));
+        world.app(name, spec).await;
+        world.app_is(name, "True", "Succeeded").await;
+        world.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();
+        world.gone::<SpiceApp>(name).await;
+        assert_eq!(world.sandbox.portal().unwrap().app_named(name).await.unwrap().is_some(), stays, "{name}");
+    }
+    assert_eq!(world.calls(0).await.iter().filter(|call| call.starts_with("DELETE")).count(), 2);
+}
+
+#[tokio::test]
+async fn a_taken_name_is_left_alone_until_it_is_free() {
+    let world = World::new("taken", program()).await;
+    let _operator = world.operator().await;
+    let portal = world.sandbox.portal().unwrap();
+    let foreign = portal.create_app(&json!({ "name": "My-App", "region": "us-east-1" })).await.unwrap();
+    world.app("my-app", json!({ "description": "ours" })).await;
+
+    let app = world.app_is("my-app", "False", "NameTaken").await;
+    let status = app.status.unwrap();
+    let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").unwrap();
+    assert_eq!(stalled.status, "True");
+    assert!(stalled.message.contains(&foreign["id"].to_string()), "{}", stalled.message);
+    let writes: Vec<_> = world.calls(0).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
+    assert_eq!(writes, [""; 0]);
+    assert_eq!(world.remote_apps().await[0]["description"], Value::Null);
+
+    portal.delete_app(foreign["id"].as_u64().unwrap()).await.unwrap();
+    world.request_visit("my-app").await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await.len(), 1);
+}
+
+#[tokio::test]
+async fn of_two_objects_for_one_name_the_older_acts_and_the_younger_says_who_does() {
+    let world = World::new("claims", program()).await;
+    world.app("first", json!({ "name": "shared" })).await;
+    let operator = world.operator().await;
+    world.app_is("first", "True", "Succeeded").await;
+    world.app("second", json!({ "name": "SHARED" })).await;
+    let second = world.app_is("second", "False", "NameTaken").await;
+    let message = &second.status.unwrap().conditions[0].message;
+    assert!(message.contains(&format!("{}/first", world.namespace)), "{message}");
+    assert_eq!(world.remote_apps().await.len(), 1);
+
+    world.api::<SpiceApp>().delete("first", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("first").await;
+    world.app_is("second", "True", "Succeeded").await;
+    drop(operator);
+}
+
+#[tokio::test]
+async fn another_owners_app_is_never_written_and_its_object_goes_without_it() {
+    let world = World::new("owned", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({ "description": "ours" })).await;
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    let theirs = json!({ "tags": { "spice-operator-owner": "0".repeat(32) }, "description": "theirs" });
+    world.sandbox.portal().unwrap().update_app(id, &theirs).await.unwrap();
+    let before = world.sandbox.revision().await.unwrap();
+    world.request_visit("my-app").await;
+    world.app_is("my-app", "False", "OwnedElsewhere").await;
+
+    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("my-app").await;
+    let writes: Vec<_> = world.calls(before).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
+    assert_eq!(writes, [""; 0]);
+    assert_eq!(world.remote_apps().await[0]["description"], "theirs");
+}
+
+#[tokio::test]
+async fn an_app_deleted_outside_is_said_to_be_and_not_made_again() {
+    let world = World::new("gone", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    world.sandbox.portal().unwrap().delete_app(id).await.unwrap();
+    let before = world.sandbox.revision().await.unwrap();
+    world.request_visit("my-app").await;
+    world.app_is("my-app", "False", "DeletedExternally").await;
+    assert_eq!(world.calls(before).await, ["GET /v1/apps/{appId}", "GET /v1/apps"]);
+
+    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("my-app").await;
+    assert!(!world.calls(before).await.iter().any(|call| call.starts_with("DELETE")));
+}
+
+#[tokio::test]
+async fn what_the_api_will_not_take_is_said_with_its_fields_and_without_its_values() {
+    let world = World::new("invalid", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({ "region": "mars-north-1" })).await;
+    let app = world.app_is("my-app", "False", "InvalidSpec").await;
+    let message = &app.status.unwrap().conditions[0].message;
+    assert!(message.contains("region: Unknown region"), "{message}");
+    world.app("other-app", json!({})).await;
+    world.app_is("other-app", "True", "Succeeded").await;
+    world.app("my-app", json!({ "region": "us-east-1" })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+}
+
+#[tokio::test]
+async fn a_suspended_app_makes_no_call_and_can_still_be_deleted() {
+    let world = World::new("suspend", program()).await;
+    let operator = world.operator().await;
+    world.app("my-app", json!({ "description": "first" })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let before = world.sandbox.revision().await.unwrap();
+    world.app("my-app", json!({ "description": "second", "suspend": true })).await;
+    world.app_is("my-app", "Unknown", "Suspended").await;
+    let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
+    world.request_visit("my-app").await;
+    world.visits(&operator, "SpiceApp", visits + 1).await;
+    assert_eq!(world.calls(before).await, [""; 0]);
+    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("my-app").await;
+    assert_eq!(world.remote_apps().await, [json!(null); 0]);
+}
+
+#[tokio::test]
+async fn every_object_carries_the_finalizer_before_the_first_remote_call() {
+    let world = World::new("finalizer", program()).await;
+    let _operator = world.operator().await;
+    let created = world.app("my-app", json!({})).await;
+    assert_eq!(created.finalizers(), [""; 0]);
+    let app = world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(app.finalizers(), ["cloud.spice.ai/finalizer"]);
+}

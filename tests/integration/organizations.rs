@@ -1,0 +1,182 @@
+//! SpiceOrganization: the credential, the connection, and what depends on it.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::DeleteParams};
+use serde_json::json;
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
+
+use crate::{
+    program,
+    support::{
+        sandbox::{Action, Fault, Sandbox, When},
+        world::{CREDENTIAL, World},
+    },
+};
+
+fn all_fail(status: u16) -> Fault {
+    Fault { method: None, route: None, when: When::Before, action: Action::Status(status), times: None }
+}
+
+#[tokio::test]
+async fn a_missing_credential_is_named_and_picked_up_when_it_comes() {
+    let world = World::without_credential("credential", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    let organization = world.organization_is("False", "CredentialsMissing").await;
+    assert!(organization.status.unwrap().conditions[0].message.contains(CREDENTIAL.0));
+    let app = world.app_is("my-app", "False", "DependencyNotReady").await;
+    assert!(app.status.unwrap().conditions[0].message.contains("CredentialsMissing"));
+    assert_eq!(world.calls(0).await, [""; 0]);
+
+    world.give_credential("  \n").await;
+    let named = |organization: &SpiceOrganization| {
+        let conditions = organization.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        conditions.iter().any(|condition| condition.message.contains(&format!("key {}", CREDENTIAL.1)))
+    };
+    world.until("default", "naming the key", named).await;
+    assert_eq!(world.calls(0).await, [""; 0]);
+
+    // White space around a token is what `kubectl create secret --from-file` leaves.
+    world.give_credential("sandbox-fake-token-operator\n").await;
+    world.organization_is("True", "Succeeded").await;
+    world.app_is("my-app", "True", "Succeeded").await;
+}
+
+#[tokio::test]
+async fn a_credential_that_is_refused_is_told_on_the_organization_and_stops_its_apps() {
+    let world = World::new("refused", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    world.give_credential("sandbox-fake-token-nobody").await;
+    world.organization_is("False", "Unauthorized").await;
+    world.app("my-app", json!({ "description": "new" })).await;
+    world.app_is("my-app", "False", "DependencyNotReady").await;
+    world.give_credential("sandbox-fake-token-operator").await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await[0]["description"], "new");
+}
+
+#[tokio::test]
+async fn a_scope_that_is_missing_is_named() {
+    let world = World::new("scope", program()).await;
+    let _operator = world.operator().await;
+    world.give_credential("sandbox-fake-token-reader").await;
+    world.app("my-app", json!({})).await;
+    let app = world.app_is("my-app", "False", "Forbidden").await;
+    let message = &app.status.unwrap().conditions[0].message;
+    assert!(message.contains("apps:write"), "{message}");
+}
+
+#[tokio::test]
+async fn while_the_api_is_down_nothing_is_lost_and_it_converges_when_it_is_back() {
+    let world = World::new("down", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({ "description": "first" })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    for status in [500, 503, 429] {
+        world.sandbox.add_fault(&all_fail(status)).await.unwrap();
+        let reason = if status == 429 { "RateLimited" } else { "RemoteUnavailable" };
+        world.app("my-app", json!({ "description": format!("after {status}") })).await;
+        world.app_is("my-app", "False", reason).await;
+        world.sandbox.remove_faults().await.unwrap();
+        world.app_is("my-app", "True", "Succeeded").await;
+        assert_eq!(world.remote_apps().await[0]["description"], format!("after {status}"));
+    }
+    assert_eq!(world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count(), 1);
+}
+
+#[tokio::test]
+async fn an_outage_does_not_flip_what_was_achieved() {
+    let world = World::new("flap", program()).await;
+    let operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    let before = world.app_is("my-app", "True", "Succeeded").await;
+    world.sandbox.add_fault(&all_fail(503)).await.unwrap();
+    let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
+    world.request_visit("my-app").await;
+    world.visits(&operator, "SpiceApp", visits + 3).await;
+    let after = world.api::<SpiceApp>().get("my-app").await.unwrap();
+    assert_eq!(after.status, before.status);
+}
+
+#[tokio::test]
+async fn an_api_that_does_not_listen_yet_is_waited_for() {
+    let world = World::new("absent", program()).await;
+    let _operator = world.operator().await;
+    world.organization_is("True", "Succeeded").await;
+    // A second sandbox that ends leaves an address at which nobody listens.
+    let ended = Sandbox::start(&world.run, program(), &[]).await.unwrap();
+    let address = ended.url().to_owned();
+    ended.process().kill().unwrap();
+    world.organization(&address).await;
+    world.organization_is("False", "RemoteUnavailable").await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "False", "DependencyNotReady").await;
+    world.organization(world.sandbox.url()).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+}
+
+#[tokio::test]
+async fn a_suspended_organization_is_the_stop_button() {
+    let world = World::new("stop", program()).await;
+    let operator = world.operator().await;
+    world.app("my-app", json!({ "description": "first" })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let suspend = |on: bool| {
+        let flag = format!("cloud.spice.ai/suspend={on}");
+        let namespace = world.namespace.clone();
+        let cluster = &world.cluster;
+        async move {
+            cluster.kubectl(&["annotate", "--overwrite", "sorg/default", "-n", &namespace, &flag]).await.unwrap();
+        }
+    };
+    suspend(true).await;
+    world.app("my-app", json!({ "description": "second" })).await;
+    world.app_is("my-app", "False", "DependencyNotReady").await;
+    let before = world.sandbox.revision().await.unwrap();
+    let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
+    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    world.visits(&operator, "SpiceApp", visits + 2).await;
+    assert_eq!(world.calls(before).await, [""; 0], "not even a deletion goes out");
+    suspend(false).await;
+    world.gone::<SpiceApp>("my-app").await;
+    assert_eq!(world.remote_apps().await, [json!(null); 0]);
+}
+
+#[tokio::test]
+async fn an_organization_in_use_stays_until_its_apps_are_gone() {
+    let world = World::new("in-use", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    world.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
+    let waiting = |organization: &SpiceOrganization| {
+        let conditions = organization.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        conditions.iter().any(|it| it.type_ == "Reconciling" && it.message.contains("SpiceApp my-app"))
+    };
+    world.until("default", "saying who uses it", waiting).await;
+    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("my-app").await;
+    world.gone::<SpiceOrganization>("default").await;
+    assert_eq!(world.remote_apps().await, [json!(null); 0]);
+}
+
+#[tokio::test]
+async fn the_token_is_in_no_log_line_and_no_status() {
+    let world = World::new("canary", program()).await;
+    let operator = world.operator_with(&["--log-filter=trace"]).await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let journal = world.sandbox.calls_by("operator", 0).await.unwrap();
+    assert!(!journal.is_empty(), "the token reached the API");
+    let secret: Secret = Api::namespaced(world.client.clone(), &world.namespace).get(CREDENTIAL.0).await.unwrap();
+    assert!(secret.data.unwrap()[CREDENTIAL.1].0.starts_with(b"sandbox-fake-token-"));
+    let everything = [
+        operator.log(),
+        world.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &world.namespace, "-o", "yaml"]).await.unwrap(),
+    ];
+    for text in everything {
+        assert!(!text.contains("sandbox-fake-token-operator"), "{text}");
+    }
+}

@@ -1,0 +1,260 @@
+//! All that a test of the operator needs, around a namespace of its own: the Kubernetes API with our definitions and
+//! exactly the permissions that we ship, a sandbox with a credential to it, and operators that see this namespace only.
+
+use std::{fmt::Debug, path::Path, path::PathBuf, sync::Arc};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+    runtime::{WatchStreamExt, watcher},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use spice_cloud_operator::api::{Condition, SpiceApp, SpiceOrganization};
+
+use super::{
+    control_plane::{ControlPlane, Shared, User},
+    eventually::{DEADLINE, poll},
+    operator::Operator,
+    run_folder::RunFolder,
+    sandbox::Sandbox,
+};
+
+/// Key and name of the Secret that holds the credential.
+pub const CREDENTIAL: (&str, &str) = ("spice-credentials", "token");
+
+/// Waits that a test need not sit out. Everything else is as shipped.
+const QUICK: [&str; 10] = [
+    "--min-interval=1s",
+    "--terminal-recheck=1s",
+    "--refused-write-repeat=1s",
+    "--backoff-min=50ms",
+    "--backoff-max=500ms",
+    "--quiet-after-write=0s",
+    "--create-settles=1s",
+    "--start-poll=100ms",
+    "--log-filter=info,spice_cloud_operator=debug,kube_runtime=trace",
+    "--request-timeout=10s",
+];
+
+/// See the module.
+pub struct World {
+    pub cluster: Shared,
+    pub sandbox: Sandbox,
+    pub namespace: String,
+    pub client: Client,
+    pub run: Arc<RunFolder>,
+    program: PathBuf,
+}
+
+impl World {
+    /// A world with an organization `default` whose credential is the sandbox's `operator`.
+    pub async fn new(name: &str, program: &Path) -> Self {
+        let world = Self::without_credential(name, program).await;
+        let token = world.sandbox.credential("operator").unwrap().token.clone().unwrap();
+        world.give_credential(&token).await;
+        world
+    }
+
+    /// The same, with the Secret still to be made.
+    pub async fn without_credential(name: &str, program: &Path) -> Self {
+        let cluster = ControlPlane::shared().await.unwrap();
+        INSTALLED.get_or_init(|| install(&cluster)).await;
+        let run = RunFolder::new(name).unwrap();
+        let sandbox = Sandbox::start(&run, program, &[]).await.unwrap();
+        let (namespace, client) = (cluster.namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
+        let world = Self { cluster, sandbox, namespace, client, run, program: program.to_owned() };
+        world.organization(world.sandbox.url()).await;
+        world
+    }
+
+    /// An operator that sees this namespace only, with settings that spare a test long waits.
+    pub async fn operator(&self) -> Operator {
+        self.operator_with(&[]).await
+    }
+
+    /// The same with more arguments.
+    pub async fn operator_with(&self, more: &[&str]) -> Operator {
+        let mut args = QUICK.to_vec();
+        args.extend(["--watch-namespace", &self.namespace]);
+        args.extend(more);
+        let kubeconfig = self.cluster.kubeconfig(User::Operator);
+        let operator = Operator::start(&self.run, &self.program, &kubeconfig, &args, &[]).await.unwrap();
+        operator.ready().await.unwrap();
+        operator
+    }
+
+    /// Makes or replaces the Secret of the credential.
+    pub async fn give_credential(&self, token: &str) {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": CREDENTIAL.0, "namespace": self.namespace },
+            "stringData": { CREDENTIAL.1: token },
+        });
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.patch(CREDENTIAL.0, &PatchParams::apply("test"), &Patch::Apply(&secret)).await.unwrap();
+    }
+
+    /// Makes or changes the organization `default`. It is checked when something asks for it, not by the clock.
+    pub async fn organization(&self, endpoint: &str) {
+        let spec = json!({
+            "endpoint": endpoint, "allowInsecureEndpoint": true, "interval": "24h",
+            "credentials": { "personalAccessToken": { "name": CREDENTIAL.0, "key": CREDENTIAL.1 } },
+        });
+        self.apply::<SpiceOrganization>("default", spec).await;
+    }
+
+    /// Makes or changes an app as `kubectl apply` does. Checked on request, unless the spec says otherwise.
+    pub async fn app(&self, name: &str, mut spec: Value) -> SpiceApp {
+        if spec.get("interval").is_none() {
+            spec["interval"] = json!("24h");
+        }
+        self.apply(name, spec).await
+    }
+
+    async fn apply<K: Kind>(&self, name: &str, spec: Value) -> K {
+        let object = json!({
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": name }, "spec": spec,
+        });
+        self.api().patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await.unwrap()
+    }
+
+    /// Objects of one kind in this namespace, as an administrator.
+    pub fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates an object; the apiserver's words if it will not have it.
+    pub async fn create<K: Kind>(&self, object: &K) -> Result<K, String> {
+        self.api().create(&PostParams::default(), object).await.map_err(|error| error.to_string())
+    }
+
+    /// Watches an object until it is as wanted.
+    pub async fn until<K: Kind>(&self, name: &str, what: &str, wanted: impl Fn(&K) -> bool) -> K {
+        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let mut changes = watcher(self.api::<K>(), config).default_backoff().applied_objects().boxed();
+        let mut last = None;
+        let found = tokio::time::timeout(DEADLINE, async {
+            while let Some(object) = changes.try_next().await.unwrap_or_default() {
+                if wanted(&object) {
+                    return Some(object);
+                }
+                last = Some(object);
+            }
+            None
+        });
+        match found.await {
+            Ok(Some(object)) => object,
+            _ => panic!("{name}: never {what}; last seen: {last:#?}"),
+        }
+    }
+
+    /// Watches an app until its current generation has this Ready status and reason.
+    pub async fn app_is(&self, name: &str, status: &str, reason: &str) -> SpiceApp {
+        self.until(name, &format!("Ready={status} {reason}"), |app: &SpiceApp| {
+            let status_of = app.status.as_ref();
+            status_of.is_some_and(|it| is(&it.conditions, app.metadata.generation, status, reason))
+        })
+        .await
+    }
+
+    /// Watches the organization `default` until its current generation has this Ready status and reason.
+    pub async fn organization_is(&self, status: &str, reason: &str) -> SpiceOrganization {
+        self.until("default", &format!("Ready={status} {reason}"), |organization: &SpiceOrganization| {
+            let status_of = organization.status.as_ref();
+            status_of.is_some_and(|it| is(&it.conditions, organization.metadata.generation, status, reason))
+        })
+        .await
+    }
+
+    /// Waits until an object is gone.
+    pub async fn gone<K: Kind>(&self, name: &str) {
+        let api = self.api::<K>();
+        poll(&format!("{name} is gone"), DEADLINE, async || match api.get_opt(name).await {
+            Ok(None) => Ok(()),
+            Ok(Some(object)) => Err(format!("finalizers {:?}", object.finalizers())),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Asks for a visit of an app that reads, and returns when it is over.
+    pub async fn visit(&self, name: &str) -> SpiceApp {
+        let stamp = self.request_visit(name).await;
+        self.until(name, "visited on request", |app: &SpiceApp| {
+            app.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref()) == Some(&stamp)
+        })
+        .await
+    }
+
+    /// Asks for a visit of an app; returns the request's value.
+    pub async fn request_visit(&self, name: &str) -> String {
+        let stamp = format!("{:?}", std::time::SystemTime::now());
+        let patch = json!({ "metadata": { "annotations": { "cloud.spice.ai/reconcile-requested-at": stamp } } });
+        let params = PatchParams::default();
+        self.api::<SpiceApp>().patch(name, &params, &Patch::Merge(patch)).await.unwrap();
+        stamp
+    }
+
+    /// Waits until an operator has finished so many visits of a kind.
+    pub async fn visits(&self, operator: &Operator, kind: &str, at_least: u64) {
+        poll(&format!("{at_least} visits of {kind}"), DEADLINE, async || {
+            let visits = operator.metrics().await?.visits(kind);
+            if visits >= at_least as f64 { Ok(()) } else { Err(format!("{visits} so far")) }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// All calls of the operator after a revision, as `METHOD route`.
+    pub async fn calls(&self, after: u64) -> Vec<String> {
+        let calls = self.sandbox.calls_by("operator", after).await.unwrap();
+        calls.iter().map(|call| format!("{} {}", call.method, call.route.as_deref().unwrap_or("?"))).collect()
+    }
+
+    /// Live apps that the sandbox holds, in detail.
+    pub async fn remote_apps(&self) -> Vec<Value> {
+        let state = self.sandbox.state().await.unwrap();
+        let apps = state["apps"].as_array().unwrap();
+        apps.iter().filter(|app| app["deleted_at"].is_null()).cloned().collect()
+    }
+}
+
+/// What `World` asks of a kind.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl Kind for SpiceApp {}
+impl Kind for SpiceOrganization {}
+
+static INSTALLED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+
+/// Installs our definitions and permissions: what `kubectl apply` of `crds/` and `config/rbac/` installs.
+pub async fn install(cluster: &ControlPlane) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    cluster.kubectl_apply(&root.join("config/rbac")).await.unwrap();
+    cluster.kubectl_apply(&root.join("crds")).await.unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await.unwrap();
+}
+
+/// Whether Ready is so for this generation.
+fn is(conditions: &[Condition], generation: Option<i64>, status: &str, reason: &str) -> bool {
+    conditions.iter().any(|condition| {
+        condition.type_ == "Ready"
+            && condition.status == status
+            && condition.reason == reason
+            && condition.observed_generation == generation
+    })
+}
