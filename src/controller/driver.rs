@@ -245,8 +245,13 @@ impl<'a, K: Steward> Visit<'a, K> {
             Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
                 memory.wanted_since = None;
             }
-            Verdict::Unseen(..) | Verdict::Failed(..) | Verdict::Working(_) | Verdict::Deleting(_) => {
+            Verdict::Failed(..) | Verdict::Working(_) => {
                 memory.failures = memory.failures.saturating_add(1);
+            }
+            // What was seen does not suffice: the next visit looks anew and takes no shared answer from before.
+            Verdict::Unseen(..) | Verdict::Deleting(_) => {
+                memory.failures = memory.failures.saturating_add(1);
+                memory.wanted_since = None;
             }
         }
     }
