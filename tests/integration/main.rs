@@ -7,6 +7,8 @@
     reason = "a test fails by a panic, and its name says what holds"
 )]
 
+mod definitions;
 mod harness;
+mod permissions;
 #[path = "../support/mod.rs"]
 mod support;
