@@ -83,7 +83,7 @@ pub struct SpiceAppSpec {
     pub visibility: Option<Visibility>,
     /// Tags of the app, merged with tags that others have set. Values: letters, digits, `_`, `@` and `-`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 48), inner(length(max = 256)))]
+    #[schemars(extend("maxProperties" = 48, "additionalProperties" = { "type": "string", "maxLength": 256 }))]
     pub tags: BTreeMap<String, String>,
     /// The branch that the portal shows as production.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -163,6 +163,7 @@ impl React<Guarded<SpiceApp>> for Reaction {
         let Ok(app) = &object.0 else { return };
         self.organizations.request(organization::reference(app));
         for claim in claims(&self.context, app) {
+            self.context.memories.look_again(&claim.uid);
             if let Some((namespace, name)) = claim.object.split_once('/') {
                 self.own.request(ObjectRef::new(name).within(namespace));
             }

@@ -240,13 +240,18 @@ impl<'a, K: Steward> Visit<'a, K> {
         match verdict {
             Verdict::Settled | Verdict::Stalled(..) => {
                 memory.last_observation = Some(began);
-                (memory.failures, memory.wanted_since) = (0, None);
+                (memory.failures, memory.wanted_since, memory.look_again) = (0, None, false);
             }
             Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
                 memory.wanted_since = None;
             }
-            Verdict::Unseen(..) | Verdict::Failed(..) | Verdict::Working(_) | Verdict::Deleting(_) => {
+            Verdict::Failed(..) | Verdict::Working(_) => {
                 memory.failures = memory.failures.saturating_add(1);
+            }
+            // What was seen does not suffice: the next visit looks anew and takes no shared answer from before.
+            Verdict::Unseen(..) | Verdict::Deleting(_) => {
+                memory.failures = memory.failures.saturating_add(1);
+                memory.wanted_since = None;
             }
         }
     }
@@ -340,6 +345,13 @@ impl Memories {
     fn remember<K: Steward>(&self, object: &K, memory: Memory) {
         let recollection = Recollection { memory, written: Arc::new(object.clone()) };
         self.held().insert(object.uid().unwrap_or_default(), recollection);
+    }
+
+    /// Lets the next visit of an object look anew, whatever it was judged to be.
+    pub(super) fn look_again(&self, uid: &str) {
+        if let Some(known) = self.held().get_mut(uid) {
+            known.memory.look_again = true;
+        }
     }
 
     /// Forgets an object that is gone.

@@ -20,10 +20,9 @@ pub use readiness::Readiness;
 
 use std::sync::Arc;
 
-use futures::channel::mpsc;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::NamespaceResourceScope;
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use tokio::task::JoinSet;
@@ -82,9 +81,23 @@ pub async fn run(
         shutdown.clone(),
         organization::SecretReaction::new(caches.organizations.clone(), organization_queue),
     ));
-    tasks.spawn(drive(Arc::clone(&context), caches.organizations, caches.secrets.clone(), organization_requests));
-    tasks.spawn(drive(context, caches.apps, caches.secrets, app_requests));
+    tokio::select! {
+        () = filled(&caches) => {}
+        () = shutdown.cancelled() => return,
+    }
+    tasks.spawn(driver::run(Arc::clone(&context), caches.organizations, organization_requests));
+    tasks.spawn(driver::run(context, caches.apps, app_requests));
     while tasks.join_next().await.is_some() {}
+}
+
+/// Waits until every cache holds what there is: a visit before that would take what is not there yet for missing.
+///
+/// In one place, one after the other: of several who wait for the same cache at once, kube wakes only the last.
+async fn filled(caches: &Caches) {
+    // An error means that the watch has ended, which it does at shutdown only.
+    let _ = caches.organizations.wait_until_ready().await;
+    let _ = caches.apps.wait_until_ready().await;
+    let _ = caches.secrets.wait_until_ready().await;
 }
 
 /// The objects that are watched: those of one namespace, or all.
@@ -96,25 +109,4 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
-}
-
-/// Visits the objects of one kind as they are requested. Kept simple on purpose: the order of remote calls is the
-/// budget's affair, and one object is never visited twice at once.
-async fn drive<K: driver::Steward>(
-    context: Arc<Context>,
-    store: reflector::Store<Guarded<K>>,
-    secrets: reflector::Store<kube::core::PartialObjectMeta<Secret>>,
-    requests: mpsc::UnboundedReceiver<ObjectRef<Guarded<K>>>,
-) {
-    // A visit that ran before the other caches are full would take what is not there yet for missing.
-    let ready = async {
-        let _ = context.caches.organizations.wait_until_ready().await;
-        let _ = context.caches.apps.wait_until_ready().await;
-        let _ = secrets.wait_until_ready().await;
-    };
-    tokio::select! {
-        () = ready => {}
-        () = context.shutdown.cancelled() => return,
-    }
-    driver::run(context, store, requests).await;
 }

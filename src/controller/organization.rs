@@ -69,9 +69,11 @@ pub(super) fn summary(context: &Context, organization: &SpiceOrganization) -> Or
     let status = organization.status.clone().unwrap_or_default();
     let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
     let deleting = organization.metadata.deletion_timestamp.is_some();
-    let judged = |generation: Option<i64>| deleting || generation == organization.metadata.generation;
+    let judged = |generation: Option<i64>| generation == organization.metadata.generation;
     let current = context.caches.secret_version(&namespace(organization), credential_secret(organization));
     let unusable = match ready {
+        // One that is being deleted is not Ready, and has to serve until its last app is gone.
+        _ if deleting && !status.sources.is_empty() && status.sources.first() == current.as_ref() => None,
         None => Some("it was not visited yet".to_owned()),
         Some(ready) if ready.status != "True" => Some(format!("{} {}", ready.reason, ready.message)),
         Some(ready) if !judged(ready.observed_generation) => Some("its last change was not visited yet".to_owned()),

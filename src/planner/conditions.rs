@@ -28,7 +28,7 @@ pub(crate) fn summarize(
     match verdict {
         Verdict::Settled => vec![write.ready("True", Reason::Succeeded, "")],
         Verdict::Unchanged | Verdict::Gone => before.to_vec(),
-        Verdict::Working(words) => working(Reason::Progressing, words),
+        Verdict::Working(words) | Verdict::Deleting(words) => working(Reason::Progressing, words),
         Verdict::Waiting(reason, words) | Verdict::Unseen(reason, words, _) => {
             match (achieved || lost, overdue || lost) {
                 (true, true) => vec![write.ready("Unknown", *reason, words)],
@@ -43,10 +43,6 @@ pub(crate) fn summarize(
         Verdict::Suspended if achieved => find(before, ConditionType::Ready).into_iter().cloned().collect(),
         Verdict::Suspended => {
             vec![write.ready("Unknown", Reason::Suspended, "suspended; the spec is newer than what was achieved")]
-        }
-        Verdict::Deleting(words) => {
-            let ready = find(before, ConditionType::Ready).into_iter().cloned();
-            ready.chain([write.abnormal(ConditionType::Reconciling, Reason::Progressing, words)]).collect()
         }
     }
 }

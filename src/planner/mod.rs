@@ -158,6 +158,9 @@ impl<K: Kind> View<'_, K> {
 
     /// Whether nothing need be read: the object stands as it was judged, and no check is due.
     pub(crate) fn rests(&self) -> bool {
+        if self.memory.look_again {
+            return false;
+        }
         match self.visited(self.status.clone()) {
             Some(Standing::Achieved) => !self.check_due(self.interval()) || self.just_written(),
             Some(Standing::Stalled) => !self.check_due(self.interval().max(self.waits.terminal_recheck)),
@@ -188,12 +191,21 @@ pub struct Memory {
     pub last_write: Option<Timestamp>,
     /// Since when remote work is wanted and not done.
     pub wanted_since: Option<Timestamp>,
+    /// Something that the last judgement may have rested on is gone.
+    pub look_again: bool,
 }
 
 impl Memory {
     /// Of an object seen for the first time.
     pub fn new(now: Timestamp) -> Self {
-        Self { since: now, failures: 0, last_observation: None, last_write: None, wanted_since: None }
+        Self {
+            since: now,
+            failures: 0,
+            last_observation: None,
+            last_write: None,
+            wanted_since: None,
+            look_again: false,
+        }
     }
 }
 

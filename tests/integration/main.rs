@@ -8,10 +8,12 @@
 )]
 
 mod apps;
+mod definitions;
 mod harness;
 mod invariants;
 mod kills;
 mod organizations;
+mod permissions;
 mod process;
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,6 +7,7 @@
 //! | [`run_folder`] | logs and data of one run; kept when it failed |
 //! | [`process`] | a child process with a log file, an announcement, signals and a deadline to end by |
 //! | [`control_plane`] | a real kube-apiserver with etcd, or an existing cluster |
+//! | [`definitions`] | our custom resource definitions, installed once a control plane |
 //! | [`eventually`] | waiting for a condition instead of for a time |
 //! | [`sandbox`] | the local Management API: its journal, its faults, and a person who uses it |
 //! | [`operator`] | the operator as a process: readiness, metrics, being killed |
@@ -14,6 +15,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each binary that includes this tree uses its own part of it")]
 
 pub mod control_plane;
+pub mod definitions;
 pub mod eventually;
 pub mod operator;
 pub mod process;

@@ -16,6 +16,7 @@ use spice_cloud_operator::api::{Condition, SpiceApp, SpiceOrganization};
 
 use super::{
     control_plane::{ControlPlane, Shared, User},
+    definitions::install_definitions,
     eventually::{DEADLINE, poll},
     operator::Operator,
     run_folder::RunFolder,
@@ -35,7 +36,7 @@ const QUICK: [&str; 10] = [
     "--quiet-after-write=0s",
     "--create-settles=1s",
     "--start-poll=100ms",
-    "--log-filter=info,spice_cloud_operator=debug,kube_runtime=trace",
+    "--log-filter=info,spice_cloud_operator=debug",
     "--request-timeout=10s",
 ];
 
@@ -241,12 +242,11 @@ impl Kind for SpiceOrganization {}
 
 static INSTALLED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
 
-/// Installs our definitions and permissions: what `kubectl apply` of `crds/` and `config/rbac/` installs.
+/// Installs our definitions and permissions.
 pub async fn install(cluster: &ControlPlane) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     cluster.kubectl_apply(&root.join("config/rbac")).await.unwrap();
-    cluster.kubectl_apply(&root.join("crds")).await.unwrap();
-    cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await.unwrap();
+    install_definitions(cluster).await.unwrap();
 }
 
 /// Whether Ready is so for this generation.

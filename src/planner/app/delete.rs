@@ -18,7 +18,7 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     if unusable(view).is_some() || observed.definition_deleting != Some(Observed::Present(false)) {
         return Vec::new();
     }
-    let list = AppRead::List(view.memory.wanted_since.unwrap_or(view.now));
+    let list = AppRead::List(wanted_since(view));
     match view.status.id {
         Some(id) if observed.app.is_none() => vec![AppRead::App(id)],
         Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list],
@@ -48,7 +48,9 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
         (Some(_), Some(Observed::Present(seen)), _) => plan_present(view, &seen.value),
         (Some(id), Some(Observed::Absent), Some(Observed::Present(list))) => {
             if list.value.iter().all(|app| app.id != id) {
-                release(view)
+                // Right after a write of our own, neither shows for certain what is there.
+                let words = format!("waiting until the absence of app {id} is certain");
+                if view.just_written() { idle(Verdict::Deleting(words)) } else { release(view) }
             } else {
                 let words = format!("app {id} cannot be read, though the list of apps has it");
                 idle(Verdict::Failed(Reason::RemoteUnavailable, words, Retry::Backoff))
@@ -57,7 +59,7 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
         (Some(_), Some(Observed::Unknown(failure)), _) | (_, _, Some(Observed::Unknown(failure))) => {
             idle(unseen(failure))
         }
-        (None, _, Some(Observed::Present(list))) => plan_unrecorded(view, &list.value),
+        (None, _, Some(Observed::Present(list))) => plan_unrecorded(view, list),
         _ => idle(Verdict::Deleting("looking for the app".to_owned())),
     }
 }
@@ -84,13 +86,18 @@ fn plan_present(view: &AppView<'_>, app: &App) -> Plan<SpiceApp> {
 }
 
 /// An intent and no id: the create may have taken effect, or may still.
-fn plan_unrecorded(view: &AppView<'_>, list: &[App]) -> Plan<SpiceApp> {
-    let found = list.iter().find(|app| same_name(app, view.desired) && owner(app, view.desired) == Owner::Us);
+fn plan_unrecorded(view: &AppView<'_>, list: &Seen<Arc<Vec<App>>>) -> Plan<SpiceApp> {
+    let found = list.value.iter().find(|app| same_name(app, view.desired) && owner(app, view.desired) == Owner::Us);
     if let Some(app) = found {
-        return delete(view, app.id);
+        // The list may be older than what a write by id may rest on: the app itself is read next.
+        let mut status = view.status.clone();
+        attach(&mut status, app);
+        let verdict = Verdict::Deleting(format!("found app {}", app.id));
+        return Plan::kubernetes(status, KubernetesWrite::StoreStatus, verdict);
     }
     let begun = view.status.create_intent.as_ref().map(|intent| intent.at.0);
-    let settled = begun.is_none_or(|at| schedule::elapsed(at, view.now) >= view.waits.create_settles);
+    // Counted to the begin of the list: one from before says nothing of what took effect since.
+    let settled = begun.is_none_or(|at| schedule::elapsed(at, list.begun) >= view.waits.create_settles);
     if settled {
         return release(view);
     }

@@ -170,10 +170,11 @@ fn plan_unrecorded(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
 fn plan_create(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
     let mut status = view.status.clone();
     let kept = status.create_intent.take().filter(|intent| intent.name == view.desired.name);
-    let fresh = || CreateIntent { id: view.fresh_id.to_owned(), name: view.desired.name.clone(), at: Time(view.now) };
-    let intent = kept.unwrap_or_else(fresh);
-    let incarnation = format!("c-{}", intent.id);
-    status.create_intent = Some(intent);
+    let repeated = kept.is_some();
+    let id = kept.map_or_else(|| view.fresh_id.to_owned(), |intent| intent.id);
+    let incarnation = format!("c-{id}");
+    // Each attempt may take effect for as long as the first: the time is that of the last one.
+    status.create_intent = Some(CreateIntent { id, name: view.desired.name.clone(), at: Time(view.now) });
     status.incarnation = Some(incarnation);
     let body = match create_body(view, spec, &status) {
         Ok(body) => body,
@@ -184,7 +185,7 @@ fn plan_create(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
     let managed: Vec<Managed> = desired_fields(&with_intent, spec).into_iter().filter(carries).collect();
     let message = format!("creating app {}", body.name);
     let notes = vec![Note::normal("Created", format!("created app {}", body.name))];
-    let write = AppWrite::Create { body, managed };
+    let write = AppWrite::Create { body, managed, repeated };
     Plan { first: Some(KubernetesWrite::StoreStatus), notes, ..Plan::remote(status, write, message) }
 }
 
@@ -259,11 +260,6 @@ fn fresh(view: &AppView<'_>) -> bool {
         Some(Observed::Present(seen)) => schedule::elapsed(seen.begun, view.now) <= view.waits.evidence,
         _ => false,
     }
-}
-
-fn wanted_since(view: &AppView<'_>) -> Timestamp {
-    let since = view.memory.wanted_since.unwrap_or(view.now);
-    view.memory.last_write.map_or(since, |written| written.max(since))
 }
 
 fn described(carried: &[Managed], released: &[String]) -> String {

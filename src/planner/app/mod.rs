@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use super::failure::{self, Call};
 use super::{Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits};
 use crate::api::{Reason, SpiceApp, SpiceAppStatus};
-use crate::management::types::{App, CreateApp, Failure, UpdateApp};
+use crate::management::types::{App, CreateApp, Failure, FailureKind, UpdateApp};
 
 /// Tag that says whose the app is.
 const OWNER_TAG: &str = "spice-operator-owner";
@@ -89,6 +89,8 @@ pub enum AppWrite {
         body: CreateApp,
         /// The managed fields that it carries.
         managed: Vec<Managed>,
+        /// Whether an earlier attempt under the same intent may have taken effect, so that no refusal proves otherwise.
+        repeated: bool,
     },
     /// `PUT`: a merge of what differs.
     Update {
@@ -154,7 +156,7 @@ impl Kind for SpiceApp {
                 status.create_intent = None;
             }
             // Nothing was made, so nothing is to be looked for when the object is deleted.
-            (AppWrite::Create { .. }, Err(failure)) if failure.proves_not_applied() => {
+            (AppWrite::Create { repeated: false, .. }, Err(failure)) if proves_not_created(failure) => {
                 status.create_intent = None;
             }
             (_, Err(_) | Ok(None)) => {}
@@ -203,6 +205,12 @@ impl Kind for SpiceApp {
     }
 }
 
+/// Whether a create that ended like this certainly made nothing. A taken name does not say by whom it was taken: a
+/// proxy may have sent the request twice.
+fn proves_not_created(failure: &Failure) -> bool {
+    failure.proves_not_applied() && !matches!(failure.kind, FailureKind::Conflict | FailureKind::NotFound { .. })
+}
+
 /// Records what an answer shows of the app itself.
 fn attach(status: &mut SpiceAppStatus, app: &App) {
     use crate::management::types::AppField::Region;
@@ -235,6 +243,12 @@ fn same_name(app: &App, desired: &AppDesired) -> bool {
 
 fn unseen(failure: &Failure) -> Verdict {
     failure::unseen(failure, "apps:read")
+}
+
+/// A list from before this time says nothing of what is wanted now.
+fn wanted_since(view: &View<'_, SpiceApp>) -> Timestamp {
+    let since = view.memory.wanted_since.unwrap_or(view.now);
+    view.memory.last_write.map_or(since, |written| written.max(since))
 }
 
 /// Why the organization cannot be used, if it cannot.

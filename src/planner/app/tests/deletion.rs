@@ -1,0 +1,150 @@
+//! An app that is no longer wanted.
+
+use super::*;
+use crate::api::{CreateIntent, DeletionPolicy};
+
+fn with_intent(world: World) -> World {
+    let at = world.now;
+    let intent = CreateIntent { id: "i".into(), name: "my-app".into(), at: Time(at) };
+    let status =
+        SpiceAppStatus { create_intent: Some(intent), incarnation: Some("c-i".into()), ..SpiceAppStatus::default() };
+    world.with_status(status)
+}
+
+#[test]
+fn an_app_that_the_object_created_goes_with_it() {
+    let mut world = World::settled(json!({}));
+    world.edit(json!({"tags": {"1 bad": "an invalid object can be deleted"}, "suspend": true}));
+    world.delete();
+    let visit = world.visit();
+    assert_eq!((visit.deletes(), visit.verdict.clone()), (vec![101], Verdict::Gone), "{visit:?}");
+    assert!(world.remote.deleted.contains(&101) && !world.has_finalizer());
+}
+
+#[test]
+fn an_app_that_is_gone_already_or_is_not_ours_is_let_go() {
+    type Change = fn(&mut World);
+    let cases: [(&str, Change); 6] = [
+        ("deleted outside", |world| world.remote.deleted.extend([101])),
+        ("another owner", |world| world.remote.apps.get_mut(&101).unwrap()["tags"][OWNER_TAG] = json!("somebody")),
+        ("another app has the id", |world| {
+            drop(world.remote.apps.get_mut(&101).unwrap().insert("name".into(), json!("x")))
+        }),
+        ("retained", |world| world.object.spec.deletion_policy = Some(DeletionPolicy::Retain)),
+        ("the definition is being deleted", |world| world.definition = Observed::Present(true)),
+        ("the definition is gone", |world| world.definition = Observed::Absent),
+    ];
+    for (name, change) in cases {
+        let mut world = World::settled(json!({}));
+        change(&mut world);
+        world.delete();
+        let visit = world.visit();
+        assert_eq!((visit.verdict.clone(), visit.writes.len()), (Verdict::Gone, 0), "{name}: {visit:?}");
+        assert!(!world.has_finalizer(), "{name}");
+        assert_eq!(name == "retained", visit.reads.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn our_own_tag_is_put_back_before_the_app_is_deleted() {
+    let mut world = World::settled(json!({}));
+    world.remote.apps.get_mut(&101).unwrap().insert("tags".into(), json!({"theirs": "t"}));
+    world.delete();
+    let visit = world.visit();
+    assert_eq!((visit.writes.len(), visit.deletes(), visit.verdict), (2, vec![101], Verdict::Gone));
+    assert_eq!(world.remote.apps[&101]["tags"]["theirs"], "t");
+}
+
+#[test]
+fn an_app_that_was_not_created_here_is_retained_unless_the_policy_says_otherwise() {
+    for (policy, deleted) in [(None, 0), (Some(DeletionPolicy::Delete), 1), (Some(DeletionPolicy::Retain), 0)] {
+        let mut world = World::settled(json!({}));
+        let status = SpiceAppStatus { incarnation: Some("a-x".into()), ..world.status() };
+        world.object.status = Some(status);
+        world.object.spec.deletion_policy = policy;
+        world.delete();
+        let visit = world.visit();
+        assert_eq!((visit.deletes().len(), visit.verdict), (deleted, Verdict::Gone), "{policy:?}");
+    }
+}
+
+#[test]
+fn nothing_begun_is_nothing_to_look_for() {
+    for policy in [None, Some(DeletionPolicy::Delete)] {
+        let mut world = World::new(json!({})).with_status(SpiceAppStatus::default());
+        world.object.spec.deletion_policy = policy;
+        world.remote.add("my-app", json!({}));
+        world.delete();
+        let visit = world.visit();
+        assert_eq!((visit.verdict, visit.reads.len(), visit.writes.len()), (Verdict::Gone, 0, 0));
+    }
+}
+
+#[test]
+fn a_create_that_was_begun_is_waited_for_and_its_app_deleted() {
+    let mut world = with_intent(World::new(json!({})));
+    world.delete();
+    for seconds in [0, 30, 59] {
+        world.pass(seconds);
+        let visit = world.visit();
+        assert!(matches!(visit.verdict, Verdict::Deleting(_)) && visit.remote_reads() == 1, "{visit:?}");
+        assert!(world.has_finalizer());
+    }
+    // Late, but in time.
+    let tags = json!({OWNER_TAG: world.owner(), INCARNATION_TAG: "c-i"});
+    world.remote.add("my-app", json!({"tags": tags}));
+    let visit = world.visit();
+    assert_eq!((visit.deletes(), visit.verdict), (vec![101], Verdict::Gone));
+}
+
+#[test]
+fn a_create_that_did_not_take_effect_in_time_is_let_go() {
+    for stranger in [None, Some(json!({})), Some(json!({OWNER_TAG: "somebody"}))] {
+        let mut world = with_intent(World::new(json!({})));
+        if let Some(tags) = stranger {
+            world.remote.add("my-app", json!({"tags": tags}));
+        }
+        world.delete();
+        assert!(matches!(world.visit().verdict, Verdict::Deleting(_)));
+        world.pass(90);
+        let visit = world.visit();
+        assert_eq!((visit.verdict.clone(), visit.writes.len()), (Verdict::Gone, 0), "{visit:?}");
+    }
+}
+
+#[test]
+fn a_list_from_before_the_create_settled_proves_nothing() {
+    let mut world = with_intent(World::new(json!({})));
+    world.delete();
+    let begun = world.now;
+    world.pass(90);
+    let observed = AppObserved {
+        organization: Some(world.organization.clone()),
+        definition_deleting: Some(Observed::Present(false)),
+        list: Some(Observed::Present(Seen { value: Arc::default(), begun })),
+        ..AppObserved::default()
+    };
+    let plan = world.judge(&world.status(), &observed, SpiceApp::plan);
+    assert_eq!(plan.first, None, "{plan:?}");
+}
+
+#[test]
+fn an_absence_right_after_our_own_write_is_not_believed() {
+    let mut world = World::new(json!({}));
+    world.visit();
+    world.remote.deleted.insert(101);
+    world.delete();
+    world.pass(10);
+    assert!(matches!(world.visit().verdict, Verdict::Deleting(_)));
+    world.pass(30);
+    assert_eq!(world.visit().verdict, Verdict::Gone);
+}
+
+#[test]
+fn the_stop_button_holds_deletions_too() {
+    let mut world = World::settled(json!({}));
+    world.organization = Observed::Present(Organization { unusable: None, suspended: true, default_region: None });
+    world.delete();
+    let visit = world.visit();
+    assert_eq!((visit.remote_reads(), visit.writes.len(), world.has_finalizer()), (0, 0, true));
+}

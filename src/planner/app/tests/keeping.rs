@@ -1,0 +1,337 @@
+//! An app that is wanted: drift, fields that come and go, tags of others, names that are taken, lost status.
+
+use super::*;
+
+fn full() -> Value {
+    json!({
+        "description": "one", "visibility": "public", "productionBranch": "main", "tags": {"team": "a", "tier": "b"},
+        "region": "us-east-1", "spicepod": {"version": "v1", "name": "pod"},
+        "runtime": {"image": "i", "registry": "r", "imageTag": "1.0", "updateChannel": "stable", "version": "2.x",
+            "replicas": 2, "resources": {"limits": {"cpu": "1"}}, "executor": {"replicas": 1}, "nodeGroup": "n",
+            "storageSizeGb": 5},
+    })
+}
+
+#[test]
+fn drift_of_each_field_is_put_back_and_only_that_is_sent() {
+    let mut world = World::settled(full());
+    for (field, other) in [
+        ("description", json!("two")),
+        ("visibility", json!("private")),
+        ("production_branch", json!("dev")),
+        ("tags", json!({"team": "x", "theirs": "y"})),
+        ("region", json!("us-west-2")),
+        ("spicepod", json!({"version": "v1"})),
+        ("image", json!("j")),
+        ("registry", json!("s")),
+        ("image_tag", Value::Null),
+        ("update_channel", json!("nightly")),
+        ("version", json!("3.x")),
+        ("replicas", json!(9)),
+        ("resources", json!({})),
+        ("executor", Value::Null),
+        ("node_group", json!("m")),
+        ("storage_size_gb", json!(6)),
+    ] {
+        let before = world.remote.apps[&101].clone();
+        world.remote.apps.get_mut(&101).unwrap().insert(field.into(), other);
+        world.pass(3600);
+        let visit = world.visit();
+        assert_eq!(visit.put(), [field.to_owned()].into(), "{visit:?}");
+        assert_eq!(visit.verdict, Verdict::Settled, "{field}");
+        assert_eq!(visit.notes[0].reason, "DriftCorrected", "{field}");
+        if field == "tags" {
+            let mut tags = before["tags"].clone();
+            tags["theirs"] = json!("y");
+            assert_eq!(world.remote.apps[&101]["tags"], tags);
+        } else {
+            assert_eq!(world.remote.apps[&101], before, "{field}");
+        }
+        world.remote.apps.insert(101, before);
+    }
+}
+
+#[test]
+fn a_field_never_named_is_left_alone() {
+    let mut world = World::settled(json!({"description": "one"}));
+    for (field, value) in [
+        ("replicas", json!(7)),
+        ("image_tag", json!("x")),
+        ("production_branch", json!("dev")),
+        ("region", json!("us-east-1")),
+        ("visibility", json!("public")),
+        ("spicepod", json!({"name": "theirs"})),
+    ] {
+        world.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
+    }
+    let before = world.remote.apps.clone();
+    let visit = world.visit();
+    assert!(visit.writes.is_empty() && visit.remote_reads() == 1, "{visit:?}");
+    world.edit(json!({"description": "two"}));
+    world.visit();
+    let mut expected = before;
+    expected.get_mut(&101).unwrap().insert("description".into(), json!("two"));
+    assert_eq!(world.remote.apps, expected);
+}
+
+#[test]
+fn a_field_taken_out_of_the_spec_is_cleared_or_said_to_be_unmanaged() {
+    for (pointer, field, left) in [
+        ("/description", "description", Some(json!(""))),
+        ("/runtime/imageTag", "image_tag", Some(Value::Null)),
+        ("/tags/team", "tags", None),
+        ("/visibility", "visibility", Some(json!("public"))),
+        ("/productionBranch", "production_branch", Some(json!("main"))),
+        ("/runtime/replicas", "replicas", Some(json!(2))),
+        ("/spicepod", "spicepod", Some(json!({"version": "v1", "name": "pod"}))),
+    ] {
+        let mut world = World::settled(full());
+        let mut spec = full();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        spec.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
+        world.edit(spec);
+        let visit = world.visit();
+        assert_eq!(visit.verdict, Verdict::Settled, "{pointer}");
+        let live = world.remote.apps[&101][field].clone();
+        let unmanaged = visit.notes.iter().any(|note| note.warning && note.reason == "FieldUnmanaged");
+        match left {
+            Some(value) => assert_eq!(live, value, "{pointer}"),
+            None => assert!(live.get("team").is_none() && live["tier"] == "b" && live[OWNER_TAG] == world.owner()),
+        }
+        let cleared = ["description", "image_tag", "tags"].contains(&field);
+        assert_eq!((visit.writes.len(), unmanaged), if cleared { (1, false) } else { (0, true) }, "{pointer}");
+
+        // Nobody's now: what others make of it stays, and nothing is told again.
+        let path = pointer[1..].replace('/', ".");
+        assert!(!world.status().applied.contains_key(&path), "{path}");
+        if field != "tags" {
+            world.remote.apps.get_mut(&101).unwrap().insert(field.into(), json!("theirs"));
+        }
+        world.pass(3600);
+        let again = world.visit();
+        assert!(again.writes.is_empty() && again.notes.is_empty(), "{pointer}: {again:?}");
+    }
+}
+
+#[test]
+fn a_server_that_normalises_is_not_written_to_again() {
+    let mut world = World::new(json!({"runtime": {"imageTag": "Nightly-X"}}));
+    world.remote.normalises = true;
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.remote.apps[&101]["image_tag"], "nightly-x");
+    for restart in [false, true, false] {
+        world.pass(3600);
+        if restart {
+            world.restart();
+            world.pass(3600);
+        }
+        let visit = world.visit();
+        assert!(visit.writes.is_empty() && visit.verdict == Verdict::Settled, "{visit:?}");
+    }
+    world.remote.apps.get_mut(&101).unwrap().insert("image_tag".into(), json!("other"));
+    world.pass(3600);
+    assert_eq!(world.visit().put(), ["image_tag".to_owned()].into());
+}
+
+#[test]
+fn tags_of_others_survive_every_write() {
+    let mut world = World::settled(json!({"tags": {"team": "a"}}));
+    let theirs = |world: &World| world.remote.apps[&101]["tags"]["theirs"] == "t";
+    world.remote.apps.get_mut(&101).unwrap()["tags"]["theirs"] = json!("t");
+    for tags in [json!({"team": "b"}), json!({"team": "b", "tier": "c"}), json!({})] {
+        world.edit(json!({"tags": tags}));
+        assert_eq!((world.visit().put(), theirs(&world)), (["tags".to_owned()].into(), true), "{tags}");
+    }
+    // Our own tag is drift as any other.
+    world.remote.apps.get_mut(&101).unwrap()["tags"].as_object_mut().unwrap().remove(OWNER_TAG);
+    world.pass(3600);
+    assert_eq!((world.visit().put(), theirs(&world)), (["tags".to_owned()].into(), true));
+    assert_eq!(world.remote.apps[&101]["tags"][OWNER_TAG], world.owner());
+}
+
+#[test]
+fn another_app_of_the_name_is_never_written_to() {
+    for (name, tags, expected) in [
+        ("my-app", json!({}), Reason::NameTaken),
+        ("MY-App", json!({"team": "x"}), Reason::NameTaken),
+        ("my-app", json!({OWNER_TAG: "somebody"}), Reason::OwnedElsewhere),
+    ] {
+        let mut world = World::new(json!({"description": "one"}));
+        world.remote.add(name, json!({"tags": tags}));
+        let before = world.remote.apps.clone();
+        for _ in 0..3 {
+            let visit = world.visit();
+            assert_eq!(visit.stalled(), Some(expected));
+            assert!(visit.writes.is_empty(), "{visit:?}");
+            world.pass(3600);
+        }
+        assert_eq!(world.remote.apps, before);
+        // A read shows the cause gone, and work goes on.
+        world.remote.apps.clear();
+        assert_eq!(world.visit().verdict, Verdict::Settled);
+    }
+}
+
+#[test]
+fn a_recorded_app_that_shows_another_owner_or_name_is_not_written_to() {
+    for (field, value) in [("tags", json!({OWNER_TAG: "somebody"})), ("name", json!("other-app"))] {
+        let mut world = World::settled(json!({"description": "one"}));
+        world.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
+        world.edit(json!({"description": "two"}));
+        let visit = world.visit();
+        assert_eq!((visit.stalled(), visit.writes.len()), (Some(Reason::OwnedElsewhere), 0));
+    }
+}
+
+#[test]
+fn a_404_alone_is_no_absence() {
+    let mut world = World::settled(json!({}));
+    world.blind = Some((At::App, Failure::local(FailureKind::NotFound { json: true }, "not found")));
+    let visit = world.visit();
+    assert!(matches!(visit.verdict, Verdict::Unseen(Reason::RemoteUnavailable, ..)), "{visit:?}");
+    assert_eq!((visit.writes.len(), world.ready().0.as_str()), (0, "True"));
+    world.blind = None;
+    world.remote.deleted.insert(101);
+    let visit = world.visit();
+    assert_eq!((visit.stalled(), visit.writes.len()), (Some(Reason::DeletedExternally), 0));
+}
+
+#[test]
+fn lost_status_attaches_again_and_writes_nothing() {
+    let mut world = World::settled(full());
+    let (before, remote) = (world.status(), world.remote.apps.clone());
+    world.object.status = None;
+    world.restart();
+    let visit = world.visit();
+    assert_eq!((visit.verdict.clone(), visit.writes.len()), (Verdict::Settled, 0), "{visit:?}");
+    let after = world.status();
+    assert_eq!((after.id, &after.incarnation, &after.applied), (before.id, &before.incarnation, &before.applied));
+    assert_eq!(world.remote.apps, remote);
+}
+
+#[test]
+fn a_create_of_unknown_outcome_is_found_or_repeated_under_the_same_intent() {
+    for applied in [true, false] {
+        let mut world = World::new(json!({"description": "one"}));
+        world.remote.fault = Some((Failure::local(FailureKind::Interrupted, "broken"), applied));
+        assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::RemoteUnavailable, ..)));
+        let intent = world.status().create_intent.unwrap();
+        world.restart();
+        world.pass(1);
+        let visit = world.visit();
+        assert_eq!(visit.verdict, Verdict::Settled);
+        assert_eq!((visit.writes.len(), world.remote.apps.len()), (usize::from(!applied), 1));
+        assert_eq!(world.remote.apps[&101]["tags"][INCARNATION_TAG], format!("c-{}", intent.id));
+        assert_eq!(world.status().create_intent, None);
+    }
+}
+
+#[test]
+fn an_intent_goes_with_a_proven_refusal_of_its_only_attempt() {
+    use FailureKind::*;
+    for failure in failures() {
+        let gone =
+            matches!(failure.kind, Connect | NoCredential | Invalid | Unauthorized | Forbidden | Throttled { .. });
+        for attempts_before in [0, 1] {
+            let mut world = World::new(json!({}));
+            for _ in 0..attempts_before {
+                world.remote.fault = Some((Failure::local(Interrupted, "broken"), false));
+                world.visit();
+                world.pass(60);
+            }
+            world.remote.fault = Some((failure.clone(), false));
+            let visit = world.visit();
+            assert!(matches!(visit.verdict, Verdict::Failed(..)), "{visit:?}");
+            let intent = world.status().create_intent;
+            assert_eq!(intent.is_none(), gone && attempts_before == 0, "{failure:?} after {attempts_before}");
+            if let Some(intent) = intent {
+                assert_eq!(intent.at.0, world.now, "it says when the last attempt was");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_deleted_app_of_the_name_comes_back_as_the_spec_wants_it() {
+    let mut world = World::new(json!({"description": "one", "runtime": {"replicas": 3}}));
+    let old = world.remote.add("my-app", json!({"visibility": "public", "description": "old", "replicas": 9}));
+    world.remote.deleted.insert(old);
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    let app = &world.remote.apps[&old];
+    assert_eq!(
+        (&app["visibility"], &app["description"], &app["replicas"]),
+        (&json!("private"), &json!("one"), &json!(3))
+    );
+}
+
+#[test]
+fn a_suspended_object_makes_no_call() {
+    for suspend in [true, false] {
+        let mut world = World::new(json!({"suspend": suspend}));
+        world.object.metadata.annotations =
+            (!suspend).then(|| [(crate::api::SUSPEND.to_owned(), "true".to_owned())].into());
+        let visit = world.visit();
+        assert_eq!((visit.verdict, visit.reads.len(), visit.writes.len()), (Verdict::Suspended, 0, 0));
+    }
+}
+
+#[test]
+fn an_organization_that_cannot_be_used_is_waited_for_without_a_call() {
+    let organization = Organization { unusable: None, suspended: false, default_region: None };
+    for organization in [
+        Observed::Absent,
+        Observed::Present(Organization { suspended: true, ..organization.clone() }),
+        Observed::Present(Organization { unusable: Some("why".into()), ..organization.clone() }),
+        Observed::Unknown(Failure::local(FailureKind::Connect, "why")),
+    ] {
+        let mut world = World::new(json!({}));
+        world.organization = organization;
+        let visit = world.visit();
+        assert!(matches!(visit.verdict, Verdict::Waiting(Reason::DependencyNotReady, _)), "{visit:?}");
+        assert_eq!((visit.remote_reads(), visit.writes.len()), (0, 0));
+    }
+    let mut world = World::new(json!({}));
+    world.organization = Observed::Present(organization);
+    let visit = world.visit();
+    assert!(matches!(&visit.verdict, Verdict::Waiting(_, words) if words.contains("region")), "{visit:?}");
+    assert_eq!((visit.writes.len(), world.status().create_intent), (0, None));
+}
+
+#[test]
+fn of_two_objects_for_one_app_the_first_goes_on() {
+    let claim = |without_id, seconds: i64, uid: &str| Claim {
+        without_id,
+        created: Some(Timestamp::from_second(seconds).unwrap()),
+        uid: uid.into(),
+        object: "team/other".into(),
+    };
+    for (other, stalled) in [
+        (claim(false, 2_000_000, "z"), true),
+        (claim(true, 999_999, "z"), true),
+        (claim(true, 1_000_000, "a"), true),
+        (claim(true, 1_000_000, "z"), false),
+        (claim(true, 1_000_001, "a"), false),
+    ] {
+        let mut world = World::new(json!({}));
+        world.claims = vec![other.clone()];
+        let visit = world.visit();
+        assert_eq!(visit.stalled() == Some(Reason::NameTaken), stalled, "{other:?}");
+        assert_eq!(visit.remote_reads() == 0, stalled, "{other:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_refused_without_a_call() {
+    for (spec, field) in [
+        (json!({"tags": {"1x": "a"}}), "spec.tags"),
+        (json!({"tags": {"a": "b c"}}), "spec.tags"),
+        (json!({"tags": {"spice-operator-owner": "a"}}), "spec.tags"),
+        (json!({"region": "a", "cname": "b"}), "spec.cname"),
+        (json!({"spicepod": {"a": "x".repeat(256 * 1024)}}), "spec.spicepod"),
+    ] {
+        let mut world = World::new(spec);
+        let visit = world.visit();
+        assert!(matches!(&visit.verdict, Verdict::Stalled(Reason::InvalidSpec, words) if words.contains(field)));
+        assert_eq!(visit.reads, []);
+    }
+}

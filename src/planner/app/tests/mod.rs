@@ -1,0 +1,341 @@
+//! The planner of apps against a model of the remote side: no mocks, no clock, no I/O.
+
+mod deletion;
+mod keeping;
+mod model;
+mod rulebook;
+mod settling;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use super::super::{Memory, Note, report};
+use super::*;
+use crate::api::{FINALIZER, SpiceAppSpec};
+use crate::management::types::FailureKind;
+use model::Remote;
+
+/// As in the driver.
+const ROUNDS: usize = 8;
+
+/// The read that a failure is planted in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    Definition,
+    List,
+    App,
+}
+
+/// One object, the remote side, and a process that visits the object.
+struct World {
+    object: SpiceApp,
+    remote: Remote,
+    memory: Memory,
+    waits: Waits,
+    organization: Observed<Organization>,
+    claims: Vec<Claim>,
+    definition: Observed<bool>,
+    blind: Option<(At, Failure)>,
+    now: Timestamp,
+    ids: u32,
+}
+
+/// What a visit did.
+#[derive(Debug)]
+struct Visit {
+    reads: Vec<AppRead>,
+    first: Vec<KubernetesWrite>,
+    writes: Vec<AppWrite>,
+    /// Rounds that were not Kubernetes writes alone.
+    rounds: usize,
+    verdict: Verdict,
+    notes: Vec<Note>,
+    again: Option<Duration>,
+}
+
+impl World {
+    fn new(spec: Value) -> Self {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let mut object = SpiceApp::new("my-object", SpiceAppSpec::default());
+        object.metadata.namespace = Some("team".into());
+        object.metadata.uid = Some("uid-of-my-object".into());
+        object.metadata.creation_timestamp = Some(Time(now));
+        object.metadata.generation = Some(0);
+        let organization = Organization { unusable: None, suspended: false, default_region: Some("us-west-2".into()) };
+        let mut world = Self {
+            object,
+            remote: Remote::default(),
+            memory: Memory::new(now),
+            waits: Waits::default(),
+            organization: Observed::Present(organization),
+            claims: Vec::new(),
+            definition: Observed::Present(false),
+            blind: None,
+            now,
+            ids: 0,
+        };
+        world.edit(spec);
+        world
+    }
+
+    /// One that settled on its spec.
+    fn settled(spec: Value) -> Self {
+        let mut world = Self::new(spec);
+        let visit = world.visit();
+        assert_eq!(visit.verdict, Verdict::Settled, "{visit:?}");
+        // So long that a check is due, and none was missed.
+        world.pass(660);
+        world
+    }
+
+    fn identity() -> Identity {
+        Identity { cluster_id: "cluster".into() }
+    }
+
+    fn owner(&self) -> String {
+        self.object.desired(&Self::identity()).owner
+    }
+
+    /// Another spec, with all that an apiserver does about it. The app's name is `my-app`.
+    fn edit(&mut self, mut spec: Value) {
+        spec["name"] = json!("my-app");
+        self.object.spec = serde_json::from_value(spec).unwrap();
+        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
+    }
+
+    fn delete(&mut self) {
+        self.object.metadata.deletion_timestamp = Some(Time(self.now));
+        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
+    }
+
+    fn pass(&mut self, seconds: i64) {
+        self.now += jiff::SignedDuration::from_secs(seconds);
+    }
+
+    /// A new process, which knows nothing but what is stored.
+    fn restart(&mut self) {
+        self.memory = Memory::new(self.now);
+    }
+
+    fn status(&self) -> SpiceAppStatus {
+        self.object.status.clone().unwrap_or_default()
+    }
+
+    fn with_status(mut self, status: SpiceAppStatus) -> Self {
+        self.object.metadata.finalizers = Some(vec![FINALIZER.into()]);
+        self.object.status = Some(status);
+        self
+    }
+
+    fn has_finalizer(&self) -> bool {
+        self.object.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty())
+    }
+
+    fn ready(&self) -> (String, String) {
+        let status = self.status();
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        ready.map(|ready| (ready.status.clone(), ready.reason.clone())).unwrap_or_default()
+    }
+
+    fn judge<T>(
+        &self,
+        status: &SpiceAppStatus,
+        observed: &AppObserved,
+        look: impl FnOnce(&View<'_, SpiceApp>) -> T,
+    ) -> T {
+        look(&View {
+            meta: &self.object.metadata,
+            desired: &self.object.desired(&Self::identity()),
+            status,
+            memory: &self.memory,
+            observed,
+            waits: &self.waits,
+            fresh_id: &format!("{:032x}", self.ids),
+            now: self.now,
+        })
+    }
+
+    fn observe(&self, read: &AppRead, observed: &mut AppObserved) {
+        let blind = |at| self.blind.as_ref().filter(|(where_, _)| *where_ == at).map(|(_, failure)| failure.clone());
+        match read {
+            AppRead::Organization => observed.organization = Some(self.organization.clone()),
+            AppRead::Claims => observed.claims = Some(self.claims.clone()),
+            AppRead::Definition => {
+                let seen = blind(At::Definition).map_or(self.definition.clone(), Observed::Unknown);
+                observed.definition_deleting = Some(seen);
+            }
+            AppRead::List(not_before) => {
+                assert!(*not_before <= self.now, "a list of the future is asked for");
+                let list = || Observed::Present(Seen { value: Arc::new(self.remote.list()), begun: self.now });
+                observed.list = Some(blind(At::List).map_or_else(list, model::unseen));
+            }
+            AppRead::App(id) => {
+                let app = || match self.remote.get(*id) {
+                    Some(app) => Observed::Present(Seen { value: app, begun: self.now }),
+                    None => Observed::Absent,
+                };
+                observed.app = Some(blind(At::App).map_or_else(app, model::unseen));
+            }
+        }
+    }
+
+    /// One visit, as the driver makes it.
+    fn visit(&mut self) -> Visit {
+        let (mut status, mut observed) = (self.status(), AppObserved::default());
+        let mut visit = Visit {
+            reads: Vec::new(),
+            first: Vec::new(),
+            writes: Vec::new(),
+            rounds: 0,
+            verdict: Verdict::Working("more steps are needed than one visit takes".to_owned()),
+            notes: Vec::new(),
+            again: None,
+        };
+        for _ in 0..ROUNDS {
+            for _ in 0..ROUNDS {
+                let reads = self.judge(&status, &observed, SpiceApp::needs);
+                if reads.is_empty() {
+                    break;
+                }
+                self.memory.wanted_since.get_or_insert(self.now);
+                reads.iter().for_each(|read| self.observe(read, &mut observed));
+                visit.reads.extend(reads);
+            }
+            assert_eq!(self.judge(&status, &observed, SpiceApp::needs), [], "reads do not end");
+            self.ids += 1;
+            let plan = self.judge(&status, &observed, SpiceApp::plan);
+            self.check_evidence(&plan, &observed);
+            status = plan.status;
+            visit.verdict = plan.verdict;
+            visit.rounds += usize::from(plan.first.is_none() || plan.remote.is_some());
+            if plan.first.is_none() && plan.remote.is_none() {
+                visit.notes.extend(plan.notes);
+                break;
+            }
+            visit.first.extend(plan.first);
+            match plan.first {
+                Some(KubernetesWrite::AddFinalizer) => self.object.metadata.finalizers = Some(vec![FINALIZER.into()]),
+                Some(KubernetesWrite::RemoveFinalizer) => self.object.metadata.finalizers = None,
+                Some(KubernetesWrite::StoreStatus) => self.object.status = Some(status.clone()),
+                None => {}
+            }
+            if visit.verdict == Verdict::Gone {
+                break;
+            }
+            let Some(write) = plan.remote else { continue };
+            assert!(self.has_finalizer(), "a remote write before the finalizer");
+            let end = End { result: self.remote.carry_out(&write), begun: self.now };
+            self.memory.last_write = Some(self.now);
+            SpiceApp::learn(&mut status, &mut observed, &write, &end);
+            if SpiceApp::stored_at_once(&write) {
+                self.object.status = Some(status.clone());
+            }
+            visit.writes.push(write.clone());
+            if let Err(failure) = end.result {
+                visit.verdict = SpiceApp::failed(&write, &failure, &self.waits);
+                break;
+            }
+            visit.notes.extend(plan.notes);
+        }
+        self.conclude(&mut visit, &status);
+        visit
+    }
+
+    /// A write by id rests on an answer of at most 30 s before that showed our name, and our owner or nobody's.
+    fn check_evidence(&self, plan: &Plan<SpiceApp>, observed: &AppObserved) {
+        let (id, tag) = match &plan.remote {
+            Some(AppWrite::Update { id, .. }) => (*id, None),
+            Some(AppWrite::Delete { id }) => (*id, Some(self.owner())),
+            Some(AppWrite::Create { .. }) => {
+                assert!(matches!(observed.list, Some(Observed::Present(_))), "a create without a list");
+                assert_eq!(plan.first, Some(KubernetesWrite::StoreStatus), "a create without an intent that is stored");
+                assert!(plan.status.create_intent.is_some());
+                return;
+            }
+            None => return,
+        };
+        let Some(Observed::Present(Seen { value: app, begun })) = &observed.app else {
+            panic!("a write without an answer: {plan:?}")
+        };
+        assert!(app.id == id && app.name.eq_ignore_ascii_case("my-app"), "{plan:?} rests on {app:?}");
+        assert!(self.now.duration_since(*begun).as_secs() <= 30, "{plan:?} rests on an old answer");
+        let shown = app.tag(OWNER_TAG).map(str::to_owned);
+        assert!(shown == Some(self.owner()) || (tag.is_none() && shown.is_none()), "{plan:?} rests on {app:?}");
+    }
+
+    fn conclude(&mut self, visit: &mut Visit, status: &SpiceAppStatus) {
+        match &visit.verdict {
+            Verdict::Settled | Verdict::Stalled(..) => {
+                self.memory.last_observation = Some(self.now);
+                (self.memory.failures, self.memory.wanted_since) = (0, None);
+            }
+            Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
+                self.memory.wanted_since = None;
+            }
+            Verdict::Failed(..) | Verdict::Working(_) => self.memory.failures += 1,
+            Verdict::Unseen(..) | Verdict::Deleting(_) => {
+                self.memory.failures += 1;
+                self.memory.wanted_since = None;
+            }
+        }
+        if visit.verdict == Verdict::Gone {
+            return;
+        }
+        let report = self.judge(status, &AppObserved::default(), |view| report(view, &visit.verdict));
+        rulebook::holds(&report.status.conditions, self.object.metadata.generation);
+        self.object.status = Some(report.status);
+        visit.notes.extend(report.notes);
+        visit.again = report.again;
+    }
+}
+
+impl Visit {
+    fn remote_reads(&self) -> usize {
+        self.reads.iter().filter(|read| matches!(read, AppRead::List(_) | AppRead::App(_))).count()
+    }
+
+    /// The API's names of what the one PUT of this visit carried.
+    fn put(&self) -> BTreeSet<String> {
+        match self.writes.as_slice() {
+            [AppWrite::Update { body, .. }] => body.0.keys().map(|field| field.wire_name().to_owned()).collect(),
+            other => panic!("not one PUT: {other:?}"),
+        }
+    }
+
+    fn stalled(&self) -> Option<Reason> {
+        match &self.verdict {
+            Verdict::Stalled(reason, _) => Some(*reason),
+            _ => None,
+        }
+    }
+
+    fn deletes(&self) -> Vec<i64> {
+        let id = |write: &AppWrite| if let AppWrite::Delete { id } = write { Some(*id) } else { None };
+        self.writes.iter().filter_map(id).collect()
+    }
+}
+
+/// Every way a read or a write can fail.
+fn failures() -> Vec<Failure> {
+    use FailureKind::*;
+    let kinds = [
+        Connect,
+        Interrupted,
+        Invalid,
+        Unauthorized,
+        Forbidden,
+        NotFound { json: true },
+        NotFound { json: false },
+        Conflict,
+        Throttled { retry_after: None },
+        Server,
+        Unexpected,
+        IncompleteList,
+        NoCredential,
+    ];
+    kinds.into_iter().map(|kind| Failure::local(kind, "it failed")).collect()
+}

@@ -1,0 +1,115 @@
+//! A model of the remote side, as the contract describes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::super::*;
+use crate::management::types::FailureKind;
+
+/// Fields that stand beside `config` and not in it.
+const OUTER: [&str; 6] = ["name", "description", "visibility", "production_branch", "tags", "cluster_name"];
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Remote {
+    /// By id: every field by its API name.
+    pub(super) apps: BTreeMap<i64, Map<String, Value>>,
+    /// Ids that are softly deleted.
+    pub(super) deleted: BTreeSet<i64>,
+    /// Turns every tag of an image into lower case.
+    pub(super) normalises: bool,
+    /// The next write ends like this; the flag says whether it takes effect nevertheless.
+    pub(super) fault: Option<(Failure, bool)>,
+}
+
+/// What the controller makes of a failed read.
+pub(super) fn unseen<T>(failure: Failure) -> Observed<T> {
+    match failure.kind {
+        FailureKind::NotFound { json: true } => Observed::Absent,
+        _ => Observed::Unknown(failure),
+    }
+}
+
+impl Remote {
+    pub(super) fn add(&mut self, name: &str, fields: Value) -> i64 {
+        let id = 101 + i64::try_from(self.apps.len()).unwrap();
+        let mut app = json!({"name": name, "visibility": "private", "tags": {}, "replicas": 1});
+        app.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        self.apps.insert(id, app.as_object().unwrap().clone());
+        id
+    }
+
+    pub(super) fn list(&self) -> Vec<App> {
+        let alive = self.apps.iter().filter(|(id, _)| !self.deleted.contains(id));
+        alive.map(|(id, fields)| self.shown(*id, fields, false)).collect()
+    }
+
+    pub(super) fn get(&self, id: i64) -> Option<App> {
+        let fields = self.apps.get(&id).filter(|_| !self.deleted.contains(&id))?;
+        Some(self.shown(id, fields, true))
+    }
+
+    pub(super) fn carry_out(&mut self, write: &AppWrite) -> Result<Option<App>, Failure> {
+        match self.fault.take() {
+            Some((failure, applied)) => {
+                if applied {
+                    self.apply(write)?;
+                }
+                Err(failure)
+            }
+            None => self.apply(write),
+        }
+    }
+
+    fn apply(&mut self, write: &AppWrite) -> Result<Option<App>, Failure> {
+        match write {
+            AppWrite::Create { body, .. } => self.create(body).map(Some),
+            AppWrite::Update { id, body, .. } => {
+                let missing = Failure::local(FailureKind::NotFound { json: true }, "not found");
+                self.get(*id).ok_or(missing)?;
+                self.merge(*id, &serde_json::to_value(body).unwrap());
+                Ok(self.get(*id))
+            }
+            AppWrite::Delete { id } => {
+                assert!(self.deleted.insert(*id), "deleted twice");
+                Ok(None)
+            }
+        }
+    }
+
+    fn create(&mut self, body: &CreateApp) -> Result<App, Failure> {
+        let same = |fields: &Map<String, Value>| fields["name"].as_str().unwrap().eq_ignore_ascii_case(&body.name);
+        let known = self.apps.iter().find(|(_, fields)| same(fields)).map(|(id, _)| *id);
+        let id = match known {
+            Some(id) if self.deleted.remove(&id) => id,
+            Some(_) => return Err(Failure::local(FailureKind::Conflict, "the name is taken")),
+            None => self.add(&body.name, json!({})),
+        };
+        self.merge(id, &serde_json::to_value(body).unwrap());
+        Ok(self.get(id).unwrap())
+    }
+
+    fn merge(&mut self, id: i64, body: &Value) {
+        let app = self.apps.get_mut(&id).unwrap();
+        for (key, value) in body.as_object().unwrap() {
+            let value = match value {
+                Value::String(text) if self.normalises && key == "image_tag" => json!(text.to_lowercase()),
+                value => value.clone(),
+            };
+            app.insert(key.clone(), value);
+        }
+    }
+
+    fn shown(&self, id: i64, fields: &Map<String, Value>, detail: bool) -> App {
+        let (outer, config): (Map<_, _>, Map<_, _>) =
+            fields.clone().into_iter().partition(|(key, _)| OUTER.contains(&key.as_str()));
+        let mut app = Value::Object(outer);
+        app["id"] = json!(id);
+        if detail {
+            app["endpoint"] = json!("https://data.example");
+            app["region"] = config.get("region").cloned().unwrap_or_default();
+            app["config"] = Value::Object(config);
+        }
+        serde_json::from_value(app).unwrap()
+    }
+}

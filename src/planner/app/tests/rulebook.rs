@@ -1,0 +1,110 @@
+//! Conditions: the rulebook, for every verdict after every state.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::super::super::conditions::summarize;
+use super::*;
+
+/// What holds of the conditions of every status ever written.
+pub(super) fn holds(conditions: &[Condition], generation: Option<i64>) {
+    let of = |type_: &str| conditions.iter().filter(|condition| condition.type_ == type_).collect::<Vec<_>>();
+    let (ready, reconciling, stalled) = (of("Ready"), of("Reconciling"), of("Stalled"));
+    assert_eq!(ready.len(), 1, "exactly one Ready: {conditions:?}");
+    assert!(reconciling.len() + stalled.len() <= 1, "Reconciling or Stalled, once: {conditions:?}");
+    assert_eq!(conditions.len(), 1 + reconciling.len() + stalled.len(), "no other types: {conditions:?}");
+    for condition in reconciling.iter().chain(&stalled) {
+        assert_eq!(condition.status, "True", "present only while true: {conditions:?}");
+        assert_ne!(ready[0].status, "True", "Ready implies neither: {conditions:?}");
+    }
+    for condition in conditions {
+        assert_eq!(condition.observed_generation, generation, "{conditions:?}");
+        assert!(["True", "False", "Unknown"].contains(&condition.status.as_str()), "{conditions:?}");
+        assert!(!condition.reason.is_empty(), "{conditions:?}");
+    }
+}
+
+fn verdicts() -> Vec<Verdict> {
+    let words = || "words".to_owned();
+    vec![
+        Verdict::Settled,
+        Verdict::Working(words()),
+        Verdict::Waiting(Reason::DependencyNotReady, words()),
+        Verdict::Unseen(Reason::RemoteUnavailable, words(), Retry::Backoff),
+        Verdict::Failed(Reason::PlanLimit, words(), Retry::Backoff),
+        Verdict::Stalled(Reason::NameTaken, words()),
+        Verdict::Suspended,
+        Verdict::Deleting(words()),
+    ]
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+#[test]
+fn the_rulebook_holds_for_every_verdict_after_every_two() {
+    for (first, second, third) in verdicts().into_iter().flat_map(|first| {
+        verdicts().into_iter().flat_map(move |second| {
+            let first = first.clone();
+            verdicts().into_iter().map(move |third| (first.clone(), second.clone(), third))
+        })
+    }) {
+        for (generations, overdue) in [([1, 1, 1], false), ([1, 1, 1], true), ([1, 2, 2], true), ([1, 1, 2], false)] {
+            let mut conditions = Vec::new();
+            for (verdict, generation) in [&first, &second, &third].into_iter().zip(generations) {
+                conditions = summarize(&conditions, generation, verdict, overdue, at(1));
+                holds(&conditions, Some(generation));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_achieved_does_not_flip_until_it_is_overdue() {
+    let [waiting, unseen] = [verdicts()[2].clone(), verdicts()[3].clone()];
+    let achieved = summarize(&[], 1, &Verdict::Settled, false, at(1));
+    for verdict in [waiting, unseen] {
+        let ready = |conditions: &[Condition]| conditions[0].status.clone();
+        assert_eq!(summarize(&achieved, 1, &verdict, false, at(2)), achieved, "{verdict:?}");
+        assert_eq!(ready(&summarize(&achieved, 2, &verdict, false, at(2))), "False", "a newer generation: {verdict:?}");
+        let overdue = summarize(&achieved, 1, &verdict, true, at(2));
+        assert_eq!(ready(&overdue), "Unknown", "{verdict:?}");
+        let still = summarize(&overdue, 1, &verdict, false, at(3));
+        assert_eq!(still, overdue, "Unknown stays until something is seen: {verdict:?}");
+        assert_eq!(ready(&summarize(&overdue, 1, &Verdict::Settled, false, at(4))), "True");
+    }
+}
+
+#[test]
+fn an_outage_shows_after_three_missed_intervals_and_only_then() {
+    let mut world = World::settled(json!({}));
+    world.visit();
+    world.blind = Some((At::App, Failure::local(FailureKind::Connect, "down")));
+    // The default interval is 10 min.
+    for (minutes, expected) in [(11, "True"), (15, "True"), (3, "True"), (2, "Unknown"), (60, "Unknown")] {
+        world.pass(minutes * 60);
+        world.visit();
+        assert_eq!(world.ready().0, expected, "{minutes}");
+    }
+    world.blind = None;
+    world.visit();
+    assert_eq!(world.ready(), ("True".into(), "Succeeded".into()));
+}
+
+#[test]
+fn times_of_transition_move_with_the_status_only() {
+    let first = summarize(&[], 1, &Verdict::Settled, false, at(1));
+    let same = summarize(&first, 2, &Verdict::Settled, false, at(2));
+    let other = summarize(&same, 3, &Verdict::Working(String::new()), false, at(3));
+    let times: Vec<_> = [&first, &same, &other].map(|conditions| conditions[0].last_transition_time.0).into();
+    assert_eq!(times, [at(1), at(1), at(3)]);
+}
+
+#[test]
+fn an_event_tells_each_change_of_ready_once() {
+    let mut world = World::new(json!({}));
+    let reasons = |visit: &Visit| visit.notes.iter().map(|note| note.reason.clone()).collect::<Vec<_>>();
+    assert_eq!(reasons(&world.visit()), ["Created", "Succeeded"]);
+    world.pass(3600);
+    assert_eq!(reasons(&world.visit()), [""; 0]);
+}

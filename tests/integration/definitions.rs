@@ -1,0 +1,231 @@
+//! What the API server takes and what it refuses, by the schemas and rules of our definitions.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, custom_resource_definitions};
+
+use crate::support::{
+    control_plane::{ControlPlane, User},
+    definitions::install_definitions,
+};
+
+async fn objects(kind: &ApiResource, hint: &str) -> Api<DynamicObject> {
+    let cluster = ControlPlane::shared().await.unwrap();
+    install_definitions(&cluster).await.unwrap();
+    let namespace = cluster.namespace(hint).await.unwrap();
+    Api::namespaced_with(cluster.client(User::Admin).await.unwrap(), &namespace, kind)
+}
+
+fn object(kind: &ApiResource, name: &str, spec: &Value) -> DynamicObject {
+    let value = json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name}, "spec": spec});
+    serde_json::from_value(value).unwrap()
+}
+
+/// Compares an answer with what is expected: nothing, or words of the refusal, of which the first is the field.
+fn judge<T>(case: &str, answer: Result<T, kube::Error>, refusal: &[&str]) -> Option<T> {
+    match answer {
+        Ok(value) => {
+            assert!(refusal.is_empty(), "{case}: accepted");
+            Some(value)
+        }
+        Err(kube::Error::Api(status)) => {
+            assert_eq!(status.code, 422, "{case}: {}", status.message);
+            assert!(!refusal.is_empty(), "{case}: {}", status.message);
+            for word in refusal {
+                assert!(status.message.contains(word), "{case}: {word} in {}", status.message);
+            }
+            None
+        }
+        Err(error) => panic!("{case}: {error}"),
+    }
+}
+
+async fn create(api: &Api<DynamicObject>, kind: &ApiResource, cases: &[(&str, Value, &[&str])]) {
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    for (name, spec, refusal) in cases {
+        let case = format!("{} {name} {spec}", kind.kind);
+        let answer = api.create(&params, &object(kind, name, spec)).await;
+        if let Some(created) = judge(&case, answer, refusal) {
+            assert_eq!(created.data["status"], json!({"observedGeneration": -1}), "{case}");
+        }
+    }
+}
+
+async fn edit(api: &Api<DynamicObject>, kind: &ApiResource, cases: &[(Value, Value, &[&str])]) {
+    for (index, (spec, patch, refusal)) in cases.iter().enumerate() {
+        let name = format!("edited-{index}");
+        api.create(&PostParams::default(), &object(kind, &name, spec)).await.unwrap();
+        let patch = json!({"spec": patch});
+        let answer = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        judge(&format!("{} {spec} then {patch}", kind.kind), answer, refusal);
+    }
+}
+
+#[tokio::test]
+async fn a_spice_app_is_checked_when_it_is_made() {
+    let kind = ApiResource::erase::<SpiceApp>(&());
+    let api = objects(&kind, "apps").await;
+    let tags = |count: usize| (0..count).map(|n| (format!("t{n}"), "x".to_owned())).collect::<BTreeMap<_, _>>();
+    let name = |name: &str| json!({ "name": name });
+    let runtime = |runtime: Value| json!({ "runtime": runtime });
+    create(
+        &api,
+        &kind,
+        &[
+            ("my-app", json!({}), &[]),
+            ("my-app", name("Other-1"), &[]),
+            ("my-app", name(&"x".repeat(38)), &[]),
+            ("my-app", name("abc"), &["spec.name", "4"]),
+            ("my-app", name(&"x".repeat(39)), &["spec.name", "38"]),
+            ("my-app", name("my_app"), &["spec.name"]),
+            ("my-app", name("app.one"), &["spec.name"]),
+            // A name that the app cannot have needs one in the spec.
+            ("app.one", json!({}), &["metadata.name", "set spec.name"]),
+            ("abc", json!({}), &["metadata.name", "set spec.name"]),
+            ("app.one", name("app-one"), &[]),
+            ("my-app", json!({"region": "us-west-2"}), &[]),
+            ("my-app", json!({"cname": "us-west-2-prod"}), &[]),
+            ("my-app", json!({"clusterName": "mine"}), &[]),
+            ("my-app", json!({"region": "a", "cname": "b"}), &["spec", "at most one of region, cname and clusterName"]),
+            ("my-app", json!({"region": "a", "clusterName": "b"}), &["spec", "at most one of region"]),
+            ("my-app", json!({"cname": "a", "clusterName": "b"}), &["spec", "at most one of region"]),
+            ("my-app", json!({"tags": tags(48)}), &[]),
+            ("my-app", json!({"tags": tags(49)}), &["spec.tags", "48"]),
+            ("my-app", json!({"tags": {"a": "x".repeat(256)}}), &[]),
+            ("my-app", json!({"tags": {"a": "x".repeat(257)}}), &["spec.tags", "256"]),
+            ("my-app", json!({"visibility": "public"}), &[]),
+            ("my-app", json!({"visibility": "secret"}), &["spec.visibility", "public"]),
+            ("my-app", json!({"description": "x".repeat(1025)}), &["spec.description", "1024"]),
+            ("my-app", runtime(json!({"replicas": 1})), &[]),
+            ("my-app", runtime(json!({"replicas": 10})), &[]),
+            ("my-app", runtime(json!({"replicas": 0})), &["spec.runtime.replicas", "1"]),
+            ("my-app", runtime(json!({"replicas": 11})), &["spec.runtime.replicas", "10"]),
+            ("my-app", json!({"interval": "1s"}), &[]),
+            ("my-app", json!({"interval": "1h30m"}), &[]),
+            ("my-app", json!({"interval": "0s"}), &["spec.interval", "1s or more"]),
+            ("my-app", json!({"interval": "-5m"}), &["spec.interval", "1s or more"]),
+            ("my-app", json!({"interval": "soon"}), &["spec.interval"]),
+            ("my-app", json!({"spicepod": "version: v1"}), &["spec.spicepod", "object"]),
+            ("my-app", json!({"spicepod": ["v1"]}), &["spec.spicepod", "object"]),
+            ("my-app", json!({"deletionPolicy": "Retain"}), &[]),
+            ("my-app", json!({"deletionPolicy": "Keep"}), &["spec.deletionPolicy", "Retain"]),
+            ("my-app", json!({"organizationRef": {"name": ""}}), &["spec.organizationRef.name"]),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_spicepod_keeps_every_field_and_a_reference_its_default() {
+    let kind = ApiResource::erase::<SpiceApp>(&());
+    let api = objects(&kind, "apps").await;
+    let spicepod = json!({"version": "v1", "datasets": [{"from": "s3://x", "params": {"unheard_of": [1, null, 1.5]}}]});
+    let spec = json!({"spicepod": spicepod});
+    let made = api.create(&PostParams::default(), &object(&kind, "my-app", &spec)).await.unwrap();
+    assert_eq!(made.data["spec"], json!({"spicepod": spicepod, "organizationRef": {"name": "default"}}));
+    assert_eq!(made.data["status"], json!({"observedGeneration": -1}));
+}
+
+#[tokio::test]
+async fn what_an_app_is_called_and_belongs_to_cannot_change() {
+    let kind = ApiResource::erase::<SpiceApp>(&());
+    let api = objects(&kind, "apps").await;
+    edit(
+        &api,
+        &kind,
+        &[
+            (json!({"name": "name-1"}), json!({"name": "name-2"}), &["spec.name", "cannot change"]),
+            (json!({"name": "name-1"}), json!({"name": null}), &["spec.name", "cannot change"]),
+            (json!({}), json!({"name": "name-2"}), &["spec.name", "cannot change"]),
+            (json!({"cname": "a"}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),
+            (json!({"cname": "a"}), json!({"cname": null}), &["spec.cname", "cannot change"]),
+            (json!({}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),
+            (json!({}), json!({"organizationRef": {"name": "other"}}), &["spec.organizationRef", "cannot change"]),
+            (
+                json!({"organizationRef": {"name": "other"}}),
+                json!({"organizationRef": null}),
+                &["spec.organizationRef", "cannot change"],
+            ),
+            (json!({}), json!({"organizationRef": {"name": "default"}}), &[]),
+            (json!({"name": "name-1", "cname": "a"}), json!({"name": "name-1", "description": "x"}), &[]),
+            (json!({"region": "a"}), json!({"region": "b"}), &[]),
+            (json!({"region": "a"}), json!({"region": null, "clusterName": "b"}), &[]),
+            (json!({"deletionPolicy": "Delete"}), json!({"deletionPolicy": "Retain"}), &[]),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_spice_organization_is_checked_when_it_is_made() {
+    let kind = ApiResource::erase::<SpiceOrganization>(&());
+    let api = objects(&kind, "organizations").await;
+    let key = |name: &str, key: &str| json!({"personalAccessToken": {"name": name, "key": key}});
+    let with = |more: Value| {
+        let mut spec = json!({ "credentials": key("token", "token") });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let endpoint = |url: &str| with(json!({ "endpoint": url }));
+    let budget = |name: &str, value: i64| with(json!({"requestBudget": {name: value}}));
+    create(
+        &api,
+        &kind,
+        &[
+            ("default", with(json!({})), &[]),
+            ("default", endpoint("https://api.example/base"), &[]),
+            ("default", endpoint("http://127.0.0.1:9"), &["spec.endpoint", "allowInsecureEndpoint"]),
+            (
+                "default",
+                with(json!({"endpoint": "http://127.0.0.1:9", "allowInsecureEndpoint": false})),
+                &["spec.endpoint", "allowInsecureEndpoint"],
+            ),
+            ("default", with(json!({"endpoint": "http://127.0.0.1:9", "allowInsecureEndpoint": true})), &[]),
+            ("default", endpoint("api.spice.ai"), &["spec.endpoint", "absolute"]),
+            ("default", endpoint("ftp://api.spice.ai"), &["spec.endpoint", "absolute"]),
+            ("default", endpoint("https://user@api.spice.ai"), &["spec.endpoint", "absolute"]),
+            ("default", endpoint("https://api.spice.ai?a=b"), &["spec.endpoint", "absolute"]),
+            ("default", endpoint("https://api.spice.ai#a"), &["spec.endpoint", "absolute"]),
+            ("default", json!({}), &["spec.credentials", "Required"]),
+            ("default", json!({"credentials": {}}), &["spec.credentials.personalAccessToken", "Required"]),
+            ("default", json!({"credentials": key("token", "")}), &["spec.credentials.personalAccessToken.key"]),
+            ("default", json!({"credentials": key("token", "a b")}), &["spec.credentials.personalAccessToken.key"]),
+            ("default", json!({"credentials": key("", "token")}), &["spec.credentials.personalAccessToken.name"]),
+            ("default", budget("requestsPerMinute", 10), &[]),
+            ("default", budget("requestsPerMinute", 9), &["spec.requestBudget.requestsPerMinute", "10"]),
+            ("default", budget("requestsPerMinute", 1_000_001), &["spec.requestBudget.requestsPerMinute", "1000000"]),
+            ("default", budget("reservePercent", 0), &[]),
+            ("default", budget("reservePercent", 90), &[]),
+            ("default", budget("reservePercent", 91), &["spec.requestBudget.reservePercent", "90"]),
+            ("default", budget("reservePercent", -1), &["spec.requestBudget.reservePercent", "0"]),
+            ("default", with(json!({"interval": "1s"})), &[]),
+            ("default", with(json!({"interval": "999ms"})), &["spec.interval", "1s or more"]),
+            ("default", with(json!({"interval": "1 day"})), &["spec.interval"]),
+        ],
+    )
+    .await;
+}
+
+#[test]
+fn the_files_in_crds_are_not_stale() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    let read = |entry: fs::DirEntry| {
+        let text = fs::read_to_string(entry.path()).unwrap();
+        (entry.file_name().to_string_lossy().into_owned(), serde_saphyr::from_str::<Value>(&text).unwrap())
+    };
+    let there: BTreeMap<_, _> = fs::read_dir(folder).unwrap().map(|entry| read(entry.unwrap())).collect();
+    let generated: BTreeMap<_, _> = custom_resource_definitions()
+        .into_iter()
+        .map(|file| (file.name, serde_json::to_value(&file.definition).unwrap()))
+        .collect();
+    let names = |files: &BTreeMap<String, Value>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&there), names(&generated), "crds/ has other files than are generated: run `make crds`");
+    for (name, definition) in &generated {
+        assert!(there[name] == *definition, "crds/{name} is not what src/api says: run `make crds`");
+    }
+}
