@@ -7,13 +7,17 @@ use serde_json::{Map, Value};
 /// Reads YAML text or a JSON object. JSON text is YAML too.
 pub(super) fn read(value: &Value) -> Result<Map<String, Value>, String> {
     let parsed = match value {
-        Value::String(text) => {
-            serde_saphyr::from_str(text).map_err(|error| format!("is neither YAML nor JSON: {error}"))?
-        }
+        Value::String(text) => serde_saphyr::from_str_with_options(text, options())
+            .map_err(|error| format!("is neither YAML nor JSON: {error}"))?,
         other => other.clone(),
     };
     match parsed {
         Value::Object(spicepod) => Ok(spicepod),
         _ => Err("must be a mapping".into()),
     }
+}
+
+/// Errors name the place in one line and do not repeat the text around it.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { with_snippet: false }
 }

@@ -184,6 +184,15 @@ async fn a_spicepod_may_be_yaml_or_json_and_is_an_object_afterwards() {
 }
 
 #[tokio::test]
+async fn a_broken_spicepod_is_told_by_its_place_and_not_repeated() {
+    let world = World::start().await;
+    let url = path(&world.app(named("app-one")).await);
+    let (_, body) = world.put(&url, json!({ "spicepod": "name: quite-private\nlist: [1\n" })).await;
+    let message = body["details"]["fieldErrors"]["spicepod"][0].as_str().unwrap();
+    assert!(message.contains("line 2") && !message.contains("quite-private") && !message.contains('\n'), "{message}");
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_json_object_is_400() {
     let world = World::start().await;
     let url = path(&world.app(named("app-one")).await);
