@@ -11,6 +11,11 @@
 //!
 //! `api`, `management` and `sandbox` use nothing else of ours.
 
+pub mod api;
 pub mod cli;
+pub mod controller;
+pub mod management;
+pub mod operator;
+pub mod planner;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -38,12 +38,12 @@ enum Announce {
 }
 
 /// Runs the sandbox until it is told to stop.
-pub(super) fn run(arguments: Arguments) -> Result<(), String> {
+pub(super) fn run(arguments: &Arguments) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(serve(arguments))
 }
 
-async fn serve(Arguments { address, announce }: Arguments) -> Result<(), String> {
+async fn serve(&Arguments { address, announce }: &Arguments) -> Result<(), String> {
     // Before the announcement: whoever reads it may send a signal at once.
     let unheard = |error| format!("cannot listen for signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;

@@ -1,0 +1,43 @@
+//! The CustomResourceDefinitions as they are written to `crds/`.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
+use kube::{CustomResourceExt, ResourceExt};
+use serde_json::json;
+
+use super::{SpiceApp, SpiceOrganization};
+
+/// One file of `crds/`.
+#[derive(Clone, Debug)]
+pub struct CustomResourceFile {
+    /// File name: the definition's name and `.yaml`.
+    pub name: String,
+    /// The definition itself.
+    pub definition: CustomResourceDefinition,
+}
+
+/// The definition of every kind, in a fixed order.
+pub fn custom_resource_definitions() -> Vec<CustomResourceFile> {
+    [SpiceOrganization::crd(), SpiceApp::crd()]
+        .into_iter()
+        .map(|definition| CustomResourceFile {
+            name: format!("{}.yaml", definition.name_any()),
+            definition: with_status_default(definition),
+        })
+        .collect()
+}
+
+/// A fresh object shows `observedGeneration: -1`, so that no tool takes it for settled before its first visit.
+fn with_status_default(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut definition.spec.versions {
+        let status = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+            .and_then(|schema| schema.properties.as_mut())
+            .and_then(|properties| properties.get_mut("status"));
+        if let Some(status) = status {
+            status.default = Some(JSON(json!({ "observedGeneration": super::never_observed() })));
+        }
+    }
+    definition
+}

@@ -1,0 +1,44 @@
+//! The custom resources: group `cloud.spice.ai`, version `v1alpha1`.
+//!
+//! Types, their schema and the words that `kubectl explain` shows; nothing that decides or calls anything.
+
+mod app;
+mod condition;
+mod definition;
+mod organization;
+mod reference;
+
+pub use app::{AppliedField, CreateIntent, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, Visibility};
+pub use condition::{Condition, ConditionType, Reason};
+pub use definition::{CustomResourceFile, custom_resource_definitions};
+pub use organization::{
+    Credentials, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
+};
+pub use reference::{OrganizationRef, SecretKeyRef, SourceVersion};
+
+/// The API group of every kind.
+pub const GROUP: &str = "cloud.spice.ai";
+
+/// The finalizer that holds an object until its remote side is dealt with.
+pub const FINALIZER: &str = "cloud.spice.ai/finalizer";
+
+/// Annotation: a new value asks for one visit now. It never deploys.
+/// Acknowledged in `status.lastHandledReconcileAt`.
+pub const RECONCILE_REQUESTED_AT: &str = "cloud.spice.ai/reconcile-requested-at";
+
+/// Annotation: `"true"` suspends the object, for a person who must not fight a GitOps tool over `spec.suspend`.
+pub const SUSPEND: &str = "cloud.spice.ai/suspend";
+
+/// What happens to the remote object when the Kubernetes object is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub enum DeletionPolicy {
+    /// The remote object is deleted first.
+    Delete,
+    /// The remote object stays as it is.
+    Retain,
+}
+
+/// `observedGeneration` of an object that was never visited: no real generation is negative, so nothing looks current.
+pub(crate) fn never_observed() -> i64 {
+    -1
+}

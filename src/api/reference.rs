@@ -1,0 +1,63 @@
+//! References from one object to another. Always a struct with a `name`, so that a field can be added without a break.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The SpiceOrganization whose credential and account an object uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationRef {
+    /// Name of a SpiceOrganization in the same namespace. Defaults to `default`.
+    #[serde(default = "default_organization")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+impl Default for OrganizationRef {
+    fn default() -> Self {
+        Self { name: default_organization() }
+    }
+}
+
+fn default_organization() -> String {
+    "default".to_owned()
+}
+
+/// One key of a Secret in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in the Secret's data.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// Which version of a referenced object was read. Tells a restarted operator that nothing changed, without a read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceVersion {
+    /// Kind of the object read.
+    pub kind: String,
+    /// Name of the object read.
+    pub name: String,
+    /// Its uid: another object of the same name is another source.
+    pub uid: String,
+    /// Its resourceVersion when it was read.
+    pub resource_version: String,
+}
+
+impl SourceVersion {
+    /// The version that `metadata` shows.
+    pub fn of(kind: &str, metadata: &ObjectMeta) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! SpiceApp: its reads and writes, and who is woken when one changes.
+
+use std::sync::Arc;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, CustomResourceExt, ResourceExt};
+
+use super::connections::Connection;
+use super::context::Context;
+use super::driver::{Steward, kubernetes_words};
+use super::organization;
+use super::watch::{Changes, Guarded, Queue, React, own_matters};
+use crate::api::{SpiceApp, SpiceAppStatus, SpiceOrganization};
+use crate::management::types::{App, Failure, FailureKind};
+use crate::management::{Answer, Priority};
+use crate::planner::{AppObserved, AppRead, AppWrite, Claim, End, Observed, Organization, Seen};
+
+impl Steward for SpiceApp {
+    fn with_status(mut self, status: SpiceAppStatus) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    async fn observe(context: &Context, object: &Self, read: &AppRead, priority: Priority, observed: &mut AppObserved) {
+        match read {
+            AppRead::Organization => observed.organization = Some(organization_of(context, object)),
+            AppRead::Claims => observed.claims = Some(claims(context, object)),
+            AppRead::Definition => observed.definition_deleting = Some(definition_deleting(context).await),
+            AppRead::List(not_before) => {
+                let list = async { connection(context, object).await?.reads.apps(*not_before, priority).await };
+                observed.list = Some(seen(unless_stopped(context, list).await));
+            }
+            AppRead::App(id) => {
+                let app = async { connection(context, object).await?.client.app(*id, priority).await };
+                observed.app = Some(seen(unless_stopped(context, app).await));
+            }
+        }
+    }
+
+    async fn act(context: &Context, object: &Self, write: &AppWrite, priority: Priority) -> End<Option<App>> {
+        let begun = context.now();
+        let answer = async {
+            let client = &connection(context, object).await?.client;
+            match write {
+                AppWrite::Create { body, .. } => client.create_app(body, priority).await.map(shown),
+                AppWrite::Update { id, body, .. } => client.update_app(*id, body, priority).await.map(shown),
+                AppWrite::Delete { id } => {
+                    let Answer { value: (), begun } = client.delete_app(*id, priority).await?;
+                    Ok(Answer { value: None, begun })
+                }
+            }
+        };
+        match answer.await {
+            Ok(answer) => End { result: Ok(answer.value), begun: answer.begun },
+            Err(failure) => End { result: Err(failure), begun },
+        }
+    }
+}
+
+fn shown(answer: Answer<App>) -> Answer<Option<App>> {
+    Answer { value: Some(answer.value), begun: answer.begun }
+}
+
+/// A 404 of the API's own is an absence for the planner to weigh; any other failure leaves it unknown.
+fn seen<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
+    match result {
+        Ok(answer) => Observed::Present(Seen { value: answer.value, begun: answer.begun }),
+        Err(Failure { kind: FailureKind::NotFound { json: true }, .. }) => Observed::Absent,
+        Err(failure) => Observed::Unknown(failure),
+    }
+}
+
+/// A read is not worth waiting for when the operator goes down; a write in hand is.
+async fn unless_stopped<T>(context: &Context, read: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        result = read => result,
+        () = context.shutdown.cancelled() => Err(Failure::local(FailureKind::Connect, "the operator is shutting down")),
+    }
+}
+
+async fn connection(context: &Context, app: &SpiceApp) -> Result<Arc<Connection>, Failure> {
+    match organization::of_app(context, app) {
+        Some(Ok(organization)) => organization::connection(context, &organization).await,
+        _ => Err(Failure::local(FailureKind::NoCredential, "the SpiceOrganization is gone")),
+    }
+}
+
+fn organization_of(context: &Context, app: &SpiceApp) -> Observed<Organization> {
+    match organization::of_app(context, app) {
+        None => Observed::Absent,
+        Some(Ok(organization)) => Observed::Present(organization::summary(context, &organization)),
+        Some(Err(error)) => {
+            let unusable = Some(format!("it cannot be decoded: {error}"));
+            Observed::Present(Organization { unusable, suspended: false, default_region: None })
+        }
+    }
+}
+
+/// Other SpiceApps that stand for an app of the same organization and name.
+fn claims(context: &Context, app: &SpiceApp) -> Vec<Claim> {
+    let others = context.caches.apps.state_filter(|other| match &other.0 {
+        Ok(other) => other.uid() != app.uid() && same_claim(other, app),
+        Err(_) => false,
+    });
+    let claim = |other: &SpiceApp| Claim {
+        without_id: other.status.as_ref().is_none_or(|status| status.id.is_none()),
+        created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        uid: other.uid().unwrap_or_default(),
+        object: format!("{}/{}", other.namespace().unwrap_or_default(), other.name_any()),
+    };
+    others.iter().filter_map(|other| other.0.as_ref().ok()).map(claim).collect()
+}
+
+fn same_claim(one: &SpiceApp, other: &SpiceApp) -> bool {
+    let name = |app: &SpiceApp| app.spec.name.clone().unwrap_or_else(|| app.name_any()).to_ascii_lowercase();
+    one.namespace() == other.namespace()
+        && one.spec.organization_ref == other.spec.organization_ref
+        && name(one) == name(other)
+}
+
+async fn definition_deleting(context: &Context) -> Observed<bool> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+    match definitions.get_opt(SpiceApp::crd_name()).await {
+        Ok(Some(definition)) => Observed::Present(definition.metadata.deletion_timestamp.is_some()),
+        Ok(None) => Observed::Absent,
+        Err(error) => {
+            let words = format!("the CustomResourceDefinition cannot be read: {}", kubernetes_words(&error));
+            Observed::Unknown(Failure::local(FailureKind::Connect, words))
+        }
+    }
+}
+
+/// A changed app is visited. One that goes frees its name, and its organization if that waits to go.
+pub(super) struct Reaction {
+    context: Arc<Context>,
+    organizations: Queue<Guarded<SpiceOrganization>>,
+    own: Queue<Guarded<SpiceApp>>,
+    seen: Changes,
+}
+
+impl Reaction {
+    pub(super) fn new(
+        context: Arc<Context>,
+        organizations: Queue<Guarded<SpiceOrganization>>,
+        own: Queue<Guarded<SpiceApp>>,
+    ) -> Self {
+        Self { context, organizations, own, seen: Changes::default() }
+    }
+}
+
+impl React<Guarded<SpiceApp>> for Reaction {
+    fn changed(&mut self, object: &Guarded<SpiceApp>) {
+        if self.seen.differs(kube::Resource::meta(object).uid.as_ref(), own_matters(object)) {
+            self.own.request(ObjectRef::from_obj(object));
+        }
+    }
+
+    fn deleted(&mut self, object: &Guarded<SpiceApp>) {
+        let uid = kube::Resource::meta(object).uid.as_ref();
+        self.seen.forget(uid);
+        self.context.memories.forget(uid);
+        let Ok(app) = &object.0 else { return };
+        self.organizations.request(organization::reference(app));
+        for claim in claims(&self.context, app) {
+            if let Some((namespace, name)) = claim.object.split_once('/') {
+                self.own.request(ObjectRef::new(name).within(namespace));
+            }
+        }
+    }
+}

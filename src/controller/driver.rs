@@ -1,0 +1,358 @@
+//! The one loop that every kind goes through: observe, plan, act, report.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::{StreamExt, channel::mpsc, stream};
+use jiff::Timestamp;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::{self, Action, ReconcileRequest};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Error, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::Instrument;
+
+use super::context::Context;
+use super::metrics::outcome;
+use super::store;
+use super::watch::Guarded;
+use crate::management::Priority;
+use crate::planner::{End, Kind, KubernetesWrite, Memory, Plan, Report, Verdict, View, report};
+
+/// Rounds of a visit. Creating takes four; more than eight means that the plan does not converge.
+const ROUNDS: usize = 8;
+
+/// A kind as the driver carries it out: how its reads and writes are done.
+pub(super) trait Steward:
+    Kind<Status: Send + Sync, Observed: Send, Read: Send + Sync, Write: Send + Sync, Answer: Send, Desired: Send + Sync>
+    + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// The same object with another status.
+    fn with_status(self, status: Self::Status) -> Self;
+
+    /// Does one read and adds what it shows.
+    fn observe(
+        context: &Context,
+        object: &Self,
+        read: &Self::Read,
+        priority: Priority,
+        observed: &mut Self::Observed,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Does one remote write.
+    fn act(
+        context: &Context,
+        object: &Self,
+        write: &Self::Write,
+        priority: Priority,
+    ) -> impl Future<Output = End<Self::Answer>> + Send;
+}
+
+/// Visits objects as they are requested, until the requests end; then waits for the visits in hand.
+pub(super) async fn run<K: Steward>(
+    context: Arc<Context>,
+    store: Store<Guarded<K>>,
+    requests: mpsc::UnboundedReceiver<ObjectRef<Guarded<K>>>,
+) {
+    let stopped = context.shutdown.clone().cancelled_owned();
+    let queue = requests.take_until(stopped).map(|object| Ok::<_, Infallible>(ReconcileRequest::from(object)));
+    let visits = controller::applier(
+        |object: Arc<Guarded<K>>, context: Arc<Context>| Box::pin(entry(object, context)),
+        |_, error: &Infallible, _| match *error {},
+        context,
+        store,
+        stream::StreamExt::boxed(queue),
+        controller::Config::default(),
+    );
+    visits.for_each(|_| std::future::ready(())).await;
+}
+
+async fn entry<K: Steward>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Result<Action, Infallible> {
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(invalid) => {
+            let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
+            tracing::error!(kind = K::NAME, ?namespace, ?name, error = invalid.error, "object cannot be decoded");
+            context.metrics.visited(K::NAME, "undecodable");
+            return Ok(Action::await_change());
+        }
+    };
+    let span = tracing::info_span!("visit", kind = K::NAME, namespace = object.namespace(), name = object.name_any());
+    let again = Visit::begin(&context, object).run().instrument(span).await;
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// One visit of one object.
+struct Visit<'a, K: Steward> {
+    context: &'a Context,
+    object: K,
+    status: K::Status,
+    observed: K::Observed,
+    memory: Memory,
+    /// Whether the status holds facts of a remote effect that are not stored yet.
+    unstored: bool,
+}
+
+impl<'a, K: Steward> Visit<'a, K> {
+    fn begin(context: &'a Context, cached: &K) -> Self {
+        let (memory, object) = context.memories.recall(cached, context.now());
+        let status = object.stored_status().cloned().unwrap_or_default();
+        Self { context, object, status, observed: K::Observed::default(), memory, unstored: false }
+    }
+
+    async fn run(mut self) -> Option<Duration> {
+        let began = self.context.now();
+        let again = match self.rounds().await {
+            Ok(verdict) => self.finish(verdict, began).await,
+            Err(error) => {
+                self.interrupted(&error);
+                self.memory.failures = self.memory.failures.saturating_add(1);
+                self.conclude(&Verdict::Working(String::new()))
+            }
+        };
+        self.context.memories.remember(&self.object, self.memory);
+        again
+    }
+
+    async fn rounds(&mut self) -> Result<Verdict, Error> {
+        for _ in 0..ROUNDS {
+            self.observe().await;
+            let fresh_id = uuid::Uuid::new_v4().simple().to_string();
+            let plan = self.with_view(&fresh_id, |view| K::plan(view));
+            self.status = plan.status.clone();
+            if plan.is_idle() {
+                self.context.events.publish(&self.object, plan.notes);
+                return Ok(plan.verdict);
+            }
+            if self.context.shutdown.is_cancelled() {
+                return Ok(plan.verdict);
+            }
+            if let Some(verdict) = self.act(plan).await? {
+                return Ok(verdict);
+            }
+        }
+        Ok(Verdict::Working("more steps are needed than one visit takes".to_owned()))
+    }
+
+    /// Reads until the planner asks for nothing more.
+    async fn observe(&mut self) {
+        for _ in 0..ROUNDS {
+            let reads = self.with_view("", |view| K::needs(view));
+            if reads.is_empty() {
+                return;
+            }
+            self.memory.wanted_since.get_or_insert(self.context.now());
+            let priority = self.priority();
+            for read in reads {
+                K::observe(self.context, &self.object, &read, priority, &mut self.observed).await;
+            }
+        }
+    }
+
+    /// Carries a plan out. Returns a verdict when the visit ends with it.
+    async fn act(&mut self, plan: Plan<K>) -> Result<Option<Verdict>, Error> {
+        let client = &self.context.client;
+        if let Some(write) = plan.first {
+            self.object = match write {
+                KubernetesWrite::AddFinalizer => store::set_finalizer(client, &self.object, true).await?,
+                KubernetesWrite::RemoveFinalizer => match store::set_finalizer(client, &self.object, false).await {
+                    Err(error) if store::is_code(&error, 404) => return Ok(Some(Verdict::Gone)),
+                    other => other?,
+                },
+                KubernetesWrite::StoreStatus => {
+                    let stored = store::set_status(client, &self.object, &self.status).await?;
+                    self.unstored = false;
+                    stored
+                }
+            };
+            if plan.verdict == Verdict::Gone {
+                self.context.events.publish(&self.object, plan.notes);
+                return Ok(Some(Verdict::Gone));
+            }
+        }
+        let Some(write) = plan.remote else { return Ok(None) };
+        let end = K::act(self.context, &self.object, &write, self.priority()).await;
+        self.memory.last_write = Some(self.context.now());
+        K::learn(&mut self.status, &mut self.observed, &write, &end);
+        self.unstored = true;
+        if K::stored_at_once(&write) {
+            self.store_facts().await;
+        }
+        match end.result {
+            Ok(_) => {
+                tracing::info!(write = %described(&write), "remote write done");
+                self.context.events.publish(&self.object, plan.notes);
+                Ok(None)
+            }
+            Err(failure) => {
+                tracing::warn!(write = %described(&write), kind = failure.label(), "remote write failed: {failure}");
+                Ok(Some(K::failed(&write, &failure, &self.context.settings.waits)))
+            }
+        }
+    }
+
+    /// Stores the report, whatever happened.
+    async fn finish(&mut self, verdict: Verdict, began: Timestamp) -> Option<Duration> {
+        self.account(&verdict, began);
+        if verdict == Verdict::Gone {
+            return self.conclude(&verdict);
+        }
+        let Report { status, notes, again } = self.with_view("", |view| report(view, &verdict));
+        self.status = status;
+        if self.object.stored_status() != Some(&self.status) {
+            match store::set_status(&self.context.client, &self.object, &self.status).await {
+                Ok(stored) => {
+                    self.object = stored;
+                    self.unstored = false;
+                    self.context.events.publish(&self.object, notes);
+                }
+                Err(error) => {
+                    self.interrupted(&error);
+                    if self.unstored {
+                        self.store_facts().await;
+                    }
+                    self.memory.failures = self.memory.failures.saturating_add(1);
+                    return self.conclude(&Verdict::Working(String::new()));
+                }
+            }
+        }
+        tracing::debug!(outcome = outcome(&verdict), ?again, "visit finished");
+        self.context.metrics.visited(K::NAME, outcome(&verdict));
+        again
+    }
+
+    /// Keeps what this process is to know of the visit.
+    fn account(&mut self, verdict: &Verdict, began: Timestamp) {
+        let memory = &mut self.memory;
+        match verdict {
+            Verdict::Settled | Verdict::Stalled(..) => {
+                memory.last_observation = Some(began);
+                (memory.failures, memory.wanted_since) = (0, None);
+            }
+            Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
+                memory.wanted_since = None;
+            }
+            Verdict::Unseen(..) | Verdict::Failed(..) | Verdict::Working(_) | Verdict::Deleting(_) => {
+                memory.failures = memory.failures.saturating_add(1);
+            }
+        }
+    }
+
+    /// Counts a visit that writes no report, and says when to come back.
+    fn conclude(&mut self, verdict: &Verdict) -> Option<Duration> {
+        self.context.metrics.visited(K::NAME, outcome(verdict));
+        self.with_view("", |view| report(view, verdict)).again
+    }
+
+    async fn store_facts(&mut self) {
+        if let Some(stored) = store::store_facts(&self.context.client, &self.object, &self.status).await {
+            // What the object now says counts for the rest of the visit; the facts in it are ours.
+            self.object = stored;
+            self.unstored = false;
+        }
+    }
+
+    fn interrupted(&self, error: &Error) {
+        if store::is_code(error, 409) {
+            tracing::debug!("the object changed meanwhile; visiting it again");
+        } else {
+            tracing::warn!(error = kubernetes_words(error), "Kubernetes write failed");
+        }
+    }
+
+    fn with_view<T>(&self, fresh_id: &str, judge: impl FnOnce(&View<'_, K>) -> T) -> T {
+        let settings = &self.context.settings;
+        judge(&View {
+            meta: self.object.meta(),
+            desired: &self.object.desired(&settings.identity),
+            status: &self.status,
+            memory: &self.memory,
+            observed: &self.observed,
+            waits: &settings.waits,
+            fresh_id,
+            now: self.context.now(),
+        })
+    }
+
+    /// An object that is as it was judged is only checked; anything else somebody waits for.
+    fn priority(&self) -> Priority {
+        self.with_view("", |view| match () {
+            () if view.deleting() => Priority::Delete,
+            () if view.achieved() => Priority::Check,
+            () => Priority::Edit,
+        })
+    }
+}
+
+/// The words of a Kubernetes error, without request or response bodies.
+pub(super) fn kubernetes_words(error: &Error) -> String {
+    match error {
+        Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
+    }
+}
+
+fn described(write: &impl Debug) -> String {
+    // Only the variant: a body may hold what must not be logged.
+    let text = format!("{write:?}");
+    text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
+}
+
+/// What this process knows of each object, by uid.
+#[derive(Default)]
+pub(super) struct Memories {
+    held: Mutex<HashMap<String, Recollection>>,
+}
+
+struct Recollection {
+    memory: Memory,
+    /// The object as the last write of ours left it. The cache may still show an older one.
+    written: Arc<dyn Any + Send + Sync>,
+}
+
+impl Memories {
+    /// What is known of an object, and the newer of the cached object and the one that we wrote last.
+    fn recall<K: Steward>(&self, cached: &K, now: Timestamp) -> (Memory, K) {
+        let held = self.held();
+        let Some(known) = held.get(&cached.uid().unwrap_or_default()) else {
+            return (Memory::new(now), cached.clone());
+        };
+        let object = match known.written.downcast_ref::<K>() {
+            Some(written) if version(written) > version(cached) => written.clone(),
+            _ => cached.clone(),
+        };
+        (known.memory.clone(), object)
+    }
+
+    fn remember<K: Steward>(&self, object: &K, memory: Memory) {
+        let recollection = Recollection { memory, written: Arc::new(object.clone()) };
+        self.held().insert(object.uid().unwrap_or_default(), recollection);
+    }
+
+    /// Forgets an object that is gone.
+    pub(super) fn forget(&self, uid: Option<&String>) {
+        self.held().remove(uid.map_or("", String::as_str));
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Recollection>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// resourceVersions of one resource are numbers that grow; one that is not is taken for the oldest.
+fn version<K: ResourceExt>(object: &K) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,210 @@
+//! SpiceOrganization: its reads, and who is woken when one changes.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use super::context::Context;
+use super::driver::Steward;
+use super::watch::{Changes, Guarded, Queue, React, decoded, own_matters};
+use crate::api::{ConditionType, SpiceApp, SpiceOrganization, SpiceOrganizationStatus};
+use crate::management::Priority;
+use crate::management::types::Failure;
+use crate::planner::{End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen};
+
+impl Steward for SpiceOrganization {
+    fn with_status(mut self, status: SpiceOrganizationStatus) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    async fn observe(
+        context: &Context,
+        object: &Self,
+        read: &OrganizationRead,
+        priority: Priority,
+        observed: &mut OrganizationObserved,
+    ) {
+        match read {
+            OrganizationRead::Credential => {
+                let version = context.caches.secret_version(&namespace(object), credential_secret(object));
+                observed.credential = Some(version.map_or(Observed::Absent, Observed::Present));
+            }
+            OrganizationRead::Dependants => observed.dependants = Some(dependants(context, object)),
+            OrganizationRead::Regions => {
+                let regions = async {
+                    let connection = connection(context, object).await?;
+                    connection.client.regions(priority).await
+                };
+                observed.regions = Some(match regions.await {
+                    Ok(answer) => Observed::Present(Seen { value: answer.value, begun: answer.begun }),
+                    Err(failure) => Observed::Unknown(failure),
+                });
+            }
+        }
+    }
+
+    async fn act(_: &Context, _: &Self, write: &OrganizationWrite, _: Priority) -> End<()> {
+        match *write {}
+    }
+}
+
+/// The connection of an organization, by the credential that the cache shows.
+pub(super) async fn connection(
+    context: &Context,
+    organization: &SpiceOrganization,
+) -> Result<Arc<super::connections::Connection>, Failure> {
+    use crate::management::types::FailureKind::NoCredential;
+    let (namespace, secret) = (namespace(organization), credential_secret(organization));
+    let version = context.caches.secret_version(&namespace, secret);
+    let missing = || Failure::local(NoCredential, format!("Secret {secret} does not exist in this namespace"));
+    context.connections.of(organization, &version.ok_or_else(missing)?).await
+}
+
+/// What an app has to know of its organization.
+pub(super) fn summary(context: &Context, organization: &SpiceOrganization) -> Organization {
+    let status = organization.status.clone().unwrap_or_default();
+    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let deleting = organization.metadata.deletion_timestamp.is_some();
+    let judged = |generation: Option<i64>| deleting || generation == organization.metadata.generation;
+    let current = context.caches.secret_version(&namespace(organization), credential_secret(organization));
+    let unusable = match ready {
+        None => Some("it was not visited yet".to_owned()),
+        Some(ready) if ready.status != "True" => Some(format!("{} {}", ready.reason, ready.message)),
+        Some(ready) if !judged(ready.observed_generation) => Some("its last change was not visited yet".to_owned()),
+        Some(_) if status.sources.first() != current.as_ref() => {
+            Some("its credential changed and was not checked yet".to_owned())
+        }
+        Some(_) => None,
+    };
+    Organization {
+        unusable,
+        suspended: organization.spec.suspend.unwrap_or(false)
+            || organization.annotations().get(crate::api::SUSPEND).is_some_and(|value| value == "true"),
+        default_region: status.default_region,
+    }
+}
+
+/// The organization that an app refers to, if it is there.
+pub(super) fn of_app(context: &Context, app: &SpiceApp) -> Option<Result<SpiceOrganization, String>> {
+    decoded(context.caches.organizations.get(&reference(app)))
+}
+
+/// Where the organization that an app refers to would be.
+pub(super) fn reference(app: &SpiceApp) -> ObjectRef<Guarded<SpiceOrganization>> {
+    ObjectRef::new(&app.spec.organization_ref.name).within(&app.namespace().unwrap_or_default())
+}
+
+fn dependants(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
+    let mut names: Vec<String> = apps_of(&context.caches.apps, organization)
+        .into_iter()
+        .map(|app| format!("SpiceApp {}", app.name_any()))
+        .collect();
+    names.sort();
+    names
+}
+
+fn apps_of(apps: &Store<Guarded<SpiceApp>>, organization: &SpiceOrganization) -> Vec<Arc<Guarded<SpiceApp>>> {
+    let own = (namespace(organization), organization.name_any());
+    apps.state_filter(|app| match &app.0 {
+        Ok(app) => (app.namespace().unwrap_or_default(), app.spec.organization_ref.name.clone()) == own,
+        // What cannot be read may well refer to it.
+        Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.0),
+    })
+}
+
+fn namespace(organization: &SpiceOrganization) -> String {
+    organization.namespace().unwrap_or_default()
+}
+
+fn credential_secret(organization: &SpiceOrganization) -> &str {
+    &organization.spec.credentials.personal_access_token.name
+}
+
+/// A changed organization is visited, and its apps when its identity or readiness changed.
+pub(super) struct Reaction {
+    context: Arc<Context>,
+    own: Queue<Guarded<SpiceOrganization>>,
+    apps: Queue<Guarded<SpiceApp>>,
+    seen: Changes,
+    told: Changes,
+}
+
+impl Reaction {
+    pub(super) fn new(
+        context: Arc<Context>,
+        own: Queue<Guarded<SpiceOrganization>>,
+        apps: Queue<Guarded<SpiceApp>>,
+    ) -> Self {
+        Self { context, own, apps, seen: Changes::default(), told: Changes::default() }
+    }
+
+    fn tell_apps(&self, organization: &SpiceOrganization) {
+        for app in apps_of(&self.context.caches.apps, organization) {
+            self.apps.request(ObjectRef::from_obj(app.as_ref()));
+        }
+    }
+}
+
+impl React<Guarded<SpiceOrganization>> for Reaction {
+    fn changed(&mut self, object: &Guarded<SpiceOrganization>) {
+        let uid = kube::Resource::meta(object).uid.clone();
+        if self.seen.differs(uid.as_ref(), own_matters(object)) {
+            self.own.request(ObjectRef::from_obj(object));
+        }
+        if let Ok(organization) = &object.0 {
+            let Organization { unusable, suspended, default_region } = summary(&self.context, organization);
+            if self.told.differs(uid.as_ref(), (unusable, suspended, default_region)) {
+                self.tell_apps(organization);
+            }
+        }
+    }
+
+    fn deleted(&mut self, object: &Guarded<SpiceOrganization>) {
+        let uid = kube::Resource::meta(object).uid.clone();
+        self.seen.forget(uid.as_ref());
+        self.told.forget(uid.as_ref());
+        self.context.memories.forget(uid.as_ref());
+        if let Ok(organization) = &object.0 {
+            self.tell_apps(organization);
+        }
+        let context = Arc::clone(&self.context);
+        tokio::spawn(async move { context.connections.forget(&uid.unwrap_or_default()).await });
+    }
+}
+
+/// A changed Secret wakes the organizations whose credential it holds.
+pub(super) struct SecretReaction {
+    organizations: Store<Guarded<SpiceOrganization>>,
+    queue: Queue<Guarded<SpiceOrganization>>,
+}
+
+impl SecretReaction {
+    pub(super) fn new(
+        organizations: Store<Guarded<SpiceOrganization>>,
+        queue: Queue<Guarded<SpiceOrganization>>,
+    ) -> Self {
+        Self { organizations, queue }
+    }
+}
+
+impl React<PartialObjectMeta<Secret>> for SecretReaction {
+    fn changed(&mut self, secret: &PartialObjectMeta<Secret>) {
+        let users = self.organizations.state_filter(|organization| match &organization.0 {
+            Ok(organization) => {
+                organization.namespace() == secret.namespace() && credential_secret(organization) == secret.name_any()
+            }
+            Err(_) => false,
+        });
+        for organization in users {
+            self.queue.request(ObjectRef::from_obj(organization.as_ref()));
+        }
+    }
+
+    fn deleted(&mut self, secret: &PartialObjectMeta<Secret>) {
+        self.changed(secret);
+    }
+}

@@ -1,0 +1,76 @@
+//! Writes to the objects themselves. Every one carries the resourceVersion it was computed from; none is forced.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, Error, ResourceExt};
+use serde_json::json;
+
+use super::driver::Steward;
+use crate::api::FINALIZER;
+
+const FIELD_MANAGER: &str = "spice-cloud-operator";
+/// First and longest wait between two tries to store a fact; the apiserver is near, and the fact cannot be looked up.
+const FACT_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Adds or removes our finalizer.
+pub(super) async fn set_finalizer<K: Steward>(client: &Client, object: &K, present: bool) -> Result<K, Error> {
+    let mut finalizers: Vec<&str> = object.finalizers().iter().map(String::as_str).collect();
+    finalizers.retain(|finalizer| *finalizer != FINALIZER);
+    if present {
+        finalizers.push(FINALIZER);
+    }
+    let patch = json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": finalizers } });
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    api(client, object).patch(&object.name_any(), &params, &Patch::Merge(patch)).await
+}
+
+/// Stores a status.
+pub(super) async fn set_status<K: Steward>(client: &Client, object: &K, status: &K::Status) -> Result<K, Error> {
+    let with_status = object.clone().with_status(status.clone());
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
+    api(client, object).replace_status(&object.name_any(), &params, &with_status).await
+}
+
+/// Stores the facts of a status after a remote effect, until they are stored or the object is no more.
+///
+/// A conflict means that somebody changed the object meanwhile: it is read again, and only the facts are carried over.
+pub(super) async fn store_facts<K: Steward>(client: &Client, object: &K, status: &K::Status) -> Option<K> {
+    let mut wait = FACT_WAITS.0;
+    let (mut current, mut next) = (object.clone(), status.clone());
+    loop {
+        match set_status(client, &current, &next).await {
+            Ok(stored) => return Some(stored),
+            Err(error) if is_code(&error, 404) => return None,
+            Err(error) if !is_code(&error, 409) => {
+                tracing::warn!(%error, kind = K::NAME, name = object.name_any(), "a fact is not stored yet; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(FACT_WAITS.1);
+                continue;
+            }
+            Err(_) => {}
+        }
+        match api(client, object).get_opt(&object.name_any()).await {
+            Ok(Some(fresh)) if fresh.uid() == object.uid() => {
+                next = fresh.stored_status().cloned().unwrap_or_default();
+                K::carry_facts(status, &mut next);
+                current = fresh;
+            }
+            Ok(_) => return None,
+            Err(error) => {
+                tracing::warn!(%error, kind = K::NAME, name = object.name_any(), "cannot read the object again")
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(FACT_WAITS.1);
+    }
+}
+
+/// Whether the apiserver answered with this status code.
+pub(super) fn is_code(error: &Error, code: u16) -> bool {
+    matches!(error, Error::Api(status) if status.code == code)
+}
+
+fn api<K: Steward>(client: &Client, object: &K) -> Api<K> {
+    Api::namespaced(client.clone(), &object.namespace().unwrap_or_default())
+}

@@ -1,0 +1,133 @@
+//! Watches: they fill the caches first and ask for visits then, so that a visit never sees less than what asked for it.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::channel::mpsc;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{Lookup, ObjectRef};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use super::readiness::Pending;
+
+/// An object as a watch holds it: one that cannot be decoded must not break the watch of all others.
+pub(super) type Guarded<K> = DeserializeGuard<K>;
+
+/// Requests for visits of one kind. Unbounded, because kube's scheduler behind it holds at most one an object.
+pub(super) struct Queue<K: Lookup> {
+    sender: mpsc::UnboundedSender<ObjectRef<K>>,
+}
+
+impl<K: Lookup> Clone for Queue<K> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone() }
+    }
+}
+
+impl<K: Lookup> Queue<K> {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<ObjectRef<K>>) {
+        let (sender, requests) = mpsc::unbounded();
+        (Self { sender }, requests)
+    }
+
+    /// Asks for a visit. When nobody listens any more the operator is going down, and nothing is lost.
+    pub(super) fn request(&self, object: ObjectRef<K>) {
+        let _ = self.sender.unbounded_send(object);
+    }
+}
+
+/// What is to happen when objects of a kind change. Called after the cache holds the change.
+pub(super) trait React<K>: Send + 'static {
+    /// An object was added or changed.
+    fn changed(&mut self, object: &K);
+    /// An object is gone.
+    fn deleted(&mut self, object: &K);
+}
+
+/// Watches objects of one kind until `shutdown`.
+pub(super) async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    mut writer: Writer<K>,
+    pending: Pending,
+    shutdown: CancellationToken,
+    mut reaction: impl React<K>,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let events = watcher(api, config).default_backoff();
+    let mut events = Box::pin(events.take_until(shutdown.cancelled()));
+    let mut pending = Some(pending);
+    while let Some(event) = events.next().await {
+        let event = match event {
+            // managedFields are of no use here and often larger than the rest of the object.
+            Ok(event) => event.modify(|object| object.managed_fields_mut().clear()),
+            Err(error) => {
+                tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "watch interrupted; trying again");
+                continue;
+            }
+        };
+        writer.apply_watcher_event(&event);
+        match event {
+            watcher::Event::Apply(object) => reaction.changed(&object),
+            watcher::Event::Delete(object) => reaction.deleted(&object),
+            // The cache takes a listing as a whole, at its end.
+            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+            watcher::Event::InitDone => {
+                pending = None;
+                for object in writer.as_reader().state() {
+                    reaction.changed(&object);
+                }
+            }
+        }
+    }
+    drop(pending);
+}
+
+/// Tells changes that matter from those that do not: keeps a digest of what matters for every object.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    known: HashMap<String, u64>,
+}
+
+impl Changes {
+    /// Whether what matters of the object of this uid changed since the last call.
+    pub(super) fn differs(&mut self, uid: Option<&String>, matters: impl Hash) -> bool {
+        let mut hasher = DefaultHasher::new();
+        matters.hash(&mut hasher);
+        let digest = hasher.finish();
+        self.known.insert(uid.cloned().unwrap_or_default(), digest) != Some(digest)
+    }
+
+    /// Forgets an object that is gone.
+    pub(super) fn forget(&mut self, uid: Option<&String>) {
+        self.known.remove(uid.map_or("", String::as_str));
+    }
+}
+
+/// What of an object's metadata asks for a visit of the object itself. Not the generation alone: that would hide the
+/// write of the finalizer, and annotations carry requests.
+pub(super) fn own_matters<K: Resource>(object: &K) -> impl Hash + use<K> {
+    let meta = object.meta();
+    let deleted = meta.deletion_timestamp.as_ref().map(|time| time.0);
+    (meta.generation, deleted, meta.finalizers.clone(), meta.annotations.clone())
+}
+
+/// An object in the cache, if it is there and can be decoded.
+pub(super) fn decoded<K>(object: Option<Arc<Guarded<K>>>) -> Option<Result<K, String>>
+where
+    K: Clone,
+{
+    let guarded = object?;
+    Some(match &guarded.0 {
+        Ok(object) => Ok(object.clone()),
+        Err(invalid) => Err(invalid.error.clone()),
+    })
+}

@@ -1,0 +1,253 @@
+//! The calls of the Management API. Each takes a token from the budget, is sent once, and is not repeated here.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode, Url, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::pages::{self, Pages, Progress};
+use super::redact;
+use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Listed, Regions, UpdateApp};
+use super::{Answer, Budget, Metrics, Priority};
+
+/// How a client talks.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Longest time to a connection.
+    pub connect_timeout: Duration,
+    /// Longest time from the first byte sent to the last received.
+    pub request_timeout: Duration,
+}
+
+/// A connection to one account at one endpoint.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: SecretString,
+    budget: Budget,
+    metrics: Metrics,
+}
+
+/// An app list of more pages than this (100,000 apps) is no list that a person made.
+const MOST_PAGES: usize = 1000;
+/// A body longer than this is refused unread: the largest spicepod is 256 KiB, and a detail holds one.
+const LARGEST_BODY: usize = 8 * 1024 * 1024;
+
+impl Client {
+    /// A client for the Management API at `endpoint` (without the `/v1`).
+    ///
+    /// # Errors
+    /// When the endpoint is no URL or the HTTP client cannot be built.
+    pub fn new(
+        endpoint: &str,
+        token: SecretString,
+        budget: Budget,
+        settings: &Settings,
+        metrics: Metrics,
+    ) -> Result<Self, Failure> {
+        let bad = |why: String| Failure::local(FailureKind::Invalid, why);
+        let base = Url::parse(endpoint).map_err(|error| bad(format!("endpoint is not a URL: {error}")))?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.request_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("spice-cloud-operator/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| bad(format!("cannot set up HTTP: {error}")))?;
+        Ok(Self { http, base, token, budget, metrics })
+    }
+
+    /// `GET /v1/regions`: also the cheapest read that tells whether the credential is accepted.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn regions(&self, priority: Priority) -> Result<Answer<Regions>, Failure> {
+        self.call(Method::GET, "/v1/regions", &["regions"], &[], None::<&()>, priority).await
+    }
+
+    /// `GET /v1/apps`, page by page: the complete list.
+    ///
+    /// # Errors
+    /// Also [`FailureKind::IncompleteList`], when the pages do not tell where the list ends.
+    pub async fn apps(&self, priority: Priority) -> Result<Answer<Vec<App>>, Failure> {
+        let (mut pages, mut apps, mut offset, mut begun) = (Pages::default(), Vec::new(), 0, None);
+        for _ in 0..MOST_PAGES {
+            let query = [("limit", pages::LIMIT.to_string()), ("offset", offset.to_string())];
+            let page: Answer<AppEnvelope> =
+                self.call(Method::GET, "/v1/apps", &["apps"], &query, None::<&()>, priority).await?;
+            let begun = *begun.get_or_insert(page.begun);
+            let items = page.value.items();
+            let ids = items.iter().map(AppEnvelope::id).collect();
+            apps.extend(items.into_iter().filter(|app| !pages.has(app.id)));
+            match pages.page(ids) {
+                Progress::More(next) => offset = next,
+                Progress::Complete => return Ok(Answer { value: apps, begun }),
+                Progress::Unknown => break,
+            }
+        }
+        let message = format!("GET /v1/apps: {} apps seen, and whether there are more cannot be told", apps.len());
+        Err(Failure::local(FailureKind::IncompleteList, message))
+    }
+
+    /// `GET /v1/apps/{appId}`.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn app(&self, id: i64, priority: Priority) -> Result<Answer<App>, Failure> {
+        let path = ["apps", &id.to_string()];
+        self.call(Method::GET, "/v1/apps/{appId}", &path, &[], None::<&()>, priority).await
+    }
+
+    /// `POST /v1/apps`. Not idempotent: after an answer that proves nothing the caller must look before trying again.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn create_app(&self, body: &CreateApp, priority: Priority) -> Result<Answer<App>, Failure> {
+        self.call(Method::POST, "/v1/apps", &["apps"], &[], Some(body), priority).await
+    }
+
+    /// `PUT /v1/apps/{appId}`: a merge.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn update_app(&self, id: i64, body: &UpdateApp, priority: Priority) -> Result<Answer<App>, Failure> {
+        let path = ["apps", &id.to_string()];
+        self.call(Method::PUT, "/v1/apps/{appId}", &path, &[], Some(body), priority).await
+    }
+
+    /// `DELETE /v1/apps/{appId}`: the service keeps the app and hides it.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn delete_app(&self, id: i64, priority: Priority) -> Result<Answer<()>, Failure> {
+        let path = ["apps", &id.to_string()];
+        let answer = self.send(Method::DELETE, "/v1/apps/{appId}", &path, &[], None::<&()>, priority).await?;
+        Ok(Answer { value: (), begun: answer.begun })
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        route: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+        priority: Priority,
+    ) -> Result<Answer<T>, Failure> {
+        let method_name = name_of(&method);
+        let answer = self.send(method, route, path, query, body, priority).await?;
+        let value = serde_json::from_str(&answer.value).map_err(|_| {
+            let message =
+                format!("{method_name} {route}: the answer is not what the Management API is documented to send");
+            Failure::local(FailureKind::Unexpected, message)
+        })?;
+        Ok(Answer { value, begun: answer.begun })
+    }
+
+    /// Sends one request and returns the text of a good answer.
+    async fn send(
+        &self,
+        method: Method,
+        route: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+        priority: Priority,
+    ) -> Result<Answer<String>, Failure> {
+        let method_name = name_of(&method);
+        let body = body.map(serde_json::to_value).transpose().map_err(|error| {
+            Failure::local(FailureKind::Invalid, format!("{method_name} {route}: cannot encode the body: {error}"))
+        })?;
+        let mut request = self.http.request(method, self.url(path)?).bearer_auth(self.token.expose_secret());
+        request = request.header(header::ACCEPT, "application/json").query(query);
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let begun = self.budget.token(priority).await?;
+        let result = self.exchange(request, body.as_ref()).await;
+        let outcome = match &result {
+            Ok((status, _)) => status.as_u16().to_string(),
+            Err(failure) => failure.label().to_owned(),
+        };
+        tracing::debug!(method = method_name, route, outcome, "management api call");
+        self.metrics.sent(method_name, route, outcome);
+        match result {
+            Ok((_, value)) => Ok(Answer { value, begun }),
+            Err(failure) => Err(Failure { message: format!("{method_name} {route}: {}", failure.message), ..failure }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: reqwest::RequestBuilder,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, String), Failure> {
+        let mut response = request.send().await.map_err(|error| transport(&error))?;
+        let status = response.status();
+        let retry_after = retry_after(response.headers());
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
+            if bytes.len() + chunk.len() > LARGEST_BODY {
+                return Err(Failure::local(FailureKind::Unexpected, "the answer is longer than 8 MiB"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if status.is_success() {
+            return Ok((status, text));
+        }
+        let mut sent = body.map(redact::strings_in).unwrap_or_default();
+        sent.push(self.token.expose_secret());
+        Err(refusal(status, retry_after, &text, &sent))
+    }
+
+    fn url(&self, path: &[&str]) -> Result<Url, Failure> {
+        let mut url = self.base.clone();
+        let unusable = || Failure::local(FailureKind::Invalid, "endpoint cannot be a base URL");
+        url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
+        Ok(url)
+    }
+}
+
+fn name_of(method: &Method) -> &'static str {
+    match *method {
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "GET",
+    }
+}
+
+fn transport(error: &reqwest::Error) -> Failure {
+    // The library's own text holds the URL and at times a header; ours holds neither.
+    if error.is_connect() {
+        return Failure::local(FailureKind::Connect, "cannot connect");
+    }
+    let message = if error.is_timeout() { "no answer in time" } else { "the connection broke before the answer" };
+    Failure::local(FailureKind::Interrupted, message)
+}
+
+fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> Failure {
+    let (code, words, json) = redact::error_body(body, sent);
+    let kind = match status.as_u16() {
+        400 | 422 => FailureKind::Invalid,
+        401 => FailureKind::Unauthorized,
+        403 => FailureKind::Forbidden,
+        404 => FailureKind::NotFound { json },
+        409 => FailureKind::Conflict,
+        429 => FailureKind::Throttled { retry_after },
+        500..=599 => FailureKind::Server,
+        _ => FailureKind::Unexpected,
+    };
+    let message = if words.is_empty() { format!("{status}") } else { format!("{status}: {words}") };
+    Failure { kind, code, message }
+}
+
+fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}

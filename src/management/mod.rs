@@ -1,0 +1,27 @@
+//! The client of the Management API: wire types, authentication, the request budget, error classes, shared reads.
+//!
+//! Knows nothing of Kubernetes: no custom resource type, no condition, no object name may come in here.
+
+mod budget;
+mod client;
+mod metrics;
+mod pages;
+mod reads;
+mod redact;
+pub mod types;
+
+pub use budget::{Budget, Priority, Quota};
+pub use client::{Client, Settings};
+pub use metrics::Metrics;
+pub use reads::Reads;
+
+use jiff::Timestamp;
+
+/// What the API answered, and when the request for it was begun: what it shows may be older than its arrival.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer<T> {
+    /// The decoded body.
+    pub value: T,
+    /// When the request was let through by the budget.
+    pub begun: Timestamp,
+}

@@ -1,0 +1,37 @@
+//! Reads that many objects share: one request serves all who can use its answer.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use super::types::{App, Failure};
+use super::{Answer, Client, Priority};
+
+/// The shared reads of one connection. Holds at most one app list.
+#[derive(Debug)]
+pub struct Reads {
+    client: Arc<Client>,
+    /// Held while the request runs, so that a second reader waits for the first one's answer.
+    apps: Mutex<Option<Answer<Arc<Vec<App>>>>>,
+}
+
+impl Reads {
+    /// Shared reads through this client.
+    pub fn new(client: Arc<Client>) -> Self {
+        Self { client, apps: Mutex::new(None) }
+    }
+
+    /// The complete list of apps, as it was at `not_before` or later.
+    ///
+    /// # Errors
+    /// What the client says; [`super::types::FailureKind::IncompleteList`] when the end of the list cannot be told.
+    pub async fn apps(&self, not_before: Timestamp, priority: Priority) -> Result<Answer<Arc<Vec<App>>>, Failure> {
+        let mut held = self.apps.lock().await;
+        if let Some(answer) = held.as_ref().filter(|answer| answer.begun >= not_before) {
+            return Ok(answer.clone());
+        }
+        let Answer { value, begun } = self.client.apps(priority).await?;
+        Ok(held.insert(Answer { value: Arc::new(value), begun }).clone())
+    }
+}

@@ -1,0 +1,99 @@
+//! Turns an error body into one short sentence that holds nothing we sent.
+
+use serde_json::Value;
+
+/// Longest text taken from a body, in characters: enough for a validation message, too short to flood a status.
+const LONGEST: usize = 300;
+/// Shorter strings are ordinary words ("v2", "us"): taking them out would garble the message and hide nothing.
+const SHORTEST_SECRET: usize = 4;
+const REPLACEMENT: &str = "[redacted]";
+
+/// The code and the words of an error body. `sent` are all values that must not come back.
+pub(super) fn error_body(text: &str, sent: &[&str]) -> (Option<String>, String, bool) {
+    let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else {
+        let words = if text.trim_start().starts_with('<') { String::new() } else { sanitized(text, sent) };
+        return (None, words, false);
+    };
+    let text_of = |key: &str| body.get(key).and_then(Value::as_str);
+    let code = text_of("code").map(|code| sanitized(code, sent));
+    let mut words = text_of("error").or_else(|| text_of("message")).unwrap_or_default().to_owned();
+    for (field, messages) in field_errors(&body) {
+        words.push_str(if words.is_empty() { "" } else { "; " });
+        words.push_str(&format!("{field}: {messages}"));
+    }
+    let own = body.contains_key("error") || body.contains_key("message");
+    (code, sanitized(&words, sent), own)
+}
+
+/// Every string in a request body except the app's name, which the object shows anyhow and which messages need.
+pub(super) fn strings_in(body: &Value) -> Vec<&str> {
+    match body {
+        Value::String(text) => vec![text.as_str()],
+        Value::Array(items) => items.iter().flat_map(strings_in).collect(),
+        Value::Object(entries) => {
+            entries.iter().filter(|(key, _)| *key != "name").flat_map(|(_, value)| strings_in(value)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn field_errors(body: &serde_json::Map<String, Value>) -> Vec<(String, String)> {
+    let details = body.get("details").and_then(|details| details.get("fieldErrors")).and_then(Value::as_object);
+    let joined = |messages: &Value| {
+        let messages = messages.as_array().into_iter().flatten();
+        messages.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    };
+    details.into_iter().flatten().map(|(field, messages)| (field.clone(), joined(messages))).collect()
+}
+
+fn sanitized(text: &str, sent: &[&str]) -> String {
+    let mut values: Vec<&&str> = sent.iter().filter(|value| value.chars().count() >= SHORTEST_SECRET).collect();
+    // Longest first, so that no part of a longer value is left behind by a shorter one inside it.
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for value in values {
+        text = text.replace(*value, REPLACEMENT);
+    }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nothing_that_was_sent_comes_back() {
+        let body =
+            json!({ "name": "my-app", "spicepod": { "params": { "key": "hunter2-long", "list": ["hunter2"] } } });
+        let sent = strings_in(&body);
+        let answer = r#"{"error":"my-app: hunter2-long is bad,\n hunter2 too","code":"bad"}"#;
+        let (code, words, own) = error_body(answer, &sent);
+        assert_eq!(code.as_deref(), Some("bad"));
+        assert_eq!(words, "my-app: [redacted] is bad, [redacted] too");
+        assert!(own);
+    }
+
+    #[test]
+    fn bodies_of_every_shape_are_survived() {
+        for (body, words, own) in [
+            ("", "", false),
+            ("{}", "", false),
+            ("<html>no</html>", "", false),
+            ("plain words", "plain words", false),
+            (r#"{"message":"other key"}"#, "other key", true),
+            (
+                r#"{"error":"bad","details":{"fieldErrors":{"name":["too short","no"]}}}"#,
+                "bad; name: too short, no",
+                true,
+            ),
+        ] {
+            let (_, found, found_own) = error_body(body, &[]);
+            assert_eq!((found.as_str(), found_own), (words, own), "{body}");
+        }
+        assert_eq!(error_body(&"x".repeat(1000), &[]).1.len(), LONGEST + 3);
+    }
+}

@@ -1,0 +1,133 @@
+//! The process: settings, telemetry, the admin server, start and shutdown.
+
+mod admin;
+mod settings;
+mod shutdown;
+mod telemetry;
+
+pub use settings::{Announce, LogFormat, Settings};
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, Config, ResourceExt};
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::controller::{self, Identity, Readiness};
+use crate::management;
+
+/// Why the operator could not start.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No threads, or no signals.
+    #[error("cannot start: {0}")]
+    Runtime(#[from] std::io::Error),
+    /// The admin address cannot be used.
+    #[error("--admin-address: cannot listen on {address}: {error}")]
+    AdminAddress {
+        /// What was asked for.
+        address: std::net::SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// There is no usable kubeconfig, nor a service account.
+    #[error("cannot find the Kubernetes API: {0}")]
+    Kubernetes(String),
+    /// The log filter is not one.
+    #[error("--log-filter: {0}")]
+    LogFilter(String),
+}
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start. Once it runs it waits for what is missing rather than end.
+pub fn run(settings: Settings) -> Result<(), Error> {
+    telemetry::start(settings.log_format, &settings.log_filter)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(operate(settings));
+    // Whatever still runs had its time.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+async fn operate(settings: Settings) -> Result<(), Error> {
+    let shutdown = CancellationToken::new();
+    let _signals = shutdown::on_signal(shutdown.clone())?;
+    let readiness = Readiness::default();
+    let (calls, visits) = (management::Metrics::default(), controller::Metrics::default());
+    let mut registry = Registry::with_prefix("spice_operator");
+    calls.register(&mut registry);
+    visits.register(&mut registry);
+
+    let started = readiness.waiting_for("the Kubernetes API");
+    let admin = admin::start(settings.admin_address, readiness.clone(), Arc::new(registry)).await?;
+    announce(settings.announce, admin.address);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %admin.address, "started");
+
+    let client = client(&settings).await?;
+    let work = async {
+        let Some(cluster_id) = cluster_id(&settings, &client, &shutdown).await else { return };
+        drop(started);
+        let settings = settings.controllers(Identity { cluster_id });
+        controller::run(client, settings, visits, calls, readiness, shutdown.clone()).await;
+    };
+    tokio::pin!(work);
+    tokio::select! {
+        () = &mut work => {}
+        () = shutdown.cancelled() => {
+            tracing::info!("stopping: calls in hand may finish");
+            if tokio::time::timeout(settings.shutdown_grace, work).await.is_err() {
+                tracing::warn!("stopped with calls in hand; a restart finds out what became of them");
+            }
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn client(settings: &Settings) -> Result<Client, Error> {
+    let unusable = |error: &dyn std::fmt::Display| Error::Kubernetes(error.to_string());
+    let mut config = Config::infer().await.map_err(|error| unusable(&error))?;
+    // kube repeats 429, 503 and 504 inside a call, up to 15 times; each object's own backoff does better.
+    config.default_retry = false;
+    config.connect_timeout = Some(settings.connect_timeout);
+    // Proxy variables are for the Management API; the cluster is reached directly.
+    config.proxy_url = None;
+    Client::try_from(config).map_err(|error| unusable(&error))
+}
+
+/// The cluster id that was set, or else the uid of namespace kube-system, waited for.
+async fn cluster_id(settings: &Settings, client: &Client, shutdown: &CancellationToken) -> Option<String> {
+    if let Some(id) = &settings.cluster_id {
+        return Some(id.clone());
+    }
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    loop {
+        let error = match namespaces.get("kube-system").await {
+            Ok(namespace) => match namespace.uid() {
+                Some(uid) => return Some(uid),
+                None => "it has no uid".to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(error, "namespace kube-system cannot be read for its uid; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(settings.start_poll) => {}
+            () = shutdown.cancelled() => return None,
+        }
+    }
+}
+
+fn announce(announce: Option<Announce>, admin: std::net::SocketAddr) {
+    if announce == Some(Announce::Json) {
+        let line = serde_json::json!({ "admin": format!("http://{admin}") });
+        let mut out = std::io::stdout().lock();
+        // Nobody reads it: nobody asked for it either.
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}

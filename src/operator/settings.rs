@@ -1,0 +1,122 @@
+//! The settings of `run`: each a flag and an environment variable, with a default that is right for production.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::controller::{self, Identity, Waits};
+use crate::management;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Human,
+}
+
+/// What is printed on standard output once the operator listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Announce {
+    /// One JSON line with the admin server's URL.
+    Json,
+}
+
+/// Settings of the operator. Durations are written like `90s`, `10m` or `1h30m`.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// Address of the admin server: /livez, /readyz, /metrics. Port 0 takes a free one.
+    #[arg(long, env = "SPICE_OPERATOR_ADMIN_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    pub admin_address: SocketAddr,
+    /// Tells this cluster's apps from those of others that use the same account [default: uid of namespace kube-system].
+    #[arg(long, env = "SPICE_OPERATOR_CLUSTER_ID", value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub cluster_id: Option<String>,
+    /// How log lines look; they go to standard error.
+    #[arg(long, env = "SPICE_OPERATOR_LOG_FORMAT", value_enum, default_value = "json")]
+    pub log_format: LogFormat,
+    /// Which log lines are written: a level, or a list such as `info,spice_cloud_operator=debug`.
+    #[arg(long, env = "SPICE_OPERATOR_LOG_FILTER", default_value = "info", value_name = "FILTER")]
+    pub log_filter: String,
+    /// Print a line on standard output once the admin server listens.
+    #[arg(long, value_enum)]
+    pub announce: Option<Announce>,
+
+    /// Least interval between two checks of an object; a shorter `spec.interval` is raised to it.
+    #[arg(long, env = "SPICE_OPERATOR_MIN_INTERVAL", default_value = "1m", value_parser = duration, value_name = "DURATION")]
+    pub min_interval: Duration,
+    /// Interval between two checks of an object whose spec names none.
+    #[arg(long, env = "SPICE_OPERATOR_DEFAULT_INTERVAL", default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    pub default_interval: Duration,
+    /// Intervals without an observation after which Ready becomes Unknown.
+    #[arg(long, env = "SPICE_OPERATOR_MISSED_INTERVALS", default_value = "3", value_parser = clap::value_parser!(u32).range(1..), value_name = "COUNT")]
+    pub missed_intervals: u32,
+    /// Least time between two looks at an object that waits for a person.
+    #[arg(long, env = "SPICE_OPERATOR_TERMINAL_RECHECK", default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    pub terminal_recheck: Duration,
+    /// When to repeat a write that the API refused for a cause that no read can show to be gone.
+    #[arg(long, env = "SPICE_OPERATOR_REFUSED_WRITE_REPEAT", default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    pub refused_write_repeat: Duration,
+    /// First wait after a failure; it doubles with each.
+    #[arg(long, env = "SPICE_OPERATOR_BACKOFF_MIN", default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    pub backoff_min: Duration,
+    /// Longest wait after failures in a row.
+    #[arg(long, env = "SPICE_OPERATOR_BACKOFF_MAX", default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    pub backoff_max: Duration,
+    /// How old the answer may be that a write by id rests on.
+    #[arg(long, env = "SPICE_OPERATOR_EVIDENCE", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub evidence: Duration,
+    /// How long after its own write the operator believes in no absence and no drift.
+    #[arg(long, env = "SPICE_OPERATOR_QUIET_AFTER_WRITE", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub quiet_after_write: Duration,
+    /// How long a create whose outcome is unknown may still take effect.
+    #[arg(long, env = "SPICE_OPERATOR_CREATE_SETTLES", default_value = "90s", value_parser = duration, value_name = "DURATION")]
+    pub create_settles: Duration,
+
+    /// Longest time to a connection.
+    #[arg(long, env = "SPICE_OPERATOR_CONNECT_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    pub connect_timeout: Duration,
+    /// Longest time for one Management API request.
+    #[arg(long, env = "SPICE_OPERATOR_REQUEST_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub request_timeout: Duration,
+    /// How long calls in hand may go on after SIGTERM.
+    #[arg(long, env = "SPICE_OPERATOR_SHUTDOWN_GRACE", default_value = "8s", value_parser = duration, value_name = "DURATION")]
+    pub shutdown_grace: Duration,
+    /// How often to look for what is missing at start: the Kubernetes API, the CustomResourceDefinitions.
+    #[arg(long, env = "SPICE_OPERATOR_START_POLL", default_value = "2s", value_parser = duration, value_name = "DURATION")]
+    pub start_poll: Duration,
+}
+
+impl Settings {
+    /// The part that the controllers need.
+    pub(super) fn controllers(&self, identity: Identity) -> controller::Settings {
+        controller::Settings {
+            identity,
+            waits: Waits {
+                default_interval: self.default_interval,
+                min_interval: self.min_interval,
+                missed_intervals: self.missed_intervals,
+                terminal_recheck: self.terminal_recheck,
+                refused_write_repeat: self.refused_write_repeat,
+                backoff_min: self.backoff_min,
+                backoff_max: self.backoff_max,
+                evidence: self.evidence,
+                quiet_after_write: self.quiet_after_write,
+                create_settles: self.create_settles,
+            },
+            management: management::Settings {
+                connect_timeout: self.connect_timeout,
+                request_timeout: self.request_timeout,
+            },
+            definition_poll: self.start_poll,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let explain = || "a duration such as 90s, 10m or 1h30m is needed".to_owned();
+    let parsed: SignedDuration = text.parse().map_err(|_| explain())?;
+    Duration::try_from(parsed).map_err(|_| explain())
+}

@@ -1,0 +1,117 @@
+//! An app that is no longer wanted. Reads only id, name, intent, references, policy and finalizers, so that an object
+//! with an invalid spec can be deleted too.
+
+use super::super::{Note, schedule};
+use super::*;
+use crate::api::DeletionPolicy;
+
+type AppView<'a> = View<'a, SpiceApp>;
+
+pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
+    let observed = view.observed;
+    if !view.has_finalizer() || releases_at_once(view) {
+        return Vec::new();
+    }
+    if observed.organization.is_none() || observed.definition_deleting.is_none() {
+        return vec![AppRead::Definition, AppRead::Organization];
+    }
+    if unusable(view).is_some() || observed.definition_deleting != Some(Observed::Present(false)) {
+        return Vec::new();
+    }
+    let list = AppRead::List(view.memory.wanted_since.unwrap_or(view.now));
+    match view.status.id {
+        Some(id) if observed.app.is_none() => vec![AppRead::App(id)],
+        Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list],
+        None if observed.list.is_none() => vec![list],
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
+    let idle = |verdict| Plan::idle(view.status, verdict);
+    if !view.has_finalizer() {
+        return idle(Verdict::Gone);
+    }
+    if releases_at_once(view) {
+        return release(view);
+    }
+    match &view.observed.definition_deleting {
+        // With the definition every object goes: nobody asked for the apps themselves to go.
+        Some(Observed::Present(true) | Observed::Absent) => return release(view),
+        Some(Observed::Unknown(failure)) => return idle(unseen(failure)),
+        Some(Observed::Present(false)) | None => {}
+    }
+    if let Some(Verdict::Waiting(reason, words)) = unusable(view) {
+        return idle(Verdict::Failed(reason, words, Retry::Backoff));
+    }
+    match (view.status.id, &view.observed.app, &view.observed.list) {
+        (Some(_), Some(Observed::Present(seen)), _) => plan_present(view, &seen.value),
+        (Some(id), Some(Observed::Absent), Some(Observed::Present(list))) => {
+            if list.value.iter().all(|app| app.id != id) {
+                release(view)
+            } else {
+                let words = format!("app {id} cannot be read, though the list of apps has it");
+                idle(Verdict::Failed(Reason::RemoteUnavailable, words, Retry::Backoff))
+            }
+        }
+        (Some(_), Some(Observed::Unknown(failure)), _) | (_, _, Some(Observed::Unknown(failure))) => {
+            idle(unseen(failure))
+        }
+        (None, _, Some(Observed::Present(list))) => plan_unrecorded(view, &list.value),
+        _ => idle(Verdict::Deleting("looking for the app".to_owned())),
+    }
+}
+
+/// Whether nothing remote is to be done, or could have been.
+fn releases_at_once(view: &AppView<'_>) -> bool {
+    let untouched = view.status.id.is_none() && view.status.create_intent.is_none();
+    let created = view.status.incarnation.as_deref().is_some_and(|incarnation| incarnation.starts_with("c-"));
+    match view.desired.deletion_policy {
+        Some(DeletionPolicy::Retain) => true,
+        Some(DeletionPolicy::Delete) => untouched,
+        None => untouched || !created,
+    }
+}
+
+fn plan_present(view: &AppView<'_>, app: &App) -> Plan<SpiceApp> {
+    match owner(app, view.desired) {
+        _ if !same_name(app, view.desired) => release(view),
+        Owner::Another => release(view),
+        Owner::Us => delete(view, app.id),
+        // Our tag is gone: it is put back first, so that the delete rests on an answer that showed it.
+        Owner::Nobody => retag(view, app),
+    }
+}
+
+/// An intent and no id: the create may have taken effect, or may still.
+fn plan_unrecorded(view: &AppView<'_>, list: &[App]) -> Plan<SpiceApp> {
+    let found = list.iter().find(|app| same_name(app, view.desired) && owner(app, view.desired) == Owner::Us);
+    if let Some(app) = found {
+        return delete(view, app.id);
+    }
+    let begun = view.status.create_intent.as_ref().map(|intent| intent.at.0);
+    let settled = begun.is_none_or(|at| schedule::elapsed(at, view.now) >= view.waits.create_settles);
+    if settled {
+        return release(view);
+    }
+    let words = "waiting until a create that was begun can no longer take effect".to_owned();
+    Plan::idle(view.status, Verdict::Deleting(words))
+}
+
+fn delete(view: &AppView<'_>, id: i64) -> Plan<SpiceApp> {
+    let notes = vec![Note::normal("Deleted", format!("deleted app {id}"))];
+    Plan { notes, ..Plan::remote(view.status.clone(), AppWrite::Delete { id }, format!("deleting app {id}")) }
+}
+
+fn retag(view: &AppView<'_>, app: &App) -> Plan<SpiceApp> {
+    use crate::management::types::AppField::Tags;
+    let mut tags = app.tags();
+    tags.insert(OWNER_TAG.to_owned(), view.desired.owner.clone());
+    let body = UpdateApp([(Tags, serde_json::json!(tags))].into());
+    let write = AppWrite::Update { id: app.id, body, managed: Vec::new(), released: Vec::new() };
+    Plan::remote(view.status.clone(), write, "putting back our own tag")
+}
+
+fn release(view: &AppView<'_>) -> Plan<SpiceApp> {
+    Plan::kubernetes(view.status.clone(), KubernetesWrite::RemoveFinalizer, Verdict::Gone)
+}

@@ -1,0 +1,187 @@
+//! Three-way merge, as `kubectl apply` does it: what is desired, what was last applied, what is live.
+//!
+//! A field never named is left alone. Drift is "live differs from what the API showed after our last write", so a
+//! server that normalises what it is sent causes no perpetual difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::super::digest;
+use crate::api::{AppliedField, SpiceAppSpec};
+use crate::management::types::{App, AppField, UpdateApp};
+
+/// One field that is kept as declared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Managed {
+    /// Its path in the spec, such as `runtime.imageTag` or `tags.team`; the key in `status.applied`.
+    pub path: String,
+    /// The API's field.
+    pub field: AppField,
+    /// For a tag, its key.
+    pub tag: Option<String>,
+    /// The value it is to have.
+    pub value: Value,
+}
+
+/// Path in the spec, and what clears the field when it is no longer named.
+const FIELDS: [(AppField, &str, Clear); 17] = [
+    (AppField::Description, "description", Clear::Empty),
+    (AppField::Visibility, "visibility", Clear::Never),
+    (AppField::ProductionBranch, "productionBranch", Clear::Never),
+    (AppField::Tags, "tags", Clear::Never),
+    (AppField::Spicepod, "spicepod", Clear::Never),
+    (AppField::Registry, "runtime.registry", Clear::Never),
+    (AppField::Image, "runtime.image", Clear::Never),
+    (AppField::ImageTag, "runtime.imageTag", Clear::Null),
+    (AppField::UpdateChannel, "runtime.updateChannel", Clear::Never),
+    (AppField::Version, "runtime.version", Clear::Never),
+    (AppField::Replicas, "runtime.replicas", Clear::Never),
+    (AppField::Resources, "runtime.resources", Clear::Never),
+    (AppField::Executor, "runtime.executor", Clear::Never),
+    (AppField::NodeGroup, "runtime.nodeGroup", Clear::Never),
+    (AppField::Region, "region", Clear::Never),
+    (AppField::ClusterName, "clusterName", Clear::Never),
+    (AppField::StorageSizeGb, "runtime.storageSizeGb", Clear::Never),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clear {
+    /// By null.
+    Null,
+    /// By the empty string.
+    Empty,
+    /// The API cannot: the field becomes unmanaged.
+    Never,
+}
+
+/// What a merge comes to.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Merge {
+    /// The PUT that makes live what is desired; empty when nothing differs.
+    pub(super) update: UpdateApp,
+    /// The managed fields that the PUT carries.
+    pub(super) carried: Vec<Managed>,
+    /// Paths that are released by the PUT, or without one.
+    pub(super) released: Vec<String>,
+    /// Paths that somebody else changed.
+    pub(super) drift: Vec<String>,
+    /// Paths that stay as they are though they are no longer named: the API cannot clear them.
+    pub(super) abandoned: Vec<String>,
+    /// Digests of the fields that are as desired already.
+    pub(super) settled: BTreeMap<String, AppliedField>,
+}
+
+/// Every field that a spec names.
+pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<Managed>, String> {
+    let json = to_json(spec)?;
+    let mut all = Vec::new();
+    for (field, path, _) in FIELDS {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        match json.pointer(&pointer) {
+            Some(Value::Object(tags)) if field == AppField::Tags => {
+                all.extend(tags.iter().map(|(key, value)| managed_tag(key, value.clone())));
+            }
+            Some(value) if !value.is_null() => {
+                all.push(Managed { path: path.to_owned(), field, tag: None, value: value.clone() });
+            }
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+/// A tag as a managed field.
+pub(super) fn managed_tag(key: &str, value: Value) -> Managed {
+    Managed { path: format!("tags.{key}"), field: AppField::Tags, tag: Some(key.to_owned()), value }
+}
+
+/// Digests of what was sent and of what the answer shows for it.
+pub(super) fn echoed(managed: &[Managed], app: &App) -> BTreeMap<String, AppliedField> {
+    let digests = |field: &Managed| AppliedField {
+        sent: digest::of_value(&field.value),
+        echo: digest::of_value(&live(app, field)),
+    };
+    managed.iter().map(|field| (field.path.clone(), digests(field))).collect()
+}
+
+/// Compares what is desired, what was last applied, and what is live.
+pub(super) fn merge(desired: &[Managed], applied: &BTreeMap<String, AppliedField>, app: &App) -> Merge {
+    let mut merge = Merge::default();
+    for field in desired {
+        let (want, shown) = (digest::of_value(&field.value), digest::of_value(&live(app, field)));
+        let last = applied.get(&field.path);
+        let sent_before = last.is_some_and(|last| last.sent == want);
+        if shown == want || last.is_some_and(|last| sent_before && last.echo == shown) {
+            merge.settled.insert(field.path.clone(), AppliedField { sent: want, echo: shown });
+            continue;
+        }
+        if sent_before {
+            merge.drift.push(field.path.clone());
+        }
+        merge.carried.push(field.clone());
+    }
+    release(desired, applied, app, &mut merge);
+    for field in merge.carried.iter().filter(|field| field.tag.is_none()) {
+        merge.update.0.insert(field.field, field.value.clone());
+    }
+    let tags_change = merge.carried.iter().any(|field| field.tag.is_some())
+        || merge.released.iter().any(|path| path.starts_with("tags."));
+    if tags_change {
+        merge.update.0.insert(AppField::Tags, all_tags(desired, &merge.released, app));
+        // The API replaces tags whole, so every one of ours is sent, and every one is echoed.
+        let sent = |field: &&Managed| field.tag.is_some() && !merge.carried.iter().any(|one| one.path == field.path);
+        let others: Vec<Managed> = desired.iter().filter(sent).cloned().collect();
+        merge.carried.extend(others);
+    }
+    merge
+}
+
+/// Fields that were applied once and are no longer named.
+fn release(desired: &[Managed], applied: &BTreeMap<String, AppliedField>, app: &App, merge: &mut Merge) {
+    let named: BTreeSet<&str> = desired.iter().map(|field| field.path.as_str()).collect();
+    for path in applied.keys().filter(|path| !named.contains(path.as_str())) {
+        if let Some(key) = path.strip_prefix("tags.") {
+            if app.tag(key).is_some() {
+                merge.released.push(path.clone());
+            }
+            continue;
+        }
+        let Some((field, _, clear)) = FIELDS.iter().find(|(_, known, _)| known == path) else { continue };
+        let present = app.field(*field).is_some_and(|value| value != "");
+        match clear {
+            Clear::Null if present => merge.update.0.insert(*field, Value::Null),
+            Clear::Empty if present => merge.update.0.insert(*field, Value::from("")),
+            Clear::Never if present => {
+                merge.abandoned.push(path.clone());
+                continue;
+            }
+            _ => continue,
+        };
+        merge.released.push(path.clone());
+    }
+}
+
+/// Everybody's tags as they are to be: foreign ones as they are, ours as declared, released ones left out.
+fn all_tags(desired: &[Managed], released: &[String], app: &App) -> Value {
+    let mut tags: Map<String, Value> = app
+        .tags()
+        .into_iter()
+        .filter(|(key, _)| !released.iter().any(|path| path.strip_prefix("tags.") == Some(key)))
+        .map(|(key, value)| (key, Value::from(value)))
+        .collect();
+    tags.extend(desired.iter().filter_map(|field| Some((field.tag.clone()?, field.value.clone()))));
+    Value::Object(tags)
+}
+
+fn live(app: &App, field: &Managed) -> Value {
+    match &field.tag {
+        Some(key) => app.tag(key).map_or(Value::Null, Value::from),
+        None => app.field(field.field).cloned().unwrap_or(Value::Null),
+    }
+}
+
+fn to_json(spec: &impl Serialize) -> Result<Value, String> {
+    serde_json::to_value(spec).map_err(|error| format!("spec cannot be written as JSON: {error}"))
+}

@@ -1,0 +1,255 @@
+//! Plans for SpiceApp: one object, one app, as declared.
+
+mod delete;
+mod fields;
+mod keep;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use fields::Managed;
+pub use validate::AppDesired;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::failure::{self, Call};
+use super::{Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits};
+use crate::api::{Reason, SpiceApp, SpiceAppStatus};
+use crate::management::types::{App, CreateApp, Failure, UpdateApp};
+
+/// Tag that says whose the app is.
+const OWNER_TAG: &str = "spice-operator-owner";
+/// Tag that says which create made the app.
+const INCARNATION_TAG: &str = "spice-operator-incarnation";
+
+/// What was seen of an app and of what it depends on.
+#[derive(Debug, Default)]
+pub struct AppObserved {
+    /// The organization it refers to, from the cache.
+    pub organization: Option<Observed<Organization>>,
+    /// Other SpiceApps of the same organization and name, from the cache.
+    pub claims: Option<Vec<Claim>>,
+    /// Whether our CustomResourceDefinition is being deleted.
+    pub definition_deleting: Option<Observed<bool>>,
+    /// The complete list of apps.
+    pub list: Option<Observed<Seen<Arc<Vec<App>>>>>,
+    /// The app of the recorded id. Absent here is one 404: it takes the list to make it an absence.
+    pub app: Option<Observed<Seen<App>>>,
+}
+
+/// What an app needs to know of its organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organization {
+    /// Why it cannot be used now, if it cannot.
+    pub unusable: Option<String>,
+    /// Whether the stop button is pressed.
+    pub suspended: bool,
+    /// Region of an app that names no placement.
+    pub default_region: Option<String>,
+}
+
+/// Another SpiceApp that stands for an app of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    /// False sorts first: a recorded id goes before none.
+    pub without_id: bool,
+    /// When the object was made: the older goes first.
+    pub created: Option<Timestamp>,
+    /// The last resort: the lower uid.
+    pub uid: String,
+    /// `namespace/name`, for the message.
+    pub object: String,
+}
+
+/// A read for a SpiceApp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppRead {
+    /// The organization, from the cache.
+    Organization,
+    /// Other claims to the name, from the cache.
+    Claims,
+    /// Whether our CustomResourceDefinition is being deleted.
+    Definition,
+    /// The complete list, as it was at this time or later.
+    List(Timestamp),
+    /// One app.
+    App(i64),
+}
+
+/// A remote write for a SpiceApp.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AppWrite {
+    /// `POST`: makes the app, or brings a deleted one of that name back.
+    Create {
+        /// What is sent.
+        body: CreateApp,
+        /// The managed fields that it carries.
+        managed: Vec<Managed>,
+    },
+    /// `PUT`: a merge of what differs.
+    Update {
+        /// The app.
+        id: i64,
+        /// What is sent.
+        body: UpdateApp,
+        /// The managed fields that it carries.
+        managed: Vec<Managed>,
+        /// Fields that are no longer managed once it is done.
+        released: Vec<String>,
+    },
+    /// `DELETE`.
+    Delete {
+        /// The app.
+        id: i64,
+    },
+}
+
+impl Kind for SpiceApp {
+    type Desired = AppDesired;
+    type Status = SpiceAppStatus;
+    type Observed = AppObserved;
+    type Read = AppRead;
+    type Write = AppWrite;
+    /// The app as the API showed it; nothing after a delete.
+    type Answer = Option<App>;
+
+    const NAME: &'static str = "SpiceApp";
+
+    fn desired(&self, identity: &Identity) -> AppDesired {
+        AppDesired::of(self, identity)
+    }
+
+    fn stored_status(&self) -> Option<&SpiceAppStatus> {
+        self.status.as_ref()
+    }
+
+    fn needs(view: &View<'_, Self>) -> Vec<AppRead> {
+        if view.deleting() { delete::needs(view) } else { keep::needs(view) }
+    }
+
+    fn plan(view: &View<'_, Self>) -> Plan<Self> {
+        if view.deleting() { delete::plan(view) } else { keep::plan(view) }
+    }
+
+    fn learn(status: &mut SpiceAppStatus, observed: &mut AppObserved, write: &AppWrite, end: &End<Option<App>>) {
+        match (write, &end.result) {
+            (AppWrite::Create { managed, .. }, Ok(Some(app))) => {
+                status.create_intent = None;
+                status.applied = fields::echoed(managed, app);
+                attach(status, app);
+                observed.app = Some(Observed::Present(Seen { value: app.clone(), begun: end.begun }));
+            }
+            (AppWrite::Update { managed, released, .. }, Ok(Some(app))) => {
+                status.applied.retain(|path, _| !released.contains(path));
+                status.applied.extend(fields::echoed(managed, app));
+                attach(status, app);
+                observed.app = Some(Observed::Present(Seen { value: app.clone(), begun: end.begun }));
+            }
+            (AppWrite::Delete { .. }, Ok(_)) => {
+                status.id = None;
+                status.create_intent = None;
+            }
+            // Nothing was made, so nothing is to be looked for when the object is deleted.
+            (AppWrite::Create { .. }, Err(failure)) if failure.proves_not_applied() => {
+                status.create_intent = None;
+            }
+            (_, Err(_) | Ok(None)) => {}
+        }
+    }
+
+    fn failed(write: &AppWrite, failure: &Failure, waits: &Waits) -> Verdict {
+        match write {
+            AppWrite::Create { .. } | AppWrite::Update { .. } => {
+                failure::failed(failure, Call::Write, "apps:write", waits)
+            }
+            AppWrite::Delete { .. } => failure::failed(failure, Call::Delete, "apps:delete", waits),
+        }
+    }
+
+    fn stored_at_once(write: &AppWrite) -> bool {
+        matches!(write, AppWrite::Create { .. })
+    }
+
+    fn carry_facts(from: &SpiceAppStatus, to: &mut SpiceAppStatus) {
+        let SpiceAppStatus {
+            observed_generation: _,
+            conditions: _,
+            last_handled_reconcile_at: _,
+            id,
+            incarnation,
+            endpoint,
+            region,
+            create_intent,
+            applied,
+        } = from.clone();
+        (to.id, to.incarnation, to.endpoint) = (id, incarnation, endpoint);
+        (to.region, to.create_intent, to.applied) = (region, create_intent, applied);
+    }
+
+    fn common(status: &mut SpiceAppStatus) -> Common<'_> {
+        Common {
+            observed_generation: &mut status.observed_generation,
+            conditions: &mut status.conditions,
+            last_handled: &mut status.last_handled_reconcile_at,
+        }
+    }
+
+    fn interval(desired: &AppDesired) -> Option<Duration> {
+        desired.interval
+    }
+}
+
+/// Records what an answer shows of the app itself.
+fn attach(status: &mut SpiceAppStatus, app: &App) {
+    use crate::management::types::AppField::Region;
+    status.id = Some(app.id);
+    status.incarnation = app.tag(INCARNATION_TAG).map(str::to_owned).or(status.incarnation.take());
+    // A list shows neither; what an earlier answer showed then stays.
+    status.endpoint = app.endpoint().map(str::to_owned).or(status.endpoint.take());
+    status.region = app.field(Region).and_then(|region| Some(region.as_str()?.to_owned())).or(status.region.take());
+}
+
+/// Whose an app is, by its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Us,
+    Nobody,
+    Another,
+}
+
+fn owner(app: &App, desired: &AppDesired) -> Owner {
+    match app.tag(OWNER_TAG) {
+        None => Owner::Nobody,
+        Some(tag) if tag == desired.owner => Owner::Us,
+        Some(_) => Owner::Another,
+    }
+}
+
+fn same_name(app: &App, desired: &AppDesired) -> bool {
+    app.name.eq_ignore_ascii_case(&desired.name)
+}
+
+fn unseen(failure: &Failure) -> Verdict {
+    failure::unseen(failure, "apps:read")
+}
+
+/// Why the organization cannot be used, if it cannot.
+fn unusable(view: &View<'_, SpiceApp>) -> Option<Verdict> {
+    let name = &view.desired.organization;
+    let because = |words: String| Some(Verdict::Waiting(Reason::DependencyNotReady, words));
+    match view.observed.organization.as_ref()? {
+        Observed::Present(Organization { suspended: true, .. }) => {
+            because(format!("SpiceOrganization {name} is suspended"))
+        }
+        Observed::Present(Organization { unusable: Some(why), .. }) => {
+            because(format!("SpiceOrganization {name} is not ready: {why}"))
+        }
+        Observed::Present(_) => None,
+        Observed::Absent => because(format!("SpiceOrganization {name} does not exist in this namespace")),
+        Observed::Unknown(failure) => because(failure.to_string()),
+    }
+}

@@ -1,0 +1,97 @@
+//! What a SpiceApp asks for, checked once.
+
+use std::time::Duration;
+
+use super::super::{Identity, digest, suspended_by_annotation};
+use super::fields::{self, Managed};
+use crate::api::{DeletionPolicy, SpiceApp, Visibility};
+
+/// A spicepod longer than this as JSON is refused: it has to fit into the object beside everything else.
+const LARGEST_SPICEPOD: usize = 256 * 1024;
+
+/// What a SpiceApp asks for. What a deletion needs is there even if the rest is invalid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppDesired {
+    pub(super) name: String,
+    pub(super) organization: String,
+    pub(super) owner: String,
+    pub(super) deletion_policy: Option<DeletionPolicy>,
+    pub(super) suspended: bool,
+    pub(super) interval: Option<Duration>,
+    pub(super) spec: Result<ValidSpec, String>,
+}
+
+/// A spec that can be carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ValidSpec {
+    pub(super) visibility: Option<Visibility>,
+    pub(super) description: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) cname: Option<String>,
+    pub(super) cluster_name: Option<String>,
+    /// Every field that is kept as declared, our own tags aside.
+    pub(super) managed: Vec<Managed>,
+}
+
+impl AppDesired {
+    pub(super) fn of(app: &SpiceApp, identity: &Identity) -> Self {
+        let meta = &app.metadata;
+        let (namespace, object) =
+            (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+        let name = app.spec.name.clone().unwrap_or_else(|| object.to_owned());
+        Self {
+            spec: valid(app, &name),
+            organization: app.spec.organization_ref.name.clone(),
+            owner: digest::owner(identity, namespace, object),
+            deletion_policy: app.spec.deletion_policy,
+            suspended: app.spec.suspend.unwrap_or(false) || suspended_by_annotation(meta),
+            interval: app.spec.interval.map(Duration::from),
+            name,
+        }
+    }
+}
+
+/// The apiserver has checked most of it; what CEL cannot bound, and what an older schema let in, is checked here.
+fn valid(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
+    let spec = &app.spec;
+    let name_length = name.chars().count();
+    if !(4..=38).contains(&name_length) || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+        return Err(format!("spec.name: {name:?} is not 4 to 38 letters, digits or hyphens"));
+    }
+    if [&spec.region, &spec.cname, &spec.cluster_name].into_iter().flatten().count() > 1 {
+        return Err("at most one of spec.region, spec.cname and spec.clusterName may be set".to_owned());
+    }
+    for (key, value) in &spec.tags {
+        check_tag(key, value)?;
+    }
+    if let Some(spicepod) = &spec.spicepod {
+        let length = serde_json::to_string(spicepod).map_or(usize::MAX, |text| text.len());
+        if length > LARGEST_SPICEPOD {
+            return Err(format!("spec.spicepod: {length} bytes as JSON, at most {LARGEST_SPICEPOD} are allowed"));
+        }
+    }
+    Ok(ValidSpec {
+        visibility: spec.visibility,
+        description: spec.description.clone(),
+        region: spec.region.clone(),
+        cname: spec.cname.clone(),
+        cluster_name: spec.cluster_name.clone(),
+        managed: fields::managed(spec)?,
+    })
+}
+
+/// Contract section 7.4.
+fn check_tag(key: &str, value: &str) -> Result<(), String> {
+    if key.starts_with("spice-operator-") {
+        return Err(format!("spec.tags: {key:?}: keys that start with spice-operator- are the operator's own"));
+    }
+    let mut letters = key.chars();
+    let starts_well = letters.next().is_some_and(|first| first.is_ascii_alphabetic());
+    if !starts_well || key.len() > 63 || !letters.all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c)) {
+        return Err(format!("spec.tags: {key:?} is not a letter followed by up to 62 of letters, digits, _ . / -"));
+    }
+    if value.len() > 256 || !value.chars().all(|c| c.is_ascii_alphanumeric() || "_@-".contains(c)) {
+        return Err(format!("spec.tags: the value of {key:?} is not up to 256 of letters, digits, _ @ -"));
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! From a verdict to conditions (kstatus: Ready is the summary, Reconciling and Stalled are there only while true).
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::{Note, Standing, Verdict};
+use crate::api::{ConditionType, Reason};
+
+/// The conditions after a visit. `overdue`: too many intervals went by without an observation.
+pub(crate) fn summarize(
+    before: &[Condition],
+    generation: i64,
+    verdict: &Verdict,
+    overdue: bool,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let write = Writer { before, generation, now };
+    let achieved = standing(before, Some(generation)) == Some(Standing::Achieved);
+    // Ready that became Unknown for want of observations stays so; one that is Unknown for a suspended edit does not.
+    let lost = find(before, ConditionType::Ready).is_some_and(|ready| {
+        ready.status == "Unknown"
+            && ready.observed_generation == Some(generation)
+            && ready.reason != Reason::Suspended.as_str()
+    });
+    let working = |reason, words: &str| {
+        vec![write.ready("False", reason, words), write.abnormal(ConditionType::Reconciling, reason, words)]
+    };
+    match verdict {
+        Verdict::Settled => vec![write.ready("True", Reason::Succeeded, "")],
+        Verdict::Unchanged | Verdict::Gone => before.to_vec(),
+        Verdict::Working(words) => working(Reason::Progressing, words),
+        Verdict::Waiting(reason, words) | Verdict::Unseen(reason, words, _) => {
+            match (achieved || lost, overdue || lost) {
+                (true, true) => vec![write.ready("Unknown", *reason, words)],
+                (true, false) => before.to_vec(),
+                (false, _) => working(*reason, words),
+            }
+        }
+        Verdict::Failed(reason, words, _) => working(*reason, words),
+        Verdict::Stalled(reason, words) => {
+            vec![write.ready("False", *reason, words), write.abnormal(ConditionType::Stalled, *reason, words)]
+        }
+        Verdict::Suspended if achieved => find(before, ConditionType::Ready).into_iter().cloned().collect(),
+        Verdict::Suspended => {
+            vec![write.ready("Unknown", Reason::Suspended, "suspended; the spec is newer than what was achieved")]
+        }
+        Verdict::Deleting(words) => {
+            let ready = find(before, ConditionType::Ready).into_iter().cloned();
+            ready.chain([write.abnormal(ConditionType::Reconciling, Reason::Progressing, words)]).collect()
+        }
+    }
+}
+
+/// How `generation` was last judged, if it was.
+pub(crate) fn standing(conditions: &[Condition], generation: Option<i64>) -> Option<Standing> {
+    let holds = |type_| {
+        find(conditions, type_)
+            .is_some_and(|condition| condition.status == "True" && condition.observed_generation == generation)
+    };
+    match () {
+        () if holds(ConditionType::Ready) => Some(Standing::Achieved),
+        () if holds(ConditionType::Stalled) => Some(Standing::Stalled),
+        () => None,
+    }
+}
+
+/// The event that a change of Ready deserves, if it changed.
+pub(crate) fn transition(before: &[Condition], after: &[Condition]) -> Option<Note> {
+    let ready = find(after, ConditionType::Ready)?;
+    let was = find(before, ConditionType::Ready);
+    if was.is_some_and(|was| was.status == ready.status && was.reason == ready.reason) {
+        return None;
+    }
+    let message =
+        if ready.message.is_empty() { "all is as the spec wants it".to_owned() } else { ready.message.clone() };
+    let quiet = [Reason::Succeeded, Reason::Progressing, Reason::Suspended];
+    let warning = !quiet.iter().any(|reason| reason.as_str() == ready.reason);
+    Some(Note { warning, reason: ready.reason.clone(), message })
+}
+
+fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_.as_str())
+}
+
+struct Writer<'a> {
+    before: &'a [Condition],
+    generation: i64,
+    now: Timestamp,
+}
+
+impl Writer<'_> {
+    fn ready(&self, status: &str, reason: Reason, message: &str) -> Condition {
+        self.condition(ConditionType::Ready, status, reason, message)
+    }
+
+    fn abnormal(&self, type_: ConditionType, reason: Reason, message: &str) -> Condition {
+        self.condition(type_, "True", reason, message)
+    }
+
+    fn condition(&self, type_: ConditionType, status: &str, reason: Reason, message: &str) -> Condition {
+        let same = find(self.before, type_).filter(|condition| condition.status == status);
+        Condition {
+            type_: type_.as_str().to_owned(),
+            status: status.to_owned(),
+            reason: reason.as_str().to_owned(),
+            message: message.to_owned(),
+            observed_generation: Some(self.generation),
+            last_transition_time: same.map_or_else(|| Time(self.now), |same| same.last_transition_time.clone()),
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Decides. Pure: given what is wanted, what is recorded and what was seen, says what to read and what to do next.
+//!
+//! No I/O, no clock, no randomness, no tokio, no Kubernetes client, no HTTP in here: `now` and fresh ids are arguments.
+
+mod app;
+mod conditions;
+mod digest;
+mod failure;
+mod organization;
+mod schedule;
+
+pub use app::{AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organization};
+pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, OrganizationWrite};
+pub use schedule::Waits;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+
+use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT, Reason};
+use crate::management::types::Failure;
+
+/// One kind of custom resource, as the generic driver sees it.
+pub trait Kind: Sized {
+    /// What the spec asks for, checked once; later stages cannot see the raw spec.
+    type Desired: Debug;
+    /// The kind's status.
+    type Status: Clone + Debug + Default + PartialEq;
+    /// What was seen in this visit.
+    type Observed: Debug + Default;
+    /// A read that the planner asks for.
+    type Read: Debug + PartialEq;
+    /// A remote write.
+    type Write: Clone + Debug + PartialEq;
+    /// What a remote write answers.
+    type Answer: Debug;
+
+    /// The kind's name, for logs and metrics.
+    const NAME: &'static str;
+
+    /// Checks the spec.
+    fn desired(&self, identity: &Identity) -> Self::Desired;
+
+    /// The stored status, if there is one.
+    fn stored_status(&self) -> Option<&Self::Status>;
+
+    /// The reads to make next; empty when [`Kind::plan`] can be asked.
+    fn needs(view: &View<'_, Self>) -> Vec<Self::Read>;
+
+    /// What to do next.
+    fn plan(view: &View<'_, Self>) -> Plan<Self>;
+
+    /// Records what a write's end tells: facts into the status, the answer into what was seen.
+    fn learn(status: &mut Self::Status, observed: &mut Self::Observed, write: &Self::Write, end: &End<Self::Answer>);
+
+    /// Where a write that did not end well leaves the object.
+    fn failed(write: &Self::Write, failure: &Failure, waits: &Waits) -> Verdict;
+
+    /// Whether a write's outcome is to be stored before anything else happens.
+    fn stored_at_once(write: &Self::Write) -> bool;
+
+    /// Re-applies the facts of `from` to a status that was read anew.
+    fn carry_facts(from: &Self::Status, to: &mut Self::Status);
+
+    /// The parts of a status that every kind has.
+    fn common(status: &mut Self::Status) -> Common<'_>;
+
+    /// How often the object is checked, as asked for.
+    fn interval(desired: &Self::Desired) -> Option<Duration>;
+}
+
+/// The parts of a status that every kind has.
+#[derive(Debug)]
+pub struct Common<'a> {
+    /// `status.observedGeneration`.
+    pub observed_generation: &'a mut i64,
+    /// `status.conditions`.
+    pub conditions: &'a mut Vec<Condition>,
+    /// `status.lastHandledReconcileAt`.
+    pub last_handled: &'a mut Option<String>,
+}
+
+/// Who this operator is to the remote side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Distinguishes clusters that use the same account.
+    pub cluster_id: String,
+}
+
+/// All that a decision may rest on.
+#[derive(Debug)]
+pub struct View<'a, K: Kind> {
+    /// The object's metadata.
+    pub meta: &'a ObjectMeta,
+    /// What is wanted.
+    pub desired: &'a K::Desired,
+    /// What is recorded: the stored status and the facts learnt since.
+    pub status: &'a K::Status,
+    /// What this process knows and status does not.
+    pub memory: &'a Memory,
+    /// What was seen in this visit.
+    pub observed: &'a K::Observed,
+    /// The waits in force.
+    pub waits: &'a Waits,
+    /// A fresh random id (32 hexadecimal digits), should one be needed.
+    pub fresh_id: &'a str,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+impl<K: Kind> View<'_, K> {
+    /// Whether the object is being deleted.
+    pub fn deleting(&self) -> bool {
+        self.meta.deletion_timestamp.is_some()
+    }
+
+    /// Whether our finalizer is persisted.
+    pub fn has_finalizer(&self) -> bool {
+        self.meta.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+    }
+
+    /// The interval of checks, raised to the operator's least.
+    pub fn interval(&self) -> Duration {
+        self.waits.interval(K::interval(self.desired))
+    }
+
+    /// Whether the current generation was achieved, as far as is recorded.
+    pub fn achieved(&self) -> bool {
+        let mut status = self.status.clone();
+        conditions::standing(K::common(&mut status).conditions, self.meta.generation) == Some(Standing::Achieved)
+    }
+
+    /// Where in the interval this object's checks are: the same in every process.
+    pub fn phase(&self) -> u64 {
+        schedule::phase(self.meta)
+    }
+
+    /// Whether our own last write is so recent that a read may not show it yet.
+    pub fn just_written(&self) -> bool {
+        self.memory.last_write.is_some_and(|at| schedule::elapsed(at, self.now) < self.waits.quiet_after_write)
+    }
+
+    /// Whether the last visit judged this very generation, and every request to look again was handled.
+    fn visited(&self, mut status: K::Status) -> Option<Standing> {
+        let common = K::common(&mut status);
+        let current = Some(*common.observed_generation) == self.meta.generation
+            && requested_reconcile(self.meta) == common.last_handled.as_deref();
+        if current { conditions::standing(common.conditions, self.meta.generation) } else { None }
+    }
+
+    /// Whether the next check's time has come since the last observation.
+    fn check_due(&self, interval: Duration) -> bool {
+        let last = self.memory.last_observation.unwrap_or(self.memory.since);
+        schedule::due(self.phase(), interval, last, self.now)
+    }
+
+    /// Whether nothing need be read: the object stands as it was judged, and no check is due.
+    pub(crate) fn rests(&self) -> bool {
+        match self.visited(self.status.clone()) {
+            Some(Standing::Achieved) => !self.check_due(self.interval()) || self.just_written(),
+            Some(Standing::Stalled) => !self.check_due(self.interval().max(self.waits.terminal_recheck)),
+            None => false,
+        }
+    }
+}
+
+/// How the current generation was last judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Ready.
+    Achieved,
+    /// Nothing goes on without a person.
+    Stalled,
+}
+
+/// What this process knows of an object and status does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// When this process first saw the object.
+    pub since: Timestamp,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When the last complete observation was begun.
+    pub last_observation: Option<Timestamp>,
+    /// When our last remote write ended.
+    pub last_write: Option<Timestamp>,
+    /// Since when remote work is wanted and not done.
+    pub wanted_since: Option<Timestamp>,
+}
+
+impl Memory {
+    /// Of an object seen for the first time.
+    pub fn new(now: Timestamp) -> Self {
+        Self { since: now, failures: 0, last_observation: None, last_write: None, wanted_since: None }
+    }
+}
+
+/// What a look at something told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observed<T> {
+    /// It is there.
+    Present(T),
+    /// It is certainly not there.
+    Absent,
+    /// It cannot be told; nothing is created or deleted on the strength of that.
+    Unknown(Failure),
+}
+
+/// A value and when the request that showed it was begun.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen<T> {
+    /// What was shown.
+    pub value: T,
+    /// When the request was begun.
+    pub begun: Timestamp,
+}
+
+/// How a remote write ended, and when it was begun.
+#[derive(Clone, Debug)]
+pub struct End<A> {
+    /// The answer, or why there is none.
+    pub result: Result<A, Failure>,
+    /// When the request was begun.
+    pub begun: Timestamp,
+}
+
+/// What to do next: data, with no decision left to who carries it out.
+#[derive(Debug, PartialEq)]
+pub struct Plan<K: Kind> {
+    /// The status with every fact known by now; stored at the latest when the visit ends.
+    pub status: K::Status,
+    /// A Kubernetes write that must come first.
+    pub first: Option<KubernetesWrite>,
+    /// A remote write.
+    pub remote: Option<K::Write>,
+    /// Where the object stands.
+    pub verdict: Verdict,
+    /// What to tell people once it is done.
+    pub notes: Vec<Note>,
+}
+
+impl<K: Kind> Plan<K> {
+    /// Nothing to do.
+    pub(crate) fn idle(status: &K::Status, verdict: Verdict) -> Self {
+        Self { status: status.clone(), first: None, remote: None, verdict, notes: Vec::new() }
+    }
+
+    /// One Kubernetes write and nothing else.
+    pub(crate) fn kubernetes(status: K::Status, write: KubernetesWrite, verdict: Verdict) -> Self {
+        Self { status, first: Some(write), remote: None, verdict, notes: Vec::new() }
+    }
+
+    /// One remote write.
+    pub(crate) fn remote(status: K::Status, write: K::Write, message: impl Into<String>) -> Self {
+        let verdict = Verdict::Working(message.into());
+        Self { status, first: None, remote: Some(write), verdict, notes: Vec::new() }
+    }
+
+    /// Whether there is anything to carry out.
+    pub fn is_idle(&self) -> bool {
+        self.first.is_none() && self.remote.is_none()
+    }
+}
+
+/// A write to the object itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KubernetesWrite {
+    /// Adds our finalizer.
+    AddFinalizer,
+    /// Removes our finalizer: nothing remote is left to do.
+    RemoveFinalizer,
+    /// Stores the plan's status.
+    StoreStatus,
+}
+
+/// Where an object stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// All is as the spec wants it.
+    Settled,
+    /// As it was judged before; nothing was looked at.
+    Unchanged,
+    /// Steps remain.
+    Working(String),
+    /// Another Kubernetes object has to change first; its watch wakes us.
+    Waiting(Reason, String),
+    /// The remote side could not be seen.
+    Unseen(Reason, String, Retry),
+    /// A write was refused or its outcome is unknown.
+    Failed(Reason, String, Retry),
+    /// Nothing goes on without a person; looked at again by reads only.
+    Stalled(Reason, String),
+    /// Suspended by a person.
+    Suspended,
+    /// Being deleted, and waiting for what the words say.
+    Deleting(String),
+    /// Nothing of it is left to us.
+    Gone,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// By the object's own backoff.
+    Backoff,
+    /// After this time, with the backoff as the least.
+    After(Duration),
+}
+
+/// Something to tell people as an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it is a warning.
+    pub warning: bool,
+    /// One word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+}
+
+impl Note {
+    pub(crate) fn normal(reason: &str, message: String) -> Self {
+        Self { warning: false, reason: reason.to_owned(), message }
+    }
+
+    pub(crate) fn warning(reason: &str, message: String) -> Self {
+        Self { warning: true, reason: reason.to_owned(), message }
+    }
+}
+
+/// What a visit leaves behind.
+#[derive(Debug, PartialEq)]
+pub struct Report<S> {
+    /// The status to store, if it differs from what is stored.
+    pub status: S,
+    /// Events for transitions.
+    pub notes: Vec<Note>,
+    /// When to come back, if nothing else wakes us.
+    pub again: Option<Duration>,
+}
+
+/// Sums a visit up: conditions, events for transitions, and the next visit. Runs once, whatever happened.
+pub fn report<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Report<K::Status> {
+    let mut status = view.status.clone();
+    let overdue = schedule::overdue(view.memory, view.interval(), view.waits, view.now);
+    let common = K::common(&mut status);
+    let before = common.conditions.clone();
+    let generation = view.meta.generation.unwrap_or_default();
+    if !matches!(verdict, Verdict::Gone | Verdict::Unchanged) {
+        *common.conditions = conditions::summarize(&before, generation, verdict, overdue, view.now);
+        *common.observed_generation = generation;
+    }
+    if matches!(verdict, Verdict::Settled | Verdict::Stalled(..) | Verdict::Failed(..)) {
+        *common.last_handled = requested_reconcile(view.meta).map(str::to_owned);
+    }
+    let notes = conditions::transition(&before, common.conditions).into_iter().collect();
+    Report { status, notes, again: schedule::again(view, verdict) }
+}
+
+/// The value of the annotation that asks for a visit.
+fn requested_reconcile(meta: &ObjectMeta) -> Option<&str> {
+    meta.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT).map(String::as_str)
+}
+
+/// Whether a person suspended the object by annotation.
+fn suspended_by_annotation(meta: &ObjectMeta) -> bool {
+    let value = meta.annotations.as_ref().and_then(|annotations| annotations.get(crate::api::SUSPEND));
+    value.is_some_and(|value| value == "true")
+}

@@ -1,0 +1,150 @@
+//! When to look again: phase-placed checks, backoff, and the waits that are settings.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{Kind, Memory, Retry, Verdict, View, digest};
+
+/// Every wait that a decision depends on. All are settings, so that tests can be quick.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waits {
+    /// The interval of an object that names none.
+    pub default_interval: Duration,
+    /// The least interval: a shorter one is raised to it.
+    pub min_interval: Duration,
+    /// Intervals without an observation after which Ready becomes Unknown.
+    pub missed_intervals: u32,
+    /// The least time between two looks at an object that waits for a person.
+    pub terminal_recheck: Duration,
+    /// When a write is repeated whose refusal cannot be seen by reads to have lost its cause.
+    pub refused_write_repeat: Duration,
+    /// First wait after a failure.
+    pub backoff_min: Duration,
+    /// Longest wait after failures in a row.
+    pub backoff_max: Duration,
+    /// How old the answer may be that a write by id rests on.
+    pub evidence: Duration,
+    /// How long after our own write no absence and no drift is believed.
+    pub quiet_after_write: Duration,
+    /// How long after a create was begun it may still take effect unseen.
+    pub create_settles: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        Self {
+            default_interval: minutes(10),
+            min_interval: minutes(1),
+            missed_intervals: 3,
+            terminal_recheck: minutes(10),
+            refused_write_repeat: minutes(30),
+            backoff_min: Duration::from_secs(1),
+            backoff_max: minutes(30),
+            evidence: Duration::from_secs(30),
+            quiet_after_write: Duration::from_secs(30),
+            // Request deadline and as long again for the service to show what it took.
+            create_settles: Duration::from_secs(90),
+        }
+    }
+}
+
+impl Waits {
+    /// The interval in force for an object that asks for this one.
+    pub fn interval(&self, asked: Option<Duration>) -> Duration {
+        asked.unwrap_or(self.default_interval).max(self.min_interval)
+    }
+}
+
+/// An object's place in every interval: a digest of its uid, so that a fleet spreads evenly and a restart moves nothing.
+pub(crate) fn phase(meta: &ObjectMeta) -> u64 {
+    digest::number(meta.uid.as_deref().unwrap_or_default())
+}
+
+/// Whether a phase point lies after `last` and not after `now`.
+pub(crate) fn due(phase: u64, interval: Duration, last: Timestamp, now: Timestamp) -> bool {
+    now >= next_point(phase, interval, last)
+}
+
+/// The first phase point after `last`.
+pub(crate) fn next_point(phase: u64, interval: Duration, last: Timestamp) -> Timestamp {
+    let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+    let offset = i64::try_from(phase % interval.unsigned_abs()).unwrap_or(0);
+    let millis = last.as_millisecond();
+    let next = (millis - offset).div_euclid(interval).saturating_add(1).saturating_mul(interval).saturating_add(offset);
+    Timestamp::from_millisecond(next).unwrap_or(Timestamp::MAX)
+}
+
+/// Time from `earlier` to `later`; nothing if the clock went back.
+pub(crate) fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+}
+
+/// Whether so many intervals went by without an observation that what was seen last says nothing of today.
+pub(crate) fn overdue(memory: &Memory, interval: Duration, waits: &Waits, now: Timestamp) -> bool {
+    let last = memory.last_observation.unwrap_or(memory.since);
+    elapsed(last, now) > interval.saturating_mul(waits.missed_intervals)
+}
+
+/// When to come back.
+pub(crate) fn again<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Option<Duration> {
+    let interval = view.interval();
+    let point = |interval: Duration| {
+        let last = view.memory.last_observation.unwrap_or(view.memory.since);
+        let quiet_ends = view.memory.last_write.and_then(|at| at.checked_add(view.waits.quiet_after_write).ok());
+        // A point that has passed is visited when the quiet time after a write is over.
+        let next = next_point(view.phase(), interval, last).max(quiet_ends.unwrap_or(last));
+        let next = if next > view.now { next } else { next_point(view.phase(), interval, view.now) };
+        elapsed(view.now, next)
+    };
+    match verdict {
+        Verdict::Settled | Verdict::Unchanged | Verdict::Waiting(..) => Some(point(interval)),
+        Verdict::Stalled(..) => Some(point(interval.max(view.waits.terminal_recheck))),
+        Verdict::Unseen(_, _, retry) | Verdict::Failed(_, _, retry) => Some(delay(view, *retry)),
+        Verdict::Working(_) | Verdict::Deleting(_) => Some(delay(view, Retry::Backoff)),
+        Verdict::Suspended | Verdict::Gone => None,
+    }
+}
+
+fn delay<K: Kind>(view: &View<'_, K>, retry: Retry) -> Duration {
+    let failures = view.memory.failures;
+    let doubled = view.waits.backoff_min.saturating_mul(1_u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
+    let longest = doubled.min(view.waits.backoff_max);
+    // Half fixed, half jitter: spread over the fleet and over the attempts, yet the same in every run of a test.
+    let jitter = digest::number(&format!("{}/{failures}", view.phase())) % 1000;
+    let backoff = longest / 2 + longest.mul_f64(jitter as f64 / 2000.0);
+    match retry {
+        Retry::Backoff => backoff,
+        Retry::After(after) => after.max(backoff),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    #[test]
+    fn every_interval_has_exactly_one_phase_point() {
+        let interval = Duration::from_secs(600);
+        for phase in [0, 1, 599_999, 600_000, u64::MAX] {
+            let first = next_point(phase, interval, at(1_000_000));
+            assert!(first > at(1_000_000) && first <= at(1_000_600), "{phase}");
+            assert_eq!(elapsed(first, next_point(phase, interval, first)), interval, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_check_is_due_once_its_point_has_passed_and_not_again() {
+        let interval = Duration::from_secs(600);
+        let point = next_point(42, interval, at(1_000_000));
+        assert!(!due(42, interval, at(1_000_000), at(1_000_000)));
+        assert!(due(42, interval, at(1_000_000), point));
+        assert!(!due(42, interval, point, point));
+    }
+}

@@ -1,0 +1,21 @@
+//! What the integration tests and the demo share. Nothing here knows of a test framework, and nothing here decides
+//! what the product should do.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`watchdog`] | what we started ends with us, also when we are killed |
+//! | [`run_folder`] | logs and data of one run; kept when it failed |
+//! | [`process`] | a child process with a log file, an announcement, signals and a deadline to end by |
+//! | [`control_plane`] | a real kube-apiserver with etcd, or an existing cluster |
+//! | [`eventually`] | waiting for a condition instead of for a time |
+//! | [`sandbox`] | the local Management API: its journal, its faults, and a person who uses it |
+//! | [`operator`] | the operator as a process: readiness, metrics, being killed |
+#![allow(dead_code, unreachable_pub, reason = "each binary that includes this tree uses its own part of it")]
+
+pub mod control_plane;
+pub mod eventually;
+pub mod operator;
+pub mod process;
+pub mod run_folder;
+pub mod sandbox;
+pub mod watchdog;

@@ -1,0 +1,108 @@
+//! The files of one run: `logs/` and `data/` in a temporary folder. All of it goes when the run ends well; the logs
+//! stay, and their path is printed, when it fails.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use super::watchdog::Watched;
+
+const DATA: &str = "data";
+
+/// A folder that ends with its last holder. A run has failed when a holder is dropped by a panic, or somebody says so
+/// with [`RunFolder::keep_logs`].
+pub struct RunFolder {
+    path: PathBuf,
+    fate: Mutex<Fate>,
+}
+
+/// What is left when the run ends; the entries make it so when we are killed as well.
+enum Fate {
+    Nothing(Watched),
+    Logs(Watched),
+    Everything,
+}
+
+impl RunFolder {
+    /// Makes a folder; `name` is a part of its name, for people.
+    pub fn new(name: &str) -> Result<Arc<Self>, String> {
+        let path = tempfile::Builder::new()
+            .prefix(&format!("spice-cloud-operator-{name}-"))
+            .tempdir()
+            .map_err(|e| format!("no temporary folder: {e}"))?
+            .keep();
+        let watched = Watched::folder(&path)?;
+        let folder = Self { path, fate: Mutex::new(Fate::Nothing(watched)) };
+        for part in [folder.logs(), folder.data()] {
+            fs::create_dir(&part).map_err(|e| format!("{}: {e}", part.display()))?;
+        }
+        Ok(Arc::new(folder))
+    }
+
+    /// Output of processes.
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
+    /// Everything that nobody wants to see after the run, credentials among it.
+    pub fn data(&self) -> PathBuf {
+        self.path.join(DATA)
+    }
+
+    /// The folder that has both.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a file of data, readable by us only.
+    pub fn write(&self, name: &str, content: &str) -> Result<PathBuf, String> {
+        use std::{io::Write, os::unix::fs::OpenOptionsExt};
+        let path = self.data().join(name);
+        fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(content.as_bytes()))
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The run has failed: its logs stay, and the first call prints where they are.
+    pub fn keep_logs(&self) {
+        let mut fate = self.fate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Fate::Nothing(_) = *fate
+            && let Ok(watched) = Watched::folder(&self.data())
+        {
+            *fate = Fate::Logs(watched);
+            #[expect(clippy::print_stderr, reason = "where the logs are, for the person who looks at the failure")]
+            {
+                eprintln!("logs are kept in {}", self.logs().display());
+            }
+        }
+    }
+
+    /// The run goes on without us: all of it stays.
+    pub fn keep_everything(&self) {
+        *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = Fate::Everything;
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.keep_logs();
+        }
+        let removed = match self.fate.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            Fate::Nothing(_) => self.path.clone(),
+            Fate::Logs(_) => self.path.join(DATA),
+            Fate::Everything => return,
+        };
+        // The watchdog forgets the folder only after this.
+        fs::remove_dir_all(removed).ok();
+    }
+}
