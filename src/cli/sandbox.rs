@@ -1,79 +1,98 @@
 //! `spice-cloud-operator sandbox`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use clap::ValueEnum;
-use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::{self, Config};
+use crate::sandbox::{self, Announcement, Config};
 
 /// Settings of the sandbox.
 #[derive(clap::Args)]
-#[command(
-    after_help = "It holds everything in memory and knows only its own credentials, whose tokens say that they are fake.\n\
-    GET /sandbox/journal tells what was asked of it; GET /sandbox/state, what it holds."
-)]
+#[command(after_help = "\
+The server keeps everything in memory and starts empty. Its tokens are fake, always the same, and printed at start.
+
+Beside the API under /v1 it serves:
+  GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
+  GET, POST, DELETE /sandbox/faults     rules that let requests fail or hang
+  GET /sandbox/state                    what is stored, deleted apps included
+
+It ends on SIGTERM and SIGINT.")]
 pub(super) struct Arguments {
-    /// Address to listen on. Port 0 takes a free one.
-    #[arg(long, env = "SPICE_SANDBOX_ADDRESS", default_value = "127.0.0.1:8490", value_name = "ADDRESS")]
+    /// Where to listen. Port 0 takes a free one. Beyond loopback anyone who reaches the port has full access.
+    #[arg(long, value_name = "IP:PORT", env = "SPICE_SANDBOX_ADDRESS", default_value = "127.0.0.1:8490")]
     address: SocketAddr,
-    /// What to print on standard output once it listens.
-    #[arg(long, value_enum, default_value = "text")]
+
+    /// How to say on standard output where it listens and which credentials it knows.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
     announce: Announce,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum)]
 enum Announce {
-    /// For people.
-    Text,
-    /// One JSON line: the URL, and every credential.
+    /// One line of JSON.
     Json,
+    /// A few lines for people.
+    Text,
 }
 
 /// Runs the sandbox until it is told to stop.
 pub(super) fn run(arguments: &Arguments) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(serve(arguments))
 }
 
-async fn serve(arguments: &Arguments) -> Result<(), String> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("cannot start: {error}"))?;
-    let config = Config::new(arguments.address);
-    let running = sandbox::serve(config.clone())
-        .await
-        .map_err(|error| format!("--address: cannot listen on {}: {error}", arguments.address))?;
-    print(&announcement(&running.url(), &config, arguments.announce));
+async fn serve(&Arguments { address, announce }: &Arguments) -> Result<(), String> {
+    // Before the announcement: whoever reads it may send a signal at once.
+    let unheard = |error| format!("cannot listen for signals: {error}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+
+    let config = Config { address, ..Config::default() };
+    let running = sandbox::serve(config).await.map_err(|error| error.to_string())?;
+    if !running.address().ip().is_loopback() {
+        #[expect(clippy::print_stderr, reason = "a warning to whoever started it")]
+        {
+            eprintln!("warning: other machines can reach {}, and its tokens are no secret", running.address());
+        }
+    }
+    print(&announcement(announce, running.announcement())?)
+        .map_err(|error| format!("cannot write to standard output: {error}"))?;
     tokio::select! {
         _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupt.recv() => {}
     }
-    running.stop().await;
+    running.shutdown().await;
     Ok(())
 }
 
-fn announcement(url: &str, config: &Config, form: Announce) -> String {
-    if form == Announce::Json {
-        let Config { organizations, credentials, .. } = config;
-        return json!({ "url": url, "organizations": organizations, "credentials": credentials }).to_string();
+fn announcement(format: Announce, announcement: &Announcement) -> Result<String, String> {
+    match format {
+        Announce::Json => {
+            serde_json::to_string(announcement).map_err(|error| format!("cannot write the announcement: {error}"))
+        }
+        Announce::Text => Ok(text(announcement)),
     }
-    let mut text = format!("The sandbox Management API listens on {url}\n");
-    for credential in &config.credentials {
-        let scopes = credential.scopes.join(" ");
-        text.push_str(&format!("  {:<9} {:<28} {scopes}\n", credential.name, credential.token));
-    }
-    let token = config.credentials.first().map_or("", |credential| &credential.token);
-    text.push_str(&format!("Try: curl -H 'Authorization: Bearer {token}' {url}/v1/apps"));
-    text
 }
 
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    // Whoever started it may not care to read.
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+fn text(Announcement { url, credentials, .. }: &Announcement) -> String {
+    let mut lines = vec![format!("The sandbox listens on {url}"), String::new()];
+    for credential in credentials {
+        let scopes = credential.scopes.join(" ");
+        let (name, organization, token) = (&credential.name, &credential.organization, &credential.token);
+        lines.push(format!("  {name:<10} {token:<32} {scopes:<12} organization {organization}"));
+    }
+    if let Some(credential) = credentials.first() {
+        lines.push(String::new());
+        lines.push(format!("Try:  curl -H 'Authorization: Bearer {}' {url}/v1/apps", credential.token));
+    }
+    lines.join("\n")
+}
+
+/// One line or a few, there when this returns: whoever waits for them reads through a pipe.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()
 }

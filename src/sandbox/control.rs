@@ -1,8 +1,10 @@
-//! `/sandbox/`: the journal, the faults and the state, for tests and demos. Not part of the Management API.
+//! `/sandbox/`: what a test, or a person, asks of the server itself. No credential is needed and nothing is journaled.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
@@ -10,23 +12,27 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
-use super::answer::{Refusal, time};
-use super::faults::{Listed, Rule};
+use super::error::ApiError;
+use super::{Sandbox, faults, time};
 
-/// The longest that a request for the journal is held.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// No wait is longer: a reader that wants more asks again.
+const MAX_WAIT: Duration = Duration::from_secs(300);
 
-pub(super) fn router() -> Router<Shared> {
+/// Everything under `/sandbox`.
+pub(super) fn router() -> Router<Arc<Sandbox>> {
     Router::new()
-        .route("/sandbox/journal", get(journal))
-        .route("/sandbox/faults", get(list_faults).post(add_fault).delete(clear_faults))
-        .route("/sandbox/faults/{id}", delete(remove_fault))
-        .route("/sandbox/state", get(state))
+        .route("/journal", get(journal))
+        .route("/faults", get(list_faults).post(add_fault).delete(clear_faults))
+        .route("/faults/{id}", delete(remove_fault))
+        .route("/state", get(state))
+        .fallback(async || ApiError::no_route())
+        .method_not_allowed_fallback(async || ApiError::no_method())
 }
 
 #[derive(Deserialize)]
-struct Since {
+#[serde(deny_unknown_fields)]
+struct JournalQuery {
+    /// A revision.
     #[serde(default)]
     after: u64,
     /// Milliseconds.
@@ -34,43 +40,50 @@ struct Since {
     wait: u64,
 }
 
-async fn journal(State(shared): State<Shared>, Query(since): Query<Since>) -> Json<Value> {
-    let wait = Duration::from_millis(since.wait).min(LONGEST_WAIT);
-    let (entries, last) = shared.journal.after(since.after, wait).await;
-    Json(json!({ "entries": entries, "last": last }))
+async fn journal(
+    State(sandbox): State<Arc<Sandbox>>,
+    query: Result<Query<JournalQuery>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(query) = query.map_err(|refusal| ApiError::parameter(refusal.body_text()))?;
+    let wait = Duration::from_millis(query.wait).min(MAX_WAIT);
+    let (entries, last) = tokio::select! {
+        changed = sandbox.journal.since(query.after, wait) => changed,
+        () = sandbox.stopping.cancelled() => sandbox.journal.since(query.after, Duration::ZERO).await,
+    };
+    Ok(Json(json!({ "entries": entries, "last": last })))
 }
 
-async fn list_faults(State(shared): State<Shared>) -> Json<Vec<Listed>> {
-    Json(shared.faults.list())
+async fn list_faults(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<faults::Listed>> {
+    Json(sandbox.faults.list())
 }
 
-async fn add_fault(State(shared): State<Shared>, body: Bytes) -> Result<(StatusCode, Json<Value>), Refusal> {
-    let rule: Rule =
-        serde_json::from_slice(&body).map_err(|error| Refusal::bad_request(format!("Not a fault rule: {error}")))?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": shared.faults.add(rule) }))))
+async fn add_fault(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let spec: faults::Spec = serde_json::from_slice(&body).map_err(|error| ApiError::malformed(error.to_string()))?;
+    let id = sandbox.faults.add(spec).ok_or_else(|| ApiError::malformed("there are too many fault rules"))?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
 
-async fn remove_fault(State(shared): State<Shared>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
-    let known = id.parse().is_ok_and(|id| shared.faults.remove(id));
-    if known { Ok(StatusCode::NO_CONTENT) } else { Err(Refusal::not_found("No such fault rule")) }
+async fn remove_fault(State(sandbox): State<Arc<Sandbox>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+    let removed = id.parse().is_ok_and(|id| sandbox.faults.remove(id));
+    if removed { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_route()) }
 }
 
-async fn clear_faults(State(shared): State<Shared>) -> StatusCode {
-    shared.faults.clear();
+async fn clear_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
+    sandbox.faults.clear();
     StatusCode::NO_CONTENT
 }
 
-async fn state(State(shared): State<Shared>) -> Json<Value> {
-    let state = shared.state();
-    let apps: Vec<Value> = state
-        .apps
-        .values()
+/// What is kept, deleted apps included; no API key and no other secret value.
+async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
+    let store = sandbox.store();
+    let apps: Vec<_> = store
+        .everything()
         .map(|app| {
-            let mut shown = app.detail();
-            shown.insert("deleted_at".to_owned(), Value::from(app.deleted_at.map(time)));
-            shown.insert("org".to_owned(), Value::from(app.organization.as_str()));
+            let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);
+            let mut shown = app.detail(organization);
+            shown.insert("deleted_at".into(), app.deleted_at.map(time::text).into());
             Value::Object(shown)
         })
         .collect();
-    Json(json!({ "organizations": shared.config.organizations, "apps": apps }))
+    Json(json!({ "organizations": sandbox.organizations, "apps": apps }))
 }

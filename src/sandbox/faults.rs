@@ -1,156 +1,284 @@
-//! What goes wrong on purpose: rules that match requests, before or after they take effect.
+//! Fault rules: which requests go wrong, when, and how.
+//!
+//! This holds and finds the rules; the gateway acts on them. A new way to fail is a variant of [`Action`].
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::num::NonZeroU64;
+use std::sync::Mutex;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tokio::sync::watch;
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-/// A rule. The first that matches wins.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+use super::lock;
+
+/// So many rules there can be: far more than a test needs, and each request looks at all of them.
+const MAX_RULES: usize = 1000;
+
+/// What a rule says.
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rule {
-    /// Only this method.
+pub(super) struct Spec {
+    /// Which method; any if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    method: Option<String>,
-    /// Only this route, such as `/v1/apps/{appId}`; with a `*` at its end, every route that starts so.
+    method: Option<MethodName>,
+    /// Which route; any if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    route: Option<String>,
-    /// Whether the request is lost before it takes effect, or its answer after.
+    route: Option<RoutePattern>,
     #[serde(default)]
-    when: When,
-    /// What the caller sees.
+    when: Stage,
     action: Action,
-    /// How many requests; all of them if unset.
+    /// How often it acts; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    times: Option<u64>,
+    times: Option<NonZeroU64>,
 }
 
-/// When a rule strikes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum When {
-    /// Before the request takes effect.
+/// When a rule acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Stage {
+    /// Before the request does anything.
     #[default]
     Before,
-    /// After it took effect.
+    /// After it did what it asked for, before the answer.
     After,
 }
 
-/// What the caller sees.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", untagged)]
+/// How a request goes wrong.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(untagged, expecting = "must be \"close\", \"hang\" or an object with status, and perhaps body and headers")]
 pub(super) enum Action {
-    /// This answer.
-    Answer {
-        /// Its status.
-        status: u16,
-        /// Its body; the API's own shape if unset.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        body: Option<Value>,
-        /// Its headers.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        headers: BTreeMap<String, String>,
-    },
-    /// Something without more to say about it.
-    Plain(Plain),
+    /// By name, without settings.
+    Named(Named),
+    /// Another answer instead of the right one.
+    Answer(Answer),
 }
 
-/// What the caller sees, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Plain {
-    /// The connection closes without an answer.
+/// The ways to fail that have no settings.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Named {
+    /// The connection is closed without an answer.
     Close,
-    /// Nothing comes, until the rule is removed; then the request goes on as if there had been no rule.
+    /// The request waits until the rule is removed or the client goes away.
     Hang,
 }
 
-/// A rule that matched.
-#[derive(Debug)]
-pub(super) struct Strike {
-    pub(super) action: Action,
-    /// Ends when the rule is removed.
-    pub(super) release: watch::Receiver<()>,
+/// An answer instead of the right one.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answer {
+    status: Status,
+    /// Absent: an error body of the API that names the status.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    body: Option<Value>,
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    headers: Headers,
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let status = self.status.0;
+        let reason = status.canonical_reason().unwrap_or("Injected fault");
+        let body = self.body.unwrap_or_else(|| json!({ "error": reason }));
+        let mut response = (status, Json(body)).into_response();
+        for (name, value) in self.headers.0 {
+            if let Some(name) = name {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
 }
 
 /// A rule as it is listed.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub(super) struct Listed {
     id: u64,
     #[serde(flatten)]
-    rule: Rule,
+    spec: Spec,
+    /// How often it acted.
     matched: u64,
 }
 
-/// All rules.
-#[derive(Debug, Default)]
+/// A rule that was found to match.
+pub(super) struct Fault {
+    /// What to do.
+    pub(super) action: Action,
+    /// Cancelled when the rule is removed.
+    pub(super) released: CancellationToken,
+}
+
+/// The rules there are.
+#[derive(Default)]
 pub(super) struct Faults {
-    held: Mutex<Held>,
+    rules: Mutex<Rules>,
 }
 
-#[derive(Debug, Default)]
-struct Held {
-    last: u64,
-    rules: BTreeMap<u64, Active>,
+#[derive(Default)]
+struct Rules {
+    /// In order of id; the first that matches wins.
+    active: BTreeMap<u64, Rule>,
+    last_id: u64,
 }
 
-#[derive(Debug)]
-struct Active {
-    rule: Rule,
+struct Rule {
+    spec: Spec,
     matched: u64,
-    /// Dropped with the rule, which releases what it holds.
-    release: watch::Sender<()>,
+    released: CancellationToken,
 }
 
 impl Faults {
-    pub(super) fn add(&self, rule: Rule) -> u64 {
-        let mut held = self.held();
-        held.last += 1;
-        let id = held.last;
-        held.rules.insert(id, Active { rule, matched: 0, release: watch::Sender::new(()) });
-        id
+    /// Adds a rule behind the others. None: there are too many.
+    pub(super) fn add(&self, spec: Spec) -> Option<u64> {
+        let mut rules = lock(&self.rules);
+        if rules.active.len() >= MAX_RULES {
+            return None;
+        }
+        rules.last_id += 1;
+        let id = rules.last_id;
+        rules.active.insert(id, Rule { spec, matched: 0, released: CancellationToken::new() });
+        Some(id)
     }
 
-    /// Whether there was such a rule.
-    pub(super) fn remove(&self, id: u64) -> bool {
-        self.held().rules.remove(&id).is_some()
-    }
-
-    pub(super) fn clear(&self) {
-        self.held().rules.clear();
-    }
-
+    /// The rules in the order they are tried, used-up ones too.
     pub(super) fn list(&self) -> Vec<Listed> {
-        let listed =
-            |(id, active): (&u64, &Active)| Listed { id: *id, rule: active.rule.clone(), matched: active.matched };
-        self.held().rules.iter().map(listed).collect()
+        let rules = lock(&self.rules);
+        rules
+            .active
+            .iter()
+            .map(|(id, rule)| Listed { id: *id, spec: rule.spec.clone(), matched: rule.matched })
+            .collect()
     }
 
-    /// The first rule that matches, counted.
-    pub(super) fn strike(&self, when: When, method: &str, route: Option<&str>) -> Option<Strike> {
-        let mut held = self.held();
-        let active = held.rules.values_mut().find(|active| active.matches(when, method, route))?;
-        active.matched += 1;
-        Some(Strike { action: active.rule.action.clone(), release: active.release.subscribe() })
+    /// Removes a rule and releases what it holds. False: there is none of that id.
+    pub(super) fn remove(&self, id: u64) -> bool {
+        let rule = lock(&self.rules).active.remove(&id);
+        rule.inspect(|rule| rule.released.cancel()).is_some()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Removes every rule and releases what they hold.
+    pub(super) fn clear(&self) {
+        for rule in std::mem::take(&mut lock(&self.rules).active).into_values() {
+            rule.released.cancel();
+        }
+    }
+
+    /// The first rule that matches, which thereby counts as having acted once more.
+    pub(super) fn take(&self, stage: Stage, method: &Method, route: Option<&str>) -> Option<Fault> {
+        let mut rules = lock(&self.rules);
+        let rule = rules.active.values_mut().find(|rule| rule.matches(stage, method, route))?;
+        rule.matched += 1;
+        Some(Fault { action: rule.spec.action.clone(), released: rule.released.clone() })
     }
 }
 
-impl Active {
-    fn matches(&self, when: When, method: &str, route: Option<&str>) -> bool {
-        let Rule { method: only_method, route: only_route, when: only_when, action: _, times } = &self.rule;
-        let route_matches = only_route.as_deref().is_none_or(|only| match only.strip_suffix('*') {
-            Some(start) => route.is_some_and(|route| route.starts_with(start)),
-            None => route == Some(only),
-        });
-        *only_when == when
-            && only_method.as_deref().is_none_or(|only| only.eq_ignore_ascii_case(method))
-            && route_matches
-            && times.is_none_or(|times| self.matched < times)
+impl Rule {
+    fn matches(&self, stage: Stage, method: &Method, route: Option<&str>) -> bool {
+        self.spec.when == stage
+            && self.spec.times.is_none_or(|times| self.matched < times.get())
+            && self.spec.method.as_ref().is_none_or(|wanted| wanted.0 == method.as_str())
+            && self.spec.route.as_ref().is_none_or(|wanted| wanted.matches(route))
     }
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+struct MethodName(String);
+
+impl TryFrom<String> for MethodName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&text.as_str());
+        if known { Ok(Self(text)) } else { Err(format!("{text:?} is not a method such as \"POST\"")) }
+    }
+}
+
+/// A route as the journal names it, or the beginning of one and `*`.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+struct RoutePattern(String);
+
+impl RoutePattern {
+    fn matches(&self, route: Option<&str>) -> bool {
+        let route = route.unwrap_or_default();
+        match self.0.strip_suffix('*') {
+            Some(prefix) => route.starts_with(prefix),
+            None => route == self.0,
+        }
+    }
+}
+
+impl TryFrom<String> for RoutePattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let fixed = text.strip_suffix('*').unwrap_or(&text);
+        if fixed.contains('*') || !(fixed.starts_with('/') || text == "*") {
+            return Err(format!("{text:?} is not a route such as \"/v1/apps/{{appId}}\" or \"/v1/*\""));
+        }
+        Ok(Self(text))
+    }
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(try_from = "u16", into = "u16")]
+struct Status(StatusCode);
+
+impl TryFrom<u16> for Status {
+    type Error = String;
+
+    fn try_from(number: u16) -> Result<Self, String> {
+        // Below 200 an answer is not the last one, and a client would go on waiting.
+        let status = StatusCode::from_u16(number).ok().filter(|_| (200..=599).contains(&number));
+        status.map(Self).ok_or_else(|| format!("{number} is not a status from 200 to 599"))
+    }
+}
+
+impl From<Status> for u16 {
+    fn from(status: Status) -> Self {
+        status.0.as_u16()
+    }
+}
+
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+struct Headers(HeaderMap);
+
+impl Headers {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<BTreeMap<String, String>> for Headers {
+    type Error = String;
+
+    fn try_from(texts: BTreeMap<String, String>) -> Result<Self, String> {
+        let framing = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE];
+        let mut headers = HeaderMap::new();
+        for (name, value) in texts {
+            let parsed = HeaderName::try_from(&name).ok().filter(|name| !framing.contains(name));
+            let parsed = parsed.ok_or_else(|| format!("{name:?} is not a header that can be set"))?;
+            let value = HeaderValue::try_from(value).map_err(|_| format!("the value of {name:?} is not legal"))?;
+            headers.insert(parsed, value);
+        }
+        Ok(Self(headers))
+    }
+}
+
+impl From<Headers> for BTreeMap<String, String> {
+    fn from(headers: Headers) -> Self {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        headers.0.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+    }
+}
+
+/// Tells `null` from absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }

@@ -1,135 +1,129 @@
-//! The fields of an app that a request can set, and their rules (contract sections 7.1, 7.3 and 7.4).
-
-use std::collections::BTreeMap;
+//! Reading a JSON body field by field, so that one answer names everything that is wrong with it.
+//!
+//! Only the mechanism; which fields there are is the business of each resource.
 
 use serde_json::{Map, Value};
 
-use super::answer::Refusal;
-use super::state::App;
+use super::error::{ApiError, Details};
 
-type Body = Map<String, Value>;
+/// What a body asks for one nullable field.
+#[derive(Debug, Default, PartialEq)]
+pub(super) enum Patch<T> {
+    /// Absent: leave it.
+    #[default]
+    Keep,
+    /// `null`: empty it.
+    Clear,
+    /// A value.
+    Set(T),
+}
 
-/// Sets what a body names; anything else stays as it is. Null clears. All or nothing.
-pub(super) fn apply(app: &mut App, body: &Body, regions: &[String]) -> Result<(), Refusal> {
-    let mut changed = app.clone();
-    let mut errors: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, value) in body {
-        if let Err(error) = set(&mut changed, name, value, regions) {
-            errors.entry(name.clone()).or_default().push(error.to_owned());
+impl<T> Patch<T> {
+    /// Does to the field what was asked.
+    pub(super) fn onto(self, field: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *field = None,
+            Self::Set(value) => *field = Some(value),
         }
     }
-    if !errors.is_empty() {
-        return Err(Refusal::fields(errors));
-    }
-    *app = changed;
-    Ok(())
-}
 
-/// The name of a new app.
-pub(super) fn name(body: &Body) -> Result<&str, Refusal> {
-    let refused = |error: &str| Refusal::fields([("name".to_owned(), vec![error.to_owned()])].into());
-    let name = body.get("name").and_then(Value::as_str).ok_or_else(|| refused("Required"))?;
-    if !(4..=38).contains(&name.chars().count()) {
-        return Err(refused("Must be 4 to 38 characters"));
-    }
-    if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-') {
-        return Err(refused("Only letters, numbers and hyphens are allowed"));
-    }
-    Ok(name)
-}
-
-/// `cname` and `cluster_name` exclude each other.
-pub(super) fn placement(body: &Body) -> Result<(), Refusal> {
-    let named = |field: &str| body.get(field).is_some_and(|value| !value.is_null());
-    if named("cname") && named("cluster_name") {
-        return Err(Refusal::bad_request("cname cannot be combined with cluster_name"));
-    }
-    Ok(())
-}
-
-fn set(app: &mut App, name: &str, value: &Value, regions: &[String]) -> Result<(), &'static str> {
-    match name {
-        "description" => app.description = text(value)?,
-        "production_branch" => app.production_branch = text(value)?,
-        "visibility" => app.visibility = visibility(value)?,
-        "tags" => app.tags = tags(value)?,
-        "cluster_name" => app.cluster_name = text(value)?,
-        "region" => set_region(app, value, regions)?,
-        "cname" => app.cname = text(value)?,
-        "spicepod" => set_config(app, name, spicepod(value)?),
-        "registry" | "image" | "image_tag" | "update_channel" | "version" | "node_group" => {
-            set_config(app, name, text(value)?.into());
-        }
-        "replicas" => {
-            let replicas = value.as_i64().filter(|count| (1..=10).contains(count));
-            set_config(app, name, replicas.ok_or("Must be an integer from 1 to 10")?.into());
-        }
-        "resources" | "executor" if value.is_object() || value.is_null() => set_config(app, name, value.clone()),
-        "resources" | "executor" => return Err("Must be an object"),
-        "storage_size_gb" | "storage_claim_size_gb" => {
-            let positive = value.is_null() || value.as_f64().is_some_and(|size| size > 0.0);
-            set_config(app, "storage_size_gb", if positive { value.clone() } else { return Err("Must be positive") });
-        }
-        // The API is documented to ignore what it does not know; a name cannot change.
-        _ => {}
-    }
-    Ok(())
-}
-
-fn set_config(app: &mut App, name: &str, value: Value) {
-    app.config.insert(name.to_owned(), value);
-}
-
-fn set_region(app: &mut App, value: &Value, regions: &[String]) -> Result<(), &'static str> {
-    let region = text(value)?;
-    if region.as_ref().is_some_and(|region| !regions.contains(region)) {
-        return Err("Unknown region");
-    }
-    app.cname = region.as_ref().map(|region| format!("{region}-prod-aws-data")).or(app.cname.take());
-    app.region = region;
-    Ok(())
-}
-
-fn text(value: &Value) -> Result<Option<String>, &'static str> {
-    match value {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.clone())),
-        _ => Err("Must be a string"),
-    }
-}
-
-fn visibility(value: &Value) -> Result<String, &'static str> {
-    match value.as_str() {
-        Some(known @ ("public" | "private")) => Ok(known.to_owned()),
-        _ => Err("Must be public or private"),
-    }
-}
-
-fn tags(value: &Value) -> Result<Body, &'static str> {
-    let allowed = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
-    let tags = match value {
-        Value::Null => return Ok(Body::new()),
-        Value::Object(tags) => tags,
-        _ => return Err("Must be an object"),
-    };
-    for (key, value) in tags {
-        let value = value.as_str().ok_or("Tag values must be strings")?;
-        if value.len() > 256 || !allowed(value, "_@-") {
-            return Err("Tag values may only contain letters, numbers, _, @ and -");
-        }
-        let starts_well = key.starts_with(|first: char| first.is_ascii_alphabetic());
-        if !starts_well || key.len() > 63 || !allowed(key, "_./-") {
-            return Err("Tag keys must start with a letter and be at most 63 letters, numbers, _ . / -");
+    /// The value, if one was given.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Keep | Self::Clear => None,
         }
     }
-    Ok(tags.clone())
 }
 
-/// Text is YAML (and so JSON too); what is shown is always the object.
-fn spicepod(value: &Value) -> Result<Value, &'static str> {
-    let parsed = match value {
-        Value::String(text) => serde_saphyr::from_str(text).map_err(|_| "Not valid YAML or JSON")?,
-        other => other.clone(),
-    };
-    if parsed.is_object() || value.is_null() { Ok(parsed) } else { Err("Must be a mapping") }
+/// The fields of a body, and what was found wrong with them so far.
+pub(super) struct Fields {
+    values: Map<String, Value>,
+    details: Details,
+}
+
+impl Fields {
+    /// Reads a body that must be a JSON object; otherwise 400.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(values)) => Ok(Self { values, details: Details::default() }),
+            Ok(_) => Err(ApiError::malformed("the body must be a JSON object")),
+            Err(error) => Err(ApiError::malformed(format!("the body is not JSON: {error}"))),
+        }
+    }
+
+    /// A field that `null` empties.
+    pub(super) fn nullable<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Patch<T> {
+        match self.values.get(name) {
+            None => Patch::Keep,
+            Some(Value::Null) => Patch::Clear,
+            Some(value) => match read(value) {
+                Ok(value) => Patch::Set(value),
+                Err(message) => {
+                    self.refuse(name, message);
+                    Patch::Keep
+                }
+            },
+        }
+    }
+
+    /// A field that may be absent, but not `null`.
+    pub(super) fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        let patch = self.nullable(name, read);
+        if matches!(patch, Patch::Clear) {
+            self.refuse(name, "must not be null");
+        }
+        patch.value()
+    }
+
+    /// A field that must be there.
+    pub(super) fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        if !self.values.contains_key(name) {
+            self.refuse(name, "is required");
+        }
+        self.optional(name, read)
+    }
+
+    /// Notes a broken rule.
+    pub(super) fn refuse(&mut self, name: &str, message: impl Into<String>) {
+        self.details.field_errors.entry(name.into()).or_default().push(message.into());
+    }
+
+    /// The end of the reading: 400 if anything was refused.
+    pub(super) fn finish(self) -> Result<(), ApiError> {
+        if self.details.field_errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.details)) }
+    }
+}
+
+/// Reads a string.
+pub(super) fn text(value: &Value) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| "must be a string".into())
+}
+
+/// Reads a string that is not empty.
+pub(super) fn nonempty(value: &Value) -> Result<String, String> {
+    let text = text(value)?;
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text) }
+}
+
+/// Reads one of a closed set of strings.
+pub(super) fn one_of(known: &[&str]) -> impl FnOnce(&Value) -> Result<String, String> {
+    move |value| {
+        let text = text(value)?;
+        if known.contains(&text.as_str()) { Ok(text) } else { Err(format!("must be one of: {}", known.join(", "))) }
+    }
+}
+
+/// Reads a whole number of a range.
+pub(super) fn integer(least: u64, most: u64) -> impl FnOnce(&Value) -> Result<u64, String> {
+    move |value| {
+        let number = value.as_u64().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("must be an integer from {least} to {most}"))
+    }
+}
+
+/// Reads a JSON object.
+pub(super) fn object(value: &Value) -> Result<&Map<String, Value>, String> {
+    value.as_object().ok_or_else(|| "must be an object".into())
 }

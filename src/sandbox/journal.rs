@@ -1,143 +1,234 @@
-//! What was asked, by whom, and what became of it. Holds no token.
+//! The journal: every API request the server saw, and what became of it.
+//!
+//! An entry never holds a token. It does hold the request's body, because a test has to see that a value arrived.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::answer::time;
+use super::{Sandbox, lock, time};
 
-/// Entries kept. A test reads as it goes; a forgotten sandbox must not grow for ever.
-const KEPT: usize = 100_000;
+/// So many entries are kept: an hour at twice the request rate the API allows an account, at a few hundred bytes each.
+const MAX_ENTRIES: usize = 100_000;
+/// So many bytes of bodies are kept, so that large bodies cannot use up the memory that the entries alone would not.
+const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
-/// How far a request has come.
+/// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Progress {
+pub(super) enum State {
     /// It is here.
     Received,
-    /// A fault holds it; it has had no effect.
+    /// A fault holds it; nothing was done yet.
     Held,
-    /// A fault withholds its answer; it has had its effect.
+    /// It was done, and a fault holds the answer.
     AppliedHeld,
-    /// It was answered.
+    /// It was answered with `status`.
     Answered,
     /// Its connection was closed without an answer.
     Closed,
-    /// Its caller went away while it was here.
+    /// The client went away before there was an answer.
     Abandoned,
 }
 
-/// One request.
-#[derive(Clone, Debug, Serialize)]
+/// A request.
+#[derive(Clone, Serialize)]
 pub(super) struct Entry {
-    /// Counts requests from 1.
-    pub(super) seq: u64,
-    /// Counts changes of the journal; the newest of this entry.
-    pub(super) revision: u64,
+    /// The order of arrival, from 1, without gaps.
+    seq: u64,
+    /// Grows over the whole journal with each change of state.
+    revision: u64,
     at: String,
-    method: String,
-    path: String,
-    query: Option<String>,
-    route: Option<String>,
-    credential: Option<String>,
-    pub(super) state: Progress,
-    pub(super) status: Option<u16>,
-    /// Whether it changed anything.
-    pub(super) applied: bool,
+    #[serde(flatten)]
+    arrival: Arrival,
+    state: State,
+    status: Option<u16>,
+    /// A mutation took effect.
+    applied: bool,
+    /// There from the first state after `received`; null if there was none or it is not JSON.
     body: Option<Value>,
+    #[serde(skip)]
+    body_bytes: usize,
 }
 
-/// What is known of a request when it comes in.
-pub(super) struct Request {
+/// What is known of a request when it arrives.
+#[derive(Clone, Serialize)]
+pub(super) struct Arrival {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) query: Option<String>,
+    /// The pattern of the path; null where nothing is served.
     pub(super) route: Option<String>,
+    /// The name of the credential; null without one that is known.
     pub(super) credential: Option<String>,
-    pub(super) body: Option<Value>,
 }
 
-/// The journal.
-#[derive(Debug)]
+/// All entries, and a way to wait for more.
+#[derive(Default)]
 pub(super) struct Journal {
-    log: Mutex<Log>,
-    changed: watch::Sender<u64>,
+    kept: Mutex<Kept>,
+    newest: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Log {
+#[derive(Default)]
+struct Kept {
+    /// In order of `seq`, without gaps.
     entries: VecDeque<Entry>,
-    requests: u64,
-    revision: u64,
-}
-
-impl Default for Journal {
-    fn default() -> Self {
-        Self { log: Mutex::default(), changed: watch::Sender::new(0) }
-    }
+    /// From revision to `seq`: what changed since a revision is found without a look at every entry.
+    by_revision: BTreeMap<u64, u64>,
+    last_seq: u64,
+    last_revision: u64,
+    body_bytes: usize,
 }
 
 impl Journal {
-    /// Adds a request; returns its number.
-    pub(super) fn add(&self, request: Request) -> u64 {
-        let mut log = self.log();
-        log.requests += 1;
-        log.revision += 1;
-        let Request { method, path, query, route, credential, body } = request;
-        let entry = Entry {
-            seq: log.requests,
-            revision: log.revision,
-            at: time(Timestamp::now()),
-            method,
-            path,
-            query,
-            route,
-            credential,
-            state: Progress::Received,
+    /// The entries that changed after a revision, in order of arrival, and the newest revision. If there are none it
+    /// waits so long for one.
+    pub(super) async fn since(&self, after: u64, wait: Duration) -> (Vec<Entry>, u64) {
+        let mut newest = self.newest.subscribe();
+        // Out of time or not, the answer is what there is.
+        let _ = tokio::time::timeout(wait, newest.wait_for(|newest| *newest > after)).await;
+        let kept = lock(&self.kept);
+        let mut entries: Vec<_> = kept
+            .by_revision
+            .range(after.saturating_add(1)..)
+            .filter_map(|(_, seq)| kept.entry(*seq))
+            .cloned()
+            .collect();
+        entries.sort_by_key(|entry| entry.seq);
+        (entries, kept.last_revision)
+    }
+
+    fn arrive(&self, arrival: Arrival) -> u64 {
+        let mut kept = lock(&self.kept);
+        kept.last_seq += 1;
+        let seq = kept.last_seq;
+        kept.entries.push_back(Entry {
+            seq,
+            revision: 0,
+            at: time::now_text(),
+            arrival,
+            state: State::Received,
             status: None,
             applied: false,
-            body,
-        };
-        log.entries.push_back(entry);
-        if log.entries.len() > KEPT {
-            log.entries.pop_front();
-        }
-        let (seq, revision) = (log.requests, log.revision);
-        drop(log);
-        self.changed.send_replace(revision);
+            body: None,
+            body_bytes: 0,
+        });
+        kept.trim();
+        self.announce(&mut kept, seq);
         seq
     }
 
-    /// Changes an entry, if it is still kept.
-    pub(super) fn update(&self, seq: u64, change: impl FnOnce(&mut Entry)) {
-        let mut log = self.log();
-        log.revision += 1;
-        let revision = log.revision;
-        if let Some(entry) = log.entries.iter_mut().rev().find(|entry| entry.seq == seq) {
+    /// Changes an entry without telling anyone: what changes with it is seen with its next state.
+    fn note(&self, seq: u64, change: impl FnOnce(&mut Entry)) {
+        let mut kept = lock(&self.kept);
+        kept.change(seq, change);
+    }
+
+    fn advance(&self, seq: u64, state: State, status: Option<u16>) {
+        let mut kept = lock(&self.kept);
+        kept.change(seq, |entry| (entry.state, entry.status) = (state, status));
+        self.announce(&mut kept, seq);
+    }
+
+    /// Gives an entry the next revision. Under the lock, so that no waiting reader sees revisions out of order.
+    fn announce(&self, kept: &mut Kept, seq: u64) {
+        kept.last_revision += 1;
+        let revision = kept.last_revision;
+        let mut before = 0;
+        kept.change(seq, |entry| before = std::mem::replace(&mut entry.revision, revision));
+        kept.by_revision.remove(&before);
+        kept.by_revision.insert(revision, seq);
+        self.newest.send_replace(revision);
+    }
+}
+
+impl Kept {
+    fn index(&self, seq: u64) -> Option<usize> {
+        let first = self.entries.front()?.seq;
+        usize::try_from(seq.checked_sub(first)?).ok()
+    }
+
+    fn entry(&self, seq: u64) -> Option<&Entry> {
+        self.entries.get(self.index(seq)?)
+    }
+
+    /// Does nothing to an entry that is no longer kept.
+    fn change(&mut self, seq: u64, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.index(seq).and_then(|index| self.entries.get_mut(index)) {
+            let before = entry.body_bytes;
             change(entry);
-            entry.revision = revision;
+            self.body_bytes = self.body_bytes + entry.body_bytes - before;
         }
-        drop(log);
-        self.changed.send_replace(revision);
     }
 
-    /// What changed after a revision; waits until something did, or for this long.
-    pub(super) async fn after(&self, revision: u64, wait: Duration) -> (Vec<Entry>, u64) {
-        let mut changed = self.changed.subscribe();
-        let news = changed.wait_for(|newest| *newest > revision);
-        // Nothing new is an answer too.
-        let _ = tokio::time::timeout(wait, news).await;
-        let log = self.log();
-        let entries = log.entries.iter().filter(|entry| entry.revision > revision).cloned().collect();
-        (entries, log.revision)
+    fn trim(&mut self) {
+        while self.entries.len() > MAX_ENTRIES || self.body_bytes > MAX_BODY_BYTES {
+            let Some(oldest) = self.entries.pop_front() else { return };
+            self.body_bytes -= oldest.body_bytes;
+            self.by_revision.remove(&oldest.revision);
+        }
+    }
+}
+
+/// A request under way. Dropped before it has an end, it was abandoned: that is how the server learns that the client
+/// went away.
+pub(super) struct Ticket {
+    sandbox: Arc<Sandbox>,
+    seq: u64,
+    ended: bool,
+}
+
+impl Ticket {
+    /// Notes the arrival of a request.
+    pub(super) fn new(sandbox: Arc<Sandbox>, arrival: Arrival) -> Self {
+        let seq = sandbox.journal.arrive(arrival);
+        Self { sandbox, seq, ended: false }
     }
 
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes the body.
+    pub(super) fn body(&self, body: &[u8]) {
+        let json = serde_json::from_slice(body).ok();
+        self.sandbox.journal.note(self.seq, |entry| {
+            entry.body_bytes = if json.is_some() { body.len() } else { 0 };
+            entry.body = json;
+        });
+    }
+
+    /// Notes that what the request asked for was done.
+    pub(super) fn applied(&self) {
+        self.sandbox.journal.note(self.seq, |entry| entry.applied = true);
+    }
+
+    /// Notes that a fault holds the request, or its answer.
+    pub(super) fn held(&self, state: State) {
+        self.sandbox.journal.advance(self.seq, state, None);
+    }
+
+    /// The request is about to be answered.
+    pub(super) fn answered(self, status: u16) {
+        self.end(State::Answered, Some(status));
+    }
+
+    /// The connection of the request is about to be closed.
+    pub(super) fn closed(self) {
+        self.end(State::Closed, None);
+    }
+
+    fn end(mut self, state: State, status: Option<u16>) {
+        self.ended = true;
+        self.sandbox.journal.advance(self.seq, state, status);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.sandbox.journal.advance(self.seq, State::Abandoned, None);
+        }
     }
 }

@@ -1,49 +1,84 @@
-//! A local Management API server, for the demo, for tests, and for trying manifests out without an account.
+//! A local Management API server that keeps everything in memory.
 //!
-//! Real HTTP, strict in what it takes, rich in what it returns, as the contract has it. Shares no logic with the planner
-//! or the client, so that one cannot hide the other's mistakes.
+//! It is for trying the operator, or any other client of the API, without an account: strict in what it refuses, rich in
+//! what it returns. Beside the API it serves `/sandbox/`, where a test reads what arrived, asks for faults and looks at
+//! what is stored.
+//!
+//! ```text
+//! server    connections, shutdown
+//! gateway   what happens to every API request: journal, body limit, faults
+//! api       the endpoints; access, error and fields are what they share
+//! store     what is kept; app, placement, spicepod, tags and runtime are the rules of an app
+//! control   /sandbox/: journal, faults, state
+//! ```
+//!
+//! Nothing of the operator may be used here, and nothing here by the operator: two readings of one contract check each
+//! other only while they are separate.
 
-mod answer;
-mod apps;
-mod auth;
+mod access;
+mod api;
+mod app;
+mod config;
 mod control;
+mod error;
 mod faults;
 mod fields;
-mod gate;
+mod gateway;
 mod journal;
-mod reads;
+mod placement;
+mod runtime;
 mod server;
-mod state;
-
+mod spicepod;
+mod store;
+mod tags;
 #[cfg(test)]
 mod tests;
-
-pub use auth::Credential;
-pub use server::{Running, serve};
-pub use state::{Config, Organization};
+mod time;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Announcement, Config, Credential, CredentialKind, Organization};
+pub use server::{Running, StartError, serve};
+
 use faults::Faults;
 use journal::Journal;
-use state::State;
+use store::Store;
 
-/// What every request has at hand.
-#[derive(Clone)]
-struct Shared {
-    config: Arc<Config>,
-    state: Arc<Mutex<State>>,
-    journal: Arc<Journal>,
-    faults: Arc<Faults>,
+/// What the requests of one server share.
+struct Sandbox {
+    organizations: Vec<Organization>,
+    credentials: Vec<Credential>,
+    store: Mutex<Store>,
+    journal: Journal,
+    faults: Faults,
+    /// Cancelled when the server is told to stop; whatever waits without an end of its own watches it.
+    stopping: CancellationToken,
 }
 
-impl Shared {
-    fn new(config: Config) -> Self {
-        Self { config: Arc::new(config), state: Arc::default(), journal: Arc::default(), faults: Arc::default() }
+impl Sandbox {
+    fn new(config: &Config) -> Arc<Self> {
+        Arc::new(Self {
+            organizations: config.organizations.clone(),
+            credentials: config.credentials.clone(),
+            store: Mutex::default(),
+            journal: Journal::default(),
+            faults: Faults::default(),
+            stopping: CancellationToken::new(),
+        })
     }
 
-    /// The state. A request holds it once, for all that it changes.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn organization(&self, id: u64) -> Option<&Organization> {
+        self.organizations.iter().find(|organization| organization.id == id)
     }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
+    }
+}
+
+/// Locks, also after a panic elsewhere: no critical section of the sandbox leaves anything half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,107 +1,152 @@
-//! Listens, routes, and ends.
+//! Connections, from the listener to the end of the server.
+//!
+//! They are served by hyper itself: a fault closes a connection without an answer, which `axum::serve` has no way to say.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::gate::{self, CloseConnection};
-use super::{Config, Shared, apps, control, reads};
+use super::config::{Announcement, Config};
+use super::gateway::CloseConnection;
+use super::{Sandbox, api, control, gateway};
 
-/// A sandbox that listens. Ends when dropped.
-#[derive(Debug)]
+/// So many connections are served at once; more wait for their turn. Enough for a few thousand requests held at once.
+const MAX_CONNECTIONS: usize = 4096;
+/// So long a request in flight may go on after the server was told to stop. Held ones end at once, and no handler waits,
+/// so only a client that is slow to send or to read is ever cut off.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long to wait after a connection could not be accepted; most often there are no free file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address is taken, or not one of this machine.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where it should have listened.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A server that listens. Dropping it stops it.
 pub struct Running {
     address: SocketAddr,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+    announcement: Announcement,
+    serving: JoinHandle<()>,
+    stop: DropGuard,
 }
 
 impl Running {
-    /// Its base URL, without a slash at the end.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// Where it listens, with the port it really has.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    /// Stops listening and drops every connection, held ones too.
-    pub async fn stop(mut self) {
-        self.stop.cancel();
-        let _ = (&mut self.task).await;
+    /// The base URL, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.announcement.url
+    }
+
+    /// How to use it.
+    pub fn announcement(&self) -> &Announcement {
+        &self.announcement
+    }
+
+    /// Stops it: held requests are closed, others get a moment to end. It is over when this returns.
+    pub async fn shutdown(self) {
+        drop(self.stop);
+        // An error would mean that the task was aborted or panicked; either way it is over.
+        let _ = self.serving.await;
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
+/// Starts a server. It listens when this returns.
+pub async fn serve(config: Config) -> Result<Running, StartError> {
+    let refused = |source| StartError::Listen { address: config.address, source };
+    let listener = TcpListener::bind(config.address).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    let sandbox = Sandbox::new(&config);
+    let router =
+        gateway::guard(api::router(), &sandbox).nest("/sandbox", control::router()).with_state(Arc::clone(&sandbox));
+    let stopping = sandbox.stopping.clone();
+    let announcement = Announcement {
+        url: format!("http://{address}"),
+        organizations: config.organizations,
+        credentials: config.credentials,
+    };
+    let serving = tokio::spawn(accept(listener, router, stopping.clone()));
+    Ok(Running { address, announcement, serving, stop: stopping.drop_guard() })
 }
 
-/// Starts a sandbox; it answers when this returns.
-///
-/// # Errors
-/// When the address cannot be listened on.
-pub async fn serve(config: Config) -> io::Result<Running> {
-    let listener = TcpListener::bind(config.address).await?;
-    let address = listener.local_addr()?;
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(accept(listener, router(Shared::new(config)), stop.clone()));
-    Ok(Running { address, stop, task })
-}
-
-fn router(shared: Shared) -> Router {
-    let mut api = Router::new().route("/v1/regions", get(reads::regions)).route("/v1/health", get(reads::health));
-    // The rename of apps to projects left the old paths in force.
-    for collection in ["/v1/apps", "/v1/projects"] {
-        let one = format!("{collection}/{{appId}}");
-        api = api
-            .route(collection, get(apps::list).post(apps::create))
-            .route(&one, get(apps::read).put(apps::update).delete(apps::delete));
-    }
-    api.method_not_allowed_fallback(reads::no_such_route)
-        .fallback(reads::no_such_route)
-        .layer(from_fn_with_state(shared.clone(), gate::pass))
-        .merge(control::router())
-        .with_state(shared)
-}
-
-async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) {
+/// Serves connections until told to stop. Dropping the set cuts off what outlives the grace.
+async fn accept(listener: TcpListener, router: Router, stopping: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(converse(stream, router.clone()));
-                }
-                Err(error) => tracing::warn!(%error, "connection not accepted"),
-            },
+            () = stopping.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            () = stop.cancelled() => return,
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, router.clone(), stopping.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
         }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        tracing::debug!("connections outlived the grace and are cut off");
     }
 }
 
-/// Serves one connection by hand: a fault must be able to close it without a single byte of an answer.
-async fn converse(stream: TcpStream, router: Router) {
+async fn connection(stream: TcpStream, router: Router, stopping: CancellationToken) {
+    // Without it small answers wait for the client's acknowledgement; a stream that refuses it still works.
     let _ = stream.set_nodelay(true);
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request| {
-        let answer = router.call(request);
-        async move {
-            let Ok(response) = answer.await;
-            match response.extensions().get::<CloseConnection>() {
-                None => Ok(response),
-                Some(CloseConnection) => Err(io::Error::other("closed by a fault rule")),
-            }
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |request: hyper::Request<Incoming>| answer_or_close(routes.call(request)));
+    // No timer, so no limit on idle connections: one that closes just when a client reuses it looks like a fault that
+    // nobody asked for.
+    let mut serving = std::pin::pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stopping.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
         }
-    });
-    // How a connection ends is the caller's affair, and the journal has it.
-    let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }
+
+/// hyper closes the connection of a service that fails, without sending anything.
+async fn answer_or_close(answering: impl Future<Output = Result<Response, Infallible>>) -> Result<Response, Closed> {
+    let Ok(response) = answering.await;
+    if response.extensions().get::<CloseConnection>().is_some() { Err(Closed) } else { Ok(response) }
+}
+
+/// The error that closes a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+struct Closed;

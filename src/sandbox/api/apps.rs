@@ -1,0 +1,83 @@
+//! Apps, which newer versions of the API call projects (contract, section 7).
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::super::Sandbox;
+use super::super::access::{APPS_DELETE, APPS_READ, APPS_WRITE, Access};
+use super::super::app::{App, Changes};
+use super::super::error::ApiError;
+use super::parameters::{PathId, Query};
+
+/// An app, or a list of them, as a body.
+type Answer = Json<Map<String, Value>>;
+
+/// Serves apps under a path; `key` is what the list calls them.
+pub(super) fn router(path: &str, key: &'static str) -> Router<Arc<Sandbox>> {
+    let list = move |state, access, query| list(key, state, access, query);
+    Router::new()
+        .route(path, get(list).post(create))
+        .route(&format!("{path}/{{appId}}"), get(read).put(update).delete(delete))
+}
+
+async fn list(
+    key: &'static str,
+    State(sandbox): State<Arc<Sandbox>>,
+    access: Access,
+    query: Query,
+) -> Result<Answer, ApiError> {
+    let caller = access.require(APPS_READ)?;
+    let page = query.page()?;
+    let (offset, limit) = page.map_or((0, usize::MAX), |page| (page.offset, page.limit));
+    let store = sandbox.store();
+    let apps: Vec<_> = store.apps(&caller).skip(offset).take(limit).map(|app| Value::Object(app.summary())).collect();
+    Ok(Json(Map::from_iter([(key.to_owned(), Value::Array(apps))])))
+}
+
+async fn create(
+    State(sandbox): State<Arc<Sandbox>>,
+    access: Access,
+    body: Bytes,
+) -> Result<(StatusCode, Answer), ApiError> {
+    let caller = access.require(APPS_WRITE)?;
+    let (name, changes) = Changes::of_create(&body)?;
+    let mut store = sandbox.store();
+    let app = store.create_app(&caller, name, changes, Timestamp::now())?;
+    Ok((StatusCode::CREATED, detail(&sandbox, app)))
+}
+
+async fn read(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<Answer, ApiError> {
+    let caller = access.require(APPS_READ)?;
+    let id = id.read()?;
+    Ok(detail(&sandbox, sandbox.store().app(&caller, id)?))
+}
+
+async fn update(
+    State(sandbox): State<Arc<Sandbox>>,
+    access: Access,
+    id: PathId,
+    body: Bytes,
+) -> Result<Answer, ApiError> {
+    let caller = access.require(APPS_WRITE)?;
+    let id = id.read()?;
+    Ok(detail(&sandbox, sandbox.store().update_app(&caller, id, &body)?))
+}
+
+async fn delete(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<StatusCode, ApiError> {
+    let caller = access.require(APPS_DELETE)?;
+    let id = id.read()?;
+    sandbox.store().delete_app(&caller, id, Timestamp::now())?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn detail(sandbox: &Sandbox, app: &App) -> Answer {
+    let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);
+    Json(app.detail_with_key(organization))
+}

@@ -1,0 +1,26 @@
+//! The endpoints of the API: one file a resource, each with its own router.
+//!
+//! A handler checks in the order of the contract (section 5): `Access` is extracted first (401), `require` names the scope
+//! (403), then come path id (400), existence (404), body (400) and conflict (409). Extractors that can fail later than that
+//! order allows keep their result instead of rejecting.
+
+mod apps;
+mod catalog;
+mod parameters;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::Sandbox;
+use super::error::ApiError;
+
+/// Everything the API serves, and its refusals where it serves nothing.
+pub(super) fn router() -> Router<Arc<Sandbox>> {
+    Router::new()
+        .merge(apps::router("/v1/apps", "apps"))
+        .merge(apps::router("/v1/projects", "projects"))
+        .merge(catalog::router())
+        .fallback(async || ApiError::no_route())
+        .method_not_allowed_fallback(async || ApiError::no_method())
+}

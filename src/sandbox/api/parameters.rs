@@ -1,0 +1,91 @@
+//! Parameters of the query and the path. None of them rejects a request by itself: their rules come after 401 and 403.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use url::form_urlencoded;
+
+use super::super::error::ApiError;
+
+/// The query of a request, by name; the first one of a name counts.
+pub(super) struct Query(HashMap<String, String>);
+
+/// A window over a list.
+pub(super) struct Page {
+    /// How many items to skip.
+    pub(super) offset: usize,
+    /// How many items to show at most.
+    pub(super) limit: usize,
+}
+
+/// How many items a page has unless the caller says otherwise, and at most.
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
+
+impl Query {
+    /// A parameter as it was sent.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The page asked for. None: neither `limit` nor `offset` is there, and the whole list is meant.
+    pub(super) fn page(&self) -> Result<Option<Page>, ApiError> {
+        let limit = self.number("limit", 1, MAX_LIMIT)?;
+        let offset = self.number("offset", 0, usize::MAX)?;
+        let asked = limit.is_some() || offset.is_some();
+        Ok(asked.then(|| Page { offset: offset.unwrap_or(0), limit: limit.unwrap_or(DEFAULT_LIMIT) }))
+    }
+
+    fn number(&self, name: &str, least: usize, most: usize) -> Result<Option<usize>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match decimal(text) {
+            Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
+            _ if most == usize::MAX => {
+                Err(ApiError::parameter(format!("{name} must be an integer of at least {least}")))
+            }
+            _ => Err(ApiError::parameter(format!("{name} must be an integer from {least} to {most}"))),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let mut query = HashMap::new();
+        for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+            query.entry(name.into_owned()).or_insert(value.into_owned());
+        }
+        Ok(Self(query))
+    }
+}
+
+/// The id at the end of a path, not yet judged.
+pub(super) struct PathId(Option<String>);
+
+impl PathId {
+    /// A positive number; anything else is 400.
+    pub(super) fn read(&self) -> Result<u64, ApiError> {
+        let number = self.0.as_deref().and_then(decimal::<u64>);
+        // Identifiers are signed 64-bit on the wire of the clients there are.
+        let number = number.filter(|number| *number > 0 && i64::try_from(*number).is_ok());
+        number.ok_or_else(|| ApiError::parameter("Invalid ID: must be a positive integer"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(text.ok().map(|Path(text)| text)))
+    }
+}
+
+/// Digits only: `parse` alone would take a plus sign.
+fn decimal<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let digits = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}

@@ -1,0 +1,290 @@
+//! An app: its record, the changes a body asks for, and how it is shown (contract, sections 7.1 to 7.4).
+//!
+//! Where apps are kept and found is the store's business; who may see them, the handlers'.
+
+use jiff::Timestamp;
+use serde_json::{Map, Number, Value, json};
+
+use super::fields::{self, Fields, Patch};
+use super::placement::Placement;
+use super::runtime::{self, Executor, Resources};
+use super::tags::{self, Tags};
+use super::{spicepod, time};
+
+const VISIBILITIES: [&str; 2] = ["public", "private"];
+/// The union of what the versions of the API take.
+const UPDATE_CHANNELS: [&str; 5] = ["stable", "preview", "nightly", "internal", "internal-sandbox"];
+
+/// An app as it is kept, deleted or not.
+#[derive(Clone)]
+pub(super) struct App {
+    /// Positive, never used twice.
+    pub(super) id: u64,
+    /// The organization it belongs to.
+    pub(super) organization: u64,
+    /// As it was written last; compared without case.
+    pub(super) name: String,
+    /// When it was first created; reactivating it does not move this.
+    pub(super) created_at: Timestamp,
+    /// The user who first created it.
+    pub(super) created_by: Option<u64>,
+    /// When it was deleted. Deletion is soft: everything stays.
+    pub(super) deleted_at: Option<Timestamp>,
+    /// How often its API keys were renewed; the keys follow from it.
+    pub(super) key_generation: u32,
+    /// What a body can change.
+    pub(super) settings: Settings,
+}
+
+/// The part of an app that a body can change.
+#[derive(Clone)]
+pub(super) struct Settings {
+    description: Option<String>,
+    visibility: String,
+    production_branch: Option<String>,
+    tags: Option<Tags>,
+    placement: Placement,
+    spicepod: Option<Map<String, Value>>,
+    registry: Option<String>,
+    image: Option<String>,
+    image_tag: Option<String>,
+    update_channel: Option<String>,
+    version: Option<String>,
+    replicas: u64,
+    resources: Option<Resources>,
+    executor: Option<Executor>,
+    node_group: Option<String>,
+    storage_size_gb: Option<Number>,
+}
+
+/// What a body asks for. Whatever it does not name stays as it is.
+#[derive(Default)]
+pub(super) struct Changes {
+    description: Patch<String>,
+    visibility: Option<String>,
+    production_branch: Patch<String>,
+    tags: Patch<Tags>,
+    placement: Option<Placement>,
+    spicepod: Patch<Map<String, Value>>,
+    registry: Patch<String>,
+    image: Patch<String>,
+    image_tag: Patch<String>,
+    update_channel: Patch<String>,
+    version: Patch<String>,
+    replicas: Option<u64>,
+    resources: Patch<Resources>,
+    executor: Patch<Executor>,
+    node_group: Patch<String>,
+    storage_size_gb: Patch<Number>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            description: None,
+            visibility: "private".into(),
+            production_branch: None,
+            tags: None,
+            placement: Placement::default(),
+            spicepod: None,
+            registry: None,
+            image: None,
+            image_tag: None,
+            update_channel: None,
+            version: None,
+            replicas: 1,
+            resources: None,
+            executor: None,
+            node_group: None,
+            storage_size_gb: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Where the app runs.
+    pub(super) fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Makes the changes. Taken apart in full, so that a new field cannot be forgotten here.
+    pub(super) fn apply(&mut self, changes: Changes) {
+        let Changes {
+            description,
+            visibility,
+            production_branch,
+            tags,
+            placement,
+            spicepod,
+            registry,
+            image,
+            image_tag,
+            update_channel,
+            version,
+            replicas,
+            resources,
+            executor,
+            node_group,
+            storage_size_gb,
+        } = changes;
+        description.onto(&mut self.description);
+        self.visibility = visibility.unwrap_or_else(|| self.visibility.clone());
+        production_branch.onto(&mut self.production_branch);
+        tags.onto(&mut self.tags);
+        self.placement = placement.unwrap_or_else(|| self.placement.clone());
+        spicepod.onto(&mut self.spicepod);
+        registry.onto(&mut self.registry);
+        image.onto(&mut self.image);
+        image_tag.onto(&mut self.image_tag);
+        update_channel.onto(&mut self.update_channel);
+        version.onto(&mut self.version);
+        self.replicas = replicas.unwrap_or(self.replicas);
+        resources.onto(&mut self.resources);
+        executor.onto(&mut self.executor);
+        node_group.onto(&mut self.node_group);
+        storage_size_gb.onto(&mut self.storage_size_gb);
+    }
+}
+
+impl Changes {
+    /// Reads the body of a create: its name, and everything else it carries.
+    pub(super) fn of_create(body: &[u8]) -> Result<(String, Self), super::error::ApiError> {
+        let mut fields = Fields::parse(body)?;
+        let name = fields.required("name", name);
+        let placement = Placement::requested(&mut fields);
+        let changes = Self { placement, ..Self::shared(&mut fields) };
+        fields.finish()?;
+        Ok((name.unwrap_or_default(), changes))
+    }
+
+    /// Reads the body of an update of an app that is placed somewhere already.
+    pub(super) fn of_update(body: &[u8], current: &Placement) -> Result<Self, super::error::ApiError> {
+        let mut fields = Fields::parse(body)?;
+        let changes = Self {
+            placement: current.moved(&mut fields),
+            production_branch: fields.nullable("production_branch", fields::text),
+            spicepod: fields.nullable("spicepod", spicepod::read),
+            registry: fields.nullable("registry", fields::text),
+            image: fields.nullable("image", fields::text),
+            image_tag: fields.nullable("image_tag", fields::text),
+            version: fields.nullable("version", fields::text),
+            node_group: fields.nullable("node_group", fields::text),
+            ..Self::shared(&mut fields)
+        };
+        fields.finish()?;
+        Ok(changes)
+    }
+
+    /// The fields that a create and an update both take.
+    fn shared(fields: &mut Fields) -> Self {
+        Self {
+            description: fields.nullable("description", fields::text),
+            visibility: fields.optional("visibility", fields::one_of(&VISIBILITIES)),
+            tags: fields.nullable("tags", tags::read),
+            update_channel: fields.nullable("update_channel", fields::one_of(&UPDATE_CHANNELS)),
+            replicas: fields.optional("replicas", fields::integer(1, 10)),
+            resources: fields.nullable("resources", runtime::resources),
+            executor: fields.nullable("executor", runtime::executor),
+            storage_size_gb: storage(fields),
+            ..Self::default()
+        }
+    }
+}
+
+impl App {
+    /// How the app appears in a list.
+    pub(super) fn summary(&self) -> Map<String, Value> {
+        let Settings { placement, .. } = &self.settings;
+        object(json!({
+            "id": self.id,
+            "name": self.name,
+            "description": self.settings.description,
+            "visibility": self.settings.visibility,
+            "created_at": time::text(self.created_at),
+            "created_by": self.created_by,
+            "region": placement.region,
+            "cname": placement.cname,
+            "cluster_id": null,
+            "cluster_name": placement.cluster_name,
+            "tags": self.settings.tags,
+        }))
+    }
+
+    /// How the app appears on its own, but for its API key.
+    pub(super) fn detail(&self, organization: &str) -> Map<String, Value> {
+        let mut detail = self.summary();
+        detail.extend(object(json!({
+            "org": organization,
+            "endpoint": self.settings.placement.endpoint(),
+            "production_branch": self.settings.production_branch,
+            "warning": null,
+            "forked_from": null,
+            "config": self.config(),
+        })));
+        detail
+    }
+
+    /// How the app appears on its own to someone who may read its API key.
+    pub(super) fn detail_with_key(&self, organization: &str) -> Map<String, Value> {
+        let mut detail = self.detail(organization);
+        detail.insert("api_key".into(), self.api_key(1).into());
+        detail
+    }
+
+    /// An API key that says it is fake: of the primary (1) or the secondary (2).
+    fn api_key(&self, number: u8) -> String {
+        format!("sandbox-fake-key-{}-{number}-{}", self.id, self.key_generation)
+    }
+
+    fn config(&self) -> Value {
+        let settings = &self.settings;
+        json!({
+            "spicepod": settings.spicepod,
+            "registry": settings.registry,
+            "image": settings.image,
+            "image_tag": settings.image_tag,
+            "update_channel": settings.update_channel,
+            "version": settings.version,
+            "replicas": settings.replicas,
+            "resources": settings.resources,
+            "executor": settings.executor,
+            "region": settings.placement.region,
+            "node_group": settings.node_group,
+            "storage_size_gb": settings.storage_size_gb,
+            "storage_claim_size_gb": settings.storage_size_gb,
+        })
+    }
+}
+
+fn name(value: &Value) -> Result<String, String> {
+    let text = fields::text(value)?;
+    let fits = (4..=38).contains(&text.len());
+    if fits && text.chars().all(|other| other.is_ascii_alphanumeric() || other == '-') {
+        Ok(text)
+    } else {
+        Err("must be 4 to 38 letters, digits or -".into())
+    }
+}
+
+/// The size has an old and a new name; a body that gives both must mean one.
+fn storage(fields: &mut Fields) -> Patch<Number> {
+    let size = fields.nullable("storage_size_gb", runtime::storage);
+    let claim = fields.nullable("storage_claim_size_gb", runtime::storage);
+    match (size, claim) {
+        (Patch::Keep, claim) => claim,
+        (size, Patch::Keep) => size,
+        (size, claim) => {
+            if size != claim {
+                fields.refuse("storage_claim_size_gb", "must equal storage_size_gb");
+            }
+            size
+        }
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,85 @@
+//! The error body of the API (contract, section 5).
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// A refusal: a status and the body that explains it.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    body: Body,
+}
+
+#[derive(Debug, Serialize)]
+struct Body {
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+/// What is wrong with a body: by field, and as a whole.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Details {
+    /// Messages by the name of the field.
+    pub(super) field_errors: BTreeMap<String, Vec<String>>,
+    /// Messages about the body as a whole.
+    pub(super) form_errors: Vec<String>,
+}
+
+impl ApiError {
+    /// A refusal in words only.
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, body: Body { error: error.into(), code: None, details: None } }
+    }
+
+    /// A body that breaks the rules of its fields.
+    pub(super) fn invalid(details: Details) -> Self {
+        let mut refusal = Self::new(StatusCode::BAD_REQUEST, "Validation failed");
+        refusal.body.details = Some(details);
+        refusal
+    }
+
+    /// A body that is wrong as a whole.
+    pub(super) fn malformed(message: impl Into<String>) -> Self {
+        Self::invalid(Details { form_errors: vec![message.into()], ..Details::default() })
+    }
+
+    /// A parameter of the query or the path that breaks its rule.
+    pub(super) fn parameter(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// A path that nothing is served at.
+    pub(super) fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Not found")
+    }
+
+    /// A path that is served, but not with this method.
+    pub(super) fn no_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+    }
+
+    /// A body above the limit.
+    pub(super) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
+    }
+
+    /// The same refusal with a code for machines.
+    pub(super) fn with_code(mut self, code: &'static str) -> Self {
+        self.body.code = Some(code);
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body)).into_response()
+    }
+}

@@ -1,0 +1,128 @@
+//! What happens to every API request around its handler: it is journaled, its body is bounded, and faults meet it.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+
+use super::Sandbox;
+use super::access::Identity;
+use super::error::ApiError;
+use super::faults::{Action, Named, Stage};
+use super::journal::{self, Arrival, Ticket};
+
+/// A body above this is refused with 413.
+const MAX_BODY: usize = 1024 * 1024;
+/// So much of it is read before the refusal: a client that is still sending when the connection closes sees a broken
+/// connection instead of the answer.
+const MAX_READ: usize = 8 * MAX_BODY;
+
+/// Marks a response that must not be sent: the connection is closed instead.
+#[derive(Clone)]
+pub(super) struct CloseConnection;
+
+/// Puts the gateway in front of every route there is so far.
+pub(super) fn guard(router: Router<Arc<Sandbox>>, sandbox: &Arc<Sandbox>) -> Router<Arc<Sandbox>> {
+    router.layer(middleware::from_fn_with_state(Arc::clone(sandbox), pass)).layer(DefaultBodyLimit::max(MAX_READ))
+}
+
+async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: Next) -> Response {
+    let identity = Identity::of(request.headers(), &sandbox.credentials);
+    let visit = Visit::new(sandbox, &request, &identity);
+    request.extensions_mut().insert(identity);
+    let (request, body) = match read_body(request).await {
+        Ok(read) => read,
+        Err(StatusCode::PAYLOAD_TOO_LARGE) => return visit.answer(ApiError::too_large()),
+        // The body broke off: whoever sent it is gone, and dropping the visit says so in the journal.
+        Err(_) => return close_connection(),
+    };
+    visit.ticket.body(&body);
+    let visit = match visit.meet(Stage::Before).await {
+        Ok(visit) => visit,
+        Err(response) => return response,
+    };
+    let response = next.run(request).await;
+    if !visit.method.is_safe() && response.status().is_success() {
+        visit.ticket.applied();
+    }
+    match visit.meet(Stage::After).await {
+        Ok(visit) => visit.answer(response),
+        Err(instead) => instead,
+    }
+}
+
+/// One request on its way through.
+struct Visit {
+    sandbox: Arc<Sandbox>,
+    ticket: Ticket,
+    method: Method,
+    route: Option<String>,
+}
+
+impl Visit {
+    fn new(sandbox: Arc<Sandbox>, request: &Request, identity: &Identity) -> Self {
+        let method = request.method().clone();
+        let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let arrival = Arrival {
+            method: method.to_string(),
+            path: request.uri().path().into(),
+            query: request.uri().query().map(str::to_owned),
+            route: route.clone(),
+            credential: identity.name().map(str::to_owned),
+        };
+        Self { ticket: Ticket::new(Arc::clone(&sandbox), arrival), sandbox, method, route }
+    }
+
+    /// Lets the first fault of this stage happen, if there is one. The error is the end of the request.
+    async fn meet(self, stage: Stage) -> Result<Self, Response> {
+        let Some(fault) = self.sandbox.faults.take(stage, &self.method, self.route.as_deref()) else {
+            return Ok(self);
+        };
+        match fault.action {
+            Action::Answer(answer) => Err(self.answer(answer)),
+            Action::Named(Named::Close) => Err(self.close()),
+            Action::Named(Named::Hang) => {
+                self.ticket.held(match stage {
+                    Stage::Before => journal::State::Held,
+                    Stage::After => journal::State::AppliedHeld,
+                });
+                tokio::select! {
+                    () = fault.released.cancelled() => Ok(self),
+                    () = self.sandbox.stopping.cancelled() => Err(self.close()),
+                }
+            }
+        }
+    }
+
+    fn answer(self, response: impl IntoResponse) -> Response {
+        let response = response.into_response();
+        self.ticket.answered(response.status().as_u16());
+        response
+    }
+
+    fn close(self) -> Response {
+        self.ticket.closed();
+        close_connection()
+    }
+}
+
+fn close_connection() -> Response {
+    Extension(CloseConnection).into_response()
+}
+
+/// Reads the whole body and puts it back, so that nothing behind this has to wait for the client.
+///
+/// The error is the status of the refusal; 413 is the only one whose client is still there to read it.
+async fn read_body(request: Request) -> Result<(Request, Bytes), StatusCode> {
+    let (parts, body) = request.into_parts();
+    let whole = Request::from_parts(parts.clone(), body);
+    let body = Bytes::from_request(whole, &()).await.map_err(|refusal| refusal.status())?;
+    if body.len() > MAX_BODY {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    Ok((Request::from_parts(parts, Body::from(body.clone())), body))
+}

@@ -1,0 +1,108 @@
+//! Where an app runs: a region, a data-plane name or a dedicated cluster, or nowhere (contract, sections 7.1, 7.4 and 14).
+
+use serde_json::Value;
+
+use super::fields::{self, Fields, Patch};
+
+/// A region of the platform.
+pub(super) struct Region {
+    /// Such as `us-west-2`.
+    pub(super) id: &'static str,
+    /// For people.
+    pub(super) name: &'static str,
+}
+
+/// The region that a client is advised to use.
+pub(super) const DEFAULT_REGION: &str = "us-west-2";
+
+/// Every region there is.
+pub(super) const REGIONS: [Region; 2] = [
+    Region { id: DEFAULT_REGION, name: "US West (Oregon)" },
+    Region { id: "us-east-1", name: "US East (N. Virginia)" },
+];
+
+/// Where an app runs. With all three unset it is attached to nothing yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Placement {
+    /// One of [`REGIONS`].
+    pub(super) region: Option<String>,
+    /// The name of the data plane; never beside a cluster.
+    pub(super) cname: Option<String>,
+    /// A dedicated cluster.
+    pub(super) cluster_name: Option<String>,
+}
+
+impl Placement {
+    /// Reads what a create asks for. None: it asks for nothing. Here `null` is the same as absent.
+    pub(super) fn requested(fields: &mut Fields) -> Option<Self> {
+        let region = fields.nullable("region", region).value();
+        let cname = fields.nullable("cname", cname).value();
+        let cluster_name = fields.nullable("cluster_name", fields::nonempty).value();
+        if cname.is_some() && cluster_name.is_some() {
+            fields.refuse("cname", "cannot be combined with cluster_name");
+        } else if cname.is_some() && region.is_some() {
+            fields.refuse("cname", "cannot be combined with region");
+        }
+        match (region, cname, cluster_name) {
+            (None, None, None) => None,
+            (region, _, Some(cluster)) => Some(Self { region, cname: None, cluster_name: Some(cluster) }),
+            (Some(region), _, None) => Some(Self::in_region(region)),
+            (None, cname, None) => {
+                let region = cname.as_deref().and_then(region_of).map(str::to_owned);
+                Some(Self { region, cname, cluster_name: None })
+            }
+        }
+    }
+
+    /// Reads what an update asks for, starting from where the app is. None: it stays.
+    pub(super) fn moved(&self, fields: &mut Fields) -> Option<Self> {
+        let region = fields.nullable("region", region);
+        let cluster_name = fields.nullable("cluster_name", fields::nonempty);
+        if matches!((&region, &cluster_name), (Patch::Keep, Patch::Keep)) {
+            return None;
+        }
+        let region_asked = region != Patch::Keep;
+        let mut moved = self.clone();
+        region.onto(&mut moved.region);
+        cluster_name.onto(&mut moved.cluster_name);
+        if moved.cluster_name.is_some() {
+            moved.cname = None;
+        } else if region_asked || moved.cname.is_none() {
+            moved.cname = moved.region.as_deref().map(cname_of);
+        }
+        Some(moved)
+    }
+
+    /// The base URL of the data plane, with its scheme. None while the app is attached to nothing.
+    pub(super) fn endpoint(&self) -> Option<String> {
+        if let Some(cluster) = &self.cluster_name {
+            let region = self.region.as_deref().unwrap_or(DEFAULT_REGION);
+            return Some(format!("https://private-{cluster}-{region}-prod-data.spiceai.io"));
+        }
+        let cname = self.cname.as_deref()?;
+        Some(if cname.contains('.') { format!("https://{cname}") } else { format!("https://{cname}.spiceai.io") })
+    }
+
+    fn in_region(region: String) -> Self {
+        Self { cname: Some(cname_of(&region)), region: Some(region), cluster_name: None }
+    }
+}
+
+/// The data-plane name of a region.
+pub(super) fn cname_of(region: &str) -> String {
+    format!("{region}-prod-aws-data")
+}
+
+fn region_of(cname: &str) -> Option<&'static str> {
+    REGIONS.iter().map(|region| region.id).find(|region| cname_of(region) == cname)
+}
+
+fn region(value: &Value) -> Result<String, String> {
+    fields::one_of(&REGIONS.map(|region| region.id))(value)
+}
+
+fn cname(value: &Value) -> Result<String, String> {
+    let text = fields::nonempty(value)?;
+    let is_host = text.len() <= 253 && text.chars().all(|other| other.is_ascii_alphanumeric() || "-.".contains(other));
+    if is_host { Ok(text) } else { Err("must be letters, digits, - and .".into()) }
+}

@@ -1,0 +1,104 @@
+//! What an app runs on: resources, executors, storage (contract, section 7.3).
+//!
+//! Unknown keys inside these objects are dropped, as unknown fields of a body are ignored.
+
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
+
+use super::fields;
+
+/// CPU, memory and disk, as given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Resources {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Amounts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<Amounts>,
+}
+
+/// One side of [`Resources`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Amounts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ephemeral_storage: Option<String>,
+}
+
+/// The executors of a distributed app.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Executor {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<Resources>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_size_gb: Option<Number>,
+}
+
+/// Reads `resources`.
+pub(super) fn resources(value: &Value) -> Result<Resources, String> {
+    let object = fields::object(value)?;
+    Ok(Resources {
+        limits: inner(object, "limits", |value| amounts(value, true))?,
+        requests: inner(object, "requests", |value| amounts(value, false))?,
+    })
+}
+
+/// Reads `executor`.
+pub(super) fn executor(value: &Value) -> Result<Executor, String> {
+    let object = fields::object(value)?;
+    Ok(Executor {
+        replicas: inner(object, "replicas", fields::integer(0, 1000))?,
+        resources: inner(object, "resources", resources)?,
+        storage_size_gb: inner(object, "storage_size_gb", storage)?,
+    })
+}
+
+/// Reads a size in gigabytes.
+pub(super) fn storage(value: &Value) -> Result<Number, String> {
+    match value {
+        Value::Number(number) if number.as_f64().is_some_and(|size| size > 0.0) => Ok(number.clone()),
+        _ => Err("must be a number above 0".into()),
+    }
+}
+
+/// Disk is limited only; a request for it is not part of the contract and dropped.
+fn amounts(value: &Value, with_disk: bool) -> Result<Amounts, String> {
+    let object = fields::object(value)?;
+    Ok(Amounts {
+        cpu: inner(object, "cpu", cpu)?,
+        memory: inner(object, "memory", size)?,
+        ephemeral_storage: if with_disk { inner(object, "ephemeral-storage", size)? } else { None },
+    })
+}
+
+fn cpu(value: &Value) -> Result<String, String> {
+    let text = fields::text(value)?;
+    let whole = text.bytes().all(|digit| digit.is_ascii_digit()) && !text.is_empty() && !text.starts_with('0');
+    if whole || text == "-" { Ok(text) } else { Err("must be a whole number of CPUs as a string, or \"-\"".into()) }
+}
+
+fn size(value: &Value) -> Result<String, String> {
+    let text = fields::text(value)?;
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    let known = ["", "K", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&unit);
+    let whole = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if whole && known { Ok(text) } else { Err("must be a size such as \"16Gi\"".into()) }
+}
+
+/// A field of an inner object: absent and `null` are the same there, and a message says which field it is about.
+fn inner<T>(
+    object: &Map<String, Value>,
+    name: &str,
+    read: impl FnOnce(&Value) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    match object.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => read(value).map(Some).map_err(|message| format!("{name}: {message}")),
+    }
+}

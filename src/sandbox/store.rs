@@ -1,0 +1,112 @@
+//! What the sandbox keeps. Every operation is whole: it happens under one lock or not at all.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use jiff::Timestamp;
+
+use super::access::Caller;
+use super::app::{App, Changes, Settings};
+use super::error::ApiError;
+
+/// All apps of all organizations, by id, the deleted ones too.
+pub(super) struct Store {
+    apps: BTreeMap<u64, App>,
+    next_app: u64,
+}
+
+/// Ids begin here, so that none is mistaken for a position or a count.
+const FIRST_APP: u64 = 1001;
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { apps: BTreeMap::new(), next_app: FIRST_APP }
+    }
+}
+
+impl Store {
+    /// Every app, deleted or not.
+    pub(super) fn everything(&self) -> impl Iterator<Item = &App> {
+        self.apps.values()
+    }
+
+    /// The live apps of the caller's organization, in ascending order of id.
+    pub(super) fn apps<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a App> {
+        self.apps.values().filter(|app| is_visible(app, caller))
+    }
+
+    /// A live app of the caller's organization; 404 also for one of another organization.
+    pub(super) fn app(&self, caller: &Caller, id: u64) -> Result<&App, ApiError> {
+        self.apps.get(&id).filter(|app| is_visible(app, caller)).ok_or_else(|| missing(id))
+    }
+
+    /// Creates an app, or brings back the deleted one of that name with what it had. A live one is a conflict.
+    pub(super) fn create_app(
+        &mut self,
+        caller: &Caller,
+        name: String,
+        changes: Changes,
+        now: Timestamp,
+    ) -> Result<&App, ApiError> {
+        let organization = caller.organization;
+        let namesake = |app: &&mut App| app.organization == organization && app.name.eq_ignore_ascii_case(&name);
+        let id = match self.apps.values_mut().find(namesake) {
+            Some(app) if app.deleted_at.is_none() => {
+                let message = format!("App {name:?} already exists in this organization");
+                return Err(ApiError::new(StatusCode::CONFLICT, message));
+            }
+            Some(app) => {
+                app.name = name;
+                app.deleted_at = None;
+                app.key_generation += 1;
+                app.settings.apply(changes);
+                app.id
+            }
+            None => {
+                let id = self.next_app;
+                self.next_app += 1;
+                let mut settings = Settings::default();
+                settings.apply(changes);
+                let app = App {
+                    id,
+                    organization,
+                    name,
+                    created_at: now,
+                    created_by: caller.user,
+                    deleted_at: None,
+                    key_generation: 1,
+                    settings,
+                };
+                self.apps.insert(id, app);
+                id
+            }
+        };
+        self.app(caller, id)
+    }
+
+    /// Changes an app by a body that is read only once the app is known to exist.
+    pub(super) fn update_app(&mut self, caller: &Caller, id: u64, body: &[u8]) -> Result<&App, ApiError> {
+        let app = self.app_mut(caller, id)?;
+        let changes = Changes::of_update(body, app.settings.placement())?;
+        app.settings.apply(changes);
+        Ok(app)
+    }
+
+    /// Deletes an app softly.
+    pub(super) fn delete_app(&mut self, caller: &Caller, id: u64, now: Timestamp) -> Result<(), ApiError> {
+        self.app_mut(caller, id)?.deleted_at = Some(now);
+        Ok(())
+    }
+
+    fn app_mut(&mut self, caller: &Caller, id: u64) -> Result<&mut App, ApiError> {
+        self.apps.get_mut(&id).filter(|app| is_visible(app, caller)).ok_or_else(|| missing(id))
+    }
+}
+
+fn is_visible(app: &App, caller: &Caller) -> bool {
+    app.organization == caller.organization && app.deleted_at.is_none()
+}
+
+fn missing(id: u64) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, format!("App with ID {id} not found"))
+}

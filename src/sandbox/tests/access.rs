@@ -1,0 +1,122 @@
+//! Who may do what, and which refusal comes first.
+
+use reqwest::{Method, header};
+use serde_json::{Value, json};
+
+use super::super::{Config, Credential, CredentialKind};
+use super::{OPERATOR, READER, World, named, path, reply};
+
+#[tokio::test]
+async fn a_request_without_a_known_bearer_token_is_refused_with_401() {
+    let world = World::start().await;
+    let cases = [
+        (None, "Missing Authorization header"),
+        (Some("Basic abc"), "Invalid token format"),
+        (Some("Bearer"), "Invalid token format"),
+        (Some("Bearer  "), "Invalid token format"),
+        (Some("Bearer sandbox-fake-token-unknown"), "Invalid token"),
+    ];
+    for (value, error) in cases {
+        for url in ["/v1/apps", "/v1/regions", "/v1/apps/x"] {
+            let request = world.request(Method::GET, url);
+            let request = if let Some(value) = value { request.header(header::AUTHORIZATION, value) } else { request };
+            assert_eq!(reply(request).await, (401, json!({ "error": error })), "{value:?} {url}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_scheme_of_a_token_is_read_without_case() {
+    let world = World::start().await;
+    let value = format!("bearer {OPERATOR}");
+    assert_eq!(reply(world.request(Method::GET, "/v1/apps").header(header::AUTHORIZATION, value)).await.0, 200);
+}
+
+#[tokio::test]
+async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
+    const SCOPES: [&str; 6] = ["*", "apps:read", "apps:write", "apps:delete", "secrets:write", "apps:*"];
+    let credential = |scope: &&str| Credential {
+        kind: CredentialKind::PersonalAccessToken,
+        name: (*scope).into(),
+        token: format!("sandbox-fake-token-{scope}"),
+        scopes: vec![(*scope).into()],
+        organization: "sandbox".into(),
+        user: None,
+    };
+    let world = World::with(Config { credentials: SCOPES.iter().map(credential).collect(), ..Config::default() }).await;
+    // A path id that is wrong comes right after the scope, so nothing has to exist.
+    let endpoints = [
+        (Method::GET, "/v1/apps", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/regions", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/apps/x", "apps:read", 400, vec!["*", "apps:read", "apps:write"]),
+        (Method::POST, "/v1/apps", "apps:write", 400, vec!["*", "apps:write"]),
+        (Method::PUT, "/v1/apps/x", "apps:write", 400, vec!["*", "apps:write"]),
+        (Method::DELETE, "/v1/apps/x", "apps:delete", 400, vec!["*", "apps:delete"]),
+    ];
+    for (method, url, required, passes, granted) in endpoints {
+        let error = format!("Insufficient scope. Required: {required}");
+        let refusal = json!({ "error": error, "code": "insufficient_scope" });
+        for scope in SCOPES {
+            let token = format!("sandbox-fake-token-{scope}");
+            let (status, body) = world.call(method.clone(), url, &token, None).await;
+            if granted.contains(&scope) {
+                assert_eq!(status, passes, "{method} {url} with {scope}: {body}");
+            } else {
+                assert_eq!((status, &body), (403, &refusal), "{method} {url} with {scope}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_needs_no_credential() {
+    let world = World::start().await;
+    let (status, body) = reply(world.request(Method::GET, "/v1/health")).await;
+    assert_eq!((status, &body["status"]), (200, &json!("ok")));
+}
+
+#[tokio::test]
+async fn refusals_come_in_the_order_of_the_contract() {
+    let world = World::start().await;
+    let live = path(&world.app(named("taken-name")).await);
+    let bad = json!({ "replicas": 99 });
+    let cases: [(&str, Method, &str, &str, Value, u16); 6] = [
+        ("401 before 403", Method::PUT, "nobody", "/v1/apps/x", bad.clone(), 401),
+        ("403 before the path id", Method::PUT, READER, "/v1/apps/x", bad.clone(), 403),
+        ("the path id before existence", Method::PUT, OPERATOR, "/v1/apps/x", bad.clone(), 400),
+        ("existence before the body", Method::PUT, OPERATOR, "/v1/apps/999999", bad.clone(), 404),
+        ("the body of what exists", Method::PUT, OPERATOR, &live, bad, 400),
+        (
+            "the body before a conflict",
+            Method::POST,
+            OPERATOR,
+            "/v1/apps",
+            json!({"name": "taken-name", "replicas": 0}),
+            400,
+        ),
+    ];
+    for (case, method, token, url, body, expected) in cases {
+        let (status, answer) = world.call(method, url, token, Some(&body)).await;
+        assert_eq!(status, expected, "{case}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_app_of_another_organization_is_not_there_and_its_name_is_free() {
+    let mut config = Config::default();
+    let mut other = config.credentials[0].clone();
+    config.organizations.push(super::super::Organization { id: 2, name: "other".into() });
+    (other.token, other.organization) = ("sandbox-fake-token-other".into(), "other".into());
+    config.credentials.push(other);
+    let world = World::with(config).await;
+    let app = world.app(named("shared-name")).await;
+
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(world.call(method, &path(&app), "sandbox-fake-token-other", None).await.0, 404);
+    }
+    let (status, theirs) =
+        world.call(Method::POST, "/v1/apps", "sandbox-fake-token-other", Some(&named("shared-name"))).await;
+    assert_eq!((status, &theirs["org"]), (201, &json!("other")));
+    assert_ne!(theirs["id"], app["id"]);
+    assert_eq!(world.get("/v1/apps").await.1["apps"].as_array().unwrap().len(), 1);
+}

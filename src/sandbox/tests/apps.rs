@@ -1,0 +1,297 @@
+//! The life of an app: list, create, read, update, delete, and back again.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{OPERATOR, World, assert_has, named, path, reply};
+
+#[tokio::test]
+async fn a_new_app_shows_every_field_of_the_contract() {
+    let world = World::start().await;
+    let app = world.app(json!({ "name": "My-App", "region": "us-east-1" })).await;
+    assert_has(
+        &app,
+        &json!({
+            "name": "My-App", "description": null, "visibility": "private", "created_by": 1,
+            "region": "us-east-1", "cname": "us-east-1-prod-aws-data", "cluster_id": null, "cluster_name": null,
+            "endpoint": "https://us-east-1-prod-aws-data.spiceai.io", "production_branch": null, "tags": null,
+            "warning": null, "forked_from": null, "org": "sandbox",
+            "config": {
+                "spicepod": null, "registry": null, "image": null, "image_tag": null, "update_channel": null,
+                "version": null, "replicas": 1, "resources": null, "executor": null, "region": "us-east-1",
+                "node_group": null, "storage_size_gb": null, "storage_claim_size_gb": null,
+            },
+        }),
+    );
+    assert!(app["api_key"].as_str().unwrap().contains("fake"));
+    assert_milliseconds(&app["created_at"]);
+    assert_eq!(world.get(&path(&app)).await, (200, app));
+}
+
+fn assert_milliseconds(time: &Value) {
+    let time = time.as_str().unwrap();
+    assert!(time.parse::<jiff::Timestamp>().is_ok() && time.len() == 24 && time.ends_with('Z'), "{time}");
+}
+
+#[tokio::test]
+async fn a_list_is_ascending_and_shows_the_fields_of_a_list_only() {
+    let world = World::start().await;
+    for name in ["app-c", "app-a", "app-b"] {
+        world.app(named(name)).await;
+    }
+    let (_, body) = world.get("/v1/apps").await;
+    let apps = body["apps"].as_array().unwrap();
+    assert!(apps.is_sorted_by_key(|app| app["id"].as_u64()));
+    assert_eq!(apps.iter().map(|app| app["name"].clone()).collect::<Vec<_>>(), ["app-c", "app-a", "app-b"]);
+    for hidden in ["api_key", "config", "endpoint", "production_branch"] {
+        assert!(apps.iter().all(|app| app.get(hidden).is_none()), "{hidden}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_cut_only_when_the_caller_asks() {
+    let world = World::start().await;
+    for number in 0..23 {
+        world.app(named(&format!("app-{number:02}"))).await;
+    }
+    let cases = [
+        ("", 23),
+        ("?limit=5", 5),
+        ("?limit=100", 23),
+        ("?offset=0", 20),
+        ("?offset=22", 1),
+        ("?limit=5&offset=30", 0),
+    ];
+    for (query, expected) in cases {
+        let (_, body) = world.get(&format!("/v1/apps{query}")).await;
+        assert_eq!(body["apps"].as_array().unwrap().len(), expected, "{query}");
+    }
+    let (_, body) = world.get("/v1/apps?limit=2&offset=3").await;
+    assert_eq!(body["apps"][0]["name"], "app-03");
+    for query in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=", "offset=-1", "offset=1.5", "limit=%2B5"] {
+        let (status, body) = world.get(&format!("/v1/apps?{query}")).await;
+        assert_eq!(status, 400, "{query}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn projects_are_apps_under_another_name() {
+    let world = World::start().await;
+    let (status, app) = world.post("/v1/projects", named("project-one")).await;
+    assert_eq!(status, 201);
+    let project = format!("/v1/projects/{}", app["id"]);
+    assert_eq!(world.get(&project).await, (200, app.clone()));
+    assert_eq!(world.get(&path(&app)).await, (200, app));
+    assert_eq!(world.put(&project, json!({ "description": "here" })).await.1["description"], "here");
+    let (_, projects) = world.get("/v1/projects").await;
+    let (_, apps) = world.get("/v1/apps").await;
+    assert_eq!(projects, json!({ "projects": apps["apps"] }));
+    assert_eq!(world.delete(&project).await, (204, Value::Null));
+    assert_eq!(world.get("/v1/apps").await.1, json!({ "apps": [] }));
+}
+
+#[tokio::test]
+async fn a_live_name_is_taken_whatever_its_case() {
+    let world = World::start().await;
+    world.app(named("My-App")).await;
+    for name in ["My-App", "my-app", "MY-APP"] {
+        let (status, body) = world.post("/v1/apps", named(name)).await;
+        assert_eq!(status, 409, "{name}");
+        assert_eq!(body, json!({ "error": format!("App {name:?} already exists in this organization") }));
+    }
+}
+
+#[tokio::test]
+async fn an_update_leaves_what_it_does_not_name() {
+    let world = World::start().await;
+    let app = world.app(json!({ "name": "app-one", "region": "us-west-2", "tags": { "a": "1" } })).await;
+    let url = path(&app);
+    let body = json!({
+        "description": "text", "visibility": "public", "production_branch": "main", "spicepod": { "kind": "Spicepod" },
+        "registry": "registry.example", "image": "runtime", "image_tag": "1.2.3", "update_channel": "nightly",
+        "version": "2.x", "replicas": 3, "resources": { "limits": { "cpu": "2" } }, "executor": { "replicas": 2 },
+        "node_group": "large", "storage_size_gb": 10,
+    });
+    let (_, full) = world.put(&url, body).await;
+    assert_eq!(world.put(&url, json!({})).await, (200, full.clone()));
+    assert_eq!(world.put(&url, json!({ "replicas": 4 })).await.0, 200);
+    assert_eq!(world.put(&url, json!({ "replicas": 3 })).await, (200, full.clone()));
+    assert_eq!(full["tags"], json!({ "a": "1" }));
+
+    let nullable = [
+        "spicepod",
+        "registry",
+        "image",
+        "image_tag",
+        "update_channel",
+        "version",
+        "resources",
+        "executor",
+        "node_group",
+    ];
+    for field in nullable {
+        assert_ne!(full["config"][field], Value::Null, "{field}");
+        let (status, after) = world.put(&url, json!({ field: null })).await;
+        assert_eq!((status, &after["config"][field]), (200, &Value::Null), "{field}");
+    }
+    for field in ["description", "production_branch", "tags"] {
+        assert_ne!(full[field], Value::Null, "{field}");
+        let (status, after) = world.put(&url, json!({ field: null })).await;
+        assert_eq!((status, &after[field]), (200, &Value::Null), "{field}");
+    }
+    let (_, after) = world.get(&url).await;
+    assert_has(&after, &json!({ "visibility": "public", "region": "us-west-2" }));
+    assert_has(&after["config"], &json!({ "replicas": 3, "storage_size_gb": 10 }));
+}
+
+#[tokio::test]
+async fn tags_are_replaced_whole() {
+    let world = World::start().await;
+    let app = world.app(json!({ "name": "app-one", "tags": { "a": "1", "b": "2" } })).await;
+    assert_eq!(world.put(&path(&app), json!({ "tags": { "b": "3" } })).await.1["tags"], json!({ "b": "3" }));
+    assert_eq!(world.put(&path(&app), json!({ "tags": {} })).await.1["tags"], json!({}));
+}
+
+#[tokio::test]
+async fn the_name_and_unknown_fields_of_an_update_are_ignored() {
+    let world = World::start().await;
+    let app = world.app(named("app-one")).await;
+    let body = json!({ "name": "x", "id": 5, "cname": "elsewhere", "unheard_of": [1] });
+    assert_eq!(world.put(&path(&app), body).await, (200, app));
+}
+
+#[tokio::test]
+async fn both_names_of_the_storage_size_are_one_value() {
+    let world = World::start().await;
+    let url = path(&world.app(named("app-one")).await);
+    let cases = [
+        (json!({ "storage_size_gb": 10 }), json!(10)),
+        (json!({ "storage_claim_size_gb": 20 }), json!(20)),
+        (json!({ "storage_size_gb": 2.5, "storage_claim_size_gb": 2.5 }), json!(2.5)),
+        (json!({ "storage_claim_size_gb": null }), Value::Null),
+    ];
+    for (body, size) in cases {
+        let (_, app) = world.put(&url, body.clone()).await;
+        assert_has(&app["config"], &json!({ "storage_size_gb": size, "storage_claim_size_gb": size }));
+    }
+    assert_eq!(world.put(&url, json!({ "storage_size_gb": 1, "storage_claim_size_gb": 2 })).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_move_changes_region_and_endpoint() {
+    let world = World::start().await;
+    let url = path(&world.app(named("app-one")).await);
+    let east = json!({ "region": "us-east-1", "cname": "us-east-1-prod-aws-data", "cluster_name": null });
+    let dedicated = json!({ "region": "us-east-1", "cname": null, "cluster_name": "team-cluster" });
+    let nowhere = json!({ "region": null, "cname": null, "cluster_name": null, "endpoint": null });
+    let steps = [
+        (json!({ "region": "us-east-1" }), &east),
+        (json!({ "cluster_name": "team-cluster" }), &dedicated),
+        (json!({ "cluster_name": null }), &east),
+        (json!({ "region": null }), &nowhere),
+        (json!({ "region": "us-east-1" }), &east),
+    ];
+    for (body, expected) in steps {
+        let (status, app) = world.put(&url, body.clone()).await;
+        assert_eq!(status, 200, "{body}");
+        assert_has(&app, expected);
+        assert_eq!(app["config"]["region"], app["region"]);
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_app_is_gone_but_kept() {
+    let world = World::start().await;
+    let app = world.app(named("app-one")).await;
+    let gone = (404, json!({ "error": format!("App with ID {} not found", app["id"]) }));
+    assert_eq!(world.delete(&path(&app)).await, (204, Value::Null));
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(world.call(method, &path(&app), OPERATOR, None).await, gone);
+    }
+    assert_eq!(world.put(&path(&app), json!({})).await, gone);
+    assert_eq!(world.get("/v1/apps").await.1, json!({ "apps": [] }));
+    let (_, state) = world.get("/sandbox/state").await;
+    assert_has(&state["apps"][0], &json!({ "id": app["id"], "name": "app-one" }));
+    assert_milliseconds(&state["apps"][0]["deleted_at"]);
+}
+
+#[tokio::test]
+async fn creating_a_deleted_name_brings_the_app_back() {
+    let world = World::start().await;
+    let first = world
+        .app(json!({ "name": "app-one", "region": "us-west-2", "visibility": "public", "tags": { "a": "1" }, "replicas": 2 }))
+        .await;
+    let spicepod = json!({ "version": "v2", "kind": "Spicepod", "name": "pod" });
+    world.put(&path(&first), json!({ "spicepod": spicepod, "image_tag": "1.0" })).await;
+    world.delete(&path(&first)).await;
+
+    let back =
+        world.app(json!({ "name": "APP-one", "region": "us-east-1", "description": "again", "replicas": 5 })).await;
+    assert_has(
+        &back,
+        &json!({
+            "id": first["id"], "name": "APP-one", "created_at": first["created_at"], "visibility": "public",
+            "tags": { "a": "1" }, "description": "again", "region": "us-east-1", "cname": "us-east-1-prod-aws-data",
+        }),
+    );
+    assert_has(&back["config"], &json!({ "spicepod": spicepod, "image_tag": "1.0", "replicas": 5 }));
+    assert_ne!(back["api_key"], first["api_key"]);
+    assert_eq!(world.get(&path(&back)).await, (200, back.clone()));
+    assert_eq!(world.get("/sandbox/state").await.1["apps"][0]["deleted_at"], Value::Null);
+
+    world.delete(&path(&back)).await;
+    let bare = world.app(json!({ "name": "app-one" })).await;
+    assert_eq!(bare["region"], "us-east-1", "a create that places nothing leaves the app where it was");
+    assert_ne!(world.app(named("app-two")).await["id"], first["id"]);
+}
+
+#[tokio::test]
+async fn a_refused_create_neither_makes_nor_brings_back_an_app() {
+    let world = World::start().await;
+    let app = world.app(named("app-one")).await;
+    world.delete(&path(&app)).await;
+    assert_eq!(world.post("/v1/apps", json!({ "name": "app-one", "replicas": 0 })).await.0, 400);
+    assert_eq!(world.post("/v1/apps", json!({ "name": "app-two", "replicas": 0 })).await.0, 400);
+    assert_eq!(world.get("/v1/apps").await.1, json!({ "apps": [] }));
+    assert_eq!(world.kept().await, ["app-one"]);
+}
+
+#[tokio::test]
+async fn an_id_that_is_not_a_positive_number_is_400() {
+    let world = World::start().await;
+    for id in ["x", "0", "-1", "1.5", "+1", "%20", "%ff", "9223372036854775808", "99999999999999999999"] {
+        for method in [Method::GET, Method::PUT, Method::DELETE] {
+            let (status, body) = world.call(method.clone(), &format!("/v1/apps/{id}"), OPERATOR, None).await;
+            assert_eq!(status, 400, "{method} {id}: {body}");
+        }
+    }
+    assert_eq!(world.get("/v1/apps/9223372036854775807").await.0, 404);
+}
+
+#[tokio::test]
+async fn regions_have_their_names_in_camel_case_and_one_default() {
+    let world = World::start().await;
+    let (_, body) = world.get("/v1/regions").await;
+    assert_eq!(body["default"], "us-west-2");
+    assert_eq!(
+        body["regions"][0],
+        json!({
+            "name": "US West (Oregon)", "region": "us-west-2", "provider": "aws", "providerName": "AWS",
+            "isDefault": true, "disabled": false, "cname": "us-west-2-prod-aws-data",
+        })
+    );
+    assert_has(&body["regions"][1], &json!({ "region": "us-east-1", "isDefault": false }));
+    for (query, status) in [("?env=prod", 200), ("?env=dev", 200), ("?env=", 400), ("?env=test", 400)] {
+        assert_eq!(world.get(&format!("/v1/regions{query}")).await.0, status, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_not_found() {
+    let world = World::start().await;
+    for url in ["/", "/v1", "/v1/apps/", "/v1/apps/1/nothing", "/v2/apps", "/sandbox/nothing", "/sandbox"] {
+        assert_eq!(reply(world.request(Method::GET, url)).await, (404, json!({ "error": "Not found" })), "{url}");
+    }
+    assert_eq!(world.call(Method::PATCH, "/v1/apps", OPERATOR, None).await.0, 405);
+    assert_eq!(world.call(Method::PUT, "/sandbox/state", OPERATOR, None).await.0, 405);
+}

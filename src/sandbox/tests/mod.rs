@@ -1,0 +1,134 @@
+//! The sandbox over real HTTP. No test sleeps: what has to be waited for is waited for in the journal.
+
+mod access;
+mod apps;
+mod bodies;
+mod faults;
+mod journal;
+mod server;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::{Config, Running, serve};
+
+const OPERATOR: &str = "sandbox-fake-token-operator";
+const READER: &str = "sandbox-fake-token-reader";
+
+/// Longer than any test should take: a wait that comes to its end is a failure.
+const LONG: u64 = 60_000;
+
+/// A running sandbox and a client of it.
+struct World {
+    running: Running,
+    http: Client,
+}
+
+/// A status and a body; null where there is none.
+type Reply = (u16, Value);
+
+impl World {
+    async fn start() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    async fn with(config: Config) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let running = serve(Config { address, ..config }).await.unwrap();
+        Self { running, http: Client::builder().no_proxy().build().unwrap() }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.running.url()))
+    }
+
+    async fn call(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Reply {
+        let request = self.request(method, path).bearer_auth(token);
+        reply(if let Some(body) = body { request.json(body) } else { request }).await
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.call(Method::GET, path, OPERATOR, None).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::POST, path, OPERATOR, Some(&body)).await
+    }
+
+    async fn put(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::PUT, path, OPERATOR, Some(&body)).await
+    }
+
+    async fn delete(&self, path: &str) -> Reply {
+        self.call(Method::DELETE, path, OPERATOR, None).await
+    }
+
+    /// Creates an app that must be accepted.
+    async fn app(&self, body: Value) -> Value {
+        let (status, app) = self.post("/v1/apps", body).await;
+        assert_eq!(status, 201, "{app}");
+        app
+    }
+
+    async fn journal(&self, after: u64, wait: u64) -> Value {
+        let (status, journal) = self.get(&format!("/sandbox/journal?after={after}&wait={wait}")).await;
+        assert_eq!(status, 200, "{journal}");
+        journal
+    }
+
+    /// Waits for the first entry that fits.
+    async fn entry(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        let mut after = 0;
+        loop {
+            let journal = self.journal(after, LONG).await;
+            let entries = journal["entries"].as_array().unwrap();
+            assert!(!entries.is_empty(), "no such entry after {LONG} ms");
+            if let Some(entry) = entries.iter().find(|entry| fits(entry)) {
+                return entry.clone();
+            }
+            after = journal["last"].as_u64().unwrap();
+        }
+    }
+
+    /// Waits for an entry to come to a state.
+    async fn entry_in(&self, state: &str) -> Value {
+        self.entry(|entry| entry["state"] == state).await
+    }
+
+    async fn fault(&self, rule: Value) -> u64 {
+        let (status, answer) = self.post("/sandbox/faults", rule).await;
+        assert_eq!(status, 201, "{answer}");
+        answer["id"].as_u64().unwrap()
+    }
+
+    /// The names of all apps that are kept, deleted ones included.
+    async fn kept(&self) -> Vec<String> {
+        let (_, state) = self.get("/sandbox/state").await;
+        let name = |app: &Value| app["name"].as_str().unwrap().to_owned();
+        state["apps"].as_array().unwrap().iter().map(name).collect()
+    }
+}
+
+async fn reply(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = response.bytes().await.unwrap();
+    (status, if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() })
+}
+
+fn path(app: &Value) -> String {
+    format!("/v1/apps/{}", app["id"])
+}
+
+fn named(name: &str) -> Value {
+    json!({ "name": name, "region": "us-west-2" })
+}
+
+/// Asserts that a value has the given members; others may be there.
+fn assert_has(actual: &Value, expected: &Value) {
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&actual[key], value, "{key} in {actual:#}");
+    }
+}

@@ -1,0 +1,68 @@
+//! The server as a whole: how it starts, what it announces, how it ends.
+
+use futures::future::join;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::super::{Config, serve};
+use super::{LONG, OPERATOR, World, named};
+
+#[tokio::test]
+async fn the_announcement_tells_how_to_use_it() {
+    let world = World::start().await;
+    let announcement = serde_json::to_value(world.running.announcement()).unwrap();
+    let credential = |name: &str, scope: &str| {
+        json!({
+            "kind": "personal_access_token", "name": name, "token": format!("sandbox-fake-token-{name}"),
+            "scopes": [scope], "organization": "sandbox",
+        })
+    };
+    assert_eq!(
+        announcement,
+        json!({
+            "url": format!("http://127.0.0.1:{}", world.running.address().port()),
+            "organizations": [{ "id": 1, "name": "sandbox" }],
+            "credentials": [credential("operator", "*"), credential("portal", "*"), credential("reader", "apps:read")],
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let world = World::start().await;
+    let address = world.running.address();
+    let error = serve(Config { address, ..Config::default() }).await.err().unwrap().to_string();
+    assert!(error.contains(&address.to_string()) && !error.contains('\n'), "{error}");
+}
+
+#[tokio::test]
+async fn the_end_closes_what_is_held_and_answers_what_waits() {
+    for when in ["before", "after"] {
+        let world = World::start().await;
+        world.fault(json!({ "when": when, "action": "hang" })).await;
+        let held = world.request(Method::POST, "/v1/apps").bearer_auth(OPERATOR).json(&named("app-one")).send();
+        let held = tokio::spawn(held);
+        let entry = world.entry(|entry| entry["state"].as_str().unwrap().contains("held")).await;
+        let waiting =
+            world.request(Method::GET, &format!("/sandbox/journal?after={}&wait={LONG}", entry["revision"])).send();
+        let waiting = tokio::spawn(waiting);
+        let address = world.running.address();
+        let ((), (held, waiting)) = join(world.running.shutdown(), join(held, waiting)).await;
+        assert!(held.unwrap().unwrap_err().is_request(), "{when}");
+        // Whether its question came before the end is the system's choice; that it does not wait for its time is ours.
+        if let Ok(response) = waiting.unwrap() {
+            assert!(response.json::<Value>().await.unwrap()["last"].is_u64());
+        }
+        assert!(TcpStream::connect(address).await.is_err(), "{when}");
+    }
+}
+
+#[tokio::test]
+async fn state_holds_no_secret_value() {
+    let world = World::start().await;
+    let app = world.app(named("app-one")).await;
+    let text = world.get("/sandbox/state").await.1.to_string();
+    assert!(text.contains("app-one") && !text.contains(app["api_key"].as_str().unwrap()), "{text}");
+    assert!(!text.contains("api_key"), "{text}");
+}

@@ -1,0 +1,13 @@
+//! Time as the API shows it.
+
+use jiff::Timestamp;
+
+/// RFC 3339 in UTC with milliseconds, such as `2026-01-02T03:04:05.678Z`.
+pub(super) fn text(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// The present moment, as [`text`].
+pub(super) fn now_text() -> String {
+    text(Timestamp::now())
+}
