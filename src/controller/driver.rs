@@ -331,20 +331,24 @@ struct Recollection {
 impl Memories {
     /// What is known of an object, and the newer of the cached object and the one that we wrote last.
     fn recall<K: Steward>(&self, cached: &K, now: Timestamp) -> (Memory, K) {
-        let held = self.held();
-        let Some(known) = held.get(&cached.uid().unwrap_or_default()) else {
+        let mut held = self.held();
+        let Some(known) = held.get_mut(&cached.uid().unwrap_or_default()) else {
             return (Memory::new(now), cached.clone());
         };
         let object = match known.written.downcast_ref::<K>() {
             Some(written) if version(written) > version(cached) => written.clone(),
             _ => cached.clone(),
         };
-        (known.memory.clone(), object)
+        let memory = known.memory.clone();
+        // Taken over by this visit; one that is set while it lasts is the next one's.
+        known.memory.look_again = false;
+        (memory, object)
     }
 
-    fn remember<K: Steward>(&self, object: &K, memory: Memory) {
-        let recollection = Recollection { memory, written: Arc::new(object.clone()) };
-        self.held().insert(object.uid().unwrap_or_default(), recollection);
+    fn remember<K: Steward>(&self, object: &K, mut memory: Memory) {
+        let (mut held, uid) = (self.held(), object.uid().unwrap_or_default());
+        memory.look_again |= held.get(&uid).is_some_and(|known| known.memory.look_again);
+        held.insert(uid, Recollection { memory, written: Arc::new(object.clone()) });
     }
 
     /// Lets the next visit of an object look anew, whatever it was judged to be.
