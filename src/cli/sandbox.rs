@@ -50,7 +50,7 @@ async fn serve(&Arguments { address, announce }: &Arguments) -> Result<(), Strin
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
 
     let config = Config { address, ..Config::default() };
-    let running = sandbox::serve(config).await.map_err(|error| error.to_string())?;
+    let running = sandbox::serve(config).await.map_err(|error| format!("--address: {error}"))?;
     if !running.address().ip().is_loopback() {
         #[expect(clippy::print_stderr, reason = "a warning to whoever started it")]
         {

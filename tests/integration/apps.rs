@@ -253,7 +253,7 @@ async fn what_the_api_will_not_take_is_said_with_its_fields_and_without_its_valu
     world.app("my-app", json!({ "region": "mars-north-1" })).await;
     let app = world.app_is("my-app", "False", "InvalidSpec").await;
     let message = &app.status.unwrap().conditions[0].message;
-    assert!(message.contains("region: Unknown region"), "{message}");
+    assert!(message.contains("region: must be one of"), "{message}");
     world.app("other-app", json!({})).await;
     world.app_is("other-app", "True", "Succeeded").await;
     world.app("my-app", json!({ "region": "us-east-1" })).await;

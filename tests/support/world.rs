@@ -27,7 +27,7 @@ use super::{
 pub const CREDENTIAL: (&str, &str) = ("spice-credentials", "token");
 
 /// Waits that a test need not sit out. Everything else is as shipped.
-const QUICK: [&str; 10] = [
+const QUICK: [&str; 9] = [
     "--min-interval=1s",
     "--terminal-recheck=1s",
     "--refused-write-repeat=1s",
@@ -36,7 +36,6 @@ const QUICK: [&str; 10] = [
     "--quiet-after-write=0s",
     "--create-settles=1s",
     "--start-poll=100ms",
-    "--log-filter=info,spice_cloud_operator=debug",
     "--request-timeout=10s",
 ];
 
@@ -82,7 +81,8 @@ impl World {
         args.extend(["--watch-namespace", &self.namespace]);
         args.extend(more);
         let kubeconfig = self.cluster.kubeconfig(User::Operator);
-        let operator = Operator::start(&self.run, &self.program, &kubeconfig, &args, &[]).await.unwrap();
+        let logs = [("SPICE_OPERATOR_LOG_FILTER", "info,spice_cloud_operator=debug")];
+        let operator = Operator::start(&self.run, &self.program, &kubeconfig, &args, &logs).await.unwrap();
         operator.ready().await.unwrap();
         operator
     }
