@@ -7,7 +7,9 @@ use kube::{Resource, runtime::reflector::Lookup};
 use crate::planner::Note;
 
 /// Longest note of an event, in bytes; the API allows 1 kB.
-const LONGEST: usize = 1000;
+const LONGEST_NOTE: usize = 1000;
+/// Longest action of an event, in bytes; the API allows 128.
+const LONGEST_ACTION: usize = 120;
 
 pub(super) struct Events {
     recorder: Recorder,
@@ -33,8 +35,9 @@ impl Events {
                 let event = Event {
                     type_: if note.warning { EventType::Warning } else { EventType::Normal },
                     reason: note.reason,
-                    note: Some(shortened(note.message)),
-                    action: "Reconcile".to_owned(),
+                    // The recorder counts events of one action and reason as one, and keeps the first one's note.
+                    action: shortened(&note.message, LONGEST_ACTION),
+                    note: Some(shortened(&note.message, LONGEST_NOTE)),
                     secondary: None,
                 };
                 if let Err(error) = recorder.publish(&event, &regarding).await {
@@ -45,10 +48,7 @@ impl Events {
     }
 }
 
-fn shortened(mut text: String) -> String {
-    if text.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-        text.truncate(end);
-    }
-    text
+fn shortened(text: &str, longest: usize) -> String {
+    let end = (0..=longest.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text[..end].to_owned()
 }

@@ -69,7 +69,8 @@ pub(crate) fn transition(before: &[Condition], after: &[Condition]) -> Option<No
     }
     let message =
         if ready.message.is_empty() { "all is as the spec wants it".to_owned() } else { ready.message.clone() };
-    let quiet = [Reason::Succeeded, Reason::Progressing, Reason::Suspended];
+    // Objects that are applied together wait for each other for a moment; that is nothing to warn of.
+    let quiet = [Reason::Succeeded, Reason::Progressing, Reason::Suspended, Reason::DependencyNotReady];
     let warning = !quiet.iter().any(|reason| reason.as_str() == ready.reason);
     Some(Note { warning, reason: ready.reason.clone(), message })
 }
