@@ -211,14 +211,15 @@ impl Stage {
         let mut pids = vec![operator.process().pid(), sandbox.process().pid()];
         pids.extend(cluster.pids());
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-        let kubectl = env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+        let kubectl = cluster.kubectl_program().display();
         println!("\nIt goes on running. To use it:");
         println!("  export KUBECONFIG={}", cluster.kubeconfig(User::Admin).display());
-        println!("  {kubectl} -n {NAMESPACE} apply -f {}/samples.yaml", run.path().display());
+        println!("  {kubectl} -n {NAMESPACE} apply -f {}/samples.yaml", run.data().display());
         println!("  curl {}/sandbox/state", sandbox.url());
         println!("  curl {}/metrics", operator.admin());
         println!("To stop it and remove what it wrote:");
-        println!("  kill {}; rm -r {}", pids.join(" "), run.path().display());
+        // The apiserver would wait for its etcd to come back.
+        println!("  kill -KILL {}; rm -r {}", pids.join(" "), run.path().display());
         run.keep_everything();
         operator.detach();
         sandbox.detach();

@@ -117,6 +117,11 @@ impl ControlPlane {
         client(&self.kubeconfig(user)).await
     }
 
+    /// The kubectl that matches the server.
+    pub fn kubectl_program(&self) -> &Path {
+        &self.kubectl
+    }
+
     /// Runs kubectl as the administrator and gives its standard output; the error shows its standard error.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String, String> {
         self.kubectl_as(User::Admin, args).await
