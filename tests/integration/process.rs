@@ -109,6 +109,24 @@ async fn at_sigterm_a_call_in_hand_finishes_and_its_outcome_is_stored() {
 }
 
 #[tokio::test]
+async fn at_sigterm_a_call_that_never_ends_is_given_up_and_found_out_after_the_restart() {
+    let world = World::new("sigterm-hang", program()).await;
+    let operator = world.operator_with(&["--shutdown-grace=100ms"]).await;
+    let fault =
+        Fault { method: Some("POST".to_owned()), route: None, when: When::After, action: Action::Hang, times: Some(1) };
+    world.sandbox.add_fault(&fault).await.unwrap();
+    world.app("my-app", json!({})).await;
+    world.sandbox.call("the POST is held", 0, |call| call.state == "applied-held").await.unwrap();
+    assert_eq!(operator.terminate().await.unwrap(), Some(0));
+    world.sandbox.remove_faults().await.unwrap();
+
+    let _operator = world.operator().await;
+    let app = world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(app.status.unwrap().id, world.remote_apps().await[0]["id"].as_i64());
+    assert_eq!(world.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 1);
+}
+
+#[tokio::test]
 async fn metrics_count_calls_and_finished_visits_by_kind() {
     let world = World::new("metrics", program()).await;
     let operator = world.operator().await;

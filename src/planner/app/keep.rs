@@ -131,7 +131,7 @@ fn absent_verdict(view: &AppView<'_>, id: i64) -> Verdict {
         }
         Some(Observed::Unknown(failure)) => unseen(failure),
         _ => {
-            let words = format!("app {id} cannot be read, though the list of apps has it");
+            let words = format!("app {id} cannot be read, but that it was deleted is not certain yet");
             Verdict::Unseen(Reason::RemoteUnavailable, words, Retry::Backoff)
         }
     }
