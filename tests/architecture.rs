@@ -68,6 +68,25 @@ fn every_part_has_its_arrows() {
     }
 }
 
+/// ARCHITECTURE.md names the test that holds each invariant: a test that is renamed must not leave a claim behind.
+#[test]
+fn every_test_that_the_architecture_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let code: String = rust_files(&root.join("src"))
+        .into_iter()
+        .chain(rust_files(&root.join("tests")))
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    // A sentence in snake case is the name of a test.
+    let is_test = |word: &&str| {
+        word.matches('_').count() >= 3 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let named: Vec<&str> = page.split('`').filter(is_test).collect();
+    assert!(named.len() >= 10, "the page names its tests: {named:?}");
+    refuse(named.into_iter().filter(|name| !code.contains(&format!("fn {name}("))).map(str::to_owned).collect());
+}
+
 fn refuse(broken: Vec<String>) {
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
@@ -113,7 +132,16 @@ fn impurities(file: &str, text: &str) -> Vec<String> {
 /// Every source file, by its path below `src/`.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut folders, mut files) = (vec![root.clone()], Vec::<PathBuf>::new());
+    let named = |path: PathBuf| {
+        let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+        (name, fs::read_to_string(path).unwrap())
+    };
+    rust_files(&root).into_iter().map(named).collect()
+}
+
+/// Every Rust file below a folder, sorted.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -125,11 +153,7 @@ fn sources() -> Vec<(String, String)> {
         }
     }
     files.sort();
-    let named = |path: &PathBuf| {
-        let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
-        (name, fs::read_to_string(path).unwrap())
-    };
-    files.iter().map(named).collect()
+    files
 }
 
 /// The module that a file below `src/` is. The two roots are modules of their own name.

@@ -1,6 +1,6 @@
 //! What still keeps the operator from working, by name.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::api::custom_resource_definitions;
 /// What is missing. A clone is the same list.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    missing: Arc<Mutex<BTreeSet<String>>>,
+    /// How many wait for each.
+    missing: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 /// Something that is missing until this is dropped.
@@ -26,23 +27,29 @@ impl Readiness {
     /// Adds something that is missing; it stays until the answer is dropped.
     pub fn waiting_for(&self, what: impl Into<String>) -> Pending {
         let what = what.into();
-        self.list().insert(what.clone());
+        *self.list().entry(what.clone()).or_default() += 1;
         Pending { readiness: self.clone(), what }
     }
 
     /// What is missing now; empty when ready.
     pub fn missing(&self) -> Vec<String> {
-        self.list().iter().cloned().collect()
+        self.list().keys().cloned().collect()
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    fn list(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, usize>> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.readiness.list().remove(&self.what);
+        let mut list = self.readiness.list();
+        if let Some(count) = list.get_mut(&self.what) {
+            *count -= 1;
+            if *count == 0 {
+                list.remove(&self.what);
+            }
+        }
     }
 }
 
@@ -59,10 +66,10 @@ pub(super) async fn definitions(client: &Client, readiness: &Readiness, poll: Du
                 Ok(None) => "is missing".to_owned(),
                 Err(error) => format!("cannot be read: {error}"),
             };
-            if pending.is_none() {
+            pending.get_or_insert_with(|| {
                 tracing::warn!("CustomResourceDefinition {name} {problem}; waiting for it");
-            }
-            pending = Some(readiness.waiting_for(format!("CustomResourceDefinition {name}")));
+                readiness.waiting_for(format!("CustomResourceDefinition {name}"))
+            });
             tokio::time::sleep(poll).await;
         }
     }
@@ -71,4 +78,21 @@ pub(super) async fn definitions(client: &Client, readiness: &Readiness, poll: Du
 fn established(definition: &CustomResourceDefinition) -> bool {
     let conditions = definition.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn something_is_missing_until_nobody_waits_for_it_any_more() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.missing(), [""; 0]);
+        let (first, second) = (readiness.waiting_for("a thing"), readiness.waiting_for("a thing"));
+        let other = readiness.waiting_for("another");
+        drop(first);
+        assert_eq!(readiness.missing(), ["a thing", "another"]);
+        drop((second, other));
+        assert_eq!(readiness.missing(), [""; 0]);
+    }
 }
