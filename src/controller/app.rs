@@ -29,7 +29,8 @@ impl Steward for SpiceApp {
             AppRead::Definition => observed.definition_deleting = Some(definition_deleting(context).await),
             AppRead::List(not_before) => {
                 let list = async { connection(context, object).await?.reads.apps(*not_before, priority).await };
-                observed.list = Some(seen(unless_stopped(context, list).await));
+                // A list is never absent: where there is none, it cannot be seen.
+                observed.list = Some(unless_stopped(context, list).await.map_or_else(Observed::Unknown, present));
             }
             AppRead::App(id) => {
                 let app = async { connection(context, object).await?.client.app(*id, priority).await };
@@ -65,10 +66,14 @@ fn shown(answer: Answer<App>) -> Answer<Option<App>> {
 /// A 404 of the API's own is an absence for the planner to weigh; any other failure leaves it unknown.
 fn seen<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
     match result {
-        Ok(answer) => Observed::Present(Seen { value: answer.value, begun: answer.begun }),
+        Ok(answer) => present(answer),
         Err(Failure { kind: FailureKind::NotFound { json: true }, .. }) => Observed::Absent,
         Err(failure) => Observed::Unknown(failure),
     }
+}
+
+fn present<T>(answer: Answer<T>) -> Observed<Seen<T>> {
+    Observed::Present(Seen { value: answer.value, begun: answer.begun })
 }
 
 /// A read is not worth waiting for when the operator goes down; a write in hand is.

@@ -87,6 +87,36 @@ async fn while_the_api_is_down_nothing_is_lost_and_it_converges_when_it_is_back(
 }
 
 #[tokio::test]
+async fn an_answer_that_is_none_is_an_outage_and_a_redirect_is_not_followed() {
+    let world = World::new("answers", program()).await;
+    let elsewhere = Sandbox::start(&world.run, program(), &[]).await.unwrap();
+    let _operator = world.operator().await;
+    world.organization_is("True", "Succeeded").await;
+    let redirect = format!("{}/v1/apps", elsewhere.url());
+    for (status, headers, body) in [
+        (307, json!({ "location": redirect }), json!({})),
+        (200, json!({}), json!({})),
+        (200, json!({}), json!("")),
+        (404, json!({}), json!("<html>")),
+        (404, json!({}), json!({ "error": "Not found" })),
+        (418, json!({}), json!(null)),
+    ] {
+        let what = format!("{status} {body}");
+        let action = Action::Answer { status, headers, body };
+        let route = Some("/v1/apps".to_owned());
+        world.sandbox.add_fault(&Fault { method: None, route, when: When::Before, action, times: None }).await.unwrap();
+        world.app("my-app", json!({})).await;
+        world.app_is("my-app", "False", "RemoteUnavailable").await;
+        assert_eq!(world.remote_apps().await, [json!(null); 0], "{what}");
+        world.sandbox.remove_faults().await.unwrap();
+        world.app_is("my-app", "True", "Succeeded").await;
+        world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+        world.gone::<SpiceApp>("my-app").await;
+    }
+    assert_eq!(elsewhere.revision().await.unwrap(), 0, "nobody called there");
+}
+
+#[tokio::test]
 async fn an_outage_does_not_flip_what_was_achieved() {
     let world = World::new("flap", program()).await;
     let operator = world.operator().await;

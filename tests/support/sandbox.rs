@@ -124,7 +124,7 @@ pub enum When {
 }
 
 /// What a caller sees of a fault.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// This status.
@@ -133,6 +133,9 @@ pub enum Action {
     Close,
     /// A connection on which nothing comes.
     Hang,
+    /// This status, with these headers and this body.
+    #[serde(untagged)]
+    Answer { status: u16, headers: Value, body: Value },
 }
 
 impl Sandbox {
