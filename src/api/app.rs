@@ -183,6 +183,7 @@ pub struct SpiceAppStatus {
     pub last_handled_reconcile_at: Option<String>,
     /// The app's id in Spice.ai Cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub id: Option<i64>,
     /// `c-` and the intent that created the app, or `a-` and a fresh id for one that was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -45,7 +45,9 @@ pub struct SpiceOrganizationSpec {
     #[serde(default = "default_endpoint")]
     #[schemars(length(min = 8, max = 512))]
     #[x_kube(validation = Rule::new("isURL(self) && (self.startsWith('https://') || self.startsWith('http://')) && !self.contains('?') && !self.contains('#') && !self.contains('@')")
-        .message("endpoint must be an absolute http or https URL without user, query or fragment"))]
+        .message("endpoint must be an absolute http or https URL without user, query or fragment"),
+        validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("endpoint must name a host"),
+        validation = Rule::new("!self.matches('/v1/?$')").message("endpoint must not end in /v1: the operator adds it"))]
     pub endpoint: String,
     /// Allows an `http://` endpoint. The credential then crosses the network in clear text; meant for a local sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]

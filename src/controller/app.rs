@@ -10,13 +10,18 @@ use super::connections::Connection;
 use super::context::Context;
 use super::driver::{Steward, kubernetes_words};
 use super::organization;
-use super::watch::{Changes, Guarded, Queue, React, own_matters};
+use super::store::bounded;
+use super::watch::{Changes, Guarded, Queue, React, holds, own_matters};
 use crate::api::{SpiceApp, SpiceAppStatus, SpiceOrganization};
 use crate::management::types::{App, Failure, FailureKind};
 use crate::management::{Answer, Priority};
 use crate::planner::{AppObserved, AppRead, AppWrite, Claim, End, Observed, Organization, Seen};
 
 impl Steward for SpiceApp {
+    fn is_cached(context: &Context, object: &Self) -> bool {
+        holds(&context.caches.apps, object)
+    }
+
     fn with_status(mut self, status: SpiceAppStatus) -> Self {
         self.status = Some(status);
         self
@@ -126,7 +131,7 @@ fn same_claim(one: &SpiceApp, other: &SpiceApp) -> bool {
 
 async fn definition_deleting(context: &Context) -> Observed<bool> {
     let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
-    match definitions.get_opt(SpiceApp::crd_name()).await {
+    match bounded(definitions.get_opt(SpiceApp::crd_name())).await {
         Ok(Some(definition)) => Observed::Present(definition.metadata.deletion_timestamp.is_some()),
         Ok(None) => Observed::Absent,
         Err(error) => {

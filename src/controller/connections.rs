@@ -79,7 +79,7 @@ impl Connections {
     async fn token(&self, namespace: &str, key: &SecretKeyRef) -> Result<(SecretString, SourceVersion), Failure> {
         let missing = |why: String| Failure::local(FailureKind::NoCredential, why);
         let secrets: Api<Secret> = Api::namespaced(self.kubernetes.clone(), namespace);
-        let secret = secrets.get_opt(&key.name).await.map_err(|error| {
+        let secret = super::store::bounded(secrets.get_opt(&key.name)).await.map_err(|error| {
             let words = format!("Secret {} cannot be read: {}", key.name, super::driver::kubernetes_words(&error));
             Failure::local(FailureKind::Connect, words)
         })?;

@@ -40,6 +40,9 @@ pub(super) trait Steward:
     + Sync
     + 'static
 {
+    /// Whether the cache holds this very object.
+    fn is_cached(context: &Context, object: &Self) -> bool;
+
     /// The same object with another status.
     fn with_status(self, status: Self::Status) -> Self;
 
@@ -116,35 +119,46 @@ impl<'a, K: Steward> Visit<'a, K> {
     async fn run(mut self) -> Option<Duration> {
         let began = self.context.now();
         let again = match self.rounds().await {
-            Ok(verdict) => self.finish(verdict, began).await,
+            Ok(Some(verdict)) => self.finish(verdict, began).await,
+            Ok(None) => {
+                // What was cut short says nothing of the object; only what was done is to be known.
+                if self.unstored {
+                    self.store_facts().await;
+                }
+                None
+            }
             Err(error) => {
                 self.interrupted(&error);
                 self.memory.failures = self.memory.failures.saturating_add(1);
                 self.conclude(&Verdict::Working(String::new()))
             }
         };
-        self.context.memories.remember(&self.object, self.memory);
+        // What the watch has seen go was forgotten then, and is not to be remembered after it.
+        if K::is_cached(self.context, &self.object) {
+            self.context.memories.remember(&self.object, self.memory);
+        }
         again
     }
 
-    async fn rounds(&mut self) -> Result<Verdict, Error> {
+    /// Observes, plans and acts until there is nothing more to do. No verdict when the operator goes down meanwhile.
+    async fn rounds(&mut self) -> Result<Option<Verdict>, Error> {
         for _ in 0..ROUNDS {
             self.observe().await;
+            if self.context.shutdown.is_cancelled() {
+                return Ok(None);
+            }
             let fresh_id = uuid::Uuid::new_v4().simple().to_string();
             let plan = self.with_view(&fresh_id, |view| K::plan(view));
             self.status = plan.status.clone();
             if plan.is_idle() {
                 self.context.events.publish(&self.object, plan.notes);
-                return Ok(plan.verdict);
-            }
-            if self.context.shutdown.is_cancelled() {
-                return Ok(plan.verdict);
+                return Ok(Some(plan.verdict));
             }
             if let Some(verdict) = self.act(plan).await? {
-                return Ok(verdict);
+                return Ok(Some(verdict));
             }
         }
-        Ok(Verdict::Working("more steps are needed than one visit takes".to_owned()))
+        Ok(Some(Verdict::Working("more steps are needed than one visit takes".to_owned())))
     }
 
     /// Reads until the planner asks for nothing more.
@@ -237,10 +251,12 @@ impl<'a, K: Steward> Visit<'a, K> {
     /// Keeps what this process is to know of the visit.
     fn account(&mut self, verdict: &Verdict, began: Timestamp) {
         let memory = &mut self.memory;
+        let looked = !matches!(verdict, Verdict::Unchanged | Verdict::Waiting(..) | Verdict::Suspended);
+        memory.look_again &= !looked;
         match verdict {
             Verdict::Settled | Verdict::Stalled(..) => {
                 memory.last_observation = Some(began);
-                (memory.failures, memory.wanted_since, memory.look_again) = (0, None, false);
+                (memory.failures, memory.wanted_since) = (0, None);
             }
             Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
                 memory.wanted_since = None;
@@ -253,6 +269,9 @@ impl<'a, K: Steward> Visit<'a, K> {
                 memory.failures = memory.failures.saturating_add(1);
                 memory.wanted_since = None;
             }
+        }
+        if looked {
+            self.memory.held = self.with_view("", |view| view.hold(verdict));
         }
     }
 

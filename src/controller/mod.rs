@@ -16,7 +16,7 @@ mod watch;
 pub use crate::planner::{Identity, Waits};
 pub use context::Settings;
 pub use metrics::Metrics;
-pub use readiness::Readiness;
+pub use readiness::{Pending, Readiness};
 
 use std::sync::Arc;
 
@@ -32,18 +32,23 @@ use crate::api::{SpiceApp, SpiceOrganization};
 use context::{Caches, Context};
 use watch::{Guarded, Queue};
 
-/// Runs the controllers until `shutdown`, then waits for the visits in hand.
+/// Runs the controllers until `shutdown`, then waits for the visits in hand. `starting` is what is missing until the
+/// controllers say themselves what they wait for.
+///
+/// # Errors
+/// When a part of it ended by itself: the rest is stopped then, because nothing would tell that a kind is not served.
 pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Metrics,
     calls: crate::management::Metrics,
     readiness: Readiness,
+    starting: Pending,
     shutdown: CancellationToken,
-) {
+) -> Result<(), String> {
     tokio::select! {
         () = readiness::definitions(&client, &readiness, settings.definition_poll) => {}
-        () = shutdown.cancelled() => return,
+        () = shutdown.cancelled() => return Ok(()),
     }
     let namespace = settings.watch_namespace.clone();
     let (organizations, organization_writer) = reflector::store::<Guarded<SpiceOrganization>>();
@@ -81,13 +86,21 @@ pub async fn run(
         shutdown.clone(),
         organization::SecretReaction::new(caches.organizations.clone(), organization_queue),
     ));
+    drop(starting);
     tokio::select! {
         () = filled(&caches) => {}
-        () = shutdown.cancelled() => return,
+        () = shutdown.cancelled() => return Ok(()),
     }
     tasks.spawn(driver::run(Arc::clone(&context), caches.organizations, organization_requests));
     tasks.spawn(driver::run(context, caches.apps, app_requests));
-    while tasks.join_next().await.is_some() {}
+    let mut ended = Ok(());
+    while let Some(task) = tasks.join_next().await {
+        if !shutdown.is_cancelled() {
+            ended = Err(task.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string()));
+            shutdown.cancel();
+        }
+    }
+    ended
 }
 
 /// Waits until every cache holds what there is: a visit before that would take what is not there yet for missing.

@@ -9,13 +9,17 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::context::Context;
 use super::driver::Steward;
-use super::watch::{Changes, Guarded, Queue, React, decoded, own_matters};
+use super::watch::{Changes, Guarded, Queue, React, decoded, holds, own_matters};
 use crate::api::{ConditionType, SpiceApp, SpiceOrganization, SpiceOrganizationStatus};
 use crate::management::Priority;
 use crate::management::types::Failure;
 use crate::planner::{End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen};
 
 impl Steward for SpiceOrganization {
+    fn is_cached(context: &Context, object: &Self) -> bool {
+        holds(&context.caches.organizations, object)
+    }
+
     fn with_status(mut self, status: SpiceOrganizationStatus) -> Self {
         self.status = Some(status);
         self
@@ -146,6 +150,7 @@ impl Reaction {
 
     fn tell_apps(&self, organization: &SpiceOrganization) {
         for app in apps_of(&self.context.caches.apps, organization) {
+            self.context.memories.look_again(kube::Resource::meta(app.as_ref()).uid.as_deref().unwrap_or_default());
             self.apps.request(ObjectRef::from_obj(app.as_ref()));
         }
     }
@@ -159,7 +164,11 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
         }
         if let Ok(organization) = &object.0 {
             let Organization { unusable, suspended, default_region } = summary(&self.context, organization);
-            if self.told.differs(uid.as_ref(), (unusable, suspended, default_region)) {
+            // The credential's version too: apps that saw it change wait for the organization that has checked it.
+            let sources = organization.status.iter().flat_map(|status| &status.sources);
+            let versions: Vec<_> =
+                sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
+            if self.told.differs(uid.as_ref(), (unusable, suspended, default_region, versions)) {
                 self.tell_apps(organization);
             }
         }

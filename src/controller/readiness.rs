@@ -60,7 +60,7 @@ pub(super) async fn definitions(client: &Client, readiness: &Readiness, poll: Du
         let name = file.definition.name_any();
         let mut pending = None;
         loop {
-            let problem = match definitions.get_opt(&name).await {
+            let problem = match super::store::bounded(definitions.get_opt(&name)).await {
                 Ok(Some(definition)) if established(&definition) => break,
                 Ok(Some(_)) => "is not established yet".to_owned(),
                 Ok(None) => "is missing".to_owned(),

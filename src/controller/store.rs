@@ -13,6 +13,15 @@ const FIELD_MANAGER: &str = "spice-cloud-operator";
 /// First and longest wait between two tries to store a fact; the apiserver is near, and the fact cannot be looked up.
 const FACT_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// Longest wait for one answer of the apiserver. kube sets none, and a call that never ends would end the object's visits.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+
+/// A Kubernetes call that ends.
+pub(super) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let timed_out = || Error::Service(format!("no answer of the apiserver within {} s", LONGEST_CALL.as_secs()).into());
+    tokio::time::timeout(LONGEST_CALL, call).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
 /// Adds or removes our finalizer.
 pub(super) async fn set_finalizer<K: Steward>(client: &Client, object: &K, present: bool) -> Result<K, Error> {
     let mut finalizers: Vec<&str> = object.finalizers().iter().map(String::as_str).collect();
@@ -22,14 +31,14 @@ pub(super) async fn set_finalizer<K: Steward>(client: &Client, object: &K, prese
     }
     let patch = json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": finalizers } });
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    api(client, object).patch(&object.name_any(), &params, &Patch::Merge(patch)).await
+    bounded(api(client, object).patch(&object.name_any(), &params, &Patch::Merge(patch))).await
 }
 
 /// Stores a status.
 pub(super) async fn set_status<K: Steward>(client: &Client, object: &K, status: &K::Status) -> Result<K, Error> {
     let with_status = object.clone().with_status(status.clone());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-    api(client, object).replace_status(&object.name_any(), &params, &with_status).await
+    bounded(api(client, object).replace_status(&object.name_any(), &params, &with_status)).await
 }
 
 /// Stores the facts of a status after a remote effect, until they are stored or the object is no more.
@@ -50,7 +59,7 @@ pub(super) async fn store_facts<K: Steward>(client: &Client, object: &K, status:
             }
             Err(_) => {}
         }
-        match api(client, object).get_opt(&object.name_any()).await {
+        match bounded(api(client, object).get_opt(&object.name_any())).await {
             Ok(Some(fresh)) if fresh.uid() == object.uid() => {
                 next = fresh.stored_status().cloned().unwrap_or_default();
                 K::carry_facts(status, &mut next);

@@ -1,6 +1,6 @@
 //! Watches: they fill the caches first and ask for visits then, so that a visit never sees less than what asked for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{Lookup, ObjectRef};
+use kube::runtime::reflector::{Lookup, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -74,6 +74,8 @@ pub(super) async fn follow<K>(
                 continue;
             }
         };
+        // What vanished while the watch was down is told by no event but its absence from the new listing.
+        let before = if matches!(event, watcher::Event::InitDone) { writer.as_reader().state() } else { Vec::new() };
         writer.apply_watcher_event(&event);
         match event {
             watcher::Event::Apply(object) => reaction.changed(&object),
@@ -82,7 +84,12 @@ pub(super) async fn follow<K>(
             watcher::Event::Init | watcher::Event::InitApply(_) => {}
             watcher::Event::InitDone => {
                 pending = None;
-                for object in writer.as_reader().state() {
+                let now = writer.as_reader().state();
+                let uids: HashSet<_> = now.iter().map(|object| object.meta().uid.as_ref()).collect();
+                for gone in before.iter().filter(|object| !uids.contains(&object.meta().uid.as_ref())) {
+                    reaction.deleted(gone);
+                }
+                for object in now {
                     reaction.changed(&object);
                 }
             }
@@ -118,6 +125,15 @@ pub(super) fn own_matters<K: Resource>(object: &K) -> impl Hash + use<K> {
     let meta = object.meta();
     let deleted = meta.deletion_timestamp.as_ref().map(|time| time.0);
     (meta.generation, deleted, meta.finalizers.clone(), meta.annotations.clone())
+}
+
+/// Whether a cache holds this very object, and not only one of its name.
+pub(super) fn holds<K>(store: &Store<Guarded<K>>, object: &K) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let key = ObjectRef::new(&object.name_any()).within(object.meta().namespace.as_deref().unwrap_or_default());
+    store.get(&key).is_some_and(|cached| cached.meta().uid == object.meta().uid)
 }
 
 /// An object in the cache, if it is there and can be decoded.

@@ -100,7 +100,8 @@ impl Client {
     /// As every call here: see [`FailureKind`].
     pub async fn app(&self, id: i64, priority: Priority) -> Result<Answer<App>, Failure> {
         let path = ["apps", &id.to_string()];
-        self.call(Method::GET, "/v1/apps/{appId}", &path, &[], None::<&()>, priority).await
+        let answer = self.call(Method::GET, "/v1/apps/{appId}", &path, &[], None::<&()>, priority).await;
+        about(answer, |app: &App| app.id == id)
     }
 
     /// `POST /v1/apps`. Not idempotent: after an answer that proves nothing the caller must look before trying again.
@@ -108,7 +109,8 @@ impl Client {
     /// # Errors
     /// As every call here: see [`FailureKind`].
     pub async fn create_app(&self, body: &CreateApp, priority: Priority) -> Result<Answer<App>, Failure> {
-        self.call(Method::POST, "/v1/apps", &["apps"], &[], Some(body), priority).await
+        let answer = self.call(Method::POST, "/v1/apps", &["apps"], &[], Some(body), priority).await;
+        about(answer, |app: &App| app.name.eq_ignore_ascii_case(&body.name))
     }
 
     /// `PUT /v1/apps/{appId}`: a merge.
@@ -117,7 +119,8 @@ impl Client {
     /// As every call here: see [`FailureKind`].
     pub async fn update_app(&self, id: i64, body: &UpdateApp, priority: Priority) -> Result<Answer<App>, Failure> {
         let path = ["apps", &id.to_string()];
-        self.call(Method::PUT, "/v1/apps/{appId}", &path, &[], Some(body), priority).await
+        let answer = self.call(Method::PUT, "/v1/apps/{appId}", &path, &[], Some(body), priority).await;
+        about(answer, |app: &App| app.id == id)
     }
 
     /// `DELETE /v1/apps/{appId}`: the service keeps the app and hides it.
@@ -212,6 +215,16 @@ impl Client {
         url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
         Ok(url)
     }
+}
+
+/// An answer about another app than was asked for says nothing of the one that was.
+fn about(answer: Result<Answer<App>, Failure>, asked_for: impl Fn(&App) -> bool) -> Result<Answer<App>, Failure> {
+    let answer = answer?;
+    if asked_for(&answer.value) {
+        return Ok(answer);
+    }
+    let message = format!("the answer shows another app: {} ({})", answer.value.id, answer.value.name);
+    Err(Failure::local(FailureKind::Unexpected, message))
 }
 
 fn name_of(method: &Method) -> &'static str {

@@ -13,13 +13,20 @@ use super::{Answer, Client, Priority};
 pub struct Reads {
     client: Arc<Client>,
     /// Held while the request runs, so that a second reader waits for the first one's answer.
-    apps: Mutex<Option<Answer<Arc<Vec<App>>>>>,
+    apps: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    answer: Option<Answer<Arc<Vec<App>>>>,
+    /// The last failure, and when its request ended.
+    failed: Option<(Timestamp, Failure)>,
 }
 
 impl Reads {
     /// Shared reads through this client.
     pub fn new(client: Arc<Client>) -> Self {
-        Self { client, apps: Mutex::new(None) }
+        Self { client, apps: Mutex::default() }
     }
 
     /// The complete list of apps, as it was at `not_before` or later.
@@ -27,11 +34,21 @@ impl Reads {
     /// # Errors
     /// What the client says; [`super::types::FailureKind::IncompleteList`] when the end of the list cannot be told.
     pub async fn apps(&self, not_before: Timestamp, priority: Priority) -> Result<Answer<Arc<Vec<App>>>, Failure> {
+        let asked = Timestamp::now();
         let mut held = self.apps.lock().await;
-        if let Some(answer) = held.as_ref().filter(|answer| answer.begun >= not_before) {
+        if let Some(answer) = held.answer.as_ref().filter(|answer| answer.begun >= not_before) {
             return Ok(answer.clone());
         }
-        let Answer { value, begun } = self.client.apps(priority).await?;
-        Ok(held.insert(Answer { value: Arc::new(value), begun }).clone())
+        // Who waited for a request that failed has its answer too: a queue must not fail one by one.
+        if let Some((_, failure)) = held.failed.as_ref().filter(|(ended, _)| *ended >= asked) {
+            return Err(failure.clone());
+        }
+        match self.client.apps(priority).await {
+            Ok(Answer { value, begun }) => Ok(held.answer.insert(Answer { value: Arc::new(value), begun }).clone()),
+            Err(failure) => {
+                held.failed = Some((Timestamp::now(), failure.clone()));
+                Err(failure)
+            }
+        }
     }
 }

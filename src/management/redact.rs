@@ -6,6 +6,8 @@ use serde_json::Value;
 const LONGEST: usize = 300;
 /// Shorter strings are ordinary words ("v2", "us"): taking them out would garble the message and hide nothing.
 const SHORTEST_SECRET: usize = 4;
+/// Words of the contract: no message could do without them.
+const WORDS: [&str; 4] = ["Spicepod", "true", "false", "null"];
 const REPLACEMENT: &str = "[redacted]";
 
 /// The code and the words of an error body. `sent` are all values that must not come back.
@@ -25,14 +27,19 @@ pub(super) fn error_body(text: &str, sent: &[&str]) -> (Option<String>, String, 
     (code, sanitized(&words, sent), own)
 }
 
-/// Every string in a request body except the app's name, which the object shows anyhow and which messages need.
+/// Every string in a request body. Not the fields of the body itself that the object shows anyhow and that a message
+/// about them needs.
 pub(super) fn strings_in(body: &Value) -> Vec<&str> {
-    match body {
+    const SHOWN: [&str; 5] = ["name", "visibility", "region", "cname", "cluster_name"];
+    let fields = body.as_object().into_iter().flatten();
+    fields.filter(|(field, _)| !SHOWN.contains(&field.as_str())).flat_map(|(_, value)| all_strings(value)).collect()
+}
+
+fn all_strings(value: &Value) -> Vec<&str> {
+    match value {
         Value::String(text) => vec![text.as_str()],
-        Value::Array(items) => items.iter().flat_map(strings_in).collect(),
-        Value::Object(entries) => {
-            entries.iter().filter(|(key, _)| *key != "name").flat_map(|(_, value)| strings_in(value)).collect()
-        }
+        Value::Array(items) => items.iter().flat_map(all_strings).collect(),
+        Value::Object(entries) => entries.values().flat_map(all_strings).collect(),
         _ => Vec::new(),
     }
 }
@@ -47,17 +54,25 @@ fn field_errors(body: &serde_json::Map<String, Value>) -> Vec<(String, String)> 
 }
 
 fn sanitized(text: &str, sent: &[&str]) -> String {
-    let mut values: Vec<&&str> = sent.iter().filter(|value| value.chars().count() >= SHORTEST_SECRET).collect();
+    // A server may quote a value as it is, or escaped as JSON has it, in one line or in several.
+    let escaped = |value: &str| Value::from(value).to_string().trim_matches('"').to_owned();
+    let forms = |value: &&str| [one_line(value), one_line(&escaped(value))];
+    let mut values: Vec<String> = sent.iter().flat_map(forms).collect();
+    values.retain(|value| value.chars().count() >= SHORTEST_SECRET && !WORDS.contains(&value.as_str()));
     // Longest first, so that no part of a longer value is left behind by a shorter one inside it.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut text = one_line(text);
     for value in values {
-        text = text.replace(*value, REPLACEMENT);
+        text = text.replace(&value, REPLACEMENT);
     }
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -75,6 +90,20 @@ mod tests {
         assert_eq!(code.as_deref(), Some("bad"));
         assert_eq!(words, "my-app: [redacted] is bad, [redacted] too");
         assert!(own);
+    }
+
+    #[test]
+    fn a_value_is_found_in_every_form_and_a_word_of_the_contract_stays() {
+        let secret = "hunter2  double\nline \"quoted\"";
+        let body = json!({ "name": "my-app", "spicepod": { "kind": "Spicepod", "secrets": [{ "name": secret }] } });
+        let sent = strings_in(&body);
+        let escaped = Value::from(secret).to_string();
+        for quoted in [secret.to_owned(), escaped] {
+            let answer = json!({ "error": format!("my-app: Spicepod has {quoted} in it") }).to_string();
+            let (_, words, _) = error_body(&answer, &sent);
+            assert!(!words.contains("hunter2") && !words.contains("line"), "{words}");
+            assert!(words.starts_with("my-app: Spicepod has "), "{words}");
+        }
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub enum Error {
     /// There is no usable kubeconfig, nor a service account.
     #[error("cannot find the Kubernetes API: {0}")]
     Kubernetes(String),
+    /// A part that has to run as long as the process ended before.
+    #[error("a controller ended: {0}")]
+    Controllers(String),
     /// The log filter is not one.
     #[error("--log-filter: {0}")]
     LogFilter(String),
@@ -71,23 +74,23 @@ async fn operate(settings: Settings) -> Result<(), Error> {
 
     let client = client(&settings).await?;
     let work = async {
-        let Some(cluster_id) = cluster_id(&settings, &client, &shutdown).await else { return };
-        drop(started);
+        let Some(cluster_id) = cluster_id(&settings, &client, &shutdown).await else { return Ok(()) };
         let settings = settings.controllers(Identity { cluster_id });
-        controller::run(client, settings, visits, calls, readiness, shutdown.clone()).await;
+        controller::run(client, settings, visits, calls, readiness, started, shutdown.clone()).await
     };
     tokio::pin!(work);
-    tokio::select! {
-        () = &mut work => {}
+    let ended = tokio::select! {
+        ended = &mut work => ended,
         () = shutdown.cancelled() => {
             tracing::info!("stopping: calls in hand may finish");
-            if tokio::time::timeout(settings.shutdown_grace, work).await.is_err() {
+            tokio::time::timeout(settings.shutdown_grace, work).await.unwrap_or_else(|_| {
                 tracing::warn!("stopped with calls in hand; a restart finds out what became of them");
-            }
+                Ok(())
+            })
         }
-    }
+    };
     tracing::info!("stopped");
-    Ok(())
+    ended.map_err(Error::Controllers)
 }
 
 async fn client(settings: &Settings) -> Result<Client, Error> {

@@ -48,28 +48,28 @@ pub struct Settings {
     pub announce: Option<Announce>,
 
     /// Least interval between two checks of an object; a shorter `spec.interval` is raised to it.
-    #[arg(long, env = "SPICE_OPERATOR_MIN_INTERVAL", default_value = "1m", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_MIN_INTERVAL", default_value = "1m", value_parser = wait, value_name = "DURATION")]
     pub min_interval: Duration,
     /// Interval between two checks of an object whose spec names none.
-    #[arg(long, env = "SPICE_OPERATOR_DEFAULT_INTERVAL", default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_DEFAULT_INTERVAL", default_value = "10m", value_parser = wait, value_name = "DURATION")]
     pub default_interval: Duration,
     /// Intervals without an observation after which Ready becomes Unknown.
     #[arg(long, env = "SPICE_OPERATOR_MISSED_INTERVALS", default_value = "3", value_parser = clap::value_parser!(u32).range(1..), value_name = "COUNT")]
     pub missed_intervals: u32,
     /// Least time between two looks at an object that waits for a person.
-    #[arg(long, env = "SPICE_OPERATOR_TERMINAL_RECHECK", default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_TERMINAL_RECHECK", default_value = "10m", value_parser = wait, value_name = "DURATION")]
     pub terminal_recheck: Duration,
     /// When to repeat a write that the API refused for a cause that no read can show to be gone.
-    #[arg(long, env = "SPICE_OPERATOR_REFUSED_WRITE_REPEAT", default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_REFUSED_WRITE_REPEAT", default_value = "30m", value_parser = wait, value_name = "DURATION")]
     pub refused_write_repeat: Duration,
     /// First wait after a failure; it doubles with each.
-    #[arg(long, env = "SPICE_OPERATOR_BACKOFF_MIN", default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_BACKOFF_MIN", default_value = "1s", value_parser = wait, value_name = "DURATION")]
     pub backoff_min: Duration,
     /// Longest wait after failures in a row.
-    #[arg(long, env = "SPICE_OPERATOR_BACKOFF_MAX", default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_BACKOFF_MAX", default_value = "30m", value_parser = wait, value_name = "DURATION")]
     pub backoff_max: Duration,
     /// How old the answer may be that a write by id rests on.
-    #[arg(long, env = "SPICE_OPERATOR_EVIDENCE", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_EVIDENCE", default_value = "30s", value_parser = wait, value_name = "DURATION")]
     pub evidence: Duration,
     /// How long after its own write the operator believes in no absence and no drift.
     #[arg(long, env = "SPICE_OPERATOR_QUIET_AFTER_WRITE", default_value = "30s", value_parser = duration, value_name = "DURATION")]
@@ -79,16 +79,16 @@ pub struct Settings {
     pub create_settles: Duration,
 
     /// Longest time to a connection.
-    #[arg(long, env = "SPICE_OPERATOR_CONNECT_TIMEOUT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_CONNECT_TIMEOUT", default_value = "10s", value_parser = wait, value_name = "DURATION")]
     pub connect_timeout: Duration,
     /// Longest time for one Management API request.
-    #[arg(long, env = "SPICE_OPERATOR_REQUEST_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_REQUEST_TIMEOUT", default_value = "30s", value_parser = wait, value_name = "DURATION")]
     pub request_timeout: Duration,
     /// How long calls in hand may go on after SIGTERM.
     #[arg(long, env = "SPICE_OPERATOR_SHUTDOWN_GRACE", default_value = "8s", value_parser = duration, value_name = "DURATION")]
     pub shutdown_grace: Duration,
     /// How often to look for what is missing at start: the Kubernetes API, the CustomResourceDefinitions.
-    #[arg(long, env = "SPICE_OPERATOR_START_POLL", default_value = "2s", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "SPICE_OPERATOR_START_POLL", default_value = "2s", value_parser = wait, value_name = "DURATION")]
     pub start_poll: Duration,
 }
 
@@ -123,4 +123,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     let explain = || "a duration such as 90s, 10m or 1h30m is needed".to_owned();
     let parsed: SignedDuration = text.parse().map_err(|_| explain())?;
     Duration::try_from(parsed).map_err(|_| explain())
+}
+
+/// A duration that would make a loop of what it is to space out, if it were nothing.
+fn wait(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("a duration above zero is needed".to_owned()),
+        wait => Ok(wait),
+    }
 }

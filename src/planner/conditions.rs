@@ -30,9 +30,12 @@ pub(crate) fn summarize(
         Verdict::Unchanged | Verdict::Gone => before.to_vec(),
         Verdict::Working(words) | Verdict::Deleting(words) => working(Reason::Progressing, words),
         Verdict::Waiting(reason, words) | Verdict::Unseen(reason, words, _) => {
+            let stalled = standing(before, Some(generation)) == Some(Standing::Stalled);
             match (achieved || lost, overdue || lost) {
                 (true, true) => vec![write.ready("Unknown", *reason, words)],
+                // An outage tells nothing new of an object that waits for a person.
                 (true, false) => before.to_vec(),
+                (false, _) if stalled => before.to_vec(),
                 (false, _) => working(*reason, words),
             }
         }

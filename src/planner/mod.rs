@@ -156,15 +156,29 @@ impl<K: Kind> View<'_, K> {
         schedule::due(self.phase(), interval, last, self.now)
     }
 
+    /// Until when the write that was refused for this very state of the object is held back.
+    pub(crate) fn held_until(&self) -> Option<Timestamp> {
+        let hold = self.memory.held.as_ref()?;
+        let same =
+            hold.generation == self.meta.generation && hold.requested.as_deref() == requested_reconcile(self.meta);
+        (same && self.now < hold.until).then_some(hold.until)
+    }
+
+    /// The hold that a verdict asks for: a server that refused is not asked again by whatever wakes us next.
+    pub fn hold(&self, verdict: &Verdict) -> Option<Hold> {
+        let Verdict::Failed(_, _, Retry::After(_)) = verdict else { return None };
+        let until = self.now.checked_add(schedule::again(self, verdict)?).ok()?;
+        let requested = requested_reconcile(self.meta).map(str::to_owned);
+        Some(Hold { generation: self.meta.generation, requested, until })
+    }
+
     /// Whether nothing need be read: the object stands as it was judged, and no check is due.
     pub(crate) fn rests(&self) -> bool {
-        if self.memory.look_again {
-            return false;
-        }
+        let nothing_new = !self.memory.look_again;
         match self.visited(self.status.clone()) {
             Some(Standing::Achieved) => !self.check_due(self.interval()) || self.just_written(),
-            Some(Standing::Stalled) => !self.check_due(self.interval().max(self.waits.terminal_recheck)),
-            None => false,
+            Some(Standing::Stalled) => nothing_new && !self.check_due(self.interval().max(self.waits.terminal_recheck)),
+            None => nothing_new && self.held_until().is_some(),
         }
     }
 }
@@ -191,8 +205,18 @@ pub struct Memory {
     pub last_write: Option<Timestamp>,
     /// Since when remote work is wanted and not done.
     pub wanted_since: Option<Timestamp>,
-    /// Something that the last judgement may have rested on is gone.
+    /// Something changed that may have kept the object from being as wanted.
     pub look_again: bool,
+    /// A refused write is not repeated before this.
+    pub held: Option<Hold>,
+}
+
+/// Until when a refused write is held back, and for which state of the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    generation: Option<i64>,
+    requested: Option<String>,
+    until: Timestamp,
 }
 
 impl Memory {
@@ -205,6 +229,7 @@ impl Memory {
             last_write: None,
             wanted_since: None,
             look_again: false,
+            held: None,
         }
     }
 }

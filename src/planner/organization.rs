@@ -69,10 +69,12 @@ impl Kind for SpiceOrganization {
     }
 
     fn needs(view: &View<'_, Self>) -> Vec<OrganizationRead> {
-        if view.deleting() {
-            return if view.observed.dependants.is_none() { vec![OrganizationRead::Dependants] } else { Vec::new() };
+        if view.deleting() && view.observed.dependants.is_none() {
+            return vec![OrganizationRead::Dependants];
         }
-        if !view.has_finalizer() || view.desired.suspended {
+        // One that is being deleted serves its users to the end, with whatever credential it is given meanwhile.
+        let unused = view.deleting() && view.observed.dependants.as_ref().is_some_and(Vec::is_empty);
+        if unused || !view.has_finalizer() || view.desired.suspended {
             return Vec::new();
         }
         match &view.observed.credential {
@@ -152,7 +154,7 @@ impl Kind for SpiceOrganization {
 
 /// Whether the last good answer was for this spec and this very version of the Secret, and no check is due.
 fn in_date(view: &View<'_, SpiceOrganization>, credential: &SourceVersion) -> bool {
-    view.rests() && view.status.sources == [credential.clone()]
+    (view.rests() || view.deleting()) && view.status.sources == [credential.clone()]
 }
 
 fn plan_deletion(view: &View<'_, SpiceOrganization>) -> Plan<SpiceOrganization> {
@@ -161,8 +163,18 @@ fn plan_deletion(view: &View<'_, SpiceOrganization>) -> Plan<SpiceOrganization> 
     }
     match view.observed.dependants.as_deref() {
         Some([]) => Plan::kubernetes(view.status.clone(), KubernetesWrite::RemoveFinalizer, Verdict::Gone),
-        Some(dependants) => Plan::idle(view.status, Verdict::Deleting(in_use(dependants))),
+        Some(dependants) => Plan::idle(&status_in_use(view), Verdict::Deleting(in_use(dependants))),
         None => Plan::idle(view.status, Verdict::Deleting("looking for objects that use it".to_owned())),
+    }
+}
+
+/// The status of an organization that is being deleted and in use: with what was seen of it, if anything was.
+fn status_in_use(view: &View<'_, SpiceOrganization>) -> SpiceOrganizationStatus {
+    match (&view.observed.credential, &view.observed.regions) {
+        (Some(Observed::Present(version)), Some(Observed::Present(regions))) => {
+            discovered(view, version, &regions.value)
+        }
+        _ => view.status.clone(),
     }
 }
 

@@ -99,6 +99,9 @@ pub(crate) fn again<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Option<Du
         let next = if next > view.now { next } else { next_point(view.phase(), interval, view.now) };
         elapsed(view.now, next)
     };
+    if let (Verdict::Unchanged, Some(until)) = (verdict, view.held_until()) {
+        return Some(elapsed(view.now, until));
+    }
     match verdict {
         Verdict::Settled | Verdict::Unchanged | Verdict::Waiting(..) => Some(point(interval)),
         Verdict::Stalled(..) => Some(point(interval.max(view.waits.terminal_recheck))),
@@ -117,7 +120,8 @@ fn delay<K: Kind>(view: &View<'_, K>, retry: Retry) -> Duration {
     let backoff = longest / 2 + longest.mul_f64(jitter as f64 / 2000.0);
     match retry {
         Retry::Backoff => backoff,
-        Retry::After(after) => after.max(backoff),
+        // However long a server asks for: whoever mends it is not to wait longer than after failures of any other kind.
+        Retry::After(after) => after.min(view.waits.backoff_max.max(view.waits.refused_write_repeat)).max(backoff),
     }
 }
 

@@ -1,10 +1,19 @@
 //! SpiceApp on real parts: YAML in, a real apiserver, real HTTP, status out.
 
-use kube::{ResourceExt, api::DeleteParams};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
 use spice_cloud_operator::api::SpiceApp;
 
-use crate::{program, support::world::World};
+use crate::{
+    program,
+    support::{
+        sandbox::{Action, Fault, When},
+        world::World,
+    },
+};
 
 fn spicepod(dataset: &str) -> Value {
     json!({ "version": "v1", "kind": "Spicepod", "name": "app", "datasets": [{ "name": dataset, "from": "s3://bucket/" }] })
@@ -258,6 +267,34 @@ async fn what_the_api_will_not_take_is_said_with_its_fields_and_without_its_valu
     world.app_is("other-app", "True", "Succeeded").await;
     world.app("my-app", json!({ "region": "us-east-1" })).await;
     world.app_is("my-app", "True", "Succeeded").await;
+}
+
+#[tokio::test]
+async fn a_refused_write_is_not_repeated_by_whatever_wakes_the_object() {
+    let world = World::new("refused-write", program()).await;
+    let operator = world.operator_with(&[]).await;
+    world.organization_is("True", "Succeeded").await;
+    let fault = Fault {
+        method: Some("POST".to_owned()),
+        route: None,
+        when: When::Before,
+        action: Action::Answer { status: 429, headers: json!({ "retry-after": "3600" }), body: json!({}) },
+        times: None,
+    };
+    world.sandbox.add_fault(&fault).await.unwrap();
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "False", "RateLimited").await;
+    let before = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
+    let annotation = json!({ "metadata": { "annotations": { "somebody/else": "writes" } } });
+    world.api::<SpiceApp>().patch("my-app", &PatchParams::default(), &Patch::Merge(annotation)).await.unwrap();
+    world.visits(&operator, "SpiceApp", before + 1).await;
+    let posts = async || world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
+    assert_eq!(posts().await, 1, "another annotation is no reason to ask again");
+
+    world.sandbox.remove_faults().await.unwrap();
+    world.visit("my-app").await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(posts().await, 2, "a person's request is");
 }
 
 #[tokio::test]

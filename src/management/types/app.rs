@@ -35,8 +35,9 @@ impl App {
     /// The value of a field that can be written, wherever this version of the API shows it. Null counts as absent.
     pub fn field(&self, field: AppField) -> Option<&Value> {
         let name = field.wire_name();
-        let config = || self.config.as_ref()?.get(name);
-        self.rest.get(name).or_else(config).filter(|value| !value.is_null())
+        let config = self.config.as_ref().and_then(|config| config.get(name));
+        // A version may show a field in both places and fill only one.
+        [self.rest.get(name), config].into_iter().flatten().find(|value| !value.is_null())
     }
 
     /// Base URL of the data plane, if the answer shows it.

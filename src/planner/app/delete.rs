@@ -81,7 +81,9 @@ fn plan_present(view: &AppView<'_>, app: &App) -> Plan<SpiceApp> {
         Owner::Another => release(view),
         Owner::Us => delete(view, app.id),
         // Our tag is gone: it is put back first, so that the delete rests on an answer that showed it.
-        Owner::Nobody => retag(view, app),
+        Owner::Nobody if !view.observed.retagged => retag(view, app),
+        // The organization takes no tags: then the recorded id counts.
+        Owner::Nobody => delete(view, app.id),
     }
 }
 
@@ -95,9 +97,11 @@ fn plan_unrecorded(view: &AppView<'_>, list: &Seen<Arc<Vec<App>>>) -> Plan<Spice
         let verdict = Verdict::Deleting(format!("found app {}", app.id));
         return Plan::kubernetes(status, KubernetesWrite::StoreStatus, verdict);
     }
-    let begun = view.status.create_intent.as_ref().map(|intent| intent.at.0);
-    // Counted to the begin of the list: one from before says nothing of what took effect since.
-    let settled = begun.is_none_or(|at| schedule::elapsed(at, list.begun) >= view.waits.create_settles);
+    // From the last moment at which the request may have left: it may have waited long for its turn, in this process or
+    // in one before. To the begin of the list: one from before says nothing of what took effect since.
+    let intent = view.status.create_intent.as_ref().map(|intent| intent.at.0);
+    let left = intent.map(|at| at.max(view.memory.since).max(view.memory.last_write.unwrap_or(at)));
+    let settled = left.is_none_or(|at| schedule::elapsed(at, list.begun) >= view.waits.create_settles);
     if settled {
         return release(view);
     }

@@ -146,6 +146,10 @@ fn plan_unrecorded(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
         Some(Observed::Absent) | None => return idle(Verdict::Working("looking for the app".to_owned())),
     };
     let Some(app) = list.value.iter().find(|app| same_name(app, view.desired)) else {
+        if view.status.create_intent.is_some() && view.just_written() {
+            let words = "a create was cut off and may still take effect; looking again before it is repeated";
+            return idle(Verdict::Unseen(Reason::RemoteUnavailable, words.to_owned(), Retry::Backoff));
+        }
         return plan_create(view, spec);
     };
     match owner(app, view.desired) {

@@ -35,6 +35,8 @@ pub struct AppObserved {
     pub claims: Option<Vec<Claim>>,
     /// Whether our CustomResourceDefinition is being deleted.
     pub definition_deleting: Option<Observed<bool>>,
+    /// Whether our tag was put back in this visit.
+    pub retagged: bool,
     /// The complete list of apps.
     pub list: Option<Observed<Seen<Arc<Vec<App>>>>>,
     /// The app of the recorded id. Absent here is one 404: it takes the list to make it an absence.
@@ -149,6 +151,7 @@ impl Kind for SpiceApp {
                 status.applied.retain(|path, _| !released.contains(path));
                 status.applied.extend(fields::echoed(managed, app));
                 attach(status, app);
+                observed.retagged = true;
                 observed.app = Some(Observed::Present(Seen { value: app.clone(), begun: end.begun }));
             }
             (AppWrite::Delete { .. }, Ok(_)) => {
