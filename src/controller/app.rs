@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, CustomResourceExt, ResourceExt};
@@ -11,10 +12,10 @@ use super::context::Context;
 use super::driver::{Steward, kubernetes_words};
 use super::organization;
 use super::store::bounded;
-use super::watch::{Changes, Guarded, Queue, React, holds, own_matters};
+use super::watch::{Changes, Guarded, Queue, React, holds, is_current, own_matters};
 use crate::api::{SpiceApp, SpiceAppStatus, SpiceOrganization};
 use crate::management::types::{App, Failure, FailureKind};
-use crate::management::{Answer, Priority};
+use crate::management::{Answer, Priority, Stage};
 use crate::planner::{AppObserved, AppRead, AppWrite, Claim, End, Observed, Organization, Seen};
 
 impl Steward for SpiceApp {
@@ -48,11 +49,13 @@ impl Steward for SpiceApp {
         let begun = context.now();
         let answer = async {
             let client = &connection(context, object).await?.client;
+            let permit = unless_stopped(context, client.permit(priority, Stage::Act)).await?;
+            still_wanted(context, object, write)?;
             match write {
-                AppWrite::Create { body, .. } => client.create_app(body, priority).await.map(shown),
-                AppWrite::Update { id, body, .. } => client.update_app(*id, body, priority).await.map(shown),
-                AppWrite::Delete { id } => {
-                    let Answer { value: (), begun } = client.delete_app(*id, priority).await?;
+                AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(shown),
+                AppWrite::Update { id, body, .. } => client.update_app(*id, body, permit).await.map(shown),
+                AppWrite::Delete { id, .. } => {
+                    let Answer { value: (), begun } = client.delete_app(*id, permit).await?;
                     Ok(Answer { value: None, begun })
                 }
             }
@@ -61,6 +64,22 @@ impl Steward for SpiceApp {
             Ok(answer) => End { result: Ok(answer.value), begun: answer.begun },
             Err(failure) => End { result: Err(failure), begun },
         }
+    }
+}
+
+/// Looks once more before a write is sent: it may have waited long for its turn.
+fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), Failure> {
+    let withdrawn = |why: &str| Err(Failure::local(FailureKind::Withdrawn, why));
+    let age = |at: Timestamp| std::time::Duration::try_from(context.now().duration_since(at)).unwrap_or_default();
+    if write.rests_on().is_some_and(|at| age(at) > context.settings.waits.evidence) {
+        return withdrawn("what it rests on grew old while it waited for its turn");
+    }
+    if !is_current(&context.caches.apps, app) {
+        return withdrawn("the object changed while it waited for its turn");
+    }
+    match organization_of(context, app) {
+        Observed::Present(organization) if !organization.suspended => Ok(()),
+        _ => withdrawn("the organization was suspended, or is gone"),
     }
 }
 

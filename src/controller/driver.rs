@@ -21,7 +21,7 @@ use tracing::Instrument;
 use super::context::Context;
 use super::metrics::outcome;
 use super::store;
-use super::watch::Guarded;
+use super::watch::{Guarded, version};
 use crate::management::Priority;
 use crate::planner::{End, Kind, KubernetesWrite, Memory, Plan, Report, Verdict, View, report};
 
@@ -355,7 +355,7 @@ impl Memories {
             return (Memory::new(now), cached.clone());
         };
         let object = match known.written.downcast_ref::<K>() {
-            Some(written) if version(written) > version(cached) => written.clone(),
+            Some(written) if version(written.meta()) > version(cached.meta()) => written.clone(),
             _ => cached.clone(),
         };
         let memory = known.memory.clone();
@@ -385,9 +385,4 @@ impl Memories {
     fn held(&self) -> MutexGuard<'_, HashMap<String, Recollection>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// resourceVersions of one resource are numbers that grow; one that is not is taken for the oldest.
-fn version<K: ResourceExt>(object: &K) -> u64 {
-    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
 }

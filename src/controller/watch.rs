@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::channel::mpsc;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Lookup, ObjectRef, Store};
@@ -107,9 +108,7 @@ pub(super) struct Changes {
 impl Changes {
     /// Whether what matters of the object of this uid changed since the last call.
     pub(super) fn differs(&mut self, uid: Option<&String>, matters: impl Hash) -> bool {
-        let mut hasher = DefaultHasher::new();
-        matters.hash(&mut hasher);
-        let digest = hasher.finish();
+        let digest = digest(matters);
         self.known.insert(uid.cloned().unwrap_or_default(), digest) != Some(digest)
     }
 
@@ -117,6 +116,12 @@ impl Changes {
     pub(super) fn forget(&mut self, uid: Option<&String>) {
         self.known.remove(uid.map_or("", String::as_str));
     }
+}
+
+fn digest(matters: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    matters.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What of an object's metadata asks for a visit of the object itself. Not the generation alone: that would hide the
@@ -134,6 +139,24 @@ where
 {
     let key = ObjectRef::new(&object.name_any()).within(object.meta().namespace.as_deref().unwrap_or_default());
     store.get(&key).is_some_and(|cached| cached.meta().uid == object.meta().uid)
+}
+
+/// Whether an object is as the cache shows it, or newer: the cache runs behind our own writes.
+pub(super) fn is_current<K>(store: &Store<Guarded<K>>, object: &K) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let key = ObjectRef::new(&object.name_any()).within(object.meta().namespace.as_deref().unwrap_or_default());
+    store.get(&key).is_some_and(|cached| {
+        cached.meta().uid == object.meta().uid
+            && (version(cached.meta()) <= version(object.meta())
+                || digest(own_matters(cached.as_ref())) == digest(own_matters(object)))
+    })
+}
+
+/// resourceVersions of one resource are numbers that grow; one that is not is taken for the oldest.
+pub(super) fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 /// An object in the cache, if it is there and can be decoded.

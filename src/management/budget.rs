@@ -30,6 +30,15 @@ pub enum Priority {
     Check,
 }
 
+/// What a request is for. Of equal urgency, acting goes before looking: a write rests on an answer that grows old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It writes, on the strength of what was read.
+    Act,
+    /// It reads.
+    Look,
+}
+
 /// How many requests may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -73,10 +82,10 @@ impl Budget {
     ///
     /// # Errors
     /// Fails only when the process is going down.
-    pub async fn token(&self, priority: Priority) -> Result<Timestamp, Failure> {
+    pub async fn token(&self, priority: Priority, stage: Stage) -> Result<Timestamp, Failure> {
         let closed = || Failure::local(FailureKind::Connect, "the operator is shutting down");
         let (grant, granted) = oneshot::channel();
-        self.queue.send(Waiter { priority, number: 0, grant }).map_err(|_| closed())?;
+        self.queue.send(Waiter { priority, stage, number: 0, grant }).map_err(|_| closed())?;
         granted.await.map_err(|_| closed())?;
         Ok(Timestamp::now())
     }
@@ -85,6 +94,7 @@ impl Budget {
 #[derive(Debug)]
 struct Waiter {
     priority: Priority,
+    stage: Stage,
     /// Order of arrival.
     number: u64,
     grant: oneshot::Sender<()>,
@@ -119,7 +129,7 @@ fn next(waiting: &mut BinaryHeap<Reverse<Waiter>>, least_urgent: bool) -> Option
         return waiting.pop().map(|Reverse(waiter)| waiter);
     }
     let mut all: Vec<Waiter> = std::mem::take(waiting).into_iter().map(|Reverse(waiter)| waiter).collect();
-    let key = |waiter: &Waiter| (Reverse(waiter.priority), waiter.number);
+    let key = |waiter: &Waiter| (Reverse(waiter.priority), waiter.stage, waiter.number);
     let index = all.iter().enumerate().min_by_key(|(_, waiter)| key(waiter)).map(|(index, _)| index);
     let chosen = index.map(|index| all.swap_remove(index));
     *waiting = all.into_iter().map(Reverse).collect();
@@ -142,7 +152,7 @@ impl PartialOrd for Waiter {
 
 impl Ord for Waiter {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.priority, self.number).cmp(&(other.priority, other.number))
+        (self.priority, self.stage, self.number).cmp(&(other.priority, other.stage, other.number))
     }
 }
 
@@ -207,7 +217,7 @@ mod tests {
             if grants.len() == 70 {
                 tokio::time::sleep(Duration::from_secs(30)).await;
             }
-            budget.token(Priority::Check).await.unwrap();
+            budget.token(Priority::Check, Stage::Look).await.unwrap();
             grants.push(start.elapsed());
         }
         for from in &grants {
@@ -218,6 +228,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_write_goes_before_the_reads_that_queued_before_it() {
+        let budget = Arc::new(Budget::start(Quota { burst: 1, refill_per_minute: 60 }));
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for stage in [Stage::Look, Stage::Look, Stage::Look, Stage::Act] {
+            let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
+            tasks.spawn(async move {
+                budget.token(Priority::Delete, stage).await.unwrap();
+                order.lock().unwrap().push(stage);
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(*order.lock().unwrap(), [Stage::Act, Stage::Look, Stage::Look, Stage::Look]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn urgent_requests_go_first_and_none_starves() {
         let budget = Arc::new(Budget::start(Quota { burst: 1, refill_per_minute: 60 }));
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -225,7 +251,7 @@ mod tests {
         for priority in std::iter::repeat_n(Priority::Check, 2).chain(std::iter::repeat_n(Priority::Edit, 10)) {
             let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
             tasks.spawn(async move {
-                budget.token(priority).await.unwrap();
+                budget.token(priority, Stage::Look).await.unwrap();
                 order.lock().unwrap().push(priority);
             });
         }

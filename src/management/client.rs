@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::pages::{self, Pages, Progress};
 use super::redact;
 use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Listed, Regions, UpdateApp};
-use super::{Answer, Budget, Metrics, Priority};
+use super::{Answer, Budget, Metrics, Priority, Stage};
 
 /// How a client talks.
 #[derive(Clone, Debug)]
@@ -30,6 +31,12 @@ pub struct Client {
     token: SecretString,
     budget: Budget,
     metrics: Metrics,
+}
+
+/// Leave to send one request, granted by the budget.
+#[derive(Debug)]
+pub struct Permit {
+    granted: Timestamp,
 }
 
 /// An app list of more pages than this (100,000 apps) is no list that a person made.
@@ -62,12 +69,22 @@ impl Client {
         Ok(Self { http, base, token, budget, metrics })
     }
 
+    /// Waits for leave to send one request. Writes take theirs first and are looked at once more before they are sent:
+    /// while they waited for it, somebody may have changed their mind.
+    ///
+    /// # Errors
+    /// Only when the process goes down.
+    pub async fn permit(&self, priority: Priority, stage: Stage) -> Result<Permit, Failure> {
+        Ok(Permit { granted: self.budget.token(priority, stage).await? })
+    }
+
     /// `GET /v1/regions`: also the cheapest read that tells whether the credential is accepted.
     ///
     /// # Errors
     /// As every call here: see [`FailureKind`].
     pub async fn regions(&self, priority: Priority) -> Result<Answer<Regions>, Failure> {
-        self.call(Method::GET, "/v1/regions", &["regions"], &[], None::<&()>, priority).await
+        let permit = self.permit(priority, Stage::Look).await?;
+        self.call(Method::GET, "/v1/regions", &["regions"], &[], None::<&()>, permit).await
     }
 
     /// `GET /v1/apps`, page by page: the complete list.
@@ -78,8 +95,9 @@ impl Client {
         let (mut pages, mut apps, mut offset, mut begun) = (Pages::default(), Vec::new(), 0, None);
         for _ in 0..MOST_PAGES {
             let query = [("limit", pages::LIMIT.to_string()), ("offset", offset.to_string())];
+            let permit = self.permit(priority, Stage::Look).await?;
             let page: Answer<AppEnvelope> =
-                self.call(Method::GET, "/v1/apps", &["apps"], &query, None::<&()>, priority).await?;
+                self.call(Method::GET, "/v1/apps", &["apps"], &query, None::<&()>, permit).await?;
             let begun = *begun.get_or_insert(page.begun);
             let items = page.value.items();
             let ids = items.iter().map(AppEnvelope::id).collect();
@@ -100,7 +118,8 @@ impl Client {
     /// As every call here: see [`FailureKind`].
     pub async fn app(&self, id: i64, priority: Priority) -> Result<Answer<App>, Failure> {
         let path = ["apps", &id.to_string()];
-        let answer = self.call(Method::GET, "/v1/apps/{appId}", &path, &[], None::<&()>, priority).await;
+        let permit = self.permit(priority, Stage::Look).await?;
+        let answer = self.call(Method::GET, "/v1/apps/{appId}", &path, &[], None::<&()>, permit).await;
         about(answer, |app: &App| app.id == id)
     }
 
@@ -108,8 +127,8 @@ impl Client {
     ///
     /// # Errors
     /// As every call here: see [`FailureKind`].
-    pub async fn create_app(&self, body: &CreateApp, priority: Priority) -> Result<Answer<App>, Failure> {
-        let answer = self.call(Method::POST, "/v1/apps", &["apps"], &[], Some(body), priority).await;
+    pub async fn create_app(&self, body: &CreateApp, permit: Permit) -> Result<Answer<App>, Failure> {
+        let answer = self.call(Method::POST, "/v1/apps", &["apps"], &[], Some(body), permit).await;
         about(answer, |app: &App| app.name.eq_ignore_ascii_case(&body.name))
     }
 
@@ -117,9 +136,9 @@ impl Client {
     ///
     /// # Errors
     /// As every call here: see [`FailureKind`].
-    pub async fn update_app(&self, id: i64, body: &UpdateApp, priority: Priority) -> Result<Answer<App>, Failure> {
+    pub async fn update_app(&self, id: i64, body: &UpdateApp, permit: Permit) -> Result<Answer<App>, Failure> {
         let path = ["apps", &id.to_string()];
-        let answer = self.call(Method::PUT, "/v1/apps/{appId}", &path, &[], Some(body), priority).await;
+        let answer = self.call(Method::PUT, "/v1/apps/{appId}", &path, &[], Some(body), permit).await;
         about(answer, |app: &App| app.id == id)
     }
 
@@ -127,9 +146,9 @@ impl Client {
     ///
     /// # Errors
     /// As every call here: see [`FailureKind`].
-    pub async fn delete_app(&self, id: i64, priority: Priority) -> Result<Answer<()>, Failure> {
+    pub async fn delete_app(&self, id: i64, permit: Permit) -> Result<Answer<()>, Failure> {
         let path = ["apps", &id.to_string()];
-        let answer = self.send(Method::DELETE, "/v1/apps/{appId}", &path, &[], None::<&()>, priority).await?;
+        let answer = self.send(Method::DELETE, "/v1/apps/{appId}", &path, &[], None::<&()>, permit).await?;
         Ok(Answer { value: (), begun: answer.begun })
     }
 
@@ -140,10 +159,10 @@ impl Client {
         path: &[&str],
         query: &[(&str, String)],
         body: Option<&impl Serialize>,
-        priority: Priority,
+        permit: Permit,
     ) -> Result<Answer<T>, Failure> {
         let method_name = name_of(&method);
-        let answer = self.send(method, route, path, query, body, priority).await?;
+        let answer = self.send(method, route, path, query, body, permit).await?;
         let value = serde_json::from_str(&answer.value).map_err(|_| {
             let message =
                 format!("{method_name} {route}: the answer is not what the Management API is documented to send");
@@ -160,7 +179,7 @@ impl Client {
         path: &[&str],
         query: &[(&str, String)],
         body: Option<&impl Serialize>,
-        priority: Priority,
+        permit: Permit,
     ) -> Result<Answer<String>, Failure> {
         let method_name = name_of(&method);
         let body = body.map(serde_json::to_value).transpose().map_err(|error| {
@@ -171,7 +190,7 @@ impl Client {
         if let Some(body) = &body {
             request = request.json(body);
         }
-        let begun = self.budget.token(priority).await?;
+        let begun = permit.granted;
         let result = self.exchange(request, body.as_ref()).await;
         let outcome = match &result {
             Ok((status, _)) => status.as_u16().to_string(),

@@ -10,8 +10,8 @@ mod reads;
 mod redact;
 pub mod types;
 
-pub use budget::{Budget, Priority, Quota};
-pub use client::{Client, Settings};
+pub use budget::{Budget, Priority, Quota, Stage};
+pub use client::{Client, Permit, Settings};
 pub use metrics::Metrics;
 pub use reads::Reads;
 

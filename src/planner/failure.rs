@@ -41,6 +41,7 @@ pub(crate) fn unseen(failure: &Failure, scope: &str) -> Verdict {
 pub(crate) fn failed(failure: &Failure, call: Call, scope: &str, waits: &Waits) -> Verdict {
     let (reason, words) = (reason(failure, call), words(failure, scope));
     match reason {
+        Reason::Progressing => Verdict::Working(words),
         Reason::RepositoryConnected => Verdict::Stalled(reason, words),
         Reason::Forbidden | Reason::PlanLimit | Reason::InvalidSpec => {
             Verdict::Failed(reason, words, Retry::After(waits.refused_write_repeat))
@@ -52,6 +53,7 @@ pub(crate) fn failed(failure: &Failure, call: Call, scope: &str, waits: &Waits) 
 fn reason(failure: &Failure, call: Call) -> Reason {
     match failure.kind {
         FailureKind::NoCredential => Reason::CredentialsMissing,
+        FailureKind::Withdrawn => Reason::Progressing,
         FailureKind::Unauthorized => Reason::Unauthorized,
         FailureKind::Forbidden => forbidden(failure, call),
         FailureKind::Throttled { .. } => Reason::RateLimited,

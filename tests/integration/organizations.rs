@@ -1,7 +1,10 @@
 //! SpiceOrganization: the credential, the connection, and what depends on it.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, api::DeleteParams};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::json;
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
@@ -190,6 +193,67 @@ async fn an_organization_in_use_stays_until_its_apps_are_gone() {
     world.gone::<SpiceApp>("my-app").await;
     world.gone::<SpiceOrganization>("default").await;
     assert_eq!(world.remote_apps().await, [json!(null); 0]);
+}
+
+#[tokio::test]
+async fn a_credential_that_changes_while_all_is_deleted_holds_up_nothing() {
+    let world = World::new("rotated", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let method = Some("DELETE".to_owned());
+    let fault = Fault { method, route: None, when: When::Before, action: Action::Status(503), times: None };
+    world.sandbox.add_fault(&fault).await.unwrap();
+    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    world.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
+    let in_use = |organization: &SpiceOrganization| {
+        let conditions = organization.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        conditions.iter().any(|condition| condition.message.contains("in use by"))
+    };
+    world.until("default", "in use", in_use).await;
+    world.touch_credential().await;
+    world.sandbox.remove_faults().await.unwrap();
+    world.gone::<SpiceApp>("my-app").await;
+    world.gone::<SpiceOrganization>("default").await;
+    assert_eq!(world.remote_apps().await, [json!(null); 0]);
+}
+
+#[tokio::test]
+async fn an_edit_beside_a_change_of_the_credential_is_not_forgotten() {
+    let world = World::new("together", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    for description in ["first", "second", "third"] {
+        world.touch_credential().await;
+        world.app("my-app", json!({ "description": description })).await;
+        world.app_is("my-app", "True", "Succeeded").await;
+        assert_eq!(world.remote_apps().await[0]["description"], description);
+    }
+}
+
+#[tokio::test]
+async fn the_stop_button_stops_a_deletion_that_waits_for_its_turn() {
+    let world = World::new("turn", program()).await;
+    let operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let annotate = async |patch: serde_json::Value| {
+        let api = world.api::<SpiceOrganization>();
+        api.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    };
+    // One request every six seconds or so: the deletion's read passes, and its write waits.
+    annotate(json!({ "spec": { "requestBudget": { "requestsPerMinute": 10, "reservePercent": 0 } } })).await;
+    world.organization_is("True", "Succeeded").await;
+    let before = world.sandbox.revision().await.unwrap();
+    let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
+    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    world.sandbox.call("it is read", before, |call| call.method == "GET" && call.status == Some(200)).await.unwrap();
+    annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "true" } } })).await;
+    world.visits(&operator, "SpiceApp", visits + 2).await;
+    assert!(!world.calls(before).await.iter().any(|call| call.starts_with("DELETE")));
+    annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "false" } }, "spec": { "requestBudget": null } })).await;
+    world.gone::<SpiceApp>("my-app").await;
 }
 
 #[tokio::test]

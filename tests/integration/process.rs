@@ -128,6 +128,22 @@ async fn at_sigterm_a_call_that_never_ends_is_given_up_and_found_out_after_the_r
 }
 
 #[tokio::test]
+async fn what_a_shutdown_cut_short_is_not_told_as_an_outage() {
+    let world = World::new("sigterm-read", program()).await;
+    let operator = world.operator().await;
+    world.organization_is("True", "Succeeded").await;
+    let route = Some("/v1/apps".to_owned());
+    let fault = Fault { method: None, route, when: When::Before, action: Action::Hang, times: None };
+    world.sandbox.add_fault(&fault).await.unwrap();
+    world.app("my-app", json!({})).await;
+    world.sandbox.call("the list is held", 0, |call| call.state == "held").await.unwrap();
+    let api = world.api::<spice_cloud_operator::api::SpiceApp>();
+    let before = api.get("my-app").await.unwrap();
+    assert_eq!(operator.terminate().await.unwrap(), Some(0));
+    assert_eq!(api.get("my-app").await.unwrap(), before);
+}
+
+#[tokio::test]
 async fn metrics_count_calls_and_finished_visits_by_kind() {
     let world = World::new("metrics", program()).await;
     let operator = world.operator().await;

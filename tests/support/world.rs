@@ -87,6 +87,14 @@ impl World {
         operator
     }
 
+    /// Changes the Secret of the credential, and nothing in its value.
+    pub async fn touch_credential(&self) {
+        let stamp = format!("{:?}", std::time::SystemTime::now());
+        let patch = json!({ "metadata": { "annotations": { "somebody/else": stamp } } });
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.patch(CREDENTIAL.0, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
     /// Makes or replaces the Secret of the credential.
     pub async fn give_credential(&self, token: &str) {
         let secret = json!({

@@ -49,6 +49,8 @@ pub enum FailureKind {
     IncompleteList,
     /// There is no usable credential; nothing was sent.
     NoCredential,
+    /// It was no longer wanted when its turn came; nothing was sent.
+    Withdrawn,
 }
 
 /// What a failure calls for.
@@ -74,7 +76,7 @@ impl Failure {
     pub fn class(&self) -> Class {
         match self.kind {
             FailureKind::Connect | FailureKind::Interrupted | FailureKind::Server => Class::Transient,
-            FailureKind::Unexpected | FailureKind::IncompleteList => Class::Transient,
+            FailureKind::Unexpected | FailureKind::IncompleteList | FailureKind::Withdrawn => Class::Transient,
             FailureKind::NotFound { json: false } | FailureKind::Conflict => Class::Transient,
             FailureKind::Throttled { retry_after } => Class::Throttled(retry_after),
             FailureKind::Invalid | FailureKind::Unauthorized | FailureKind::Forbidden => Class::NeedsUser,
@@ -86,7 +88,8 @@ impl Failure {
     /// Whether a write that ended like this certainly had no effect. Anything else after the first byte may have had.
     pub fn proves_not_applied(&self) -> bool {
         match self.kind {
-            FailureKind::Connect | FailureKind::NoCredential | FailureKind::Invalid => true,
+            FailureKind::Connect | FailureKind::NoCredential | FailureKind::Withdrawn => true,
+            FailureKind::Invalid => true,
             FailureKind::Unauthorized | FailureKind::Forbidden | FailureKind::Throttled { .. } => true,
             FailureKind::NotFound { .. } | FailureKind::Conflict => true,
             FailureKind::Interrupted | FailureKind::Server => false,
@@ -109,6 +112,7 @@ impl Failure {
             FailureKind::Unexpected => "unexpected",
             FailureKind::IncompleteList => "incomplete_list",
             FailureKind::NoCredential => "no_credential",
+            FailureKind::Withdrawn => "withdrawn",
         }
     }
 }

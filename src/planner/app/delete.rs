@@ -45,7 +45,7 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
         return idle(Verdict::Failed(reason, words, Retry::Backoff));
     }
     match (view.status.id, &view.observed.app, &view.observed.list) {
-        (Some(_), Some(Observed::Present(seen)), _) => plan_present(view, &seen.value),
+        (Some(_), Some(Observed::Present(seen)), _) => plan_present(view, seen),
         (Some(id), Some(Observed::Absent), Some(Observed::Present(list))) => {
             if list.value.iter().all(|app| app.id != id) {
                 // Right after a write of our own, neither shows for certain what is there.
@@ -75,15 +75,16 @@ fn releases_at_once(view: &AppView<'_>) -> bool {
     }
 }
 
-fn plan_present(view: &AppView<'_>, app: &App) -> Plan<SpiceApp> {
+fn plan_present(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
+    let app = &seen.value;
     match owner(app, view.desired) {
         _ if !same_name(app, view.desired) => release(view),
         Owner::Another => release(view),
-        Owner::Us => delete(view, app.id),
+        Owner::Us => delete(view, seen),
         // Our tag is gone: it is put back first, so that the delete rests on an answer that showed it.
-        Owner::Nobody if !view.observed.retagged => retag(view, app),
+        Owner::Nobody if !view.observed.retagged => retag(view, seen),
         // The organization takes no tags: then the recorded id counts.
-        Owner::Nobody => delete(view, app.id),
+        Owner::Nobody => delete(view, seen),
     }
 }
 
@@ -109,17 +110,19 @@ fn plan_unrecorded(view: &AppView<'_>, list: &Seen<Arc<Vec<App>>>) -> Plan<Spice
     Plan::idle(view.status, Verdict::Deleting(words))
 }
 
-fn delete(view: &AppView<'_>, id: i64) -> Plan<SpiceApp> {
+fn delete(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
+    let (id, rests_on) = (seen.value.id, seen.begun);
     let notes = vec![Note::normal("Deleted", format!("deleted app {id}"))];
-    Plan { notes, ..Plan::remote(view.status.clone(), AppWrite::Delete { id }, format!("deleting app {id}")) }
+    Plan { notes, ..Plan::remote(view.status.clone(), AppWrite::Delete { id, rests_on }, format!("deleting app {id}")) }
 }
 
-fn retag(view: &AppView<'_>, app: &App) -> Plan<SpiceApp> {
+fn retag(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
     use crate::management::types::AppField::Tags;
+    let app = &seen.value;
     let mut tags = app.tags();
     tags.insert(OWNER_TAG.to_owned(), view.desired.owner.clone());
     let body = UpdateApp([(Tags, serde_json::json!(tags))].into());
-    let write = AppWrite::Update { id: app.id, body, managed: Vec::new(), released: Vec::new() };
+    let write = AppWrite::Update { id: app.id, rests_on: seen.begun, body, managed: Vec::new(), released: Vec::new() };
     Plan::remote(view.status.clone(), write, "putting back our own tag")
 }
 

@@ -74,14 +74,15 @@ fn rests(view: &AppView<'_>) -> bool {
 fn plan_recorded(view: &AppView<'_>, spec: &ValidSpec, id: i64) -> Plan<SpiceApp> {
     let idle = |verdict| Plan::idle(view.status, verdict);
     match &view.observed.app {
-        Some(Observed::Present(seen)) => plan_present(view, spec, &seen.value),
+        Some(Observed::Present(seen)) => plan_present(view, spec, seen),
         Some(Observed::Absent) => idle(absent_verdict(view, id)),
         Some(Observed::Unknown(failure)) => idle(unseen(failure)),
         None => idle(Verdict::Working("looking for the app".to_owned())),
     }
 }
 
-fn plan_present(view: &AppView<'_>, spec: &ValidSpec, app: &App) -> Plan<SpiceApp> {
+fn plan_present(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<SpiceApp> {
+    let app = &seen.value;
     if let Some(verdict) = not_ours(view, app) {
         return Plan::idle(view.status, verdict);
     }
@@ -103,7 +104,7 @@ fn plan_present(view: &AppView<'_>, spec: &ValidSpec, app: &App) -> Plan<SpiceAp
         [] => Note::normal("Updated", format!("updated {what}")),
         paths => Note::warning("DriftCorrected", format!("changed outside and put back: {}", paths.join(", "))),
     });
-    let write = AppWrite::Update { id: app.id, body: update, managed: carried, released };
+    let write = AppWrite::Update { id: app.id, rests_on: seen.begun, body: update, managed: carried, released };
     Plan { notes, ..Plan::remote(status, write, format!("updating {what}")) }
 }
 

@@ -98,6 +98,8 @@ pub enum AppWrite {
     Update {
         /// The app.
         id: i64,
+        /// When the answer was begun that it rests on.
+        rests_on: Timestamp,
         /// What is sent.
         body: UpdateApp,
         /// The managed fields that it carries.
@@ -109,7 +111,19 @@ pub enum AppWrite {
     Delete {
         /// The app.
         id: i64,
+        /// When the answer was begun that it rests on.
+        rests_on: Timestamp,
     },
+}
+
+impl AppWrite {
+    /// When the answer was begun that showed whose the app is; nothing for a create, which the name protects.
+    pub fn rests_on(&self) -> Option<Timestamp> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Update { rests_on, .. } | Self::Delete { rests_on, .. } => Some(*rests_on),
+        }
+    }
 }
 
 impl Kind for SpiceApp {

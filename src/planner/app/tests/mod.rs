@@ -249,7 +249,7 @@ impl World {
     fn check_evidence(&self, plan: &Plan<SpiceApp>, observed: &AppObserved) {
         let (id, tag) = match &plan.remote {
             Some(AppWrite::Update { id, .. }) => (*id, None),
-            Some(AppWrite::Delete { id }) => (*id, Some(self.owner())),
+            Some(AppWrite::Delete { id, .. }) => (*id, Some(self.owner())),
             Some(AppWrite::Create { .. }) => {
                 assert!(matches!(observed.list, Some(Observed::Present(_))), "a create without a list");
                 assert_eq!(plan.first, Some(KubernetesWrite::StoreStatus), "a create without an intent that is stored");
@@ -314,7 +314,7 @@ impl Visit {
     }
 
     fn deletes(&self) -> Vec<i64> {
-        let id = |write: &AppWrite| if let AppWrite::Delete { id } = write { Some(*id) } else { None };
+        let id = |write: &AppWrite| if let AppWrite::Delete { id, .. } = write { Some(*id) } else { None };
         self.writes.iter().filter_map(id).collect()
     }
 }

@@ -70,7 +70,7 @@ impl Remote {
                 self.merge(*id, &serde_json::to_value(body).unwrap());
                 Ok(self.get(*id))
             }
-            AppWrite::Delete { id } => {
+            AppWrite::Delete { id, .. } => {
                 assert!(self.deleted.insert(*id), "deleted twice");
                 Ok(None)
             }
