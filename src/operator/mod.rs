@@ -1,6 +1,8 @@
 //! The process: settings, telemetry, the admin server, start and shutdown.
 
 mod admin;
+mod kubernetes;
+mod lean_json;
 mod settings;
 mod shutdown;
 mod telemetry;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +74,7 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     announce(settings.announce, admin.address);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %admin.address, "started");
 
-    let client = client(&settings).await?;
+    let client = kubernetes::client(&settings).await?;
     let work = async {
         let Some(cluster_id) = cluster_id(&settings, &client, &shutdown).await else { return Ok(()) };
         let settings = settings.controllers(Identity { cluster_id });
@@ -91,17 +93,6 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     };
     tracing::info!("stopped");
     ended.map_err(Error::Controllers)
-}
-
-async fn client(settings: &Settings) -> Result<Client, Error> {
-    let unusable = |error: &dyn std::fmt::Display| Error::Kubernetes(error.to_string());
-    let mut config = Config::infer().await.map_err(|error| unusable(&error))?;
-    // kube repeats 429, 503 and 504 inside a call, up to 15 times; each object's own backoff does better.
-    config.default_retry = false;
-    config.connect_timeout = Some(settings.connect_timeout);
-    // Proxy variables are for the Management API; the cluster is reached directly.
-    config.proxy_url = None;
-    Client::try_from(config).map_err(|error| unusable(&error))
 }
 
 /// The cluster id that was set, or else the uid of namespace kube-system, waited for.

@@ -10,6 +10,7 @@ use spice_cloud_operator::api::SpiceApp;
 use crate::{
     program,
     support::{
+        eventually::{DEADLINE, poll},
         sandbox::{Action, Fault, When},
         world::World,
     },
@@ -295,6 +296,30 @@ async fn a_refused_write_is_not_repeated_by_whatever_wakes_the_object() {
     world.visit("my-app").await;
     world.app_is("my-app", "True", "Succeeded").await;
     assert_eq!(posts().await, 2, "a person's request is");
+}
+
+#[tokio::test]
+async fn an_object_nested_deeper_than_decoders_go_hides_no_other_and_can_be_deleted() {
+    let world = World::new("deep", program()).await;
+    let manifest = format!(
+        "{{\"apiVersion\":\"cloud.spice.ai/v1alpha1\",\"kind\":\"SpiceApp\",\"metadata\":{{\"name\":\"deep-app\",\"namespace\":\"{}\"}},\"spec\":{{\"spicepod\":{}1{}}}}}",
+        world.namespace,
+        "{\"a\":".repeat(300),
+        "}".repeat(300)
+    );
+    world.cluster.kubectl_apply_text(&manifest).await.unwrap();
+    // One operator that finds it there, and sees it deleted; the other objects are watched with it.
+    let _operator = world.operator().await;
+    let reason = r#"jsonpath={.status.conditions[?(@.type=="Stalled")].message}"#;
+    poll("it is refused", DEADLINE, async || {
+        let message = world.cluster.kubectl(&["get", "sapp", "deep-app", "-n", &world.namespace, "-o", reason]).await?;
+        if message.contains("nested deeper than 64 levels") { Ok(()) } else { Err(message) }
+    })
+    .await
+    .unwrap();
+    world.cluster.kubectl(&["delete", "sapp", "deep-app", "-n", &world.namespace, "--timeout=30s"]).await.unwrap();
+    world.app("other-app", json!({})).await;
+    world.app_is("other-app", "True", "Succeeded").await;
 }
 
 #[tokio::test]

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::super::{Identity, digest, suspended_by_annotation};
 use super::fields::{self, Managed};
 use crate::api::{DeletionPolicy, SpiceApp, Visibility};
 
 /// A spicepod longer than this as JSON is refused: it has to fit into the object beside everything else.
 const LARGEST_SPICEPOD: usize = 256 * 1024;
+
+/// Values nested deeper than this are refused. Far more than any spicepod has, and less than what decoders give up at.
+const DEEPEST: usize = 64;
 
 /// What a SpiceApp asks for. What a deletion needs is there even if the rest is invalid.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +69,17 @@ fn valid(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
     for (key, value) in &spec.tags {
         check_tag(key, value)?;
     }
+    let runtime = spec.runtime.as_ref();
+    let open_objects = [
+        ("spec.spicepod", spec.spicepod.as_ref()),
+        ("spec.runtime.resources", runtime.and_then(|runtime| runtime.resources.as_ref())),
+        ("spec.runtime.executor", runtime.and_then(|runtime| runtime.executor.as_ref())),
+    ];
+    for (field, object) in open_objects {
+        if object.is_some_and(|object| object.values().any(|value| deeper(value, DEEPEST - 1))) {
+            return Err(format!("{field}: nested deeper than {DEEPEST} levels"));
+        }
+    }
     if let Some(spicepod) = &spec.spicepod {
         let length = serde_json::to_string(spicepod).map_or(usize::MAX, |text| text.len());
         if length > LARGEST_SPICEPOD {
@@ -78,6 +94,16 @@ fn valid(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
         cluster_name: spec.cluster_name.clone(),
         managed: fields::managed(spec)?,
     })
+}
+
+/// Whether a value has more than so many levels. Looks no deeper than that.
+fn deeper(value: &Value, levels: usize) -> bool {
+    let mut nested: Box<dyn Iterator<Item = &Value>> = match value {
+        Value::Object(entries) => Box::new(entries.values()),
+        Value::Array(items) => Box::new(items.iter()),
+        _ => return false,
+    };
+    levels == 0 || nested.any(|value| deeper(value, levels - 1))
 }
 
 /// Contract section 7.4.

@@ -1,0 +1,38 @@
+//! The client of the Kubernetes API.
+
+use axum::body::{Bytes, HttpBody};
+use axum::http::Response;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
+use tower::BoxError;
+use tower::util::MapResponseLayer;
+
+use super::lean_json::LeanJson;
+use super::{Error, Settings};
+
+/// A client for the cluster of the kubeconfig, or the one that the pod runs in.
+pub(super) async fn client(settings: &Settings) -> Result<Client, Error> {
+    let unusable = |error: &dyn std::fmt::Display| Error::Kubernetes(error.to_string());
+    let mut config = Config::infer().await.map_err(|error| unusable(&error))?;
+    // kube repeats 429, 503 and 504 inside a call, up to 15 times; each object's own backoff does better.
+    config.default_retry = false;
+    config.connect_timeout = Some(settings.connect_timeout);
+    // Proxy variables are for the Management API; the cluster is reached directly.
+    config.proxy_url = None;
+    let builder = ClientBuilder::try_from(config).map_err(|error| unusable(&error))?;
+    Ok(builder.with_layer(&MapResponseLayer::new(lean)).build())
+}
+
+/// An answer without what no part of the operator reads.
+fn lean<B>(response: Response<B>) -> Response<UnsyncBoxBody<Bytes, BoxError>>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    response.map(|body| {
+        let mut state = LeanJson::default();
+        let frames = body.map_frame(move |frame| frame.map_data(|chunk| Bytes::from(state.pass(&chunk))));
+        frames.map_err(Into::into).boxed_unsync()
+    })
+}
