@@ -56,6 +56,16 @@ fn our_own_tag_is_put_back_before_the_app_is_deleted() {
 }
 
 #[test]
+fn where_no_tags_are_taken_the_recorded_id_counts_and_the_deletion_ends() {
+    let mut world = World::settled(json!({}));
+    world.remote.drops_tags = true;
+    world.remote.apps.get_mut(&101).unwrap().insert("tags".into(), json!({}));
+    world.delete();
+    let visit = world.visit();
+    assert_eq!((visit.writes.len(), visit.deletes(), visit.verdict), (2, vec![101], Verdict::Gone));
+}
+
+#[test]
 fn an_app_that_was_not_created_here_is_retained_unless_the_policy_says_otherwise() {
     for (policy, deleted) in [(None, 0), (Some(DeletionPolicy::Delete), 1), (Some(DeletionPolicy::Retain), 0)] {
         let mut world = World::settled(json!({}));

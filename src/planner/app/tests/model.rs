@@ -18,6 +18,8 @@ pub(super) struct Remote {
     pub(super) deleted: BTreeSet<i64>,
     /// Turns every tag of an image into lower case.
     pub(super) normalises: bool,
+    /// Takes tags and forgets them, as a plan without tags may.
+    pub(super) drops_tags: bool,
     /// The next write ends like this; the flag says whether it takes effect nevertheless.
     pub(super) fault: Option<(Failure, bool)>,
 }
@@ -90,10 +92,12 @@ impl Remote {
     }
 
     fn merge(&mut self, id: i64, body: &Value) {
+        let (drops_tags, normalises) = (self.drops_tags, self.normalises);
         let app = self.apps.get_mut(&id).unwrap();
-        for (key, value) in body.as_object().unwrap() {
+        let kept = |key: &str| key != "tags" || !drops_tags;
+        for (key, value) in body.as_object().unwrap().iter().filter(|(key, _)| kept(key)) {
             let value = match value {
-                Value::String(text) if self.normalises && key == "image_tag" => json!(text.to_lowercase()),
+                Value::String(text) if normalises && key == "image_tag" => json!(text.to_lowercase()),
                 value => value.clone(),
             };
             app.insert(key.clone(), value);
