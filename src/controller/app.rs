@@ -180,7 +180,8 @@ impl Reaction {
 
 impl React<Guarded<SpiceApp>> for Reaction {
     fn changed(&mut self, object: &Guarded<SpiceApp>) {
-        if self.seen.differs(kube::Resource::meta(object).uid.as_ref(), own_matters(object)) {
+        // A visit mends what cannot be decoded, if anything does.
+        if object.0.is_err() || self.seen.differs(kube::Resource::meta(object).uid.as_ref(), own_matters(object)) {
             self.own.request(ObjectRef::from_obj(object));
         }
     }

@@ -23,7 +23,7 @@ use super::metrics::outcome;
 use super::store;
 use super::watch::{Guarded, version};
 use crate::management::Priority;
-use crate::planner::{End, Kind, KubernetesWrite, Memory, Plan, Report, Verdict, View, report};
+use crate::planner::{End, Kind, KubernetesWrite, Memory, Note, Plan, Report, Verdict, View, report};
 
 /// Rounds of a visit. Creating takes four; more than eight means that the plan does not converge.
 const ROUNDS: usize = 8;
@@ -84,17 +84,20 @@ pub(super) async fn run<K: Steward>(
 }
 
 async fn entry<K: Steward>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let object = match &object.0 {
-        Ok(object) => object,
-        Err(invalid) => {
-            let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
-            tracing::error!(kind = K::NAME, ?namespace, ?name, error = invalid.error, "object cannot be decoded");
-            context.metrics.visited(K::NAME, "undecodable");
-            return Ok(Action::await_change());
-        }
-    };
     let span = tracing::info_span!("visit", kind = K::NAME, namespace = object.namespace(), name = object.name_any());
-    let again = Visit::begin(&context, object).run().instrument(span).await;
+    let again = match &object.0 {
+        Ok(decoded) => Visit::begin(&context, decoded).run().instrument(span).await,
+        Err(invalid) => match store::without_conditions::<K>(&context.client, &invalid.metadata).await {
+            Ok(mended) => Visit::begin(&context, &mended).run().instrument(span).await,
+            Err(why) => {
+                span.in_scope(|| tracing::error!(error = invalid.error, why, "object cannot be decoded"));
+                let words = format!("this object cannot be read and is left as it is: {}", invalid.error);
+                context.events.publish(object.as_ref(), vec![Note::warning("Undecodable", words)]);
+                context.metrics.visited(K::NAME, "undecodable");
+                Some(context.settings.waits.backoff_max)
+            }
+        },
+    };
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 

@@ -159,7 +159,8 @@ impl Reaction {
 impl React<Guarded<SpiceOrganization>> for Reaction {
     fn changed(&mut self, object: &Guarded<SpiceOrganization>) {
         let uid = kube::Resource::meta(object).uid.clone();
-        if self.seen.differs(uid.as_ref(), own_matters(object)) {
+        // A visit mends what cannot be decoded, if anything does.
+        if object.0.is_err() || self.seen.differs(uid.as_ref(), own_matters(object)) {
             self.own.request(ObjectRef::from_obj(object));
         }
         if let Ok(organization) = &object.0 {

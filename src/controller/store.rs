@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Error, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::driver::Steward;
 use crate::api::FINALIZER;
@@ -73,6 +74,22 @@ pub(super) async fn store_facts<K: Steward>(client: &Client, object: &K, status:
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(FACT_WAITS.1);
     }
+}
+
+/// An object whose conditions somebody wrote by hand such that it cannot be decoded: read again, without them.
+///
+/// Conditions are computed anew in every visit. Nothing else can be left out: without its id an app would be forgotten.
+///
+/// # Errors
+/// When it cannot be read, or cannot be decoded even so; in words.
+pub(super) async fn without_conditions<K: Steward>(client: &Client, meta: &ObjectMeta) -> Result<K, String> {
+    let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()));
+    let mut object = bounded(api.get(name)).await.map_err(|error| super::driver::kubernetes_words(&error))?;
+    if let Some(status) = object.data.get_mut("status").and_then(Value::as_object_mut) {
+        status.remove("conditions");
+    }
+    object.try_parse().map_err(|error| error.to_string())
 }
 
 /// Whether the apiserver answered with this status code.

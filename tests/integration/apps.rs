@@ -323,6 +323,46 @@ async fn an_object_nested_deeper_than_decoders_go_hides_no_other_and_can_be_dele
 }
 
 #[tokio::test]
+async fn conditions_that_cannot_be_decoded_are_written_anew_and_hold_up_no_deletion() {
+    let world = World::new("garbage", program()).await;
+    let operator = world.operator().await;
+    let namespace = world.namespace.clone();
+    let garbage = r#"{"status":{"conditions":[{"type":"Ready","status":"True","reason":"X","message":"x","lastTransitionTime":"9999-12-31T23:59:59Z"}]}}"#;
+    let spoil = async |name: &str| {
+        let object = format!("sapp/{name}");
+        let args = ["patch", &object, "-n", &namespace, "--subresource=status", "--type=merge", "-p", garbage];
+        world.cluster.kubectl(&args).await.unwrap();
+    };
+    let conditions = async |name: &str| {
+        let args = ["get", "sapp", name, "-n", &namespace, "-o", "jsonpath={.status.conditions}"];
+        world.cluster.kubectl(&args).await
+    };
+    for name in ["mended-app", "deleted-app"] {
+        world.app(name, json!({})).await;
+        world.app_is(name, "True", "Succeeded").await;
+    }
+    spoil("mended-app").await;
+    poll("its conditions are written anew", DEADLINE, async || {
+        let found = conditions("mended-app").await?;
+        if found.contains("Succeeded") && !found.contains("9999") { Ok(()) } else { Err(found) }
+    })
+    .await
+    .unwrap();
+
+    operator.terminate().await.unwrap();
+    spoil("deleted-app").await;
+    world.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &namespace, "--wait=false"]).await.unwrap();
+    let _operator = world.operator().await;
+    poll("it is gone", DEADLINE, async || match conditions("deleted-app").await {
+        Err(error) if error.contains("NotFound") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.remote_apps().await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_suspended_app_makes_no_call_and_can_still_be_deleted() {
     let world = World::new("suspend", program()).await;
     let operator = world.operator().await;
