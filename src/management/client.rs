@@ -1,5 +1,6 @@
 //! The calls of the Management API. Each takes a token from the budget, is sent once, and is not repeated here.
 
+use std::error::Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -256,12 +257,19 @@ fn name_of(method: &Method) -> &'static str {
 }
 
 fn transport(error: &reqwest::Error) -> Failure {
-    // The library's own text holds the URL and at times a header; ours holds neither.
-    if error.is_connect() {
-        return Failure::local(FailureKind::Connect, "cannot connect");
+    // The library's own text holds the URL and at times a header. The innermost cause is the system's, and holds neither.
+    let mut innermost = error.source();
+    while let Some(cause) = innermost.and_then(Error::source) {
+        innermost = Some(cause);
     }
-    let message = if error.is_timeout() { "no answer in time" } else { "the connection broke before the answer" };
-    Failure::local(FailureKind::Interrupted, message)
+    let cause = innermost.map_or(String::new(), |cause| format!(": {cause}"));
+    if error.is_connect() {
+        return Failure::local(FailureKind::Connect, format!("cannot connect{cause}"));
+    }
+    if error.is_timeout() {
+        return Failure::local(FailureKind::Interrupted, "no answer in time");
+    }
+    Failure::local(FailureKind::Interrupted, format!("the connection broke before the answer{cause}"))
 }
 
 fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> Failure {

@@ -143,7 +143,9 @@ async fn an_api_that_does_not_listen_yet_is_waited_for() {
     let address = ended.url().to_owned();
     ended.process().kill().unwrap();
     world.organization(&address).await;
-    world.organization_is("False", "RemoteUnavailable").await;
+    let organization = world.organization_is("False", "RemoteUnavailable").await;
+    let message = &organization.status.unwrap().conditions[0].message;
+    assert!(message.contains("Connection refused"), "{message}");
     world.app("my-app", json!({})).await;
     world.app_is("my-app", "False", "DependencyNotReady").await;
     world.organization(world.sandbox.url()).await;
