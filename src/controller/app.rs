@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, CustomResourceExt, ResourceExt};
@@ -16,7 +15,7 @@ use super::watch::{Changes, Guarded, Queue, React, holds, is_current, own_matter
 use crate::api::{SpiceApp, SpiceAppStatus, SpiceOrganization};
 use crate::management::types::{App, Failure, FailureKind};
 use crate::management::{Answer, Priority, Stage};
-use crate::planner::{AppObserved, AppRead, AppWrite, Claim, End, Observed, Organization, Seen};
+use crate::planner::{AppObserved, AppRead, AppWrite, Claim, End, Observed, Organization, Seen, elapsed};
 
 impl Steward for SpiceApp {
     fn is_cached(context: &Context, object: &Self) -> bool {
@@ -70,8 +69,7 @@ impl Steward for SpiceApp {
 /// Looks once more before a write is sent: it may have waited long for its turn.
 fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), Failure> {
     let withdrawn = |why: &str| Err(Failure::local(FailureKind::Withdrawn, why));
-    let age = |at: Timestamp| std::time::Duration::try_from(context.now().duration_since(at)).unwrap_or_default();
-    if write.rests_on().is_some_and(|at| age(at) > context.settings.waits.evidence) {
+    if write.rests_on().is_some_and(|at| elapsed(at, context.now()) > context.settings.waits.evidence) {
         return withdrawn("what it rests on grew old while it waited for its turn");
     }
     if !is_current(&context.caches.apps, app) {

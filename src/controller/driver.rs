@@ -105,6 +105,8 @@ async fn entry<K: Steward>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Re
 struct Visit<'a, K: Steward> {
     context: &'a Context,
     object: K,
+    /// What the object asks for: checked once for each version of it.
+    desired: K::Desired,
     status: K::Status,
     observed: K::Observed,
     memory: Memory,
@@ -116,26 +118,26 @@ impl<'a, K: Steward> Visit<'a, K> {
     fn begin(context: &'a Context, cached: &K) -> Self {
         let (memory, object) = context.memories.recall(cached, context.now());
         let status = object.stored_status().cloned().unwrap_or_default();
-        Self { context, object, status, observed: K::Observed::default(), memory, unstored: false }
+        let desired = object.desired(&context.settings.identity);
+        Self { context, object, desired, status, observed: K::Observed::default(), memory, unstored: false }
     }
 
     async fn run(mut self) -> Option<Duration> {
         let began = self.context.now();
         let again = match self.rounds().await {
             Ok(Some(verdict)) => self.finish(verdict, began).await,
-            Ok(None) => {
-                // What was cut short says nothing of the object; only what was done is to be known.
-                if self.unstored {
-                    self.store_facts().await;
-                }
-                None
-            }
+            // What was cut short says nothing of the object.
+            Ok(None) => None,
             Err(error) => {
                 self.interrupted(&error);
                 self.memory.failures = self.memory.failures.saturating_add(1);
                 self.conclude(&Verdict::Working(String::new()))
             }
         };
+        // Whatever became of the visit, what was done is to be known.
+        if self.unstored {
+            self.store_facts().await;
+        }
         // What the watch has seen go was forgotten then, and is not to be remembered after it.
         if K::is_cached(self.context, &self.object) {
             self.context.memories.remember(&self.object, self.memory);
@@ -183,7 +185,7 @@ impl<'a, K: Steward> Visit<'a, K> {
     async fn act(&mut self, plan: Plan<K>) -> Result<Option<Verdict>, Error> {
         let client = &self.context.client;
         if let Some(write) = plan.first {
-            self.object = match write {
+            let object = match write {
                 KubernetesWrite::AddFinalizer => store::set_finalizer(client, &self.object, true).await?,
                 KubernetesWrite::RemoveFinalizer => match store::set_finalizer(client, &self.object, false).await {
                     Err(error) if store::is_code(&error, 404) => return Ok(Some(Verdict::Gone)),
@@ -195,6 +197,7 @@ impl<'a, K: Steward> Visit<'a, K> {
                     stored
                 }
             };
+            self.take(object);
             if plan.verdict == Verdict::Gone {
                 self.context.events.publish(&self.object, plan.notes);
                 return Ok(Some(Verdict::Gone));
@@ -225,22 +228,22 @@ impl<'a, K: Steward> Visit<'a, K> {
     async fn finish(&mut self, verdict: Verdict, began: Timestamp) -> Option<Duration> {
         self.account(&verdict, began);
         if verdict == Verdict::Gone {
+            self.unstored = false;
             return self.conclude(&verdict);
         }
         let Report { status, notes, again } = self.with_view("", |view| report(view, &verdict));
         self.status = status;
-        if self.object.stored_status() != Some(&self.status) {
+        if self.object.stored_status() == Some(&self.status) {
+            self.unstored = false;
+        } else {
             match store::set_status(&self.context.client, &self.object, &self.status).await {
                 Ok(stored) => {
-                    self.object = stored;
+                    self.take(stored);
                     self.unstored = false;
                     self.context.events.publish(&self.object, notes);
                 }
                 Err(error) => {
                     self.interrupted(&error);
-                    if self.unstored {
-                        self.store_facts().await;
-                    }
                     self.memory.failures = self.memory.failures.saturating_add(1);
                     return self.conclude(&Verdict::Working(String::new()));
                 }
@@ -287,9 +290,15 @@ impl<'a, K: Steward> Visit<'a, K> {
     async fn store_facts(&mut self) {
         if let Some(stored) = store::store_facts(&self.context.client, &self.object, &self.status).await {
             // What the object now says counts for the rest of the visit; the facts in it are ours.
-            self.object = stored;
+            self.take(stored);
             self.unstored = false;
         }
+    }
+
+    /// Goes on with another version of the object.
+    fn take(&mut self, object: K) {
+        self.desired = object.desired(&self.context.settings.identity);
+        self.object = object;
     }
 
     fn interrupted(&self, error: &Error) {
@@ -304,7 +313,7 @@ impl<'a, K: Steward> Visit<'a, K> {
         let settings = &self.context.settings;
         judge(&View {
             meta: self.object.meta(),
-            desired: &self.object.desired(&settings.identity),
+            desired: &self.desired,
             status: &self.status,
             memory: &self.memory,
             observed: &self.observed,

@@ -13,7 +13,9 @@ use super::watch::{Changes, Guarded, Queue, React, decoded, holds, own_matters};
 use crate::api::{ConditionType, SpiceApp, SpiceOrganization, SpiceOrganizationStatus};
 use crate::management::Priority;
 use crate::management::types::Failure;
-use crate::planner::{End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen};
+use crate::planner::{
+    End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen, suspended,
+};
 
 impl Steward for SpiceOrganization {
     fn is_cached(context: &Context, object: &Self) -> bool {
@@ -88,8 +90,7 @@ pub(super) fn summary(context: &Context, organization: &SpiceOrganization) -> Or
     };
     Organization {
         unusable,
-        suspended: organization.spec.suspend.unwrap_or(false)
-            || organization.annotations().get(crate::api::SUSPEND).is_some_and(|value| value == "true"),
+        suspended: suspended(organization.spec.suspend, &organization.metadata),
         default_region: status.default_region,
     }
 }

@@ -137,8 +137,7 @@ pub(super) fn holds<K>(store: &Store<Guarded<K>>, object: &K) -> bool
 where
     K: Resource<DynamicType = ()> + Clone,
 {
-    let key = ObjectRef::new(&object.name_any()).within(object.meta().namespace.as_deref().unwrap_or_default());
-    store.get(&key).is_some_and(|cached| cached.meta().uid == object.meta().uid)
+    cached(store, object).is_some()
 }
 
 /// Whether an object is as the cache shows it, or newer: the cache runs behind our own writes.
@@ -146,12 +145,19 @@ pub(super) fn is_current<K>(store: &Store<Guarded<K>>, object: &K) -> bool
 where
     K: Resource<DynamicType = ()> + Clone,
 {
-    let key = ObjectRef::new(&object.name_any()).within(object.meta().namespace.as_deref().unwrap_or_default());
-    store.get(&key).is_some_and(|cached| {
-        cached.meta().uid == object.meta().uid
-            && (version(cached.meta()) <= version(object.meta())
-                || digest(own_matters(cached.as_ref())) == digest(own_matters(object)))
+    cached(store, object).is_some_and(|cached| {
+        version(cached.meta()) <= version(object.meta())
+            || digest(own_matters(cached.as_ref())) == digest(own_matters(object))
     })
+}
+
+/// What a cache holds of this very object.
+fn cached<K>(store: &Store<Guarded<K>>, object: &K) -> Option<Arc<Guarded<K>>>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let key = ObjectRef::new(&object.name_any()).within(object.meta().namespace.as_deref().unwrap_or_default());
+    store.get(&key).filter(|cached| cached.meta().uid == object.meta().uid)
 }
 
 /// resourceVersions of one resource are numbers that grow; one that is not is taken for the oldest.

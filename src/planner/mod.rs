@@ -12,6 +12,7 @@ mod schedule;
 pub use app::{AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organization};
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, OrganizationWrite};
 pub use schedule::Waits;
+pub(crate) use schedule::elapsed;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -401,8 +402,8 @@ fn requested_reconcile(meta: &ObjectMeta) -> Option<&str> {
     meta.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT).map(String::as_str)
 }
 
-/// Whether a person suspended the object by annotation.
-fn suspended_by_annotation(meta: &ObjectMeta) -> bool {
+/// Whether a person suspended the object: by the field of its spec, or by annotation.
+pub(crate) fn suspended(field: Option<bool>, meta: &ObjectMeta) -> bool {
     let value = meta.annotations.as_ref().and_then(|annotations| annotations.get(crate::api::SUSPEND));
-    value.is_some_and(|value| value == "true")
+    field.unwrap_or(false) || value.is_some_and(|value| value == "true")
 }

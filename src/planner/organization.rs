@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::failure;
 use super::{
-    Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits,
-    suspended_by_annotation,
+    Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits, suspended,
 };
 use crate::api::{Reason, RegionStatus, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
 use crate::management::types::{Failure, FailureKind, Regions};
@@ -59,7 +58,7 @@ impl Kind for SpiceOrganization {
         OrganizationDesired {
             endpoint: self.spec.endpoint.clone(),
             secret: self.spec.credentials.personal_access_token.name.clone(),
-            suspended: self.spec.suspend.unwrap_or(false) || suspended_by_annotation(&self.metadata),
+            suspended: suspended(self.spec.suspend, &self.metadata),
             interval: self.spec.interval.map(Duration::from),
         }
     }

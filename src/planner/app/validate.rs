@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::{Identity, digest, suspended_by_annotation};
+use super::super::{Identity, digest, suspended};
 use super::fields::{self, Managed};
 use crate::api::{DeletionPolicy, SpiceApp, Visibility};
 
@@ -49,7 +49,7 @@ impl AppDesired {
             organization: app.spec.organization_ref.name.clone(),
             owner: digest::owner(identity, namespace, object),
             deletion_policy: app.spec.deletion_policy,
-            suspended: app.spec.suspend.unwrap_or(false) || suspended_by_annotation(meta),
+            suspended: suspended(app.spec.suspend, meta),
             interval: app.spec.interval.map(Duration::from),
             name,
         }
