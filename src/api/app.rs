@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::condition::Condition;
 use super::reference::OrganizationRef;
-use super::{DeletionPolicy, never_observed};
+use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
 
 /// What the app is to be. A field that is left out is left alone.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -96,6 +96,16 @@ pub struct SpiceAppSpec {
     /// How the app runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
+    /// `Observe` only looks: the app of this name is shown in status and never written to. Defaults to `Manage`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub management_policy: Option<ManagementPolicy>,
+    /// Whether an app of this name that exists already is taken over. Defaults to `Fail`. One that carries another
+    /// owner's tag is taken over only if the annotation `cloud.spice.ai/take-over` names that tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption_policy: Option<AdoptionPolicy>,
+    /// What happens when somebody changes the app outside. Defaults to `Correct`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_policy: Option<DriftPolicy>,
     /// What happens to the app when this object is deleted. Unset: an app that this object created is deleted,
     /// any other is retained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +119,15 @@ pub struct SpiceAppSpec {
     /// While true, no remote call is made for this object, except for its deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+}
+
+/// Whether the app is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ManagementPolicy {
+    /// It is created, kept as declared, and deleted.
+    Manage,
+    /// It is looked at only.
+    Observe,
 }
 
 /// Who can see an app.
@@ -201,6 +220,13 @@ pub struct SpiceAppStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 128))]
     pub applied: BTreeMap<String, AppliedField>,
+    /// Fields that differ from the spec and are left so: by `driftPolicy: Report` or `managementPolicy: Observe`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub drift: Vec<String>,
+    /// True where the organization keeps no tags of ours: then the recorded id alone tells that the app is ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untagged: Option<bool>,
 }
 
 impl Default for SpiceAppStatus {
@@ -215,6 +241,8 @@ impl Default for SpiceAppStatus {
             region: None,
             create_intent: None,
             applied: BTreeMap::new(),
+            drift: Vec::new(),
+            untagged: None,
         }
     }
 }

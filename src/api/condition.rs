@@ -16,6 +16,8 @@ pub enum ConditionType {
     Reconciling,
     /// Present and True only while nothing goes on without a person (kstatus).
     Stalled,
+    /// Present and True only while fields differ from the spec that the policy leaves as they are.
+    Drifted,
 }
 
 impl ConditionType {
@@ -25,6 +27,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
+            Self::Drifted => "Drifted",
         }
     }
 }
@@ -56,6 +59,10 @@ pub enum Reason {
     RepositoryConnected,
     /// The remote object was deleted outside.
     DeletedExternally,
+    /// Fields differ from the spec and are left so, as the policy asks.
+    DriftDetected,
+    /// The same fields were put back again and again: somebody else writes them too.
+    CorrectionLoop,
     /// The account's plan does not allow it.
     PlanLimit,
     /// The Management API asks for fewer requests.
@@ -80,6 +87,8 @@ impl Reason {
             Self::OwnedElsewhere => "OwnedElsewhere",
             Self::RepositoryConnected => "RepositoryConnected",
             Self::DeletedExternally => "DeletedExternally",
+            Self::DriftDetected => "DriftDetected",
+            Self::CorrectionLoop => "CorrectionLoop",
             Self::PlanLimit => "PlanLimit",
             Self::RateLimited => "RateLimited",
             Self::RemoteUnavailable => "RemoteUnavailable",

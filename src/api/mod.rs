@@ -8,7 +8,9 @@ mod definition;
 mod organization;
 mod reference;
 
-pub use app::{AppliedField, CreateIntent, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, Visibility};
+pub use app::{
+    AppliedField, CreateIntent, ManagementPolicy, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, Visibility,
+};
 pub use condition::{Condition, ConditionType, Reason};
 pub use definition::{CustomResourceFile, custom_resource_definitions};
 pub use organization::{
@@ -29,6 +31,9 @@ pub const RECONCILE_REQUESTED_AT: &str = "cloud.spice.ai/reconcile-requested-at"
 /// Annotation: `"true"` suspends the object, for a person who must not fight a GitOps tool over `spec.suspend`.
 pub const SUSPEND: &str = "cloud.spice.ai/suspend";
 
+/// Annotation: the owner tag of another owner whose app is to be taken over, for `adoptionPolicy: Adopt`.
+pub const TAKE_OVER: &str = "cloud.spice.ai/take-over";
+
 /// What happens to the remote object when the Kubernetes object is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub enum DeletionPolicy {
@@ -36,6 +41,24 @@ pub enum DeletionPolicy {
     Delete,
     /// The remote object stays as it is.
     Retain,
+}
+
+/// What happens when the remote object exists already and was not made by this object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub enum AdoptionPolicy {
+    /// It is left alone, and Ready says so.
+    Fail,
+    /// It is taken over, if nobody else's tag is on it.
+    Adopt,
+}
+
+/// What happens when somebody changes the remote object outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub enum DriftPolicy {
+    /// It is put back.
+    Correct,
+    /// It is left, and listed in `status.drift` and by the condition Drifted.
+    Report,
 }
 
 /// `observedGeneration` of an object that was never visited: no real generation is negative, so nothing looks current.

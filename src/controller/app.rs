@@ -52,7 +52,9 @@ impl Steward for SpiceApp {
             still_wanted(context, object, write)?;
             match write {
                 AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(shown),
-                AppWrite::Update { id, body, .. } => client.update_app(*id, body, permit).await.map(shown),
+                AppWrite::Update { id, body, .. } | AppWrite::LetGo { id, body, .. } => {
+                    client.update_app(*id, body, permit).await.map(shown)
+                }
                 AppWrite::Delete { id, .. } => {
                     let Answer { value: (), begun } = client.delete_app(*id, permit).await?;
                     Ok(Answer { value: None, begun })
@@ -116,10 +118,13 @@ async fn connection(context: &Context, app: &SpiceApp) -> Result<Arc<Connection>
 fn organization_of(context: &Context, app: &SpiceApp) -> Observed<Organization> {
     match organization::of_app(context, app) {
         None => Observed::Absent,
-        Some(Ok(organization)) => Observed::Present(organization::summary(context, &organization)),
+        Some(Ok(organization)) => {
+            let takes_no_tags = organization::takes_no_tags(context, &organization);
+            Observed::Present(Organization { takes_no_tags, ..organization::summary(context, &organization) })
+        }
         Some(Err(error)) => {
             let unusable = Some(format!("it cannot be decoded: {error}"));
-            Observed::Present(Organization { unusable, suspended: false, default_region: None })
+            Observed::Present(Organization { unusable, ..Organization::default() })
         }
     }
 }

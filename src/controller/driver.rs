@@ -214,12 +214,14 @@ impl<'a, K: Steward> Visit<'a, K> {
         match end.result {
             Ok(_) => {
                 tracing::info!(write = %described(&write), "remote write done");
+                let (now, pause) = (self.context.now(), self.context.settings.waits.fight_pause);
+                self.memory.corrections.count(self.object.meta().generation, K::corrects(&write), now, pause);
                 self.context.events.publish(&self.object, plan.notes);
                 Ok(None)
             }
             Err(failure) => {
                 tracing::warn!(write = %described(&write), kind = failure.label(), "remote write failed: {failure}");
-                Ok(Some(K::failed(&write, &failure, &self.context.settings.waits)))
+                Ok(K::failed(&write, &failure, &self.context.settings.waits))
             }
         }
     }
@@ -256,27 +258,7 @@ impl<'a, K: Steward> Visit<'a, K> {
 
     /// Keeps what this process is to know of the visit.
     fn account(&mut self, verdict: &Verdict, began: Timestamp) {
-        let memory = &mut self.memory;
-        let looked = !matches!(verdict, Verdict::Unchanged | Verdict::Waiting(..) | Verdict::Suspended);
-        memory.look_again &= !looked;
-        match verdict {
-            Verdict::Settled | Verdict::Stalled(..) => {
-                memory.last_observation = Some(began);
-                (memory.failures, memory.wanted_since) = (0, None);
-            }
-            Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
-                memory.wanted_since = None;
-            }
-            Verdict::Failed(..) | Verdict::Working(_) => {
-                memory.failures = memory.failures.saturating_add(1);
-            }
-            // What was seen does not suffice: the next visit looks anew and takes no shared answer from before.
-            Verdict::Unseen(..) | Verdict::Deleting(_) => {
-                memory.failures = memory.failures.saturating_add(1);
-                memory.wanted_since = None;
-            }
-        }
-        if looked {
+        if self.memory.account(verdict, began, self.object.meta()) {
             self.memory.held = self.with_view("", |view| view.hold(verdict));
         }
     }

@@ -92,7 +92,15 @@ pub(super) fn summary(context: &Context, organization: &SpiceOrganization) -> Or
         unusable,
         suspended: suspended(organization.spec.suspend, &organization.metadata),
         default_region: status.default_region,
+        takes_no_tags: false,
     }
+}
+
+/// Whether an app of the organization has shown that it keeps no tags of ours.
+pub(super) fn takes_no_tags(context: &Context, organization: &SpiceOrganization) -> bool {
+    let untagged =
+        |app: &SpiceApp| app.status.as_ref().is_some_and(|status| status.id.is_some() && status.untagged == Some(true));
+    apps_of(&context.caches.apps, organization).iter().any(|app| app.0.as_ref().is_ok_and(untagged))
 }
 
 /// The organization that an app refers to, if it is there.
@@ -165,7 +173,8 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
             self.own.request(ObjectRef::from_obj(object));
         }
         if let Ok(organization) = &object.0 {
-            let Organization { unusable, suspended, default_region } = summary(&self.context, organization);
+            let Organization { unusable, suspended, default_region, takes_no_tags: _ } =
+                summary(&self.context, organization);
             // The credential's version too: apps that saw it change wait for the organization that has checked it.
             let sources = organization.status.iter().flat_map(|status| &status.sources);
             let versions: Vec<_> =

@@ -77,6 +77,12 @@ pub struct Settings {
     /// How long a create whose outcome is unknown may still take effect.
     #[arg(long, env = "SPICE_OPERATOR_CREATE_SETTLES", default_value = "90s", value_parser = duration, value_name = "DURATION")]
     pub create_settles: Duration,
+    /// How far the clocks of the Management API and of the operator may be apart.
+    #[arg(long, env = "SPICE_OPERATOR_CLOCK_SKEW", default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    pub clock_skew: Duration,
+    /// How long a field is left alone that had to be put back again and again.
+    #[arg(long, env = "SPICE_OPERATOR_FIGHT_PAUSE", default_value = "24h", value_parser = wait, value_name = "DURATION")]
+    pub fight_pause: Duration,
 
     /// Longest time to a connection.
     #[arg(long, env = "SPICE_OPERATOR_CONNECT_TIMEOUT", default_value = "10s", value_parser = wait, value_name = "DURATION")]
@@ -108,6 +114,8 @@ impl Settings {
                 evidence: self.evidence,
                 quiet_after_write: self.quiet_after_write,
                 create_settles: self.create_settles,
+                clock_skew: self.clock_skew,
+                fight_pause: self.fight_pause,
             },
             management: management::Settings {
                 connect_timeout: self.connect_timeout,

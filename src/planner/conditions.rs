@@ -6,6 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::{Note, Standing, Verdict};
 use crate::api::{ConditionType, Reason};
 
+/// Paths that the message of Drifted names; status has all of them.
+const LONGEST_DRIFT: usize = 8;
+
 /// The conditions after a visit. `overdue`: too many intervals went by without an observation.
 pub(crate) fn summarize(
     before: &[Condition],
@@ -48,6 +51,26 @@ pub(crate) fn summarize(
             vec![write.ready("Unknown", Reason::Suspended, "suspended; the spec is newer than what was achieved")]
         }
     }
+}
+
+/// Sets or takes away the condition that tells of fields which are left as somebody else made them.
+pub(crate) fn tell_drift(
+    conditions: &mut Vec<Condition>,
+    before: &[Condition],
+    generation: i64,
+    drift: &[String],
+    now: Timestamp,
+) {
+    conditions.retain(|condition| condition.type_ != ConditionType::Drifted.as_str());
+    if drift.is_empty() {
+        return;
+    }
+    let shown = drift.iter().take(LONGEST_DRIFT).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = drift.len().saturating_sub(LONGEST_DRIFT);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let words = format!("differs from the spec and is left so: {shown}{more}");
+    let write = Writer { before, generation, now };
+    conditions.push(write.abnormal(ConditionType::Drifted, Reason::DriftDetected, &words));
 }
 
 /// How `generation` was last judged, if it was.

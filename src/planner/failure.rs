@@ -76,10 +76,13 @@ fn names_a_scope(text: &str) -> bool {
     SCOPES.iter().any(|scope| text.contains(scope))
 }
 
+/// Whether a 403 says that a scope is missing.
+pub(crate) fn about_scope(failure: &Failure) -> bool {
+    failure.code.as_deref() == Some("insufficient_scope") || (failure.code.is_none() && names_a_scope(&failure.message))
+}
+
 fn words(failure: &Failure, scope: &str) -> String {
-    let about_scope = failure.code.as_deref() == Some("insufficient_scope")
-        || (failure.code.is_none() && names_a_scope(&failure.message));
-    if failure.kind == FailureKind::Forbidden && about_scope {
+    if failure.kind == FailureKind::Forbidden && about_scope(failure) {
         format!("the credential lacks the scope {scope}: {failure}")
     } else {
         failure.to_string()

@@ -14,6 +14,7 @@ pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRe
 pub use schedule::Waits;
 pub(crate) use schedule::elapsed;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -56,8 +57,14 @@ pub trait Kind: Sized {
     /// Records what a write's end tells: facts into the status, the answer into what was seen.
     fn learn(status: &mut Self::Status, observed: &mut Self::Observed, write: &Self::Write, end: &End<Self::Answer>);
 
-    /// Where a write that did not end well leaves the object.
-    fn failed(write: &Self::Write, failure: &Failure, waits: &Waits) -> Verdict;
+    /// Where a write that did not end well leaves the object; none if the next round goes another way.
+    fn failed(write: &Self::Write, failure: &Failure, waits: &Waits) -> Option<Verdict>;
+
+    /// The paths that a write puts back because somebody else changed them.
+    fn corrects(write: &Self::Write) -> &[String];
+
+    /// The paths that differ from the spec and are left so.
+    fn drift(status: &Self::Status) -> &[String];
 
     /// Whether a write's outcome is to be stored before anything else happens.
     fn stored_at_once(write: &Self::Write) -> bool;
@@ -175,7 +182,9 @@ impl<K: Kind> View<'_, K> {
 
     /// Whether nothing need be read: the object stands as it was judged, and no check is due.
     pub(crate) fn rests(&self) -> bool {
-        let nothing_new = !self.memory.look_again;
+        // Of what was asked for before this process began nothing is known: then it was handled, or the next check does.
+        let asked = self.memory.annotations.is_some_and(|then| then != annotations(self.meta));
+        let nothing_new = !self.memory.look_again && !asked;
         match self.visited(self.status.clone()) {
             Some(Standing::Achieved) => !self.check_due(self.interval()) || self.just_written(),
             Some(Standing::Stalled) => nothing_new && !self.check_due(self.interval().max(self.waits.terminal_recheck)),
@@ -210,6 +219,41 @@ pub struct Memory {
     pub look_again: bool,
     /// A refused write is not repeated before this.
     pub held: Option<Hold>,
+    /// Digest of our own annotations when the object was last looked at.
+    pub annotations: Option<u64>,
+    /// What was put back, and how often.
+    pub corrections: Corrections,
+}
+
+/// How often each path was put back since the spec was last changed. Counted in this process only: a restart lets a
+/// fight go on for as many rounds again, and writes no counter into status.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Corrections {
+    generation: Option<i64>,
+    paths: BTreeMap<String, (u32, Timestamp)>,
+}
+
+impl Corrections {
+    /// The same correction so often without a change of what is wanted is a fight.
+    const FIGHT: u32 = 3;
+
+    /// Counts what a write has put back. One correction a `pause` is none too many: it starts the count anew.
+    pub fn count(&mut self, generation: Option<i64>, paths: &[String], now: Timestamp, pause: Duration) {
+        if self.generation != generation {
+            *self = Self { generation, paths: BTreeMap::new() };
+        }
+        for path in paths {
+            let (times, last) = self.paths.entry(path.clone()).or_insert((0, now));
+            *times = if schedule::elapsed(*last, now) >= pause { 1 } else { *times + 1 };
+            *last = now;
+        }
+    }
+
+    /// Whether a path was put back too often, and too lately, to be put back again.
+    pub(crate) fn fights(&self, generation: Option<i64>, path: &str, now: Timestamp, pause: Duration) -> bool {
+        let counted = self.paths.get(path).filter(|_| self.generation == generation);
+        counted.is_some_and(|(times, last)| *times >= Self::FIGHT && schedule::elapsed(*last, now) < pause)
+    }
 }
 
 /// Until when a refused write is held back, and for which state of the object.
@@ -231,7 +275,36 @@ impl Memory {
             wanted_since: None,
             look_again: false,
             held: None,
+            annotations: None,
+            corrections: Corrections::default(),
         }
+    }
+
+    /// Keeps what is to be known of a visit that began then and ended so. Says whether it looked at anything.
+    pub fn account(&mut self, verdict: &Verdict, began: Timestamp, meta: &ObjectMeta) -> bool {
+        let looked = !matches!(verdict, Verdict::Unchanged | Verdict::Waiting(..) | Verdict::Suspended);
+        self.look_again &= !looked;
+        if looked || self.annotations.is_none() {
+            self.annotations = Some(annotations(meta));
+        }
+        match verdict {
+            Verdict::Settled | Verdict::Stalled(..) => {
+                self.last_observation = Some(began);
+                (self.failures, self.wanted_since) = (0, None);
+            }
+            Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
+                self.wanted_since = None;
+            }
+            Verdict::Failed(..) | Verdict::Working(_) => {
+                self.failures = self.failures.saturating_add(1);
+            }
+            // What was seen does not suffice: the next visit looks anew and takes no shared answer from before.
+            Verdict::Unseen(..) | Verdict::Deleting(_) => {
+                self.failures = self.failures.saturating_add(1);
+                self.wanted_since = None;
+            }
+        }
+        looked
     }
 }
 
@@ -389,12 +462,22 @@ pub fn report<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Report<K::Statu
     if !matches!(verdict, Verdict::Gone | Verdict::Unchanged) {
         *common.conditions = conditions::summarize(&before, generation, verdict, overdue, view.now);
         *common.observed_generation = generation;
+        let drift = K::drift(view.status);
+        let common = K::common(&mut status);
+        conditions::tell_drift(common.conditions, &before, generation, drift, view.now);
     }
+    let common = K::common(&mut status);
     if matches!(verdict, Verdict::Settled | Verdict::Stalled(..) | Verdict::Failed(..)) {
         *common.last_handled = requested_reconcile(view.meta).map(str::to_owned);
     }
     let notes = conditions::transition(&before, common.conditions).into_iter().collect();
     Report { status, notes, again: schedule::again(view, verdict) }
+}
+
+/// Digest of the annotations by which people ask something of the operator.
+fn annotations(meta: &ObjectMeta) -> u64 {
+    let own = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with(crate::api::GROUP));
+    digest::number(&own.map(|(key, value)| format!("{key}={value}\n")).collect::<String>())
 }
 
 /// The value of the annotation that asks for a visit.

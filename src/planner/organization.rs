@@ -117,8 +117,16 @@ impl Kind for SpiceOrganization {
         match *write {}
     }
 
-    fn failed(write: &OrganizationWrite, _: &Failure, _: &Waits) -> Verdict {
+    fn failed(write: &OrganizationWrite, _: &Failure, _: &Waits) -> Option<Verdict> {
         match *write {}
+    }
+
+    fn corrects(write: &OrganizationWrite) -> &[String] {
+        match *write {}
+    }
+
+    fn drift(_: &SpiceOrganizationStatus) -> &[String] {
+        &[]
     }
 
     fn stored_at_once(write: &OrganizationWrite) -> bool {

@@ -30,6 +30,10 @@ pub struct Waits {
     pub quiet_after_write: Duration,
     /// How long after a create was begun it may still take effect unseen.
     pub create_settles: Duration,
+    /// How far the clocks of the service and of this process may be apart.
+    pub clock_skew: Duration,
+    /// How long nothing is put back that was put back again and again.
+    pub fight_pause: Duration,
 }
 
 impl Default for Waits {
@@ -47,6 +51,8 @@ impl Default for Waits {
             quiet_after_write: Duration::from_secs(30),
             // Request deadline and as long again for the service to show what it took.
             create_settles: Duration::from_secs(90),
+            clock_skew: minutes(5),
+            fight_pause: minutes(24 * 60),
         }
     }
 }

@@ -203,6 +203,81 @@ async fn a_taken_name_is_left_alone_until_it_is_free() {
 }
 
 #[tokio::test]
+async fn an_app_that_exists_is_adopted_with_one_put_and_outlives_its_object() {
+    let world = World::new("adopt", program()).await;
+    let _operator = world.operator().await;
+    let portal = world.sandbox.portal().unwrap();
+    let theirs =
+        json!({ "name": "My-App", "region": "us-east-1", "description": "theirs", "tags": { "foreign": "f" } });
+    let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
+    world.app("my-app", json!({ "description": "ours" })).await;
+    let refused = world.app_is("my-app", "False", "NameTaken").await;
+    assert!(refused.status.unwrap().conditions[0].message.contains("adoptionPolicy"));
+
+    let before = world.sandbox.revision().await.unwrap();
+    world.app("my-app", json!({ "description": "ours", "adoptionPolicy": "Adopt" })).await;
+    let app = world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(id_of(&app), id);
+    assert_eq!(world.calls(before).await, ["GET /v1/apps", "GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
+    let remote = &world.remote_apps().await[0];
+    assert_eq!((&remote["description"], &remote["tags"]["foreign"]), (&json!("ours"), &json!("f")));
+    assert_eq!(remote["tags"]["spice-operator-incarnation"], app.status.unwrap().incarnation.unwrap());
+
+    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("my-app").await;
+    assert_eq!(world.remote_apps().await[0]["tags"], json!({ "foreign": "f" }), "our tags went, the app stayed");
+}
+
+#[tokio::test]
+async fn another_owners_app_is_taken_over_when_an_annotation_names_the_owner() {
+    let world = World::new("take-over", program()).await;
+    let _operator = world.operator().await;
+    let owner = "0123456789abcdef0123456789abcdef";
+    let theirs = json!({ "name": "my-app", "region": "us-east-1", "tags": { "spice-operator-owner": owner } });
+    world.sandbox.portal().unwrap().create_app(&theirs).await.unwrap();
+    world.app("my-app", json!({ "adoptionPolicy": "Adopt" })).await;
+    let refused = world.app_is("my-app", "False", "OwnedElsewhere").await;
+    assert!(refused.status.unwrap().conditions[0].message.contains(owner));
+    let annotation = format!("cloud.spice.ai/take-over={owner}");
+    world.cluster.kubectl(&["annotate", "sapp/my-app", "-n", &world.namespace, &annotation]).await.unwrap();
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_ne!(world.remote_apps().await[0]["tags"]["spice-operator-owner"], owner);
+}
+
+#[tokio::test]
+async fn an_observed_app_is_shown_with_what_differs_and_never_written() {
+    let world = World::new("observe", program()).await;
+    let _operator = world.operator().await;
+    let portal = world.sandbox.portal().unwrap();
+    let theirs = json!({ "name": "my-app", "region": "us-east-1", "description": "theirs" });
+    let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
+    world
+        .app("my-app", json!({ "description": "ours", "managementPolicy": "Observe", "deletionPolicy": "Delete" }))
+        .await;
+    let app = world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!((id_of(&app), app.status.unwrap().drift), (id, vec!["description".to_owned()]));
+    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("my-app").await;
+    assert!(world.calls(0).await.iter().all(|call| call.starts_with("GET")));
+    assert_eq!(world.remote_apps().await.len(), 1);
+}
+
+#[tokio::test]
+async fn drift_that_is_to_be_reported_is_a_condition_and_stays() {
+    let world = World::new("report", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({ "description": "ours", "driftPolicy": "Report" })).await;
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    world.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    let status = world.visit("my-app").await.status.unwrap();
+    assert_eq!(status.drift, ["description"]);
+    let drifted = status.conditions.iter().find(|condition| condition.type_ == "Drifted").unwrap();
+    assert_eq!((drifted.status.as_str(), drifted.reason.as_str()), ("True", "DriftDetected"));
+    assert!(status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
+    assert_eq!(world.remote_apps().await[0]["description"], "theirs");
+}
+
+#[tokio::test]
 async fn of_two_objects_for_one_name_the_older_acts_and_the_younger_says_who_does() {
     let world = World::new("claims", program()).await;
     world.app("first", json!({ "name": "shared" })).await;

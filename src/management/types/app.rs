@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,6 +39,11 @@ impl App {
         let config = self.config.as_ref().and_then(|config| config.get(name));
         // A version may show a field in both places and fill only one.
         [self.rest.get(name), config].into_iter().flatten().find(|value| !value.is_null())
+    }
+
+    /// When it was first created; reactivating it does not move this.
+    pub fn created_at(&self) -> Option<Timestamp> {
+        self.rest.get("created_at")?.as_str()?.parse().ok()
     }
 
     /// Base URL of the data plane, if the answer shows it.
@@ -115,6 +121,7 @@ pub struct CreateApp {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// All tags, ours and the user's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
 }
 

@@ -2,6 +2,7 @@
 //! with an invalid spec can be deleted too.
 
 use super::super::{Note, schedule};
+use super::find;
 use super::*;
 use crate::api::DeletionPolicy;
 
@@ -12,6 +13,13 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     if !view.has_finalizer() || releases_at_once(view) {
         return Vec::new();
     }
+    if let Some(id) = kept(view) {
+        return match (&observed.organization, &observed.app) {
+            (None, _) => vec![AppRead::Organization],
+            (Some(_), None) if unusable(view).is_none() => vec![AppRead::App(id)],
+            _ => Vec::new(),
+        };
+    }
     if observed.organization.is_none() || observed.definition_deleting.is_none() {
         return vec![AppRead::Definition, AppRead::Organization];
     }
@@ -19,7 +27,7 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
         return Vec::new();
     }
     let list = AppRead::List(wanted_since(view));
-    match view.status.id {
+    match recorded(view.status) {
         Some(id) if observed.app.is_none() => vec![AppRead::App(id)],
         Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list],
         None if observed.list.is_none() => vec![list],
@@ -35,6 +43,9 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
     if releases_at_once(view) {
         return release(view);
     }
+    if kept(view).is_some() {
+        return plan_kept(view);
+    }
     match &view.observed.definition_deleting {
         // With the definition every object goes: nobody asked for the apps themselves to go.
         Some(Observed::Present(true) | Observed::Absent) => return release(view),
@@ -44,7 +55,7 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
     if let Some(Verdict::Waiting(reason, words)) = unusable(view) {
         return idle(Verdict::Failed(reason, words, Retry::Backoff));
     }
-    match (view.status.id, &view.observed.app, &view.observed.list) {
+    match (recorded(view.status), &view.observed.app, &view.observed.list) {
         (Some(_), Some(Observed::Present(seen)), _) => plan_present(view, seen),
         (Some(id), Some(Observed::Absent), Some(Observed::Present(list))) => {
             if list.value.iter().all(|app| app.id != id) {
@@ -66,13 +77,38 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
 
 /// Whether nothing remote is to be done, or could have been.
 fn releases_at_once(view: &AppView<'_>) -> bool {
-    let untouched = view.status.id.is_none() && view.status.create_intent.is_none();
+    let untouched = recorded(view.status).is_none() && view.status.create_intent.is_none();
+    untouched || view.desired.observes || (retains(view) && kept(view).is_none())
+}
+
+/// Whether the app stays.
+fn retains(view: &AppView<'_>) -> bool {
     let created = view.status.incarnation.as_deref().is_some_and(|incarnation| incarnation.starts_with("c-"));
     match view.desired.deletion_policy {
         Some(DeletionPolicy::Retain) => true,
-        Some(DeletionPolicy::Delete) => untouched,
-        None => untouched || !created,
+        Some(DeletionPolicy::Delete) => false,
+        None => !created,
     }
+}
+
+/// The id of an app that stays and that our tag is to be taken from. Tried once, and not by an object whose deletion is
+/// held up by something: whoever sets Retain then wants it gone.
+fn kept(view: &AppView<'_>) -> Option<i64> {
+    let tagged = view.status.untagged != Some(true) && !view.observed.let_go;
+    recorded(view.status).filter(|_| retains(view) && tagged && view.memory.failures == 0)
+}
+
+fn plan_kept(view: &AppView<'_>) -> Plan<SpiceApp> {
+    let Some(Observed::Present(seen)) = &view.observed.app else { return release(view) };
+    let app = &seen.value;
+    if owner(app, view.desired) != Owner::Us || !same_name(app, view.desired) {
+        return release(view);
+    }
+    let mut tags = app.tags();
+    tags.retain(|key, _| key != OWNER_TAG && key != INCARNATION_TAG);
+    let body = UpdateApp([(AppField::Tags, serde_json::json!(tags))].into());
+    let write = AppWrite::LetGo { id: app.id, rests_on: seen.begun, body };
+    Plan::remote(view.status.clone(), write, "taking our tag off the app")
 }
 
 fn plan_present(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
@@ -82,7 +118,11 @@ fn plan_present(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
         Owner::Another => release(view),
         Owner::Us => delete(view, seen),
         // Our tag is gone: it is put back first, so that the delete rests on an answer that showed it.
-        Owner::Nobody if !view.observed.retagged => retag(view, seen),
+        Owner::Nobody
+            if !view.observed.retagged && !view.observed.tags_refused && view.status.untagged != Some(true) =>
+        {
+            retag(view, seen)
+        }
         // The organization takes no tags: then the recorded id counts.
         Owner::Nobody => delete(view, seen),
     }
@@ -90,7 +130,12 @@ fn plan_present(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
 
 /// An intent and no id: the create may have taken effect, or may still.
 fn plan_unrecorded(view: &AppView<'_>, list: &Seen<Arc<Vec<App>>>) -> Plan<SpiceApp> {
-    let found = list.value.iter().find(|app| same_name(app, view.desired) && owner(app, view.desired) == Owner::Us);
+    let ours = |app: &&App| match owner(app, view.desired) {
+        Owner::Us => true,
+        Owner::Nobody => find::explained_by_intent(view, app),
+        Owner::Another => false,
+    };
+    let found = list.value.iter().filter(|app| same_name(app, view.desired)).find(ours);
     if let Some(app) = found {
         // The list may be older than what a write by id may rest on: the app itself is read next.
         let mut status = view.status.clone();
@@ -117,12 +162,13 @@ fn delete(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
 }
 
 fn retag(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
-    use crate::management::types::AppField::Tags;
     let app = &seen.value;
     let mut tags = app.tags();
     tags.insert(OWNER_TAG.to_owned(), view.desired.owner.clone());
-    let body = UpdateApp([(Tags, serde_json::json!(tags))].into());
-    let write = AppWrite::Update { id: app.id, rests_on: seen.begun, body, managed: Vec::new(), released: Vec::new() };
+    let body = UpdateApp([(AppField::Tags, serde_json::json!(tags))].into());
+    let (id, rests_on) = (app.id, seen.begun);
+    let (managed, released, corrects) = (Vec::new(), Vec::new(), Vec::new());
+    let write = AppWrite::Update { id, rests_on, body, managed, released, corrects, marks: true };
     Plan::remote(view.status.clone(), write, "putting back our own tag")
 }
 

@@ -65,8 +65,10 @@ pub(super) struct Merge {
     pub(super) carried: Vec<Managed>,
     /// Paths that are released by the PUT, or without one.
     pub(super) released: Vec<String>,
-    /// Paths that somebody else changed.
+    /// Paths that somebody else changed and that the PUT puts back.
     pub(super) drift: Vec<String>,
+    /// Paths that somebody else changed and that are left so.
+    pub(super) left: Vec<String>,
     /// Paths that stay as they are though they are no longer named: the API cannot clear them.
     pub(super) abandoned: Vec<String>,
     /// Digests of the fields that are as desired already.
@@ -106,8 +108,14 @@ pub(super) fn echoed(managed: &[Managed], app: &App) -> BTreeMap<String, Applied
     managed.iter().map(|field| (field.path.clone(), digests(field))).collect()
 }
 
-/// Compares what is desired, what was last applied, and what is live.
-pub(super) fn merge(desired: &[Managed], applied: &BTreeMap<String, AppliedField>, app: &App) -> Merge {
+/// Compares what is desired, what was last applied, and what is live. `leaves` says which paths are not put back when
+/// somebody else changed them.
+pub(super) fn merge(
+    desired: &[Managed],
+    applied: &BTreeMap<String, AppliedField>,
+    app: &App,
+    leaves: impl Fn(&str) -> bool,
+) -> Merge {
     let mut merge = Merge::default();
     for field in desired {
         let (want, shown) = (digest::of_value(&field.value), digest::of_value(&live(app, field)));
@@ -115,6 +123,10 @@ pub(super) fn merge(desired: &[Managed], applied: &BTreeMap<String, AppliedField
         let sent_before = last.is_some_and(|last| last.sent == want);
         if shown == want || last.is_some_and(|last| sent_before && last.echo == shown) {
             merge.settled.insert(field.path.clone(), AppliedField { sent: want, echo: shown });
+            continue;
+        }
+        if sent_before && leaves(&field.path) {
+            merge.left.push(field.path.clone());
             continue;
         }
         if sent_before {
@@ -129,10 +141,11 @@ pub(super) fn merge(desired: &[Managed], applied: &BTreeMap<String, AppliedField
     let tags_change = merge.carried.iter().any(|field| field.tag.is_some())
         || merge.released.iter().any(|path| path.starts_with("tags."));
     if tags_change {
-        merge.update.0.insert(AppField::Tags, all_tags(desired, &merge.released, app));
+        let kept: Vec<Managed> = desired.iter().filter(|field| !merge.left.contains(&field.path)).cloned().collect();
+        merge.update.0.insert(AppField::Tags, all_tags(&kept, &merge.released, app));
         // The API replaces tags whole, so every one of ours is sent, and every one is echoed.
         let sent = |field: &&Managed| field.tag.is_some() && !merge.carried.iter().any(|one| one.path == field.path);
-        let others: Vec<Managed> = desired.iter().filter(sent).cloned().collect();
+        let others: Vec<Managed> = kept.iter().filter(sent).cloned().collect();
         merge.carried.extend(others);
     }
     merge
@@ -173,6 +186,38 @@ fn all_tags(desired: &[Managed], released: &[String], app: &App) -> Value {
         .collect();
     tags.extend(desired.iter().filter_map(|field| Some((field.tag.clone()?, field.value.clone()))));
     Value::Object(tags)
+}
+
+/// Digests after a create. What its answer shows otherwise than it was sent was not taken (a reactivated app may keep
+/// what it had), so it is not recorded and an update sends it again. A placement that is not shown at all was.
+pub(super) fn taken(managed: &[Managed], app: &App) -> BTreeMap<String, AppliedField> {
+    let placement = |field: &Managed| matches!(field.field, AppField::Region | AppField::ClusterName);
+    let took = |field: &&Managed| {
+        let shown = live(app, field);
+        shown == field.value || (shown.is_null() && placement(field))
+    };
+    let managed: Vec<Managed> = managed.iter().filter(took).cloned().collect();
+    echoed(&managed, app)
+}
+
+/// Settings that an app has and the spec does not name: what a reactivated app brought back.
+pub(super) fn unnamed(desired: &[Managed], app: &App) -> Vec<String> {
+    let brought = FIELDS.iter().filter(|(field, path, _)| {
+        let telling = !matches!(field, AppField::Tags | AppField::Visibility | AppField::Region);
+        let usual = *field == AppField::Replicas && app.field(*field) == Some(&Value::from(1));
+        let named = desired.iter().any(|one| one.path == *path);
+        telling && !usual && !named && app.field(*field).is_some_and(|value| value != "")
+    });
+    brought.map(|(_, path, _)| (*path).to_owned()).collect()
+}
+
+/// Digests as if what differs had been sent and taken once: it is then drift, which a policy may leave.
+pub(super) fn as_if_sent(desired: &[Managed]) -> BTreeMap<String, AppliedField> {
+    let digests = |field: &Managed| {
+        let sent = digest::of_value(&field.value);
+        (field.path.clone(), AppliedField { echo: sent.clone(), sent })
+    };
+    desired.iter().map(digests).collect()
 }
 
 fn live(app: &App, field: &Managed) -> Value {

@@ -1,15 +1,12 @@
-//! An app that is wanted: find it or create it, and keep it as declared.
+//! An app that is wanted and known: keep it as declared. `find` has what comes before.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 use super::super::{Note, schedule};
 use super::fields::{self, Managed, Merge};
+use super::find;
 use super::validate::ValidSpec;
 use super::*;
-use crate::api::{CreateIntent, Visibility};
 
 type AppView<'a> = View<'a, SpiceApp>;
 
@@ -25,19 +22,20 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
         return Vec::new();
     }
     let list = AppRead::List(wanted_since(view));
-    match view.status.id {
-        Some(id)
-            if !fresh(view)
-                && observed.app != Some(Observed::Absent)
-                && !matches!(observed.app, Some(Observed::Unknown(_))) =>
-        {
-            vec![AppRead::App(id)]
-        }
+    let answered = matches!(observed.app, Some(Observed::Absent | Observed::Unknown(_)));
+    match recorded_here(view) {
+        Some(id) if !fresh(view) && !answered => vec![AppRead::App(id)],
         // A 404 alone is no absence.
         Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list],
         None if observed.list.is_none() => vec![list],
+        None if !fresh(view) && !answered => find::candidate(view).map(AppRead::App).into_iter().collect(),
         _ => Vec::new(),
     }
+}
+
+/// The id of the app that is kept. Where the app is only looked at there is none: it is looked up by its name.
+fn recorded_here(view: &AppView<'_>) -> Option<i64> {
+    recorded(view.status).filter(|_| !view.desired.observes)
 }
 
 pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
@@ -59,9 +57,9 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
     if let Some(verdict) = unusable(view).or_else(|| outranked(view)) {
         return idle(verdict);
     }
-    match view.status.id {
+    match recorded_here(view) {
         Some(id) => plan_recorded(view, spec, id),
-        None => plan_unrecorded(view, spec),
+        None => find::plan(view, spec),
     }
 }
 
@@ -81,31 +79,78 @@ fn plan_recorded(view: &AppView<'_>, spec: &ValidSpec, id: i64) -> Plan<SpiceApp
     }
 }
 
+/// Compares the app that is ours with the spec.
 fn plan_present(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<SpiceApp> {
     let app = &seen.value;
+    if find::may_take_over(view, app) && same_name(app, view.desired) {
+        return find::adopt(view, spec, seen);
+    }
     if let Some(verdict) = not_ours(view, app) {
         return Plan::idle(view.status, verdict);
     }
-    let Merge { update, carried, released, drift, abandoned, settled } =
-        fields::merge(&desired_fields(view, spec), &view.status.applied, app);
     let mut status = view.status.clone();
     attach(&mut status, app);
+    status.incarnation.get_or_insert_with(|| format!("a-{}", view.fresh_id));
+    put_right(view, spec, seen, status)
+}
+
+/// The update that makes the app as the spec wants it, or where it stands if nothing is to be sent.
+pub(super) fn put_right(
+    view: &AppView<'_>,
+    spec: &ValidSpec,
+    seen: &Seen<App>,
+    mut status: SpiceAppStatus,
+) -> Plan<SpiceApp> {
+    let app = &seen.value;
+    let named = desired_fields(view, spec, status.incarnation.as_deref(), Some(app));
+    let fights = |path: &str| {
+        let (generation, pause) = (view.meta.generation, view.waits.fight_pause);
+        view.memory.corrections.fights(generation, path, view.now, pause)
+    };
+    // Without our tag the next write would not be ours: it is put back whatever is said of drift.
+    let leaves = |path: &str| !is_own_tag(path) && view.desired.leaves_drift || fights(path);
+    let Merge { update, carried, released, drift, left, abandoned, settled } =
+        fields::merge(&named, &status.applied, app, leaves);
     status.applied.extend(settled);
     status.applied.retain(|path, _| !abandoned.contains(path));
+    status.drift = left;
     let mut notes: Vec<Note> = abandoned.iter().map(|path| unmanaged(path)).collect();
     if update.0.is_empty() {
+        if view.observed.tags_refused {
+            status.untagged = Some(true);
+        }
         // Fields that are no longer named and no longer there need no write to be forgotten.
-        let named = desired_fields(view, spec);
         status.applied.retain(|path, _| named.iter().any(|field| field.path == *path));
-        return Plan { notes, ..Plan::idle(&status, Verdict::Settled) };
+        notes.extend(brought_back(view, &named, app));
+        let fought: Vec<&str> = status.drift.iter().map(String::as_str).filter(|path| fights(path)).collect();
+        let verdict = if fought.is_empty() { Verdict::Settled } else { fight(&fought) };
+        return Plan { notes, ..Plan::idle(&status, verdict) };
     }
     let what = described(&carried, &released);
     notes.push(match drift.as_slice() {
         [] => Note::normal("Updated", format!("updated {what}")),
         paths => Note::warning("DriftCorrected", format!("changed outside and put back: {}", paths.join(", "))),
     });
-    let write = AppWrite::Update { id: app.id, rests_on: seen.begun, body: update, managed: carried, released };
+    let marks = app.tag(OWNER_TAG).is_none() && carried.iter().any(|field| is_own_tag(&field.path));
+    let (id, rests_on) = (app.id, seen.begun);
+    let write = AppWrite::Update { id, rests_on, body: update, managed: carried, released, corrects: drift, marks };
     Plan { notes, ..Plan::remote(status, write, format!("updating {what}")) }
+}
+
+fn fight(paths: &[&str]) -> Verdict {
+    let words = format!(
+        "put back again and again, so somebody else writes it too: {}; let one of them stop, then change the spec",
+        paths.join(", ")
+    );
+    Verdict::Stalled(Reason::CorrectionLoop, words)
+}
+
+/// A name that was deleted once comes back with what it had.
+fn brought_back(view: &AppView<'_>, named: &[Managed], app: &App) -> Option<Note> {
+    let settings = fields::unnamed(named, app);
+    let words = format!("app {} had been deleted and came back, with settings that the spec does not name: ", app.id);
+    (view.observed.reactivated && !settings.is_empty())
+        .then(|| Note::warning("Reactivated", words + &settings.join(", ")))
 }
 
 /// A write by id needs an answer that shows our name and our owner. No owner at all is drift of our own tag.
@@ -118,7 +163,7 @@ fn not_ours(view: &AppView<'_>, app: &App) -> Option<Verdict> {
         ));
     }
     match owner(app, view.desired) {
-        Owner::Another => stop(format!("app {} ({}) carries another owner's tag", app.id, app.name)),
+        Owner::Another => stop(find::owned_elsewhere(app)),
         Owner::Us | Owner::Nobody => None,
     }
 }
@@ -138,109 +183,33 @@ fn absent_verdict(view: &AppView<'_>, id: i64) -> Verdict {
     }
 }
 
-/// No id is known: attach, create, or say who is in the way.
-fn plan_unrecorded(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
-    let idle = |verdict| Plan::idle(view.status, verdict);
-    let list = match &view.observed.list {
-        Some(Observed::Present(list)) => list,
-        Some(Observed::Unknown(failure)) => return idle(unseen(failure)),
-        Some(Observed::Absent) | None => return idle(Verdict::Working("looking for the app".to_owned())),
+/// The spec's fields and our own tags. `app`: as it is shown, if it is there already.
+///
+/// Where no tags of ours are kept none are named, unless the app shows one: it would be taken away.
+pub(super) fn desired_fields(
+    view: &AppView<'_>,
+    spec: &ValidSpec,
+    incarnation: Option<&str>,
+    app: Option<&App>,
+) -> Vec<Managed> {
+    let shown = app.is_some_and(|app| app.tag(OWNER_TAG).is_some());
+    let own = if shown || !tags_are_lost(view) {
+        [Some((OWNER_TAG, view.desired.owner.as_str())), incarnation.map(|value| (INCARNATION_TAG, value))]
+    } else {
+        [None, None]
     };
-    let Some(app) = list.value.iter().find(|app| same_name(app, view.desired)) else {
-        if view.status.create_intent.is_some() && view.just_written() {
-            let words = "a create was cut off and may still take effect; looking again before it is repeated";
-            return idle(Verdict::Unseen(Reason::RemoteUnavailable, words.to_owned(), Retry::Backoff));
-        }
-        return plan_create(view, spec);
-    };
-    match owner(app, view.desired) {
-        Owner::Us => {
-            let mut status = view.status.clone();
-            attach(&mut status, app);
-            status.create_intent = None;
-            let verdict = Verdict::Working(format!("attached to app {}", app.id));
-            Plan::kubernetes(status, KubernetesWrite::StoreStatus, verdict)
-        }
-        Owner::Another => {
-            let words = format!("app {} ({}) belongs to another object or another cluster", app.id, app.name);
-            idle(Verdict::Stalled(Reason::OwnedElsewhere, words))
-        }
-        Owner::Nobody => {
-            let words = format!("app {} ({}) exists and was not made by this object", app.id, app.name);
-            idle(Verdict::Stalled(Reason::NameTaken, words))
-        }
-    }
-}
-
-fn plan_create(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
-    let mut status = view.status.clone();
-    let kept = status.create_intent.take().filter(|intent| intent.name == view.desired.name);
-    let repeated = kept.is_some();
-    let id = kept.map_or_else(|| view.fresh_id.to_owned(), |intent| intent.id);
-    let incarnation = format!("c-{id}");
-    // Each attempt may take effect for as long as the first: the time is that of the last one.
-    status.create_intent = Some(CreateIntent { id, name: view.desired.name.clone(), at: Time(view.now) });
-    status.incarnation = Some(incarnation);
-    let body = match create_body(view, spec, &status) {
-        Ok(body) => body,
-        Err(verdict) => return Plan::idle(view.status, verdict),
-    };
-    let carries = |field: &Managed| body_carries(&body, field);
-    let with_intent = View { status: &status, ..*view };
-    let managed: Vec<Managed> = desired_fields(&with_intent, spec).into_iter().filter(carries).collect();
-    let message = format!("creating app {}", body.name);
-    let notes = vec![Note::normal("Created", format!("created app {}", body.name))];
-    let write = AppWrite::Create { body, managed, repeated };
-    Plan { first: Some(KubernetesWrite::StoreStatus), notes, ..Plan::remote(status, write, message) }
-}
-
-fn create_body(view: &AppView<'_>, spec: &ValidSpec, status: &SpiceAppStatus) -> Result<CreateApp, Verdict> {
-    let named = spec.region.is_some() || spec.cname.is_some() || spec.cluster_name.is_some();
-    let default = match &view.observed.organization {
-        Some(Observed::Present(organization)) => organization.default_region.clone(),
-        _ => None,
-    };
-    if !named && default.is_none() {
-        let words = format!("SpiceOrganization {} knows no default region: set spec.region", view.desired.organization);
-        return Err(Verdict::Waiting(Reason::DependencyNotReady, words));
-    }
-    let visibility = match spec.visibility {
-        Some(Visibility::Public) => "public",
-        Some(Visibility::Private) | None => "private",
-    };
-    let with_intent = View { status, ..*view };
-    let tags: BTreeMap<String, String> = desired_fields(&with_intent, spec)
-        .into_iter()
-        .filter_map(|field| Some((field.tag?, field.value.as_str()?.to_owned())))
-        .collect();
-    Ok(CreateApp {
-        name: view.desired.name.clone(),
-        visibility: visibility.to_owned(),
-        region: if named { spec.region.clone() } else { default },
-        cname: spec.cname.clone(),
-        cluster_name: spec.cluster_name.clone(),
-        description: spec.description.clone(),
-        tags,
-    })
-}
-
-fn body_carries(body: &CreateApp, field: &Managed) -> bool {
-    use crate::management::types::AppField::{ClusterName, Description, Region, Tags, Visibility};
-    match field.field {
-        Tags | Visibility => true,
-        Description => body.description.is_some(),
-        Region => body.region.is_some(),
-        ClusterName => body.cluster_name.is_some(),
-        _ => false,
-    }
-}
-
-/// The spec's fields and our own tags.
-fn desired_fields(view: &AppView<'_>, spec: &ValidSpec) -> Vec<Managed> {
-    let incarnation = view.status.incarnation.as_deref().map(|value| (INCARNATION_TAG, value));
-    let own = [Some((OWNER_TAG, view.desired.owner.as_str())), incarnation];
     let tags = own.into_iter().flatten().map(|(key, value)| fields::managed_tag(key, Value::from(value)));
     spec.managed.iter().cloned().chain(tags).collect()
+}
+
+/// Whether tags of ours would not be kept.
+pub(super) fn tags_are_lost(view: &AppView<'_>) -> bool {
+    let organization = matches!(&view.observed.organization, Some(Observed::Present(it)) if it.takes_no_tags);
+    view.observed.tags_refused || view.status.untagged == Some(true) || organization
+}
+
+fn is_own_tag(path: &str) -> bool {
+    path.strip_prefix("tags.").is_some_and(|key| key == OWNER_TAG || key == INCARNATION_TAG)
 }
 
 /// Within a cluster, SpiceApps of one organization and one name are one claim.

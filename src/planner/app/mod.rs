@@ -2,6 +2,7 @@
 
 mod delete;
 mod fields;
+mod find;
 mod keep;
 mod validate;
 
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 use super::failure::{self, Call};
 use super::{Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits};
 use crate::api::{Reason, SpiceApp, SpiceAppStatus};
-use crate::management::types::{App, CreateApp, Failure, FailureKind, UpdateApp};
+use crate::management::types::{App, AppField, CreateApp, Failure, FailureKind, UpdateApp};
 
 /// Tag that says whose the app is.
 const OWNER_TAG: &str = "spice-operator-owner";
@@ -37,6 +38,12 @@ pub struct AppObserved {
     pub definition_deleting: Option<Observed<bool>>,
     /// Whether our tag was put back in this visit.
     pub retagged: bool,
+    /// Whether our tag was taken away in this visit, or could not be.
+    pub let_go: bool,
+    /// Whether a write with our tags was refused in this visit, so that it is repeated without them.
+    pub tags_refused: bool,
+    /// Whether the app that was created in this visit had been deleted before and came back.
+    pub reactivated: bool,
     /// The complete list of apps.
     pub list: Option<Observed<Seen<Arc<Vec<App>>>>>,
     /// The app of the recorded id. Absent here is one 404: it takes the list to make it an absence.
@@ -44,7 +51,7 @@ pub struct AppObserved {
 }
 
 /// What an app needs to know of its organization.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Organization {
     /// Why it cannot be used now, if it cannot.
     pub unusable: Option<String>,
@@ -52,6 +59,8 @@ pub struct Organization {
     pub suspended: bool,
     /// Region of an app that names no placement.
     pub default_region: Option<String>,
+    /// Whether an app of it has shown that it keeps no tags of ours.
+    pub takes_no_tags: bool,
 }
 
 /// Another SpiceApp that stands for an app of the same name.
@@ -93,6 +102,8 @@ pub enum AppWrite {
         managed: Vec<Managed>,
         /// Whether an earlier attempt under the same intent may have taken effect, so that no refusal proves otherwise.
         repeated: bool,
+        /// An app that is older than this had been deleted and came back.
+        reactivated_if_before: Timestamp,
     },
     /// `PUT`: a merge of what differs.
     Update {
@@ -106,6 +117,19 @@ pub enum AppWrite {
         managed: Vec<Managed>,
         /// Fields that are no longer managed once it is done.
         released: Vec<String>,
+        /// Fields that somebody else changed and that it puts back.
+        corrects: Vec<String>,
+        /// Whether it sets our tags on an app that shows none.
+        marks: bool,
+    },
+    /// `PUT` of all tags but our own, before the object goes and the app stays. Best effort.
+    LetGo {
+        /// The app.
+        id: i64,
+        /// When the answer was begun that it rests on.
+        rests_on: Timestamp,
+        /// The tags of others.
+        body: UpdateApp,
     },
     /// `DELETE`.
     Delete {
@@ -121,7 +145,18 @@ impl AppWrite {
     pub fn rests_on(&self) -> Option<Timestamp> {
         match self {
             Self::Create { .. } => None,
-            Self::Update { rests_on, .. } | Self::Delete { rests_on, .. } => Some(*rests_on),
+            Self::Update { rests_on, .. } | Self::LetGo { rests_on, .. } | Self::Delete { rests_on, .. } => {
+                Some(*rests_on)
+            }
+        }
+    }
+
+    /// Whether it sets our tags where there were none.
+    fn marks(&self) -> bool {
+        match self {
+            Self::Create { body, .. } => body.tags.contains_key(OWNER_TAG),
+            Self::Update { marks, .. } => *marks,
+            Self::LetGo { .. } | Self::Delete { .. } => false,
         }
     }
 }
@@ -155,38 +190,63 @@ impl Kind for SpiceApp {
 
     fn learn(status: &mut SpiceAppStatus, observed: &mut AppObserved, write: &AppWrite, end: &End<Option<App>>) {
         match (write, &end.result) {
-            (AppWrite::Create { managed, .. }, Ok(Some(app))) => {
+            (AppWrite::Create { managed, reactivated_if_before, .. }, Ok(Some(app))) => {
                 status.create_intent = None;
-                status.applied = fields::echoed(managed, app);
+                status.applied = fields::taken(managed, app);
+                observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
                 attach(status, app);
+                learn_tags(status, observed, write, app);
                 observed.app = Some(Observed::Present(Seen { value: app.clone(), begun: end.begun }));
             }
             (AppWrite::Update { managed, released, .. }, Ok(Some(app))) => {
                 status.applied.retain(|path, _| !released.contains(path));
                 status.applied.extend(fields::echoed(managed, app));
                 attach(status, app);
+                learn_tags(status, observed, write, app);
                 observed.retagged = true;
                 observed.app = Some(Observed::Present(Seen { value: app.clone(), begun: end.begun }));
             }
+            (AppWrite::LetGo { .. }, _) => observed.let_go = true,
             (AppWrite::Delete { .. }, Ok(_)) => {
                 status.id = None;
                 status.create_intent = None;
             }
-            // Nothing was made, so nothing is to be looked for when the object is deleted.
-            (AppWrite::Create { repeated: false, .. }, Err(failure)) if proves_not_created(failure) => {
-                status.create_intent = None;
+            (_, Err(failure)) => {
+                if write.marks() && may_be_about_tags(failure) {
+                    observed.tags_refused = true;
+                }
+                // Nothing was made, so nothing is to be looked for when the object is deleted.
+                if matches!(write, AppWrite::Create { repeated: false, .. }) && proves_not_created(failure) {
+                    status.create_intent = None;
+                    status.untagged = None;
+                }
             }
-            (_, Err(_) | Ok(None)) => {}
+            (_, Ok(None)) => {}
         }
     }
 
-    fn failed(write: &AppWrite, failure: &Failure, waits: &Waits) -> Verdict {
+    fn failed(write: &AppWrite, failure: &Failure, waits: &Waits) -> Option<Verdict> {
+        if write.marks() && may_be_about_tags(failure) {
+            return None;
+        }
         match write {
             AppWrite::Create { .. } | AppWrite::Update { .. } => {
-                failure::failed(failure, Call::Write, "apps:write", waits)
+                Some(failure::failed(failure, Call::Write, "apps:write", waits))
             }
-            AppWrite::Delete { .. } => failure::failed(failure, Call::Delete, "apps:delete", waits),
+            AppWrite::LetGo { .. } => None,
+            AppWrite::Delete { .. } => Some(failure::failed(failure, Call::Delete, "apps:delete", waits)),
         }
+    }
+
+    fn corrects(write: &AppWrite) -> &[String] {
+        match write {
+            AppWrite::Update { corrects, .. } => corrects,
+            AppWrite::Create { .. } | AppWrite::LetGo { .. } | AppWrite::Delete { .. } => &[],
+        }
+    }
+
+    fn drift(status: &SpiceAppStatus) -> &[String] {
+        &status.drift
     }
 
     fn stored_at_once(write: &AppWrite) -> bool {
@@ -204,9 +264,12 @@ impl Kind for SpiceApp {
             region,
             create_intent,
             applied,
+            drift,
+            untagged,
         } = from.clone();
         (to.id, to.incarnation, to.endpoint) = (id, incarnation, endpoint);
         (to.region, to.create_intent, to.applied) = (region, create_intent, applied);
+        (to.drift, to.untagged) = (drift, untagged);
     }
 
     fn common(status: &mut SpiceAppStatus) -> Common<'_> {
@@ -228,14 +291,42 @@ fn proves_not_created(failure: &Failure) -> bool {
     failure.proves_not_applied() && !matches!(failure.kind, FailureKind::Conflict | FailureKind::NotFound { .. })
 }
 
+/// A refusal that may be about our tags and not about the rest: the write is repeated once without them. One about a
+/// scope is not.
+fn may_be_about_tags(failure: &Failure) -> bool {
+    match failure.kind {
+        FailureKind::Invalid => true,
+        FailureKind::Forbidden => !failure::about_scope(failure),
+        _ => false,
+    }
+}
+
+/// Records whether our tags are kept: an answer that shows none after they were sent, or after they were refused, tells
+/// that they are not.
+fn learn_tags(status: &mut SpiceAppStatus, observed: &AppObserved, write: &AppWrite, app: &App) {
+    // Not after a create: a reactivated app may keep what it had.
+    let sent = matches!(write, AppWrite::Update { .. }) && write.marks();
+    if app.tag(OWNER_TAG).is_none() && (sent || observed.tags_refused) {
+        status.untagged = Some(true);
+    }
+}
+
+/// The id of the app that is ours. One that was only observed has no incarnation, and is none to write to.
+fn recorded(status: &SpiceAppStatus) -> Option<i64> {
+    status.id.filter(|_| status.incarnation.is_some())
+}
+
 /// Records what an answer shows of the app itself.
 fn attach(status: &mut SpiceAppStatus, app: &App) {
-    use crate::management::types::AppField::Region;
     status.id = Some(app.id);
+    if app.tag(OWNER_TAG).is_some() {
+        status.untagged = None;
+    }
     status.incarnation = app.tag(INCARNATION_TAG).map(str::to_owned).or(status.incarnation.take());
     // A list shows neither; what an earlier answer showed then stays.
     status.endpoint = app.endpoint().map(str::to_owned).or(status.endpoint.take());
-    status.region = app.field(Region).and_then(|region| Some(region.as_str()?.to_owned())).or(status.region.take());
+    status.region =
+        app.field(AppField::Region).and_then(|region| Some(region.as_str()?.to_owned())).or(status.region.take());
 }
 
 /// Whose an app is, by its tag.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::{Identity, digest, suspended};
 use super::fields::{self, Managed};
-use crate::api::{DeletionPolicy, SpiceApp, Visibility};
+use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, ManagementPolicy, SpiceApp, TAKE_OVER, Visibility};
 
 /// A spicepod longer than this as JSON is refused: it has to fit into the object beside everything else.
 const LARGEST_SPICEPOD: usize = 256 * 1024;
@@ -21,6 +21,14 @@ pub struct AppDesired {
     pub(super) organization: String,
     pub(super) owner: String,
     pub(super) deletion_policy: Option<DeletionPolicy>,
+    /// Whether the app is looked at only.
+    pub(super) observes: bool,
+    /// Whether an app that exists already is taken over.
+    pub(super) adopts: bool,
+    /// The owner tag that may be taken over.
+    pub(super) take_over: Option<String>,
+    /// Whether what somebody else changed is left so.
+    pub(super) leaves_drift: bool,
     pub(super) suspended: bool,
     pub(super) interval: Option<Duration>,
     pub(super) spec: Result<ValidSpec, String>,
@@ -49,6 +57,10 @@ impl AppDesired {
             organization: app.spec.organization_ref.name.clone(),
             owner: digest::owner(identity, namespace, object),
             deletion_policy: app.spec.deletion_policy,
+            observes: app.spec.management_policy == Some(ManagementPolicy::Observe),
+            adopts: app.spec.adoption_policy == Some(AdoptionPolicy::Adopt),
+            take_over: meta.annotations.as_ref().and_then(|annotations| annotations.get(TAKE_OVER)).cloned(),
+            leaves_drift: app.spec.drift_policy == Some(DriftPolicy::Report),
             suspended: suspended(app.spec.suspend, meta),
             interval: app.spec.interval.map(Duration::from),
             name,

@@ -24,13 +24,12 @@ fn an_app_that_the_object_created_goes_with_it() {
 #[test]
 fn an_app_that_is_gone_already_or_is_not_ours_is_let_go() {
     type Change = fn(&mut World);
-    let cases: [(&str, Change); 6] = [
+    let cases: [(&str, Change); 5] = [
         ("deleted outside", |world| world.remote.deleted.extend([101])),
         ("another owner", |world| world.remote.apps.get_mut(&101).unwrap()["tags"][OWNER_TAG] = json!("somebody")),
         ("another app has the id", |world| {
             drop(world.remote.apps.get_mut(&101).unwrap().insert("name".into(), json!("x")))
         }),
-        ("retained", |world| world.object.spec.deletion_policy = Some(DeletionPolicy::Retain)),
         ("the definition is being deleted", |world| world.definition = Observed::Present(true)),
         ("the definition is gone", |world| world.definition = Observed::Absent),
     ];
@@ -41,7 +40,33 @@ fn an_app_that_is_gone_already_or_is_not_ours_is_let_go() {
         let visit = world.visit();
         assert_eq!((visit.verdict.clone(), visit.writes.len()), (Verdict::Gone, 0), "{name}: {visit:?}");
         assert!(!world.has_finalizer(), "{name}");
-        assert_eq!(name == "retained", visit.reads.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_retained_app_loses_our_tag_if_that_can_be_done_at_once_and_its_object_goes_anyhow() {
+    type Change = fn(&mut World);
+    let cases: [(&str, bool, Change); 6] = [
+        ("all is well", true, |_| {}),
+        ("the API is down", false, |world| world.blind = Some((At::App, Failure::local(FailureKind::Connect, "down")))),
+        ("the write fails", false, |world| {
+            world.remote.fault = Some((Failure::local(FailureKind::Forbidden, "no"), false));
+        }),
+        ("the organization is gone", false, |world| world.organization = Observed::Absent),
+        ("its deletion was held up before", false, |world| world.memory.failures = 1),
+        ("another owner", false, |world| {
+            world.remote.apps.get_mut(&101).unwrap()["tags"][OWNER_TAG] = json!("somebody");
+        }),
+    ];
+    for (name, taken_off, change) in cases {
+        let mut world = World::settled(json!({"tags": {"team": "a"}, "deletionPolicy": "Retain"}));
+        change(&mut world);
+        world.delete();
+        let visit = world.visit();
+        assert_eq!((&visit.verdict, visit.deletes().len()), (&Verdict::Gone, 0), "{name}: {visit:?}");
+        assert!(!world.has_finalizer(), "{name}");
+        let tags = &world.remote.apps[&101]["tags"];
+        assert_eq!(*tags == json!({"team": "a"}), taken_off, "{name}: {tags}");
     }
 }
 
@@ -153,7 +178,7 @@ fn an_absence_right_after_our_own_write_is_not_believed() {
 #[test]
 fn the_stop_button_holds_deletions_too() {
     let mut world = World::settled(json!({}));
-    world.organization = Observed::Present(Organization { unusable: None, suspended: true, default_region: None });
+    world.organization = Observed::Present(Organization { suspended: true, ..Organization::default() });
     world.delete();
     let visit = world.visit();
     assert_eq!((visit.remote_reads(), visit.writes.len(), world.has_finalizer()), (0, 0, true));

@@ -240,6 +240,7 @@ fn an_intent_goes_with_a_proven_refusal_of_its_only_attempt() {
                 world.pass(60);
             }
             world.remote.fault = Some((failure.clone(), false));
+            world.remote.fault_lasts = true;
             let visit = world.visit();
             assert!(matches!(visit.verdict, Verdict::Failed(..)), "{visit:?}");
             let intent = world.status().create_intent;
@@ -265,6 +266,105 @@ fn a_deleted_app_of_the_name_comes_back_as_the_spec_wants_it() {
 }
 
 #[test]
+fn what_a_reactivated_app_kept_is_put_right_and_the_rest_of_it_is_told() {
+    for keeps in [false, true] {
+        let mut world = World::new(json!({"description": "one", "visibility": "public", "tags": {"team": "a"}}));
+        let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
+        let kept = json!({"description": "old", "image_tag": "1.0", "spicepod": {}, "created_at": created_at});
+        let old = world.remote.add("my-app", kept);
+        world.remote.deleted.insert(old);
+        world.remote.keeps_reactivated = keeps;
+        let visit = world.visit();
+        assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 1 + usize::from(keeps)), "{visit:?}");
+        let app = &world.remote.apps[&old];
+        assert_eq!(
+            (&app["description"], &app["visibility"], &app["tags"]["team"]),
+            (&json!("one"), &json!("public"), &json!("a"))
+        );
+        let told: Vec<_> = visit.notes.iter().filter(|note| note.reason == "Reactivated").collect();
+        assert_eq!(told.len(), 1, "{keeps}: {visit:?}");
+        assert!(told[0].warning && told[0].message.ends_with(": spicepod, runtime.imageTag"), "{told:?}");
+        assert_eq!((&app["image_tag"], world.status().id), (&json!("1.0"), Some(old)), "it is left alone");
+    }
+}
+
+#[test]
+fn the_same_correction_three_times_is_a_fight_and_another_field_goes_on() {
+    let mut world = World::settled(json!({"description": "ours", "runtime": {"replicas": 2}}));
+    let spoil = |world: &mut World, field: &str, value: Value| {
+        world.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
+        world.pass(660);
+    };
+    for _ in 0..3 {
+        spoil(&mut world, "description", json!("theirs"));
+        assert_eq!(world.visit().put(), ["description".to_owned()].into());
+    }
+    spoil(&mut world, "description", json!("theirs"));
+    spoil(&mut world, "replicas", json!(7));
+    let visit = world.visit();
+    assert_eq!((visit.put(), visit.stalled()), (["replicas".to_owned()].into(), Some(Reason::CorrectionLoop)));
+    assert!(matches!(&visit.verdict, Verdict::Stalled(_, words) if words.contains("description")), "{visit:?}");
+    assert_eq!(
+        (world.remote.apps[&101]["description"].clone(), world.status().drift),
+        (json!("theirs"), vec!["description".to_owned()])
+    );
+
+    // Nobody fights any more: a read shows it.
+    spoil(&mut world, "description", json!("ours"));
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    // A new wish, or a day later: it is put back again.
+    for a_day_later in [false, true] {
+        spoil(&mut world, "description", json!("theirs"));
+        if a_day_later {
+            world.pass(24 * 3600);
+        } else {
+            world.edit(json!({"description": "ours", "runtime": {"replicas": 3}}));
+        }
+        world.visit();
+        assert_eq!(world.remote.apps[&101]["description"], "ours", "{a_day_later}");
+    }
+}
+
+#[test]
+fn drift_that_is_only_reported_is_named_and_left_and_the_own_edit_goes_out() {
+    let spec = |description: &str, replicas: u32| json!({"description": description, "tags": {"team": "a", "tier": "b"}, "driftPolicy": "Report", "runtime": {"replicas": replicas}});
+    let mut world = World::settled(spec("ours", 2));
+    let app = world.remote.apps.get_mut(&101).unwrap();
+    app.insert("description".into(), json!("theirs"));
+    app["tags"]["team"] = json!("theirs");
+    let visit = world.visit();
+    assert_eq!((visit.writes.len(), visit.verdict), (0, Verdict::Settled));
+    assert_eq!(world.status().drift, ["description", "tags.team"]);
+    let drifted = |world: &World| world.status().conditions.iter().find(|it| it.type_ == "Drifted").cloned();
+    assert_eq!(world.ready(), ("True".into(), "Succeeded".into()));
+    assert!(drifted(&world).unwrap().message.contains("description, tags.team"));
+
+    // An edit of another field, and of another tag, leaves what they did.
+    let mut edit = spec("ours", 3);
+    edit["tags"]["tier"] = json!("c");
+    world.edit(edit);
+    let visit = world.visit();
+    assert_eq!(visit.put(), ["replicas".to_owned(), "tags".to_owned()].into());
+    let app = &world.remote.apps[&101];
+    assert_eq!(
+        (&app["tags"]["team"], &app["tags"]["tier"], &app["description"]),
+        (&json!("theirs"), &json!("c"), &json!("theirs"))
+    );
+    assert_eq!(world.status().drift, ["description", "tags.team"]);
+
+    // Our own tag is put back all the same, and what is as wanted again is no drift.
+    let owner = world.owner();
+    let app = world.remote.apps.get_mut(&101).unwrap();
+    app["tags"].as_object_mut().unwrap().remove(OWNER_TAG);
+    app["tags"]["team"] = json!("a");
+    app.insert("description".into(), json!("ours"));
+    world.pass(3600);
+    assert_eq!(world.visit().put(), ["tags".to_owned()].into());
+    assert_eq!(world.remote.apps[&101]["tags"][OWNER_TAG], owner);
+    assert_eq!((world.status().drift, drifted(&world)), (Vec::<String>::new(), None));
+}
+
+#[test]
 fn a_suspended_object_makes_no_call() {
     for suspend in [true, false] {
         let mut world = World::new(json!({"suspend": suspend}));
@@ -277,7 +377,7 @@ fn a_suspended_object_makes_no_call() {
 
 #[test]
 fn an_organization_that_cannot_be_used_is_waited_for_without_a_call() {
-    let organization = Organization { unusable: None, suspended: false, default_region: None };
+    let organization = Organization::default();
     for organization in [
         Observed::Absent,
         Observed::Present(Organization { suspended: true, ..organization.clone() }),

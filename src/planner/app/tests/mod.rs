@@ -1,10 +1,12 @@
 //! The planner of apps against a model of the remote side: no mocks, no clock, no I/O.
 
+mod adoption;
 mod deletion;
 mod keeping;
 mod model;
 mod rulebook;
 mod settling;
+mod tags;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -65,7 +67,7 @@ impl World {
         object.metadata.uid = Some("uid-of-my-object".into());
         object.metadata.creation_timestamp = Some(Time(now));
         object.metadata.generation = Some(0);
-        let organization = Organization { unusable: None, suspended: false, default_region: Some("us-west-2".into()) };
+        let organization = Organization { default_region: Some("us-west-2".into()), ..Organization::default() };
         let mut world = Self {
             object,
             remote: Remote::default(),
@@ -228,6 +230,7 @@ impl World {
             }
             let Some(write) = plan.remote else { continue };
             assert!(self.has_finalizer(), "a remote write before the finalizer");
+            self.remote.now = Some(self.now);
             let end = End { result: self.remote.carry_out(&write), begun: self.now };
             self.memory.last_write = Some(self.now);
             SpiceApp::learn(&mut status, &mut observed, &write, &end);
@@ -236,9 +239,14 @@ impl World {
             }
             visit.writes.push(write.clone());
             if let Err(failure) = end.result {
-                visit.verdict = SpiceApp::failed(&write, &failure, &self.waits);
+                match SpiceApp::failed(&write, &failure, &self.waits) {
+                    Some(verdict) => visit.verdict = verdict,
+                    None => continue,
+                }
                 break;
             }
+            let (generation, pause) = (self.object.metadata.generation, self.waits.fight_pause);
+            self.memory.corrections.count(generation, SpiceApp::corrects(&write), self.now, pause);
             visit.notes.extend(plan.notes);
         }
         self.conclude(&mut visit, &status);
@@ -249,6 +257,7 @@ impl World {
     fn check_evidence(&self, plan: &Plan<SpiceApp>, observed: &AppObserved) {
         let (id, tag) = match &plan.remote {
             Some(AppWrite::Update { id, .. }) => (*id, None),
+            Some(AppWrite::LetGo { id, .. }) => (*id, Some(self.owner())),
             Some(AppWrite::Delete { id, .. }) => (*id, Some(self.owner())),
             Some(AppWrite::Create { .. }) => {
                 assert!(matches!(observed.list, Some(Observed::Present(_))), "a create without a list");
@@ -264,25 +273,15 @@ impl World {
         assert!(app.id == id && app.name.eq_ignore_ascii_case("my-app"), "{plan:?} rests on {app:?}");
         assert!(self.now.duration_since(*begun).as_secs() <= 30, "{plan:?} rests on an old answer");
         let shown = app.tag(OWNER_TAG).map(str::to_owned);
-        let untagged = (tag.is_none() || self.remote.drops_tags) && shown.is_none();
-        assert!(shown == Some(self.owner()) || untagged, "{plan:?} rests on {app:?}");
+        let keeps_none = self.remote.drops_tags || self.remote.rejects_tags;
+        let untagged = (tag.is_none() || keeps_none) && shown.is_none();
+        let desired = self.object.desired(&Self::identity());
+        let taken_over = desired.adopts && shown.is_some() && shown == desired.take_over;
+        assert!(shown == Some(self.owner()) || untagged || taken_over, "{plan:?} rests on {app:?}");
     }
 
     fn conclude(&mut self, visit: &mut Visit, status: &SpiceAppStatus) {
-        match &visit.verdict {
-            Verdict::Settled | Verdict::Stalled(..) => {
-                self.memory.last_observation = Some(self.now);
-                (self.memory.failures, self.memory.wanted_since) = (0, None);
-            }
-            Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
-                self.memory.wanted_since = None;
-            }
-            Verdict::Failed(..) | Verdict::Working(_) => self.memory.failures += 1,
-            Verdict::Unseen(..) | Verdict::Deleting(_) => {
-                self.memory.failures += 1;
-                self.memory.wanted_since = None;
-            }
-        }
+        self.memory.account(&visit.verdict, self.now, &self.object.metadata);
         if visit.verdict == Verdict::Gone {
             return;
         }

@@ -8,7 +8,8 @@ use super::super::*;
 use crate::management::types::FailureKind;
 
 /// Fields that stand beside `config` and not in it.
-const OUTER: [&str; 6] = ["name", "description", "visibility", "production_branch", "tags", "cluster_name"];
+const OUTER: [&str; 7] =
+    ["name", "description", "visibility", "production_branch", "tags", "cluster_name", "created_at"];
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Remote {
@@ -20,8 +21,16 @@ pub(super) struct Remote {
     pub(super) normalises: bool,
     /// Takes tags and forgets them, as a plan without tags may.
     pub(super) drops_tags: bool,
+    /// Refuses a write that carries tags.
+    pub(super) rejects_tags: bool,
+    /// Brings a deleted app back as it was, whatever the create says.
+    pub(super) keeps_reactivated: bool,
+    /// When apps are created.
+    pub(super) now: Option<Timestamp>,
     /// The next write ends like this; the flag says whether it takes effect nevertheless.
     pub(super) fault: Option<(Failure, bool)>,
+    /// Every write ends so, not only the next.
+    pub(super) fault_lasts: bool,
 }
 
 /// What the controller makes of a failed read.
@@ -52,7 +61,8 @@ impl Remote {
     }
 
     pub(super) fn carry_out(&mut self, write: &AppWrite) -> Result<Option<App>, Failure> {
-        match self.fault.take() {
+        let fault = if self.fault_lasts { self.fault.clone() } else { self.fault.take() };
+        match fault {
             Some((failure, applied)) => {
                 if applied {
                     self.apply(write)?;
@@ -64,9 +74,17 @@ impl Remote {
     }
 
     fn apply(&mut self, write: &AppWrite) -> Result<Option<App>, Failure> {
+        let tagged = match write {
+            AppWrite::Create { body, .. } => !body.tags.is_empty(),
+            AppWrite::Update { body, .. } | AppWrite::LetGo { body, .. } => body.0.contains_key(&AppField::Tags),
+            AppWrite::Delete { .. } => false,
+        };
+        if tagged && self.rejects_tags {
+            return Err(Failure::local(FailureKind::Forbidden, "no tags on this plan"));
+        }
         match write {
             AppWrite::Create { body, .. } => self.create(body).map(Some),
-            AppWrite::Update { id, body, .. } => {
+            AppWrite::Update { id, body, .. } | AppWrite::LetGo { id, body, .. } => {
                 let missing = Failure::local(FailureKind::NotFound { json: true }, "not found");
                 self.get(*id).ok_or(missing)?;
                 self.merge(*id, &serde_json::to_value(body).unwrap());
@@ -82,10 +100,14 @@ impl Remote {
     fn create(&mut self, body: &CreateApp) -> Result<App, Failure> {
         let same = |fields: &Map<String, Value>| fields["name"].as_str().unwrap().eq_ignore_ascii_case(&body.name);
         let known = self.apps.iter().find(|(_, fields)| same(fields)).map(|(id, _)| *id);
+        let before = self.deleted.clone();
         let id = match known {
-            Some(id) if self.deleted.remove(&id) => id,
-            Some(_) => return Err(Failure::local(FailureKind::Conflict, "the name is taken")),
-            None => self.add(&body.name, json!({})),
+            Some(id) if self.deleted.remove(&id) && self.keeps_reactivated => return Ok(self.get(id).unwrap()),
+            Some(id) if !before.contains(&id) => {
+                return Err(Failure::local(FailureKind::Conflict, "the name is taken"));
+            }
+            Some(id) => id,
+            None => self.add(&body.name, json!({ "created_at": self.now.map(|now| now.to_string()) })),
         };
         self.merge(id, &serde_json::to_value(body).unwrap());
         Ok(self.get(id).unwrap())

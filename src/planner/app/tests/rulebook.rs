@@ -11,9 +11,14 @@ pub(super) fn holds(conditions: &[Condition], generation: Option<i64>) {
     let (ready, reconciling, stalled) = (of("Ready"), of("Reconciling"), of("Stalled"));
     assert_eq!(ready.len(), 1, "exactly one Ready: {conditions:?}");
     assert!(reconciling.len() + stalled.len() <= 1, "Reconciling or Stalled, once: {conditions:?}");
-    assert_eq!(conditions.len(), 1 + reconciling.len() + stalled.len(), "no other types: {conditions:?}");
-    for condition in reconciling.iter().chain(&stalled) {
+    let drifted = of("Drifted");
+    assert!(drifted.len() <= 1, "Drifted at most once: {conditions:?}");
+    let known = 1 + reconciling.len() + stalled.len() + drifted.len();
+    assert_eq!(conditions.len(), known, "no other types: {conditions:?}");
+    for condition in reconciling.iter().chain(&stalled).chain(&drifted) {
         assert_eq!(condition.status, "True", "present only while true: {conditions:?}");
+    }
+    for _ in reconciling.iter().chain(&stalled) {
         assert_ne!(ready[0].status, "True", "Ready implies neither: {conditions:?}");
     }
     for condition in conditions {

@@ -1,0 +1,95 @@
+//! Organizations that take no tags: the recorded id counts.
+
+use super::*;
+
+fn refuses(world: &mut World) {
+    world.remote.rejects_tags = true;
+}
+
+fn drops(world: &mut World) {
+    world.remote.drops_tags = true;
+}
+
+#[test]
+fn where_tags_are_refused_or_dropped_an_app_is_kept_by_its_id() {
+    for (without_tags, writes) in [(refuses as fn(&mut World), 2), (drops, 2)] {
+        let mut world = World::new(json!({"description": "one"}));
+        without_tags(&mut world);
+        let visit = world.visit();
+        assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, writes), "{visit:?}");
+        assert_eq!((world.status().untagged, world.remote.apps.len()), (Some(true), 1));
+        assert!(world.status().incarnation.unwrap().starts_with("c-"));
+
+        for restart in [false, true] {
+            if restart {
+                world.restart();
+            }
+            world.pass(3600);
+            let check = world.visit();
+            assert_eq!((&check.verdict, check.writes.len()), (&Verdict::Settled, 0), "{check:?}");
+        }
+        world.edit(json!({"description": "two"}));
+        assert_eq!(world.visit().put(), ["description".to_owned()].into());
+
+        world.delete();
+        let visit = world.visit();
+        assert_eq!((visit.deletes(), visit.writes.len(), visit.verdict), (vec![101], 1, Verdict::Gone));
+    }
+}
+
+#[test]
+fn what_one_app_has_shown_the_next_one_knows() {
+    let mut world = World::new(json!({}));
+    world.remote.rejects_tags = true;
+    world.organization = Observed::Present(Organization {
+        takes_no_tags: true,
+        default_region: Some("us-west-2".into()),
+        ..Organization::default()
+    });
+    let visit = world.visit();
+    assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 1), "{visit:?}");
+    assert_eq!(world.status().untagged, Some(true));
+}
+
+#[test]
+fn without_tags_lost_status_is_a_taken_name_until_it_is_adopted() {
+    let mut world = World::new(json!({"description": "one"}));
+    world.remote.rejects_tags = true;
+    world.visit();
+    world.object.status = None;
+    world.restart();
+    assert_eq!(world.visit().stalled(), Some(Reason::NameTaken));
+    world.edit(json!({"description": "one", "adoptionPolicy": "Adopt"}));
+    let visit = world.visit();
+    assert_eq!(visit.verdict, Verdict::Settled, "{visit:?}");
+    assert_eq!((world.status().id, world.status().untagged), (Some(101), Some(true)));
+}
+
+#[test]
+fn a_refusal_that_is_about_something_else_is_told_after_one_repetition() {
+    for (kind, reason) in [(FailureKind::Invalid, Reason::InvalidSpec), (FailureKind::Forbidden, Reason::PlanLimit)] {
+        let mut world = World::new(json!({}));
+        world.remote.fault = Some((Failure::local(kind, "no"), false));
+        world.remote.fault_lasts = true;
+        let visit = world.visit();
+        assert!(matches!(visit.verdict, Verdict::Failed(found, ..) if found == reason), "{visit:?}");
+        assert_eq!(visit.writes.len(), 2);
+        assert_eq!((world.status().create_intent, world.status().untagged), (None, None));
+    }
+    let mut world = World::new(json!({}));
+    let scope = Failure { code: Some("insufficient_scope".into()), ..Failure::local(FailureKind::Forbidden, "no") };
+    world.remote.fault = Some((scope, false));
+    assert_eq!(world.visit().writes.len(), 1, "a scope is not about tags");
+}
+
+#[test]
+fn tags_that_come_back_count_again() {
+    let mut world = World::new(json!({}));
+    world.remote.drops_tags = true;
+    world.visit();
+    world.remote.drops_tags = false;
+    let tags = json!({OWNER_TAG: world.owner(), INCARNATION_TAG: world.status().incarnation});
+    world.remote.apps.get_mut(&101).unwrap().insert("tags".into(), tags);
+    world.pass(3600);
+    assert_eq!((world.visit().verdict, world.status().untagged), (Verdict::Settled, None));
+}
