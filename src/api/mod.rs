@@ -9,14 +9,15 @@ mod organization;
 mod reference;
 
 pub use app::{
-    AppliedField, CreateIntent, ManagementPolicy, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, Visibility,
+    AppliedField, CreateIntent, ManagementPolicy, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource,
+    Visibility,
 };
 pub use condition::{Condition, ConditionType, Reason};
 pub use definition::{CustomResourceFile, custom_resource_definitions};
 pub use organization::{
     Credentials, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
 };
-pub use reference::{OrganizationRef, SecretKeyRef, SourceVersion};
+pub use reference::{ConfigMapKeyRef, OrganizationRef, SecretKeyRef, SourceVersion};
 
 /// The API group of every kind.
 pub const GROUP: &str = "cloud.spice.ai";
