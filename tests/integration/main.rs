@@ -17,6 +17,7 @@ mod permissions;
 mod process;
 #[path = "../support/mod.rs"]
 mod support;
+mod witness;
 
 /// The operator's binary.
 fn program() -> &'static std::path::Path {
