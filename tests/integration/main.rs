@@ -11,6 +11,7 @@ mod apps;
 mod definitions;
 mod harness;
 mod invariants;
+mod kill_points;
 mod kills;
 mod organizations;
 mod permissions;
