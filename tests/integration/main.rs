@@ -3,20 +3,23 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     missing_docs,
-    reason = "a test fails by a panic, and its name says what holds"
+    reason = "a test fails by a panic, and its name says what holds; some print figures"
 )]
 
 mod apps;
 mod definitions;
 mod harness;
 mod invariants;
+mod kill_points;
 mod kills;
 mod organizations;
 mod permissions;
 mod process;
 #[path = "../support/mod.rs"]
 mod support;
+mod witness;
 
 /// The operator's binary.
 fn program() -> &'static std::path::Path {

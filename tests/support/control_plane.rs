@@ -312,7 +312,8 @@ async fn binaries() -> Result<PathBuf, String> {
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()))
 }
 
-async fn client(kubeconfig: &Path) -> Result<Client, String> {
+/// A client with the rights of a kubeconfig file. It belongs to the runtime it was made in.
+pub(super) async fn client(kubeconfig: &Path) -> Result<Client, String> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).map_err(|e| e.to_string())?;
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| e.to_string())?;

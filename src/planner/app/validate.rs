@@ -94,7 +94,7 @@ fn valid(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
         ("spec.runtime.executor", runtime.and_then(|runtime| runtime.executor.as_ref())),
     ];
     for (field, object) in open_objects {
-        object.map_or(Ok(()), |object| check_depth(object)).map_err(|why| format!("{field}: {why}"))?;
+        object.map_or(Ok(()), check_depth).map_err(|why| format!("{field}: {why}"))?;
     }
     spec.spicepod.as_ref().map_or(Ok(()), check_spicepod).map_err(|why| format!("spec.spicepod: {why}"))?;
     Ok(ValidSpec {
