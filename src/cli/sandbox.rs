@@ -2,21 +2,25 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::{self, Announcement, Config};
+use crate::sandbox::{self, Announcement, Config, CredentialKind};
 
 /// Settings of the sandbox.
 #[derive(clap::Args)]
 #[command(after_help = "\
-The server keeps everything in memory and starts empty. Its tokens are fake, always the same, and printed at start.
+The server keeps everything in memory and starts empty. Its tokens are fake, always the same, and printed at start; an
+OAuth client exchanges its secret at POST /api/oauth/token.
 
 Beside the API under /v1 it serves:
   GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
   GET, POST, DELETE /sandbox/faults     rules that let requests fail or hang
   GET /sandbox/state                    what is stored, deleted apps included
+  GET /sandbox/credentials              the credentials as they are now
+  POST /sandbox/credentials/NAME/VERB   revoke, expire or rotate (give another token or client secret)
 
 It ends on SIGTERM and SIGINT.")]
 pub(super) struct Arguments {
@@ -27,6 +31,16 @@ pub(super) struct Arguments {
     /// How to say on standard output where it listens and which credentials it knows.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     announce: Announce,
+
+    /// How long a token that an OAuth client gets lives, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    token_lifetime: u64,
+}
+
+impl Arguments {
+    fn config(&self) -> Config {
+        Config { address: self.address, token_lifetime: Duration::from_secs(self.token_lifetime), ..Config::default() }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -43,21 +57,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), String> {
     runtime.block_on(serve(arguments))
 }
 
-async fn serve(&Arguments { address, announce }: &Arguments) -> Result<(), String> {
+async fn serve(arguments: &Arguments) -> Result<(), String> {
     // Before the announcement: whoever reads it may send a signal at once.
     let unheard = |error| format!("cannot listen for signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
 
-    let config = Config { address, ..Config::default() };
-    let running = sandbox::serve(config).await.map_err(|error| format!("--address: {error}"))?;
+    let running = sandbox::serve(arguments.config()).await.map_err(|error| format!("--address: {error}"))?;
     if !running.address().ip().is_loopback() {
         #[expect(clippy::print_stderr, reason = "a warning to whoever started it")]
         {
             eprintln!("warning: other machines can reach {}, and its tokens are no secret", running.address());
         }
     }
-    print(&announcement(announce, running.announcement())?)
+    print(&announcement(arguments.announce, running.announcement())?)
         .map_err(|error| format!("cannot write to standard output: {error}"))?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -80,12 +93,16 @@ fn text(Announcement { url, credentials, .. }: &Announcement) -> String {
     let mut lines = vec![format!("The sandbox listens on {url}"), String::new()];
     for credential in credentials {
         let scopes = credential.scopes.join(" ");
-        let (name, organization, token) = (&credential.name, &credential.organization, &credential.token);
-        lines.push(format!("  {name:<10} {token:<32} {scopes:<12} organization {organization}"));
+        let (name, organization) = (&credential.name, &credential.organization);
+        let secret = match &credential.kind {
+            CredentialKind::OauthClient { client_id, client_secret } => format!("{client_id} {client_secret}"),
+            other => other.token().unwrap_or_default().to_owned(),
+        };
+        lines.push(format!("  {name:<16} {secret:<32} {scopes:<12} organization {organization}"));
     }
-    if let Some(credential) = credentials.first() {
+    if let Some(token) = credentials.iter().find_map(|credential| credential.kind.token()) {
         lines.push(String::new());
-        lines.push(format!("Try:  curl -H 'Authorization: Bearer {}' {url}/v1/apps", credential.token));
+        lines.push(format!("Try:  curl -H 'Authorization: Bearer {token}' {url}/v1/apps"));
     }
     lines.join("\n")
 }

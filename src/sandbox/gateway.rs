@@ -8,12 +8,13 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
+use jiff::Timestamp;
 
-use super::Sandbox;
 use super::access::Identity;
 use super::error::ApiError;
 use super::faults::{Action, Named, Stage};
 use super::journal::{self, Arrival, Ticket};
+use super::{Sandbox, api};
 
 /// A body above this is refused with 413.
 const MAX_BODY: usize = 1024 * 1024;
@@ -31,7 +32,7 @@ pub(super) fn guard(router: Router<Arc<Sandbox>>, sandbox: &Arc<Sandbox>) -> Rou
 }
 
 async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: Next) -> Response {
-    let identity = Identity::of(request.headers(), &sandbox.credentials);
+    let identity = Identity::of(request.headers(), &sandbox.credentials(), Timestamp::now());
     let visit = Visit::new(sandbox, &request, &identity);
     request.extensions_mut().insert(identity);
     let (request, body) = match read_body(request).await {
@@ -40,7 +41,10 @@ async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: N
         // The body broke off: whoever sent it is gone, and dropping the visit says so in the journal.
         Err(_) => return close_connection(),
     };
-    visit.ticket.body(&body);
+    // The body of the token endpoint is a secret and nothing else.
+    if visit.route.as_deref() != Some(api::TOKEN_PATH) {
+        visit.ticket.body(&body);
+    }
     let visit = match visit.meet(Stage::Before).await {
         Ok(visit) => visit,
         Err(response) => return response,

@@ -1,11 +1,13 @@
 //! The endpoints of the API: one file a resource, each with its own router.
 //!
-//! A handler checks in the order of the contract (section 5): `Access` is extracted first (401), `require` names the scope
-//! (403), then come path id (400), existence (404), body (400) and conflict (409). Extractors that can fail later than that
+//! A handler checks in the order of the contract (section 5): `Access` is extracted first (401, then the organization's
+//! header), `require` names the scope (403), then come path id (400), existence (404), body (400) and conflict (409). Extractors that can fail later than that
 //! order allows keep their result instead of rejecting.
 
 mod apps;
 mod catalog;
+mod oauth;
+mod organizations;
 mod parameters;
 
 use std::sync::Arc;
@@ -15,12 +17,16 @@ use axum::Router;
 use super::Sandbox;
 use super::error::ApiError;
 
+pub(super) use oauth::PATH as TOKEN_PATH;
+
 /// Everything the API serves, and its refusals where it serves nothing.
 pub(super) fn router() -> Router<Arc<Sandbox>> {
     Router::new()
         .merge(apps::router("/v1/apps", "apps"))
         .merge(apps::router("/v1/projects", "projects"))
         .merge(catalog::router())
+        .merge(oauth::router())
+        .merge(organizations::router())
         .fallback(async || ApiError::no_route())
         .method_not_allowed_fallback(async || ApiError::no_method())
 }

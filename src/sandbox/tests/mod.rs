@@ -3,6 +3,7 @@
 mod access;
 mod apps;
 mod bodies;
+mod credentials;
 mod faults;
 mod journal;
 mod server;
@@ -15,6 +16,8 @@ use serde_json::{Value, json};
 use super::{Config, Running, serve};
 
 const OPERATOR: &str = "sandbox-fake-token-operator";
+const ELSEWHERE: &str = "sandbox-fake-token-elsewhere";
+const BOTH: &str = "sandbox-fake-token-both";
 const READER: &str = "sandbox-fake-token-reader";
 
 /// Longer than any test should take: a wait that comes to its end is a failure.
