@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::{self, Announcement, Config, CredentialKind};
+use crate::sandbox::{self, Announcement, Config, CredentialKind, RateLimits};
 
 /// Settings of the sandbox.
 #[derive(clap::Args)]
@@ -35,11 +35,34 @@ pub(super) struct Arguments {
     /// How long a token that an OAuth client gets lives, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     token_lifetime: u64,
+
+    /// How many requests a user, or an OAuth client, may make within the window; more get 429.
+    #[arg(long, value_name = "COUNT", default_value_t = RateLimits::default().per_user)]
+    user_rate: u32,
+
+    /// How many requests may be made to one organization within the window.
+    #[arg(long, value_name = "COUNT", default_value_t = RateLimits::default().per_organization)]
+    organization_rate: u32,
+
+    /// The length of both windows, in seconds. They slide: it is the requests of the last so many seconds that count.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    rate_window: u64,
+
+    /// Do not say in headers how things stand with the rate limits, nor when to come again.
+    #[arg(long)]
+    no_rate_headers: bool,
 }
 
 impl Arguments {
     fn config(&self) -> Config {
-        Config { address: self.address, token_lifetime: Duration::from_secs(self.token_lifetime), ..Config::default() }
+        let rate_limits = RateLimits {
+            per_user: self.user_rate,
+            per_organization: self.organization_rate,
+            window: Duration::from_secs(self.rate_window),
+            headers: !self.no_rate_headers,
+        };
+        let token_lifetime = Duration::from_secs(self.token_lifetime);
+        Config { address: self.address, token_lifetime, rate_limits, ..Config::default() }
     }
 }
 

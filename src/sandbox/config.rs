@@ -18,6 +18,8 @@ pub struct Config {
     pub credentials: Vec<Credential>,
     /// How long a token from the token endpoint lives, to the second.
     pub token_lifetime: Duration,
+    /// How many requests are too many.
+    pub rate_limits: RateLimits,
 }
 
 impl Default for Config {
@@ -36,6 +38,7 @@ impl Default for Config {
             scopes: vec![scope.into()],
             organization: organization.into(),
             user,
+            is_limited: name != "portal",
         };
         let token = |name: &str| CredentialKind::PersonalAccessToken { token: format!("sandbox-fake-token-{name}") };
         let session = CredentialKind::SessionToken { token: "sandbox-fake-session-token".into() };
@@ -58,6 +61,7 @@ impl Default for Config {
                 credential("both", token("both"), "*", "sandbox", Some(3)),
             ],
             token_lifetime: Duration::from_secs(3600),
+            rate_limits: RateLimits::default(),
         }
     }
 }
@@ -110,6 +114,25 @@ pub enum Role {
     Viewer,
 }
 
+/// How many requests are too many, in any stretch of time of one length.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimits {
+    /// Of one user, whatever the credential; a machine counts for itself.
+    pub per_user: u32,
+    /// To one organization, whoever asks.
+    pub per_organization: u32,
+    /// How long a request counts.
+    pub window: Duration,
+    /// Whether answers say how things stand; without, a refusal does not say when to come again either.
+    pub headers: bool,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self { per_user: 1_000, per_organization: 10_000, window: Duration::from_secs(60), headers: true }
+    }
+}
+
 /// A credential with the scopes it grants.
 #[derive(Clone, Serialize)]
 pub struct Credential {
@@ -125,6 +148,9 @@ pub struct Credential {
     /// The user it belongs to, who decides which other organizations it reaches; none for a machine, which reaches its own.
     #[serde(skip)]
     pub user: Option<u64>,
+    /// Whether the rate limits are for it: whoever stands for somebody in the portal does not go through the API.
+    #[serde(skip)]
+    pub is_limited: bool,
 }
 
 /// How a credential is used. All of it is announced, so it must be of no use anywhere else.

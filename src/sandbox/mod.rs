@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! server    connections, shutdown
-//! gateway   what happens to every API request: journal, body limit, faults
+//! gateway   what happens to every API request: journal, body limit, rate limits, faults
 //! api       the endpoints; access, error and fields are what they share
 //! credentials
 //!           who is known; tokens are issued, expire and are revoked here
@@ -29,6 +29,7 @@ mod fields;
 mod gateway;
 mod journal;
 mod placement;
+mod rates;
 mod runtime;
 mod server;
 mod spicepod;
@@ -42,12 +43,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Announcement, Config, Credential, CredentialKind, Membership, Organization, Role, User};
+pub use config::{Announcement, Config, Credential, CredentialKind, Membership, Organization, RateLimits, Role, User};
 pub use server::{Running, StartError, serve};
 
 use credentials::Credentials;
 use faults::Faults;
 use journal::Journal;
+use rates::Rates;
 use store::Store;
 
 /// What the requests of one server share.
@@ -57,6 +59,7 @@ struct Sandbox {
     store: Mutex<Store>,
     journal: Journal,
     faults: Faults,
+    rates: Rates,
     /// Cancelled when the server is told to stop; whatever waits without an end of its own watches it.
     stopping: CancellationToken,
 }
@@ -69,6 +72,7 @@ impl Sandbox {
             store: Mutex::default(),
             journal: Journal::default(),
             faults: Faults::default(),
+            rates: Rates::new(config.rate_limits),
             stopping: CancellationToken::new(),
         })
     }

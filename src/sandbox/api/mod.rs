@@ -19,6 +19,11 @@ use super::error::ApiError;
 
 pub(super) use oauth::PATH as TOKEN_PATH;
 
+/// Whether the rate limits are for a path: the token endpoint is not part of the API, and health is for anybody.
+pub(super) fn is_limited(path: &str) -> bool {
+    path.starts_with("/v1/") && path != catalog::HEALTH
+}
+
 /// Everything the API serves, and its refusals where it serves nothing.
 pub(super) fn router() -> Router<Arc<Sandbox>> {
     Router::new()

@@ -41,6 +41,7 @@ async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
         scopes: vec![(*scope).into()],
         organization: "sandbox".into(),
         user: None,
+        is_limited: true,
     };
     let world = World::with(Config { credentials: SCOPES.iter().map(credential).collect(), ..Config::default() }).await;
     // A path id that is wrong comes right after the scope, so nothing has to exist.

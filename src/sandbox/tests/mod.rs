@@ -6,6 +6,7 @@ mod bodies;
 mod credentials;
 mod faults;
 mod journal;
+mod rates;
 mod server;
 
 use std::net::{Ipv4Addr, SocketAddr};
