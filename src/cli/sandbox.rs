@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::{self, Announcement, Config, CredentialKind, RateLimits};
+use crate::sandbox::{
+    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, Switches, TagRule,
+};
 
 /// Settings of the sandbox.
 #[derive(clap::Args)]
@@ -51,6 +53,66 @@ pub(super) struct Arguments {
     /// Do not say in headers how things stand with the rate limits, nor when to come again.
     #[arg(long)]
     no_rate_headers: bool,
+
+    #[command(flatten)]
+    behaviour: Behaviour,
+
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// How the API behaves where its sources disagree.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Behaviour")]
+struct Behaviour {
+    /// Which age of the API to be.
+    #[arg(long, value_name = "PROFILE", default_value = "current")]
+    profile: Profile,
+
+    /// Never put more than 20 items on a page, and refuse no `limit`.
+    #[arg(long)]
+    clamp_pages: bool,
+
+    /// Answer every page with the first one.
+    #[arg(long)]
+    ignore_offset: bool,
+
+    /// Keep a spicepod without what is empty in it, and with its version and kind.
+    #[arg(long)]
+    normalise_spicepod: bool,
+
+    /// What becomes of tags.
+    #[arg(long, value_name = "RULE", default_value = "keep")]
+    tags: TagRule,
+
+    /// What a create does to the deleted app that it brings back.
+    #[arg(long, value_name = "RULE", default_value = "apply")]
+    reactivation: Reactivation,
+
+    /// Ask for `config:read` and `config:write` where the configuration of an app is concerned.
+    #[arg(long)]
+    config_scopes: bool,
+}
+
+/// What the plan of every organization includes.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Plan")]
+struct Limits {
+    /// How many live apps an organization may have; more get 403.
+    #[arg(long, value_name = "COUNT")]
+    max_apps: Option<u64>,
+
+    /// How many replicas an app may have.
+    #[arg(long, value_name = "COUNT", default_value_t = Plan::default().max_replicas, value_parser = clap::value_parser!(u64).range(1..=10))]
+    max_replicas: u64,
+
+    /// Refuse image tags.
+    #[arg(long)]
+    no_image_tags: bool,
+
+    /// Refuse to list the images of the enterprise channel.
+    #[arg(long)]
+    no_enterprise_images: bool,
 }
 
 impl Arguments {
@@ -62,7 +124,30 @@ impl Arguments {
             headers: !self.no_rate_headers,
         };
         let token_lifetime = Duration::from_secs(self.token_lifetime);
-        Config { address: self.address, token_lifetime, rate_limits, ..Config::default() }
+        let switches = self.behaviour.switches();
+        let mut config = Config { address: self.address, token_lifetime, rate_limits, switches, ..Config::default() };
+        for organization in &mut config.organizations {
+            organization.plan = self.limits.plan();
+        }
+        config
+    }
+}
+
+impl Behaviour {
+    fn switches(&self) -> Switches {
+        let &Self { profile, clamp_pages, ignore_offset, normalise_spicepod, tags, reactivation, config_scopes } = self;
+        Switches { profile, clamp_pages, ignore_offset, normalise_spicepod, tags, reactivation, config_scopes }
+    }
+}
+
+impl Limits {
+    fn plan(&self) -> Plan {
+        Plan {
+            max_apps: self.max_apps,
+            max_replicas: self.max_replicas,
+            image_tags: !self.no_image_tags,
+            enterprise_images: !self.no_enterprise_images,
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::rules::{Plan, Switches};
+
 /// The settings of a sandbox. The default is what `spice-cloud-operator sandbox` starts.
 #[derive(Clone)]
 pub struct Config {
@@ -20,11 +22,13 @@ pub struct Config {
     pub token_lifetime: Duration,
     /// How many requests are too many.
     pub rate_limits: RateLimits,
+    /// How the API behaves.
+    pub switches: Switches,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let organization = |id, name: &str| Organization { id, name: name.into() };
+        let organization = |id, name: &str| Organization { id, name: name.into(), plan: Plan::default() };
         let user = |id, organizations: &[&str]| User {
             id,
             memberships: organizations
@@ -62,6 +66,7 @@ impl Default for Config {
             ],
             token_lifetime: Duration::from_secs(3600),
             rate_limits: RateLimits::default(),
+            switches: Switches::default(),
         }
     }
 }
@@ -73,6 +78,9 @@ pub struct Organization {
     pub id: u64,
     /// The handle; compared without case.
     pub name: String,
+    /// What it may have.
+    #[serde(skip)]
+    pub plan: Plan,
 }
 
 impl Organization {

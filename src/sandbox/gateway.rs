@@ -13,10 +13,11 @@ use axum::{Extension, Router};
 use jiff::Timestamp;
 
 use super::access::{Identity, target};
-use super::error::ApiError;
+use super::error::{ApiError, without_code};
 use super::faults::{Action, Named, Stage};
 use super::journal::{self, Arrival, Ticket};
 use super::rates::Standing;
+use super::rules::Profile;
 use super::{Sandbox, api};
 
 /// A body above this is refused with 413.
@@ -56,7 +57,10 @@ async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: N
         Ok(visit) => visit,
         Err(response) => return response,
     };
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if sandbox.config.switches.profile == Profile::Seed {
+        response = without_code(response);
+    }
     if !visit.method.is_safe() && response.status().is_success() {
         visit.ticket.applied();
     }

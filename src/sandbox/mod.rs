@@ -11,6 +11,7 @@
 //! credentials
 //!           who is known; tokens are issued, expire and are revoked here
 //! store     what is kept; app, placement, spicepod, tags and runtime are the rules of an app
+//! rules     what differs between one cloud and another: profile, switches, plans
 //! control   /sandbox/: journal, faults, credentials, state
 //! ```
 //!
@@ -30,6 +31,7 @@ mod gateway;
 mod journal;
 mod placement;
 mod rates;
+mod rules;
 mod runtime;
 mod server;
 mod spicepod;
@@ -44,6 +46,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Announcement, Config, Credential, CredentialKind, Membership, Organization, RateLimits, Role, User};
+pub use rules::{Plan, Profile, Reactivation, Switches, TagRule};
 pub use server::{Running, StartError, serve};
 
 use credentials::Credentials;

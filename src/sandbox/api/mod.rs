@@ -9,6 +9,7 @@ mod catalog;
 mod oauth;
 mod organizations;
 mod parameters;
+mod platform;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use axum::Router;
 
 use super::Sandbox;
 use super::error::ApiError;
+use super::rules::Profile;
 
 pub(super) use oauth::PATH as TOKEN_PATH;
 
@@ -25,13 +27,17 @@ pub(super) fn is_limited(path: &str) -> bool {
 }
 
 /// Everything the API serves, and its refusals where it serves nothing.
-pub(super) fn router() -> Router<Arc<Sandbox>> {
+pub(super) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
+    let newer = match profile {
+        Profile::Seed => Router::new(),
+        Profile::Current => apps::router("/v1/projects", "projects").merge(organizations::router()),
+    };
     Router::new()
+        .merge(newer)
         .merge(apps::router("/v1/apps", "apps"))
-        .merge(apps::router("/v1/projects", "projects"))
+        .merge(platform::router(profile))
         .merge(catalog::router())
         .merge(oauth::router())
-        .merge(organizations::router())
         .fallback(async || ApiError::no_route())
         .method_not_allowed_fallback(async || ApiError::no_method())
 }

@@ -3,7 +3,7 @@
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::super::{Config, Credential, CredentialKind, Membership, Organization, Role, User};
+use super::super::{Config, Credential, CredentialKind, Membership, Organization, Plan, Role, User};
 use super::{BOTH, ELSEWHERE, OPERATOR, READER, World, named, path, reply};
 
 #[tokio::test]
@@ -49,6 +49,9 @@ async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
         (Method::GET, "/v1/apps", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
         (Method::GET, "/v1/regions", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
         (Method::GET, "/v1/orgs", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/limits", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/clusters", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/container-images", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
         (Method::GET, "/v1/apps/x", "apps:read", 400, vec!["*", "apps:read", "apps:write"]),
         (Method::POST, "/v1/apps", "apps:write", 400, vec!["*", "apps:write"]),
         (Method::PUT, "/v1/apps/x", "apps:write", 400, vec!["*", "apps:write"]),
@@ -180,7 +183,7 @@ async fn the_organization_comes_before_the_scope() {
 async fn a_viewer_looks_and_changes_nothing() {
     let membership = Membership { organization: "sandbox".into(), role: Role::Viewer };
     let mut config = Config {
-        organizations: vec![Organization { id: 7, name: "sandbox".into() }],
+        organizations: vec![Organization { id: 7, name: "sandbox".into(), plan: Plan::default() }],
         users: vec![User { id: 1, memberships: vec![membership] }],
         ..Config::default()
     };

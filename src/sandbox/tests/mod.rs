@@ -7,6 +7,7 @@ mod credentials;
 mod faults;
 mod journal;
 mod rates;
+mod rules;
 mod server;
 
 use std::net::{Ipv4Addr, SocketAddr};
