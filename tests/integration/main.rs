@@ -3,14 +3,16 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     missing_docs,
-    reason = "a test fails by a panic, and its name says what holds"
+    reason = "a test fails by a panic, its name says what holds, and what it counted is shown on request"
 )]
 
 mod apps;
 mod definitions;
 mod harness;
 mod invariants;
+mod kill_points;
 mod kills;
 mod organizations;
 mod permissions;
