@@ -9,6 +9,7 @@
 )]
 
 mod apps;
+mod canary;
 mod definitions;
 mod harness;
 mod invariants;
