@@ -9,6 +9,7 @@
 )]
 
 mod apps;
+mod budget;
 mod canary;
 mod definitions;
 mod harness;
@@ -25,4 +26,9 @@ mod witness;
 /// The operator's binary.
 fn program() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_BIN_EXE_spice-cloud-operator"))
+}
+
+/// Whether the tests that take minutes are wanted, as `make test-extended` does. They pass at once otherwise.
+fn extended() -> bool {
+    std::env::var("TEST_EXTENDED").is_ok_and(|value| value == "1")
 }
