@@ -5,7 +5,7 @@
 //! withheld, and from then on nothing passes at all: whatever the operator does next, it did not do before it was killed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +15,7 @@ use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::{Method, Response, StatusCode, header},
+    http::{HeaderMap, Method, Response, StatusCode, header},
 };
 use kube::Client;
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
@@ -33,6 +33,14 @@ pub struct Gate {
     name: String,
     inner: Mutex<Inner>,
     stopped: watch::Sender<bool>,
+    /// Bearer tokens that came to the Management API, and what they are passed on as.
+    bearers: Mutex<Bearers>,
+}
+
+#[derive(Default)]
+struct Bearers {
+    seen: BTreeSet<String>,
+    passed_on_as: BTreeMap<String, String>,
 }
 
 #[derive(Default)]
@@ -46,7 +54,34 @@ struct Inner {
 impl Gate {
     /// A gate for the object of this name, with everything passing uncounted.
     pub fn new(name: &str) -> Arc<Self> {
-        Arc::new(Self { name: name.to_owned(), inner: Mutex::default(), stopped: watch::Sender::new(false) })
+        let stopped = watch::Sender::new(false);
+        Arc::new(Self { name: name.to_owned(), inner: Mutex::default(), stopped, bearers: Mutex::default() })
+    }
+
+    /// Makes a token as good as another one, whose bearer the sandbox knows.
+    pub fn accept(&self, token: &str, known: &str) {
+        self.bearers().passed_on_as.insert(token.to_owned(), known.to_owned());
+    }
+
+    /// The tokens that came to the Management API.
+    pub fn bearers_seen(&self) -> BTreeSet<String> {
+        self.bearers().seen.clone()
+    }
+
+    fn bearers(&self) -> MutexGuard<'_, Bearers> {
+        self.bearers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the token of a request, and puts in the one it is as good as.
+    fn translate(&self, headers: &mut HeaderMap) {
+        let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some(token) = token.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned) else { return };
+        let mut bearers = self.bearers();
+        let known = bearers.passed_on_as.get(&token).and_then(|known| format!("Bearer {known}").parse().ok());
+        if let Some(known) = known {
+            headers.insert(header::AUTHORIZATION, known);
+        }
+        bearers.seen.insert(token);
     }
 
     /// Counts from now on, and stops the world at a point.
@@ -157,7 +192,10 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(State((gate, upstream)): State<(Arc<Gate>, Upstream)>, request: Request) -> Response<Body> {
+async fn pass(State((gate, upstream)): State<(Arc<Gate>, Upstream)>, mut request: Request) -> Response<Body> {
+    if matches!(upstream, Upstream::Management(..)) {
+        gate.translate(request.headers_mut());
+    }
     if *gate.stopped.borrow() {
         return pending().await;
     }
