@@ -7,6 +7,7 @@ mod connections;
 mod context;
 mod driver;
 mod events;
+mod interest;
 mod metrics;
 mod organization;
 mod readiness;
