@@ -19,7 +19,7 @@ OAuth client exchanges its secret at POST /api/oauth/token.
 
 Beside the API under /v1 it serves:
   GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
-  GET, POST, DELETE /sandbox/faults     rules that let requests fail or hang
+  GET, POST, DELETE /sandbox/faults     rules that let requests fail, hang, come late or answer nonsense
   GET /sandbox/state                    what is stored, deleted apps included
   GET /sandbox/credentials              the credentials as they are now
   POST /sandbox/credentials/NAME/VERB   revoke, expire or rotate (give another token or client secret)

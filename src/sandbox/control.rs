@@ -65,6 +65,9 @@ async fn list_faults(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<faults::Li
 
 async fn add_fault(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: faults::Spec = serde_json::from_slice(&body).map_err(|error| ApiError::malformed(error.to_string()))?;
+    if let Some(contradiction) = spec.contradiction() {
+        return Err(ApiError::malformed(contradiction));
+    }
     let id = sandbox.faults.add(spec).ok_or_else(|| ApiError::malformed("there are too many fault rules"))?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
