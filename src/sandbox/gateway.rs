@@ -36,7 +36,7 @@ pub(super) fn guard(router: Router<Arc<Sandbox>>, sandbox: &Arc<Sandbox>) -> Rou
 }
 
 async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: Next) -> Response {
-    let identity = Identity::of(request.headers(), &sandbox.credentials(), Timestamp::now());
+    let identity = Identity::of(request.headers(), &sandbox.kept().credentials, Timestamp::now());
     let visit = Visit::new(Arc::clone(&sandbox), &request, &identity);
     request.extensions_mut().insert(identity.clone());
     let (request, body) = match read_body(request).await {
