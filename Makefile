@@ -6,7 +6,7 @@ CARGO ?= cargo
 # The targets share target/ and the caches: one at a time, also with -j. Cargo and Go use all cores by themselves.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt crds control-plane clean-cache require-rust
+.PHONY: help demo test test-extended bench fmt crds control-plane clean-cache require-rust
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,15 @@ test: require-rust ## Check the format, the lints and all tests, on a real Kuber
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory control-plane
 	$(CARGO) test --locked
+
+test-extended: require-rust ## Run the tests that take minutes as well, and show their figures
+	@$(MAKE) --no-print-directory control-plane
+	TEST_EXTENDED=1 $(CARGO) test --locked --test integration -- --show-output budget kill_points
+
+bench: require-rust ## Measure what the operator costs, with 500 apps (QUICK=1: with 50)
+	@$(MAKE) --no-print-directory control-plane
+	@$(CARGO) build --locked --release
+	@$(CARGO) run --locked --release --quiet --example bench
 
 fmt: require-rust ## Format the code
 	$(CARGO) fmt

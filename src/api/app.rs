@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::condition::Condition;
-use super::reference::OrganizationRef;
+use super::reference::{ConfigMapKeyRef, OrganizationRef, SourceVersion};
 use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
 
 /// What the app is to be. A field that is left out is left alone.
@@ -45,6 +45,8 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
 #[x_kube(
     validation = Rule::new("[has(self.region), has(self.cname), has(self.clusterName)].filter(set, set).size() <= 1")
         .message("at most one of region, cname and clusterName may be set"),
+    validation = Rule::new("!has(self.spicepod) || !has(self.spicepodFrom)")
+        .message("only one of spicepod and spicepodFrom may be set").field_path(".spicepodFrom"),
     validation = Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)")
         .message("name cannot change: an app cannot be renamed").field_path(".name"),
     validation = Rule::new("has(self.cname) == has(oldSelf.cname) && (!has(self.cname) || self.cname == oldSelf.cname)")
@@ -93,6 +95,9 @@ pub struct SpiceAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub spicepod: Option<Map<String, Value>>,
+    /// Where the Spicepod is read from instead. A change there reaches the app at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spicepod_from: Option<SpicepodSource>,
     /// How the app runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
@@ -119,6 +124,14 @@ pub struct SpiceAppSpec {
     /// While true, no remote call is made for this object, except for its deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+}
+
+/// Where a Spicepod is read from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SpicepodSource {
+    /// A key of a ConfigMap in the same namespace that holds the Spicepod as YAML or JSON, up to 256 KiB.
+    pub config_map_key_ref: ConfigMapKeyRef,
 }
 
 /// Whether the app is written to.
@@ -227,6 +240,10 @@ pub struct SpiceAppStatus {
     /// True where the organization keeps no tags of ours: then the recorded id alone tells that the app is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untagged: Option<bool>,
+    /// The objects that the spec refers to, in the versions that were last acted on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub sources: Vec<SourceVersion>,
 }
 
 impl Default for SpiceAppStatus {
@@ -243,6 +260,7 @@ impl Default for SpiceAppStatus {
             applied: BTreeMap::new(),
             drift: Vec::new(),
             untagged: None,
+            sources: Vec::new(),
         }
     }
 }

@@ -9,7 +9,8 @@ mod organization;
 mod reference;
 
 pub use app::{
-    AppliedField, CreateIntent, ManagementPolicy, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, Visibility,
+    AppliedField, CreateIntent, ManagementPolicy, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource,
+    Visibility,
 };
 pub use condition::{Condition, ConditionType, Reason};
 pub use definition::{CustomResourceFile, custom_resource_definitions};
@@ -17,7 +18,7 @@ pub use organization::{
     Credentials, OAuthClient, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec,
     SpiceOrganizationStatus,
 };
-pub use reference::{OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
+pub use reference::{ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
 
 /// The API group of every kind.
 pub const GROUP: &str = "cloud.spice.ai";

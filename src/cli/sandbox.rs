@@ -2,21 +2,27 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::{self, Announcement, Config};
+use crate::sandbox::{
+    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, Switches, TagRule,
+};
 
 /// Settings of the sandbox.
 #[derive(clap::Args)]
 #[command(after_help = "\
-The server keeps everything in memory and starts empty. Its tokens are fake, always the same, and printed at start.
+The server keeps everything in memory and starts empty. Its tokens are fake, always the same, and printed at start; an
+OAuth client exchanges its secret at POST /api/oauth/token.
 
 Beside the API under /v1 it serves:
   GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
   GET, POST, DELETE /sandbox/faults     rules that let requests fail or hang
   GET /sandbox/state                    what is stored, deleted apps included
+  GET /sandbox/credentials              the credentials as they are now
+  POST /sandbox/credentials/NAME/VERB   revoke, expire or rotate (give another token or client secret)
 
 It ends on SIGTERM and SIGINT.")]
 pub(super) struct Arguments {
@@ -27,6 +33,122 @@ pub(super) struct Arguments {
     /// How to say on standard output where it listens and which credentials it knows.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     announce: Announce,
+
+    /// How long a token that an OAuth client gets lives, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    token_lifetime: u64,
+
+    /// How many requests a user, or an OAuth client, may make within the window; more get 429.
+    #[arg(long, value_name = "COUNT", default_value_t = RateLimits::default().per_user)]
+    user_rate: u32,
+
+    /// How many requests may be made to one organization within the window.
+    #[arg(long, value_name = "COUNT", default_value_t = RateLimits::default().per_organization)]
+    organization_rate: u32,
+
+    /// The length of both windows, in seconds. They slide: it is the requests of the last so many seconds that count.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    rate_window: u64,
+
+    /// Do not say in headers how things stand with the rate limits, nor when to come again.
+    #[arg(long)]
+    no_rate_headers: bool,
+
+    #[command(flatten)]
+    behaviour: Behaviour,
+
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// How the API behaves where its sources disagree.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Behaviour")]
+struct Behaviour {
+    /// Which age of the API to be.
+    #[arg(long, value_name = "PROFILE", default_value = "current")]
+    profile: Profile,
+
+    /// Never put more than 20 items on a page, and refuse no `limit`.
+    #[arg(long)]
+    clamp_pages: bool,
+
+    /// Answer every page with the first one.
+    #[arg(long)]
+    ignore_offset: bool,
+
+    /// Keep a spicepod without what is empty in it, and with its version and kind.
+    #[arg(long)]
+    normalise_spicepod: bool,
+
+    /// What becomes of tags.
+    #[arg(long, value_name = "RULE", default_value = "keep")]
+    tags: TagRule,
+
+    /// What a create does to the deleted app that it brings back.
+    #[arg(long, value_name = "RULE", default_value = "apply")]
+    reactivation: Reactivation,
+
+    /// Ask for `config:read` and `config:write` where the configuration of an app is concerned.
+    #[arg(long)]
+    config_scopes: bool,
+}
+
+/// What the plan of every organization includes.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Plan")]
+struct Limits {
+    /// How many live apps an organization may have; more get 403.
+    #[arg(long, value_name = "COUNT")]
+    max_apps: Option<u64>,
+
+    /// How many replicas an app may have.
+    #[arg(long, value_name = "COUNT", default_value_t = Plan::default().max_replicas, value_parser = clap::value_parser!(u64).range(1..=10))]
+    max_replicas: u64,
+
+    /// Refuse image tags.
+    #[arg(long)]
+    no_image_tags: bool,
+
+    /// Refuse to list the images of the enterprise channel.
+    #[arg(long)]
+    no_enterprise_images: bool,
+}
+
+impl Arguments {
+    fn config(&self) -> Config {
+        let rate_limits = RateLimits {
+            per_user: self.user_rate,
+            per_organization: self.organization_rate,
+            window: Duration::from_secs(self.rate_window),
+            headers: !self.no_rate_headers,
+        };
+        let token_lifetime = Duration::from_secs(self.token_lifetime);
+        let switches = self.behaviour.switches();
+        let mut config = Config { address: self.address, token_lifetime, rate_limits, switches, ..Config::default() };
+        for organization in &mut config.organizations {
+            organization.plan = self.limits.plan();
+        }
+        config
+    }
+}
+
+impl Behaviour {
+    fn switches(&self) -> Switches {
+        let &Self { profile, clamp_pages, ignore_offset, normalise_spicepod, tags, reactivation, config_scopes } = self;
+        Switches { profile, clamp_pages, ignore_offset, normalise_spicepod, tags, reactivation, config_scopes }
+    }
+}
+
+impl Limits {
+    fn plan(&self) -> Plan {
+        Plan {
+            max_apps: self.max_apps,
+            max_replicas: self.max_replicas,
+            image_tags: !self.no_image_tags,
+            enterprise_images: !self.no_enterprise_images,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -43,21 +165,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), String> {
     runtime.block_on(serve(arguments))
 }
 
-async fn serve(&Arguments { address, announce }: &Arguments) -> Result<(), String> {
+async fn serve(arguments: &Arguments) -> Result<(), String> {
     // Before the announcement: whoever reads it may send a signal at once.
     let unheard = |error| format!("cannot listen for signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
 
-    let config = Config { address, ..Config::default() };
-    let running = sandbox::serve(config).await.map_err(|error| format!("--address: {error}"))?;
+    let running = sandbox::serve(arguments.config()).await.map_err(|error| format!("--address: {error}"))?;
     if !running.address().ip().is_loopback() {
         #[expect(clippy::print_stderr, reason = "a warning to whoever started it")]
         {
             eprintln!("warning: other machines can reach {}, and its tokens are no secret", running.address());
         }
     }
-    print(&announcement(announce, running.announcement())?)
+    print(&announcement(arguments.announce, running.announcement())?)
         .map_err(|error| format!("cannot write to standard output: {error}"))?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -80,12 +201,16 @@ fn text(Announcement { url, credentials, .. }: &Announcement) -> String {
     let mut lines = vec![format!("The sandbox listens on {url}"), String::new()];
     for credential in credentials {
         let scopes = credential.scopes.join(" ");
-        let (name, organization, token) = (&credential.name, &credential.organization, &credential.token);
-        lines.push(format!("  {name:<10} {token:<32} {scopes:<12} organization {organization}"));
+        let (name, organization) = (&credential.name, &credential.organization);
+        let secret = match &credential.kind {
+            CredentialKind::OauthClient { client_id, client_secret } => format!("{client_id} {client_secret}"),
+            other => other.token().unwrap_or_default().to_owned(),
+        };
+        lines.push(format!("  {name:<16} {secret:<32} {scopes:<12} organization {organization}"));
     }
-    if let Some(credential) = credentials.first() {
+    if let Some(token) = credentials.iter().find_map(|credential| credential.kind.token()) {
         lines.push(String::new());
-        lines.push(format!("Try:  curl -H 'Authorization: Bearer {}' {url}/v1/apps", credential.token));
+        lines.push(format!("Try:  curl -H 'Authorization: Bearer {token}' {url}/v1/apps"));
     }
     lines.join("\n")
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, CustomResourceExt, ResourceExt};
 
@@ -12,10 +14,12 @@ use super::driver::{Steward, kubernetes_words};
 use super::organization;
 use super::store::bounded;
 use super::watch::{Changes, Guarded, Queue, React, holds, is_current, own_matters};
-use crate::api::{SpiceApp, SpiceAppStatus, SpiceOrganization};
+use crate::api::{ConfigMapKeyRef, SourceVersion, SpiceApp, SpiceAppStatus, SpiceOrganization};
 use crate::management::types::{App, Failure, FailureKind};
 use crate::management::{Answer, Priority, Stage};
-use crate::planner::{AppObserved, AppRead, AppWrite, Claim, End, Observed, Organization, Seen, elapsed};
+use crate::planner::{
+    AppObserved, AppRead, AppWrite, Claim, End, Observed, Organization, Seen, Sourced, elapsed, parse_spicepod,
+};
 
 impl Steward for SpiceApp {
     fn is_cached(context: &Context, object: &Self) -> bool {
@@ -31,6 +35,11 @@ impl Steward for SpiceApp {
         match read {
             AppRead::Organization => observed.organization = Some(organization_of(context, object)),
             AppRead::Claims => observed.claims = Some(claims(context, object)),
+            AppRead::Source(key) => {
+                let version = context.caches.config_map_version(&object.namespace().unwrap_or_default(), &key.name);
+                observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
+            }
+            AppRead::Spicepod(key) => observed.spicepod = Some(spicepod(context, object, key).await),
             AppRead::Definition => observed.definition_deleting = Some(definition_deleting(context).await),
             AppRead::List(not_before) => {
                 let list = async { connection(context, object).await?.reads.apps(*not_before, priority).await };
@@ -151,6 +160,24 @@ fn same_claim(one: &SpiceApp, other: &SpiceApp) -> bool {
         && name(one) == name(other)
 }
 
+/// Reads a spicepod from its ConfigMap.
+async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> Observed<Sourced> {
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &app.namespace().unwrap_or_default());
+    match bounded(api.get_opt(&key.name)).await {
+        Ok(Some(config_map)) => {
+            let text = config_map.data.as_ref().and_then(|data| data.get(&key.key));
+            let missing = || Err("there is no such key in its data".to_owned());
+            let spicepod = text.map_or_else(missing, |text| parse_spicepod(text));
+            Observed::Present(Sourced { version: SourceVersion::of("ConfigMap", &config_map.metadata), spicepod })
+        }
+        Ok(None) => Observed::Absent,
+        Err(error) => {
+            let words = format!("ConfigMap {} cannot be read: {}", key.name, kubernetes_words(&error));
+            Observed::Unknown(Failure::local(FailureKind::Connect, words))
+        }
+    }
+}
+
 async fn definition_deleting(context: &Context) -> Observed<bool> {
     let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
     match bounded(definitions.get_opt(SpiceApp::crd_name())).await {
@@ -201,5 +228,33 @@ impl React<Guarded<SpiceApp>> for Reaction {
                 self.own.request(ObjectRef::new(name).within(namespace));
             }
         }
+    }
+}
+
+/// A changed ConfigMap wakes the apps whose spicepod it holds.
+pub(super) struct ConfigMapReaction {
+    context: Arc<Context>,
+    apps: Queue<Guarded<SpiceApp>>,
+}
+
+impl ConfigMapReaction {
+    pub(super) fn new(context: Arc<Context>, apps: Queue<Guarded<SpiceApp>>) -> Self {
+        Self { context, apps }
+    }
+}
+
+impl React<PartialObjectMeta<ConfigMap>> for ConfigMapReaction {
+    fn changed(&mut self, config_map: &PartialObjectMeta<ConfigMap>) {
+        let holds = |app: &SpiceApp| {
+            let source = app.spec.spicepod_from.as_ref().map(|source| &source.config_map_key_ref.name);
+            app.namespace() == config_map.namespace() && source == config_map.metadata.name.as_ref()
+        };
+        for app in self.context.caches.apps.state_filter(|app| app.0.as_ref().is_ok_and(holds)) {
+            self.apps.request(ObjectRef::from_obj(app.as_ref()));
+        }
+    }
+
+    fn deleted(&mut self, config_map: &PartialObjectMeta<ConfigMap>) {
+        self.changed(config_map);
     }
 }

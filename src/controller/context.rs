@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -39,6 +39,7 @@ pub(super) struct Caches {
     pub(super) organizations: Store<Guarded<SpiceOrganization>>,
     pub(super) apps: Store<Guarded<SpiceApp>>,
     pub(super) secrets: Store<PartialObjectMeta<Secret>>,
+    pub(super) config_maps: Store<PartialObjectMeta<ConfigMap>>,
 }
 
 impl Caches {
@@ -46,6 +47,12 @@ impl Caches {
     pub(super) fn secret_version(&self, namespace: &str, name: &str) -> Option<SourceVersion> {
         let secret = self.secrets.get(&ObjectRef::new(name).within(namespace))?;
         Some(SourceVersion::of("Secret", &secret.metadata))
+    }
+
+    /// The version of a ConfigMap that the metadata watch saw last.
+    pub(super) fn config_map_version(&self, namespace: &str, name: &str) -> Option<SourceVersion> {
+        let config_map = self.config_maps.get(&ObjectRef::new(name).within(namespace))?;
+        Some(SourceVersion::of("ConfigMap", &config_map.metadata))
     }
 }
 

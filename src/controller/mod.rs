@@ -22,8 +22,8 @@ pub use readiness::{Pending, Readiness};
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
@@ -55,10 +55,11 @@ pub async fn run(
     let namespace = settings.watch_namespace.clone();
     let (organizations, organization_writer) = reflector::store::<Guarded<SpiceOrganization>>();
     let (apps, app_writer) = reflector::store::<Guarded<SpiceApp>>();
-    let (secrets, secret_writer) = reflector::store::<kube::core::PartialObjectMeta<Secret>>();
+    let (secrets, secret_writer) = reflector::store::<PartialObjectMeta<Secret>>();
+    let (config_maps, config_map_writer) = reflector::store::<PartialObjectMeta<ConfigMap>>();
     let (organization_queue, organization_requests) = Queue::new();
     let (app_queue, app_requests) = Queue::new();
-    let caches = Caches { organizations, apps, secrets };
+    let caches = Caches { organizations, apps, secrets, config_maps };
     let context = Context::new(client.clone(), settings, caches.clone(), calls, metrics, shutdown.clone());
     let context = Arc::new(context);
 
@@ -77,7 +78,7 @@ pub async fn run(
         app_writer,
         readiness.waiting_for("the cache of SpiceApps"),
         shutdown.clone(),
-        app::Reaction::new(Arc::clone(&context), organization_queue.clone(), app_queue),
+        app::Reaction::new(Arc::clone(&context), organization_queue.clone(), app_queue.clone()),
     ));
     tasks.spawn(watch::follow(
         watched(&client, namespace.as_deref()),
@@ -87,6 +88,15 @@ pub async fn run(
         readiness.waiting_for("the cache of Secrets' metadata"),
         shutdown.clone(),
         organization::SecretReaction::new(caches.organizations.clone(), organization_queue),
+    ));
+    tasks.spawn(watch::follow(
+        watched(&client, namespace.as_deref()),
+        // One of every namespace that is nobody's spicepod.
+        watcher::Config::default().fields("metadata.name!=kube-root-ca.crt"),
+        config_map_writer,
+        readiness.waiting_for("the cache of ConfigMaps' metadata"),
+        shutdown.clone(),
+        app::ConfigMapReaction::new(Arc::clone(&context), app_queue),
     ));
     drop(starting);
     tokio::select! {
@@ -113,6 +123,7 @@ async fn filled(caches: &Caches) {
     let _ = caches.organizations.wait_until_ready().await;
     let _ = caches.apps.wait_until_ready().await;
     let _ = caches.secrets.wait_until_ready().await;
+    let _ = caches.config_maps.wait_until_ready().await;
 }
 
 /// The objects that are watched: those of one namespace, or all.

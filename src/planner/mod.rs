@@ -9,7 +9,7 @@ mod failure;
 mod organization;
 mod schedule;
 
-pub use app::{AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organization};
+pub use app::{AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organization, Sourced, parse_spicepod};
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, OrganizationWrite};
 pub use schedule::Waits;
 pub(crate) use schedule::elapsed;

@@ -8,10 +8,16 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use jiff::Timestamp;
 
 use super::Sandbox;
-use super::config::Credential;
+use super::config::{Config, Credential, Organization, Role};
+use super::credentials::Credentials;
 use super::error::ApiError;
+use super::rules::{Plan, Profile};
+
+/// Names another organization than the one that the credential was made for.
+const ORGANIZATION: &str = "x-org-name";
 
 /// What an endpoint asks for: `resource:verb`.
 #[derive(Clone, Copy)]
@@ -23,14 +29,31 @@ pub(super) const APPS_READ: Scope = Scope("apps:read");
 pub(super) const APPS_WRITE: Scope = Scope("apps:write");
 /// Delete apps.
 pub(super) const APPS_DELETE: Scope = Scope("apps:delete");
+/// Read the configuration of an app, where that is a scope of its own.
+pub(super) const CONFIG_READ: Scope = Scope("config:read");
+/// Change it.
+pub(super) const CONFIG_WRITE: Scope = Scope("config:write");
 
-impl Scope {
-    /// Only `:write` implies `:read`; deleting implies nothing.
-    fn is_granted_by(self, grant: &str) -> bool {
-        let by_write =
-            self.0.strip_suffix("read").is_some_and(|resource| grant.strip_suffix("write") == Some(resource));
-        grant == "*" || grant == self.0 || by_write
-    }
+/// Every scope there is, but for `*`.
+pub(super) const SCOPES: [&str; 12] = [
+    "apps:read",
+    "apps:write",
+    "apps:delete",
+    "deployments:read",
+    "deployments:write",
+    "secrets:read",
+    "secrets:write",
+    "config:read",
+    "config:write",
+    "members:read",
+    "members:write",
+    "members:delete",
+];
+
+/// Whether a granted scope gives another one. Only `:write` implies `:read`; deleting implies nothing.
+pub(super) fn covers(grant: &str, scope: &str) -> bool {
+    let by_write = scope.strip_suffix("read").is_some_and(|resource| grant.strip_suffix("write") == Some(resource));
+    (grant == "*" && (scope == "*" || SCOPES.contains(&scope))) || grant == scope || by_write
 }
 
 /// What the credential of a request turned out to be. The gateway puts it beside the request.
@@ -44,7 +67,7 @@ pub(super) enum Identity {
 
 impl Identity {
     /// Looks up the bearer token of a request.
-    pub(super) fn of(headers: &HeaderMap, credentials: &[Credential]) -> Self {
+    pub(super) fn of(headers: &HeaderMap, credentials: &Credentials, now: Timestamp) -> Self {
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             return Self::Refused("Missing Authorization header");
         };
@@ -55,9 +78,9 @@ impl Identity {
         let Some(token) = token else {
             return Self::Refused("Invalid token format");
         };
-        match credentials.iter().find(|credential| credential.token == token) {
-            Some(credential) => Self::Known(credential.clone()),
-            None => Self::Refused("Invalid token"),
+        match credentials.by_token(token, now) {
+            Ok(credential) => Self::Known(credential),
+            Err(why) => Self::Refused(why),
         }
     }
 
@@ -70,10 +93,61 @@ impl Identity {
     }
 }
 
+/// The organizations that a credential reaches, with the role there: those of its user, or its own.
+pub(super) fn reach<'a>(config: &'a Config, credential: &Credential) -> impl Iterator<Item = (&'a Organization, Role)> {
+    let user = config.users.iter().find(|user| credential.user == Some(user.id));
+    let is_machine = credential.user.is_none();
+    let own = credential.organization.clone();
+    config.organizations.iter().filter_map(move |organization| {
+        let membership =
+            user.and_then(|user| user.memberships.iter().find(|member| organization.is_called(&member.organization)));
+        let role = match membership {
+            Some(membership) => membership.role,
+            None if is_machine && organization.is_called(&own) => Role::Owner,
+            None => return None,
+        };
+        Some((organization, role))
+    })
+}
+
+/// The organization that a request acts on: the credential's own, unless the header names another within its reach.
+/// The first API knows no such header.
+pub(super) fn target<'a>(
+    config: &'a Config,
+    credential: &Credential,
+    headers: &HeaderMap,
+) -> Result<(&'a Organization, Role), ApiError> {
+    let mut reach = reach(config, credential);
+    let mut asked = headers.get_all(ORGANIZATION).iter();
+    let named = if config.switches.profile == Profile::Seed { None } else { asked.next() };
+    let Some(handle) = named else {
+        let own = reach.find(|(organization, _)| organization.is_called(&credential.organization));
+        return own.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Invalid token"));
+    };
+    let handle = handle.to_str().map(str::trim).ok().filter(|handle| is_handle(handle));
+    let (Some(handle), None) = (handle, asked.next()) else {
+        let refusal = ApiError::parameter("X-Org-Name must be the handle of one organization");
+        return Err(refusal.with_code("invalid_org_assertion"));
+    };
+    let found = reach.find(|(organization, _)| organization.is_called(handle));
+    // What is missing and what is invisible look alike.
+    found.ok_or_else(|| match credential.user {
+        None => ApiError::new(StatusCode::FORBIDDEN, "The OAuth client belongs to another organization")
+            .with_code("org_assertion_mismatch"),
+        Some(_) => ApiError::new(StatusCode::FORBIDDEN, format!("Organization {handle:?} is not accessible"))
+            .with_code("org_forbidden"),
+    })
+}
+
+fn is_handle(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|other| other.is_ascii_alphanumeric() || ".-_".contains(other))
+}
+
 /// An authenticated request whose scope has not been checked yet.
 pub(super) struct Access {
     credential: Credential,
-    organization: u64,
+    organization: Organization,
+    role: Role,
 }
 
 /// Someone who may do what they ask for.
@@ -82,16 +156,28 @@ pub(super) struct Caller {
     pub(super) organization: u64,
     /// The user behind it; none for a machine.
     pub(super) user: Option<u64>,
+    /// What the organization may have.
+    pub(super) plan: Plan,
 }
 
 impl Access {
-    /// Lets the request pass if its credential grants the scope; otherwise 403.
-    pub(super) fn require(self, scope: Scope) -> Result<Caller, ApiError> {
-        if self.credential.scopes.iter().any(|grant| scope.is_granted_by(grant)) {
-            return Ok(Caller { organization: self.organization, user: self.credential.user });
+    /// Lets the request pass if its credential grants the scope and its role allows it; otherwise 403.
+    pub(super) fn require(&self, scope: Scope) -> Result<Caller, ApiError> {
+        if !self.credential.scopes.iter().any(|grant| covers(grant, scope.0)) {
+            let message = format!("Insufficient scope. Required: {}", scope.0);
+            return Err(ApiError::new(StatusCode::FORBIDDEN, message).with_code("insufficient_scope"));
         }
-        let message = format!("Insufficient scope. Required: {}", scope.0);
-        Err(ApiError::new(StatusCode::FORBIDDEN, message).with_code("insufficient_scope"))
+        if self.role == Role::Viewer && !scope.0.ends_with(":read") {
+            let message = "Viewers cannot change anything in this organization";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, message).with_code("forbidden"));
+        }
+        let Organization { id, plan, .. } = self.organization;
+        Ok(Caller { organization: id, user: self.credential.user, plan })
+    }
+
+    /// The credential that the request came with.
+    pub(super) fn credential(&self) -> &Credential {
+        &self.credential
     }
 }
 
@@ -104,10 +190,7 @@ impl FromRequestParts<Arc<Sandbox>> for Access {
             Some(Identity::Refused(why)) => return Err(ApiError::new(StatusCode::UNAUTHORIZED, *why)),
             None => return Err(ApiError::new(StatusCode::UNAUTHORIZED, "Missing Authorization header")),
         };
-        let organization = sandbox.organizations.iter().find(|known| known.name == credential.organization);
-        match organization {
-            Some(organization) => Ok(Self { organization: organization.id, credential }),
-            None => Err(ApiError::new(StatusCode::UNAUTHORIZED, "Invalid token")),
-        }
+        let (organization, role) = target(&sandbox.config, &credential, &parts.headers)?;
+        Ok(Self { organization: organization.clone(), role, credential })
     }
 }

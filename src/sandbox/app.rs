@@ -5,8 +5,10 @@
 use jiff::Timestamp;
 use serde_json::{Map, Number, Value, json};
 
+use super::error::ApiError;
 use super::fields::{self, Fields, Patch};
 use super::placement::Placement;
+use super::rules::{Plan, Profile, Switches, TagRule, above_plan};
 use super::runtime::{self, Executor, Resources};
 use super::tags::{self, Tags};
 use super::{spicepod, time};
@@ -14,6 +16,22 @@ use super::{spicepod, time};
 const VISIBILITIES: [&str; 2] = ["public", "private"];
 /// The union of what the versions of the API take.
 const UPDATE_CHANNELS: [&str; 5] = ["stable", "preview", "nightly", "internal", "internal-sandbox"];
+
+/// The fields that make up `config`.
+const CONFIG: [&str; 12] = [
+    "spicepod",
+    "registry",
+    "image",
+    "image_tag",
+    "update_channel",
+    "version",
+    "replicas",
+    "resources",
+    "executor",
+    "node_group",
+    "storage_size_gb",
+    "storage_claim_size_gb",
+];
 
 /// An app as it is kept, deleted or not.
 #[derive(Clone)]
@@ -148,17 +166,20 @@ impl Settings {
 
 impl Changes {
     /// Reads the body of a create: its name, and everything else it carries.
-    pub(super) fn of_create(body: &[u8]) -> Result<(String, Self), super::error::ApiError> {
+    pub(super) fn of_create(body: &[u8], switches: Switches) -> Result<(String, Self), ApiError> {
         let mut fields = Fields::parse(body)?;
         let name = fields.required("name", name);
         let placement = Placement::requested(&mut fields);
+        if switches.profile == Profile::Seed && placement.is_none() {
+            fields.refuse("cname", "is required");
+        }
         let changes = Self { placement, ..Self::shared(&mut fields) };
         fields.finish()?;
-        Ok((name.unwrap_or_default(), changes))
+        Ok((name.unwrap_or_default(), changes.under(switches)?))
     }
 
     /// Reads the body of an update of an app that is placed somewhere already.
-    pub(super) fn of_update(body: &[u8], current: &Placement) -> Result<Self, super::error::ApiError> {
+    pub(super) fn of_update(body: &[u8], current: &Placement, switches: Switches) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let changes = Self {
             placement: current.moved(&mut fields),
@@ -172,7 +193,40 @@ impl Changes {
             ..Self::shared(&mut fields)
         };
         fields.finish()?;
-        Ok(changes)
+        changes.under(switches)
+    }
+
+    /// Whether a body names a part of the configuration. One that cannot be read names nothing.
+    pub(super) fn names_config(body: &[u8]) -> bool {
+        let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+        CONFIG.iter().any(|field| fields.contains_key(*field))
+    }
+
+    /// Refuses with 403 what a plan does not include.
+    pub(super) fn within(&self, plan: Plan) -> Result<(), ApiError> {
+        if self.replicas.is_some_and(|replicas| replicas > plan.max_replicas) {
+            return Err(above_plan(format!("The plan includes {} replicas", plan.max_replicas)));
+        }
+        if matches!(self.image_tag, Patch::Set(_)) && !plan.image_tags {
+            return Err(above_plan("The plan does not include image tags"));
+        }
+        Ok(())
+    }
+
+    /// What becomes of the changes where the API has ways of its own.
+    fn under(mut self, switches: Switches) -> Result<Self, ApiError> {
+        match (switches.tags, &self.tags) {
+            (TagRule::Keep, _) | (TagRule::Reject, Patch::Keep | Patch::Clear) => {}
+            (TagRule::Drop, _) => self.tags = Patch::Keep,
+            (TagRule::Reject, Patch::Set(tags)) if tags.is_empty() => {}
+            (TagRule::Reject, Patch::Set(_)) => return Err(above_plan("The plan does not include tags")),
+        }
+        if switches.normalise_spicepod
+            && let Patch::Set(spicepod) = &mut self.spicepod
+        {
+            spicepod::normalise(spicepod);
+        }
+        Ok(self)
     }
 
     /// The fields that a create and an update both take.

@@ -7,11 +7,13 @@ use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::config::Credential;
 use super::error::ApiError;
 use super::{Sandbox, faults, time};
 
@@ -25,6 +27,10 @@ pub(super) fn router() -> Router<Arc<Sandbox>> {
         .route("/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))
         .route("/state", get(state))
+        .route("/credentials", get(credentials))
+        .route("/credentials/{name}/revoke", post(revoke))
+        .route("/credentials/{name}/expire", post(expire))
+        .route("/credentials/{name}/rotate", post(rotate))
         .fallback(async || ApiError::no_route())
         .method_not_allowed_fallback(async || ApiError::no_method())
 }
@@ -73,6 +79,24 @@ async fn clear_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+/// Every credential as it is now, secrets included.
+async fn credentials(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<Credential>> {
+    Json(sandbox.credentials().list())
+}
+
+async fn revoke(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    if sandbox.credentials().revoke(&name) { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_route()) }
+}
+
+async fn expire(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    let expired = sandbox.credentials().expire(&name, Timestamp::now());
+    if expired { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_route()) }
+}
+
+async fn rotate(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<Json<Credential>, ApiError> {
+    sandbox.credentials().rotate(&name).map(Json).ok_or_else(ApiError::no_route)
+}
+
 /// What is kept, deleted apps included; no API key and no other secret value.
 async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
     let store = sandbox.store();
@@ -85,5 +109,5 @@ async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
             Value::Object(shown)
         })
         .collect();
-    Json(json!({ "organizations": sandbox.organizations, "apps": apps }))
+    Json(json!({ "organizations": sandbox.config.organizations, "apps": apps }))
 }

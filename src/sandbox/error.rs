@@ -14,7 +14,7 @@ pub(super) struct ApiError {
     body: Body,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Body {
     error: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ struct Body {
 }
 
 /// What is wrong with a body: by field, and as a whole.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Details {
     /// Messages by the name of the field.
@@ -66,6 +66,11 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
 
+    /// A request above a rate limit.
+    pub(super) fn too_many() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded")
+    }
+
     /// A body above the limit.
     pub(super) fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
@@ -80,6 +85,22 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
+        let mut response = (self.status, Json(&self.body)).into_response();
+        if self.body.code.is_some() {
+            response.extensions_mut().insert(Coded(self.body));
+        }
+        response
+    }
+}
+
+/// Put beside an answer whose body has a code.
+#[derive(Clone)]
+struct Coded(Body);
+
+/// The same answer without the code for machines, which the first API did not have.
+pub(super) fn without_code(mut response: Response) -> Response {
+    match response.extensions_mut().remove::<Coded>() {
+        Some(Coded(body)) => (response.status(), Json(Body { code: None, ..body })).into_response(),
+        None => response,
     }
 }

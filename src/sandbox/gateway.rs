@@ -1,6 +1,8 @@
-//! What happens to every API request around its handler: it is journaled, its body is bounded, and faults meet it.
+//! What happens to every API request around its handler: it is journaled, its body is bounded, rate
+//! limits hold, and faults meet it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
@@ -8,12 +10,15 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
+use jiff::Timestamp;
 
-use super::Sandbox;
-use super::access::Identity;
-use super::error::ApiError;
+use super::access::{Identity, target};
+use super::error::{ApiError, without_code};
 use super::faults::{Action, Named, Stage};
 use super::journal::{self, Arrival, Ticket};
+use super::rates::Standing;
+use super::rules::Profile;
+use super::{Sandbox, api};
 
 /// A body above this is refused with 413.
 const MAX_BODY: usize = 1024 * 1024;
@@ -31,28 +36,59 @@ pub(super) fn guard(router: Router<Arc<Sandbox>>, sandbox: &Arc<Sandbox>) -> Rou
 }
 
 async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: Next) -> Response {
-    let identity = Identity::of(request.headers(), &sandbox.credentials);
-    let visit = Visit::new(sandbox, &request, &identity);
-    request.extensions_mut().insert(identity);
+    let identity = Identity::of(request.headers(), &sandbox.credentials(), Timestamp::now());
+    let visit = Visit::new(Arc::clone(&sandbox), &request, &identity);
+    request.extensions_mut().insert(identity.clone());
     let (request, body) = match read_body(request).await {
         Ok(read) => read,
         Err(StatusCode::PAYLOAD_TOO_LARGE) => return visit.answer(ApiError::too_large()),
         // The body broke off: whoever sent it is gone, and dropping the visit says so in the journal.
         Err(_) => return close_connection(),
     };
-    visit.ticket.body(&body);
+    // The body of the token endpoint is a secret and nothing else.
+    if visit.route.as_deref() != Some(api::TOKEN_PATH) {
+        visit.ticket.body(&body);
+    }
+    let standing = count(&sandbox, &request, &identity);
+    if standing.as_ref().is_some_and(|standing| standing.retry_after.is_some()) {
+        return visit.answer(with_standing(ApiError::too_many(), standing.as_ref()));
+    }
     let visit = match visit.meet(Stage::Before).await {
         Ok(visit) => visit,
         Err(response) => return response,
     };
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if sandbox.config.switches.profile == Profile::Seed {
+        response = without_code(response);
+    }
     if !visit.method.is_safe() && response.status().is_success() {
         visit.ticket.applied();
     }
     match visit.meet(Stage::After).await {
-        Ok(visit) => visit.answer(response),
+        Ok(visit) => visit.answer(with_standing(response, standing.as_ref())),
         Err(instead) => instead,
     }
+}
+
+/// Counts a request against the rate limits. None: they are not for it.
+fn count(sandbox: &Sandbox, request: &Request, identity: &Identity) -> Option<Standing> {
+    let Identity::Known(credential) = identity else { return None };
+    if !credential.is_limited || !api::is_limited(request.uri().path()) {
+        return None;
+    }
+    // A header that names no organization within reach is refused after this: until then its own is meant.
+    let own = || sandbox.config.organizations.iter().find(|known| known.is_called(&credential.organization));
+    let named = target(&sandbox.config, credential, request.headers()).ok().map(|(organization, _)| organization);
+    let organization = named.or_else(own)?;
+    Some(sandbox.rates.count(credential, organization.id, Instant::now()))
+}
+
+fn with_standing(response: impl IntoResponse, standing: Option<&Standing>) -> Response {
+    let mut response = response.into_response();
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut(), Timestamp::now());
+    }
+    response
 }
 
 /// One request on its way through.

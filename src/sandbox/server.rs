@@ -83,8 +83,9 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let listener = TcpListener::bind(config.address).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     let sandbox = Sandbox::new(&config);
-    let router =
-        gateway::guard(api::router(), &sandbox).nest("/sandbox", control::router()).with_state(Arc::clone(&sandbox));
+    let router = gateway::guard(api::router(config.switches.profile), &sandbox)
+        .nest("/sandbox", control::router())
+        .with_state(Arc::clone(&sandbox));
     let stopping = sandbox.stopping.clone();
     let announcement = Announcement {
         url: format!("http://{address}"),

@@ -17,6 +17,36 @@ pub(super) fn read(value: &Value) -> Result<Map<String, Value>, String> {
     }
 }
 
+/// What a server that keeps a model of a spicepod, not its text, makes of one: what is empty is gone, and what every
+/// spicepod has is there.
+pub(super) fn normalise(spicepod: &mut Map<String, Value>) {
+    prune(spicepod);
+    for (key, value) in [("version", "v2"), ("kind", "Spicepod")] {
+        spicepod.entry(key).or_insert_with(|| value.into());
+    }
+}
+
+fn prune(object: &mut Map<String, Value>) {
+    for value in object.values_mut() {
+        prune_value(value);
+    }
+    object.retain(|_, value| match value {
+        Value::Null => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    });
+}
+
+/// Items of a list stay, even empty ones: the others would move.
+fn prune_value(value: &mut Value) {
+    match value {
+        Value::Object(fields) => prune(fields),
+        Value::Array(items) => items.iter_mut().for_each(prune_value),
+        _ => {}
+    }
+}
+
 /// Errors name the place in one line and do not repeat the text around it.
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! { with_snippet: false }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::access::Caller;
 use super::app::{App, Changes, Settings};
 use super::error::ApiError;
+use super::rules::{Reactivation, Switches, above_plan};
 
 /// All apps of all organizations, by id, the deleted ones too.
 pub(super) struct Store {
@@ -40,15 +41,22 @@ impl Store {
         self.apps.get(&id).filter(|app| is_visible(app, caller)).ok_or_else(|| missing(id))
     }
 
-    /// Creates an app, or brings back the deleted one of that name with what it had. A live one is a conflict.
+    /// Creates an app, or brings back the deleted one of that name with what it had. More than the plan has room for is
+    /// refused, and a live app of that name is a conflict.
     pub(super) fn create_app(
         &mut self,
         caller: &Caller,
         name: String,
         changes: Changes,
+        reactivation: Reactivation,
         now: Timestamp,
     ) -> Result<&App, ApiError> {
         let organization = caller.organization;
+        changes.within(caller.plan)?;
+        let live = u64::try_from(self.apps(caller).count()).unwrap_or(u64::MAX);
+        if caller.plan.max_apps.is_some_and(|most| live >= most) {
+            return Err(above_plan("Organization has reached the maximum app limit"));
+        }
         let namesake = |app: &&mut App| app.organization == organization && app.name.eq_ignore_ascii_case(&name);
         let id = match self.apps.values_mut().find(namesake) {
             Some(app) if app.deleted_at.is_none() => {
@@ -59,7 +67,9 @@ impl Store {
                 app.name = name;
                 app.deleted_at = None;
                 app.key_generation += 1;
-                app.settings.apply(changes);
+                if reactivation == Reactivation::Apply {
+                    app.settings.apply(changes);
+                }
                 app.id
             }
             None => {
@@ -85,9 +95,16 @@ impl Store {
     }
 
     /// Changes an app by a body that is read only once the app is known to exist.
-    pub(super) fn update_app(&mut self, caller: &Caller, id: u64, body: &[u8]) -> Result<&App, ApiError> {
+    pub(super) fn update_app(
+        &mut self,
+        caller: &Caller,
+        id: u64,
+        body: &[u8],
+        switches: Switches,
+    ) -> Result<&App, ApiError> {
         let app = self.app_mut(caller, id)?;
-        let changes = Changes::of_update(body, app.settings.placement())?;
+        let changes = Changes::of_update(body, app.settings.placement(), switches)?;
+        changes.within(caller.plan)?;
         app.settings.apply(changes);
         Ok(app)
     }

@@ -278,6 +278,38 @@ async fn drift_that_is_to_be_reported_is_a_condition_and_stays() {
 }
 
 #[tokio::test]
+async fn a_spicepod_from_a_config_map_is_sent_and_its_change_reaches_the_app_at_once() {
+    let world = World::new("source", program()).await;
+    let _operator = world.operator().await;
+    let give = async |text: &str| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": { "spicepod.yaml": text },
+            "metadata": { "name": "pods", "namespace": world.namespace },
+        });
+        world.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
+    };
+    let source = json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods", "key": "spicepod.yaml" } } });
+    world.app("my-app", source).await;
+    let missing = world.app_is("my-app", "False", "InvalidSpec").await;
+    assert!(missing.status.unwrap().conditions[0].message.contains("ConfigMap pods does not exist"));
+    give("version: v1\nkind: Spicepod\nname: first\n").await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await[0]["config"]["spicepod"]["name"], "first");
+
+    let before = world.sandbox.revision().await.unwrap();
+    give("version: v1\nkind: Spicepod\nname: second\n").await;
+    world
+        .sandbox
+        .call("the change is sent", before, |call| call.method == "PUT" && call.status == Some(200))
+        .await
+        .unwrap();
+    assert_eq!(world.remote_apps().await[0]["config"]["spicepod"]["name"], "second");
+    give("- no mapping").await;
+    let invalid = world.app_is("my-app", "False", "InvalidSpec").await;
+    assert!(invalid.status.unwrap().conditions[0].message.contains("not a mapping"));
+}
+
+#[tokio::test]
 async fn of_two_objects_for_one_name_the_older_acts_and_the_younger_says_who_does() {
     let world = World::new("claims", program()).await;
     world.app("first", json!({ "name": "shared" })).await;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -63,7 +63,7 @@ async fn only_what_rbac_gives_is_allowed() {
     let namespace = cluster.namespace("rbac").await.unwrap();
     let list = async |user| {
         let client = cluster.client(user).await.unwrap();
-        match Api::<ConfigMap>::namespaced(client, &namespace).list(&ListParams::default()).await {
+        match Api::<Pod>::namespaced(client, &namespace).list(&ListParams::default()).await {
             Ok(_) => 200,
             Err(kube::Error::Api(status)) => status.code,
             Err(error) => panic!("{error}"),
@@ -76,7 +76,7 @@ async fn only_what_rbac_gives_is_allowed() {
     // As the manifests do it: bound to the ServiceAccount, not to a user name.
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
         "metadata": {"name": "reader", "namespace": namespace},
-        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}]});
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]});
     let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {"name": "reader", "namespace": namespace},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},

@@ -3,22 +3,32 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     missing_docs,
-    reason = "a test fails by a panic, and its name says what holds"
+    reason = "a test fails by a panic, its name says what holds, and what it counted is shown on request"
 )]
 
 mod apps;
+mod budget;
+mod canary;
 mod definitions;
 mod harness;
 mod invariants;
+mod kill_points;
 mod kills;
 mod organizations;
 mod permissions;
 mod process;
 #[path = "../support/mod.rs"]
 mod support;
+mod witness;
 
 /// The operator's binary.
 fn program() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_BIN_EXE_spice-cloud-operator"))
+}
+
+/// Whether the tests that take minutes are wanted, as `make test-extended` does. They pass at once otherwise.
+fn extended() -> bool {
+    std::env::var("TEST_EXTENDED").is_ok_and(|value| value == "1")
 }

@@ -14,12 +14,13 @@ use std::{
     thread,
 };
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{ByteString, api::core::v1::Namespace};
 use kube::{
     Api, Client, Config,
     api::{GetParams, ObjectMeta, PostParams, Request},
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
@@ -85,6 +86,8 @@ pub struct ControlPlane {
     apiserver: Option<Child>,
     etcd: Option<Child>,
     kubectl: PathBuf,
+    /// Base URL of etcd, where it is ours.
+    store: Option<String>,
     run: Arc<RunFolder>,
 }
 
@@ -164,6 +167,22 @@ impl ControlPlane {
         Ok(name)
     }
 
+    /// All that is stored, keys and values, but no Secret; nothing if the cluster is not ours.
+    pub async fn dump(&self) -> Result<Option<Vec<Vec<u8>>>, String> {
+        let Some(store) = &self.store else { return Ok(None) };
+        let http = reqwest::Client::builder().no_proxy().build().map_err(|e| e.to_string())?;
+        let mut parts = Vec::new();
+        // Keys from the first up to the second; a zero byte alone is the first key there can be, and no end.
+        for (from, to) in [("\0", "/registry/secrets/"), ("/registry/secrets0", "\0")] {
+            let [key, end] = [from, to].map(|key| json!(ByteString(key.as_bytes().to_vec())));
+            let request = http.post(format!("{store}/v3/kv/range")).json(&json!({ "key": key, "range_end": end }));
+            let answer = request.timeout(DEADLINE).send().await.map_err(|e| format!("etcd: {e:?}"))?;
+            let range: Range = answer.json().await.map_err(|e| format!("etcd: {e:?}"))?;
+            parts.extend(range.kvs.into_iter().flat_map(|entry| [entry.key.0, entry.value.0]));
+        }
+        Ok(Some(parts))
+    }
+
     /// Stops the API, then its store; both are gone when this returns. An existing cluster is left alone.
     pub fn stop(self) -> Result<(), String> {
         for child in [&self.apiserver, &self.etcd].into_iter().flatten() {
@@ -202,7 +221,7 @@ impl ControlPlane {
             Some(folder) => Path::new(&folder).join("kubectl"),
             None => PathBuf::from("kubectl"),
         };
-        let cluster = Self { apiserver: None, etcd: None, kubectl, run: run.clone() };
+        let cluster = Self { apiserver: None, etcd: None, kubectl, store: None, run: run.clone() };
         cluster.answers().await?;
         Ok(cluster)
     }
@@ -247,7 +266,8 @@ impl ControlPlane {
         let etcd = Child::start(run, "etcd", &etcd)?;
         let apiserver = Child::start(run, "kube-apiserver", &apiserver)?;
         let kubectl = binaries.join("kubectl");
-        let control_plane = Self { apiserver: Some(apiserver), etcd: Some(etcd), kubectl, run: run.clone() };
+        let (apiserver, etcd, store) = (Some(apiserver), Some(etcd), Some(store));
+        let control_plane = Self { apiserver, etcd, kubectl, store, run: run.clone() };
         control_plane.answers().await?;
         Ok(control_plane)
     }
@@ -268,6 +288,18 @@ impl ControlPlane {
         });
         answer.await.inspect_err(|_| self.run.keep_logs())?
     }
+}
+
+/// What etcd's JSON gateway answers.
+#[derive(Deserialize)]
+struct Range {
+    kvs: Vec<Pair>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    key: ByteString,
+    value: ByteString,
 }
 
 /// The shared control plane in the hands of one test: a test that panics with it keeps the logs.
@@ -312,7 +344,8 @@ async fn binaries() -> Result<PathBuf, String> {
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()))
 }
 
-async fn client(kubeconfig: &Path) -> Result<Client, String> {
+/// A client with the rights of a kubeconfig file. It belongs to the runtime it was made in.
+pub(super) async fn client(kubeconfig: &Path) -> Result<Client, String> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).map_err(|e| e.to_string())?;
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| e.to_string())?;

@@ -11,6 +11,9 @@
 //! | [`eventually`] | waiting for a condition instead of for a time |
 //! | [`sandbox`] | the local Management API: its journal, its faults, and a person who uses it |
 //! | [`operator`] | the operator as a process: readiness, metrics, being killed |
+//! | [`proxy`] | counts what the operator does for an object, and stops the world at any of it |
+//! | [`rulebook`] | what holds of the conditions of every status |
+//! | [`witness`] | sees every status that is written, and holds it against the rulebook |
 //! | [`world`] | all of it around one namespace, for a test of the operator |
 #![allow(dead_code, unreachable_pub, reason = "each binary that includes this tree uses its own part of it")]
 
@@ -19,7 +22,10 @@ pub mod definitions;
 pub mod eventually;
 pub mod operator;
 pub mod process;
+pub mod proxy;
+pub mod rulebook;
 pub mod run_folder;
 pub mod sandbox;
 pub mod watchdog;
+pub mod witness;
 pub mod world;

@@ -1,7 +1,8 @@
 //! All that a test of the operator needs, around a namespace of its own: the Kubernetes API with our definitions and
-//! exactly the permissions that we ship, a sandbox with a credential to it, and operators that see this namespace only.
+//! exactly the permissions that we ship, a sandbox with a credential to it, operators that see this namespace only, and
+//! a witness who holds every status of theirs against the rulebook.
 
-use std::{fmt::Debug, path::Path, path::PathBuf, sync::Arc};
+use std::{fmt::Debug, path::Path, path::PathBuf, sync::Arc, thread};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
@@ -21,6 +22,7 @@ use super::{
     operator::Operator,
     run_folder::RunFolder,
     sandbox::Sandbox,
+    witness::Witness,
 };
 
 /// Key and name of the Secret that holds the credential.
@@ -47,6 +49,7 @@ pub struct World {
     pub client: Client,
     pub run: Arc<RunFolder>,
     program: PathBuf,
+    witness: Option<Witness>,
 }
 
 impl World {
@@ -65,7 +68,9 @@ impl World {
         let run = RunFolder::new(name).unwrap();
         let sandbox = Sandbox::start(&run, program, &[]).await.unwrap();
         let (namespace, client) = (cluster.namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
-        let world = Self { cluster, sandbox, namespace, client, run, program: program.to_owned() };
+        let witness = Witness::start(&cluster.kubeconfig(User::Admin), &namespace).unwrap();
+        let (program, witness) = (program.to_owned(), Some(witness));
+        let world = Self { cluster, sandbox, namespace, client, run, program, witness };
         world.organization(world.sandbox.url()).await;
         world
     }
@@ -77,12 +82,16 @@ impl World {
 
     /// The same with more arguments.
     pub async fn operator_with(&self, more: &[&str]) -> Operator {
+        self.operator_by(&self.cluster.kubeconfig(User::Operator), more).await
+    }
+
+    /// The same, with another way to the Kubernetes API.
+    pub async fn operator_by(&self, kubeconfig: &Path, more: &[&str]) -> Operator {
         let mut args = QUICK.to_vec();
         args.extend(["--watch-namespace", &self.namespace]);
         args.extend(more);
-        let kubeconfig = self.cluster.kubeconfig(User::Operator);
         let logs = [("SPICE_OPERATOR_LOG_FILTER", "info,spice_cloud_operator=debug")];
-        let operator = Operator::start(&self.run, &self.program, &kubeconfig, &args, &logs).await.unwrap();
+        let operator = Operator::start(&self.run, &self.program, kubeconfig, &args, &logs).await.unwrap();
         operator.ready().await.unwrap();
         operator
     }
@@ -224,11 +233,27 @@ impl World {
         calls.iter().map(|call| format!("{} {}", call.method, call.route.as_deref().unwrap_or("?"))).collect()
     }
 
+    /// Judges no status of this world: for a test that breaks the rules itself.
+    pub fn forget_statuses(mut self) {
+        if let Some(witness) = self.witness.take() {
+            witness.end().ok();
+        }
+    }
+
     /// Live apps that the sandbox holds, in detail.
     pub async fn remote_apps(&self) -> Vec<Value> {
         let state = self.sandbox.state().await.unwrap();
         let apps = state["apps"].as_array().unwrap();
         apps.iter().filter(|app| app["deleted_at"].is_null()).cloned().collect()
+    }
+}
+
+/// A status that broke a rule fails the test, whatever the test was about.
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(witness) = self.witness.take().filter(|_| !thread::panicking()) {
+            witness.end().unwrap();
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! An app that is wanted and known: keep it as declared. `find` has what comes before.
 
-use serde_json::Value;
+use std::borrow::Cow;
 
 use super::super::{Note, schedule};
 use super::fields::{self, Managed, Merge};
@@ -12,8 +12,18 @@ type AppView<'a> = View<'a, SpiceApp>;
 
 pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     let observed = view.observed;
-    if !view.has_finalizer() || view.desired.suspended || view.desired.spec.is_err() || rests(view) {
+    let Ok(spec) = &view.desired.spec else { return Vec::new() };
+    if !view.has_finalizer() || view.desired.suspended {
         return Vec::new();
+    }
+    match (&spec.spicepod_from, &observed.source) {
+        (Some(key), None) => return vec![AppRead::Source(key.clone())],
+        _ if rests(view) => return Vec::new(),
+        (Some(key), Some(Observed::Present(_))) if observed.spicepod.is_none() => {
+            return vec![AppRead::Spicepod(key.clone())];
+        }
+        _ if resolved(view, spec).is_err() => return Vec::new(),
+        _ => {}
     }
     if observed.organization.is_none() || observed.claims.is_none() {
         return vec![AppRead::Organization, AppRead::Claims];
@@ -54,8 +64,20 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
     if rests(view) {
         return idle(Verdict::Unchanged);
     }
+    let mut plan = match resolved(view, spec) {
+        Ok(spec) => plan_wanted(view, &spec),
+        Err(verdict) => idle(verdict),
+    };
+    // Not before it was acted on: until then the change is still to be seen.
+    if matches!(plan.verdict, Verdict::Settled | Verdict::Stalled(..)) {
+        plan.status.sources = sources(view);
+    }
+    plan
+}
+
+fn plan_wanted(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
     if let Some(verdict) = unusable(view).or_else(|| outranked(view)) {
-        return idle(verdict);
+        return Plan::idle(view.status, verdict);
     }
     match recorded_here(view) {
         Some(id) => plan_recorded(view, spec, id),
@@ -65,7 +87,39 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
 
 fn rests(view: &AppView<'_>) -> bool {
     // An answer of this visit is judged, whatever the schedule says.
-    view.observed.app.is_none() && view.status.create_intent.is_none() && view.rests()
+    let in_date = view.status.sources == sources(view);
+    view.observed.app.is_none() && view.status.create_intent.is_none() && in_date && view.rests()
+}
+
+/// The versions of what the spec refers to: as it was read, or else as the cache shows it.
+fn sources(view: &AppView<'_>) -> Vec<SourceVersion> {
+    match (&view.observed.spicepod, &view.observed.source) {
+        (Some(Observed::Present(read)), _) => vec![read.version.clone()],
+        (_, Some(Observed::Present(version))) => vec![version.clone()],
+        _ => Vec::new(),
+    }
+}
+
+/// The spec with the spicepod that it refers to.
+fn resolved<'a>(view: &AppView<'_>, spec: &'a ValidSpec) -> Result<Cow<'a, ValidSpec>, Verdict> {
+    let Some(ConfigMapKeyRef { name, key }) = &spec.spicepod_from else { return Ok(Cow::Borrowed(spec)) };
+    let invalid = |why: &str| Err(Verdict::Stalled(Reason::InvalidSpec, format!("spec.spicepodFrom: {why}")));
+    match (&view.observed.source, &view.observed.spicepod) {
+        (_, Some(Observed::Present(Sourced { spicepod: Ok(spicepod), .. }))) => {
+            let value = Value::Object(spicepod.clone());
+            let mut spec = spec.clone();
+            spec.managed.push(Managed { path: "spicepod".to_owned(), field: AppField::Spicepod, tag: None, value });
+            Ok(Cow::Owned(spec))
+        }
+        (_, Some(Observed::Present(Sourced { spicepod: Err(why), .. }))) => {
+            invalid(&format!("ConfigMap {name}, key {key}: {why}"))
+        }
+        (_, Some(Observed::Unknown(failure))) => Err(unseen(failure)),
+        (Some(Observed::Absent), _) | (_, Some(Observed::Absent)) => {
+            invalid(&format!("ConfigMap {name} does not exist in this namespace"))
+        }
+        _ => Err(Verdict::Working("reading the spicepod".to_owned())),
+    }
 }
 
 /// An app whose id is known.

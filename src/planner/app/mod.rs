@@ -10,16 +10,17 @@ mod validate;
 mod tests;
 
 pub use fields::Managed;
-pub use validate::AppDesired;
+pub use validate::{AppDesired, parse_spicepod};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use super::failure::{self, Call};
 use super::{Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits};
-use crate::api::{Reason, SpiceApp, SpiceAppStatus};
+use crate::api::{ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, AppField, CreateApp, Failure, FailureKind, UpdateApp};
 
 /// Tag that says whose the app is.
@@ -34,6 +35,10 @@ pub struct AppObserved {
     pub organization: Option<Observed<Organization>>,
     /// Other SpiceApps of the same organization and name, from the cache.
     pub claims: Option<Vec<Claim>>,
+    /// The ConfigMap that holds the spicepod, in the version that the cache shows.
+    pub source: Option<Observed<SourceVersion>>,
+    /// The spicepod that it holds.
+    pub spicepod: Option<Observed<Sourced>>,
     /// Whether our CustomResourceDefinition is being deleted.
     pub definition_deleting: Option<Observed<bool>>,
     /// Whether our tag was put back in this visit.
@@ -48,6 +53,15 @@ pub struct AppObserved {
     pub list: Option<Observed<Seen<Arc<Vec<App>>>>>,
     /// The app of the recorded id. Absent here is one 404: it takes the list to make it an absence.
     pub app: Option<Observed<Seen<App>>>,
+}
+
+/// A spicepod that was read from another object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sourced {
+    /// The version that was read.
+    pub version: SourceVersion,
+    /// What it holds; otherwise what is wrong with it.
+    pub spicepod: Result<Map<String, Value>, String>,
 }
 
 /// What an app needs to know of its organization.
@@ -83,6 +97,10 @@ pub enum AppRead {
     Organization,
     /// Other claims to the name, from the cache.
     Claims,
+    /// The version of the ConfigMap that holds the spicepod, from the cache.
+    Source(ConfigMapKeyRef),
+    /// The spicepod in it.
+    Spicepod(ConfigMapKeyRef),
     /// Whether our CustomResourceDefinition is being deleted.
     Definition,
     /// The complete list, as it was at this time or later.
@@ -266,10 +284,11 @@ impl Kind for SpiceApp {
             applied,
             drift,
             untagged,
+            sources,
         } = from.clone();
         (to.id, to.incarnation, to.endpoint) = (id, incarnation, endpoint);
         (to.region, to.create_intent, to.applied) = (region, create_intent, applied);
-        (to.drift, to.untagged) = (drift, untagged);
+        (to.drift, to.untagged, to.sources) = (drift, untagged, sources);
     }
 
     fn common(status: &mut SpiceAppStatus) -> Common<'_> {

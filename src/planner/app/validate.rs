@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::{Identity, digest, suspended};
 use super::fields::{self, Managed};
-use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, ManagementPolicy, SpiceApp, TAKE_OVER, Visibility};
+use crate::api::{
+    AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, SpiceApp, TAKE_OVER, Visibility,
+};
 
 /// A spicepod longer than this as JSON is refused: it has to fit into the object beside everything else.
 const LARGEST_SPICEPOD: usize = 256 * 1024;
@@ -42,6 +44,8 @@ pub(super) struct ValidSpec {
     pub(super) region: Option<String>,
     pub(super) cname: Option<String>,
     pub(super) cluster_name: Option<String>,
+    /// Where the spicepod is read from, if it is not in the spec.
+    pub(super) spicepod_from: Option<ConfigMapKeyRef>,
     /// Every field that is kept as declared, our own tags aside.
     pub(super) managed: Vec<Managed>,
 }
@@ -81,31 +85,65 @@ fn valid(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
     for (key, value) in &spec.tags {
         check_tag(key, value)?;
     }
+    if spec.spicepod.is_some() && spec.spicepod_from.is_some() {
+        return Err("only one of spec.spicepod and spec.spicepodFrom may be set".to_owned());
+    }
     let runtime = spec.runtime.as_ref();
     let open_objects = [
-        ("spec.spicepod", spec.spicepod.as_ref()),
         ("spec.runtime.resources", runtime.and_then(|runtime| runtime.resources.as_ref())),
         ("spec.runtime.executor", runtime.and_then(|runtime| runtime.executor.as_ref())),
     ];
     for (field, object) in open_objects {
-        if object.is_some_and(|object| object.values().any(|value| deeper(value, DEEPEST - 1))) {
-            return Err(format!("{field}: nested deeper than {DEEPEST} levels"));
-        }
+        object.map_or(Ok(()), check_depth).map_err(|why| format!("{field}: {why}"))?;
     }
-    if let Some(spicepod) = &spec.spicepod {
-        let length = serde_json::to_string(spicepod).map_or(usize::MAX, |text| text.len());
-        if length > LARGEST_SPICEPOD {
-            return Err(format!("spec.spicepod: {length} bytes as JSON, at most {LARGEST_SPICEPOD} are allowed"));
-        }
-    }
+    spec.spicepod.as_ref().map_or(Ok(()), check_spicepod).map_err(|why| format!("spec.spicepod: {why}"))?;
     Ok(ValidSpec {
         visibility: spec.visibility,
         description: spec.description.clone(),
         region: spec.region.clone(),
         cname: spec.cname.clone(),
         cluster_name: spec.cluster_name.clone(),
+        spicepod_from: spec.spicepod_from.as_ref().map(|source| source.config_map_key_ref.clone()),
         managed: fields::managed(spec)?,
     })
+}
+
+fn check_depth(object: &Map<String, Value>) -> Result<(), String> {
+    if object.values().any(|value| deeper(value, DEEPEST - 1)) {
+        return Err(format!("nested deeper than {DEEPEST} levels"));
+    }
+    Ok(())
+}
+
+fn check_spicepod(spicepod: &Map<String, Value>) -> Result<(), String> {
+    check_depth(spicepod)?;
+    let length = serde_json::to_string(spicepod).map_or(usize::MAX, |text| text.len());
+    if length > LARGEST_SPICEPOD {
+        return Err(format!("{length} bytes as JSON, at most {LARGEST_SPICEPOD} are allowed"));
+    }
+    Ok(())
+}
+
+/// Reads a spicepod as YAML, which JSON is too.
+///
+/// # Errors
+/// In words that hold none of the text, when it is no mapping or too large.
+pub fn parse_spicepod(text: &str) -> Result<Map<String, Value>, String> {
+    // A few bytes of JSON may take several of YAML, as indentation; far more than that is not read at all.
+    if text.len() > 4 * LARGEST_SPICEPOD {
+        return Err(format!("{} bytes, at most {LARGEST_SPICEPOD} as JSON are allowed", text.len()));
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    match serde_saphyr::from_str_with_options(text, options) {
+        Ok(Value::Object(spicepod)) => check_spicepod(&spicepod).map(|()| spicepod),
+        Ok(_) => Err("not a mapping".to_owned()),
+        Err(error) => match error.location() {
+            Some(place) => {
+                Err(format!("not YAML, or nested too deep: line {}, column {}", place.line(), place.column()))
+            }
+            None => Err("not YAML, or nested too deep".to_owned()),
+        },
+    }
 }
 
 /// Whether a value has more than so many levels. Looks no deeper than that.

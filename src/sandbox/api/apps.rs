@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::super::Sandbox;
-use super::super::access::{APPS_DELETE, APPS_READ, APPS_WRITE, Access};
+use super::super::access::{APPS_DELETE, APPS_READ, APPS_WRITE, Access, CONFIG_READ, CONFIG_WRITE, Caller};
 use super::super::app::{App, Changes};
 use super::super::error::ApiError;
 use super::parameters::{PathId, Query};
@@ -34,7 +34,7 @@ async fn list(
     query: Query,
 ) -> Result<Answer, ApiError> {
     let caller = access.require(APPS_READ)?;
-    let page = query.page()?;
+    let page = query.page(sandbox.config.switches)?;
     let (offset, limit) = page.map_or((0, usize::MAX), |page| (page.offset, page.limit));
     let store = sandbox.store();
     let apps: Vec<_> = store.apps(&caller).skip(offset).take(limit).map(|app| Value::Object(app.summary())).collect();
@@ -46,17 +46,18 @@ async fn create(
     access: Access,
     body: Bytes,
 ) -> Result<(StatusCode, Answer), ApiError> {
-    let caller = access.require(APPS_WRITE)?;
-    let (name, changes) = Changes::of_create(&body)?;
+    let caller = may_change(&sandbox, &access, &body)?;
+    let switches = sandbox.config.switches;
+    let (name, changes) = Changes::of_create(&body, switches)?;
     let mut store = sandbox.store();
-    let app = store.create_app(&caller, name, changes, Timestamp::now())?;
-    Ok((StatusCode::CREATED, detail(&sandbox, app)))
+    let app = store.create_app(&caller, name, changes, switches.reactivation, Timestamp::now())?;
+    Ok((StatusCode::CREATED, detail(&sandbox, &access, app)))
 }
 
 async fn read(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<Answer, ApiError> {
     let caller = access.require(APPS_READ)?;
     let id = id.read()?;
-    Ok(detail(&sandbox, sandbox.store().app(&caller, id)?))
+    Ok(detail(&sandbox, &access, sandbox.store().app(&caller, id)?))
 }
 
 async fn update(
@@ -65,9 +66,11 @@ async fn update(
     id: PathId,
     body: Bytes,
 ) -> Result<Answer, ApiError> {
-    let caller = access.require(APPS_WRITE)?;
+    let caller = may_change(&sandbox, &access, &body)?;
     let id = id.read()?;
-    Ok(detail(&sandbox, sandbox.store().update_app(&caller, id, &body)?))
+    let mut store = sandbox.store();
+    let app = store.update_app(&caller, id, &body, sandbox.config.switches)?;
+    Ok(detail(&sandbox, &access, app))
 }
 
 async fn delete(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<StatusCode, ApiError> {
@@ -77,7 +80,20 @@ async fn delete(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId)
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn detail(sandbox: &Sandbox, app: &App) -> Answer {
+/// The scope that a body asks for, which may depend on what it names.
+fn may_change(sandbox: &Sandbox, access: &Access, body: &[u8]) -> Result<Caller, ApiError> {
+    let caller = access.require(APPS_WRITE)?;
+    if sandbox.config.switches.config_scopes && Changes::names_config(body) {
+        access.require(CONFIG_WRITE)?;
+    }
+    Ok(caller)
+}
+
+fn detail(sandbox: &Sandbox, access: &Access, app: &App) -> Answer {
     let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);
-    Json(app.detail_with_key(organization))
+    let mut detail = app.detail_with_key(organization);
+    if sandbox.config.switches.config_scopes && access.require(CONFIG_READ).is_err() {
+        detail.remove("config");
+    }
+    Json(detail)
 }

@@ -12,8 +12,11 @@ use super::super::placement::{DEFAULT_REGION, REGIONS, cname_of};
 use super::super::{Sandbox, time};
 use super::parameters::Query;
 
+/// Asks for no credential.
+pub(super) const HEALTH: &str = "/v1/health";
+
 pub(super) fn router() -> Router<Arc<Sandbox>> {
-    Router::new().route("/v1/regions", get(regions)).route("/v1/health", get(health))
+    Router::new().route("/v1/regions", get(regions)).route(HEALTH, get(health))
 }
 
 /// Both environments have the same regions here.

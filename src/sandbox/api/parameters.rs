@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use url::form_urlencoded;
 
 use super::super::error::ApiError;
+use super::super::rules::{Profile, Switches};
 
 /// The query of a request, by name; the first one of a name counts.
 pub(super) struct Query(HashMap<String, String>);
@@ -31,11 +32,17 @@ impl Query {
     }
 
     /// The page asked for. None: neither `limit` nor `offset` is there, and the whole list is meant.
-    pub(super) fn page(&self) -> Result<Option<Page>, ApiError> {
-        let limit = self.number("limit", 1, MAX_LIMIT)?;
-        let offset = self.number("offset", 0, usize::MAX)?;
-        let asked = limit.is_some() || offset.is_some();
-        Ok(asked.then(|| Page { offset: offset.unwrap_or(0), limit: limit.unwrap_or(DEFAULT_LIMIT) }))
+    pub(super) fn page(&self, switches: Switches) -> Result<Option<Page>, ApiError> {
+        let limit = match self.number("limit", 1, MAX_LIMIT) {
+            Err(_) if switches.clamp_pages => Some(DEFAULT_LIMIT),
+            limit => limit?,
+        };
+        let offset = if switches.ignore_offset { None } else { self.number("offset", 0, usize::MAX)? };
+        let always = switches.clamp_pages || switches.profile == Profile::Seed;
+        let asked = always || limit.is_some() || offset.is_some();
+        let most = if switches.clamp_pages { DEFAULT_LIMIT } else { MAX_LIMIT };
+        let page = || Page { offset: offset.unwrap_or(0), limit: limit.unwrap_or(DEFAULT_LIMIT).min(most) };
+        Ok(asked.then(page))
     }
 
     fn number(&self, name: &str, least: usize, most: usize) -> Result<Option<usize>, ApiError> {

@@ -3,8 +3,8 @@
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::super::{Config, Credential, CredentialKind};
-use super::{OPERATOR, READER, World, named, path, reply};
+use super::super::{Config, Credential, CredentialKind, Membership, Organization, Plan, Role, User};
+use super::{BOTH, ELSEWHERE, OPERATOR, READER, World, named, path, reply};
 
 #[tokio::test]
 async fn a_request_without_a_known_bearer_token_is_refused_with_401() {
@@ -36,18 +36,22 @@ async fn the_scheme_of_a_token_is_read_without_case() {
 async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
     const SCOPES: [&str; 6] = ["*", "apps:read", "apps:write", "apps:delete", "secrets:write", "apps:*"];
     let credential = |scope: &&str| Credential {
-        kind: CredentialKind::PersonalAccessToken,
+        kind: CredentialKind::PersonalAccessToken { token: format!("sandbox-fake-token-{scope}") },
         name: (*scope).into(),
-        token: format!("sandbox-fake-token-{scope}"),
         scopes: vec![(*scope).into()],
         organization: "sandbox".into(),
         user: None,
+        is_limited: true,
     };
     let world = World::with(Config { credentials: SCOPES.iter().map(credential).collect(), ..Config::default() }).await;
     // A path id that is wrong comes right after the scope, so nothing has to exist.
     let endpoints = [
         (Method::GET, "/v1/apps", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
         (Method::GET, "/v1/regions", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/orgs", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/limits", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/clusters", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/container-images", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
         (Method::GET, "/v1/apps/x", "apps:read", 400, vec!["*", "apps:read", "apps:write"]),
         (Method::POST, "/v1/apps", "apps:write", 400, vec!["*", "apps:write"]),
         (Method::PUT, "/v1/apps/x", "apps:write", 400, vec!["*", "apps:write"]),
@@ -103,20 +107,94 @@ async fn refusals_come_in_the_order_of_the_contract() {
 
 #[tokio::test]
 async fn an_app_of_another_organization_is_not_there_and_its_name_is_free() {
-    let mut config = Config::default();
-    let mut other = config.credentials[0].clone();
-    config.organizations.push(super::super::Organization { id: 2, name: "other".into() });
-    (other.token, other.organization) = ("sandbox-fake-token-other".into(), "other".into());
-    config.credentials.push(other);
-    let world = World::with(config).await;
+    let world = World::start().await;
     let app = world.app(named("shared-name")).await;
 
     for method in [Method::GET, Method::DELETE] {
-        assert_eq!(world.call(method, &path(&app), "sandbox-fake-token-other", None).await.0, 404);
+        assert_eq!(world.call(method, &path(&app), ELSEWHERE, None).await.0, 404);
     }
-    let (status, theirs) =
-        world.call(Method::POST, "/v1/apps", "sandbox-fake-token-other", Some(&named("shared-name"))).await;
-    assert_eq!((status, &theirs["org"]), (201, &json!("other")));
+    let (status, theirs) = world.call(Method::POST, "/v1/apps", ELSEWHERE, Some(&named("shared-name"))).await;
+    assert_eq!((status, &theirs["org"]), (201, &json!("elsewhere")));
     assert_ne!(theirs["id"], app["id"]);
     assert_eq!(world.get("/v1/apps").await.1["apps"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_organizations_are_those_that_a_credential_reaches() {
+    let world = World::start().await;
+    let (sandbox, elsewhere) = (json!({ "id": 1, "name": "sandbox", "role": "owner" }), (2, "elsewhere"));
+    let elsewhere = json!({ "id": elsewhere.0, "name": elsewhere.1, "role": "owner" });
+    let cases = [
+        (OPERATOR, json!([sandbox])),
+        ("sandbox-fake-session-token", json!([sandbox])),
+        (ELSEWHERE, json!([elsewhere])),
+        (BOTH, json!([sandbox, elsewhere])),
+    ];
+    for (token, expected) in cases {
+        let answer = world.call(Method::GET, "/v1/orgs", token, None).await;
+        assert_eq!(answer, (200, json!({ "orgs": expected })), "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_names_another_organization_within_reach() {
+    let world = World::start().await;
+    let grant = json!({
+        "grant_type": "client_credentials", "client_id": "sandbox-fake-client-elsewhere-oauth",
+        "client_secret": "sandbox-fake-client-secret-elsewhere-oauth",
+    });
+    let (_, grant) = reply(world.request(Method::POST, "/api/oauth/token").json(&grant)).await;
+    let machine = grant["access_token"].as_str().unwrap();
+    world.call(Method::POST, "/v1/apps", ELSEWHERE, Some(&named("theirs"))).await;
+    let cases = [
+        (BOTH, "elsewhere", 200, Value::Null),
+        (BOTH, "ELSEWHERE", 200, Value::Null),
+        (machine, "elsewhere", 200, Value::Null),
+        (machine, "sandbox", 403, json!("org_assertion_mismatch")),
+        (machine, "nothing", 403, json!("org_assertion_mismatch")),
+        (OPERATOR, "elsewhere", 403, json!("org_forbidden")),
+        (OPERATOR, "nothing", 403, json!("org_forbidden")),
+        (OPERATOR, "", 400, json!("invalid_org_assertion")),
+        (OPERATOR, "  ", 400, json!("invalid_org_assertion")),
+        (OPERATOR, "two words", 400, json!("invalid_org_assertion")),
+        (READER, "", 400, json!("invalid_org_assertion")),
+        ("nobody", "", 401, Value::Null),
+    ];
+    for (token, handle, expected, code) in cases {
+        let request = world.request(Method::GET, "/v1/apps").bearer_auth(token).header("X-Org-Name", handle);
+        let (status, body) = reply(request).await;
+        assert_eq!((status, &body["code"]), (expected, &code), "{token} {handle:?}: {body}");
+        if status == 200 {
+            assert_eq!(body["apps"][0]["name"], "theirs");
+        }
+    }
+    let twice = world.request(Method::GET, "/v1/apps").bearer_auth(BOTH);
+    assert_eq!(reply(twice.header("X-Org-Name", "sandbox").header("X-Org-Name", "elsewhere")).await.0, 400);
+}
+
+#[tokio::test]
+async fn the_organization_comes_before_the_scope() {
+    let world = World::start().await;
+    let request = world.request(Method::POST, "/v1/apps").bearer_auth(READER).header("X-Org-Name", "nothing");
+    assert_eq!(reply(request.json(&json!({}))).await.1["code"], "org_forbidden");
+}
+
+#[tokio::test]
+async fn a_viewer_looks_and_changes_nothing() {
+    let membership = Membership { organization: "sandbox".into(), role: Role::Viewer };
+    let mut config = Config {
+        organizations: vec![Organization { id: 7, name: "sandbox".into(), plan: Plan::default() }],
+        users: vec![User { id: 1, memberships: vec![membership] }],
+        ..Config::default()
+    };
+    config.credentials.retain(|credential| ["operator", "reader"].contains(&credential.name.as_str()));
+    let world = World::with(config).await;
+    assert_eq!(world.get("/v1/orgs").await.1, json!({ "orgs": [{ "id": 7, "name": "sandbox", "role": "viewer" }] }));
+    assert_eq!(world.get("/v1/apps").await.0, 200);
+    for (method, url) in [(Method::POST, "/v1/apps"), (Method::PUT, "/v1/apps/1"), (Method::DELETE, "/v1/apps/1")] {
+        let (status, body) = world.call(method.clone(), url, OPERATOR, Some(&json!({}))).await;
+        assert_eq!((status, &body["code"]), (403, &json!("forbidden")), "{method} {url}");
+        let (_, body) = world.call(method.clone(), url, READER, Some(&json!({}))).await;
+        assert_eq!(body["code"], "insufficient_scope", "the scope comes first");
+    }
 }

@@ -3,8 +3,11 @@
 mod access;
 mod apps;
 mod bodies;
+mod credentials;
 mod faults;
 mod journal;
+mod rates;
+mod rules;
 mod server;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +18,8 @@ use serde_json::{Value, json};
 use super::{Config, Running, serve};
 
 const OPERATOR: &str = "sandbox-fake-token-operator";
+const ELSEWHERE: &str = "sandbox-fake-token-elsewhere";
+const BOTH: &str = "sandbox-fake-token-both";
 const READER: &str = "sandbox-fake-token-reader";
 
 /// Longer than any test should take: a wait that comes to its end is a failure.

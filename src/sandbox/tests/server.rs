@@ -12,18 +12,36 @@ use super::{LONG, OPERATOR, World, named};
 async fn the_announcement_tells_how_to_use_it() {
     let world = World::start().await;
     let announcement = serde_json::to_value(world.running.announcement()).unwrap();
-    let credential = |name: &str, scope: &str| {
+    let token = |name: &str, scope: &str, organization: &str| {
         json!({
             "kind": "personal_access_token", "name": name, "token": format!("sandbox-fake-token-{name}"),
-            "scopes": [scope], "organization": "sandbox",
+            "scopes": [scope], "organization": organization,
+        })
+    };
+    let client = |name: &str, organization: &str| {
+        json!({
+            "kind": "oauth_client", "name": name, "client_id": format!("sandbox-fake-client-{name}"),
+            "client_secret": format!("sandbox-fake-client-secret-{name}"), "scopes": ["*"], "organization": organization,
         })
     };
     assert_eq!(
         announcement,
         json!({
             "url": format!("http://127.0.0.1:{}", world.running.address().port()),
-            "organizations": [{ "id": 1, "name": "sandbox" }],
-            "credentials": [credential("operator", "*"), credential("portal", "*"), credential("reader", "apps:read")],
+            "organizations": [{ "id": 1, "name": "sandbox" }, { "id": 2, "name": "elsewhere" }],
+            "credentials": [
+                token("operator", "*", "sandbox"),
+                token("portal", "*", "sandbox"),
+                token("reader", "apps:read", "sandbox"),
+                client("oauth", "sandbox"),
+                {
+                    "kind": "session_token", "name": "session", "token": "sandbox-fake-session-token",
+                    "scopes": ["*"], "organization": "sandbox",
+                },
+                token("elsewhere", "*", "elsewhere"),
+                client("elsewhere-oauth", "elsewhere"),
+                token("both", "*", "sandbox"),
+            ],
         })
     );
 }

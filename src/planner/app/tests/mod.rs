@@ -6,6 +6,7 @@ mod keeping;
 mod model;
 mod rulebook;
 mod settling;
+mod source;
 mod tags;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ const ROUNDS: usize = 8;
 /// The read that a failure is planted in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum At {
+    Source,
     Definition,
     List,
     App,
@@ -41,6 +43,8 @@ struct World {
     organization: Observed<Organization>,
     claims: Vec<Claim>,
     definition: Observed<bool>,
+    /// The ConfigMap that holds the spicepod: its version and its text; the key is missing where there is none.
+    config_map: Option<(u32, Option<String>)>,
     blind: Option<(At, Failure)>,
     now: Timestamp,
     ids: u32,
@@ -76,6 +80,7 @@ impl World {
             organization: Observed::Present(organization),
             claims: Vec::new(),
             definition: Observed::Present(false),
+            config_map: None,
             blind: None,
             now,
             ids: 0,
@@ -166,6 +171,18 @@ impl World {
         match read {
             AppRead::Organization => observed.organization = Some(self.organization.clone()),
             AppRead::Claims => observed.claims = Some(self.claims.clone()),
+            AppRead::Source(_) => {
+                let version = self.config_map.as_ref().map(|(version, _)| model::source(*version));
+                observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
+            }
+            AppRead::Spicepod(_) => {
+                let sourced = self.config_map.as_ref().map(|(version, text)| Sourced {
+                    version: model::source(*version),
+                    spicepod: text.as_deref().map_or(Err("no such key".to_owned()), parse_spicepod),
+                });
+                let present = sourced.map_or(Observed::Absent, Observed::Present);
+                observed.spicepod = Some(blind(At::Source).map_or(present, Observed::Unknown));
+            }
             AppRead::Definition => {
                 let seen = blind(At::Definition).map_or(self.definition.clone(), Observed::Unknown);
                 observed.definition_deleting = Some(seen);

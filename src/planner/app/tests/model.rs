@@ -41,6 +41,16 @@ pub(super) fn unseen<T>(failure: Failure) -> Observed<T> {
     }
 }
 
+/// A version of the ConfigMap that holds the spicepod.
+pub(super) fn source(version: u32) -> SourceVersion {
+    SourceVersion {
+        kind: "ConfigMap".into(),
+        name: "pods".into(),
+        uid: "uid-of-pods".into(),
+        resource_version: version.to_string(),
+    }
+}
+
 impl Remote {
     pub(super) fn add(&mut self, name: &str, fields: Value) -> i64 {
         let id = 101 + i64::try_from(self.apps.len()).unwrap();

@@ -5,27 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::super::super::conditions::summarize;
 use super::*;
 
+#[path = "../../../../tests/support/rulebook.rs"]
+mod text;
+
 /// What holds of the conditions of every status ever written.
 pub(super) fn holds(conditions: &[Condition], generation: Option<i64>) {
-    let of = |type_: &str| conditions.iter().filter(|condition| condition.type_ == type_).collect::<Vec<_>>();
-    let (ready, reconciling, stalled) = (of("Ready"), of("Reconciling"), of("Stalled"));
-    assert_eq!(ready.len(), 1, "exactly one Ready: {conditions:?}");
-    assert!(reconciling.len() + stalled.len() <= 1, "Reconciling or Stalled, once: {conditions:?}");
-    let drifted = of("Drifted");
-    assert!(drifted.len() <= 1, "Drifted at most once: {conditions:?}");
-    let known = 1 + reconciling.len() + stalled.len() + drifted.len();
-    assert_eq!(conditions.len(), known, "no other types: {conditions:?}");
-    for condition in reconciling.iter().chain(&stalled).chain(&drifted) {
-        assert_eq!(condition.status, "True", "present only while true: {conditions:?}");
-    }
-    for _ in reconciling.iter().chain(&stalled) {
-        assert_ne!(ready[0].status, "True", "Ready implies neither: {conditions:?}");
-    }
-    for condition in conditions {
-        assert_eq!(condition.observed_generation, generation, "{conditions:?}");
-        assert!(["True", "False", "Unknown"].contains(&condition.status.as_str()), "{conditions:?}");
-        assert!(!condition.reason.is_empty(), "{conditions:?}");
-    }
+    text::broken(conditions, generation).unwrap();
 }
 
 fn verdicts() -> Vec<Verdict> {

@@ -165,6 +165,7 @@ fn invariant_2_nothing_is_created_or_deleted_on_unknown() {
                 }
                 world.blind = Some((at, failure.clone()));
                 let blinded = match at {
+                    At::Source => false,
                     At::Definition => deleting,
                     At::List => state != "recorded",
                     At::App => state == "recorded",

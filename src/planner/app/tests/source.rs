@@ -1,0 +1,96 @@
+//! A spicepod that a ConfigMap holds.
+
+use super::*;
+
+fn from_config_map(more: Value) -> Value {
+    let mut spec = json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods", "key": "spicepod.yaml"}}});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+fn reads_source(visit: &Visit) -> bool {
+    visit.reads.iter().any(|read| matches!(read, AppRead::Spicepod(_)))
+}
+
+#[test]
+fn the_spicepod_of_a_config_map_is_kept_and_its_change_seen_at_once() {
+    let mut world = World::new(from_config_map(json!({})));
+    world.config_map = Some((1, Some("version: v1\nname: first".into())));
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.remote.apps[&101]["spicepod"], json!({"version": "v1", "name": "first"}));
+    assert_eq!(world.status().sources, [model::source(1)]);
+
+    // In date: its version tells, and it is not read again, nor after a restart.
+    for restart in [false, true] {
+        if restart {
+            world.restart();
+        }
+        let visit = world.visit();
+        assert_eq!((&visit.verdict, visit.remote_reads(), reads_source(&visit)), (&Verdict::Unchanged, 0, false));
+    }
+    world.config_map = Some((2, Some(r#"{"version": "v1", "name": "second"}"#.into())));
+    assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());
+    assert_eq!(
+        (world.remote.apps[&101]["spicepod"]["name"].as_str(), world.status().sources),
+        (Some("second"), vec![model::source(2)])
+    );
+    // Another version with the same content is read, and sends nothing.
+    world.config_map = Some((3, Some("version: v1\nname: second".into())));
+    let visit = world.visit();
+    assert_eq!((&visit.verdict, visit.writes.len(), reads_source(&visit)), (&Verdict::Settled, 0, true));
+    assert_eq!(world.status().sources, [model::source(3)]);
+}
+
+#[test]
+fn a_change_that_could_not_be_acted_on_is_still_to_be_seen() {
+    let mut world = World::new(from_config_map(json!({})));
+    world.config_map = Some((1, Some("name: first".into())));
+    world.visit();
+    world.pass(60);
+    world.config_map = Some((2, Some("name: second".into())));
+    world.blind = Some((At::App, Failure::local(FailureKind::Connect, "down")));
+    assert!(matches!(world.visit().verdict, Verdict::Unseen(..)));
+    assert_eq!(world.status().sources, [model::source(1)]);
+    world.restart();
+    world.blind = None;
+    assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());
+}
+
+#[test]
+fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
+    for (config_map, words) in [
+        (None, "ConfigMap pods does not exist"),
+        (Some((1, None)), "no such key"),
+        (Some((1, Some("- hidden-value".to_owned()))), "not a mapping"),
+        (Some((1, Some("hidden-value: [".to_owned()))), "not YAML"),
+        (Some((1, Some(format!("a: {}", "x".repeat(256 * 1024))))), "at most 262144"),
+        (Some((1, Some(format!("{}1{}", "{a: ".repeat(80), "}".repeat(80))))), "nested too deep"),
+    ] {
+        let mut world = World::new(from_config_map(json!({})));
+        world.config_map = config_map;
+        let visit = world.visit();
+        let Verdict::Stalled(Reason::InvalidSpec, told) = &visit.verdict else { panic!("{words}: {visit:?}") };
+        assert!(told.contains("spec.spicepodFrom") && told.contains(words) && !told.contains("hidden"), "{told}");
+        assert_eq!((visit.remote_reads(), visit.writes.len()), (0, 0));
+        let again = world.visit();
+        assert_eq!((again.verdict, again.reads.len()), (Verdict::Unchanged, 1), "nothing is read but the cache");
+
+        // Mended, it goes on; the object can be deleted as it is.
+        let mut mended = World { object: world.object.clone(), ..World::new(json!({})) };
+        mended.config_map = Some((9, Some("name: good".into())));
+        assert_eq!(mended.visit().verdict, Verdict::Settled, "{words}");
+        world.delete();
+        assert_eq!(world.visit().verdict, Verdict::Gone);
+    }
+}
+
+#[test]
+fn a_source_that_cannot_be_read_stops_nothing_else_than_this_visit() {
+    let mut world = World::new(from_config_map(json!({})));
+    world.config_map = Some((1, Some("name: first".into())));
+    world.blind = Some((At::Source, Failure::local(FailureKind::Connect, "no answer")));
+    let visit = world.visit();
+    assert!(matches!(visit.verdict, Verdict::Unseen(..)) && visit.writes.is_empty(), "{visit:?}");
+    world.blind = None;
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+}

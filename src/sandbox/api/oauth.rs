@@ -1,0 +1,100 @@
+//! The token endpoint: a client's id and secret for a token that expires (contract, sections 2.1 and 17).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use super::super::Sandbox;
+use super::super::credentials::Denied;
+
+/// Where the endpoint is: on the site's host, which for a sandbox is the API's too.
+pub(in super::super) const PATH: &str = "/api/oauth/token";
+
+pub(super) fn router() -> Router<Arc<Sandbox>> {
+    Router::new().route(PATH, post(exchange))
+}
+
+/// A refusal with the error codes of OAuth 2.0.
+struct Refusal(StatusCode, &'static str, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(status, error, description) = self;
+        (status, Json(json!({ "error": error, "error_description": description }))).into_response()
+    }
+}
+
+async fn exchange(
+    State(sandbox): State<Arc<Sandbox>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<impl IntoResponse, Refusal> {
+    let fields = read(&headers, &body)?;
+    let field = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let required = |name: &str| field(name).ok_or_else(|| invalid(format!("{name} is required")));
+    let grant_type = required("grant_type")?;
+    if grant_type != "client_credentials" {
+        let description = "grant_type must be client_credentials".into();
+        return Err(Refusal(StatusCode::BAD_REQUEST, "unsupported_grant_type", description));
+    }
+    let (id, secret) = (required("client_id")?, required("client_secret")?);
+    let scopes: Vec<_> = field("scope").unwrap_or_default().split_ascii_whitespace().collect();
+    let issued = sandbox.credentials().issue(id, secret, &scopes, Timestamp::now());
+    let grant = issued.map_err(|denied| match denied {
+        Denied::Client => {
+            Refusal(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client, or not its secret".into())
+        }
+        Denied::Scope => {
+            Refusal(StatusCode::BAD_REQUEST, "invalid_scope", "the client was not granted every scope".into())
+        }
+    })?;
+    let answer = json!({
+        "access_token": grant.token,
+        "token_type": "Bearer",
+        "expires_in": grant.lifetime.as_secs(),
+        "scope": grant.scopes.join(" "),
+    });
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
+}
+
+/// Reads the fields of a body in either encoding; a field that is given twice is as wrong as one that is no text.
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<HashMap<String, String>, Refusal> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let mut fields = HashMap::new();
+    match essence.as_str() {
+        "application/json" => {
+            let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
+                return Err(invalid("the body must be a JSON object"));
+            };
+            for (name, value) in object {
+                match value {
+                    Value::String(text) => fields.insert(name, text),
+                    _ => return Err(invalid(format!("{name} must be a string"))),
+                };
+            }
+        }
+        "application/x-www-form-urlencoded" => {
+            for (name, value) in form_urlencoded::parse(body) {
+                if fields.insert(name.to_string(), value.into_owned()).is_some() {
+                    return Err(invalid(format!("{name} is given twice")));
+                }
+            }
+        }
+        _ => return Err(invalid("the body must be application/json or application/x-www-form-urlencoded")),
+    }
+    Ok(fields)
+}
+
+fn invalid(description: impl Into<String>) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, "invalid_request", description.into())
+}

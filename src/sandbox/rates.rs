@@ -1,0 +1,117 @@
+//! The two rate limits (contract, section 4): of a user, or a machine, and of an organization.
+//!
+//! Both windows slide: a client that keeps to the limit in every window of that length is never refused, and one that
+//! relies on where a window begins is. A refused request counts in neither.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+
+use super::config::{Credential, RateLimits};
+use super::lock;
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Who made how many requests of late.
+pub(super) struct Rates {
+    limits: RateLimits,
+    /// When the requests within the window came. One entry a user, machine and organization, so bounded by what is
+    /// configured, and each by its limit.
+    recent: Mutex<BTreeMap<Account, VecDeque<Instant>>>,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Account {
+    User(u64),
+    Machine(String),
+    Organization(u64),
+}
+
+/// How a request stands to the limits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// How long until a request would pass; none if this one does.
+    pub(super) retry_after: Option<Duration>,
+    limit: u32,
+    remaining: usize,
+    /// How long until the next request leaves the window of the user.
+    reset: Duration,
+    with_headers: bool,
+}
+
+impl Rates {
+    pub(super) fn new(limits: RateLimits) -> Self {
+        Self { limits, recent: Mutex::default() }
+    }
+
+    /// Counts a request, if it is within both limits.
+    pub(super) fn count(&self, credential: &Credential, organization: u64, now: Instant) -> Standing {
+        let RateLimits { per_user, per_organization, window, headers } = self.limits;
+        let user = match credential.user {
+            Some(user) => Account::User(user),
+            None => Account::Machine(credential.name.clone()),
+        };
+        let mut recent = lock(&self.recent);
+        let accounts = [(user, per_user), (Account::Organization(organization), per_organization)];
+        let mut retry_after = None;
+        for (account, limit) in &accounts {
+            let seen = recent.entry(account.clone()).or_default();
+            while seen.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
+                seen.pop_front();
+            }
+            if seen.len() >= as_count(*limit) {
+                retry_after = retry_after.max(Some(until_next(seen, window, now)));
+            }
+        }
+        if retry_after.is_none() {
+            for (account, _) in &accounts {
+                recent.entry(account.clone()).or_default().push_back(now);
+            }
+        }
+        let [(user, _), _] = accounts;
+        let seen = recent.entry(user).or_default();
+        let remaining = as_count(per_user).saturating_sub(seen.len());
+        Standing {
+            retry_after,
+            limit: per_user,
+            remaining,
+            reset: until_next(seen, window, now),
+            with_headers: headers,
+        }
+    }
+}
+
+impl Standing {
+    /// Tells the client how it stands to the limit of the user, and when to come again if it was refused.
+    pub(super) fn tell(&self, headers: &mut HeaderMap, now: Timestamp) {
+        if !self.with_headers {
+            return;
+        }
+        // Rounded up: whoever comes at the second that was named is let in.
+        let reset = now.as_second().saturating_add(whole_seconds(self.reset)).saturating_add(1);
+        headers.insert(LIMIT, HeaderValue::from(self.limit));
+        headers.insert(REMAINING, HeaderValue::from(self.remaining));
+        headers.insert(RESET, HeaderValue::from(reset));
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after).max(1)));
+        }
+    }
+}
+
+fn until_next(seen: &VecDeque<Instant>, window: Duration, now: Instant) -> Duration {
+    seen.front().map_or(window, |at| window.saturating_sub(now.saturating_duration_since(*at)))
+}
+
+fn whole_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+fn as_count(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,142 @@
+//! Invariant 7: no token in logs, events, statuses, metrics or anything stored but Secrets, in any encoding.
+
+use k8s_openapi::ByteString;
+use kube::api::DeleteParams;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use spice_cloud_operator::api::SpiceApp;
+
+use crate::{
+    program,
+    support::{
+        proxy::{Gate, Proxy},
+        world::World,
+    },
+};
+
+/// What every token begins with; it tells nothing.
+const PREFIX: &str = "sandbox-fake-token-";
+
+/// A token that no text has by chance, with signs in it that a URL writes in another way.
+fn fresh_token() -> String {
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    format!("{PREFIX}{}+/{}", random(), random())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    let encoded = serde_json::to_value(ByteString(bytes.to_vec())).unwrap();
+    encoded.as_str().unwrap().to_owned()
+}
+
+/// Everything by which a text would give a token away, each with its name.
+fn forms(token: &str) -> Vec<(String, String)> {
+    let percent: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
+    let sha = hex(&Sha256::digest(token));
+    let mut forms = vec![
+        ("plain".to_owned(), token.to_owned()),
+        ("first characters".to_owned(), token[PREFIX.len()..PREFIX.len() + 8].to_owned()),
+        ("hex".to_owned(), hex(token.as_bytes())),
+        ("percent-encoded".to_owned(), percent),
+        ("SHA-256".to_owned(), sha),
+    ];
+    // Inside of something longer, a token can begin at each of the three bytes of a group.
+    for before in 0..3 {
+        let encoded = base64(&[vec![0; before], token.as_bytes().to_vec()].concat());
+        // The first and the last group hold bits of what is around it.
+        let inner = &encoded[4..encoded.len() - 4];
+        forms.push((format!("base64 after {before} bytes"), inner.to_owned()));
+        forms.push((format!("base64 for URLs after {before} bytes"), inner.replace('+', "-").replace('/', "_")));
+    }
+    forms
+}
+
+/// The forms of a token that a text holds, in whatever case.
+fn given_away(token: &str, text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+    let forms = forms(token).into_iter();
+    forms.filter(|(_, form)| text.contains(&form.to_ascii_lowercase())).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_token_is_recognized_in_every_encoding() {
+    let token = fresh_token();
+    let percent: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
+    for (text, expected) in [
+        (format!("Bearer {token}"), "plain"),
+        (format!("{}...", &token[..PREFIX.len() + 8]), "first characters"),
+        (hex(token.as_bytes()).to_uppercase(), "hex"),
+        (format!("?token={percent}"), "percent-encoded"),
+        (hex(&Sha256::digest(&token)), "SHA-256"),
+        (base64(token.as_bytes()), "base64 after 0 bytes"),
+        (base64(format!("{{\"token\": \"{token}\"}}").as_bytes()), "base64 after 2 bytes"),
+        (
+            base64(format!("{token}{token}").as_bytes()).replace('+', "-").replace('/', "_"),
+            "base64 for URLs after 0 bytes",
+        ),
+    ] {
+        assert!(given_away(&token, text.as_bytes()).iter().any(|form| form == expected), "{expected}: {text}");
+    }
+    assert_eq!(given_away(&token, format!("{PREFIX}{}", fresh_token()).as_bytes()), [""; 0]);
+}
+
+#[tokio::test]
+async fn invariant_7_no_token_is_told_in_any_encoding() {
+    let (gate, world) = (Gate::new("my-app"), World::without_credential("canary", program()).await);
+    let proxy = Proxy::of_management(&gate, world.sandbox.url()).await.unwrap();
+    world.organization(&proxy.url()).await;
+    let [first, rotated, refused] = [fresh_token(), fresh_token(), fresh_token()];
+    let known = world.sandbox.credential("operator").unwrap().token.clone().unwrap();
+    for token in [&first, &rotated] {
+        gate.accept(token, &known);
+    }
+
+    // A life with all that is said in it: created, drifted from, refused, unreachable, rotated, deleted.
+    let operator = world.operator_with(&["--log-filter=trace"]).await;
+    world.give_credential(&format!(" {first}\n")).await;
+    world.app("my-app", json!({ "description": "first", "runtime": { "replicas": 2 } })).await;
+    world.app("to-delete", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    world.app_is("to-delete", "True", "Succeeded").await;
+    world.give_credential(&refused).await;
+    world.organization_is("False", "Unauthorized").await;
+    world.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
+    world.give_credential(&rotated).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    world.api::<SpiceApp>().delete("to-delete", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("to-delete").await;
+    drop(proxy);
+    world.app("my-app", json!({ "description": "third", "runtime": { "replicas": 2 } })).await;
+    world.app_is("my-app", "False", "RemoteUnavailable").await;
+
+    let metrics = reqwest::Client::builder().no_proxy().build().unwrap();
+    let metrics = metrics.get(format!("{}/metrics", operator.admin())).send().await.unwrap().text().await.unwrap();
+    let list = ["get", "sorg,sapp,events,configmaps", "-n", &world.namespace, "-o", "yaml"];
+    let objects = world.cluster.kubectl(&list).await.unwrap();
+    let stored = match world.cluster.dump().await.unwrap() {
+        Some(parts) => {
+            let stored = parts.join(&b'\n');
+            let text = String::from_utf8_lossy(&stored);
+            assert!(text.contains(&format!("/spiceapps/{}/my-app", world.namespace)), "the dump has our objects");
+            assert!(!text.contains("/registry/secrets/"), "and no Secret");
+            stored
+        }
+        // The store of somebody else's cluster is out of reach.
+        None => Vec::new(),
+    };
+    for token in [&first, &rotated, &refused] {
+        assert!(gate.bearers_seen().contains(token), "it reached the API");
+        for (what, text) in [
+            ("log", operator.log().as_bytes()),
+            ("output", operator.process().output().as_bytes()),
+            ("metrics", metrics.as_bytes()),
+            ("objects and events", objects.as_bytes()),
+            ("etcd", &stored),
+        ] {
+            assert_eq!(given_away(token, text), [""; 0], "{what}");
+        }
+    }
+}
