@@ -15,9 +15,10 @@ pub use app::{
 pub use condition::{Condition, ConditionType, Reason};
 pub use definition::{CustomResourceFile, custom_resource_definitions};
 pub use organization::{
-    Credentials, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
+    Credentials, OAuthClient, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec,
+    SpiceOrganizationStatus,
 };
-pub use reference::{ConfigMapKeyRef, OrganizationRef, SecretKeyRef, SourceVersion};
+pub use reference::{ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
 
 /// The API group of every kind.
 pub const GROUP: &str = "cloud.spice.ai";

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::never_observed;
-use super::reference::{SecretKeyRef, SourceVersion};
+use super::reference::{OAuthSecretRef, SecretKeyRef, SourceVersion};
 
 /// What the operator needs to know to talk to one organization of Spice.ai Cloud.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,11 @@ use super::reference::{SecretKeyRef, SourceVersion};
     validation = Rule::new("!self.endpoint.startsWith('http://') || (has(self.allowInsecureEndpoint) && self.allowInsecureEndpoint)")
         .message("endpoint is plain http: set allowInsecureEndpoint to true to send the credential unencrypted")
         .field_path(".endpoint"),
+    validation = Rule::new("!has(self.tokenEndpoint) || !self.tokenEndpoint.startsWith('http://') || (has(self.allowInsecureEndpoint) && self.allowInsecureEndpoint)")
+        .message("tokenEndpoint is plain http: set allowInsecureEndpoint to true to send the credential unencrypted")
+        .field_path(".tokenEndpoint"),
+    validation = Rule::new("!has(self.tokenEndpoint) || has(self.credentials.oauthClient)")
+        .message("tokenEndpoint is for credentials.oauthClient only").field_path(".tokenEndpoint"),
 )]
 pub struct SpiceOrganizationSpec {
     /// Base URL of the Management API, without the `/v1`. Defaults to `https://api.spice.ai`.
@@ -49,7 +54,25 @@ pub struct SpiceOrganizationSpec {
         validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("endpoint must name a host"),
         validation = Rule::new("!self.matches('/v1/?$')").message("endpoint must not end in /v1: the operator adds it"))]
     pub endpoint: String,
-    /// Allows an `http://` endpoint. The credential then crosses the network in clear text; meant for a local sandbox.
+    /// URL at which an OAuth client gets its tokens. Defaults to `/api/oauth/token` on the site that belongs to
+    /// `endpoint`: its host without the label `api` (`https://spice.ai/api/oauth/token` for `https://api.spice.ai`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 512))]
+    #[x_kube(validation = Rule::new("isURL(self) && (self.startsWith('https://') || self.startsWith('http://')) && !self.contains('#') && !self.contains('@')")
+        .message("tokenEndpoint must be an absolute http or https URL without user or fragment"),
+        validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("tokenEndpoint must name a host"))]
+    pub token_endpoint: Option<String>,
+    /// Certificates, in PEM, of the authorities that vouch for the endpoints, besides those that are known anyhow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 131_072))]
+    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must hold certificates in PEM"))]
+    pub ca_bundle: Option<String>,
+    /// Handle of the organization, for a credential that reaches several. Defaults to the one that the credential was
+    /// made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    pub organization: Option<String>,
+    /// Allows `http://` endpoints. The credential then crosses the network in clear text; meant for a local sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_insecure_endpoint: Option<bool>,
     /// Where the credential comes from.
@@ -72,15 +95,51 @@ fn default_endpoint() -> String {
     "https://api.spice.ai".to_owned()
 }
 
-/// A credential, always by reference to a Secret in the same namespace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+/// A credential, always by reference to a Secret in the same namespace. White space around what it holds is ignored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.personalAccessToken), has(self.oauthClient), has(self.sessionToken)].filter(set, set).size() == 1")
+        .message("exactly one of personalAccessToken, oauthClient and sessionToken must be set"),
+)]
 pub struct Credentials {
-    /// A personal access token from the portal (Profile, Tokens). White space around it is ignored.
-    pub personal_access_token: SecretKeyRef,
+    /// A personal access token from the portal (Profile, Tokens).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal_access_token: Option<SecretKeyRef>,
+    /// An OAuth client from the portal (organization Settings, OAuth Clients). Tokens are asked for with it as needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth_client: Option<OAuthClient>,
+    /// The token of a user's session, as `spice login` gets it. It expires and cannot be renewed: for trials only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<SecretKeyRef>,
 }
 
-/// The share of the account's request rate that the operator may use.
+impl Credentials {
+    /// Name of the Secret that holds the credential; none only in an object that was not checked.
+    pub fn secret(&self) -> Option<&str> {
+        let token = self.personal_access_token.as_ref().or(self.session_token.as_ref());
+        let client = self.oauth_client.as_ref().map(|client| client.secret_ref.name.as_str());
+        token.map(|token| token.name.as_str()).or(client)
+    }
+}
+
+/// An OAuth client: its id, here or in the Secret, and its secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.clientId) != has(self.secretRef.clientIdKey)")
+        .message("exactly one of clientId and secretRef.clientIdKey must be set"),
+)]
+pub struct OAuthClient {
+    /// The client's id, which is no secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub client_id: Option<String>,
+    /// The Secret that holds the client's secret, and its id if `clientId` is not set.
+    pub secret_ref: OAuthSecretRef,
+}
+
+/// The share of the account's request rate that the operator may use. SpiceOrganizations of one credential share it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestBudget {
@@ -92,6 +151,10 @@ pub struct RequestBudget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 90))]
     pub reserve_percent: Option<u32>,
+    /// Names the account, so that SpiceOrganizations with different credentials of one user share its requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub account: Option<String>,
 }
 
 /// What is true of the organization.

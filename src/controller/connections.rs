@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt};
-use secrecy::SecretString;
+use kube::{Client, ResourceExt};
 use tokio::sync::Mutex;
 
-use crate::api::{SecretKeyRef, SourceVersion, SpiceOrganization};
-use crate::management::types::{Failure, FailureKind};
-use crate::management::{self, Budget, Quota, Reads};
+use super::accounts::{Account, Accounts};
+use super::credentials;
+use crate::api::{Credentials, SourceVersion, SpiceOrganization};
+use crate::management::types::Failure;
+use crate::management::{self, Quota, Reads, Target};
 
 /// A connection and the reads shared over it.
 pub(super) struct Connection {
@@ -23,17 +23,28 @@ pub(super) struct Connection {
 #[derive(Clone, PartialEq)]
 struct Basis {
     endpoint: String,
+    token_endpoint: Option<String>,
+    organization: Option<String>,
+    ca_bundle: Option<String>,
+    account: Option<String>,
     quota: Quota,
-    key: SecretKeyRef,
-    credential: SourceVersion,
+    credentials: Credentials,
+    version: SourceVersion,
 }
 
 pub(super) struct Connections {
     kubernetes: Client,
     settings: management::Settings,
     metrics: management::Metrics,
-    /// By the organization's uid. Held while a Secret is read, so that it is read once however many objects wait.
-    held: Mutex<HashMap<String, (Basis, Arc<Connection>)>>,
+    /// Held while a Secret is read, so that it is read once however many objects wait.
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// By the organization's uid.
+    connections: HashMap<String, (Basis, Arc<Connection>)>,
+    accounts: Accounts,
 }
 
 /// Defaults of `spec.requestBudget`: what the service grants an account, and what is left to the portal and CI.
@@ -57,56 +68,50 @@ impl Connections {
         let mut held = self.held.lock().await;
         let mut basis = basis(organization, credential);
         let uid = organization.uid().unwrap_or_default();
-        if let Some((_, connection)) = held.get(&uid).filter(|(known, _)| *known == basis) {
+        if let Some((_, connection)) = held.connections.get(&uid).filter(|(known, _)| *known == basis) {
             return Ok(Arc::clone(connection));
         }
-        let namespace = organization.namespace().unwrap_or_default();
-        let (token, read) = self.token(&namespace, &basis.key).await?;
-        basis.credential = read;
-        let budget = Budget::start(basis.quota);
-        let client = management::Client::new(&basis.endpoint, token, budget, &self.settings, self.metrics.clone())?;
-        let client = Arc::new(client);
+        let (credential, read) = credentials::read(&self.kubernetes, organization).await?;
+        basis.version = read;
+        let account = Account::of(basis.account.as_ref(), &basis.endpoint, &credential);
+        let (budget, outdated) = held.accounts.join(&account, &uid, basis.quota);
+        for other in outdated {
+            held.connections.remove(&other);
+        }
+        let target = Target {
+            endpoint: basis.endpoint.clone(),
+            organization: basis.organization.clone(),
+            ca_bundle: basis.ca_bundle.clone(),
+            credential,
+        };
+        let client = Arc::new(management::Client::new(target, budget, &self.settings, self.metrics.clone())?);
         let connection = Arc::new(Connection { reads: Reads::new(Arc::clone(&client)), client });
-        held.insert(uid, (basis, Arc::clone(&connection)));
+        held.connections.insert(uid, (basis, Arc::clone(&connection)));
         Ok(connection)
     }
 
     /// Forgets an organization that is gone, and its token with it.
     pub(super) async fn forget(&self, uid: &str) {
-        self.held.lock().await.remove(uid);
-    }
-
-    async fn token(&self, namespace: &str, key: &SecretKeyRef) -> Result<(SecretString, SourceVersion), Failure> {
-        let missing = |why: String| Failure::local(FailureKind::NoCredential, why);
-        let secrets: Api<Secret> = Api::namespaced(self.kubernetes.clone(), namespace);
-        let secret = super::store::bounded(secrets.get_opt(&key.name)).await.map_err(|error| {
-            let words = format!("Secret {} cannot be read: {}", key.name, super::driver::kubernetes_words(&error));
-            Failure::local(FailureKind::Connect, words)
-        })?;
-        let Some(secret) = secret else {
-            return Err(missing(format!("Secret {} does not exist in this namespace", key.name)));
-        };
-        let version = SourceVersion::of("Secret", &secret.metadata);
-        let Some(bytes) = secret.data.as_ref().and_then(|data| data.get(&key.key)) else {
-            return Err(missing(format!("Secret {} has no key {}", key.name, key.key)));
-        };
-        let token = std::str::from_utf8(&bytes.0).unwrap_or_default().trim();
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(missing(format!("Secret {}: key {} is empty or is no token", key.name, key.key)));
-        }
-        Ok((SecretString::from(token), version))
+        let mut held = self.held.lock().await;
+        held.connections.remove(uid);
+        held.accounts.leave(uid, None);
     }
 }
 
 fn basis(organization: &SpiceOrganization, credential: &SourceVersion) -> Basis {
-    let budget = organization.spec.request_budget.clone().unwrap_or_default();
+    let spec = &organization.spec;
+    let budget = spec.request_budget.clone().unwrap_or_default();
     Basis {
-        endpoint: organization.spec.endpoint.clone(),
+        endpoint: spec.endpoint.clone(),
+        token_endpoint: spec.token_endpoint.clone(),
+        organization: spec.organization.clone(),
+        ca_bundle: spec.ca_bundle.clone(),
+        account: budget.account,
         quota: Quota::of_account(
             budget.requests_per_minute.unwrap_or(REQUESTS_PER_MINUTE),
             budget.reserve_percent.unwrap_or(RESERVE_PERCENT),
         ),
-        key: organization.spec.credentials.personal_access_token.clone(),
-        credential: credential.clone(),
+        credentials: spec.credentials.clone(),
+        version: credential.clone(),
     }
 }

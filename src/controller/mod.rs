@@ -2,9 +2,11 @@
 //!
 //! Decides nothing about the remote side; that is the planner's. Sends nothing that a plan does not say.
 
+mod accounts;
 mod app;
 mod connections;
 mod context;
+mod credentials;
 mod driver;
 mod events;
 mod interest;

@@ -136,7 +136,7 @@ fn namespace(organization: &SpiceOrganization) -> String {
 }
 
 fn credential_secret(organization: &SpiceOrganization) -> &str {
-    &organization.spec.credentials.personal_access_token.name
+    organization.spec.credentials.secret().unwrap_or_default()
 }
 
 /// A changed organization is visited, and its apps when its identity or readiness changed.

@@ -1,15 +1,15 @@
 //! The calls of the Management API. Each takes a token from the budget, is sent once, and is not repeated here.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url, header};
-use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
+use super::auth::{Credential, Token, Tokens};
 use super::pages::{self, Pages, Progress};
 use super::redact;
 use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Listed, Regions, UpdateApp};
@@ -24,13 +24,27 @@ pub struct Settings {
     pub request_timeout: Duration,
 }
 
+/// Whom a client talks to, and as whom.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Base URL of the API, without the `/v1`.
+    pub endpoint: String,
+    /// Handle of the organization to act on; without one it is the one that the credential was made for.
+    pub organization: Option<String>,
+    /// Certificates, in PEM, to trust besides those that are known anyhow.
+    pub ca_bundle: Option<String>,
+    /// What proves who we are.
+    pub credential: Credential,
+}
+
 /// A connection to one account at one endpoint.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    token: SecretString,
-    budget: Budget,
+    organization: Option<String>,
+    tokens: Tokens,
+    budget: Arc<Budget>,
     metrics: Metrics,
 }
 
@@ -38,7 +52,13 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Permit {
     granted: Timestamp,
+    priority: Priority,
+    /// What the request carries to prove who we are.
+    token: Option<Arc<Token>>,
 }
+
+/// Names the organization that a request acts on (contract section 2.3).
+const ORGANIZATION_HEADER: &str = "X-Org-Name";
 
 /// An app list of more pages than this (100,000 apps) is no list that a person made.
 const MOST_PAGES: usize = 1000;
@@ -46,37 +66,37 @@ const MOST_PAGES: usize = 1000;
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
 
 impl Client {
-    /// A client for the Management API at `endpoint` (without the `/v1`).
+    /// A client for the Management API.
     ///
     /// # Errors
-    /// When the endpoint is no URL or the HTTP client cannot be built.
-    pub fn new(
-        endpoint: &str,
-        token: SecretString,
-        budget: Budget,
-        settings: &Settings,
-        metrics: Metrics,
-    ) -> Result<Self, Failure> {
+    /// When a URL is none, a certificate is none, or the HTTP client cannot be built.
+    pub fn new(target: Target, budget: Arc<Budget>, settings: &Settings, metrics: Metrics) -> Result<Self, Failure> {
+        let Target { endpoint, organization, ca_bundle, credential } = target;
         let bad = |why: String| Failure::local(FailureKind::Invalid, why);
-        let base = Url::parse(endpoint).map_err(|error| bad(format!("endpoint is not a URL: {error}")))?;
+        let base = Url::parse(&endpoint).map_err(|error| bad(format!("endpoint is not a URL: {error}")))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(ca_bundle.unwrap_or_default().as_bytes())
+            .map_err(|_| bad("caBundle does not hold certificates in PEM".to_owned()))?;
         let http = reqwest::Client::builder()
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.request_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            .tls_certs_merge(certificates)
             .user_agent(concat!("spice-cloud-operator/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad(format!("cannot set up HTTP: {error}")))?;
-        Ok(Self { http, base, token, budget, metrics })
+        let tokens = Tokens::new(credential, &http, &budget, &metrics)?;
+        Ok(Self { http, base, organization, tokens, budget, metrics })
     }
 
     /// Waits for leave to send one request. Writes take theirs first and are looked at once more before they are sent:
     /// while they waited for it, somebody may have changed their mind.
     ///
     /// # Errors
-    /// Only when the process goes down.
+    /// When there is no token to send, or the process goes down. Nothing was sent to the API then.
     pub async fn permit(&self, priority: Priority, stage: Stage) -> Result<Permit, Failure> {
-        Ok(Permit { granted: self.budget.token(priority, stage).await? })
+        let token = Some(self.tokens.token().await?);
+        Ok(Permit { granted: self.budget.token(priority, stage).await?, priority, token })
     }
 
     /// `GET /v1/regions`: also the cheapest read that tells whether the credential is accepted.
@@ -172,8 +192,47 @@ impl Client {
         Ok(Answer { value, begun: answer.begun })
     }
 
-    /// Sends one request and returns the text of a good answer.
+    /// Sends a request and returns the text of a good answer. A read whose token is refused is sent once more with a
+    /// fresh one, where there can be one; a write is left to the next visit, because what it rests on grows old.
     async fn send(
+        &self,
+        method: Method,
+        route: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+        permit: Permit,
+    ) -> Result<Answer<String>, Failure> {
+        let (token, priority) = (permit.token.clone(), permit.priority);
+        let result = self.send_once(method.clone(), route, path, query, body, permit).await;
+        if !self.worth_another_token(token, &result).await {
+            return result;
+        }
+        if method != Method::GET {
+            let words = "the access token was refused; trying again with a fresh one";
+            return Err(Failure::local(FailureKind::Withdrawn, words));
+        }
+        let permit = self.permit(priority, Stage::Look).await?;
+        let token = permit.token.clone();
+        let result = self.send_once(method, route, path, query, body, permit).await;
+        self.worth_another_token(token, &result).await;
+        result
+    }
+
+    /// Notes whether a token was accepted. Says whether the request is worth another try with a fresh one.
+    async fn worth_another_token(&self, token: Option<Arc<Token>>, result: &Result<Answer<String>, Failure>) -> bool {
+        let Some(token) = token else { return false };
+        match result {
+            Err(failure) if failure.kind == FailureKind::Unauthorized => self.tokens.refused(&token).await,
+            Ok(_) => {
+                token.accept();
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn send_once(
         &self,
         method: Method,
         route: &'static str,
@@ -186,13 +245,19 @@ impl Client {
         let body = body.map(serde_json::to_value).transpose().map_err(|error| {
             Failure::local(FailureKind::Invalid, format!("{method_name} {route}: cannot encode the body: {error}"))
         })?;
-        let mut request = self.http.request(method, self.url(path)?).bearer_auth(self.token.expose_secret());
+        let mut request = self.http.request(method, self.url(path)?);
         request = request.header(header::ACCEPT, "application/json").query(query);
+        if let Some(token) = &permit.token {
+            request = request.bearer_auth(token.expose());
+            request = self.organization.iter().fold(request, |request, name| request.header(ORGANIZATION_HEADER, name));
+        }
         if let Some(body) = &body {
             request = request.json(body);
         }
         let begun = permit.granted;
-        let result = self.exchange(request, body.as_ref()).await;
+        let mut sent = body.as_ref().map(redact::strings_in).unwrap_or_default();
+        sent.extend(permit.token.as_ref().map(|token| token.expose()));
+        let result = self.exchange(request, &sent).await;
         let outcome = match &result {
             Ok((status, _)) => status.as_u16().to_string(),
             Err(failure) => failure.label().to_owned(),
@@ -205,11 +270,7 @@ impl Client {
         }
     }
 
-    async fn exchange(
-        &self,
-        request: reqwest::RequestBuilder,
-        body: Option<&Value>,
-    ) -> Result<(StatusCode, String), Failure> {
+    async fn exchange(&self, request: reqwest::RequestBuilder, sent: &[&str]) -> Result<(StatusCode, String), Failure> {
         let mut response = request.send().await.map_err(|error| transport(&error))?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
@@ -224,9 +285,7 @@ impl Client {
         if status.is_success() {
             return Ok((status, text));
         }
-        let mut sent = body.map(redact::strings_in).unwrap_or_default();
-        sent.push(self.token.expose_secret());
-        Err(refusal(status, retry_after, &text, &sent))
+        Err(refusal(status, retry_after, &text, sent))
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, Failure> {
@@ -256,7 +315,7 @@ fn name_of(method: &Method) -> &'static str {
     }
 }
 
-fn transport(error: &reqwest::Error) -> Failure {
+pub(super) fn transport(error: &reqwest::Error) -> Failure {
     // The library's own text holds the URL and at times a header. The innermost cause is the system's, and holds neither.
     let mut innermost = error.source();
     while let Some(cause) = innermost.and_then(Error::source) {

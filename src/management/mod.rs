@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of Kubernetes: no custom resource type, no condition, no object name may come in here.
 
+mod auth;
 mod budget;
 mod client;
 mod metrics;
@@ -10,8 +11,9 @@ mod reads;
 mod redact;
 pub mod types;
 
+pub use auth::{Credential, token_endpoint};
 pub use budget::{Budget, Priority, Quota, Stage};
-pub use client::{Client, Permit, Settings};
+pub use client::{Client, Permit, Settings, Target};
 pub use metrics::Metrics;
 pub use reads::Reads;
 

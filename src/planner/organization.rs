@@ -57,7 +57,7 @@ impl Kind for SpiceOrganization {
     fn desired(&self, _identity: &Identity) -> OrganizationDesired {
         OrganizationDesired {
             endpoint: self.spec.endpoint.clone(),
-            secret: self.spec.credentials.personal_access_token.name.clone(),
+            secret: self.spec.credentials.secret().unwrap_or_default().to_owned(),
             suspended: suspended(self.spec.suspend, &self.metadata),
             interval: self.spec.interval.map(Duration::from),
         }

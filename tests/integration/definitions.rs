@@ -188,6 +188,18 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
         spec
     };
     let endpoint = |url: &str| with(json!({ "endpoint": url }));
+    let session = json!({"sessionToken": {"name": "token", "key": "token"}});
+    let mut both = session.clone();
+    both["personalAccessToken"] = session["sessionToken"].clone();
+    let oauth = |mut client: Value, more: Value| {
+        client["secretRef"] = more;
+        client["secretRef"]["name"] = json!("client");
+        json!({ "oauthClient": client })
+    };
+    let token_endpoint = |url: &str| {
+        let credentials = oauth(json!({"clientId": "id"}), json!({}));
+        json!({ "credentials": credentials, "tokenEndpoint": url })
+    };
     let budget = |name: &str, value: i64| with(json!({"requestBudget": {name: value}}));
     create(
         &api,
@@ -208,10 +220,40 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
             ("default", endpoint("https://api.spice.ai?a=b"), &["spec.endpoint", "absolute"]),
             ("default", endpoint("https://api.spice.ai#a"), &["spec.endpoint", "absolute"]),
             ("default", json!({}), &["spec.credentials", "Required"]),
-            ("default", json!({"credentials": {}}), &["spec.credentials.personalAccessToken", "Required"]),
+            ("default", json!({"credentials": {}}), &["spec.credentials", "exactly one of"]),
             ("default", json!({"credentials": key("token", "")}), &["spec.credentials.personalAccessToken.key"]),
             ("default", json!({"credentials": key("token", "a b")}), &["spec.credentials.personalAccessToken.key"]),
             ("default", json!({"credentials": key("", "token")}), &["spec.credentials.personalAccessToken.name"]),
+            ("default", json!({"credentials": session}), &[]),
+            ("default", json!({"credentials": oauth(json!({"clientId": "id"}), json!({}))}), &[]),
+            ("default", json!({"credentials": oauth(json!({}), json!({"clientIdKey": "id"}))}), &[]),
+            (
+                "default",
+                json!({"credentials": oauth(json!({"clientId": "id"}), json!({"clientIdKey": "id"}))}),
+                &["spec.credentials.oauthClient", "exactly one of clientId"],
+            ),
+            (
+                "default",
+                json!({"credentials": oauth(json!({}), json!({}))}),
+                &["spec.credentials.oauthClient", "exactly one of clientId"],
+            ),
+            ("default", with(json!({"credentials": both})), &["spec.credentials", "exactly one of"]),
+            ("default", token_endpoint("https://spice.example/api/oauth/token?a=b"), &[]),
+            ("default", token_endpoint("spice.example"), &["spec.tokenEndpoint", "absolute"]),
+            ("default", token_endpoint("https://user@spice.example"), &["spec.tokenEndpoint", "absolute"]),
+            ("default", token_endpoint("http://127.0.0.1:9"), &["spec.tokenEndpoint", "allowInsecureEndpoint"]),
+            (
+                "default",
+                with(json!({"tokenEndpoint": "https://spice.example"})),
+                &["spec.tokenEndpoint", "for credentials.oauthClient only"],
+            ),
+            ("default", with(json!({"organization": "My.org_1-x"})), &[]),
+            ("default", with(json!({"organization": ""})), &["spec.organization"]),
+            ("default", with(json!({"organization": "my org"})), &["spec.organization"]),
+            ("default", with(json!({"caBundle": "-----BEGIN CERTIFICATE-----"})), &[]),
+            ("default", with(json!({"caBundle": "none"})), &["spec.caBundle", "PEM"]),
+            ("default", with(json!({"requestBudget": {"account": "mine"}})), &[]),
+            ("default", with(json!({"requestBudget": {"account": ""}})), &["spec.requestBudget.account"]),
             ("default", budget("requestsPerMinute", 10), &[]),
             ("default", budget("requestsPerMinute", 9), &["spec.requestBudget.requestsPerMinute", "10"]),
             ("default", budget("requestsPerMinute", 1_000_001), &["spec.requestBudget.requestsPerMinute", "1000000"]),
