@@ -83,6 +83,9 @@ fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(
     if write.rests_on().is_some_and(|at| elapsed(at, context.now()) > context.settings.waits.evidence) {
         return withdrawn("what it rests on grew old while it waited for its turn");
     }
+    if !context.leadership.may_write() {
+        return withdrawn("this process holds the lease no more");
+    }
     if !is_current(&context.caches.apps, app) {
         return withdrawn("the object changed while it waited for its turn");
     }

@@ -13,6 +13,7 @@ use super::connections::Connections;
 use super::driver::Memories;
 use super::events::Events;
 use super::interest::Interests;
+use super::leadership::Leadership;
 use super::metrics::Metrics;
 use super::watch::Guarded;
 use crate::api::{SourceVersion, SpiceApp, SpiceOrganization};
@@ -67,6 +68,7 @@ pub(super) struct Context {
     pub(super) metrics: Metrics,
     pub(super) memories: Memories,
     pub(super) interests: Interests,
+    pub(super) leadership: Leadership,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -77,17 +79,19 @@ impl Context {
         caches: Caches,
         calls: management::Metrics,
         metrics: Metrics,
+        leadership: Leadership,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             connections: Connections::new(client.clone(), settings.management.clone(), calls),
-            events: Events::new(client.clone()),
+            events: Events::new(client.clone(), leadership.clone()),
             memories: Memories::default(),
             interests: Interests::default(),
             client,
             settings,
             caches,
             metrics,
+            leadership,
             shutdown,
         }
     }

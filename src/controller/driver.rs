@@ -185,16 +185,16 @@ impl<'a, K: Steward> Visit<'a, K> {
 
     /// Carries a plan out. Returns a verdict when the visit ends with it.
     async fn act(&mut self, plan: Plan<K>) -> Result<Option<Verdict>, Error> {
-        let client = &self.context.client;
+        let context = self.context;
         if let Some(write) = plan.first {
             let object = match write {
-                KubernetesWrite::AddFinalizer => store::set_finalizer(client, &self.object, true).await?,
-                KubernetesWrite::RemoveFinalizer => match store::set_finalizer(client, &self.object, false).await {
+                KubernetesWrite::AddFinalizer => store::set_finalizer(context, &self.object, true).await?,
+                KubernetesWrite::RemoveFinalizer => match store::set_finalizer(context, &self.object, false).await {
                     Err(error) if store::is_code(&error, 404) => return Ok(Some(Verdict::Gone)),
                     other => other?,
                 },
                 KubernetesWrite::StoreStatus => {
-                    let stored = store::set_status(client, &self.object, &self.status).await?;
+                    let stored = store::set_status(context, &self.object, &self.status).await?;
                     self.unstored = false;
                     stored
                 }
@@ -240,7 +240,7 @@ impl<'a, K: Steward> Visit<'a, K> {
         if self.object.stored_status() == Some(&self.status) {
             self.unstored = false;
         } else {
-            match store::set_status(&self.context.client, &self.object, &self.status).await {
+            match store::set_status(self.context, &self.object, &self.status).await {
                 Ok(stored) => {
                     self.take(stored);
                     self.unstored = false;
@@ -272,7 +272,7 @@ impl<'a, K: Steward> Visit<'a, K> {
     }
 
     async fn store_facts(&mut self) {
-        if let Some(stored) = store::store_facts(&self.context.client, &self.object, &self.status).await {
+        if let Some(stored) = store::store_facts(self.context, &self.object, &self.status).await {
             // What the object now says counts for the rest of the visit; the facts in it are ours.
             self.take(stored);
             self.unstored = false;

@@ -4,6 +4,7 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Resource, runtime::reflector::Lookup};
 
+use super::leadership::Leadership;
 use crate::planner::Note;
 
 /// Longest note of an event, in bytes; the API allows 1 kB.
@@ -13,12 +14,13 @@ const LONGEST_ACTION: usize = 120;
 
 pub(super) struct Events {
     recorder: Recorder,
+    leadership: Leadership,
 }
 
 impl Events {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, leadership: Leadership) -> Self {
         let reporter = Reporter { controller: "spice-cloud-operator".to_owned(), instance: None };
-        Self { recorder: Recorder::new(client, reporter) }
+        Self { recorder: Recorder::new(client, reporter), leadership }
     }
 
     /// Publishes notes about an object, in the background.
@@ -29,7 +31,8 @@ impl Events {
         if notes.is_empty() {
             return;
         }
-        let (recorder, regarding) = (self.recorder.clone(), object.object_ref(&()));
+        let (recorder, leadership) = (self.recorder.clone(), self.leadership.clone());
+        let regarding = object.object_ref(&());
         tokio::spawn(async move {
             for note in notes {
                 let event = Event {
@@ -40,6 +43,9 @@ impl Events {
                     note: Some(shortened(&note.message, LONGEST_NOTE)),
                     secondary: None,
                 };
+                if !leadership.may_write() {
+                    return;
+                }
                 if let Err(error) = recorder.publish(&event, &regarding).await {
                     tracing::debug!(%error, "event not stored");
                 }

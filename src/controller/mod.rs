@@ -10,6 +10,7 @@ mod credentials;
 mod driver;
 mod events;
 mod interest;
+mod leadership;
 mod metrics;
 mod organization;
 mod readiness;
@@ -18,6 +19,7 @@ mod watch;
 
 pub use crate::planner::{Identity, Waits};
 pub use context::Settings;
+pub use leadership::{Leadership, Moment};
 pub use metrics::Metrics;
 pub use readiness::{Pending, Readiness};
 
@@ -45,14 +47,22 @@ pub async fn run(
     settings: Settings,
     metrics: Metrics,
     calls: crate::management::Metrics,
-    readiness: Readiness,
     starting: Pending,
+    leadership: Leadership,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
+    let readiness = starting.readiness().clone();
     tokio::select! {
         () = readiness::definitions(&client, &readiness, settings.definition_poll) => {}
         () = shutdown.cancelled() => return Ok(()),
     }
+    // A process that stands by is ready: it waits for nothing but its turn.
+    drop(starting);
+    tokio::select! {
+        () = leadership.acquired() => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    let starting = readiness.waiting_for("the caches to fill");
     let namespace = settings.watch_namespace.clone();
     let (organizations, organization_writer) = reflector::store::<Guarded<SpiceOrganization>>();
     let (apps, app_writer) = reflector::store::<Guarded<SpiceApp>>();
@@ -61,7 +71,7 @@ pub async fn run(
     let (organization_queue, organization_requests) = Queue::new();
     let (app_queue, app_requests) = Queue::new();
     let caches = Caches { organizations, apps, secrets, config_maps };
-    let context = Context::new(client.clone(), settings, caches.clone(), calls, metrics, shutdown.clone());
+    let context = Context::new(client.clone(), settings, caches.clone(), calls, metrics, leadership, shutdown.clone());
     let context = Arc::new(context);
 
     let mut tasks = JoinSet::new();

@@ -41,6 +41,13 @@ impl Readiness {
     }
 }
 
+impl Pending {
+    /// The list that it is on.
+    pub(super) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+}
+
 impl Drop for Pending {
     fn drop(&mut self) {
         let mut list = self.readiness.list();

@@ -7,6 +7,7 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Error, ResourceExt};
 use serde_json::{Value, json};
 
+use super::context::Context;
 use super::driver::Steward;
 use crate::api::FINALIZER;
 
@@ -23,8 +24,14 @@ pub(super) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> 
     tokio::time::timeout(LONGEST_CALL, call).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
+/// Asked right before each write: the lease may have been lost since the visit began.
+fn may_write(context: &Context) -> Result<(), Error> {
+    let lost = || Error::Service("this process holds the lease no more".into());
+    if context.leadership.may_write() { Ok(()) } else { Err(lost()) }
+}
+
 /// Adds or removes our finalizer.
-pub(super) async fn set_finalizer<K: Steward>(client: &Client, object: &K, present: bool) -> Result<K, Error> {
+pub(super) async fn set_finalizer<K: Steward>(context: &Context, object: &K, present: bool) -> Result<K, Error> {
     let mut finalizers: Vec<&str> = object.finalizers().iter().map(String::as_str).collect();
     finalizers.retain(|finalizer| *finalizer != FINALIZER);
     if present {
@@ -32,26 +39,30 @@ pub(super) async fn set_finalizer<K: Steward>(client: &Client, object: &K, prese
     }
     let patch = json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": finalizers } });
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    bounded(api(client, object).patch(&object.name_any(), &params, &Patch::Merge(patch))).await
+    may_write(context)?;
+    bounded(api(&context.client, object).patch(&object.name_any(), &params, &Patch::Merge(patch))).await
 }
 
 /// Stores a status.
-pub(super) async fn set_status<K: Steward>(client: &Client, object: &K, status: &K::Status) -> Result<K, Error> {
+pub(super) async fn set_status<K: Steward>(context: &Context, object: &K, status: &K::Status) -> Result<K, Error> {
     let with_status = object.clone().with_status(status.clone());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-    bounded(api(client, object).replace_status(&object.name_any(), &params, &with_status)).await
+    may_write(context)?;
+    bounded(api(&context.client, object).replace_status(&object.name_any(), &params, &with_status)).await
 }
 
 /// Stores the facts of a status after a remote effect, until they are stored or the object is no more.
 ///
 /// A conflict means that somebody changed the object meanwhile: it is read again, and only the facts are carried over.
-pub(super) async fn store_facts<K: Steward>(client: &Client, object: &K, status: &K::Status) -> Option<K> {
+pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, status: &K::Status) -> Option<K> {
     let mut wait = FACT_WAITS.0;
     let (mut current, mut next) = (object.clone(), status.clone());
     loop {
-        match set_status(client, &current, &next).await {
+        match set_status(context, &current, &next).await {
             Ok(stored) => return Some(stored),
             Err(error) if is_code(&error, 404) => return None,
+            // Whoever holds the lease now finds out, as after a crash.
+            Err(_) if !context.leadership.may_write() => return None,
             Err(error) if !is_code(&error, 409) => {
                 tracing::warn!(%error, kind = K::NAME, name = object.name_any(), "a fact is not stored yet; trying again");
                 tokio::time::sleep(wait).await;
@@ -60,7 +71,7 @@ pub(super) async fn store_facts<K: Steward>(client: &Client, object: &K, status:
             }
             Err(_) => {}
         }
-        match bounded(api(client, object).get_opt(&object.name_any())).await {
+        match bounded(api(&context.client, object).get_opt(&object.name_any())).await {
             Ok(Some(fresh)) if fresh.uid() == object.uid() => {
                 next = fresh.stored_status().cloned().unwrap_or_default();
                 K::carry_facts(status, &mut next);

@@ -3,6 +3,7 @@
 mod admin;
 mod kubernetes;
 mod lean_json;
+mod lease;
 mod settings;
 mod shutdown;
 mod telemetry;
@@ -15,12 +16,14 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{self, Identity, Readiness};
+use crate::controller::{self, Identity, Leadership, Readiness};
 use crate::management;
+use lease::{Elector, Term};
 
 /// Why the operator could not start.
 #[derive(Debug, Error)]
@@ -42,6 +45,12 @@ pub enum Error {
     /// A part that has to run as long as the process ended before.
     #[error("a controller ended: {0}")]
     Controllers(String),
+    /// The lease that every write needs is gone.
+    #[error("the lease {0} was lost to another process, or could not be renewed in time: nothing more is written")]
+    LeaseLost(String),
+    /// The election's settings contradict each other.
+    #[error("{0}")]
+    Election(String),
     /// The log filter is not one.
     #[error("--log-filter: {0}")]
     LogFilter(String),
@@ -68,6 +77,8 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     let mut registry = Registry::with_prefix("spice_operator");
     calls.register(&mut registry);
     visits.register(&mut registry);
+    let leading = Gauge::default();
+    registry.register("leader", "Whether this process holds the lease: 1 if it does", leading.clone());
 
     let started = readiness.waiting_for("the Kubernetes API");
     let admin = admin::start(settings.admin_address, readiness.clone(), Arc::new(registry)).await?;
@@ -75,24 +86,44 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %admin.address, "started");
 
     let client = kubernetes::client(&settings).await?;
+    let (leadership, mut term) = stand(&settings, &leading).await?;
     let work = async {
         let Some(cluster_id) = cluster_id(&settings, &client, &shutdown).await else { return Ok(()) };
         let settings = settings.controllers(Identity { cluster_id });
-        controller::run(client, settings, visits, calls, readiness, started, shutdown.clone()).await
+        let stop = shutdown.clone();
+        controller::run(client, settings, visits, calls, started, leadership, stop).await
     };
     tokio::pin!(work);
     let ended = tokio::select! {
-        ended = &mut work => ended,
+        ended = &mut work => ended.map_err(Error::Controllers),
+        lost = term.lost() => Err(lost),
         () = shutdown.cancelled() => {
             tracing::info!("stopping: calls in hand may finish");
-            tokio::time::timeout(settings.shutdown_grace, work).await.unwrap_or_else(|_| {
-                tracing::warn!("stopped with calls in hand; a restart finds out what became of them");
-                Ok(())
-            })
+            tokio::select! {
+                lost = term.lost() => Err(lost),
+                ended = tokio::time::timeout(settings.shutdown_grace, work) => ended.unwrap_or_else(|_| {
+                    tracing::warn!("stopped with calls in hand; a restart finds out what became of them");
+                    Ok(())
+                }).map_err(Error::Controllers),
+            }
         }
     };
+    term.end().await;
     tracing::info!("stopped");
-    ended.map_err(Error::Controllers)
+    ended
+}
+
+/// Stands for election, if there is one.
+async fn stand(settings: &Settings, leading: &Gauge) -> Result<(Leadership, Term), Error> {
+    if !settings.leader_elect {
+        leading.set(1);
+        return Ok((Leadership::always(), Term::unlimited()));
+    }
+    // A client of its own: the lease waits behind nothing else.
+    let client = kubernetes::client(settings).await?;
+    let election = settings.election(client.default_namespace())?;
+    let leadership = Leadership::contested();
+    Ok((leadership.clone(), Term::begin(Elector::new(client, election, leadership, leading.clone()))))
 }
 
 /// The cluster id that was set, or else the uid of namespace kube-system, waited for.

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use jiff::SignedDuration;
 
+use super::Error;
+use super::lease::Election;
 use crate::controller::{self, Identity, Waits};
 use crate::management;
 
@@ -46,6 +48,25 @@ pub struct Settings {
     /// Print a line on standard output once the admin server listens.
     #[arg(long, value_enum)]
     pub announce: Option<Announce>,
+
+    /// Write only while holding a Lease, so that several replicas can run. Without it, never run two.
+    #[arg(long, env = "SPICE_OPERATOR_LEADER_ELECT", default_value_t = true, action = ArgAction::Set, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub leader_elect: bool,
+    /// Name of the Lease.
+    #[arg(long, env = "SPICE_OPERATOR_LEASE_NAME", default_value = "spice-cloud-operator", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub lease_name: String,
+    /// Namespace of the Lease [default: the one that the operator runs in, or that of the kubeconfig's context].
+    #[arg(long, env = "SPICE_OPERATOR_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub lease_namespace: Option<String>,
+    /// How long the others wait for a renewal before one of them takes the Lease.
+    #[arg(long, env = "SPICE_OPERATOR_LEASE_DURATION", default_value = "15s", value_parser = wait, value_name = "DURATION")]
+    pub lease_duration: Duration,
+    /// How long after its last renewal the holder still writes; shorter than the duration of the Lease.
+    #[arg(long, env = "SPICE_OPERATOR_LEASE_RENEW_DEADLINE", default_value = "10s", value_parser = wait, value_name = "DURATION")]
+    pub lease_renew_deadline: Duration,
+    /// How often the Lease is looked at and renewed; less than half of the deadline.
+    #[arg(long, env = "SPICE_OPERATOR_LEASE_RETRY_PERIOD", default_value = "2s", value_parser = wait, value_name = "DURATION")]
+    pub lease_retry_period: Duration,
 
     /// Least interval between two checks of an object; a shorter `spec.interval` is raised to it.
     #[arg(long, env = "SPICE_OPERATOR_MIN_INTERVAL", default_value = "1m", value_parser = wait, value_name = "DURATION")]
@@ -99,6 +120,32 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The part that the election needs. `namespace`: the one that the operator runs in.
+    pub(super) fn election(&self, namespace: &str) -> Result<Election, Error> {
+        let (duration, deadline, period) = (self.lease_duration, self.lease_renew_deadline, self.lease_retry_period);
+        if deadline >= duration {
+            let words =
+                format!("--lease-renew-deadline ({deadline:?}) must be shorter than --lease-duration ({duration:?})");
+            return Err(Error::Election(words));
+        }
+        if period * 2 >= deadline {
+            let words = format!(
+                "--lease-retry-period ({period:?}) must be less than half of --lease-renew-deadline ({deadline:?})"
+            );
+            return Err(Error::Election(words));
+        }
+        // In a pod the host's name is the pod's; the rest tells a restarted container from the one before.
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "operator".to_owned());
+        Ok(Election {
+            name: self.lease_name.clone(),
+            namespace: self.lease_namespace.clone().unwrap_or_else(|| namespace.to_owned()),
+            identity: format!("{host}_{}", uuid::Uuid::new_v4()),
+            lease_duration: duration,
+            renew_deadline: deadline,
+            retry_period: period,
+        })
+    }
+
     /// The part that the controllers need.
     pub(super) fn controllers(&self, identity: Identity) -> controller::Settings {
         controller::Settings {

@@ -27,6 +27,7 @@ fn a_bad_setting_ends_with_one_line_that_names_it() {
         (vec!["run", "--log-filter", "a=b=c"], "--log-filter"),
         (vec!["run", "--admin-address", "192.0.2.1:1"], "--admin-address"),
         (vec!["run", "--no-such-thing"], "--no-such-thing"),
+        (vec!["run", "--leader-elect=perhaps"], "--leader-elect"),
         (vec!["sandbox", "--address", "x"], "--address"),
         (vec!["sandbox", "--address", "192.0.2.1:1"], "--address"),
         (vec!["crds", "--output", "/dev/null/x"], "--output"),

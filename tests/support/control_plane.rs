@@ -374,6 +374,8 @@ fn write_users(run: &RunFolder, port: u16, certificates: &Path) -> Result<PathBu
         let token = uuid::Uuid::new_v4().to_string();
         let (name, groups) = (user.name(), user.groups().join(","));
         tokens.push_str(&format!("{token},{name},{name},\"{groups}\"\n"));
+        // As in a pod: the operator's own namespace is the one that it looks for its Lease in.
+        let namespace = if user == User::Operator { OPERATOR_NAMESPACE } else { "default" };
         let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -383,7 +385,7 @@ fn write_users(run: &RunFolder, port: u16, certificates: &Path) -> Result<PathBu
                 "certificate-authority": certificates.join("apiserver.crt"),
             }}],
             "users": [{"name": user.name(), "user": {"token": token}}],
-            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": user.name()}}],
+            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": user.name(), "namespace": namespace}}],
             "current-context": "tests",
         });
         run.write(user.file(), &kubeconfig.to_string())?;

@@ -108,6 +108,16 @@ impl Child {
         .await
     }
 
+    /// SIGSTOP: it stands still between two instructions, and nobody has told it.
+    pub fn pause(&self) -> Result<(), String> {
+        self.signal("STOP")
+    }
+
+    /// SIGCONT: it goes on as if no time had passed.
+    pub fn go_on(&self) -> Result<(), String> {
+        self.signal("CONT")
+    }
+
     /// SIGTERM, to it and all it started: it may end as it sees fit. Nothing happens if it has ended.
     pub fn terminate(&self) -> Result<(), String> {
         self.signal("TERM")

@@ -90,8 +90,12 @@ impl World {
         let mut args = QUICK.to_vec();
         args.extend(["--watch-namespace", &self.namespace]);
         args.extend(more);
-        let logs = [("SPICE_OPERATOR_LOG_FILTER", "info,spice_cloud_operator=debug")];
-        let operator = Operator::start(&self.run, &self.program, kubeconfig, &args, &logs).await.unwrap();
+        // Defaults that an argument overrules. Each operator has a namespace of its own: it needs no lease.
+        let environment = [
+            ("SPICE_OPERATOR_LOG_FILTER", "info,spice_cloud_operator=debug"),
+            ("SPICE_OPERATOR_LEADER_ELECT", "false"),
+        ];
+        let operator = Operator::start(&self.run, &self.program, kubeconfig, &args, &environment).await.unwrap();
         operator.ready().await.unwrap();
         operator
     }

@@ -1,0 +1,117 @@
+//! Whether this process may write. Asked right before each write, to Kubernetes and to the Management API.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+
+/// A moment by two clocks. `Instant` runs on while the process is stopped, yet not while the machine is suspended; the
+/// wall clock does, yet it can be set.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    steady: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    /// The present moment.
+    pub fn now() -> Self {
+        Self { steady: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// Time since then by the clock that saw more of it: for what must not be done too late.
+    pub fn at_most_ago(self) -> Duration {
+        self.at_least_ago().max(self.wall.elapsed().unwrap_or_default())
+    }
+
+    /// Time since then by the clock that nobody can set: for what must not be done too early.
+    pub fn at_least_ago(self) -> Duration {
+        self.steady.elapsed()
+    }
+}
+
+/// From when, and for how long, writes are allowed.
+#[derive(Clone, Copy, Debug)]
+enum Term {
+    /// Another process may write.
+    None,
+    /// From then on for so long.
+    Until(Moment, Duration),
+    /// There is no election.
+    Always,
+}
+
+/// Whether this process may write. A clone is the same answer.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    term: Arc<watch::Sender<Term>>,
+}
+
+impl Leadership {
+    /// Without an election: always.
+    pub fn always() -> Self {
+        Self { term: Arc::new(watch::Sender::new(Term::Always)) }
+    }
+
+    /// Not before [`Leadership::hold`].
+    pub fn contested() -> Self {
+        Self { term: Arc::new(watch::Sender::new(Term::None)) }
+    }
+
+    /// Allows writes for so long from a moment that has passed.
+    pub fn hold(&self, from: Moment, term: Duration) {
+        self.term.send_replace(Term::Until(from, term));
+    }
+
+    /// Allows no more writes.
+    pub fn drop_it(&self) {
+        self.term.send_replace(Term::None);
+    }
+
+    /// Whether a write may be sent now.
+    pub fn may_write(&self) -> bool {
+        match *self.term.borrow() {
+            Term::None => false,
+            Term::Until(from, term) => from.at_most_ago() < term,
+            Term::Always => true,
+        }
+    }
+
+    /// Waits until this process may write.
+    pub(super) async fn acquired(&self) {
+        let mut term = self.term.subscribe();
+        // The sender lives as long as this.
+        let _ = term.wait_for(|term| !matches!(term, Term::None)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_begins_and_ends() {
+        let leadership = Leadership::contested();
+        assert!(!leadership.may_write());
+        leadership.hold(Moment::now(), Duration::from_secs(3600));
+        assert!(leadership.clone().may_write());
+        leadership.drop_it();
+        assert!(!leadership.may_write());
+        assert!(Leadership::always().may_write());
+    }
+
+    #[test]
+    fn a_term_ends_by_whichever_clock_says_so_first() {
+        let (now, hour) = (Moment::now(), Duration::from_secs(3600));
+        let leadership = Leadership::contested();
+        let slept = Moment { wall: now.wall - 2 * hour, ..now };
+        leadership.hold(slept, hour);
+        assert!(!leadership.may_write(), "the machine was suspended");
+        let set_back = Moment { wall: now.wall + hour, ..now };
+        leadership.hold(set_back, hour);
+        assert!(leadership.may_write());
+        leadership.hold(set_back, Duration::ZERO);
+        assert!(!leadership.may_write(), "a clock that was set back lengthens nothing");
+        assert!(slept.at_least_ago() < hour, "nor does one that was set forward make a lease look old");
+    }
+}

@@ -1,0 +1,136 @@
+//! The lease: of several processes one writes, and the next takes over.
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use spice_cloud_operator::api::SpiceApp;
+
+use crate::{
+    program,
+    support::{
+        eventually::{DEADLINE, poll},
+        operator::Operator,
+        sandbox::{Action, Fault, When},
+        world::World,
+    },
+};
+
+/// Short terms, and a Lease in the world's own namespace.
+struct Election {
+    world: World,
+    arguments: Vec<String>,
+}
+
+impl Election {
+    async fn new(name: &str) -> Self {
+        let world = World::new(name, program()).await;
+        // What config/rbac gives in the operator's namespace, given here.
+        let rules = json!([{ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"] }]);
+        let subject = json!({ "kind": "ServiceAccount", "name": "spice-cloud-operator", "namespace": "spice-cloud-operator-system" });
+        let rbac = "rbac.authorization.k8s.io";
+        let role = json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "Role", "rules": rules,
+            "metadata": { "name": "leases", "namespace": world.namespace },
+        });
+        let binding = json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "subjects": [subject],
+            "roleRef": { "apiGroup": rbac, "kind": "Role", "name": "leases" },
+            "metadata": { "name": "leases", "namespace": world.namespace },
+        });
+        world.cluster.kubectl_apply_text(&format!("{role}\n---\n{binding}")).await.unwrap();
+        let arguments = vec![
+            "--leader-elect=true".to_owned(),
+            format!("--lease-namespace={}", world.namespace),
+            "--lease-duration=4s".to_owned(),
+            "--lease-renew-deadline=3s".to_owned(),
+            "--lease-retry-period=200ms".to_owned(),
+        ];
+        Self { world, arguments }
+    }
+
+    async fn operator(&self) -> Operator {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        self.world.operator_with(&arguments).await
+    }
+
+    async fn lease(&self) -> Lease {
+        Api::namespaced(self.world.client.clone(), &self.world.namespace).get("spice-cloud-operator").await.unwrap()
+    }
+}
+
+async fn leads(operator: &Operator) -> Result<(), String> {
+    let leads = operator.metrics().await?.sum("spice_operator_leader", &[]);
+    if leads == 1.0 { Ok(()) } else { Err(format!("leader {leads}")) }
+}
+
+#[tokio::test]
+async fn a_second_process_stands_by_and_takes_over_when_the_first_is_told_to_stop() {
+    let election = Election::new("standby").await;
+    let first = election.operator().await;
+    poll("the first leads", DEADLINE, async || leads(&first).await).await.unwrap();
+    let second = election.operator().await;
+    election.world.app("my-app", json!({ "description": "first" })).await;
+    election.world.app_is("my-app", "True", "Succeeded").await;
+    poll("the second says that it stands by", DEADLINE, async || {
+        if second.log().contains("standing by") { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await
+    .unwrap();
+    leads(&second).await.unwrap_err();
+    assert_eq!(second.metrics().await.unwrap().visits("SpiceApp"), 0.0);
+
+    let before = election.lease().await.spec.unwrap();
+    assert_eq!(first.terminate().await.unwrap(), Some(0));
+    poll("the second leads", DEADLINE, async || leads(&second).await).await.unwrap();
+    let after = election.lease().await.spec.unwrap();
+    assert_ne!(after.holder_identity, before.holder_identity);
+    assert_eq!(after.lease_transitions, before.lease_transitions.map(|count| count + 1));
+    election.world.app("my-app", json!({ "description": "second" })).await;
+    election.world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(election.world.remote_apps().await[0]["description"], "second");
+}
+
+#[tokio::test]
+async fn invariant_9_a_leader_that_stood_still_past_its_lease_writes_nothing_more_and_ends() {
+    // Where it stands still: with the create not applied yet, applied and not answered, or between two visits.
+    for (name, held) in
+        [("frozen-before", Some(When::Before)), ("frozen-after", Some(When::After)), ("frozen-idle", None)]
+    {
+        let election = Election::new(name).await;
+        let world = &election.world;
+        let first = election.operator().await;
+        world.organization_is("True", "Succeeded").await;
+        if let Some(when) = held {
+            let (method, route) = (Some("POST".to_owned()), Some("/v1/apps".to_owned()));
+            let fault = Fault { method, route, when, action: Action::Hang, times: Some(1) };
+            world.sandbox.add_fault(&fault).await.unwrap();
+            world.app("my-app", json!({ "description": "wanted" })).await;
+            let held = |call: &crate::support::sandbox::Entry| {
+                call.method == "POST" && call.status.is_none() && call.state != "received"
+            };
+            world.sandbox.call("the create is held", 0, held).await.unwrap();
+        }
+        first.process().pause().unwrap();
+        if held.is_none() {
+            world.app("my-app", json!({ "description": "wanted" })).await;
+        }
+        let second = election.operator().await;
+        poll("the second leads", DEADLINE, async || leads(&second).await).await.unwrap();
+        world.app_is("my-app", "True", "Succeeded").await;
+
+        let revision = world.sandbox.revision().await.unwrap();
+        let version = world.api::<SpiceApp>().get("my-app").await.unwrap().resource_version();
+        first.process().go_on().unwrap();
+        assert_eq!(first.process().wait(DEADLINE).await.unwrap().code(), Some(1), "{name}");
+        assert!(first.log().contains("was lost") || first.process().log().contains("was lost"), "{name}: it says why");
+        let late: Vec<_> = world.calls(revision).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
+        // The create that was under way is the one that the journal still changes.
+        assert!(
+            late.iter().all(|call| held.is_some() && call == "POST /v1/apps") && late.len() <= 1,
+            "{name}: {late:?}"
+        );
+        assert_eq!(world.api::<SpiceApp>().get("my-app").await.unwrap().resource_version(), version, "{name}");
+        let state = world.sandbox.state().await.unwrap();
+        assert_eq!(state["apps"].as_array().unwrap().len(), 1, "{name}");
+    }
+}
