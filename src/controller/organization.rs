@@ -7,12 +7,13 @@ use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 
+use super::connections::Connection;
 use super::context::Context;
 use super::driver::Steward;
 use super::watch::{Changes, Guarded, Queue, React, decoded, holds, own_matters};
 use crate::api::{ConditionType, SpiceApp, SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::Priority;
-use crate::management::types::Failure;
+use crate::management::types::{Failure, FailureKind};
+use crate::management::{Answer, Priority};
 use crate::planner::{
     End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen, suspended,
 };
@@ -40,16 +41,7 @@ impl Steward for SpiceOrganization {
                 observed.credential = Some(version.map_or(Observed::Absent, Observed::Present));
             }
             OrganizationRead::Dependants => observed.dependants = Some(dependants(context, object)),
-            OrganizationRead::Regions => {
-                let regions = async {
-                    let connection = connection(context, object).await?;
-                    connection.client.regions(priority).await
-                };
-                observed.regions = Some(match regions.await {
-                    Ok(answer) => Observed::Present(Seen { value: answer.value, begun: answer.begun }),
-                    Err(failure) => Observed::Unknown(failure),
-                });
-            }
+            remote => observe_remote(context, object, remote, priority, observed).await,
         }
     }
 
@@ -58,12 +50,75 @@ impl Steward for SpiceOrganization {
     }
 }
 
-/// The connection of an organization, by the credential that the cache shows.
+/// Does a read that takes a request.
+async fn observe_remote(
+    context: &Context,
+    object: &SpiceOrganization,
+    read: &OrganizationRead,
+    priority: Priority,
+    observed: &mut OrganizationObserved,
+) {
+    let client = match unverified_connection(context, object).await {
+        Ok(connection) => Ok(Arc::clone(&connection.client)),
+        Err(failure) => Err(failure),
+    };
+    match read {
+        OrganizationRead::Credential | OrganizationRead::Dependants => {}
+        OrganizationRead::Organizations => {
+            observed.organizations = Some(looked(async { client?.organizations(priority).await }.await));
+        }
+        OrganizationRead::Health => {
+            observed.health = Some(match async { client?.health(priority).await }.await {
+                Ok(Answer { value: (), .. }) => Observed::Present(()),
+                Err(failure) => Observed::Unknown(failure),
+            });
+        }
+        OrganizationRead::Regions => {
+            observed.regions = Some(looked(async { client?.regions(priority).await }.await));
+        }
+        OrganizationRead::Images(channel) => {
+            observed.images.insert(channel, looked(async { client?.images(channel, priority).await }.await));
+        }
+        OrganizationRead::Limits => {
+            observed.limits = Some(looked(async { client?.limits(priority).await }.await));
+        }
+    }
+}
+
+/// What a failure means is for the planner to say.
+fn looked<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
+    match result {
+        Ok(answer) => Observed::Present(Seen { value: answer.value, begun: answer.begun }),
+        Err(failure) => Observed::Unknown(failure),
+    }
+}
+
+/// The connection of an organization for whoever uses it: only with what it was checked with last.
+///
+/// # Errors
+/// Also `Withdrawn`, when its spec or its credential changed since: they may lead to another organization.
 pub(super) async fn connection(
     context: &Context,
     organization: &SpiceOrganization,
-) -> Result<Arc<super::connections::Connection>, Failure> {
-    use crate::management::types::FailureKind::NoCredential;
+) -> Result<Arc<Connection>, Failure> {
+    let withdrawn = |why: String| Failure::local(FailureKind::Withdrawn, why);
+    if let Some(why) = summary(context, organization).unusable {
+        return Err(withdrawn(why));
+    }
+    let connection = unverified_connection(context, organization).await?;
+    let checked = organization.status.as_ref().and_then(|status| status.sources.first());
+    if checked != Some(&connection.version) {
+        return Err(withdrawn("its credential changed and was not checked yet".to_owned()));
+    }
+    Ok(connection)
+}
+
+/// The connection of an organization, by the credential that the cache shows.
+async fn unverified_connection(
+    context: &Context,
+    organization: &SpiceOrganization,
+) -> Result<Arc<Connection>, Failure> {
+    use FailureKind::NoCredential;
     let (namespace, secret) = (namespace(organization), credential_secret(organization));
     let version = context.caches.secret_version(&namespace, secret);
     let missing = || Failure::local(NoCredential, format!("Secret {secret} does not exist in this namespace"));
@@ -91,9 +146,17 @@ pub(super) fn summary(context: &Context, organization: &SpiceOrganization) -> Or
     Organization {
         unusable,
         suspended: suspended(organization.spec.suspend, &organization.metadata),
+        pin: pin(&status),
         default_region: status.default_region,
         takes_no_tags: false,
     }
+}
+
+/// What the organization is bound to, in one text: its endpoint, and `#` and its id where the API tells it.
+fn pin(status: &SpiceOrganizationStatus) -> Option<String> {
+    let endpoint = status.endpoint.as_ref()?;
+    let id = status.organization.as_ref().map(|organization| &organization.id);
+    Some(id.map_or_else(|| endpoint.clone(), |id| format!("{endpoint}#{id}")))
 }
 
 /// Whether an app of the organization has shown that it keeps no tags of ours.
@@ -173,13 +236,13 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
             self.own.request(ObjectRef::from_obj(object));
         }
         if let Ok(organization) = &object.0 {
-            let Organization { unusable, suspended, default_region, takes_no_tags: _ } =
+            let Organization { unusable, suspended, pin, default_region, takes_no_tags: _ } =
                 summary(&self.context, organization);
             // The credential's version too: apps that saw it change wait for the organization that has checked it.
             let sources = organization.status.iter().flat_map(|status| &status.sources);
             let versions: Vec<_> =
                 sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
-            if self.told.differs(uid.as_ref(), (unusable, suspended, default_region, versions)) {
+            if self.told.differs(uid.as_ref(), (unusable, suspended, pin, default_region, versions)) {
                 self.tell_apps(organization);
             }
         }

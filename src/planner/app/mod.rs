@@ -71,6 +71,9 @@ pub struct Organization {
     pub unusable: Option<String>,
     /// Whether the stop button is pressed.
     pub suspended: bool,
+    /// What it is bound to: its endpoint, and `#` and its id where the API tells it; none before its first good answer.
+    /// One without an id becomes one with an id when the API tells it: that is the same organization.
+    pub pin: Option<String>,
     /// Region of an app that names no placement.
     pub default_region: Option<String>,
     /// Whether an app of it has shown that it keeps no tags of ours.
