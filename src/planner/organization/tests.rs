@@ -210,7 +210,8 @@ fn of_several_organizations_the_spec_names_one() {
 
 #[test]
 fn a_credential_or_an_endpoint_that_leads_elsewhere_stops_everything_until_a_person_accepts() {
-    let changes: [(&str, fn(&mut World), &str); 3] = [
+    type Change = (&'static str, fn(&mut World), &'static str);
+    let changes: [Change; 3] = [
         ("credential", |world| world.credential(json!([{ "id": "2", "name": "other" }])), "2"),
         ("endpoint", |world| world.endpoint("https://other.example"), "1"),
         (
