@@ -1,25 +1,27 @@
 //! `spice-cloud-operator sandbox`.
 
+use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sandbox::{
-    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, Switches, TagRule,
+    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, StartError, Switches, TagRule,
 };
 
 /// Settings of the sandbox.
 #[derive(clap::Args)]
 #[command(after_help = "\
-The server keeps everything in memory and starts empty. Its tokens are fake, always the same, and printed at start; an
-OAuth client exchanges its secret at POST /api/oauth/token.
+Without --seed and --state the server starts empty and keeps everything in memory. Its tokens are fake, always the same,
+and printed at start; an OAuth client exchanges its secret at POST /api/oauth/token.
 
 Beside the API under /v1 it serves:
   GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
-  GET, POST, DELETE /sandbox/faults     rules that let requests fail or hang
+  GET, POST, DELETE /sandbox/faults     rules that let requests fail, hang, come late or answer nonsense
   GET /sandbox/state                    what is stored, deleted apps included
   GET /sandbox/credentials              the credentials as they are now
   POST /sandbox/credentials/NAME/VERB   revoke, expire or rotate (give another token or client secret)
@@ -33,6 +35,15 @@ pub(super) struct Arguments {
     /// How to say on standard output where it listens and which credentials it knows.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     announce: Announce,
+
+    /// A YAML file of organizations, users, credentials, plans and apps to begin with; a section that it lacks stays as
+    /// it is by default.
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+
+    /// Keep apps and credentials in this file, which survives whatever ends the process. For one sandbox at a time.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
 
     /// How long a token that an OAuth client gets lives, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
@@ -94,7 +105,7 @@ struct Behaviour {
     config_scopes: bool,
 }
 
-/// What the plan of every organization includes.
+/// What the plan of every organization includes, whatever the seed says of it.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Plan")]
 struct Limits {
@@ -103,8 +114,8 @@ struct Limits {
     max_apps: Option<u64>,
 
     /// How many replicas an app may have.
-    #[arg(long, value_name = "COUNT", default_value_t = Plan::default().max_replicas, value_parser = clap::value_parser!(u64).range(1..=10))]
-    max_replicas: u64,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10))]
+    max_replicas: Option<u64>,
 
     /// Refuse image tags.
     #[arg(long)]
@@ -116,20 +127,30 @@ struct Limits {
 }
 
 impl Arguments {
-    fn config(&self) -> Config {
+    fn config(&self) -> Result<Config, String> {
         let rate_limits = RateLimits {
             per_user: self.user_rate,
             per_organization: self.organization_rate,
             window: Duration::from_secs(self.rate_window),
             headers: !self.no_rate_headers,
         };
-        let token_lifetime = Duration::from_secs(self.token_lifetime);
-        let switches = self.behaviour.switches();
-        let mut config = Config { address: self.address, token_lifetime, rate_limits, switches, ..Config::default() };
-        for organization in &mut config.organizations {
-            organization.plan = self.limits.plan();
+        let mut config = Config {
+            address: self.address,
+            token_lifetime: Duration::from_secs(self.token_lifetime),
+            rate_limits,
+            switches: self.behaviour.switches(),
+            state: self.state.clone(),
+            ..Config::default()
+        };
+        if let Some(file) = &self.seed {
+            let refused = |error: String| format!("--seed {}: {error}", file.display());
+            let text = fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
+            config.seed(&text).map_err(refused)?;
         }
-        config
+        for organization in &mut config.organizations {
+            self.limits.narrow(&mut organization.plan);
+        }
+        Ok(config)
     }
 }
 
@@ -141,13 +162,11 @@ impl Behaviour {
 }
 
 impl Limits {
-    fn plan(&self) -> Plan {
-        Plan {
-            max_apps: self.max_apps,
-            max_replicas: self.max_replicas,
-            image_tags: !self.no_image_tags,
-            enterprise_images: !self.no_enterprise_images,
-        }
+    fn narrow(&self, plan: &mut Plan) {
+        plan.max_apps = self.max_apps.or(plan.max_apps);
+        plan.max_replicas = self.max_replicas.unwrap_or(plan.max_replicas);
+        plan.image_tags &= !self.no_image_tags;
+        plan.enterprise_images &= !self.no_enterprise_images;
     }
 }
 
@@ -171,7 +190,10 @@ async fn serve(arguments: &Arguments) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
 
-    let running = sandbox::serve(arguments.config()).await.map_err(|error| format!("--address: {error}"))?;
+    let running = sandbox::serve(arguments.config()?).await.map_err(|error| match error {
+        StartError::State(error) => error,
+        other => format!("--address: {other}"),
+    })?;
     if !running.address().ip().is_loopback() {
         #[expect(clippy::print_stderr, reason = "a warning to whoever started it")]
         {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, CustomResourceExt, ResourceExt};
 
 use super::connections::Connection;
@@ -13,7 +13,7 @@ use super::context::Context;
 use super::driver::{Steward, kubernetes_words};
 use super::organization;
 use super::store::bounded;
-use super::watch::{Changes, Guarded, Queue, React, holds, is_current, own_matters};
+use super::watch::{Changes, Guarded, Queue, React, is_current, own_matters};
 use crate::api::{ConfigMapKeyRef, SourceVersion, SpiceApp, SpiceAppStatus, SpiceOrganization};
 use crate::management::types::{App, Failure, FailureKind};
 use crate::management::{Answer, Priority, Stage};
@@ -22,8 +22,8 @@ use crate::planner::{
 };
 
 impl Steward for SpiceApp {
-    fn is_cached(context: &Context, object: &Self) -> bool {
-        holds(&context.caches.apps, object)
+    fn cache(context: &Context) -> &Store<Guarded<Self>> {
+        &context.caches.apps
     }
 
     fn with_status(mut self, status: SpiceAppStatus) -> Self {
@@ -44,11 +44,11 @@ impl Steward for SpiceApp {
             AppRead::List(not_before) => {
                 let list = async { connection(context, object).await?.reads.apps(*not_before, priority).await };
                 // A list is never absent: where there is none, it cannot be seen.
-                observed.list = Some(unless_stopped(context, list).await.map_or_else(Observed::Unknown, present));
+                observed.list = Some(while_wanted(context, object, list).await.map_or_else(Observed::Unknown, present));
             }
             AppRead::App(id) => {
                 let app = async { connection(context, object).await?.client.app(*id, priority).await };
-                observed.app = Some(seen(unless_stopped(context, app).await));
+                observed.app = Some(seen(while_wanted(context, object, app).await));
             }
         }
     }
@@ -57,7 +57,7 @@ impl Steward for SpiceApp {
         let begun = context.now();
         let answer = async {
             let client = &connection(context, object).await?.client;
-            let permit = unless_stopped(context, client.permit(priority, Stage::Act)).await?;
+            let permit = while_wanted(context, object, client.permit(priority, Stage::Act)).await?;
             still_wanted(context, object, write)?;
             match write {
                 AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(shown),
@@ -109,10 +109,18 @@ fn present<T>(answer: Answer<T>) -> Observed<Seen<T>> {
     Observed::Present(Seen { value: answer.value, begun: answer.begun })
 }
 
-/// A read is not worth waiting for when the operator goes down; a write in hand is.
-async fn unless_stopped<T>(context: &Context, read: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// What has no effect, a read or the wait for a write's turn, is given up when the operator goes down, or when the
+/// object changes: the visit that asked for it ends then.
+async fn while_wanted<T>(
+    context: &Context,
+    app: &SpiceApp,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let uid = app.uid().unwrap_or_default();
+    let current = || is_current(&context.caches.apps, app);
+    let withdrawn = || Err(Failure::local(FailureKind::Withdrawn, "the object changed meanwhile"));
     tokio::select! {
-        result = read => result,
+        result = context.interests.while_current(&uid, current, work) => result.unwrap_or_else(withdrawn),
         () = context.shutdown.cancelled() => Err(Failure::local(FailureKind::Connect, "the operator is shutting down")),
     }
 }
@@ -210,6 +218,7 @@ impl Reaction {
 
 impl React<Guarded<SpiceApp>> for Reaction {
     fn changed(&mut self, object: &Guarded<SpiceApp>) {
+        self.context.interests.changed(kube::Resource::meta(object).uid.as_ref());
         // A visit mends what cannot be decoded, if anything does.
         if object.0.is_err() || self.seen.differs(kube::Resource::meta(object).uid.as_ref(), own_matters(object)) {
             self.own.request(ObjectRef::from_obj(object));
@@ -218,6 +227,7 @@ impl React<Guarded<SpiceApp>> for Reaction {
 
     fn deleted(&mut self, object: &Guarded<SpiceApp>) {
         let uid = kube::Resource::meta(object).uid.as_ref();
+        self.context.interests.changed(uid);
         self.seen.forget(uid);
         self.context.memories.forget(uid);
         let Ok(app) = &object.0 else { return };

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::connections::Connections;
 use super::driver::Memories;
 use super::events::Events;
+use super::interest::Interests;
 use super::metrics::Metrics;
 use super::watch::Guarded;
 use crate::api::{SourceVersion, SpiceApp, SpiceOrganization};
@@ -65,6 +66,7 @@ pub(super) struct Context {
     pub(super) events: Events,
     pub(super) metrics: Metrics,
     pub(super) memories: Memories,
+    pub(super) interests: Interests,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -81,6 +83,7 @@ impl Context {
             connections: Connections::new(client.clone(), settings.management.clone(), calls),
             events: Events::new(client.clone()),
             memories: Memories::default(),
+            interests: Interests::default(),
             client,
             settings,
             caches,

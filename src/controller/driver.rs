@@ -21,7 +21,7 @@ use tracing::Instrument;
 use super::context::Context;
 use super::metrics::outcome;
 use super::store;
-use super::watch::{Guarded, version};
+use super::watch::{Guarded, holds, is_current, version};
 use crate::management::Priority;
 use crate::planner::{End, Kind, KubernetesWrite, Memory, Note, Plan, Report, Verdict, View, report};
 
@@ -40,8 +40,8 @@ pub(super) trait Steward:
     + Sync
     + 'static
 {
-    /// Whether the cache holds this very object.
-    fn is_cached(context: &Context, object: &Self) -> bool;
+    /// The cache of this kind.
+    fn cache(context: &Context) -> &Store<Guarded<Self>>;
 
     /// The same object with another status.
     fn with_status(self, status: Self::Status) -> Self;
@@ -139,17 +139,19 @@ impl<'a, K: Steward> Visit<'a, K> {
             self.store_facts().await;
         }
         // What the watch has seen go was forgotten then, and is not to be remembered after it.
-        if K::is_cached(self.context, &self.object) {
+        if holds(K::cache(self.context), &self.object) {
             self.context.memories.remember(&self.object, self.memory);
         }
         again
     }
 
-    /// Observes, plans and acts until there is nothing more to do. No verdict when the operator goes down meanwhile.
+    /// Observes, plans and acts until there is nothing more to do. No verdict when the operator goes down meanwhile, or the
+    /// object changes.
     async fn rounds(&mut self) -> Result<Option<Verdict>, Error> {
         for _ in 0..ROUNDS {
             self.observe().await;
-            if self.context.shutdown.is_cancelled() {
+            // What has changed meanwhile has asked for a visit of its own.
+            if self.context.shutdown.is_cancelled() || !is_current(K::cache(self.context), &self.object) {
                 return Ok(None);
             }
             let fresh_id = uuid::Uuid::new_v4().simple().to_string();

@@ -9,6 +9,7 @@ mod context;
 mod credentials;
 mod driver;
 mod events;
+mod interest;
 mod metrics;
 mod organization;
 mod readiness;

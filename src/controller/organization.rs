@@ -10,7 +10,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::connections::Connection;
 use super::context::Context;
 use super::driver::Steward;
-use super::watch::{Changes, Guarded, Queue, React, decoded, holds, own_matters};
+use super::watch::{Changes, Guarded, Queue, React, decoded, own_matters};
 use crate::api::{ConditionType, SpiceApp, SpiceOrganization, SpiceOrganizationStatus};
 use crate::management::types::{Failure, FailureKind};
 use crate::management::{Answer, Priority};
@@ -19,8 +19,8 @@ use crate::planner::{
 };
 
 impl Steward for SpiceOrganization {
-    fn is_cached(context: &Context, object: &Self) -> bool {
-        holds(&context.caches.organizations, object)
+    fn cache(context: &Context) -> &Store<Guarded<Self>> {
+        &context.caches.organizations
     }
 
     fn with_status(mut self, status: SpiceOrganizationStatus) -> Self {

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::readiness::Pending;
+use crate::api::GROUP;
 
 /// An object as a watch holds it: one that cannot be decoded must not break the watch of all others.
 pub(super) type Guarded<K> = DeserializeGuard<K>;
@@ -132,6 +133,16 @@ pub(super) fn own_matters<K: Resource>(object: &K) -> impl Hash + use<K> {
     (meta.generation, deleted, meta.finalizers.clone(), meta.annotations.clone())
 }
 
+/// What of an object's metadata asks the operator for something, or says that somebody no longer does.
+fn asked<K: Resource>(object: &K) -> impl Hash + use<K> {
+    let meta = object.meta();
+    let deleted = meta.deletion_timestamp.as_ref().map(|time| time.0);
+    let annotations = meta.annotations.iter().flatten();
+    let own: Vec<_> =
+        annotations.filter(|(key, _)| key.starts_with(GROUP)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    (meta.generation, deleted, meta.finalizers.clone(), own)
+}
+
 /// Whether a cache holds this very object, and not only one of its name.
 pub(super) fn holds<K>(store: &Store<Guarded<K>>, object: &K) -> bool
 where
@@ -146,8 +157,7 @@ where
     K: Resource<DynamicType = ()> + Clone,
 {
     cached(store, object).is_some_and(|cached| {
-        version(cached.meta()) <= version(object.meta())
-            || digest(own_matters(cached.as_ref())) == digest(own_matters(object))
+        version(cached.meta()) <= version(object.meta()) || digest(asked(cached.as_ref())) == digest(asked(object))
     })
 }
 

@@ -3,6 +3,7 @@
 //! Where apps are kept and found is the store's business; who may see them, the handlers'.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
 
 use super::error::ApiError;
@@ -34,7 +35,7 @@ const CONFIG: [&str; 12] = [
 ];
 
 /// An app as it is kept, deleted or not.
-#[derive(Clone)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(super) struct App {
     /// Positive, never used twice.
     pub(super) id: u64,
@@ -55,7 +56,7 @@ pub(super) struct App {
 }
 
 /// The part of an app that a body can change.
-#[derive(Clone)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Settings {
     description: Option<String>,
     visibility: String,

@@ -1,9 +1,11 @@
 //! What a sandbox is started with, and what it announces once it listens.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::rules::{Plan, Switches};
 
@@ -24,6 +26,10 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// How the API behaves.
     pub switches: Switches,
+    /// The apps there are in the beginning; not where a state file brings others.
+    pub apps: Vec<SeedApp>,
+    /// Where everything is kept that has to survive the process; nowhere if absent.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -67,6 +73,8 @@ impl Default for Config {
             token_lifetime: Duration::from_secs(3600),
             rate_limits: RateLimits::default(),
             switches: Switches::default(),
+            apps: Vec::new(),
+            state: None,
         }
     }
 }
@@ -90,8 +98,19 @@ impl Organization {
     }
 }
 
+/// An app that is there in the beginning.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedApp {
+    /// The name of the organization it belongs to.
+    pub organization: String,
+    /// What a create and an update would say, in one.
+    pub body: Value,
+}
+
 /// Somebody who may act in organizations.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct User {
     /// A positive number, shown as `created_by`.
     pub id: u64,
@@ -100,7 +119,8 @@ pub struct User {
 }
 
 /// What a user is in an organization.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Membership {
     /// The name of the organization.
     pub organization: String,
@@ -109,7 +129,7 @@ pub struct Membership {
 }
 
 /// What a member may do; a viewer changes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Everything.
@@ -142,7 +162,7 @@ impl Default for RateLimits {
 }
 
 /// A credential with the scopes it grants.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub struct Credential {
     /// How it is used, and what it consists of.
     #[serde(flatten)]
@@ -154,15 +174,19 @@ pub struct Credential {
     /// The name of the organization it was made for.
     pub organization: String,
     /// The user it belongs to, who decides which other organizations it reaches; none for a machine, which reaches its own.
-    #[serde(skip)]
+    #[serde(default, skip_serializing)]
     pub user: Option<u64>,
     /// Whether the rate limits are for it: whoever stands for somebody in the portal does not go through the API.
-    #[serde(skip)]
+    #[serde(default = "yes", skip_serializing)]
     pub is_limited: bool,
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// How a credential is used. All of it is announced, so it must be of no use anywhere else.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CredentialKind {

@@ -65,6 +65,9 @@ async fn list_faults(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<faults::Li
 
 async fn add_fault(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: faults::Spec = serde_json::from_slice(&body).map_err(|error| ApiError::malformed(error.to_string()))?;
+    if let Some(contradiction) = spec.contradiction() {
+        return Err(ApiError::malformed(contradiction));
+    }
     let id = sandbox.faults.add(spec).ok_or_else(|| ApiError::malformed("there are too many fault rules"))?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
@@ -81,26 +84,30 @@ async fn clear_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
 
 /// Every credential as it is now, secrets included.
 async fn credentials(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<Credential>> {
-    Json(sandbox.credentials().list())
+    Json(sandbox.kept().credentials.list())
 }
 
 async fn revoke(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
-    if sandbox.credentials().revoke(&name) { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_route()) }
+    sandbox.change(|kept| found(kept.credentials.revoke(&name)))
 }
 
 async fn expire(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
-    let expired = sandbox.credentials().expire(&name, Timestamp::now());
-    if expired { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_route()) }
+    sandbox.change(|kept| found(kept.credentials.expire(&name, Timestamp::now())))
 }
 
 async fn rotate(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<Json<Credential>, ApiError> {
-    sandbox.credentials().rotate(&name).map(Json).ok_or_else(ApiError::no_route)
+    sandbox.change(|kept| kept.credentials.rotate(&name).map(Json).ok_or_else(ApiError::no_route))
+}
+
+fn found(found: bool) -> Result<StatusCode, ApiError> {
+    if found { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_route()) }
 }
 
 /// What is kept, deleted apps included; no API key and no other secret value.
 async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
-    let store = sandbox.store();
-    let apps: Vec<_> = store
+    let kept = sandbox.kept();
+    let apps: Vec<_> = kept
+        .store
         .everything()
         .map(|app| {
             let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::access::covers;
@@ -15,6 +16,7 @@ use super::config::{Credential, CredentialKind};
 const MAX_ISSUED: usize = 4096;
 
 /// What is known of credentials.
+#[derive(Clone)]
 pub(super) struct Credentials {
     given: Vec<Given>,
     /// By the token itself.
@@ -22,6 +24,7 @@ pub(super) struct Credentials {
     lifetime: SignedDuration,
 }
 
+#[derive(Clone)]
 struct Given {
     credential: Credential,
     standing: Standing,
@@ -30,18 +33,36 @@ struct Given {
 }
 
 /// Whether a credential is of use.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Standing {
     Good,
     Expired,
     Revoked,
 }
 
+#[derive(Clone, Deserialize, Serialize)]
 struct Issued {
     /// The name of the credential.
     name: String,
     scopes: Vec<String>,
     expires_at: Timestamp,
+}
+
+/// What of it outlives the process: everything but the configuration.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Saved {
+    given: Vec<SavedGiven>,
+    issued: BTreeMap<String, Issued>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct SavedGiven {
+    name: String,
+    #[serde(flatten)]
+    kind: CredentialKind,
+    standing: Standing,
+    rotations: u32,
 }
 
 /// What the token endpoint gives out.
@@ -143,6 +164,30 @@ impl Credentials {
             *secret = format!("sandbox-fake-rotated-{name}-{}", given.rotations);
         });
         self.given(name).map(|given| given.credential.clone())
+    }
+
+    /// What has to be kept.
+    pub(super) fn saved(&self) -> Saved {
+        let given = self.given.iter().map(|Given { credential, standing, rotations }| SavedGiven {
+            name: credential.name.clone(),
+            kind: credential.kind.clone(),
+            standing: *standing,
+            rotations: *rotations,
+        });
+        Saved { given: given.collect(), issued: self.issued.clone() }
+    }
+
+    /// Takes over what was kept, but for credentials that are no longer configured, or are of another kind now.
+    pub(super) fn restore(&mut self, saved: Saved) {
+        self.issued = saved.issued;
+        for SavedGiven { name, kind, standing, rotations } in saved.given {
+            self.set(&name, |given| {
+                if std::mem::discriminant(&given.credential.kind) == std::mem::discriminant(&kind) {
+                    given.credential.kind = kind;
+                    (given.standing, given.rotations) = (standing, rotations);
+                }
+            });
+        }
     }
 
     /// Every credential as it is now.

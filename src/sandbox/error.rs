@@ -1,6 +1,7 @@
 //! The error body of the API (contract, section 5).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -80,6 +81,21 @@ impl ApiError {
     pub(super) fn with_code(mut self, code: &'static str) -> Self {
         self.body.code = Some(code);
         self
+    }
+}
+
+/// Everything there is to say, in one line.
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.body.error)?;
+        let Some(Details { field_errors, form_errors }) = &self.body.details else { return Ok(()) };
+        for message in form_errors {
+            write!(f, "; {message}")?;
+        }
+        for (field, messages) in field_errors {
+            write!(f, "; {field} {}", messages.join(", "))?;
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -36,6 +37,18 @@ pub(super) struct Spec {
     times: Option<NonZeroU64>,
 }
 
+impl Spec {
+    /// What is wrong with it as a whole.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        match &self.action {
+            Action::Answer(Answer { body: Some(_), text: Some(_), .. }) => {
+                Some("an answer has a body or a text, not both")
+            }
+            _ => None,
+        }
+    }
+}
+
 /// When a rule acts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,10 +62,15 @@ pub(super) enum Stage {
 
 /// How a request goes wrong.
 #[derive(Clone, Deserialize, Serialize)]
-#[serde(untagged, expecting = "must be \"close\", \"hang\" or an object with status, and perhaps body and headers")]
+#[serde(
+    untagged,
+    expecting = "must be \"close\", \"hang\" or an object with delay, or with status and perhaps delay, headers, and body or text"
+)]
 pub(super) enum Action {
     /// By name, without settings.
     Named(Named),
+    /// The request goes on as it should, but late.
+    Late(Late),
     /// Another answer instead of the right one.
     Answer(Answer),
 }
@@ -67,14 +85,27 @@ pub(super) enum Named {
     Hang,
 }
 
+/// Nothing but a delay.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Late {
+    pub(super) delay: Milliseconds,
+}
+
 /// An answer instead of the right one.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
     status: Status,
-    /// Absent: an error body of the API that names the status.
+    /// How long it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) delay: Option<Milliseconds>,
+    /// Absent, without a text: an error body of the API that names the status.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     body: Option<Value>,
+    /// A body that is not JSON, such as a page of HTML. Plain text, unless a header says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
     #[serde(default, skip_serializing_if = "Headers::is_empty")]
     headers: Headers,
 }
@@ -83,8 +114,10 @@ impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let status = self.status.0;
         let reason = status.canonical_reason().unwrap_or("Injected fault");
-        let body = self.body.unwrap_or_else(|| json!({ "error": reason }));
-        let mut response = (status, Json(body)).into_response();
+        let mut response = match self.text {
+            Some(text) => (status, text).into_response(),
+            None => (status, Json(self.body.unwrap_or_else(|| json!({ "error": reason })))).into_response(),
+        };
         for (name, value) in self.headers.0 {
             if let Some(name) = name {
                 response.headers_mut().insert(name, value);
@@ -222,6 +255,33 @@ impl TryFrom<String> for RoutePattern {
             return Err(format!("{text:?} is not a route such as \"/v1/apps/{{appId}}\" or \"/v1/*\""));
         }
         Ok(Self(text))
+    }
+}
+
+/// A bounded time: longer than any client waits, and whoever wants more lets the request hang.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub(super) struct Milliseconds(u64);
+
+impl Milliseconds {
+    const MOST: u64 = 600_000;
+
+    pub(super) fn duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl TryFrom<u64> for Milliseconds {
+    type Error = String;
+
+    fn try_from(number: u64) -> Result<Self, String> {
+        if number <= Self::MOST { Ok(Self(number)) } else { Err(format!("{number} is more than {} ms", Self::MOST)) }
+    }
+}
+
+impl From<Milliseconds> for u64 {
+    fn from(milliseconds: Milliseconds) -> Self {
+        milliseconds.0
     }
 }
 

@@ -2,7 +2,7 @@
 //! limits hold, and faults meet it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::access::{Identity, target};
 use super::error::{ApiError, without_code};
-use super::faults::{Action, Named, Stage};
+use super::faults::{Action, Late, Named, Stage};
 use super::journal::{self, Arrival, Ticket};
 use super::rates::Standing;
 use super::rules::Profile;
@@ -36,7 +36,7 @@ pub(super) fn guard(router: Router<Arc<Sandbox>>, sandbox: &Arc<Sandbox>) -> Rou
 }
 
 async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: Next) -> Response {
-    let identity = Identity::of(request.headers(), &sandbox.credentials(), Timestamp::now());
+    let identity = Identity::of(request.headers(), &sandbox.kept().credentials, Timestamp::now());
     let visit = Visit::new(Arc::clone(&sandbox), &request, &identity);
     request.extensions_mut().insert(identity.clone());
     let (request, body) = match read_body(request).await {
@@ -118,19 +118,27 @@ impl Visit {
         let Some(fault) = self.sandbox.faults.take(stage, &self.method, self.route.as_deref()) else {
             return Ok(self);
         };
+        let hold = match &fault.action {
+            Action::Named(Named::Close) => None,
+            Action::Named(Named::Hang) => Some(None),
+            Action::Late(Late { delay }) => Some(Some(delay.duration())),
+            Action::Answer(answer) => answer.delay.map(|delay| Some(delay.duration())),
+        };
+        if let Some(delay) = hold {
+            self.ticket.held(match stage {
+                Stage::Before => journal::State::Held,
+                Stage::After => journal::State::AppliedHeld,
+            });
+            tokio::select! {
+                () = pass_time(delay) => {}
+                () = fault.released.cancelled() => {}
+                () = self.sandbox.stopping.cancelled() => return Err(self.close()),
+            }
+        }
         match fault.action {
             Action::Answer(answer) => Err(self.answer(answer)),
             Action::Named(Named::Close) => Err(self.close()),
-            Action::Named(Named::Hang) => {
-                self.ticket.held(match stage {
-                    Stage::Before => journal::State::Held,
-                    Stage::After => journal::State::AppliedHeld,
-                });
-                tokio::select! {
-                    () = fault.released.cancelled() => Ok(self),
-                    () = self.sandbox.stopping.cancelled() => Err(self.close()),
-                }
-            }
+            Action::Named(Named::Hang) | Action::Late(_) => Ok(self),
         }
     }
 
@@ -143,6 +151,14 @@ impl Visit {
     fn close(self) -> Response {
         self.ticket.closed();
         close_connection()
+    }
+}
+
+/// For ever, if there is no end to it.
+async fn pass_time(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -11,6 +11,7 @@
 //! credentials
 //!           who is known; tokens are issued, expire and are revoked here
 //! store     what is kept; app, placement, spicepod, tags and runtime are the rules of an app
+//! kept      what changes, and the file it survives in; seed is what it begins with
 //! rules     what differs between one cloud and another: profile, switches, plans
 //! control   /sandbox/: journal, faults, credentials, state
 //! ```
@@ -29,10 +30,12 @@ mod faults;
 mod fields;
 mod gateway;
 mod journal;
+mod kept;
 mod placement;
 mod rates;
 mod rules;
 mod runtime;
+mod seed;
 mod server;
 mod spicepod;
 mod store;
@@ -45,21 +48,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Announcement, Config, Credential, CredentialKind, Membership, Organization, RateLimits, Role, User};
+pub use config::{
+    Announcement, Config, Credential, CredentialKind, Membership, Organization, RateLimits, Role, SeedApp, User,
+};
 pub use rules::{Plan, Profile, Reactivation, Switches, TagRule};
 pub use server::{Running, StartError, serve};
 
 use credentials::Credentials;
 use faults::Faults;
 use journal::Journal;
+use kept::{Kept, Unsaved};
 use rates::Rates;
 use store::Store;
 
 /// What the requests of one server share.
 struct Sandbox {
     config: Config,
-    credentials: Mutex<Credentials>,
-    store: Mutex<Store>,
+    kept: Mutex<Kept>,
     journal: Journal,
     faults: Faults,
     rates: Rates,
@@ -68,28 +73,51 @@ struct Sandbox {
 }
 
 impl Sandbox {
-    fn new(config: &Config) -> Arc<Self> {
-        Arc::new(Self {
-            credentials: Mutex::new(Credentials::new(&config.credentials, config.token_lifetime)),
+    /// The error says what is wrong with the state file or the seed.
+    fn new(config: &Config) -> Result<Arc<Self>, String> {
+        let credentials = Credentials::new(&config.credentials, config.token_lifetime);
+        let mut kept = Kept { store: Store::default(), credentials };
+        let loaded = match &config.state {
+            Some(path) => kept.load(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?,
+            None => false,
+        };
+        if !loaded {
+            kept.store.seed(config)?;
+        }
+        if let Some(path) = &config.state {
+            kept.save(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        Ok(Arc::new(Self {
             config: config.clone(),
-            store: Mutex::default(),
+            kept: Mutex::new(kept),
             journal: Journal::default(),
             faults: Faults::default(),
             rates: Rates::new(config.rate_limits),
             stopping: CancellationToken::new(),
-        })
+        }))
     }
 
     fn organization(&self, id: u64) -> Option<&Organization> {
         self.config.organizations.iter().find(|organization| organization.id == id)
     }
 
-    fn credentials(&self) -> MutexGuard<'_, Credentials> {
-        lock(&self.credentials)
+    /// To look; what changes anything is [`Self::change`].
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        lock(&self.kept)
     }
 
-    fn store(&self) -> MutexGuard<'_, Store> {
-        lock(&self.store)
+    /// Changes what is kept. It is on the disk when this returns, or it did not happen.
+    fn change<T, E: From<Unsaved>>(&self, change: impl FnOnce(&mut Kept) -> Result<T, E>) -> Result<T, E> {
+        let mut kept = self.kept();
+        let Some(path) = &self.config.state else { return change(&mut kept) };
+        let before = kept.clone();
+        let done = change(&mut kept)?;
+        if let Err(error) = kept.save(path) {
+            tracing::warn!(%error, "the state could not be written");
+            *kept = before;
+            return Err(Unsaved.into());
+        }
+        Ok(done)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where an app runs: a region, a data-plane name or a dedicated cluster, or nowhere (contract, sections 7.1, 7.4 and 14).
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fields::{self, Fields, Patch};
@@ -22,7 +23,7 @@ pub(super) const REGIONS: [Region; 2] = [
 ];
 
 /// Where an app runs. With all three unset it is attached to nothing yet.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(super) struct Placement {
     /// One of [`REGIONS`].
     pub(super) region: Option<String>,

@@ -3,6 +3,7 @@
 
 use axum::http::StatusCode;
 use clap::ValueEnum;
+use serde::Deserialize;
 
 use super::error::ApiError;
 
@@ -59,7 +60,8 @@ pub enum Reactivation {
 }
 
 /// What an organization paid for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Plan {
     /// How many live apps it may have; none is as many as it likes.
     pub max_apps: Option<u64>,

@@ -2,13 +2,13 @@
 //!
 //! Unknown keys inside these objects are dropped, as unknown fields of a body are ignored.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use super::fields;
 
 /// CPU, memory and disk, as given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(super) struct Resources {
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<Amounts>,
@@ -17,7 +17,7 @@ pub(super) struct Resources {
 }
 
 /// One side of [`Resources`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Amounts {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +29,7 @@ struct Amounts {
 }
 
 /// The executors of a distributed app.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub(super) struct Executor {
     #[serde(skip_serializing_if = "Option::is_none")]
     replicas: Option<u64>,

@@ -43,6 +43,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The state file or the seed is of no use.
+    #[error("{0}")]
+    State(String),
 }
 
 /// A server that listens. Dropping it stops it.
@@ -82,7 +85,7 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let refused = |source| StartError::Listen { address: config.address, source };
     let listener = TcpListener::bind(config.address).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let sandbox = Sandbox::new(&config);
+    let sandbox = Sandbox::new(&config).map_err(StartError::State)?;
     let router = gateway::guard(api::router(config.switches.profile), &sandbox)
         .nest("/sandbox", control::router())
         .with_state(Arc::clone(&sandbox));
@@ -90,7 +93,7 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let announcement = Announcement {
         url: format!("http://{address}"),
         organizations: config.organizations,
-        credentials: config.credentials,
+        credentials: sandbox.kept().credentials.list(),
     };
     let serving = tokio::spawn(accept(listener, router, stopping.clone()));
     Ok(Running { address, announcement, serving, stop: stopping.drop_guard() })

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
 use super::app::{App, Changes, Settings};
+use super::config::{Config, SeedApp};
 use super::error::ApiError;
-use super::rules::{Reactivation, Switches, above_plan};
+use super::rules::{Plan, Reactivation, Switches, above_plan};
 
 /// All apps of all organizations, by id, the deleted ones too.
+#[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Store {
     apps: BTreeMap<u64, App>,
     next_app: u64,
@@ -26,6 +29,22 @@ impl Default for Store {
 }
 
 impl Store {
+    /// Creates the apps of the configuration. Whatever the switches and plans say of clients does not hold for them.
+    pub(super) fn seed(&mut self, config: &Config) -> Result<(), String> {
+        for SeedApp { organization, body } in &config.apps {
+            let known = config.organizations.iter().find(|known| known.is_called(organization));
+            let known = known.ok_or_else(|| format!("there is no organization {organization:?}"))?;
+            let caller = Caller { organization: known.id, user: None, plan: Plan::default() };
+            let text = body.to_string();
+            let refused = |error: ApiError| format!("the app {}: {error}", body["name"]);
+            let (name, changes) = Changes::of_create(text.as_bytes(), Switches::default()).map_err(refused)?;
+            let created = self.create_app(&caller, name, changes, Reactivation::Apply, Timestamp::now());
+            let id = created.map_err(refused)?.id;
+            self.update_app(&caller, id, text.as_bytes(), Switches::default()).map_err(refused)?;
+        }
+        Ok(())
+    }
+
     /// Every app, deleted or not.
     pub(super) fn everything(&self) -> impl Iterator<Item = &App> {
         self.apps.values()

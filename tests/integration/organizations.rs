@@ -259,6 +259,25 @@ async fn the_stop_button_stops_a_deletion_that_waits_for_its_turn() {
 }
 
 #[tokio::test]
+async fn an_edit_does_not_wait_behind_the_read_that_the_version_before_it_has_asked_for() {
+    let world = World::new("overtaken", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({ "description": "first" })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let (method, route) = (Some("GET".to_owned()), Some("/v1/apps/{appId}".to_owned()));
+    let fault = Fault { method, route, when: When::Before, action: Action::Hang, times: Some(1) };
+    world.sandbox.add_fault(&fault).await.unwrap();
+    let before = world.sandbox.revision().await.unwrap();
+    world.app("my-app", json!({ "description": "second" })).await;
+    world.sandbox.call("the read is held", before, |call| call.state == "held").await.unwrap();
+    world.app("my-app", json!({ "description": "third" })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await[0]["description"], "third");
+    let puts: Vec<_> = world.calls(before).await.into_iter().filter(|call| call.starts_with("PUT")).collect();
+    assert_eq!(puts.len(), 1, "what the second version wanted was never sent");
+}
+
+#[tokio::test]
 async fn the_token_is_in_no_log_line_and_no_status() {
     let world = World::new("canary", program()).await;
     let operator = world.operator_with(&["--log-filter=trace"]).await;

@@ -36,8 +36,9 @@ async fn list(
     let caller = access.require(APPS_READ)?;
     let page = query.page(sandbox.config.switches)?;
     let (offset, limit) = page.map_or((0, usize::MAX), |page| (page.offset, page.limit));
-    let store = sandbox.store();
-    let apps: Vec<_> = store.apps(&caller).skip(offset).take(limit).map(|app| Value::Object(app.summary())).collect();
+    let kept = sandbox.kept();
+    let apps: Vec<_> =
+        kept.store.apps(&caller).skip(offset).take(limit).map(|app| Value::Object(app.summary())).collect();
     Ok(Json(Map::from_iter([(key.to_owned(), Value::Array(apps))])))
 }
 
@@ -49,15 +50,16 @@ async fn create(
     let caller = may_change(&sandbox, &access, &body)?;
     let switches = sandbox.config.switches;
     let (name, changes) = Changes::of_create(&body, switches)?;
-    let mut store = sandbox.store();
-    let app = store.create_app(&caller, name, changes, switches.reactivation, Timestamp::now())?;
-    Ok((StatusCode::CREATED, detail(&sandbox, &access, app)))
+    sandbox.change(|kept| {
+        let app = kept.store.create_app(&caller, name, changes, switches.reactivation, Timestamp::now())?;
+        Ok((StatusCode::CREATED, detail(&sandbox, &access, app)))
+    })
 }
 
 async fn read(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<Answer, ApiError> {
     let caller = access.require(APPS_READ)?;
     let id = id.read()?;
-    Ok(detail(&sandbox, &access, sandbox.store().app(&caller, id)?))
+    Ok(detail(&sandbox, &access, sandbox.kept().store.app(&caller, id)?))
 }
 
 async fn update(
@@ -68,16 +70,19 @@ async fn update(
 ) -> Result<Answer, ApiError> {
     let caller = may_change(&sandbox, &access, &body)?;
     let id = id.read()?;
-    let mut store = sandbox.store();
-    let app = store.update_app(&caller, id, &body, sandbox.config.switches)?;
-    Ok(detail(&sandbox, &access, app))
+    sandbox.change(|kept| {
+        let app = kept.store.update_app(&caller, id, &body, sandbox.config.switches)?;
+        Ok(detail(&sandbox, &access, app))
+    })
 }
 
 async fn delete(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<StatusCode, ApiError> {
     let caller = access.require(APPS_DELETE)?;
     let id = id.read()?;
-    sandbox.store().delete_app(&caller, id, Timestamp::now())?;
-    Ok(StatusCode::NO_CONTENT)
+    sandbox.change(|kept| {
+        kept.store.delete_app(&caller, id, Timestamp::now())?;
+        Ok(StatusCode::NO_CONTENT)
+    })
 }
 
 /// The scope that a body asks for, which may depend on what it names.

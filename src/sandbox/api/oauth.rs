@@ -15,6 +15,7 @@ use url::form_urlencoded;
 
 use super::super::Sandbox;
 use super::super::credentials::Denied;
+use super::super::kept::Unsaved;
 
 /// Where the endpoint is: on the site's host, which for a sandbox is the API's too.
 pub(in super::super) const PATH: &str = "/api/oauth/token";
@@ -33,6 +34,26 @@ impl IntoResponse for Refusal {
     }
 }
 
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Client => {
+                Self(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client, or not its secret".into())
+            }
+            Denied::Scope => {
+                Self(StatusCode::BAD_REQUEST, "invalid_scope", "the client was not granted every scope".into())
+            }
+        }
+    }
+}
+
+impl From<Unsaved> for Refusal {
+    fn from(Unsaved: Unsaved) -> Self {
+        let description = "the state could not be written".into();
+        Self(StatusCode::INTERNAL_SERVER_ERROR, "server_error", description)
+    }
+}
+
 async fn exchange(
     State(sandbox): State<Arc<Sandbox>>,
     headers: HeaderMap,
@@ -48,15 +69,8 @@ async fn exchange(
     }
     let (id, secret) = (required("client_id")?, required("client_secret")?);
     let scopes: Vec<_> = field("scope").unwrap_or_default().split_ascii_whitespace().collect();
-    let issued = sandbox.credentials().issue(id, secret, &scopes, Timestamp::now());
-    let grant = issued.map_err(|denied| match denied {
-        Denied::Client => {
-            Refusal(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client, or not its secret".into())
-        }
-        Denied::Scope => {
-            Refusal(StatusCode::BAD_REQUEST, "invalid_scope", "the client was not granted every scope".into())
-        }
-    })?;
+    let grant =
+        sandbox.change(|kept| kept.credentials.issue(id, secret, &scopes, Timestamp::now()).map_err(Refusal::from))?;
     let answer = json!({
         "access_token": grant.token,
         "token_type": "Bearer",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{OPERATOR, World, assert_has, named, path};
+use super::{LONG, OPERATOR, World, assert_has, named, path};
 
 /// A create over a connection of its own, to see every byte of the answer.
 async fn raw_create(world: &World, name: &str) -> TcpStream {
@@ -45,6 +45,44 @@ async fn a_status_may_bring_any_body_and_headers() {
         assert_eq!(response.headers()["retry-after"], "7");
         assert_eq!(response.headers()["content-type"], "text/plain");
         assert_eq!(response.json::<Value>().await.unwrap(), body);
+    }
+}
+
+#[tokio::test]
+async fn a_status_may_bring_a_text_that_is_no_json() {
+    let world = World::start().await;
+    let page = "<!DOCTYPE html><title>Not here</title>";
+    for (headers, content_type) in
+        [(json!({}), "text/plain; charset=utf-8"), (json!({ "Content-Type": "text/html" }), "text/html")]
+    {
+        let answer = json!({ "status": 404, "text": page, "headers": headers });
+        world.fault(json!({ "action": answer, "times": 1 })).await;
+        let response = world.request(Method::GET, "/v1/apps").bearer_auth(OPERATOR).send().await.unwrap();
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()["content-type"], content_type);
+        assert_eq!(response.text().await.unwrap(), page);
+    }
+}
+
+#[tokio::test]
+async fn a_delay_ends_by_itself_or_with_its_rule() {
+    for (when, state) in [("before", "held"), ("after", "applied-held")] {
+        for (action, status) in [(json!({ "delay": 1 }), 201), (json!({ "delay": 1, "status": 503 }), 503)] {
+            let world = World::start().await;
+            let rule = json!({ "method": "POST", "when": when, "action": action });
+            world.fault(rule.clone()).await;
+            assert_eq!(world.post("/v1/apps", named("app-one")).await.0, status, "{rule}");
+            let applied = status == 201 || when == "after";
+            assert_eq!(world.kept().await.len(), usize::from(applied), "{rule}");
+        }
+        let world = World::start().await;
+        let rule = world.fault(json!({ "method": "POST", "when": when, "action": { "delay": LONG } })).await;
+        let release = async {
+            world.entry_in(state).await;
+            world.delete(&format!("/sandbox/faults/{rule}")).await;
+        };
+        let (answer, ()) = join(world.post("/v1/apps", named("app-one")), release).await;
+        assert_eq!(answer.0, 201, "{when}");
     }
 }
 
@@ -202,6 +240,10 @@ async fn a_rule_that_makes_no_sense_is_refused() {
         json!({ "action": { "status": 500, "colour": "red" } }),
         json!({ "action": { "status": 500, "headers": { "a b": "c" } } }),
         json!({ "action": { "status": 500, "headers": { "Content-Length": "9" } } }),
+        json!({ "action": { "delay": -1 } }),
+        json!({ "action": { "delay": 600_001 } }),
+        json!({ "action": { "status": 500, "body": {}, "text": "" } }),
+        json!({ "action": { "text": "no status" } }),
         json!({ "action": action, "method": "post" }),
         json!({ "action": action, "route": "v1/apps" }),
         json!({ "action": action, "route": "/v1/*/x" }),

@@ -9,6 +9,7 @@ mod journal;
 mod rates;
 mod rules;
 mod server;
+mod state;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
