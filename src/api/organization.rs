@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -82,6 +83,12 @@ pub struct SpiceOrganizationSpec {
     /// How many requests the operator may send for this account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_budget: Option<RequestBudget>,
+    /// Which namespaces may use this organization, besides its own. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// From which namespaces apps that exist already may be adopted. Defaults to `SameNamespace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Adoption>,
     /// How often the organization is checked when nothing else asks for it. Defaults to 10m.
     /// Shorter than the operator's `--min-interval` is raised to that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +146,44 @@ pub struct OAuthClient {
     pub client_id: Option<String>,
     /// The Secret that holds the client's secret, and its id if `clientId` is not set.
     pub secret_ref: OAuthSecretRef,
+}
+
+/// Which namespaces may use an organization.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.selector) == (self.from == 'Selector')")
+        .message("selector must be set if from is Selector, and only then"),
+)]
+pub struct AllowedNamespaces {
+    /// `Same` admits the organization's own namespace, `All` every one, `Selector` also those that `selector` selects.
+    pub from: NamespacesFrom,
+    /// Selects namespaces by their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// Where the namespaces come from that may use an organization. Its own always may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NamespacesFrom {
+    /// No other.
+    Same,
+    /// Every one.
+    All,
+    /// Those that a selector selects.
+    Selector,
+}
+
+/// From which namespaces apps may be adopted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Adoption {
+    /// From the organization's own.
+    #[default]
+    SameNamespace,
+    /// From every one that may use the organization.
+    All,
+    /// From none.
+    Never,
 }
 
 /// The share of the account's request rate that the operator may use. SpiceOrganizations of one credential share it.

@@ -16,6 +16,7 @@ mod harness;
 mod invariants;
 mod kill_points;
 mod kills;
+mod namespaces;
 mod organizations;
 mod permissions;
 mod process;
