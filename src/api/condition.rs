@@ -49,6 +49,10 @@ pub enum Reason {
     Unauthorized,
     /// The credential is accepted but lacks a scope or a role.
     Forbidden,
+    /// The organization does not admit objects of this namespace.
+    NamespaceNotAllowed,
+    /// The credential or the endpoint leads to another organization than before.
+    OrganizationMismatch,
     /// The spec cannot be carried out as it is.
     InvalidSpec,
     /// An app of this name exists and is not ours.
@@ -82,6 +86,8 @@ impl Reason {
             Self::CredentialsMissing => "CredentialsMissing",
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden => "Forbidden",
+            Self::NamespaceNotAllowed => "NamespaceNotAllowed",
+            Self::OrganizationMismatch => "OrganizationMismatch",
             Self::InvalidSpec => "InvalidSpec",
             Self::NameTaken => "NameTaken",
             Self::OwnedElsewhere => "OwnedElsewhere",

@@ -15,8 +15,8 @@ pub use app::{
 pub use condition::{Condition, ConditionType, Reason};
 pub use definition::{CustomResourceFile, custom_resource_definitions};
 pub use organization::{
-    Credentials, OAuthClient, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec,
-    SpiceOrganizationStatus,
+    Adoption, AllowedNamespaces, Credentials, LimitsStatus, NamespacesFrom, OAuthClient, OrganizationStatus,
+    RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
 };
 pub use reference::{ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
 
@@ -35,6 +35,10 @@ pub const SUSPEND: &str = "cloud.spice.ai/suspend";
 
 /// Annotation: the owner tag of another owner whose app is to be taken over, for `adoptionPolicy: Adopt`.
 pub const TAKE_OVER: &str = "cloud.spice.ai/take-over";
+
+/// Annotation on a SpiceOrganization: the id of the organization that the credential leads to now (the endpoint, where
+/// the API tells no id), for a person who means the change.
+pub const ACCEPT_ORGANIZATION: &str = "cloud.spice.ai/accept-organization";
 
 /// What happens to the remote object when the Kubernetes object is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]

@@ -2,6 +2,9 @@
 
 #![allow(clippy::duplicated_attributes, reason = "each printcolumn is an attribute of its own")]
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -80,6 +83,12 @@ pub struct SpiceOrganizationSpec {
     /// How many requests the operator may send for this account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_budget: Option<RequestBudget>,
+    /// Which namespaces may use this organization, besides its own. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// From which namespaces apps that exist already may be adopted. Defaults to `SameNamespace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Adoption>,
     /// How often the organization is checked when nothing else asks for it. Defaults to 10m.
     /// Shorter than the operator's `--min-interval` is raised to that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +148,44 @@ pub struct OAuthClient {
     pub secret_ref: OAuthSecretRef,
 }
 
+/// Which namespaces may use an organization.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.selector) == (self.from == 'Selector')")
+        .message("selector must be set if from is Selector, and only then"),
+)]
+pub struct AllowedNamespaces {
+    /// `Same` admits the organization's own namespace, `All` every one, `Selector` also those that `selector` selects.
+    pub from: NamespacesFrom,
+    /// Selects namespaces by their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// Where the namespaces come from that may use an organization. Its own always may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NamespacesFrom {
+    /// No other.
+    Same,
+    /// Every one.
+    All,
+    /// Those that a selector selects.
+    Selector,
+}
+
+/// From which namespaces apps may be adopted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Adoption {
+    /// From the organization's own.
+    #[default]
+    SameNamespace,
+    /// From every one that may use the organization.
+    All,
+    /// From none.
+    Never,
+}
+
 /// The share of the account's request rate that the operator may use. SpiceOrganizations of one credential share it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -171,9 +218,12 @@ pub struct SpiceOrganizationStatus {
     /// The value of the annotation `cloud.spice.ai/reconcile-requested-at` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The endpoint that the last good answer came from.
+    /// The endpoint that this object is bound to since its first good answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// The organization that this object is bound to. Absent where the API does not tell: then the endpoint counts alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<OrganizationStatus>,
     /// Regions in which an app can be created.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -181,6 +231,17 @@ pub struct SpiceOrganizationStatus {
     /// The region of an app that names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_region: Option<String>,
+    /// The tag of the recommended image, by channel.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub images: BTreeMap<String, String>,
+    /// What the plan allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsStatus>,
+    /// Paths of the Management API that this version of it lacks, or that the credential may not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub missing: Vec<String>,
     /// The Secret that the credential was read from, in the version read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -194,11 +255,53 @@ impl Default for SpiceOrganizationStatus {
             conditions: Vec::new(),
             last_handled_reconcile_at: None,
             endpoint: None,
+            organization: None,
             regions: Vec::new(),
             default_region: None,
+            images: BTreeMap::new(),
+            limits: None,
+            missing: Vec::new(),
             sources: Vec::new(),
         }
     }
+}
+
+/// Which organization it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationStatus {
+    /// Its id.
+    pub id: String,
+    /// Its handle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// What the plan allows; -1 is unlimited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsStatus {
+    /// Apps of the organization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apps: Option<i64>,
+    /// Replicas of an app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i64>,
+    /// Spicepods of the organization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spicepods: Option<i64>,
+    /// Members of the organization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<i64>,
+    /// Requests a second to an app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<i64>,
+    /// CPUs of an app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<i64>,
+    /// Memory of an app in GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_gib: Option<i64>,
 }
 
 /// One region of the organization.

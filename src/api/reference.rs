@@ -8,15 +8,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationRef {
-    /// Name of a SpiceOrganization in the same namespace. Defaults to `default`.
+    /// Name of a SpiceOrganization. Defaults to `default`.
     #[serde(default = "default_organization")]
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// Its namespace. Defaults to the object's own; another one has to be admitted by the SpiceOrganization's
+    /// `allowedNamespaces`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
 }
 
 impl Default for OrganizationRef {
     fn default() -> Self {
-        Self { name: default_organization() }
+        Self { name: default_organization(), namespace: None }
     }
 }
 

@@ -140,7 +140,7 @@ fn organization_of(context: &Context, app: &SpiceApp) -> Observed<Organization> 
         None => Observed::Absent,
         Some(Ok(organization)) => {
             let takes_no_tags = organization::takes_no_tags(context, &organization);
-            Observed::Present(Organization { takes_no_tags, ..organization::summary(context, &organization) })
+            Observed::Present(Organization { takes_no_tags, ..organization::for_app(context, &organization, app) })
         }
         Some(Err(error)) => {
             let unusable = Some(format!("it cannot be decoded: {error}"));

@@ -17,6 +17,8 @@ use crate::management::{self, Quota, Reads, Target};
 pub(super) struct Connection {
     pub(super) client: Arc<management::Client>,
     pub(super) reads: Reads,
+    /// The version of the Secret that the credential was read from.
+    pub(super) version: SourceVersion,
 }
 
 /// All that a connection depends on; another value is another connection.
@@ -85,7 +87,8 @@ impl Connections {
             credential,
         };
         let client = Arc::new(management::Client::new(target, budget, &self.settings, self.metrics.clone())?);
-        let connection = Arc::new(Connection { reads: Reads::new(Arc::clone(&client)), client });
+        let version = basis.version.clone();
+        let connection = Arc::new(Connection { reads: Reads::new(Arc::clone(&client)), client, version });
         held.connections.insert(uid, (basis, Arc::clone(&connection)));
         Ok(connection)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::Client;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -41,6 +41,7 @@ pub(super) struct Caches {
     pub(super) organizations: Store<Guarded<SpiceOrganization>>,
     pub(super) apps: Store<Guarded<SpiceApp>>,
     pub(super) secrets: Store<PartialObjectMeta<Secret>>,
+    pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) config_maps: Store<PartialObjectMeta<ConfigMap>>,
 }
 

@@ -12,6 +12,7 @@ mod events;
 mod interest;
 mod leadership;
 mod metrics;
+mod namespaces;
 mod organization;
 mod readiness;
 mod store;
@@ -25,7 +26,7 @@ pub use readiness::{Pending, Readiness};
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector;
 use kube::runtime::watcher;
@@ -70,7 +71,8 @@ pub async fn run(
     let (config_maps, config_map_writer) = reflector::store::<PartialObjectMeta<ConfigMap>>();
     let (organization_queue, organization_requests) = Queue::new();
     let (app_queue, app_requests) = Queue::new();
-    let caches = Caches { organizations, apps, secrets, config_maps };
+    let (namespaces, namespace_writer) = reflector::store::<PartialObjectMeta<Namespace>>();
+    let caches = Caches { organizations, apps, secrets, namespaces, config_maps };
     let context = Context::new(client.clone(), settings, caches.clone(), calls, metrics, leadership, shutdown.clone());
     let context = Arc::new(context);
 
@@ -99,6 +101,15 @@ pub async fn run(
         readiness.waiting_for("the cache of Secrets' metadata"),
         shutdown.clone(),
         organization::SecretReaction::new(caches.organizations.clone(), organization_queue),
+    ));
+    tasks.spawn(watch::follow(
+        Api::all(client.clone()),
+        // Their labels tell who may use an organization.
+        namespace.iter().fold(watcher::Config::default(), |all, one| all.fields(&format!("metadata.name={one}"))),
+        namespace_writer,
+        readiness.waiting_for("the cache of namespaces' metadata"),
+        shutdown.clone(),
+        namespaces::Reaction::new(Arc::clone(&context), app_queue.clone()),
     ));
     tasks.spawn(watch::follow(
         watched(&client, namespace.as_deref()),
@@ -134,6 +145,7 @@ async fn filled(caches: &Caches) {
     let _ = caches.organizations.wait_until_ready().await;
     let _ = caches.apps.wait_until_ready().await;
     let _ = caches.secrets.wait_until_ready().await;
+    let _ = caches.namespaces.wait_until_ready().await;
     let _ = caches.config_maps.wait_until_ready().await;
 }
 

@@ -7,12 +7,15 @@ use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 
+use super::connections::Connection;
 use super::context::Context;
 use super::driver::Steward;
+use super::namespaces;
 use super::watch::{Changes, Guarded, Queue, React, decoded, own_matters};
-use crate::api::{ConditionType, SpiceApp, SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::Priority;
-use crate::management::types::Failure;
+use crate::api::{Adoption, ConditionType, OrganizationRef, SpiceApp, SpiceAppStatus};
+use crate::api::{SpiceOrganization, SpiceOrganizationStatus};
+use crate::management::types::{Failure, FailureKind};
+use crate::management::{Answer, Priority};
 use crate::planner::{
     End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen, suspended,
 };
@@ -40,16 +43,7 @@ impl Steward for SpiceOrganization {
                 observed.credential = Some(version.map_or(Observed::Absent, Observed::Present));
             }
             OrganizationRead::Dependants => observed.dependants = Some(dependants(context, object)),
-            OrganizationRead::Regions => {
-                let regions = async {
-                    let connection = connection(context, object).await?;
-                    connection.client.regions(priority).await
-                };
-                observed.regions = Some(match regions.await {
-                    Ok(answer) => Observed::Present(Seen { value: answer.value, begun: answer.begun }),
-                    Err(failure) => Observed::Unknown(failure),
-                });
-            }
+            remote => observe_remote(context, object, remote, priority, observed).await,
         }
     }
 
@@ -58,12 +52,75 @@ impl Steward for SpiceOrganization {
     }
 }
 
-/// The connection of an organization, by the credential that the cache shows.
+/// Does a read that takes a request.
+async fn observe_remote(
+    context: &Context,
+    object: &SpiceOrganization,
+    read: &OrganizationRead,
+    priority: Priority,
+    observed: &mut OrganizationObserved,
+) {
+    let client = match unverified_connection(context, object).await {
+        Ok(connection) => Ok(Arc::clone(&connection.client)),
+        Err(failure) => Err(failure),
+    };
+    match read {
+        OrganizationRead::Credential | OrganizationRead::Dependants => {}
+        OrganizationRead::Organizations => {
+            observed.organizations = Some(looked(async { client?.organizations(priority).await }.await));
+        }
+        OrganizationRead::Health => {
+            observed.health = Some(match async { client?.health(priority).await }.await {
+                Ok(Answer { value: (), .. }) => Observed::Present(()),
+                Err(failure) => Observed::Unknown(failure),
+            });
+        }
+        OrganizationRead::Regions => {
+            observed.regions = Some(looked(async { client?.regions(priority).await }.await));
+        }
+        OrganizationRead::Images(channel) => {
+            observed.images.insert(channel, looked(async { client?.images(channel, priority).await }.await));
+        }
+        OrganizationRead::Limits => {
+            observed.limits = Some(looked(async { client?.limits(priority).await }.await));
+        }
+    }
+}
+
+/// What a failure means is for the planner to say.
+fn looked<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
+    match result {
+        Ok(answer) => Observed::Present(Seen { value: answer.value, begun: answer.begun }),
+        Err(failure) => Observed::Unknown(failure),
+    }
+}
+
+/// The connection of an organization for whoever uses it: only with what it was checked with last.
+///
+/// # Errors
+/// Also `Withdrawn`, when its spec or its credential changed since: they may lead to another organization.
 pub(super) async fn connection(
     context: &Context,
     organization: &SpiceOrganization,
-) -> Result<Arc<super::connections::Connection>, Failure> {
-    use crate::management::types::FailureKind::NoCredential;
+) -> Result<Arc<Connection>, Failure> {
+    let withdrawn = |why: String| Failure::local(FailureKind::Withdrawn, why);
+    if let Some(why) = summary(context, organization).unusable {
+        return Err(withdrawn(why));
+    }
+    let connection = unverified_connection(context, organization).await?;
+    let checked = organization.status.as_ref().and_then(|status| status.sources.first());
+    if checked != Some(&connection.version) {
+        return Err(withdrawn("its credential changed and was not checked yet".to_owned()));
+    }
+    Ok(connection)
+}
+
+/// The connection of an organization, by the credential that the cache shows.
+async fn unverified_connection(
+    context: &Context,
+    organization: &SpiceOrganization,
+) -> Result<Arc<Connection>, Failure> {
+    use FailureKind::NoCredential;
     let (namespace, secret) = (namespace(organization), credential_secret(organization));
     let version = context.caches.secret_version(&namespace, secret);
     let missing = || Failure::local(NoCredential, format!("Secret {secret} does not exist in this namespace"));
@@ -91,9 +148,34 @@ pub(super) fn summary(context: &Context, organization: &SpiceOrganization) -> Or
     Organization {
         unusable,
         suspended: suspended(organization.spec.suspend, &organization.metadata),
+        pin: pin(&status),
         default_region: status.default_region,
-        takes_no_tags: false,
+        ..Organization::default()
     }
+}
+
+/// What one app has to know of its organization.
+pub(super) fn for_app(context: &Context, organization: &SpiceOrganization, app: &SpiceApp) -> Organization {
+    let namespace = app.namespace().unwrap_or_default();
+    // What it has made is dealt with even if the namespace is admitted no more.
+    let refused = app.metadata.deletion_timestamp.is_none() && !namespaces::admits(context, organization, &namespace);
+    let not_allowed = refused.then(|| {
+        let own = organization.namespace().unwrap_or_default();
+        format!("SpiceOrganization {own}/{} does not admit namespace {namespace}", organization.name_any())
+    });
+    let adoption_allowed = match organization.spec.adoption.unwrap_or_default() {
+        Adoption::SameNamespace => organization.namespace() == app.namespace(),
+        Adoption::All => true,
+        Adoption::Never => false,
+    };
+    Organization { not_allowed, adoption_allowed, ..summary(context, organization) }
+}
+
+/// What the organization is bound to, in one text: its endpoint, and `#` and its id where the API tells it.
+fn pin(status: &SpiceOrganizationStatus) -> Option<String> {
+    let endpoint = status.endpoint.as_ref()?;
+    let id = status.organization.as_ref().map(|organization| &organization.id);
+    Some(id.map_or_else(|| endpoint.clone(), |id| format!("{endpoint}#{id}")))
 }
 
 /// Whether an app of the organization has shown that it keeps no tags of ours.
@@ -110,24 +192,38 @@ pub(super) fn of_app(context: &Context, app: &SpiceApp) -> Option<Result<SpiceOr
 
 /// Where the organization that an app refers to would be.
 pub(super) fn reference(app: &SpiceApp) -> ObjectRef<Guarded<SpiceOrganization>> {
-    ObjectRef::new(&app.spec.organization_ref.name).within(&app.namespace().unwrap_or_default())
+    let OrganizationRef { name, namespace } = &app.spec.organization_ref;
+    ObjectRef::new(name).within(&namespace.clone().or_else(|| app.namespace()).unwrap_or_default())
 }
 
+/// Who holds an organization that is to go. An app that may not use it and has nothing remote does not: anybody could
+/// make one.
 fn dependants(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
-    let mut names: Vec<String> = apps_of(&context.caches.apps, organization)
-        .into_iter()
-        .map(|app| format!("SpiceApp {}", app.name_any()))
-        .collect();
+    let own = namespace(organization);
+    let holds = |app: &Guarded<SpiceApp>| match &app.0 {
+        Ok(app) => {
+            let remote = |status: &SpiceAppStatus| status.id.is_some() || status.create_intent.is_some();
+            app.status.as_ref().is_some_and(remote)
+                || namespaces::admits(context, organization, &app.namespace().unwrap_or_default())
+        }
+        Err(_) => true,
+    };
+    let name = |app: Arc<Guarded<SpiceApp>>| match app.namespace() {
+        Some(other) if other != own => format!("SpiceApp {other}/{}", app.name_any()),
+        _ => format!("SpiceApp {}", app.name_any()),
+    };
+    let apps = apps_of(&context.caches.apps, organization);
+    let mut names: Vec<String> = apps.into_iter().filter(|app| holds(app)).map(name).collect();
     names.sort();
     names
 }
 
 fn apps_of(apps: &Store<Guarded<SpiceApp>>, organization: &SpiceOrganization) -> Vec<Arc<Guarded<SpiceApp>>> {
-    let own = (namespace(organization), organization.name_any());
+    let own = ObjectRef::new(&organization.name_any()).within(&namespace(organization));
     apps.state_filter(|app| match &app.0 {
-        Ok(app) => (app.namespace().unwrap_or_default(), app.spec.organization_ref.name.clone()) == own,
+        Ok(app) => reference(app) == own,
         // What cannot be read may well refer to it.
-        Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.0),
+        Err(invalid) => invalid.metadata.namespace == own.namespace,
     })
 }
 
@@ -173,13 +269,14 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
             self.own.request(ObjectRef::from_obj(object));
         }
         if let Ok(organization) = &object.0 {
-            let Organization { unusable, suspended, default_region, takes_no_tags: _ } =
-                summary(&self.context, organization);
+            let Organization { unusable, suspended, pin, default_region, .. } = summary(&self.context, organization);
+            let spec = &organization.spec;
+            let admission = serde_json::to_string(&(&spec.allowed_namespaces, spec.adoption)).unwrap_or_default();
             // The credential's version too: apps that saw it change wait for the organization that has checked it.
             let sources = organization.status.iter().flat_map(|status| &status.sources);
             let versions: Vec<_> =
                 sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
-            if self.told.differs(uid.as_ref(), (unusable, suspended, default_region, versions)) {
+            if self.told.differs(uid.as_ref(), (unusable, suspended, pin, default_region, admission, versions)) {
                 self.tell_apps(organization);
             }
         }

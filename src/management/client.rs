@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use super::auth::{Credential, Token, Tokens};
 use super::pages::{self, Pages, Progress};
 use super::redact;
-use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Listed, Regions, UpdateApp};
+use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Images, Limits, Listed, Reached};
+use super::types::{ReachedEnvelope, Regions, UpdateApp};
 use super::{Answer, Budget, Metrics, Priority, Stage};
 
 /// How a client talks.
@@ -99,13 +100,53 @@ impl Client {
         Ok(Permit { granted: self.budget.token(priority, stage).await?, priority, token })
     }
 
-    /// `GET /v1/regions`: also the cheapest read that tells whether the credential is accepted.
+    /// `GET /v1/regions`: where an app can be.
     ///
     /// # Errors
     /// As every call here: see [`FailureKind`].
     pub async fn regions(&self, priority: Priority) -> Result<Answer<Regions>, Failure> {
         let permit = self.permit(priority, Stage::Look).await?;
         self.call(Method::GET, "/v1/regions", &["regions"], &[], None::<&()>, permit).await
+    }
+
+    /// `GET /v1/orgs`: the organizations that the credential reaches. Older versions of the API have no such call.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn organizations(&self, priority: Priority) -> Result<Answer<Vec<Reached>>, Failure> {
+        let permit = self.permit(priority, Stage::Look).await?;
+        let answer: Answer<ReachedEnvelope> =
+            self.call(Method::GET, "/v1/orgs", &["orgs"], &[], None::<&()>, permit).await?;
+        Ok(Answer { value: answer.value.items(), begun: answer.begun })
+    }
+
+    /// `GET /v1/container-images`: what the platform runs apps with, by channel.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn images(&self, channel: &str, priority: Priority) -> Result<Answer<Images>, Failure> {
+        let permit = self.permit(priority, Stage::Look).await?;
+        let query = [("channel", channel.to_owned())];
+        self.call(Method::GET, "/v1/container-images", &["container-images"], &query, None::<&()>, permit).await
+    }
+
+    /// `GET /v1/limits`: what the plan allows. Older versions of the API have no such call.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn limits(&self, priority: Priority) -> Result<Answer<Limits>, Failure> {
+        let permit = self.permit(priority, Stage::Look).await?;
+        self.call(Method::GET, "/v1/limits", &["limits"], &[], None::<&()>, permit).await
+    }
+
+    /// `GET /v1/health`, without a credential: whether the API is up at all.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn health(&self, priority: Priority) -> Result<Answer<()>, Failure> {
+        let permit = Permit { granted: self.budget.token(priority, Stage::Look).await?, priority, token: None };
+        let answer = self.send(Method::GET, "/v1/health", &["health"], &[], None::<&()>, permit).await?;
+        Ok(Answer { value: (), begun: answer.begun })
     }
 
     /// `GET /v1/apps`, page by page: the complete list.

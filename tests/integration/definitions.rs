@@ -131,6 +131,8 @@ async fn a_spice_app_is_checked_when_it_is_made() {
             ("my-app", json!({"deletionPolicy": "Retain"}), &[]),
             ("my-app", json!({"deletionPolicy": "Keep"}), &["spec.deletionPolicy", "Retain"]),
             ("my-app", json!({"organizationRef": {"name": ""}}), &["spec.organizationRef.name"]),
+            ("my-app", json!({"organizationRef": {"namespace": "other"}}), &[]),
+            ("my-app", json!({"organizationRef": {"namespace": ""}}), &["spec.organizationRef.namespace"]),
         ],
     )
     .await;
@@ -168,6 +170,7 @@ async fn what_an_app_is_called_and_belongs_to_cannot_change() {
                 &["spec.organizationRef", "cannot change"],
             ),
             (json!({}), json!({"organizationRef": {"name": "default"}}), &[]),
+            (json!({}), json!({"organizationRef": {"namespace": "x"}}), &["spec.organizationRef", "cannot change"]),
             (json!({"name": "name-1", "cname": "a"}), json!({"name": "name-1", "description": "x"}), &[]),
             (json!({"region": "a"}), json!({"region": "b"}), &[]),
             (json!({"region": "a"}), json!({"region": null, "clusterName": "b"}), &[]),
@@ -188,6 +191,7 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
         spec
     };
     let endpoint = |url: &str| with(json!({ "endpoint": url }));
+    let labels = json!({"matchLabels": {"team": "data"}, "matchExpressions": [{"key": "x", "operator": "Exists"}]});
     let session = json!({"sessionToken": {"name": "token", "key": "token"}});
     let mut both = session.clone();
     both["personalAccessToken"] = session["sessionToken"].clone();
@@ -224,6 +228,18 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
             ("default", json!({"credentials": key("token", "")}), &["spec.credentials.personalAccessToken.key"]),
             ("default", json!({"credentials": key("token", "a b")}), &["spec.credentials.personalAccessToken.key"]),
             ("default", json!({"credentials": key("", "token")}), &["spec.credentials.personalAccessToken.name"]),
+            ("default", with(json!({"allowedNamespaces": {"from": "Same"}})), &[]),
+            ("default", with(json!({"allowedNamespaces": {"from": "All"}})), &[]),
+            ("default", with(json!({"allowedNamespaces": {"from": "Some"}})), &["spec.allowedNamespaces.from", "All"]),
+            ("default", with(json!({"allowedNamespaces": {"from": "Selector", "selector": labels}})), &[]),
+            ("default", with(json!({"allowedNamespaces": {"from": "Selector"}})), &["selector must be set"]),
+            (
+                "default",
+                with(json!({"allowedNamespaces": {"from": "All", "selector": labels}})),
+                &["selector must be set"],
+            ),
+            ("default", with(json!({"adoption": "Never"})), &[]),
+            ("default", with(json!({"adoption": "Some"})), &["spec.adoption", "SameNamespace"]),
             ("default", json!({"credentials": session}), &[]),
             ("default", json!({"credentials": oauth(json!({"clientId": "id"}), json!({}))}), &[]),
             ("default", json!({"credentials": oauth(json!({}), json!({"clientIdKey": "id"}))}), &[]),

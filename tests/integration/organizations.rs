@@ -295,3 +295,125 @@ async fn the_token_is_in_no_log_line_and_no_status() {
         assert!(!text.contains("sandbox-fake-token-operator"), "{text}");
     }
 }
+
+async fn change(world: &World, patch: serde_json::Value) {
+    let api = world.api::<SpiceOrganization>();
+    api.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+async fn give(world: &World, name: &str, data: serde_json::Value) {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": world.namespace }, "stringData": data,
+    });
+    let api: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    api.patch(name, &PatchParams::apply("test"), &Patch::Apply(&secret)).await.unwrap();
+}
+
+fn missing_from(path: &str) -> Fault {
+    let action = Action::Answer { status: 404, headers: json!({}), body: json!({ "error": "Not found" }) };
+    Fault { method: None, route: Some(path.to_owned()), when: When::Before, action, times: None }
+}
+
+#[tokio::test]
+async fn an_oauth_client_gets_tokens_and_its_secret_is_in_no_log_line_and_no_status() {
+    let world = World::new("oauth", program()).await;
+    let operator = world.operator_with(&["--log-filter=trace"]).await;
+    let secret = "sandbox-fake-client-secret-oauth";
+    give(&world, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": secret })).await;
+    let client = json!({ "secretRef": { "name": "client", "clientIdKey": "id" } });
+    change(&world, json!({ "spec": { "credentials": { "personalAccessToken": null, "oauthClient": client } } })).await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let tokens = world.sandbox.journal(0, std::time::Duration::ZERO).await.unwrap().entries;
+    let tokens = tokens.iter().filter(|entry| entry.path == "/api/oauth/token").count();
+    assert_eq!(tokens, 1);
+    give(&world, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": "sandbox-fake-wrong" })).await;
+    let organization = world.organization_is("False", "Unauthorized").await;
+    let message = &organization.status.unwrap().conditions[0].message;
+    assert!(message.contains("no token for the OAuth client"), "{message}");
+    let seen = [
+        operator.log(),
+        world.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &world.namespace, "-o", "yaml"]).await.unwrap(),
+    ];
+    for text in seen {
+        assert!(!text.contains(secret) && !text.contains("sandbox-fake-wrong"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_token_serves_as_a_credential() {
+    let world = World::new("session", program()).await;
+    let _operator = world.operator().await;
+    give(&world, "session", json!({ "token": "sandbox-fake-session-token" })).await;
+    let token = json!({ "name": "session", "key": "token" });
+    change(&world, json!({ "spec": { "credentials": { "personalAccessToken": null, "sessionToken": token } } })).await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+}
+
+#[tokio::test]
+async fn a_credential_of_another_organization_stops_everything_until_a_person_accepts_it() {
+    let world = World::new("mismatch", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({ "description": "first" })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let organization = world.organization_is("True", "Succeeded").await;
+    let status = organization.status.unwrap();
+    assert_eq!(status.organization.unwrap().name.as_deref(), Some("sandbox"));
+    assert!(status.images.contains_key("stable") && status.limits.is_some(), "{:?}", status.images);
+    assert_eq!(status.missing, [""; 0]);
+
+    world.give_credential("sandbox-fake-token-elsewhere").await;
+    let organization = world.organization_is("False", "OrganizationMismatch").await;
+    let message = &organization.status.unwrap().conditions[0].message;
+    assert!(message.contains("cloud.spice.ai/accept-organization=2"), "{message}");
+    world.app("my-app", json!({ "description": "second" })).await;
+    world.app("your-app", json!({})).await;
+    world.app_is("my-app", "False", "DependencyNotReady").await;
+    world.app_is("your-app", "False", "DependencyNotReady").await;
+    let calls = world.sandbox.calls_by("elsewhere", 0).await.unwrap();
+    assert!(calls.iter().all(|call| call.path == "/v1/orgs"), "{calls:?}");
+
+    world.give_credential("sandbox-fake-token-operator").await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    world.app_is("your-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await.len(), 2);
+
+    world.give_credential("sandbox-fake-token-elsewhere").await;
+    world.organization_is("False", "OrganizationMismatch").await;
+    let accept = json!({ "cloud.spice.ai/accept-organization": "2" });
+    change(&world, json!({ "metadata": { "annotations": accept } })).await;
+    let organization = world.organization_is("True", "Succeeded").await;
+    assert_eq!(organization.status.unwrap().organization.unwrap().id, "2");
+}
+
+#[tokio::test]
+async fn of_several_organizations_the_spec_names_the_one_to_act_on() {
+    let world = World::without_credential("several", program()).await;
+    let _operator = world.operator().await;
+    world.give_credential("sandbox-fake-token-both").await;
+    let organization = world.organization_is("False", "InvalidSpec").await;
+    let message = &organization.status.unwrap().conditions[0].message;
+    assert!(message.contains("elsewhere, sandbox"), "{message}");
+    change(&world, json!({ "spec": { "organization": "elsewhere" } })).await;
+    let organization = world.organization_is("True", "Succeeded").await;
+    assert_eq!(organization.status.unwrap().organization.unwrap().id, "2");
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await[0]["org"], "elsewhere");
+}
+
+#[tokio::test]
+async fn what_an_older_api_lacks_is_left_out_and_makes_nothing_unready() {
+    let world = World::without_credential("older", program()).await;
+    for path in ["/v1/orgs", "/v1/limits", "/v1/container-images"] {
+        world.sandbox.add_fault(&missing_from(path)).await.unwrap();
+    }
+    let _operator = world.operator().await;
+    world.give_credential("sandbox-fake-token-operator").await;
+    let status = world.organization_is("True", "Succeeded").await.status.unwrap();
+    assert_eq!(status.missing, ["/v1/orgs", "/v1/container-images", "/v1/limits"]);
+    assert_eq!((status.organization, status.endpoint.as_deref()), (None, Some(world.sandbox.url())));
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+}

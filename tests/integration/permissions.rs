@@ -48,6 +48,8 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         "create events.events.k8s.io -A",
         "patch events.events.k8s.io -A",
         "get namespaces/kube-system",
+        "list namespaces",
+        "watch namespaces",
         "get customresourcedefinitions/spiceapps.cloud.spice.ai",
         "get customresourcedefinitions/spiceorganizations.cloud.spice.ai",
     ] {
@@ -63,8 +65,8 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         "update secrets -A",
         "patch secrets -A",
         "delete secrets -A",
-        "list namespaces",
         "get namespaces/default",
+        "patch namespaces",
         "list customresourcedefinitions",
         "get customresourcedefinitions/others.example.org",
         "delete customresourcedefinitions/spiceapps.cloud.spice.ai",

@@ -3,9 +3,12 @@
 
 mod app;
 mod failure;
+mod organization;
 mod region;
 
 pub use app::{App, AppField, CreateApp, UpdateApp};
 pub(crate) use app::{AppEnvelope, Listed};
 pub use failure::{Class, Failure, FailureKind};
+pub(crate) use organization::ReachedEnvelope;
+pub use organization::{Images, Limits, Reached};
 pub use region::{Region, Regions};

@@ -69,8 +69,15 @@ pub struct Sourced {
 pub struct Organization {
     /// Why it cannot be used now, if it cannot.
     pub unusable: Option<String>,
+    /// Why this object may not use it, if it may not. One that is being deleted may.
+    pub not_allowed: Option<String>,
+    /// Whether this object may adopt apps of it.
+    pub adoption_allowed: bool,
     /// Whether the stop button is pressed.
     pub suspended: bool,
+    /// What it is bound to: its endpoint, and `#` and its id where the API tells it; none before its first good answer.
+    /// One without an id becomes one with an id when the API tells it: that is the same organization.
+    pub pin: Option<String>,
     /// Region of an app that names no placement.
     pub default_region: Option<String>,
     /// Whether an app of it has shown that it keeps no tags of ours.
@@ -383,6 +390,9 @@ fn unusable(view: &View<'_, SpiceApp>) -> Option<Verdict> {
     let name = &view.desired.organization;
     let because = |words: String| Some(Verdict::Waiting(Reason::DependencyNotReady, words));
     match view.observed.organization.as_ref()? {
+        Observed::Present(Organization { not_allowed: Some(why), .. }) => {
+            Some(Verdict::Waiting(Reason::NamespaceNotAllowed, why.clone()))
+        }
         Observed::Present(Organization { suspended: true, .. }) => {
             because(format!("SpiceOrganization {name} is suspended"))
         }

@@ -1,18 +1,26 @@
-//! Plans for SpiceOrganization: is the credential accepted, and what does the organization offer?
+//! Plans for SpiceOrganization: is the credential accepted, does it lead to the organization that the object is bound to,
+//! and what does that offer?
 
+mod offers;
+mod pin;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::failure;
 use super::{
     Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits, suspended,
 };
-use crate::api::{Reason, RegionStatus, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::types::{Failure, FailureKind, Regions};
+use crate::api::{Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
+use crate::management::types::{Failure, FailureKind, Images, Limits, Reached, Regions};
 
 /// What a SpiceOrganization asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OrganizationDesired {
     endpoint: String,
+    organization: Option<String>,
     secret: String,
     suspended: bool,
     interval: Option<Duration>,
@@ -23,8 +31,16 @@ pub struct OrganizationDesired {
 pub struct OrganizationObserved {
     /// The credential's Secret, in the version that the cache holds.
     pub credential: Option<Observed<SourceVersion>>,
-    /// What the API answered with that credential.
+    /// The organizations that it reaches.
+    pub organizations: Option<Observed<Seen<Vec<Reached>>>>,
+    /// Whether the API is up at all.
+    pub health: Option<Observed<()>>,
+    /// Where an app can be.
     pub regions: Option<Observed<Seen<Regions>>>,
+    /// What an app can run with, by channel.
+    pub images: BTreeMap<&'static str, Observed<Seen<Images>>>,
+    /// What the plan allows.
+    pub limits: Option<Observed<Seen<Limits>>>,
     /// Objects that refer to it, as `Kind name`.
     pub dependants: Option<Vec<String>>,
 }
@@ -34,8 +50,16 @@ pub struct OrganizationObserved {
 pub enum OrganizationRead {
     /// The metadata of the credential's Secret, from the cache.
     Credential,
-    /// The regions: the cheapest call that needs the credential.
+    /// The organizations that the credential reaches: the only call before it is known to lead to the right one.
+    Organizations,
+    /// Whether the API is up at all: tells a credential that is refused from an API that is down.
+    Health,
+    /// Where an app can be.
     Regions,
+    /// What an app can run with, on a channel.
+    Images(&'static str),
+    /// What the plan allows.
+    Limits,
     /// Who refers to it, from the cache.
     Dependants,
 }
@@ -57,6 +81,7 @@ impl Kind for SpiceOrganization {
     fn desired(&self, _identity: &Identity) -> OrganizationDesired {
         OrganizationDesired {
             endpoint: self.spec.endpoint.clone(),
+            organization: self.spec.organization.clone(),
             secret: self.spec.credentials.secret().unwrap_or_default().to_owned(),
             suspended: suspended(self.spec.suspend, &self.metadata),
             interval: self.spec.interval.map(Duration::from),
@@ -78,9 +103,7 @@ impl Kind for SpiceOrganization {
         }
         match &view.observed.credential {
             None => vec![OrganizationRead::Credential],
-            Some(Observed::Present(version)) if !in_date(view, version) && view.observed.regions.is_none() => {
-                vec![OrganizationRead::Regions]
-            }
+            Some(Observed::Present(version)) if !in_date(view, version) => remote_needs(view),
             Some(_) => Vec::new(),
         }
     }
@@ -100,16 +123,12 @@ impl Kind for SpiceOrganization {
         let Some(Observed::Present(version)) = &view.observed.credential else {
             return idle(Verdict::Failed(Reason::CredentialsMissing, missing_secret(view), Retry::Backoff));
         };
-        match &view.observed.regions {
-            None if in_date(view, version) => idle(Verdict::Unchanged),
-            Some(Observed::Present(regions)) => {
-                Plan::idle(&discovered(view, version, &regions.value), Verdict::Settled)
-            }
-            Some(Observed::Unknown(failure)) => idle(unreachable_verdict(view, failure)),
-            None | Some(Observed::Absent) => {
-                let nothing = Failure::local(FailureKind::Unexpected, "the regions were not read");
-                idle(unreachable_verdict(view, &nothing))
-            }
+        if view.observed.organizations.is_none() && in_date(view, version) {
+            return idle(Verdict::Unchanged);
+        }
+        match seen(view, version) {
+            Ok(status) => Plan::idle(&status, Verdict::Settled),
+            Err(verdict) => idle(verdict),
         }
     }
 
@@ -139,11 +158,17 @@ impl Kind for SpiceOrganization {
             conditions: _,
             last_handled_reconcile_at: _,
             endpoint,
+            organization,
             regions,
             default_region,
+            images,
+            limits,
+            missing,
             sources,
         } = from.clone();
-        (to.endpoint, to.regions, to.default_region, to.sources) = (endpoint, regions, default_region, sources);
+        (to.endpoint, to.organization, to.sources) = (endpoint, organization, sources);
+        (to.regions, to.default_region) = (regions, default_region);
+        (to.images, to.limits, to.missing) = (images, limits, missing);
     }
 
     fn common(status: &mut SpiceOrganizationStatus) -> Common<'_> {
@@ -161,7 +186,7 @@ impl Kind for SpiceOrganization {
 
 /// Whether the last good answer was for this spec and this very version of the Secret, and no check is due.
 fn in_date(view: &View<'_, SpiceOrganization>, credential: &SourceVersion) -> bool {
-    (view.rests() || view.deleting()) && view.status.sources == [credential.clone()]
+    (view.rests() || view.deleting()) && view.status.sources == [credential.clone()] && pin::is_settled(view)
 }
 
 fn plan_deletion(view: &View<'_, SpiceOrganization>) -> Plan<SpiceOrganization> {
@@ -177,10 +202,8 @@ fn plan_deletion(view: &View<'_, SpiceOrganization>) -> Plan<SpiceOrganization> 
 
 /// The status of an organization that is being deleted and in use: with what was seen of it, if anything was.
 fn status_in_use(view: &View<'_, SpiceOrganization>) -> SpiceOrganizationStatus {
-    match (&view.observed.credential, &view.observed.regions) {
-        (Some(Observed::Present(version)), Some(Observed::Present(regions))) => {
-            discovered(view, version, &regions.value)
-        }
+    match &view.observed.credential {
+        Some(Observed::Present(version)) => seen(view, version).unwrap_or_else(|_| view.status.clone()),
         _ => view.status.clone(),
     }
 }
@@ -196,30 +219,49 @@ fn missing_secret(view: &View<'_, SpiceOrganization>) -> String {
     format!("Secret {} does not exist in this namespace", view.desired.secret)
 }
 
-/// An unreachable API is told here, once, and not on every object that uses the organization.
-fn unreachable_verdict(view: &View<'_, SpiceOrganization>, failure: &Failure) -> Verdict {
-    failure::failed(failure, failure::Call::Read, "apps:read", view.waits)
+/// The reads that need a request, in their order.
+fn remote_needs(view: &View<'_, SpiceOrganization>) -> Vec<OrganizationRead> {
+    let observed = view.observed;
+    match &observed.organizations {
+        None => return vec![OrganizationRead::Organizations],
+        Some(Observed::Unknown(failure)) if failure.kind == FailureKind::Unauthorized => {
+            return if observed.health.is_none() { vec![OrganizationRead::Health] } else { Vec::new() };
+        }
+        Some(_) => {}
+    }
+    if observed.regions.is_some() || pin::judge(view).is_err() {
+        return Vec::new();
+    }
+    let images = offers::CHANNELS.map(OrganizationRead::Images);
+    [OrganizationRead::Regions].into_iter().chain(images).chain([OrganizationRead::Limits]).collect()
 }
 
-fn discovered(
-    view: &View<'_, SpiceOrganization>,
-    credential: &SourceVersion,
-    regions: &Regions,
-) -> SpiceOrganizationStatus {
-    let usable = regions.regions.iter().filter(|region| region.disabled != Some(true));
-    let flagged = usable.clone().find(|region| region.is_default == Some(true)).map(|region| region.region.clone());
-    SpiceOrganizationStatus {
-        endpoint: Some(view.desired.endpoint.clone()),
-        default_region: regions.default.clone().or(flagged),
-        regions: usable
-            .take(64)
-            .map(|region| RegionStatus {
-                region: region.region.clone(),
-                name: region.name.clone(),
-                provider: region.provider.clone(),
-            })
-            .collect(),
-        sources: vec![credential.clone()],
-        ..view.status.clone()
+/// The status after a good look, or what is in the way of one.
+fn seen(view: &View<'_, SpiceOrganization>, credential: &SourceVersion) -> Result<SpiceOrganizationStatus, Verdict> {
+    let pin = pin::judge(view)?;
+    let unseen = |failure: &Failure| Err(unreachable_verdict(view, failure));
+    match &view.observed.regions {
+        Some(Observed::Present(_)) => {}
+        // Where no organizations are told, this is the read that tells whether the credential is accepted.
+        Some(Observed::Unknown(failure)) if pin.organization.is_none() || !offers::lacks(failure) => {
+            return unseen(failure);
+        }
+        Some(Observed::Unknown(_)) => {}
+        Some(Observed::Absent) | None => {
+            return unseen(&Failure::local(FailureKind::Unexpected, "the regions were not read"));
+        }
     }
+    Ok(offers::discovered(view, pin, credential))
+}
+
+/// An unreachable API is told here, once, and not on every object that uses the organization.
+fn unreachable_verdict(view: &View<'_, SpiceOrganization>, failure: &Failure) -> Verdict {
+    let words = match (&failure.kind, &view.observed.health) {
+        (FailureKind::Unauthorized, Some(Observed::Present(()))) => {
+            format!("the API is up, and refuses the credential: {failure}")
+        }
+        _ => failure.to_string(),
+    };
+    let failure = Failure { message: words, ..failure.clone() };
+    failure::failed(&failure, failure::Call::Read, "apps:read", view.waits)
 }

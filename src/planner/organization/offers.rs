@@ -1,0 +1,119 @@
+//! What the organization offers, as status shows it. None of it makes an organization unready: what an older API lacks, or
+//! the credential may not read, is left out and named in `status.missing`.
+
+use super::pin::{ORGANIZATIONS, Pin};
+use super::{Observed, OrganizationObserved, Seen, View};
+use crate::api::{LimitsStatus, RegionStatus, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
+use crate::management::types::{Failure, FailureKind, Images, Limits, Regions};
+
+/// The channels whose recommended image is shown.
+pub(super) const CHANNELS: [&str; 2] = ["stable", "enterprise"];
+/// Regions shown in status.
+const MOST_REGIONS: usize = 64;
+/// A longer text is nobody's tag or region, and status has to stay small.
+const LONGEST: usize = 253;
+
+/// Whether a failure says that this version of the API, or this credential, has no such thing.
+pub(super) fn lacks(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::NotFound { .. } | FailureKind::Forbidden | FailureKind::Invalid)
+}
+
+/// The status with all that was seen.
+pub(super) fn discovered(
+    view: &View<'_, SpiceOrganization>,
+    pin: Pin,
+    credential: &SourceVersion,
+) -> SpiceOrganizationStatus {
+    let OrganizationObserved { organizations, regions, images, limits, .. } = view.observed;
+    let mut status = view.status.clone();
+    // Of another organization nothing that was seen before holds.
+    let before = pin.organization.as_ref().map(|organization| &organization.id);
+    if status.organization.as_ref().map(|organization| &organization.id) != before {
+        status = SpiceOrganizationStatus {
+            observed_generation: status.observed_generation,
+            conditions: status.conditions,
+            last_handled_reconcile_at: status.last_handled_reconcile_at,
+            ..SpiceOrganizationStatus::default()
+        };
+    }
+    (status.endpoint, status.organization) = (Some(pin.endpoint), pin.organization);
+    status.sources = vec![credential.clone()];
+    let mut missing = Vec::new();
+    if !matches!(organizations, Some(Observed::Present(_))) {
+        missing.push(ORGANIZATIONS.to_owned());
+    }
+    match looked(regions.as_ref()) {
+        Look::Shown(regions) => show_regions(&mut status, regions),
+        Look::Lacking => {
+            (status.regions, status.default_region) = (Vec::new(), None);
+            missing.push("/v1/regions".to_owned());
+        }
+        Look::Unseen => {}
+    }
+    for channel in CHANNELS {
+        match looked(images.get(channel)) {
+            Look::Shown(Images { default: Some(tag) }) if tag.len() <= LONGEST => {
+                status.images.insert(channel.to_owned(), tag.clone());
+            }
+            Look::Shown(_) | Look::Lacking => {
+                status.images.remove(channel);
+            }
+            Look::Unseen => {}
+        }
+    }
+    // Enterprise images take a subscription; that one has none is no lack of the API.
+    if matches!(looked(images.get(CHANNELS[0])), Look::Lacking) {
+        missing.push("/v1/container-images".to_owned());
+    }
+    match looked(limits.as_ref()) {
+        Look::Shown(limits) => status.limits = Some(shown_limits(limits)),
+        Look::Lacking => {
+            status.limits = None;
+            missing.push("/v1/limits".to_owned());
+        }
+        Look::Unseen => {}
+    }
+    status.missing = missing;
+    status
+}
+
+/// What a look at an offer told.
+enum Look<'a, T> {
+    Shown(&'a T),
+    Lacking,
+    /// What was seen before holds on.
+    Unseen,
+}
+
+fn looked<T>(observed: Option<&Observed<Seen<T>>>) -> Look<'_, T> {
+    match observed {
+        Some(Observed::Present(seen)) => Look::Shown(&seen.value),
+        Some(Observed::Unknown(failure)) if lacks(failure) => Look::Lacking,
+        Some(Observed::Absent) => Look::Lacking,
+        Some(Observed::Unknown(_)) | None => Look::Unseen,
+    }
+}
+
+fn show_regions(status: &mut SpiceOrganizationStatus, regions: &Regions) {
+    let usable = regions.regions.iter().filter(|region| region.disabled != Some(true));
+    let flagged = usable.clone().find(|region| region.is_default == Some(true)).map(|region| region.region.clone());
+    status.default_region = regions.default.clone().or(flagged);
+    let shown = usable.take(MOST_REGIONS).map(|region| RegionStatus {
+        region: region.region.clone(),
+        name: region.name.clone(),
+        provider: region.provider.clone(),
+    });
+    status.regions = shown.collect();
+}
+
+fn shown_limits(limits: &Limits) -> LimitsStatus {
+    LimitsStatus {
+        apps: limits.number("apps"),
+        replicas: limits.number("replicas"),
+        spicepods: limits.number("spicepods"),
+        users: limits.number("users"),
+        requests_per_second: limits.number("api_rps"),
+        cpu: limits.resource("max_cpu"),
+        memory_gib: limits.resource("max_memory_gi"),
+    }
+}

@@ -1,0 +1,325 @@
+//! What a SpiceOrganization reads, what it is bound to, and what it says.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, OrganizationStatus};
+use crate::planner::{Memory, report};
+
+/// A remote side: what each read would answer.
+struct World {
+    object: SpiceOrganization,
+    reads: Vec<OrganizationRead>,
+    secret: SourceVersion,
+    organizations: Observed<Value>,
+    offers: Observed<()>,
+    up: bool,
+    dependants: Vec<String>,
+}
+
+fn failure(kind: FailureKind) -> Failure {
+    Failure { kind, code: None, message: format!("{kind:?}") }
+}
+
+const LACKING: FailureKind = FailureKind::NotFound { json: true };
+
+impl World {
+    fn new() -> Self {
+        let spec = json!({
+            "endpoint": "https://api.example",
+            "credentials": { "personalAccessToken": { "name": "token", "key": "token" } },
+        });
+        let mut object = SpiceOrganization::new("default", serde_json::from_value(spec).unwrap());
+        object.metadata = ObjectMeta {
+            generation: Some(1),
+            uid: Some("uid".to_owned()),
+            finalizers: Some(vec![FINALIZER.to_owned()]),
+            ..object.metadata
+        };
+        let secret = SourceVersion {
+            kind: "Secret".to_owned(),
+            name: "token".to_owned(),
+            uid: "secret".to_owned(),
+            resource_version: "1".to_owned(),
+        };
+        let organizations = Observed::Present(json!([{ "id": "1", "name": "mine" }]));
+        let offers = Observed::Present(());
+        Self { object, reads: Vec::new(), secret, organizations, offers, up: true, dependants: Vec::new() }
+    }
+
+    /// Another version of the Secret, and what its credential reaches.
+    fn credential(&mut self, organizations: Value) {
+        self.secret.resource_version.push('1');
+        self.organizations = Observed::Present(organizations);
+    }
+
+    fn endpoint(&mut self, endpoint: &str) {
+        self.object.spec.endpoint = endpoint.to_owned();
+        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
+    }
+
+    fn accept(&mut self, value: &str) {
+        self.object.metadata.annotations = Some([(ACCEPT_ORGANIZATION.to_owned(), value.to_owned())].into());
+    }
+
+    fn answer(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
+        fn seen<T: serde::de::DeserializeOwned>(value: Value) -> Seen<T> {
+            Seen { value: serde_json::from_value(value).unwrap(), begun: Timestamp::UNIX_EPOCH }
+        }
+        fn offered<T: serde::de::DeserializeOwned>(offers: &Observed<()>, value: Value) -> Observed<Seen<T>> {
+            match offers {
+                Observed::Present(()) => Observed::Present(seen(value)),
+                Observed::Absent => Observed::Absent,
+                Observed::Unknown(failure) => Observed::Unknown(failure.clone()),
+            }
+        }
+        let offers = self.offers.clone();
+        match read {
+            OrganizationRead::Credential => observed.credential = Some(Observed::Present(self.secret.clone())),
+            OrganizationRead::Dependants => observed.dependants = Some(self.dependants.clone()),
+            OrganizationRead::Organizations => {
+                observed.organizations = Some(match &self.organizations {
+                    Observed::Present(answer) => Observed::Present(seen(answer.clone())),
+                    Observed::Absent => Observed::Absent,
+                    Observed::Unknown(failure) => Observed::Unknown(failure.clone()),
+                });
+            }
+            OrganizationRead::Health => {
+                let down = Observed::Unknown(failure(FailureKind::Server));
+                observed.health = Some(if self.up { Observed::Present(()) } else { down });
+            }
+            OrganizationRead::Regions => {
+                let regions = json!({ "regions": [{ "region": "us-west-2" }], "default": "us-west-2" });
+                observed.regions = Some(offered(&offers, regions));
+            }
+            OrganizationRead::Images(channel) => {
+                observed.images.insert(channel, offered(&offers, json!({ "default": format!("2.0-{channel}") })));
+            }
+            OrganizationRead::Limits => {
+                let limits = json!({ "apps": -1, "replicas": 3, "api_rps": "many", "resources": { "max_cpu": 4 } });
+                observed.limits = Some(offered(&offers, limits));
+            }
+        }
+    }
+
+    /// One visit, whose status is stored.
+    fn visit(&mut self) -> Verdict {
+        let desired = self.object.desired(&Identity { cluster_id: "cluster".to_owned() });
+        let status = self.object.status.clone().unwrap_or_default();
+        let (meta, waits) = (self.object.metadata.clone(), Waits::default());
+        let memory = Memory::new(Timestamp::UNIX_EPOCH);
+        let mut observed = OrganizationObserved::default();
+        self.reads.clear();
+        for _ in 0..8 {
+            let view = View {
+                meta: &meta,
+                desired: &desired,
+                status: &status,
+                memory: &memory,
+                observed: &observed,
+                waits: &waits,
+                fresh_id: "",
+                now: Timestamp::UNIX_EPOCH,
+            };
+            let needs = SpiceOrganization::needs(&view);
+            if needs.is_empty() {
+                let plan = SpiceOrganization::plan(&view);
+                let view = View { status: &plan.status, ..view };
+                self.object.status = Some(report(&view, &plan.verdict).status);
+                return plan.verdict;
+            }
+            for read in needs {
+                self.answer(&read, &mut observed);
+                self.reads.push(read);
+            }
+        }
+        panic!("it never stops to read");
+    }
+
+    /// The reads of the last visit that take a request.
+    fn requests(&self) -> Vec<OrganizationRead> {
+        let local = [OrganizationRead::Credential, OrganizationRead::Dependants];
+        self.reads.iter().filter(|read| !local.contains(read)).cloned().collect()
+    }
+
+    fn status(&self) -> SpiceOrganizationStatus {
+        self.object.status.clone().unwrap_or_default()
+    }
+
+    fn bound_to(&self) -> (Option<String>, Option<String>) {
+        let status = self.status();
+        (status.endpoint, status.organization.map(|organization| organization.id))
+    }
+}
+
+fn bound(endpoint: &str, id: Option<&str>) -> (Option<String>, Option<String>) {
+    (Some(endpoint.to_owned()), id.map(str::to_owned))
+}
+
+#[test]
+fn the_first_good_answer_binds_it_and_shows_what_there_is() {
+    let mut world = World::new();
+    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.requests().len(), 5, "{:?}", world.reads);
+    assert_eq!(world.requests()[0], OrganizationRead::Organizations);
+    let status = world.status();
+    let mine = OrganizationStatus { id: "1".to_owned(), name: Some("mine".to_owned()) };
+    assert_eq!(status.organization, Some(mine));
+    assert_eq!(status.endpoint.as_deref(), Some("https://api.example"));
+    assert_eq!(status.default_region.as_deref(), Some("us-west-2"));
+    assert_eq!(status.images["stable"], "2.0-stable");
+    assert_eq!(status.images["enterprise"], "2.0-enterprise");
+    let limits = status.limits.unwrap();
+    assert_eq!(
+        (limits.apps, limits.replicas, limits.requests_per_second, limits.cpu),
+        (Some(-1), Some(3), None, Some(4))
+    );
+    assert_eq!(status.missing, [""; 0]);
+    assert_eq!(world.visit(), Verdict::Unchanged);
+    assert_eq!(world.requests(), []);
+}
+
+#[test]
+fn of_several_organizations_the_spec_names_one() {
+    let two = json!([{ "id": "1", "name": "mine" }, { "id": "2", "name": "other" }]);
+    for (named, expected) in [
+        (Some("OTHER"), Ok("2")),
+        (Some("mine"), Ok("1")),
+        (None, Err("mine, other")),
+        (Some("third"), Err("no organization third")),
+    ] {
+        let mut world = World::new();
+        world.organizations = Observed::Present(two.clone());
+        world.object.spec.organization = named.map(str::to_owned);
+        match (world.visit(), expected) {
+            (Verdict::Settled, Ok(id)) => assert_eq!(world.bound_to(), bound("https://api.example", Some(id))),
+            (Verdict::Stalled(Reason::InvalidSpec, words), Err(expected)) => {
+                assert!(words.contains(expected), "{words}");
+                assert_eq!(world.requests(), [OrganizationRead::Organizations]);
+                assert_eq!(world.bound_to(), (None, None));
+            }
+            (verdict, _) => panic!("{named:?}: {verdict:?}"),
+        }
+    }
+    let mut world = World::new();
+    world.organizations = Observed::Present(json!([]));
+    assert!(matches!(world.visit(), Verdict::Failed(Reason::Forbidden, ..)));
+}
+
+#[test]
+fn a_credential_or_an_endpoint_that_leads_elsewhere_stops_everything_until_a_person_accepts() {
+    type Change = (&'static str, fn(&mut World), &'static str);
+    let changes: [Change; 3] = [
+        ("credential", |world| world.credential(json!([{ "id": "2", "name": "other" }])), "2"),
+        ("endpoint", |world| world.endpoint("https://other.example"), "1"),
+        (
+            "both",
+            |world| {
+                world.endpoint("https://other.example");
+                world.organizations = Observed::Unknown(failure(LACKING));
+            },
+            "https://other.example",
+        ),
+    ];
+    for (what, change, value) in changes {
+        let mut world = World::new();
+        assert_eq!(world.visit(), Verdict::Settled);
+        let before = world.bound_to();
+        change(&mut world);
+        let Verdict::Stalled(Reason::OrganizationMismatch, words) = world.visit() else { panic!("{what}") };
+        assert!(words.contains("mine") && words.contains(&format!("{ACCEPT_ORGANIZATION}={value}")), "{words}");
+        assert_eq!(world.requests(), [OrganizationRead::Organizations], "{what}");
+        assert_eq!(world.bound_to(), before, "{what}");
+        world.accept("something else");
+        assert!(matches!(world.visit(), Verdict::Stalled(Reason::OrganizationMismatch, _)), "{what}");
+        world.accept(value);
+        assert_eq!(world.visit(), Verdict::Settled, "{what}");
+        assert_ne!(world.bound_to(), before, "{what}");
+    }
+}
+
+#[test]
+fn what_leads_to_the_same_organization_is_no_mismatch() {
+    let mut world = World::new();
+    assert_eq!(world.visit(), Verdict::Settled);
+    world.credential(json!([{ "id": "1", "name": "renamed" }]));
+    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.status().organization.unwrap().name.as_deref(), Some("renamed"));
+    world.endpoint("https://api.example/");
+    assert_eq!(world.visit(), Verdict::Settled);
+    // Put back after a mismatch, it goes on.
+    world.credential(json!([{ "id": "2" }]));
+    assert!(matches!(world.visit(), Verdict::Stalled(Reason::OrganizationMismatch, _)));
+    world.credential(json!([{ "id": "1" }]));
+    assert_eq!(world.visit(), Verdict::Settled);
+}
+
+#[test]
+fn where_no_organizations_are_told_the_endpoint_alone_is_bound_and_status_says_so() {
+    let mut world = World::new();
+    world.organizations = Observed::Unknown(failure(LACKING));
+    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.bound_to(), bound("https://api.example", None));
+    assert_eq!(world.status().missing, ["/v1/orgs"]);
+    // A newer version of the API that tells them is the same one.
+    world.credential(json!([{ "id": "1" }]));
+    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.bound_to(), bound("https://api.example", Some("1")));
+    assert_eq!(world.status().missing, [""; 0]);
+    // One that tells them no more cannot show that nothing changed.
+    world.secret.resource_version.push('1');
+    world.organizations = Observed::Unknown(failure(LACKING));
+    assert!(matches!(world.visit(), Verdict::Stalled(Reason::OrganizationMismatch, _)));
+}
+
+#[test]
+fn what_an_older_api_lacks_is_named_and_makes_nothing_unready() {
+    for kind in [LACKING, FailureKind::NotFound { json: false }, FailureKind::Forbidden, FailureKind::Invalid] {
+        let mut world = World::new();
+        world.offers = Observed::Unknown(failure(kind));
+        assert_eq!(world.visit(), Verdict::Settled, "{kind:?}");
+        assert_eq!(world.status().missing, ["/v1/regions", "/v1/container-images", "/v1/limits"]);
+    }
+    // Where no organizations are told either, somebody has to accept the credential.
+    let mut world = World::new();
+    world.offers = Observed::Unknown(failure(FailureKind::Forbidden));
+    world.organizations = Observed::Unknown(failure(LACKING));
+    assert!(matches!(world.visit(), Verdict::Failed(Reason::Forbidden, ..)));
+}
+
+#[test]
+fn a_refused_credential_is_told_from_an_api_that_is_down() {
+    for (kind, up, reason, words, reads) in [
+        (FailureKind::Unauthorized, true, Reason::Unauthorized, "the API is up, and refuses", 2),
+        (FailureKind::Unauthorized, false, Reason::Unauthorized, "Unauthorized", 2),
+        (FailureKind::Connect, true, Reason::RemoteUnavailable, "Connect", 1),
+        (FailureKind::Server, true, Reason::RemoteUnavailable, "Server", 1),
+        (FailureKind::Throttled { retry_after: None }, true, Reason::RateLimited, "Throttled", 1),
+        (FailureKind::Forbidden, true, Reason::Forbidden, "Forbidden", 1),
+    ] {
+        let mut world = World::new();
+        (world.organizations, world.up) = (Observed::Unknown(failure(kind)), up);
+        let Verdict::Failed(found, message, _) = world.visit() else { panic!("{kind:?}") };
+        assert_eq!(found, reason);
+        assert!(message.contains(words), "{message}");
+        assert_eq!(world.requests().len(), reads, "{:?}", world.reads);
+    }
+}
+
+#[test]
+fn one_that_is_being_deleted_serves_no_other_organization() {
+    let mut world = World::new();
+    assert_eq!(world.visit(), Verdict::Settled);
+    let before = world.status();
+    world.object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    world.dependants = vec!["SpiceApp my-app".to_owned()];
+    world.credential(json!([{ "id": "2" }]));
+    assert!(matches!(world.visit(), Verdict::Deleting(_)));
+    assert_eq!(world.requests(), [OrganizationRead::Organizations]);
+    assert_eq!(world.status().sources, before.sources, "the other credential is not checked");
+    world.credential(json!([{ "id": "1" }]));
+    assert!(matches!(world.visit(), Verdict::Deleting(_)));
+    assert_ne!(world.status().sources, before.sources);
+}
