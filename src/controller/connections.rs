@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::api::{SecretKeyRef, SourceVersion, SpiceOrganization};
 use crate::management::types::{Failure, FailureKind};
-use crate::management::{self, Budget, Quota, Reads};
+use crate::management::{self, AccountKey, Budgets, Quota, Reads};
 
 /// A connection and the reads shared over it.
 pub(super) struct Connection {
@@ -32,6 +32,7 @@ pub(super) struct Connections {
     kubernetes: Client,
     settings: management::Settings,
     metrics: management::Metrics,
+    budgets: Budgets,
     /// By the organization's uid. Held while a Secret is read, so that it is read once however many objects wait.
     held: Mutex<HashMap<String, (Basis, Arc<Connection>)>>,
 }
@@ -42,7 +43,8 @@ const RESERVE_PERCENT: u32 = 20;
 
 impl Connections {
     pub(super) fn new(kubernetes: Client, settings: management::Settings, metrics: management::Metrics) -> Self {
-        Self { kubernetes, settings, metrics, held: Mutex::default() }
+        let budgets = Budgets::new(settings.longest_pause, metrics.clone());
+        Self { kubernetes, settings, metrics, budgets, held: Mutex::default() }
     }
 
     /// The connection of an organization whose credential Secret has this version.
@@ -63,7 +65,10 @@ impl Connections {
         let namespace = organization.namespace().unwrap_or_default();
         let (token, read) = self.token(&namespace, &basis.key).await?;
         basis.credential = read;
-        let budget = Budget::start(basis.quota);
+        // Which organization a credential acts in is not known before the first answer. That all who use one endpoint share
+        // the budget of one organization is never too much, and too little only above 8,000 requests a minute.
+        let key = AccountKey::new(&basis.endpoint, None, &token);
+        let budget = self.budgets.account(key, &basis.endpoint, basis.quota);
         let client = management::Client::new(&basis.endpoint, token, budget, &self.settings, self.metrics.clone())?;
         let client = Arc::new(client);
         let connection = Arc::new(Connection { reads: Reads::new(Arc::clone(&client)), client });

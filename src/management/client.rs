@@ -1,6 +1,8 @@
-//! The calls of the Management API. Each takes a token from the budget, is sent once, and is not repeated here.
+//! The calls of the Management API. Each attempt takes a token from the budget. A read is repeated here for a short while,
+//! a write never: what its caller checked right before it (that it is still wanted, and by whom) holds for one attempt.
 
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,9 +11,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 
+use super::budget::Limits;
 use super::pages::{self, Pages, Progress};
 use super::redact;
+use super::retry;
 use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Listed, Regions, UpdateApp};
 use super::{Answer, Budget, Metrics, Priority, Stage};
 
@@ -22,6 +27,10 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Longest time from the first byte sent to the last received.
     pub request_timeout: Duration,
+    /// How long after a read was first sent it may be sent again.
+    pub retry_within: Duration,
+    /// Longest pause of an account, whatever the headers of an answer say.
+    pub longest_pause: Duration,
 }
 
 /// A connection to one account at one endpoint.
@@ -32,12 +41,17 @@ pub struct Client {
     token: SecretString,
     budget: Budget,
     metrics: Metrics,
+    retry_within: Duration,
+    /// Whether the last call was answered: in an outage each object asks once a visit, and none repeats.
+    answered: AtomicBool,
 }
 
 /// Leave to send one request, granted by the budget.
 #[derive(Debug)]
 pub struct Permit {
     granted: Timestamp,
+    priority: Priority,
+    stage: Stage,
 }
 
 /// An app list of more pages than this (100,000 apps) is no list that a person made.
@@ -67,7 +81,8 @@ impl Client {
             .user_agent(concat!("spice-cloud-operator/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad(format!("cannot set up HTTP: {error}")))?;
-        Ok(Self { http, base, token, budget, metrics })
+        let (retry_within, answered) = (settings.retry_within, AtomicBool::new(true));
+        Ok(Self { http, base, token, budget, metrics, retry_within, answered })
     }
 
     /// Waits for leave to send one request. Writes take theirs first and are looked at once more before they are sent:
@@ -76,7 +91,7 @@ impl Client {
     /// # Errors
     /// Only when the process goes down.
     pub async fn permit(&self, priority: Priority, stage: Stage) -> Result<Permit, Failure> {
-        Ok(Permit { granted: self.budget.token(priority, stage).await? })
+        Ok(Permit { granted: self.budget.token(priority, stage).await?, priority, stage })
     }
 
     /// `GET /v1/regions`: also the cheapest read that tells whether the credential is accepted.
@@ -172,8 +187,49 @@ impl Client {
         Ok(Answer { value, begun: answer.begun })
     }
 
-    /// Sends one request and returns the text of a good answer.
+    /// Sends a request, a read again if need be, and returns the text of a good answer.
     async fn send(
+        &self,
+        method: Method,
+        route: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+        mut permit: Permit,
+    ) -> Result<Answer<String>, Failure> {
+        let (deadline, mut attempt) = (Instant::now() + self.retry_within, 1);
+        loop {
+            let (priority, stage) = (permit.priority, permit.stage);
+            let failure = match self.send_once(method.clone(), route, path, query, body, permit).await {
+                Ok(answer) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            let outage = retry::is_outage(&failure);
+            let repeatable = method == Method::GET && (!outage || self.answered.load(Ordering::Relaxed));
+            let wait = retry::wait(&failure, attempt, self.budget.paused()).filter(|_| repeatable);
+            let next = match wait.filter(|wait| Instant::now() + *wait < deadline) {
+                Some(wait) => {
+                    tokio::time::timeout_at(deadline, async {
+                        tokio::time::sleep(wait).await;
+                        self.permit(priority, stage).await
+                    })
+                    .await
+                }
+                None => Ok(Err(failure.clone())),
+            };
+            let Ok(Ok(next)) = next else {
+                self.answered.store(!outage, Ordering::Relaxed);
+                return Err(failure);
+            };
+            (permit, attempt) = (next, attempt + 1);
+        }
+    }
+
+    /// Sends one request and returns the text of a good answer.
+    async fn send_once(
         &self,
         method: Method,
         route: &'static str,
@@ -212,7 +268,8 @@ impl Client {
     ) -> Result<(StatusCode, String), Failure> {
         let mut response = request.send().await.map_err(|error| transport(&error))?;
         let status = response.status();
-        let retry_after = retry_after(response.headers());
+        let limits = Limits::of(response.headers(), Timestamp::now());
+        self.budget.heard(status, &limits);
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
             if bytes.len() + chunk.len() > LARGEST_BODY {
@@ -226,7 +283,7 @@ impl Client {
         }
         let mut sent = body.map(redact::strings_in).unwrap_or_default();
         sent.push(self.token.expose_secret());
-        Err(refusal(status, retry_after, &text, &sent))
+        Err(refusal(status, limits.retry_after, &text, &sent))
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, Failure> {
@@ -286,8 +343,4 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: 
     };
     let message = if words.is_empty() { format!("{status}") } else { format!("{status}: {words}") };
     Failure { kind, code, message }
-}
-
-fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

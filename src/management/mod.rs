@@ -8,9 +8,10 @@ mod metrics;
 mod pages;
 mod reads;
 mod redact;
+mod retry;
 pub mod types;
 
-pub use budget::{Budget, Priority, Quota, Stage};
+pub use budget::{AccountKey, Budget, Budgets, Priority, Quota, Stage};
 pub use client::{Client, Permit, Settings};
 pub use metrics::Metrics;
 pub use reads::Reads;
