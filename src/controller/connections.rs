@@ -7,11 +7,10 @@ use std::sync::Arc;
 use kube::{Client, ResourceExt};
 use tokio::sync::Mutex;
 
-use super::accounts::{Account, Accounts};
 use super::credentials;
 use crate::api::{Credentials, SourceVersion, SpiceOrganization};
 use crate::management::types::Failure;
-use crate::management::{self, Quota, Reads, Target};
+use crate::management::{self, AccountKey, Budgets, Quota, Reads, Target};
 
 /// A connection and the reads shared over it.
 pub(super) struct Connection {
@@ -38,15 +37,9 @@ pub(super) struct Connections {
     kubernetes: Client,
     settings: management::Settings,
     metrics: management::Metrics,
-    /// Held while a Secret is read, so that it is read once however many objects wait.
-    held: Mutex<Held>,
-}
-
-#[derive(Default)]
-struct Held {
-    /// By the organization's uid.
-    connections: HashMap<String, (Basis, Arc<Connection>)>,
-    accounts: Accounts,
+    budgets: Budgets,
+    /// By the organization's uid. Held while a Secret is read, so that it is read once however many objects wait.
+    held: Mutex<HashMap<String, (Basis, Arc<Connection>)>>,
 }
 
 /// Defaults of `spec.requestBudget`: what the service grants an account, and what is left to the portal and CI.
@@ -55,7 +48,8 @@ const RESERVE_PERCENT: u32 = 20;
 
 impl Connections {
     pub(super) fn new(kubernetes: Client, settings: management::Settings, metrics: management::Metrics) -> Self {
-        Self { kubernetes, settings, metrics, held: Mutex::default() }
+        let budgets = Budgets::new(settings.longest_pause, metrics.clone());
+        Self { kubernetes, settings, metrics, budgets, held: Mutex::default() }
     }
 
     /// The connection of an organization whose credential Secret has this version.
@@ -70,16 +64,15 @@ impl Connections {
         let mut held = self.held.lock().await;
         let mut basis = basis(organization, credential);
         let uid = organization.uid().unwrap_or_default();
-        if let Some((_, connection)) = held.connections.get(&uid).filter(|(known, _)| *known == basis) {
+        if let Some((_, connection)) = held.get(&uid).filter(|(known, _)| *known == basis) {
             return Ok(Arc::clone(connection));
         }
         let (credential, read) = credentials::read(&self.kubernetes, organization).await?;
         basis.version = read;
-        let account = Account::of(basis.account.as_ref(), &basis.endpoint, &credential);
-        let (budget, outdated) = held.accounts.join(&account, &uid, basis.quota);
-        for other in outdated {
-            held.connections.remove(&other);
-        }
+        // Which organization a credential acts in is not known before the first answer. That all who use one endpoint share
+        // the budget of one organization is never too much, and too little only above 8,000 requests a minute.
+        let key = AccountKey::new(&basis.endpoint, basis.account.as_deref(), &credential);
+        let budget = Arc::new(self.budgets.account(key, &basis.endpoint, basis.quota));
         let target = Target {
             endpoint: basis.endpoint.clone(),
             organization: basis.organization.clone(),
@@ -89,15 +82,13 @@ impl Connections {
         let client = Arc::new(management::Client::new(target, budget, &self.settings, self.metrics.clone())?);
         let version = basis.version.clone();
         let connection = Arc::new(Connection { reads: Reads::new(Arc::clone(&client)), client, version });
-        held.connections.insert(uid, (basis, Arc::clone(&connection)));
+        held.insert(uid, (basis, Arc::clone(&connection)));
         Ok(connection)
     }
 
     /// Forgets an organization that is gone, and its token with it.
     pub(super) async fn forget(&self, uid: &str) {
-        let mut held = self.held.lock().await;
-        held.connections.remove(uid);
-        held.accounts.leave(uid, None);
+        self.held.lock().await.remove(uid);
     }
 }
 

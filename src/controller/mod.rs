@@ -2,7 +2,6 @@
 //!
 //! Decides nothing about the remote side; that is the planner's. Sends nothing that a plan does not say.
 
-mod accounts;
 mod app;
 mod connections;
 mod context;

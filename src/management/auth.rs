@@ -282,7 +282,7 @@ fn granted(text: &str) -> Result<(SecretString, Duration), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::management::{Client, Quota, Settings, Target};
+    use crate::management::{AccountKey, Budgets, Client, Quota, Settings, Target};
     use axum::extract::State;
     use axum::http::{HeaderMap, StatusCode as Code};
     use axum::routing::{delete, get, post};
@@ -367,9 +367,15 @@ mod tests {
 
     fn connect(url: &str, credential: Credential) -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let budget = Arc::new(Budget::start(Quota { burst: 1000, refill_per_minute: 600_000 }));
         let wait = Duration::from_secs(10);
-        let settings = Settings { connect_timeout: wait, request_timeout: wait };
+        let settings = Settings {
+            connect_timeout: wait,
+            request_timeout: wait,
+            retry_within: Duration::ZERO,
+            longest_pause: wait,
+        };
+        let (key, quota) = (AccountKey::new(url, None, &credential), Quota::of_account(1_000_000, 0));
+        let budget = Arc::new(Budgets::new(wait, Metrics::default()).account(key, url, quota));
         let organization = Some("mine".to_owned());
         let target = Target { endpoint: url.to_owned(), organization, ca_bundle: None, credential };
         Client::new(target, budget, &settings, Metrics::default()).unwrap()

@@ -1,17 +1,22 @@
-//! The calls of the Management API. Each takes a token from the budget, is sent once, and is not repeated here.
+//! The calls of the Management API. Each attempt takes a token from the budget. A read is repeated here for a short while,
+//! a write never: what its caller checked right before it (that it is still wanted, and by whom) holds for one attempt.
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::auth::{Credential, Token, Tokens};
+use super::budget::Limits as RateLimits;
 use super::pages::{self, Pages, Progress};
 use super::redact;
+use super::retry;
 use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Images, Limits, Listed, Reached};
 use super::types::{ReachedEnvelope, Regions, UpdateApp};
 use super::{Answer, Budget, Metrics, Priority, Stage};
@@ -23,6 +28,10 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Longest time from the first byte sent to the last received.
     pub request_timeout: Duration,
+    /// How long after a read was first sent it may be sent again.
+    pub retry_within: Duration,
+    /// Longest pause of an account, whatever the headers of an answer say.
+    pub longest_pause: Duration,
 }
 
 /// Whom a client talks to, and as whom.
@@ -47,6 +56,9 @@ pub struct Client {
     tokens: Tokens,
     budget: Arc<Budget>,
     metrics: Metrics,
+    retry_within: Duration,
+    /// Whether the last call was answered: in an outage each object asks once a visit, and none repeats.
+    answered: AtomicBool,
 }
 
 /// Leave to send one request, granted by the budget.
@@ -54,6 +66,7 @@ pub struct Client {
 pub struct Permit {
     granted: Timestamp,
     priority: Priority,
+    stage: Stage,
     /// What the request carries to prove who we are.
     token: Option<Arc<Token>>,
 }
@@ -87,7 +100,8 @@ impl Client {
             .build()
             .map_err(|error| bad(format!("cannot set up HTTP: {error}")))?;
         let tokens = Tokens::new(credential, &http, &budget, &metrics)?;
-        Ok(Self { http, base, organization, tokens, budget, metrics })
+        let (retry_within, answered) = (settings.retry_within, AtomicBool::new(true));
+        Ok(Self { http, base, organization, tokens, budget, metrics, retry_within, answered })
     }
 
     /// Waits for leave to send one request. Writes take theirs first and are looked at once more before they are sent:
@@ -97,7 +111,13 @@ impl Client {
     /// When there is no token to send, or the process goes down. Nothing was sent to the API then.
     pub async fn permit(&self, priority: Priority, stage: Stage) -> Result<Permit, Failure> {
         let token = Some(self.tokens.token().await?);
-        Ok(Permit { granted: self.budget.token(priority, stage).await?, priority, token })
+        Ok(Permit { granted: self.budget.token(priority, stage).await?, priority, stage, token })
+    }
+
+    /// Leave to send a read that shows nobody's credential.
+    async fn anonymous(&self, priority: Priority) -> Result<Permit, Failure> {
+        let stage = Stage::Look;
+        Ok(Permit { granted: self.budget.token(priority, stage).await?, priority, stage, token: None })
     }
 
     /// `GET /v1/regions`: where an app can be.
@@ -144,7 +164,7 @@ impl Client {
     /// # Errors
     /// As every call here: see [`FailureKind`].
     pub async fn health(&self, priority: Priority) -> Result<Answer<()>, Failure> {
-        let permit = Permit { granted: self.budget.token(priority, Stage::Look).await?, priority, token: None };
+        let permit = self.anonymous(priority).await?;
         let answer = self.send(Method::GET, "/v1/health", &["health"], &[], None::<&()>, permit).await?;
         Ok(Answer { value: (), begun: answer.begun })
     }
@@ -233,9 +253,50 @@ impl Client {
         Ok(Answer { value, begun: answer.begun })
     }
 
-    /// Sends a request and returns the text of a good answer. A read whose token is refused is sent once more with a
-    /// fresh one, where there can be one; a write is left to the next visit, because what it rests on grows old.
+    /// Sends a request, a read again if need be, and returns the text of a good answer.
     async fn send(
+        &self,
+        method: Method,
+        route: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+        mut permit: Permit,
+    ) -> Result<Answer<String>, Failure> {
+        let (deadline, mut attempt) = (Instant::now() + self.retry_within, 1);
+        loop {
+            let (priority, stage, anonymous) = (permit.priority, permit.stage, permit.token.is_none());
+            let failure = match self.send_accepted(method.clone(), route, path, query, body, permit).await {
+                Ok(answer) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            let outage = retry::is_outage(&failure);
+            let repeatable = method == Method::GET && (!outage || self.answered.load(Ordering::Relaxed));
+            let wait = retry::wait(&failure, attempt, self.budget.paused()).filter(|_| repeatable);
+            let next = match wait.filter(|wait| Instant::now() + *wait < deadline) {
+                Some(wait) => {
+                    tokio::time::timeout_at(deadline, async {
+                        tokio::time::sleep(wait).await;
+                        if anonymous { self.anonymous(priority).await } else { self.permit(priority, stage).await }
+                    })
+                    .await
+                }
+                None => Ok(Err(failure.clone())),
+            };
+            let Ok(Ok(next)) = next else {
+                self.answered.store(!outage, Ordering::Relaxed);
+                return Err(failure);
+            };
+            (permit, attempt) = (next, attempt + 1);
+        }
+    }
+
+    /// Sends one request and returns the text of a good answer. A read whose token is refused is sent once more with a
+    /// fresh one, where there can be one; a write is left to the next visit, because what it rests on grows old.
+    async fn send_accepted(
         &self,
         method: Method,
         route: &'static str,
@@ -273,6 +334,7 @@ impl Client {
         }
     }
 
+    /// Sends one request and returns the text of a good answer.
     async fn send_once(
         &self,
         method: Method,
@@ -314,7 +376,8 @@ impl Client {
     async fn exchange(&self, request: reqwest::RequestBuilder, sent: &[&str]) -> Result<(StatusCode, String), Failure> {
         let mut response = request.send().await.map_err(|error| transport(&error))?;
         let status = response.status();
-        let retry_after = retry_after(response.headers());
+        let limits = RateLimits::of(response.headers(), Timestamp::now());
+        self.budget.heard(status, &limits);
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
             if bytes.len() + chunk.len() > LARGEST_BODY {
@@ -326,7 +389,7 @@ impl Client {
         if status.is_success() {
             return Ok((status, text));
         }
-        Err(refusal(status, retry_after, &text, sent))
+        Err(refusal(status, limits.retry_after, &text, sent))
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, Failure> {
@@ -386,8 +449,4 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: 
     };
     let message = if words.is_empty() { format!("{status}") } else { format!("{status}: {words}") };
     Failure { kind, code, message }
-}
-
-fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

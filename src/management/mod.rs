@@ -9,10 +9,11 @@ mod metrics;
 mod pages;
 mod reads;
 mod redact;
+mod retry;
 pub mod types;
 
 pub use auth::{Credential, token_endpoint};
-pub use budget::{Budget, Priority, Quota, Stage};
+pub use budget::{AccountKey, Budget, Budgets, Priority, Quota, Stage};
 pub use client::{Client, Permit, Settings, Target};
 pub use metrics::Metrics;
 pub use reads::Reads;

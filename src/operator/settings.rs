@@ -111,6 +111,12 @@ pub struct Settings {
     /// Longest time for one Management API request.
     #[arg(long, env = "SPICE_OPERATOR_REQUEST_TIMEOUT", default_value = "30s", value_parser = wait, value_name = "DURATION")]
     pub request_timeout: Duration,
+    /// How long after a read of the Management API was first sent it may be sent again; writes never are.
+    #[arg(long, env = "SPICE_OPERATOR_RETRY_WITHIN", default_value = "2s", value_parser = duration, value_name = "DURATION")]
+    pub retry_within: Duration,
+    /// Longest pause of an account that asks for one (429, Retry-After, X-RateLimit-Reset), whatever it says.
+    #[arg(long, env = "SPICE_OPERATOR_LONGEST_PAUSE", default_value = "10m", value_parser = wait, value_name = "DURATION")]
+    pub longest_pause: Duration,
     /// How long calls in hand may go on after SIGTERM.
     #[arg(long, env = "SPICE_OPERATOR_SHUTDOWN_GRACE", default_value = "8s", value_parser = duration, value_name = "DURATION")]
     pub shutdown_grace: Duration,
@@ -167,6 +173,8 @@ impl Settings {
             management: management::Settings {
                 connect_timeout: self.connect_timeout,
                 request_timeout: self.request_timeout,
+                retry_within: self.retry_within,
+                longest_pause: self.longest_pause,
             },
             watch_namespace: self.watch_namespace.clone(),
             definition_poll: self.start_poll,

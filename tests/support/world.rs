@@ -29,7 +29,7 @@ use super::{
 pub const CREDENTIAL: (&str, &str) = ("spice-credentials", "token");
 
 /// Waits that a test need not sit out. Everything else is as shipped.
-const QUICK: [&str; 9] = [
+const QUICK: [&str; 11] = [
     "--min-interval=1s",
     "--terminal-recheck=1s",
     "--refused-write-repeat=1s",
@@ -39,6 +39,8 @@ const QUICK: [&str; 9] = [
     "--create-settles=1s",
     "--start-poll=100ms",
     "--request-timeout=10s",
+    "--longest-pause=500ms",
+    "--retry-within=300ms",
 ];
 
 /// See the module.

@@ -1,0 +1,141 @@
+//! The request budget: the one gate that every request passes, and the order in which they pass.
+//!
+//! An account has a token bucket that starts empty (`bucket`), with a priority queue in front of it (`line`), and pauses
+//! when the service asks for it (`account`, `limits`). Above the accounts there is a bucket for each organization
+//! (`organization`). Who shares one is settled in `budgets`. A waiter that is dropped leaves the line.
+
+mod account;
+mod bucket;
+mod budgets;
+mod limits;
+mod line;
+mod organization;
+#[cfg(test)]
+mod tests;
+
+pub use budgets::{AccountKey, Budgets};
+
+pub(super) use limits::Limits;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::StatusCode;
+use tokio::sync::oneshot;
+
+use self::account::Claim;
+use self::line::Waiter;
+use self::organization::Organization;
+use super::Metrics;
+use super::types::{Failure, FailureKind};
+
+/// How urgent a request is; the first is let through first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Somebody changed an object and waits for it.
+    Edit,
+    /// A deployment under way is followed.
+    Progress,
+    /// An object is being deleted.
+    Delete,
+    /// Nothing is known to have changed.
+    Check,
+}
+
+/// What a request is for. Of equal urgency, acting goes before looking: a write rests on an answer that grows old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It writes, on the strength of what was read.
+    Act,
+    /// It reads.
+    Look,
+}
+
+/// How many requests may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quota {
+    requests_per_minute: u32,
+    reserve_percent: u32,
+}
+
+impl Quota {
+    /// The quota of an account that is granted `requests_per_minute`, less the share left to others.
+    ///
+    /// Any window of 60 s sees at most burst, one minute's refill and one token that is in hand while its request waits
+    /// for the organization's, so all three together are the share.
+    pub fn of_account(requests_per_minute: u32, reserve_percent: u32) -> Self {
+        Self { requests_per_minute, reserve_percent: reserve_percent.min(99) }
+    }
+
+    /// Requests that may pass in any minute. Three is the least with which the bucket works at all.
+    fn share(self) -> u32 {
+        let kept = u64::from(self.requests_per_minute) * u64::from(100 - self.reserve_percent) / 100;
+        u32::try_from(kept).unwrap_or(u32::MAX).max(3)
+    }
+
+    /// Requests that may pass at once after a pause. A twentieth: a visit of an app takes a few calls, and more at once
+    /// would only bring forward what is due later.
+    fn burst(self) -> u32 {
+        (self.share() / 20).max(1)
+    }
+
+    /// Requests a minute that come back.
+    fn refill_per_minute(self) -> u32 {
+        self.share() - self.burst() - 1
+    }
+
+    /// What both allow.
+    fn smaller(self, other: Self) -> Self {
+        Self {
+            requests_per_minute: self.requests_per_minute.min(other.requests_per_minute),
+            reserve_percent: self.reserve_percent.max(other.reserve_percent),
+        }
+    }
+}
+
+/// A connection's part of its account's budget, made by [`Budgets`]. A clone is the same part.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    claim: Arc<Claim>,
+    organization: Arc<Organization>,
+    longest_pause: Duration,
+    metrics: Metrics,
+}
+
+impl Budget {
+    /// Waits for a token and returns when it was granted.
+    ///
+    /// # Errors
+    /// [`FailureKind::Throttled`] while the account is paused for longer than a request waits; `Connect` when the process
+    /// is going down.
+    pub async fn token(&self, priority: Priority, stage: Stage) -> Result<Timestamp, Failure> {
+        let closed = || Failure::local(FailureKind::Connect, "the operator is shutting down");
+        let (grant, granted) = oneshot::channel();
+        let organization = Arc::clone(&self.organization);
+        let _waiting = self.metrics.waiting();
+        self.claim.account.join(Waiter { priority, stage, organization, grant }).map_err(|_| closed())?;
+        match granted.await.map_err(|_| closed())? {
+            Ok(()) => Ok(Timestamp::now()),
+            Err(wait) => Err(Failure::local(
+                FailureKind::Throttled { retry_after: Some(wait) },
+                format!("not sent: the service asked this account to pause for {} s more", wait.as_secs()),
+            )),
+        }
+    }
+
+    /// Takes note of what an answer says of the limits: the account pauses at once, for all its connections.
+    pub(super) fn heard(&self, status: StatusCode, limits: &Limits) {
+        let Some(quota) = self.claim.account.quota() else { return };
+        let Some((cause, wait)) = limits.pause(status, quota) else { return };
+        let wait = wait.min(self.longest_pause);
+        tracing::debug!(cause = cause.label(), seconds = wait.as_secs_f64(), "the account pauses");
+        self.metrics.paused(cause.label());
+        self.claim.account.pause(wait);
+    }
+
+    /// How long the account is still paused.
+    pub(super) fn paused(&self) -> Option<Duration> {
+        self.claim.account.paused()
+    }
+}
