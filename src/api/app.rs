@@ -217,6 +217,9 @@ pub struct SpiceAppStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub id: Option<i64>,
+    /// The organization that the app was recorded in: its endpoint, and `#` and its id where the API tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
     /// `c-` and the intent that created the app, or `a-` and a fresh id for one that was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
@@ -253,6 +256,7 @@ impl Default for SpiceAppStatus {
             conditions: Vec::new(),
             last_handled_reconcile_at: None,
             id: None,
+            organization: None,
             incarnation: None,
             endpoint: None,
             region: None,

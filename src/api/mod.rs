@@ -33,6 +33,9 @@ pub const RECONCILE_REQUESTED_AT: &str = "cloud.spice.ai/reconcile-requested-at"
 /// Annotation: `"true"` suspends the object, for a person who must not fight a GitOps tool over `spec.suspend`.
 pub const SUSPEND: &str = "cloud.spice.ai/suspend";
 
+/// Annotation on a SpiceOrganization: so many recorded apps may be missing from its list of apps at once.
+pub const ACCEPT_ABSENT: &str = "cloud.spice.ai/accept-absent";
+
 /// Annotation: the owner tag of another owner whose app is to be taken over, for `adoptionPolicy: Adopt`.
 pub const TAKE_OVER: &str = "cloud.spice.ai/take-over";
 

@@ -40,6 +40,7 @@ impl Steward for SpiceApp {
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
             }
             AppRead::Spicepod(key) => observed.spicepod = Some(spicepod(context, object, key).await),
+            AppRead::Siblings => observed.siblings = Some(siblings(context, object)),
             AppRead::Definition => observed.definition_deleting = Some(definition_deleting(context).await),
             AppRead::List(not_before) => {
                 let list = async { connection(context, object).await?.reads.apps(*not_before, priority).await };
@@ -152,7 +153,7 @@ fn organization_of(context: &Context, app: &SpiceApp) -> Observed<Organization> 
 /// Other SpiceApps that stand for an app of the same organization and name.
 fn claims(context: &Context, app: &SpiceApp) -> Vec<Claim> {
     let others = context.caches.apps.state_filter(|other| match &other.0 {
-        Ok(other) => other.uid() != app.uid() && same_claim(other, app),
+        Ok(other) => other.uid() != app.uid() && same_claim(context, other, app),
         Err(_) => false,
     });
     let claim = |other: &SpiceApp| Claim {
@@ -164,11 +165,40 @@ fn claims(context: &Context, app: &SpiceApp) -> Vec<Claim> {
     others.iter().filter_map(|other| other.0.as_ref().ok()).map(claim).collect()
 }
 
-fn same_claim(one: &SpiceApp, other: &SpiceApp) -> bool {
+/// Whether two objects stand for one app: the same name, in one SpiceOrganization or in two of one organization.
+fn same_claim(context: &Context, one: &SpiceApp, other: &SpiceApp) -> bool {
     let name = |app: &SpiceApp| app.spec.name.clone().unwrap_or_else(|| app.name_any()).to_ascii_lowercase();
-    one.namespace() == other.namespace()
-        && one.spec.organization_ref == other.spec.organization_ref
-        && name(one) == name(other)
+    name(one) == name(other) && same_organization(context, one, other)
+}
+
+fn same_organization(context: &Context, one: &SpiceApp, other: &SpiceApp) -> bool {
+    // Whom it does not admit claims nothing of it, unless something was made.
+    let counts = |app: &SpiceApp, organization: &Organization| {
+        organization.not_allowed.is_none() || app.status.as_ref().is_some_and(|status| status.id.is_some())
+    };
+    let pin = |app: &SpiceApp| {
+        let found = organization::of_app(context, app)?.ok()?;
+        let organization = organization::for_app(context, &found, app);
+        organization.pin.clone().filter(|_| counts(app, &organization))
+    };
+    let same_object = organization::reference(one) == organization::reference(other);
+    if same_object && one.namespace() == other.namespace() {
+        return true;
+    }
+    pin(one).is_some_and(|of_one| pin(other) == Some(of_one))
+}
+
+/// Ids that other SpiceApps of the organization have recorded; not of those that are being deleted.
+fn siblings(context: &Context, app: &SpiceApp) -> Vec<i64> {
+    let others = context.caches.apps.state_filter(|other| match &other.0 {
+        Ok(other) => {
+            let kept = other.uid() != app.uid() && other.metadata.deletion_timestamp.is_none();
+            kept && same_organization(context, other, app)
+        }
+        Err(_) => false,
+    });
+    let recorded = |app: &SpiceApp| app.status.as_ref().filter(|status| status.incarnation.is_some())?.id;
+    others.iter().filter_map(|other| recorded(other.0.as_ref().ok()?)).collect()
 }
 
 /// Reads a spicepod from its ConfigMap.

@@ -205,7 +205,10 @@ impl<'a, K: Steward> Visit<'a, K> {
                 return Ok(Some(Verdict::Gone));
             }
         }
-        let Some(write) = plan.remote else { return Ok(None) };
+        let Some(write) = plan.remote else {
+            self.context.events.publish(&self.object, plan.notes);
+            return Ok(None);
+        };
         let end = K::act(self.context, &self.object, &write, self.priority()).await;
         self.memory.last_write = Some(self.context.now());
         K::learn(&mut self.status, &mut self.observed, &write, &end);

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::driver::Steward;
 use super::namespaces;
 use super::watch::{Changes, Guarded, Queue, React, decoded, own_matters};
-use crate::api::{Adoption, ConditionType, OrganizationRef, SpiceApp, SpiceAppStatus};
+use crate::api::{ACCEPT_ABSENT, Adoption, ConditionType, OrganizationRef, SpiceApp, SpiceAppStatus};
 use crate::api::{SpiceOrganization, SpiceOrganizationStatus};
 use crate::management::types::{Failure, FailureKind};
 use crate::management::{Answer, Priority};
@@ -149,6 +149,7 @@ pub(super) fn summary(context: &Context, organization: &SpiceOrganization) -> Or
         unusable,
         suspended: suspended(organization.spec.suspend, &organization.metadata),
         pin: pin(&status),
+        accept_absent: accept_absent(organization),
         default_region: status.default_region,
         ..Organization::default()
     }
@@ -169,6 +170,11 @@ pub(super) fn for_app(context: &Context, organization: &SpiceOrganization, app: 
         Adoption::Never => false,
     };
     Organization { not_allowed, adoption_allowed, ..summary(context, organization) }
+}
+
+/// How many recorded apps a person says are gone.
+fn accept_absent(organization: &SpiceOrganization) -> usize {
+    organization.annotations().get(ACCEPT_ABSENT).and_then(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
 /// What the organization is bound to, in one text: its endpoint, and `#` and its id where the API tells it.
@@ -269,14 +275,18 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
             self.own.request(ObjectRef::from_obj(object));
         }
         if let Ok(organization) = &object.0 {
-            let Organization { unusable, suspended, pin, default_region, .. } = summary(&self.context, organization);
+            let Organization { unusable, suspended, pin, accept_absent, default_region, .. } =
+                summary(&self.context, organization);
             let spec = &organization.spec;
             let admission = serde_json::to_string(&(&spec.allowed_namespaces, spec.adoption)).unwrap_or_default();
             // The credential's version too: apps that saw it change wait for the organization that has checked it.
             let sources = organization.status.iter().flat_map(|status| &status.sources);
             let versions: Vec<_> =
                 sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
-            if self.told.differs(uid.as_ref(), (unusable, suspended, pin, default_region, admission, versions)) {
+            if self
+                .told
+                .differs(uid.as_ref(), (unusable, suspended, pin, accept_absent, default_region, admission, versions))
+            {
                 self.tell_apps(organization);
             }
         }

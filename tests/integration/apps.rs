@@ -347,20 +347,59 @@ async fn another_owners_app_is_never_written_and_its_object_goes_without_it() {
 }
 
 #[tokio::test]
-async fn an_app_deleted_outside_is_said_to_be_and_not_made_again() {
+async fn an_app_deleted_outside_is_made_anew_if_we_made_it_and_else_said_to_be_gone() {
     let world = World::new("gone", program()).await;
     let _operator = world.operator().await;
-    world.app("my-app", json!({})).await;
-    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
-    world.sandbox.portal().unwrap().delete_app(id).await.unwrap();
+    let portal = world.sandbox.portal().unwrap();
+    portal.create_app(&json!({ "name": "adopted-app", "region": "us-east-1" })).await.unwrap();
+    for (name, spec) in
+        [("made-app", json!({ "description": "ours" })), ("adopted-app", json!({ "adoptionPolicy": "Adopt" }))]
+    {
+        world.app(name, spec).await;
+        let id = id_of(&world.app_is(name, "True", "Succeeded").await);
+        portal.delete_app(id).await.unwrap();
+    }
     let before = world.sandbox.revision().await.unwrap();
-    world.request_visit("my-app").await;
-    world.app_is("my-app", "False", "DeletedExternally").await;
-    assert_eq!(world.calls(before).await, ["GET /v1/apps/{appId}", "GET /v1/apps"]);
+    world.visit("made-app").await;
+    let made = world.app_is("made-app", "True", "Succeeded").await;
+    let apps: Vec<_> = world.calls(before).await.into_iter().filter(|call| call.contains("/apps")).collect();
+    assert_eq!(apps[..3], ["GET /v1/apps/{appId}", "GET /v1/apps", "POST /v1/apps"]);
+    assert_eq!(world.remote_apps().await[0]["description"], "ours");
+    assert_eq!(world.remote_apps().await[0]["id"], id_of(&made));
 
-    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    world.gone::<SpiceApp>("my-app").await;
+    let before = world.sandbox.revision().await.unwrap();
+    world.request_visit("adopted-app").await;
+    world.app_is("adopted-app", "False", "DeletedExternally").await;
+    assert_eq!(world.calls(before).await, ["GET /v1/apps/{appId}", "GET /v1/apps"]);
+    world.api::<SpiceApp>().delete("adopted-app", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("adopted-app").await;
     assert!(!world.calls(before).await.iter().any(|call| call.starts_with("DELETE")));
+}
+
+#[tokio::test]
+async fn many_apps_missing_at_once_are_taken_for_another_organization_until_a_person_says_otherwise() {
+    let world = World::new("mass", program()).await;
+    let _operator = world.operator().await;
+    let names = ["one-app", "two-app", "three-app", "four-app"];
+    for name in names {
+        world.app(name, json!({})).await;
+        world.app_is(name, "True", "Succeeded").await;
+    }
+    let portal = world.sandbox.portal().unwrap();
+    for app in world.remote_apps().await {
+        portal.delete_app(app["id"].as_u64().unwrap()).await.unwrap();
+    }
+    for name in names {
+        world.request_visit(name).await;
+        world.app_is(name, "False", "OrganizationMismatch").await;
+    }
+    assert_eq!(world.remote_apps().await, [json!(null); 0]);
+    let accept = ["annotate", "sorg/default", "-n", &world.namespace, "cloud.spice.ai/accept-absent=4"];
+    world.cluster.kubectl(&accept).await.unwrap();
+    for name in names {
+        world.app_is(name, "True", "Succeeded").await;
+    }
+    assert_eq!(world.remote_apps().await.len(), 4);
 }
 
 #[tokio::test]

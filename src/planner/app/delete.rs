@@ -16,20 +16,23 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     if let Some(id) = kept(view) {
         return match (&observed.organization, &observed.app) {
             (None, _) => vec![AppRead::Organization],
-            (Some(_), None) if unusable(view).is_none() => vec![AppRead::App(id)],
+            (Some(_), None) if unusable(view).is_none() && mismatch(view).is_none() => vec![AppRead::App(id)],
             _ => Vec::new(),
         };
     }
     if observed.organization.is_none() || observed.definition_deleting.is_none() {
         return vec![AppRead::Definition, AppRead::Organization];
     }
-    if unusable(view).is_some() || observed.definition_deleting != Some(Observed::Present(false)) {
+    if unusable(view).is_some()
+        || mismatch(view).is_some()
+        || observed.definition_deleting != Some(Observed::Present(false))
+    {
         return Vec::new();
     }
     let list = AppRead::List(wanted_since(view));
     match recorded(view.status) {
         Some(id) if observed.app.is_none() => vec![AppRead::App(id)],
-        Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list],
+        Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list, AppRead::Siblings],
         None if observed.list.is_none() => vec![list],
         _ => Vec::new(),
     }
@@ -55,18 +58,20 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
     if let Some(Verdict::Waiting(reason, words)) = unusable(view) {
         return idle(Verdict::Failed(reason, words, Retry::Backoff));
     }
+    if let Some(words) = mismatch(view) {
+        return idle(Verdict::Failed(Reason::OrganizationMismatch, words, Retry::Backoff));
+    }
     match (recorded(view.status), &view.observed.app, &view.observed.list) {
         (Some(_), Some(Observed::Present(seen)), _) => plan_present(view, seen),
-        (Some(id), Some(Observed::Absent), Some(Observed::Present(list))) => {
-            if list.value.iter().all(|app| app.id != id) {
-                // Right after a write of our own, neither shows for certain what is there.
-                let words = format!("waiting until the absence of app {id} is certain");
-                if view.just_written() { idle(Verdict::Deleting(words)) } else { release(view) }
-            } else {
-                let words = format!("app {id} cannot be read, though the list of apps has it");
-                idle(Verdict::Failed(Reason::RemoteUnavailable, words, Retry::Backoff))
+        (Some(id), Some(Observed::Absent), Some(_)) => match absence(view, id) {
+            Absence::Certain => release(view),
+            Absence::Mass(words) => idle(Verdict::Failed(Reason::OrganizationMismatch, words, Retry::Backoff)),
+            // Right after a write of our own, neither shows for certain what is there.
+            Absence::Doubtful(_) if view.just_written() => {
+                idle(Verdict::Deleting(format!("waiting until the absence of app {id} is certain")))
             }
-        }
+            Absence::Doubtful(verdict) => idle(verdict),
+        },
         (Some(_), Some(Observed::Unknown(failure)), _) | (_, _, Some(Observed::Unknown(failure))) => {
             idle(unseen(failure))
         }
@@ -83,11 +88,10 @@ fn releases_at_once(view: &AppView<'_>) -> bool {
 
 /// Whether the app stays.
 fn retains(view: &AppView<'_>) -> bool {
-    let created = view.status.incarnation.as_deref().is_some_and(|incarnation| incarnation.starts_with("c-"));
     match view.desired.deletion_policy {
         Some(DeletionPolicy::Retain) => true,
         Some(DeletionPolicy::Delete) => false,
-        None => !created,
+        None => !created(view.status),
     }
 }
 

@@ -60,7 +60,14 @@ fn found(view: &AppView<'_>, app: &App) -> Found {
         Owner::Another if may_take_over(view, app) => Found::Adoptable,
         Owner::Another => Found::Foreign(Reason::OwnedElsewhere, owned_elsewhere(app)),
         Owner::Nobody if explained_by_intent(view, app) => Found::Ours,
-        Owner::Nobody if desired.adopts => Found::Adoptable,
+        Owner::Nobody if desired.adopts && adoption_allowed(view) => Found::Adoptable,
+        Owner::Nobody if desired.adopts => {
+            let words = format!(
+                "app {} ({}) exists, and spec.adoption of SpiceOrganization {} does not let this namespace adopt it",
+                app.id, app.name, desired.organization
+            );
+            Found::Foreign(Reason::NameTaken, words)
+        }
         Owner::Nobody => {
             let words = format!(
                 "app {} ({}) exists and was not made by this object: set spec.adoptionPolicy to Adopt to take it over, \
@@ -72,10 +79,17 @@ fn found(view: &AppView<'_>, app: &App) -> Found {
     }
 }
 
+fn adoption_allowed(view: &AppView<'_>) -> bool {
+    matches!(&view.observed.organization, Some(Observed::Present(organization)) if organization.adoption_allowed)
+}
+
 /// Whether the annotation names the very owner whose app it is.
 pub(super) fn may_take_over(view: &AppView<'_>, app: &App) -> bool {
     let named = view.desired.take_over.as_deref();
-    view.desired.adopts && owner(app, view.desired) == Owner::Another && named == app.tag(OWNER_TAG)
+    view.desired.adopts
+        && adoption_allowed(view)
+        && owner(app, view.desired) == Owner::Another
+        && named == app.tag(OWNER_TAG)
 }
 
 pub(super) fn owned_elsewhere(app: &App) -> String {

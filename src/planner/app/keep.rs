@@ -1,6 +1,7 @@
 //! An app that is wanted and known: keep it as declared. `find` has what comes before.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::super::{Note, schedule};
 use super::fields::{self, Managed, Merge};
@@ -28,7 +29,7 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     if observed.organization.is_none() || observed.claims.is_none() {
         return vec![AppRead::Organization, AppRead::Claims];
     }
-    if unusable(view).is_some() || outranked(view).is_some() {
+    if in_the_way(view).is_some() {
         return Vec::new();
     }
     let list = AppRead::List(wanted_since(view));
@@ -36,7 +37,7 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     match recorded_here(view) {
         Some(id) if !fresh(view) && !answered => vec![AppRead::App(id)],
         // A 404 alone is no absence.
-        Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list],
+        Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list, AppRead::Siblings],
         None if observed.list.is_none() => vec![list],
         None if !fresh(view) && !answered => find::candidate(view).map(AppRead::App).into_iter().collect(),
         _ => Vec::new(),
@@ -76,13 +77,25 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
 }
 
 fn plan_wanted(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
-    if let Some(verdict) = unusable(view).or_else(|| outranked(view)) {
+    if let Some(verdict) = in_the_way(view) {
         return Plan::idle(view.status, verdict);
     }
-    match recorded_here(view) {
+    let mut plan = match recorded_here(view) {
         Some(id) => plan_recorded(view, spec, id),
         None => find::plan(view, spec),
+    };
+    if let Some(Observed::Present(organization)) = &view.observed.organization
+        && (plan.status.id.is_some() || plan.status.create_intent.is_some())
+    {
+        plan.status.organization = organization.pin.clone().or(plan.status.organization.take());
     }
+    plan
+}
+
+/// Why nothing may be asked of the API, if nothing may.
+fn in_the_way(view: &AppView<'_>) -> Option<Verdict> {
+    let mismatch = || mismatch(view).map(|words| Verdict::Stalled(Reason::OrganizationMismatch, words));
+    unusable(view).or_else(mismatch).or_else(|| outranked(view))
 }
 
 fn rests(view: &AppView<'_>) -> bool {
@@ -127,7 +140,7 @@ fn plan_recorded(view: &AppView<'_>, spec: &ValidSpec, id: i64) -> Plan<SpiceApp
     let idle = |verdict| Plan::idle(view.status, verdict);
     match &view.observed.app {
         Some(Observed::Present(seen)) => plan_present(view, spec, seen),
-        Some(Observed::Absent) => idle(absent_verdict(view, id)),
+        Some(Observed::Absent) => plan_gone(view, id),
         Some(Observed::Unknown(failure)) => idle(unseen(failure)),
         None => idle(Verdict::Working("looking for the app".to_owned())),
     }
@@ -222,17 +235,29 @@ fn not_ours(view: &AppView<'_>, app: &App) -> Option<Verdict> {
     }
 }
 
-/// One 404 and a complete list without the id make an absence; a fresh write of our own may hide it from both.
-fn absent_verdict(view: &AppView<'_>, id: i64) -> Verdict {
-    match &view.observed.list {
-        Some(Observed::Present(list)) if list.value.iter().all(|app| app.id != id) && !view.just_written() => {
-            let words = format!("app {id} was deleted outside; delete this object, or make a new one, to go on");
-            Verdict::Stalled(Reason::DeletedExternally, words)
+/// An app that cannot be read. One that we made is made anew once it is certainly gone; an adopted one is not ours to make.
+fn plan_gone(view: &AppView<'_>, id: i64) -> Plan<SpiceApp> {
+    let idle = |verdict| Plan::idle(view.status, verdict);
+    match absence(view, id) {
+        Absence::Doubtful(verdict) => idle(verdict),
+        Absence::Mass(words) => idle(Verdict::Stalled(Reason::OrganizationMismatch, words)),
+        Absence::Certain if created(view.status) => {
+            let status = SpiceAppStatus {
+                id: None,
+                incarnation: None,
+                endpoint: None,
+                region: None,
+                applied: BTreeMap::new(),
+                drift: Vec::new(),
+                ..view.status.clone()
+            };
+            let words = format!("app {id} was deleted outside and is made anew");
+            let notes = vec![Note::warning("Recreating", words.clone())];
+            Plan { notes, ..Plan::kubernetes(status, KubernetesWrite::StoreStatus, Verdict::Working(words)) }
         }
-        Some(Observed::Unknown(failure)) => unseen(failure),
-        _ => {
-            let words = format!("app {id} cannot be read, but that it was deleted is not certain yet");
-            Verdict::Unseen(Reason::RemoteUnavailable, words, Retry::Backoff)
+        Absence::Certain => {
+            let words = format!("app {id} was deleted outside; delete this object, or make a new one, to go on");
+            idle(Verdict::Stalled(Reason::DeletedExternally, words))
         }
     }
 }

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use super::failure::{self, Call};
 use super::{Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits};
-use crate::api::{ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
+use crate::api::{ACCEPT_ABSENT, ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, AppField, CreateApp, Failure, FailureKind, UpdateApp};
 
 /// Tag that says whose the app is.
@@ -51,6 +51,8 @@ pub struct AppObserved {
     pub reactivated: bool,
     /// The complete list of apps.
     pub list: Option<Observed<Seen<Arc<Vec<App>>>>>,
+    /// Ids that other SpiceApps of the organization have recorded; not of those that are being deleted.
+    pub siblings: Option<Vec<i64>>,
     /// The app of the recorded id. Absent here is one 404: it takes the list to make it an absence.
     pub app: Option<Observed<Seen<App>>>,
 }
@@ -78,6 +80,8 @@ pub struct Organization {
     /// What it is bound to: its endpoint, and `#` and its id where the API tells it; none before its first good answer.
     /// One without an id becomes one with an id when the API tells it: that is the same organization.
     pub pin: Option<String>,
+    /// So many recorded apps may be missing from its list at once.
+    pub accept_absent: usize,
     /// Region of an app that names no placement.
     pub default_region: Option<String>,
     /// Whether an app of it has shown that it keeps no tags of ours.
@@ -110,6 +114,8 @@ pub enum AppRead {
     Spicepod(ConfigMapKeyRef),
     /// Whether our CustomResourceDefinition is being deleted.
     Definition,
+    /// What other SpiceApps of the organization have recorded, from the cache.
+    Siblings,
     /// The complete list, as it was at this time or later.
     List(Timestamp),
     /// One app.
@@ -284,6 +290,7 @@ impl Kind for SpiceApp {
             conditions: _,
             last_handled_reconcile_at: _,
             id,
+            organization,
             incarnation,
             endpoint,
             region,
@@ -293,7 +300,7 @@ impl Kind for SpiceApp {
             untagged,
             sources,
         } = from.clone();
-        (to.id, to.incarnation, to.endpoint) = (id, incarnation, endpoint);
+        (to.id, to.organization, to.incarnation, to.endpoint) = (id, organization, incarnation, endpoint);
         (to.region, to.create_intent, to.applied) = (region, create_intent, applied);
         (to.drift, to.untagged, to.sources) = (drift, untagged, sources);
     }
@@ -335,6 +342,72 @@ fn learn_tags(status: &mut SpiceAppStatus, observed: &AppObserved, write: &AppWr
     if app.tag(OWNER_TAG).is_none() && (sent || observed.tags_refused) {
         status.untagged = Some(true);
     }
+}
+
+/// Whether we have made the app, and not only adopted it.
+fn created(status: &SpiceAppStatus) -> bool {
+    status.incarnation.as_deref().is_some_and(|incarnation| incarnation.starts_with("c-"))
+}
+
+/// What is recorded, in another organization than the one that is reached now: nothing of it may be read or written.
+fn mismatch(view: &View<'_, SpiceApp>) -> Option<String> {
+    let status = view.status;
+    let then = status.organization.as_deref().filter(|_| status.id.is_some() || status.create_intent.is_some())?;
+    let Some(Observed::Present(organization)) = &view.observed.organization else { return None };
+    let now = organization.pin.as_deref()?;
+    // One whose id was not known then is the same one.
+    let same = now.strip_prefix(then).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+    (!same).then(|| {
+        format!(
+            "this app was recorded in {then}, and SpiceOrganization {} leads to {now}: lead it back, or delete this \
+             object with deletionPolicy Retain and make it anew",
+            view.desired.organization
+        )
+    })
+}
+
+/// What a look for an app whose id cannot be read came to.
+enum Absence {
+    /// It is certainly not there.
+    Certain,
+    /// It cannot be told yet, or is not so.
+    Doubtful(Verdict),
+    /// So many are gone at once that another organization may be looked at.
+    Mass(String),
+}
+
+/// One 404 and a complete list without the id make an absence; a fresh write of our own may hide it from both.
+fn absence(view: &View<'_, SpiceApp>, id: i64) -> Absence {
+    let unclear = |words| Absence::Doubtful(Verdict::Unseen(Reason::RemoteUnavailable, words, Retry::Backoff));
+    let list = match &view.observed.list {
+        Some(Observed::Present(list)) => &list.value,
+        Some(Observed::Unknown(failure)) => return Absence::Doubtful(unseen(failure)),
+        Some(Observed::Absent) | None => return unclear(format!("app {id} cannot be read")),
+    };
+    let listed = |id: i64| list.iter().any(|app| app.id == id);
+    if listed(id) {
+        return unclear(format!("app {id} cannot be read, though the list of apps has it"));
+    }
+    if view.just_written() {
+        return unclear(format!("app {id} cannot be read, but that it was deleted is not certain yet"));
+    }
+    let own = (!view.deleting()).then_some(id);
+    let recorded: Vec<i64> = view.observed.siblings.iter().flatten().copied().chain(own).collect();
+    let missing = recorded.iter().filter(|id| !listed(**id)).count();
+    let accepted = match &view.observed.organization {
+        Some(Observed::Present(organization)) => organization.accept_absent,
+        _ => 0,
+    };
+    // More than three and more than a fifth: people delete a few apps, and a wrong credential shows none of them.
+    if missing > 3 && missing * 5 > recorded.len() && missing > accepted {
+        return Absence::Mass(format!(
+            "{missing} of {} recorded apps are missing from the list of apps: this may be another organization; if they \
+             were deleted, set the annotation {ACCEPT_ABSENT}: \"{missing}\" on SpiceOrganization {}",
+            recorded.len(),
+            view.desired.organization
+        ));
+    }
+    Absence::Certain
 }
 
 /// The id of the app that is ours. One that was only observed has no incarnation, and is none to write to.

@@ -190,10 +190,6 @@ fn a_404_alone_is_no_absence() {
     let visit = world.visit();
     assert!(matches!(visit.verdict, Verdict::Unseen(Reason::RemoteUnavailable, ..)), "{visit:?}");
     assert_eq!((visit.writes.len(), world.ready().0.as_str()), (0, "True"));
-    world.blind = None;
-    world.remote.deleted.insert(101);
-    let visit = world.visit();
-    assert_eq!((visit.stalled(), visit.writes.len()), (Some(Reason::DeletedExternally), 0));
 }
 
 #[test]

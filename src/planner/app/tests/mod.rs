@@ -1,5 +1,6 @@
 //! The planner of apps against a model of the remote side: no mocks, no clock, no I/O.
 
+mod absence;
 mod adoption;
 mod deletion;
 mod keeping;
@@ -42,6 +43,7 @@ struct World {
     waits: Waits,
     organization: Observed<Organization>,
     claims: Vec<Claim>,
+    siblings: Vec<i64>,
     definition: Observed<bool>,
     /// The ConfigMap that holds the spicepod: its version and its text; the key is missing where there is none.
     config_map: Option<(u32, Option<String>)>,
@@ -71,7 +73,12 @@ impl World {
         object.metadata.uid = Some("uid-of-my-object".into());
         object.metadata.creation_timestamp = Some(Time(now));
         object.metadata.generation = Some(0);
-        let organization = Organization { default_region: Some("us-west-2".into()), ..Organization::default() };
+        let organization = Organization {
+            adoption_allowed: true,
+            default_region: Some("us-west-2".into()),
+            pin: Some("https://api.example#1".into()),
+            ..Organization::default()
+        };
         let mut world = Self {
             object,
             remote: Remote::default(),
@@ -79,6 +86,7 @@ impl World {
             waits: Waits::default(),
             organization: Observed::Present(organization),
             claims: Vec::new(),
+            siblings: Vec::new(),
             definition: Observed::Present(false),
             config_map: None,
             blind: None,
@@ -183,6 +191,7 @@ impl World {
                 let present = sourced.map_or(Observed::Absent, Observed::Present);
                 observed.spicepod = Some(blind(At::Source).map_or(present, Observed::Unknown));
             }
+            AppRead::Siblings => observed.siblings = Some(self.siblings.clone()),
             AppRead::Definition => {
                 let seen = blind(At::Definition).map_or(self.definition.clone(), Observed::Unknown);
                 observed.definition_deleting = Some(seen);
@@ -245,7 +254,10 @@ impl World {
             if visit.verdict == Verdict::Gone {
                 break;
             }
-            let Some(write) = plan.remote else { continue };
+            let Some(write) = plan.remote else {
+                visit.notes.extend(plan.notes);
+                continue;
+            };
             assert!(self.has_finalizer(), "a remote write before the finalizer");
             self.remote.now = Some(self.now);
             let end = End { result: self.remote.carry_out(&write), begun: self.now };
