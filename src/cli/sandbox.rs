@@ -45,6 +45,19 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
+    /// Speak TLS. The certificate, for localhost and the address it listens on, is new at each start; so is the
+    /// authority that signs it, whose certificate is part of the announcement in JSON.
+    #[arg(long)]
+    tls: bool,
+
+    /// Another name or address that the certificate is for.
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    tls_name: Vec<String>,
+
+    /// Where to write the certificate of the authority, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca_file: Option<PathBuf>,
+
     /// How long a token that an OAuth client gets lives, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     token_lifetime: u64,
@@ -140,6 +153,7 @@ impl Arguments {
             rate_limits,
             switches: self.behaviour.switches(),
             state: self.state.clone(),
+            tls: self.tls.then(|| self.tls_name.clone()),
             ..Config::default()
         };
         if let Some(file) = &self.seed {
@@ -192,6 +206,7 @@ async fn serve(arguments: &Arguments) -> Result<(), String> {
 
     let running = sandbox::serve(arguments.config()?).await.map_err(|error| match error {
         StartError::State(error) => error,
+        StartError::Tls(error) => format!("--tls: {error}"),
         other => format!("--address: {other}"),
     })?;
     if !running.address().ip().is_loopback() {
@@ -199,6 +214,9 @@ async fn serve(arguments: &Arguments) -> Result<(), String> {
         {
             eprintln!("warning: other machines can reach {}, and its tokens are no secret", running.address());
         }
+    }
+    if let (Some(file), Some(authority)) = (&arguments.ca_file, &running.announcement().ca) {
+        fs::write(file, authority).map_err(|error| format!("--ca-file {}: {error}", file.display()))?;
     }
     print(&announcement(arguments.announce, running.announcement())?)
         .map_err(|error| format!("cannot write to standard output: {error}"))?;

@@ -366,6 +366,11 @@ mod tests {
     }
 
     fn connect(url: &str, credential: Credential) -> Client {
+        let organization = Some("mine".to_owned());
+        client_of(Target { endpoint: url.to_owned(), organization, ca_bundle: None, credential }).unwrap()
+    }
+
+    fn client_of(target: Target) -> Result<Client, Failure> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let wait = Duration::from_secs(10);
         let settings = Settings {
@@ -374,11 +379,10 @@ mod tests {
             retry_within: Duration::ZERO,
             longest_pause: wait,
         };
-        let (key, quota) = (AccountKey::new(url, None, &credential), Quota::of_account(1_000_000, 0));
-        let budget = Arc::new(Budgets::new(wait, Metrics::default()).account(key, url, quota));
-        let organization = Some("mine".to_owned());
-        let target = Target { endpoint: url.to_owned(), organization, ca_bundle: None, credential };
-        Client::new(target, budget, &settings, Metrics::default()).unwrap()
+        let key = AccountKey::new(&target.endpoint, None, &target.credential);
+        let quota = Quota::of_account(1_000_000, 0);
+        let budget = Arc::new(Budgets::new(wait, Metrics::default()).account(key, &target.endpoint, quota));
+        Client::new(target, budget, &settings, Metrics::default())
     }
 
     fn calls(twin: &Twin) -> Vec<String> {
@@ -482,6 +486,25 @@ mod tests {
         assert_eq!(client.regions(Priority::Check).await.unwrap_err().kind, FailureKind::Unauthorized);
         assert_eq!(calls(&twin), ["fake-own", "fake-own"]);
         assert!(twin.0.bodies.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_bundle_without_certificates_is_refused_before_anything_is_sent() {
+        for bundle in [
+            "",
+            "none",
+            "-----BEGIN CERTIFICATE-----",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
+            let target = Target {
+                endpoint: "https://api.example".to_owned(),
+                organization: None,
+                ca_bundle: Some(bundle.to_owned()),
+                credential: Credential::Token("fake".into()),
+            };
+            let failure = client_of(target).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Invalid, "{bundle}");
+        }
     }
 
     #[test]

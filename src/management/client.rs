@@ -88,8 +88,7 @@ impl Client {
         let Target { endpoint, organization, ca_bundle, credential } = target;
         let bad = |why: String| Failure::local(FailureKind::Invalid, why);
         let base = Url::parse(&endpoint).map_err(|error| bad(format!("endpoint is not a URL: {error}")))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(ca_bundle.unwrap_or_default().as_bytes())
-            .map_err(|_| bad("caBundle does not hold certificates in PEM".to_owned()))?;
+        let certificates = ca_bundle.as_deref().map(certificates).transpose()?.unwrap_or_default();
         let http = reqwest::Client::builder()
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.request_timeout)
@@ -398,6 +397,14 @@ impl Client {
         url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
         Ok(url)
     }
+}
+
+fn certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, Failure> {
+    let found = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
+    if found.is_empty() {
+        return Err(Failure::local(FailureKind::Invalid, "caBundle does not hold certificates in PEM"));
+    }
+    Ok(found)
 }
 
 /// An answer about another app than was asked for says nothing of the one that was.

@@ -30,6 +30,8 @@ pub struct Config {
     pub apps: Vec<SeedApp>,
     /// Where everything is kept that has to survive the process; nowhere if absent.
     pub state: Option<PathBuf>,
+    /// Whether to speak TLS, and for which names or addresses beside localhost and the one it listens on.
+    pub tls: Option<Vec<String>>,
 }
 
 impl Default for Config {
@@ -75,6 +77,7 @@ impl Default for Config {
             switches: Switches::default(),
             apps: Vec::new(),
             state: None,
+            tls: None,
         }
     }
 }
@@ -224,6 +227,9 @@ impl CredentialKind {
 pub struct Announcement {
     /// The base URL, without a slash at the end.
     pub url: String,
+    /// With TLS, the certificate of the authority to trust, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// The organizations there are.
     pub organizations: Vec<Organization>,
     /// The credentials that are known, tokens and secrets included.

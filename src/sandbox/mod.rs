@@ -5,7 +5,7 @@
 //! what is stored.
 //!
 //! ```text
-//! server    connections, shutdown
+//! server    connections, shutdown; tls is its certificate
 //! gateway   what happens to every API request: journal, body limit, rate limits, faults
 //! api       the endpoints; access, error and fields are what they share
 //! credentials
@@ -43,6 +43,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tls;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -53,6 +54,7 @@ pub use config::{
 };
 pub use rules::{Plan, Profile, Reactivation, Switches, TagRule};
 pub use server::{Running, StartError, serve};
+pub use tls::TlsError;
 
 use credentials::Credentials;
 use faults::Faults;

@@ -15,12 +15,15 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::config::{Announcement, Config};
 use super::gateway::CloseConnection;
+use super::tls::{Tls, TlsError};
 use super::{Sandbox, api, control, gateway};
 
 /// So many connections are served at once; more wait for their turn. Enough for a few thousand requests held at once.
@@ -43,6 +46,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no certificate to speak TLS with.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The state file or the seed is of no use.
     #[error("{0}")]
     State(String),
@@ -85,22 +91,24 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let refused = |source| StartError::Listen { address: config.address, source };
     let listener = TcpListener::bind(config.address).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
+    let tls = config.tls.as_deref().map(|names| Tls::new(address.ip(), names)).transpose()?;
     let sandbox = Sandbox::new(&config).map_err(StartError::State)?;
     let router = gateway::guard(api::router(config.switches.profile), &sandbox)
         .nest("/sandbox", control::router())
         .with_state(Arc::clone(&sandbox));
     let stopping = sandbox.stopping.clone();
     let announcement = Announcement {
-        url: format!("http://{address}"),
+        url: format!("{}://{address}", if tls.is_some() { "https" } else { "http" }),
+        ca: tls.as_ref().map(|tls| tls.authority.clone()),
         organizations: config.organizations,
         credentials: sandbox.kept().credentials.list(),
     };
-    let serving = tokio::spawn(accept(listener, router, stopping.clone()));
+    let serving = tokio::spawn(accept(listener, tls.map(|tls| tls.acceptor), router, stopping.clone()));
     Ok(Running { address, announcement, serving, stop: stopping.drop_guard() })
 }
 
 /// Serves connections until told to stop. Dropping the set cuts off what outlives the grace.
-async fn accept(listener: TcpListener, router: Router, stopping: CancellationToken) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stopping: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -108,7 +116,7 @@ async fn accept(listener: TcpListener, router: Router, stopping: CancellationTok
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), stopping.clone()));
+                    connections.spawn(connection(stream, tls.clone(), router.clone(), stopping.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -124,9 +132,25 @@ async fn accept(listener: TcpListener, router: Router, stopping: CancellationTok
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, stopping: CancellationToken) {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, stopping: CancellationToken) {
     // Without it small answers wait for the client's acknowledgement; a stream that refuses it still works.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return converse(stream, router, stopping).await };
+    let greeted = tokio::select! {
+        greeted = tls.accept(stream) => greeted,
+        () = stopping.cancelled() => return,
+    };
+    match greeted {
+        Ok(stream) => converse(stream, router, stopping).await,
+        Err(error) => tracing::debug!(%error, "a client does not want to speak TLS with this server"),
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+    stopping: CancellationToken,
+) {
     let routes = TowerToHyperService::new(router);
     let service = service_fn(move |request: hyper::Request<Incoming>| answer_or_close(routes.call(request)));
     // No timer, so no limit on idle connections: one that closes just when a client reuses it looks like a fault that

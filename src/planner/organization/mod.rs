@@ -262,6 +262,10 @@ fn unreachable_verdict(view: &View<'_, SpiceOrganization>, failure: &Failure) ->
         }
         _ => failure.to_string(),
     };
+    if failure.kind == FailureKind::Invalid {
+        // What was asked for with these reads comes from the spec: a handle, URLs, certificates.
+        return Verdict::Failed(Reason::InvalidSpec, words, Retry::Backoff);
+    }
     let failure = Failure { message: words, ..failure.clone() };
     failure::failed(&failure, failure::Call::Read, "apps:read", view.waits)
 }

@@ -298,6 +298,7 @@ fn a_refused_credential_is_told_from_an_api_that_is_down() {
         (FailureKind::Server, true, Reason::RemoteUnavailable, "Server", 1),
         (FailureKind::Throttled { retry_after: None }, true, Reason::RateLimited, "Throttled", 1),
         (FailureKind::Forbidden, true, Reason::Forbidden, "Forbidden", 1),
+        (FailureKind::Invalid, true, Reason::InvalidSpec, "Invalid", 1),
     ] {
         let mut world = World::new();
         (world.organizations, world.up) = (Observed::Unknown(failure(kind)), up);

@@ -10,6 +10,7 @@ mod rates;
 mod rules;
 mod server;
 mod state;
+mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
