@@ -23,6 +23,7 @@ mod permissions;
 mod process;
 #[path = "../support/mod.rs"]
 mod support;
+mod variants;
 mod witness;
 
 /// The operator's binary.

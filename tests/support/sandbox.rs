@@ -31,6 +31,12 @@ struct Announcement {
     #[serde(default)]
     organizations: Vec<Value>,
     credentials: Vec<Credential>,
+    ca: Option<String>,
+}
+
+/// The age of the API that every sandbox has which is not started with another.
+pub fn profile() -> String {
+    std::env::var("TEST_SANDBOX_PROFILE").unwrap_or_else(|_| "current".into())
 }
 
 /// What a caller of the sandbox may present.
@@ -143,15 +149,26 @@ impl Sandbox {
     pub async fn start(run: &Arc<RunFolder>, program: &Path, args: &[&str]) -> Result<Self, String> {
         let mut command = Command::new(program);
         command.args(["sandbox", "--address", "127.0.0.1:0", "--announce", "json"]).args(args);
+        if !args.contains(&"--profile") {
+            command.args(["--profile", &profile()]);
+        }
         let child = Child::start(run, "sandbox", &command)?;
-        let announcement = child.announcement().await?;
-        let http = reqwest::Client::builder().no_proxy().build().map_err(|e| format!("HTTP client: {e}"))?;
-        Ok(Self { child, announcement, http })
+        let announcement: Announcement = child.announcement().await?;
+        let authority = announcement.ca.iter().map(|pem| reqwest::Certificate::from_pem(pem.as_bytes()));
+        let authority =
+            authority.collect::<Result<Vec<_>, _>>().map_err(|e| format!("the sandbox's authority: {e}"))?;
+        let http = reqwest::Client::builder().no_proxy().tls_certs_merge(authority).build();
+        Ok(Self { child, announcement, http: http.map_err(|e| format!("HTTP client: {e}"))? })
     }
 
     /// Where it listens, without a slash at the end.
     pub fn url(&self) -> &str {
         self.announcement.url.trim_end_matches('/')
+    }
+
+    /// The certificate, in PEM, of the authority that vouches for it, where it speaks TLS.
+    pub fn authority(&self) -> Option<&str> {
+        self.announcement.ca.as_deref()
     }
 
     /// The organizations it serves.

@@ -57,18 +57,27 @@ pub struct World {
 impl World {
     /// A world with an organization `default` whose credential is the sandbox's `operator`.
     pub async fn new(name: &str, program: &Path) -> Self {
-        let world = Self::without_credential(name, program).await;
+        Self::with_sandbox(name, program, &[]).await
+    }
+
+    /// The same, with a sandbox that is started with these arguments.
+    pub async fn with_sandbox(name: &str, program: &Path, args: &[&str]) -> Self {
+        let world = Self::bare(name, program, args).await;
         let token = world.sandbox.credential("operator").unwrap().token.clone().unwrap();
         world.give_credential(&token).await;
         world
     }
 
-    /// The same, with the Secret still to be made.
+    /// The same as `new`, with the Secret still to be made.
     pub async fn without_credential(name: &str, program: &Path) -> Self {
+        Self::bare(name, program, &[]).await
+    }
+
+    async fn bare(name: &str, program: &Path, args: &[&str]) -> Self {
         let cluster = ControlPlane::shared().await.unwrap();
         INSTALLED.get_or_init(|| install(&cluster)).await;
         let run = RunFolder::new(name).unwrap();
-        let sandbox = Sandbox::start(&run, program, &[]).await.unwrap();
+        let sandbox = Sandbox::start(&run, program, args).await.unwrap();
         let (namespace, client) = (cluster.namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
         let witness = Witness::start(&cluster.kubeconfig(User::Admin), &namespace).unwrap();
         let (program, witness) = (program.to_owned(), Some(witness));
@@ -138,7 +147,8 @@ impl World {
         self.apply(name, spec).await
     }
 
-    async fn apply<K: Kind>(&self, name: &str, spec: Value) -> K {
+    /// Makes or changes an object as `kubectl apply` does.
+    pub async fn apply<K: Kind>(&self, name: &str, spec: Value) -> K {
         let object = json!({
             "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": name }, "spec": spec,
         });

@@ -1,0 +1,184 @@
+//! What holds whichever Management API is met: the sources disagree on pages, tags, spicepods and what a create does to
+//! a deleted app, and an organization may have an authority of its own.
+
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
+
+use crate::{
+    program,
+    support::{
+        eventually::{DEADLINE, poll},
+        world::{CREDENTIAL, World},
+    },
+};
+
+/// Apps that an organization has in the tests of lists.
+const MANY: usize = 250;
+
+/// The tags of an app that are ours.
+const OWNER: &str = "spice-operator-owner";
+
+fn id_of(app: &SpiceApp) -> i64 {
+    app.status.as_ref().unwrap().id.unwrap()
+}
+
+/// A seed file with so many apps, all of them foreign.
+fn many_apps() -> tempfile::NamedTempFile {
+    let apps: Vec<_> = (1..=MANY)
+        .map(|n| json!({ "organization": "sandbox", "body": { "name": name_of(n), "region": "us-east-1" } }))
+        .collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), json!({ "apps": apps }).to_string()).unwrap();
+    file
+}
+
+fn name_of(item: usize) -> String {
+    format!("item-{item:03}")
+}
+
+/// Whatever becomes of pages: an app that exists is found wherever it is in the list, or the list is not believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
+    let switches: [(&[&str], bool); 6] = [
+        (&[], true),
+        (&["--profile", "seed"], true),
+        (&["--clamp-pages"], true),
+        (&["--ignore-offset"], false),
+        (&["--profile", "seed", "--ignore-offset"], false),
+        (&["--clamp-pages", "--ignore-offset"], false),
+    ];
+    let seed = many_apps();
+    for (switches, complete) in switches {
+        let mut args = vec!["--seed", seed.path().to_str().unwrap()];
+        args.extend(switches);
+        let world = World::with_sandbox("lists", program(), &args).await;
+        let _operator = world.operator().await;
+        for item in [21, 101, MANY, MANY + 1] {
+            world.app(&name_of(item), json!({ "region": "us-east-1", "adoptionPolicy": "Adopt" })).await;
+        }
+        for item in [21, 101, MANY, MANY + 1] {
+            let name = name_of(item);
+            if complete {
+                let app = world.app_is(&name, "True", "Succeeded").await;
+                let remote = world.remote_apps().await;
+                let found = remote.iter().find(|app| app["name"] == name.as_str()).unwrap();
+                assert_eq!(found["id"], id_of(&app), "{switches:?}");
+            } else {
+                let app = world.app_is(&name, "False", "RemoteUnavailable").await;
+                let message = &app.status.unwrap().conditions[0].message;
+                assert!(message.contains("whether there are more cannot be told"), "{switches:?}: {message}");
+            }
+        }
+        let posts = world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
+        assert_eq!(posts, usize::from(complete), "{switches:?}: only what is nowhere in the list is made");
+        assert_eq!(world.remote_apps().await.len(), MANY + posts, "{switches:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_lives_and_dies_where_tags_are_not_to_be_had() {
+    for rule in ["drop", "reject"] {
+        let world = World::with_sandbox("no-tags", program(), &["--tags", rule]).await;
+        let _operator = world.operator().await;
+        let spec = json!({ "description": "first", "runtime": { "replicas": 2 } });
+        world.app("my-app", spec).await;
+        let app = world.app_is("my-app", "True", "Succeeded").await;
+        assert_eq!(app.status.as_ref().unwrap().untagged, Some(true), "{rule}");
+
+        world.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
+        world.app_is("my-app", "True", "Succeeded").await;
+        let remote = world.remote_apps().await;
+        assert_eq!((remote.len(), &remote[0]["description"]), (1, &json!("second")), "{rule}");
+        assert_eq!(remote[0]["config"]["replicas"], 2, "{rule}");
+
+        // What is not kept is no drift: a check writes nothing.
+        let before = world.sandbox.revision().await.unwrap();
+        world.visit("my-app").await;
+        assert!(!world.calls(before).await.iter().any(|call| !call.starts_with("GET")), "{rule}");
+
+        world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+        world.gone::<SpiceApp>("my-app").await;
+        assert_eq!(world.remote_apps().await, [Value::Null; 0], "{rule}");
+        let posts = world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
+        assert!(posts <= 2, "{rule}: one create, and the same once more without tags: {posts}");
+    }
+}
+
+/// A name that was used before brings its app back, with what it had or with what the create says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_app_that_a_create_brings_back_becomes_what_is_declared() {
+    for rule in ["apply", "keep"] {
+        let world = World::with_sandbox("reactivation", program(), &["--reactivation", rule]).await;
+        let portal = world.sandbox.portal().unwrap();
+        let theirs =
+            json!({ "name": "my-app", "region": "us-east-1", "description": "theirs", "visibility": "public" });
+        let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
+        portal.update_app(id, &json!({ "replicas": 5 })).await.unwrap();
+        portal.delete_app(id).await.unwrap();
+
+        let _operator = world.operator_with(&["--clock-skew=0s"]).await;
+        let spec = json!({ "region": "us-east-1", "description": "ours", "runtime": { "replicas": 2 } });
+        world.app("my-app", spec).await;
+        let app = world.app_is("my-app", "True", "Succeeded").await;
+        assert_eq!(id_of(&app), i64::try_from(id).unwrap(), "{rule}: it is the same app again");
+        let remote = world.remote_apps().await;
+        assert_eq!(
+            (&remote[0]["description"], &remote[0]["config"]["replicas"]),
+            (&json!("ours"), &json!(2)),
+            "{rule}"
+        );
+        assert!(remote[0]["tags"][OWNER].is_string(), "{rule}: {}", remote[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spicepod_that_is_kept_in_another_form_is_no_drift() {
+    let world = World::with_sandbox("normalised", program(), &["--normalise-spicepod"]).await;
+    let _operator = world.operator().await;
+    // No version, no kind, and things that are empty: the API keeps none of it as it came.
+    let spicepod =
+        json!({ "name": "app", "datasets": [{ "name": "trips", "from": "s3://bucket/", "params": {} }], "views": [] });
+    world.app("my-app", json!({ "spicepod": spicepod })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let before = world.sandbox.revision().await.unwrap();
+    for _ in 0..3 {
+        world.visit("my-app").await;
+    }
+    let writes: Vec<_> = world.calls(before).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
+    assert_eq!(writes, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else() {
+    let world = World::with_sandbox("tls", program(), &["--tls"]).await;
+    let _operator = world.operator().await;
+    let endpoint = world.sandbox.url().replace("127.0.0.1", "localhost");
+    assert!(endpoint.starts_with("https://localhost:"), "{endpoint}");
+    let organization = |authority: Option<&str>| {
+        let mut spec = json!({
+            "endpoint": endpoint, "interval": "24h", "allowInsecureEndpoint": false,
+            "credentials": { "personalAccessToken": { "name": CREDENTIAL.0, "key": CREDENTIAL.1 } },
+        });
+        if let Some(authority) = authority {
+            spec["caBundle"] = json!(authority);
+        }
+        spec
+    };
+    world.apply::<SpiceOrganization>("default", organization(None)).await;
+    world.app("my-app", json!({ "description": "ours" })).await;
+    let stranger = world.organization_is("False", "RemoteUnavailable").await;
+    let message = &stranger.status.unwrap().conditions[0].message;
+    assert!(message.to_lowercase().contains("certificate"), "{message}");
+    assert_eq!(world.calls(0).await, [""; 0], "no request was made to whom nobody vouches for");
+
+    world.apply::<SpiceOrganization>("default", organization(world.sandbox.authority())).await;
+    world.organization_is("True", "Succeeded").await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    poll("the app is there", DEADLINE, async || match world.remote_apps().await.len() {
+        1 => Ok(()),
+        other => Err(format!("{other} apps")),
+    })
+    .await
+    .unwrap();
+}
