@@ -2,6 +2,9 @@
 
 SHELL := /bin/sh
 CARGO ?= cargo
+# The parts of Kubernetes that the demo needs, and those of the tests, which delete namespaces as well.
+TOOLS = etcd kube-apiserver kubectl
+TEST_TOOLS = $(TOOLS) kube-controller-manager
 
 # The targets share target/ and the caches: one at a time, also with -j. Cargo and Go use all cores by themselves.
 .NOTPARALLEL:
@@ -25,11 +28,11 @@ demo: require-rust ## Show the operator at work on this machine, with nothing to
 test: require-rust ## Check the format, the lints and all tests, on a real Kubernetes API
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	@$(MAKE) --no-print-directory control-plane
+	@$(MAKE) --no-print-directory control-plane TOOLS="$(TEST_TOOLS)"
 	$(CARGO) test --locked
 
 test-extended: require-rust ## Run the tests that take minutes as well, and show their figures
-	@$(MAKE) --no-print-directory control-plane
+	@$(MAKE) --no-print-directory control-plane TOOLS="$(TEST_TOOLS)"
 	TEST_EXTENDED=1 $(CARGO) test --locked --test integration -- --show-output budget kill_points
 	TEST_SANDBOX_PROFILE=seed $(CARGO) test --locked --test integration
 
@@ -46,7 +49,7 @@ crds: require-rust ## Write the custom resource definitions into crds/
 
 control-plane: ## Find or build the binaries of the local Kubernetes API
 	@if [ "$${USE_EXISTING_CLUSTER:-}" = true ]; then echo "Using the cluster of KUBECONFIG."; \
-	else folder=$$(tests/control-plane/build.sh) && echo "The Kubernetes binaries are in $$folder"; fi
+	else folder=$$(tests/control-plane/build.sh $(TOOLS)) && echo "The Kubernetes binaries are in $$folder"; fi
 
 clean-cache: ## Remove the built Kubernetes binaries (Go keeps caches of its own: go clean -cache -modcache)
 	rm -rf "$${XDG_CACHE_HOME:-$${HOME:?}/.cache}/spice-cloud-operator"

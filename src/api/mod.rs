@@ -26,6 +26,9 @@ pub const GROUP: &str = "cloud.spice.ai";
 /// The finalizer that holds an object until its remote side is dealt with.
 pub const FINALIZER: &str = "cloud.spice.ai/finalizer";
 
+/// The finalizer that holds the Secret of a credential as long as something needs it.
+pub const CREDENTIAL_FINALIZER: &str = "cloud.spice.ai/credential";
+
 /// Annotation: a new value asks for one visit now. It never deploys.
 /// Acknowledged in `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "cloud.spice.ai/reconcile-requested-at";

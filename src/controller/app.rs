@@ -10,11 +10,12 @@ use kube::{Api, CustomResourceExt, ResourceExt};
 
 use super::connections::Connection;
 use super::context::Context;
+use super::custody;
 use super::driver::{Steward, kubernetes_words};
 use super::organization;
 use super::store::bounded;
-use super::watch::{Changes, Guarded, Queue, React, is_current, own_matters};
-use crate::api::{ConfigMapKeyRef, SourceVersion, SpiceApp, SpiceAppStatus, SpiceOrganization};
+use super::watch::{Changes, Guarded, React, is_current, own_matters};
+use crate::api::{ConfigMapKeyRef, SourceVersion, SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, Failure, FailureKind};
 use crate::management::{Answer, Priority, Stage};
 use crate::planner::{
@@ -234,18 +235,12 @@ async fn definition_deleting(context: &Context) -> Observed<bool> {
 /// A changed app is visited. One that goes frees its name, and its organization if that waits to go.
 pub(super) struct Reaction {
     context: Arc<Context>,
-    organizations: Queue<Guarded<SpiceOrganization>>,
-    own: Queue<Guarded<SpiceApp>>,
     seen: Changes,
 }
 
 impl Reaction {
-    pub(super) fn new(
-        context: Arc<Context>,
-        organizations: Queue<Guarded<SpiceOrganization>>,
-        own: Queue<Guarded<SpiceApp>>,
-    ) -> Self {
-        Self { context, organizations, own, seen: Changes::default() }
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context, seen: Changes::default() }
     }
 }
 
@@ -254,7 +249,7 @@ impl React<Guarded<SpiceApp>> for Reaction {
         self.context.interests.changed(kube::Resource::meta(object).uid.as_ref());
         // A visit mends what cannot be decoded, if anything does.
         if object.0.is_err() || self.seen.differs(kube::Resource::meta(object).uid.as_ref(), own_matters(object)) {
-            self.own.request(ObjectRef::from_obj(object));
+            self.context.queues.apps.request(ObjectRef::from_obj(object));
         }
     }
 
@@ -264,11 +259,14 @@ impl React<Guarded<SpiceApp>> for Reaction {
         self.seen.forget(uid);
         self.context.memories.forget(uid);
         let Ok(app) = &object.0 else { return };
-        self.organizations.request(organization::reference(app));
+        self.context.queues.organizations.request(organization::reference(app));
+        if let Some(Ok(organization)) = organization::of_app(&self.context, app) {
+            custody::look_at_credential(&self.context, &organization);
+        }
         for claim in claims(&self.context, app) {
             self.context.memories.look_again(&claim.uid);
             if let Some((namespace, name)) = claim.object.split_once('/') {
-                self.own.request(ObjectRef::new(name).within(namespace));
+                self.context.queues.apps.request(ObjectRef::new(name).within(namespace));
             }
         }
     }
@@ -277,12 +275,11 @@ impl React<Guarded<SpiceApp>> for Reaction {
 /// A changed ConfigMap wakes the apps whose spicepod it holds.
 pub(super) struct ConfigMapReaction {
     context: Arc<Context>,
-    apps: Queue<Guarded<SpiceApp>>,
 }
 
 impl ConfigMapReaction {
-    pub(super) fn new(context: Arc<Context>, apps: Queue<Guarded<SpiceApp>>) -> Self {
-        Self { context, apps }
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context }
     }
 }
 
@@ -293,7 +290,7 @@ impl React<PartialObjectMeta<ConfigMap>> for ConfigMapReaction {
             app.namespace() == config_map.namespace() && source == config_map.metadata.name.as_ref()
         };
         for app in self.context.caches.apps.state_filter(|app| app.0.as_ref().is_ok_and(holds)) {
-            self.apps.request(ObjectRef::from_obj(app.as_ref()));
+            self.context.queues.apps.request(ObjectRef::from_obj(app.as_ref()));
         }
     }
 

@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::Client;
-use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::caches::{Caches, Queues};
 use super::connections::Connections;
+use super::custody::Unheld;
 use super::driver::Memories;
 use super::events::Events;
 use super::interest::Interests;
 use super::leadership::Leadership;
 use super::metrics::Metrics;
-use super::watch::Guarded;
-use crate::api::{SourceVersion, SpiceApp, SpiceOrganization};
 use crate::management;
 use crate::planner::{Identity, Waits};
 
@@ -33,30 +31,10 @@ pub struct Settings {
     pub watch_namespace: Option<String>,
     /// How often to look for a CustomResourceDefinition that is missing.
     pub definition_poll: Duration,
-}
-
-/// The caches that watches fill.
-#[derive(Clone)]
-pub(super) struct Caches {
-    pub(super) organizations: Store<Guarded<SpiceOrganization>>,
-    pub(super) apps: Store<Guarded<SpiceApp>>,
-    pub(super) secrets: Store<PartialObjectMeta<Secret>>,
-    pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
-    pub(super) config_maps: Store<PartialObjectMeta<ConfigMap>>,
-}
-
-impl Caches {
-    /// The version of a Secret that the metadata watch saw last.
-    pub(super) fn secret_version(&self, namespace: &str, name: &str) -> Option<SourceVersion> {
-        let secret = self.secrets.get(&ObjectRef::new(name).within(namespace))?;
-        Some(SourceVersion::of("Secret", &secret.metadata))
-    }
-
-    /// The version of a ConfigMap that the metadata watch saw last.
-    pub(super) fn config_map_version(&self, namespace: &str, name: &str) -> Option<SourceVersion> {
-        let config_map = self.config_maps.get(&ObjectRef::new(name).within(namespace))?;
-        Some(SourceVersion::of("ConfigMap", &config_map.metadata))
-    }
+    /// Whether the Secrets of credentials are held by a finalizer.
+    pub hold_credentials: bool,
+    /// How often the Secrets of credentials are read; they are watched if unset.
+    pub secret_poll: Option<Duration>,
 }
 
 /// What every visit has at hand.
@@ -64,20 +42,26 @@ pub(super) struct Context {
     pub(super) client: Client,
     pub(super) settings: Settings,
     pub(super) caches: Caches,
+    pub(super) queues: Queues,
     pub(super) connections: Connections,
     pub(super) events: Events,
     pub(super) metrics: Metrics,
     pub(super) memories: Memories,
     pub(super) interests: Interests,
     pub(super) leadership: Leadership,
+    pub(super) unheld: Unheld,
+    /// Told when the Secrets that organizations name may be others than before.
+    pub(super) secrets_named: Notify,
     pub(super) shutdown: CancellationToken,
 }
 
 impl Context {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own, named where it is made")]
     pub(super) fn new(
         client: Client,
         settings: Settings,
         caches: Caches,
+        queues: Queues,
         calls: management::Metrics,
         metrics: Metrics,
         leadership: Leadership,
@@ -91,8 +75,11 @@ impl Context {
             client,
             settings,
             caches,
+            queues,
             metrics,
             leadership,
+            unheld: Unheld::default(),
+            secrets_named: Notify::new(),
             shutdown,
         }
     }

@@ -8,16 +8,17 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt, channel::mpsc, stream};
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{self, Action, ReconcileRequest};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use kube::{Error, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
+use super::caches::Asked;
 use super::context::Context;
 use super::metrics::outcome;
 use super::store;
@@ -65,11 +66,7 @@ pub(super) trait Steward:
 }
 
 /// Visits objects as they are requested, until the requests end; then waits for the visits in hand.
-pub(super) async fn run<K: Steward>(
-    context: Arc<Context>,
-    store: Store<Guarded<K>>,
-    requests: mpsc::UnboundedReceiver<ObjectRef<Guarded<K>>>,
-) {
+pub(super) async fn run<K: Steward>(context: Arc<Context>, store: Store<Guarded<K>>, requests: Asked<Guarded<K>>) {
     let stopped = context.shutdown.clone().cancelled_owned();
     let queue = requests.take_until(stopped).map(|object| Ok::<_, Infallible>(ReconcileRequest::from(object)));
     let visits = controller::applier(

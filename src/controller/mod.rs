@@ -3,9 +3,11 @@
 //! Decides nothing about the remote side; that is the planner's. Sends nothing that a plan does not say.
 
 mod app;
+mod caches;
 mod connections;
 mod context;
 mod credentials;
+mod custody;
 mod driver;
 mod events;
 mod interest;
@@ -13,6 +15,7 @@ mod leadership;
 mod metrics;
 mod namespaces;
 mod organization;
+mod polled;
 mod readiness;
 mod store;
 mod watch;
@@ -25,17 +28,15 @@ pub use readiness::{Pending, Readiness};
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
-use kube::runtime::reflector;
+use futures::StreamExt;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{SpiceApp, SpiceOrganization};
-use context::{Caches, Context};
-use watch::{Guarded, Queue};
+use caches::{Caches, Queues, Writers};
+use context::Context;
 
 /// Runs the controllers until `shutdown`, then waits for the visits in hand. `starting` is what is missing until the
 /// controllers say themselves what they wait for.
@@ -63,69 +64,18 @@ pub async fn run(
         () = shutdown.cancelled() => return Ok(()),
     }
     let starting = readiness.waiting_for("the caches to fill");
-    let namespace = settings.watch_namespace.clone();
-    let (organizations, organization_writer) = reflector::store::<Guarded<SpiceOrganization>>();
-    let (apps, app_writer) = reflector::store::<Guarded<SpiceApp>>();
-    let (secrets, secret_writer) = reflector::store::<PartialObjectMeta<Secret>>();
-    let (config_maps, config_map_writer) = reflector::store::<PartialObjectMeta<ConfigMap>>();
-    let (organization_queue, organization_requests) = Queue::new();
-    let (app_queue, app_requests) = Queue::new();
-    let (namespaces, namespace_writer) = reflector::store::<PartialObjectMeta<Namespace>>();
-    let caches = Caches { organizations, apps, secrets, namespaces, config_maps };
-    let context = Context::new(client.clone(), settings, caches.clone(), calls, metrics, leadership, shutdown.clone());
+    let (caches, writers) = Caches::new();
+    let (queues, requests) = Queues::new();
+    let context = Context::new(client, settings, caches, queues, calls, metrics, leadership, shutdown.clone());
     let context = Arc::new(context);
-
     let mut tasks = JoinSet::new();
-    tasks.spawn(watch::follow(
-        watched(&client, namespace.as_deref()),
-        watcher::Config::default(),
-        organization_writer,
-        readiness.waiting_for("the cache of SpiceOrganizations"),
-        shutdown.clone(),
-        organization::Reaction::new(Arc::clone(&context), organization_queue.clone(), app_queue.clone()),
-    ));
-    tasks.spawn(watch::follow(
-        watched(&client, namespace.as_deref()),
-        watcher::Config::default(),
-        app_writer,
-        readiness.waiting_for("the cache of SpiceApps"),
-        shutdown.clone(),
-        app::Reaction::new(Arc::clone(&context), organization_queue.clone(), app_queue.clone()),
-    ));
-    tasks.spawn(watch::follow(
-        watched(&client, namespace.as_deref()),
-        // Helm's release records are many, large and never ours.
-        watcher::Config::default().fields("type!=helm.sh/release.v1"),
-        secret_writer,
-        readiness.waiting_for("the cache of Secrets' metadata"),
-        shutdown.clone(),
-        organization::SecretReaction::new(caches.organizations.clone(), organization_queue),
-    ));
-    tasks.spawn(watch::follow(
-        Api::all(client.clone()),
-        // Their labels tell who may use an organization.
-        namespace.iter().fold(watcher::Config::default(), |all, one| all.fields(&format!("metadata.name={one}"))),
-        namespace_writer,
-        readiness.waiting_for("the cache of namespaces' metadata"),
-        shutdown.clone(),
-        namespaces::Reaction::new(Arc::clone(&context), app_queue.clone()),
-    ));
-    tasks.spawn(watch::follow(
-        watched(&client, namespace.as_deref()),
-        // One of every namespace that is nobody's spicepod.
-        watcher::Config::default().fields("metadata.name!=kube-root-ca.crt"),
-        config_map_writer,
-        readiness.waiting_for("the cache of ConfigMaps' metadata"),
-        shutdown.clone(),
-        app::ConfigMapReaction::new(Arc::clone(&context), app_queue),
-    ));
-    drop(starting);
     tokio::select! {
-        () = filled(&caches) => {}
+        () = follow_all(&mut tasks, &context, writers, &readiness, starting) => {}
         () = shutdown.cancelled() => return Ok(()),
     }
-    tasks.spawn(driver::run(Arc::clone(&context), caches.organizations, organization_requests));
-    tasks.spawn(driver::run(context, caches.apps, app_requests));
+    tasks.spawn(driver::run(Arc::clone(&context), context.caches.organizations.clone(), requests.organizations));
+    tasks.spawn(driver::run(Arc::clone(&context), context.caches.apps.clone(), requests.apps));
+    tasks.spawn(custody::run(context, requests.secrets));
     let mut ended = Ok(());
     while let Some(task) = tasks.join_next().await {
         if !shutdown.is_cancelled() {
@@ -136,16 +86,54 @@ pub async fn run(
     ended
 }
 
-/// Waits until every cache holds what there is: a visit before that would take what is not there yet for missing.
-///
-/// In one place, one after the other: of several who wait for the same cache at once, kube wakes only the last.
-async fn filled(caches: &Caches) {
+/// Follows every resource, each in a task, and returns when the caches hold what there is.
+async fn follow_all(
+    tasks: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    writers: Writers,
+    readiness: &Readiness,
+    starting: Pending,
+) {
+    let (client, shutdown) = (&context.client, &context.shutdown);
+    let namespace = context.settings.watch_namespace.as_deref();
+    let all = watcher::Config::default;
+    let waiting = |what: &str| readiness.waiting_for(format!("the cache of {what}"));
+
+    let events = watch::changes(watched(client, namespace), all());
+    let reaction = organization::Reaction::new(Arc::clone(context));
+    let pending = waiting("SpiceOrganizations");
+    tasks.spawn(watch::follow(events, writers.organizations, pending, shutdown.clone(), reaction));
+
+    let events = watch::changes(watched(client, namespace), all());
+    let reaction = app::Reaction::new(Arc::clone(context));
+    tasks.spawn(watch::follow(events, writers.apps, waiting("SpiceApps"), shutdown.clone(), reaction));
+
+    // Their labels tell who may use an organization.
+    let ours = namespace.iter().fold(all(), |all, one| all.fields(&format!("metadata.name={one}")));
+    let events = watch::changes(Api::all(client.clone()), ours);
+    let reaction = namespaces::Reaction::new(Arc::clone(context));
+    let pending = waiting("namespaces' metadata");
+    tasks.spawn(watch::follow(events, writers.namespaces, pending, shutdown.clone(), reaction));
+
+    // One of every namespace is nobody's spicepod.
+    let events = watch::changes(watched(client, namespace), all().fields("metadata.name!=kube-root-ca.crt"));
+    let reaction = app::ConfigMapReaction::new(Arc::clone(context));
+    let pending = waiting("ConfigMaps' metadata");
+    tasks.spawn(watch::follow(events, writers.config_maps, pending, shutdown.clone(), reaction));
+
+    let pending = waiting("Secrets' metadata");
+    drop(starting);
+    context.caches.filled().await;
+    // Last, because without a watch it is the organizations that tell which Secrets there are.
+    let events = match context.settings.secret_poll {
+        Some(every) => polled::secrets(Arc::clone(context), every).boxed(),
+        // Helm's release records are many, large and never ours.
+        None => watch::changes(watched(client, namespace), all().fields("type!=helm.sh/release.v1")).boxed(),
+    };
+    let reaction = organization::SecretReaction::new(Arc::clone(context));
+    tasks.spawn(watch::follow(events, writers.secrets, pending, shutdown.clone(), reaction));
     // An error means that the watch has ended, which it does at shutdown only.
-    let _ = caches.organizations.wait_until_ready().await;
-    let _ = caches.apps.wait_until_ready().await;
-    let _ = caches.secrets.wait_until_ready().await;
-    let _ = caches.namespaces.wait_until_ready().await;
-    let _ = caches.config_maps.wait_until_ready().await;
+    let _ = context.caches.secrets.wait_until_ready().await;
 }
 
 /// The objects that are watched: those of one namespace, or all.

@@ -8,7 +8,7 @@ use kube::core::{PartialObjectMeta, Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 
 use super::context::Context;
-use super::watch::{Changes, Guarded, Queue, React};
+use super::watch::{Changes, React};
 use crate::api::{AllowedNamespaces, NamespacesFrom, SpiceApp, SpiceOrganization};
 
 /// Whether an organization admits objects of a namespace; its own it always does.
@@ -40,13 +40,12 @@ fn selects(
 /// A namespace whose labels changed wakes its objects that refer to another namespace.
 pub(super) struct Reaction {
     context: Arc<Context>,
-    apps: Queue<Guarded<SpiceApp>>,
     seen: Changes,
 }
 
 impl Reaction {
-    pub(super) fn new(context: Arc<Context>, apps: Queue<Guarded<SpiceApp>>) -> Self {
-        Self { context, apps, seen: Changes::default() }
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context, seen: Changes::default() }
     }
 }
 
@@ -62,7 +61,7 @@ impl React<PartialObjectMeta<Namespace>> for Reaction {
         };
         for app in self.context.caches.apps.state_filter(|app| app.0.as_ref().is_ok_and(concerned)) {
             self.context.memories.look_again(kube::Resource::meta(app.as_ref()).uid.as_deref().unwrap_or_default());
-            self.apps.request(ObjectRef::from_obj(app.as_ref()));
+            self.context.queues.apps.request(ObjectRef::from_obj(app.as_ref()));
         }
     }
 

@@ -9,9 +9,10 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::connections::Connection;
 use super::context::Context;
+use super::custody;
 use super::driver::Steward;
 use super::namespaces;
-use super::watch::{Changes, Guarded, Queue, React, decoded, own_matters};
+use super::watch::{Changes, Guarded, React, decoded, own_matters};
 use crate::api::{ACCEPT_ABSENT, Adoption, ConditionType, OrganizationRef, SpiceApp, SpiceAppStatus};
 use crate::api::{SpiceOrganization, SpiceOrganizationStatus};
 use crate::management::types::{Failure, FailureKind};
@@ -41,8 +42,9 @@ impl Steward for SpiceOrganization {
             OrganizationRead::Credential => {
                 let version = context.caches.secret_version(&namespace(object), credential_secret(object));
                 observed.credential = Some(version.map_or(Observed::Absent, Observed::Present));
+                observed.about_to_be_held = custody::is_about_to_hold(context, object);
             }
-            OrganizationRead::Dependants => observed.dependants = Some(dependants(context, object)),
+            OrganizationRead::Dependants => observed.dependants = Some(holders(context, object)),
             remote => observe_remote(context, object, remote, priority, observed).await,
         }
     }
@@ -202,9 +204,21 @@ pub(super) fn reference(app: &SpiceApp) -> ObjectRef<Guarded<SpiceOrganization>>
     ObjectRef::new(name).within(&namespace.clone().or_else(|| app.namespace()).unwrap_or_default())
 }
 
-/// Who holds an organization that is to go. An app that may not use it and has nothing remote does not: anybody could
+/// Who holds an organization that is to go.
+fn holders(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
+    let users = dependants(context, organization);
+    let secret = ObjectRef::new(credential_secret(organization)).within(&namespace(organization));
+    let held = || context.caches.secrets.get(&secret).is_some_and(|secret| custody::is_to_be_let_go(context, &secret));
+    // Without a watch it is organizations that tell which Secrets there are: nobody would find this one again.
+    if users.is_empty() && context.settings.secret_poll.is_some() && held() {
+        return vec![format!("Secret {}, which is about to be let go", credential_secret(organization))];
+    }
+    users
+}
+
+/// The objects that use an organization. An app that may not use it and has nothing remote does not: anybody could
 /// make one.
-fn dependants(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
+pub(super) fn dependants(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
     let own = namespace(organization);
     let holds = |app: &Guarded<SpiceApp>| match &app.0 {
         Ok(app) => {
@@ -224,7 +238,11 @@ fn dependants(context: &Context, organization: &SpiceOrganization) -> Vec<String
     names
 }
 
-fn apps_of(apps: &Store<Guarded<SpiceApp>>, organization: &SpiceOrganization) -> Vec<Arc<Guarded<SpiceApp>>> {
+/// Those who refer to an organization.
+pub(super) fn apps_of(
+    apps: &Store<Guarded<SpiceApp>>,
+    organization: &SpiceOrganization,
+) -> Vec<Arc<Guarded<SpiceApp>>> {
     let own = ObjectRef::new(&organization.name_any()).within(&namespace(organization));
     apps.state_filter(|app| match &app.0 {
         Ok(app) => reference(app) == own,
@@ -237,32 +255,43 @@ fn namespace(organization: &SpiceOrganization) -> String {
     organization.namespace().unwrap_or_default()
 }
 
-fn credential_secret(organization: &SpiceOrganization) -> &str {
+/// The organizations whose credential a Secret holds.
+pub(super) fn users(context: &Context, secret: &PartialObjectMeta<Secret>) -> Vec<Arc<Guarded<SpiceOrganization>>> {
+    let (namespace, name) = (secret.namespace(), secret.name_any());
+    let names = |one: &SpiceOrganization| one.namespace() == namespace && credential_secret(one) == name;
+    context.caches.organizations.state_filter(|organization| organization.0.as_ref().is_ok_and(names))
+}
+
+/// The name of the Secret that holds the credential of an organization.
+pub(super) fn credential_secret(organization: &SpiceOrganization) -> &str {
     organization.spec.credentials.secret().unwrap_or_default()
 }
 
 /// A changed organization is visited, and its apps when its identity or readiness changed.
 pub(super) struct Reaction {
     context: Arc<Context>,
-    own: Queue<Guarded<SpiceOrganization>>,
-    apps: Queue<Guarded<SpiceApp>>,
     seen: Changes,
     told: Changes,
 }
 
 impl Reaction {
-    pub(super) fn new(
-        context: Arc<Context>,
-        own: Queue<Guarded<SpiceOrganization>>,
-        apps: Queue<Guarded<SpiceApp>>,
-    ) -> Self {
-        Self { context, own, apps, seen: Changes::default(), told: Changes::default() }
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context, seen: Changes::default(), told: Changes::default() }
+    }
+
+    /// The Secret that it names now may have to be held, and one that it named before to be let go.
+    fn tell_secrets(&self, object: &Guarded<SpiceOrganization>) {
+        self.context.secrets_named.notify_one();
+        if let Ok(organization) = &object.0 {
+            custody::look_at_credential(&self.context, organization);
+        }
+        custody::look_at_held(&self.context, &object.namespace().unwrap_or_default());
     }
 
     fn tell_apps(&self, organization: &SpiceOrganization) {
         for app in apps_of(&self.context.caches.apps, organization) {
             self.context.memories.look_again(kube::Resource::meta(app.as_ref()).uid.as_deref().unwrap_or_default());
-            self.apps.request(ObjectRef::from_obj(app.as_ref()));
+            self.context.queues.apps.request(ObjectRef::from_obj(app.as_ref()));
         }
     }
 }
@@ -272,7 +301,8 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
         let uid = kube::Resource::meta(object).uid.clone();
         // A visit mends what cannot be decoded, if anything does.
         if object.0.is_err() || self.seen.differs(uid.as_ref(), own_matters(object)) {
-            self.own.request(ObjectRef::from_obj(object));
+            self.context.queues.organizations.request(ObjectRef::from_obj(object));
+            self.tell_secrets(object);
         }
         if let Ok(organization) = &object.0 {
             let Organization { unusable, suspended, pin, accept_absent, default_region, .. } =
@@ -300,6 +330,7 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
         if let Ok(organization) = &object.0 {
             self.tell_apps(organization);
         }
+        self.tell_secrets(object);
         let context = Arc::clone(&self.context);
         tokio::spawn(async move { context.connections.forget(&uid.unwrap_or_default()).await });
     }
@@ -307,33 +338,28 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
 
 /// A changed Secret wakes the organizations whose credential it holds.
 pub(super) struct SecretReaction {
-    organizations: Store<Guarded<SpiceOrganization>>,
-    queue: Queue<Guarded<SpiceOrganization>>,
+    context: Arc<Context>,
 }
 
 impl SecretReaction {
-    pub(super) fn new(
-        organizations: Store<Guarded<SpiceOrganization>>,
-        queue: Queue<Guarded<SpiceOrganization>>,
-    ) -> Self {
-        Self { organizations, queue }
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context }
     }
 }
 
 impl React<PartialObjectMeta<Secret>> for SecretReaction {
     fn changed(&mut self, secret: &PartialObjectMeta<Secret>) {
-        let users = self.organizations.state_filter(|organization| match &organization.0 {
-            Ok(organization) => {
-                organization.namespace() == secret.namespace() && credential_secret(organization) == secret.name_any()
-            }
-            Err(_) => false,
-        });
+        let users = users(&self.context, secret);
+        if !users.is_empty() || custody::is_held(secret) {
+            self.context.queues.secrets.request(ObjectRef::from_obj(secret));
+        }
         for organization in users {
-            self.queue.request(ObjectRef::from_obj(organization.as_ref()));
+            self.context.queues.organizations.request(ObjectRef::from_obj(organization.as_ref()));
         }
     }
 
     fn deleted(&mut self, secret: &PartialObjectMeta<Secret>) {
+        self.context.unheld.forget(secret);
         self.changed(secret);
     }
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Error, ResourceExt};
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::driver::Steward;
-use crate::api::FINALIZER;
+use crate::api::{CREDENTIAL_FINALIZER, FINALIZER};
 
 const FIELD_MANAGER: &str = "spice-cloud-operator";
 /// First and longest wait between two tries to store a fact; the apiserver is near, and the fact cannot be looked up.
@@ -32,15 +34,32 @@ fn may_write(context: &Context) -> Result<(), Error> {
 
 /// Adds or removes our finalizer.
 pub(super) async fn set_finalizer<K: Steward>(context: &Context, object: &K, present: bool) -> Result<K, Error> {
+    let (patch, params) = finalizer_patch(object, FINALIZER, present);
+    may_write(context)?;
+    bounded(api(&context.client, object).patch(&object.name_any(), &params, &patch)).await
+}
+
+/// Adds or removes our finalizer on the Secret of a credential. Neither sends nor receives what it holds.
+pub(super) async fn hold_secret(
+    context: &Context,
+    secret: &PartialObjectMeta<Secret>,
+    present: bool,
+) -> Result<(), Error> {
+    let (patch, params) = finalizer_patch(secret, CREDENTIAL_FINALIZER, present);
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &secret.namespace().unwrap_or_default());
+    may_write(context)?;
+    bounded(secrets.patch_metadata(&secret.name_any(), &params, &patch)).await.map(drop)
+}
+
+/// Sets a finalizer or takes it off, and leaves all others.
+fn finalizer_patch(object: &impl ResourceExt, finalizer: &str, present: bool) -> (Patch<Value>, PatchParams) {
     let mut finalizers: Vec<&str> = object.finalizers().iter().map(String::as_str).collect();
-    finalizers.retain(|finalizer| *finalizer != FINALIZER);
+    finalizers.retain(|one| *one != finalizer);
     if present {
-        finalizers.push(FINALIZER);
+        finalizers.push(finalizer);
     }
     let patch = json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": finalizers } });
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    may_write(context)?;
-    bounded(api(&context.client, object).patch(&object.name_any(), &params, &Patch::Merge(patch))).await
+    (Patch::Merge(patch), PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() })
 }
 
 /// Stores a status.

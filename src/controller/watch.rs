@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use futures::StreamExt;
 use futures::channel::mpsc;
+use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
@@ -53,10 +53,20 @@ pub(super) trait React<K>: Send + 'static {
     fn deleted(&mut self, object: &K);
 }
 
-/// Watches objects of one kind until `shutdown`.
-pub(super) async fn follow<K>(
+/// The changes of the objects that a watch sees, from what there is in the beginning on.
+pub(super) fn changes<K>(
     api: Api<K>,
     config: watcher::Config,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(api, config).default_backoff()
+}
+
+/// Keeps a cache of one kind by what is told of it, until `shutdown`.
+pub(super) async fn follow<K>(
+    events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
     mut writer: Writer<K>,
     pending: Pending,
     shutdown: CancellationToken,
@@ -64,7 +74,6 @@ pub(super) async fn follow<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let events = watcher(api, config).default_backoff();
     let mut events = Box::pin(events.take_until(shutdown.cancelled()));
     let mut pending = Some(pending);
     while let Some(event) = events.next().await {

@@ -105,6 +105,21 @@ pub struct Settings {
     #[arg(long, env = "SPICE_OPERATOR_FIGHT_PAUSE", default_value = "24h", value_parser = wait, value_name = "DURATION")]
     pub fight_pause: Duration,
 
+    /// Put a finalizer on the Secrets that hold credentials, so that one deleted together with apps stays until they are
+    /// gone. Needs the permission to patch Secrets.
+    #[arg(long, env = "SPICE_OPERATOR_HOLD_CREDENTIALS", default_value_t = true, action = ArgAction::Set, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub hold_credentials: bool,
+    /// How long such a Secret is held after its deletion while nothing that needs it is being deleted.
+    #[arg(long, env = "SPICE_OPERATOR_CREDENTIAL_RELEASE", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub credential_release: Duration,
+    /// Watch Secrets (their metadata) for a change of a credential. Without it each Secret that is named is read now and
+    /// then, which needs no permission to list them.
+    #[arg(long, env = "SPICE_OPERATOR_WATCH_SECRETS", default_value_t = true, action = ArgAction::Set, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub watch_secrets: bool,
+    /// How often each of them is read without the watch.
+    #[arg(long, env = "SPICE_OPERATOR_SECRET_POLL", default_value = "1m", value_parser = wait, value_name = "DURATION")]
+    pub secret_poll: Duration,
+
     /// Longest time to a connection.
     #[arg(long, env = "SPICE_OPERATOR_CONNECT_TIMEOUT", default_value = "10s", value_parser = wait, value_name = "DURATION")]
     pub connect_timeout: Duration,
@@ -169,6 +184,7 @@ impl Settings {
                 create_settles: self.create_settles,
                 clock_skew: self.clock_skew,
                 fight_pause: self.fight_pause,
+                credential_release: self.credential_release,
             },
             management: management::Settings {
                 connect_timeout: self.connect_timeout,
@@ -178,6 +194,8 @@ impl Settings {
             },
             watch_namespace: self.watch_namespace.clone(),
             definition_poll: self.start_poll,
+            hold_credentials: self.hold_credentials,
+            secret_poll: (!self.watch_secrets).then_some(self.secret_poll),
         }
     }
 }

@@ -4,12 +4,14 @@
 
 mod app;
 mod conditions;
+mod custody;
 mod digest;
 mod failure;
 mod organization;
 mod schedule;
 
 pub use app::{AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organization, Sourced, parse_spicepod};
+pub use custody::{Custody, CustodyStep};
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, OrganizationWrite};
 pub use schedule::Waits;
 pub(crate) use schedule::elapsed;

@@ -34,6 +34,8 @@ pub struct Waits {
     pub clock_skew: Duration,
     /// How long nothing is put back that was put back again and again.
     pub fight_pause: Duration,
+    /// How long after the deletion of a credential's Secret an object that needs it may still turn out to be going as well.
+    pub credential_release: Duration,
 }
 
 impl Default for Waits {
@@ -53,6 +55,7 @@ impl Default for Waits {
             create_settles: Duration::from_secs(90),
             clock_skew: minutes(5),
             fight_pause: minutes(24 * 60),
+            credential_release: Duration::from_secs(30),
         }
     }
 }

@@ -23,6 +23,7 @@ mod permissions;
 mod process;
 #[path = "../support/mod.rs"]
 mod support;
+mod teardown;
 mod variants;
 mod witness;
 

@@ -227,7 +227,7 @@ impl ControlPlane {
     }
 
     async fn own(run: &Arc<RunFolder>) -> Result<Self, String> {
-        let binaries = binaries().await?;
+        let binaries = binaries(&[]).await?;
         let mut attempt = 1;
         loop {
             match Self::try_own(run, &binaries).await {
@@ -332,11 +332,12 @@ pub fn pinned_version() -> Option<&'static str> {
     lines.filter_map(|line| line.trim().strip_prefix("k8s.io/kubernetes ")).find_map(|rest| rest.split(' ').next())
 }
 
-/// The folder of the binaries; builds them if there are none, which it says on standard error.
-async fn binaries() -> Result<PathBuf, String> {
+/// The folder of these binaries, or those that the API itself needs; builds them if there are none, which it says on
+/// standard error.
+pub(super) async fn binaries(names: &[&str]) -> Result<PathBuf, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane/build.sh");
     let mut command = tokio::process::Command::new("/bin/sh");
-    command.arg(script).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::inherit());
+    command.arg(script).args(names).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::inherit());
     let output = command.output().await.map_err(|e| format!("tests/control-plane/build.sh: {e}"))?;
     if !output.status.success() {
         return Err(String::from("there is no control plane; tests/control-plane/build.sh says why"));

@@ -7,6 +7,7 @@
 //! | [`run_folder`] | logs and data of one run; kept when it failed |
 //! | [`process`] | a child process with a log file, an announcement, signals and a deadline to end by |
 //! | [`control_plane`] | a real kube-apiserver with etcd, or an existing cluster |
+//! | [`namespace_controller`] | what empties namespaces that are deleted |
 //! | [`definitions`] | our custom resource definitions, installed once a control plane |
 //! | [`eventually`] | waiting for a condition instead of for a time |
 //! | [`sandbox`] | the local Management API: its journal, its faults, and a person who uses it |
@@ -20,6 +21,7 @@
 pub mod control_plane;
 pub mod definitions;
 pub mod eventually;
+pub mod namespace_controller;
 pub mod operator;
 pub mod process;
 pub mod proxy;

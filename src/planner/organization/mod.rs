@@ -31,6 +31,8 @@ pub struct OrganizationDesired {
 pub struct OrganizationObserved {
     /// The credential's Secret, in the version that the cache holds.
     pub credential: Option<Observed<SourceVersion>>,
+    /// Whether that Secret is about to get our finalizer, which makes another version of it.
+    pub about_to_be_held: bool,
     /// The organizations that it reaches.
     pub organizations: Option<Observed<Seen<Vec<Reached>>>>,
     /// Whether the API is up at all.
@@ -103,7 +105,9 @@ impl Kind for SpiceOrganization {
         }
         match &view.observed.credential {
             None => vec![OrganizationRead::Credential],
-            Some(Observed::Present(version)) if !in_date(view, version) => remote_needs(view),
+            Some(Observed::Present(version)) if !in_date(view, version) && !view.observed.about_to_be_held => {
+                remote_needs(view)
+            }
             Some(_) => Vec::new(),
         }
     }
@@ -125,6 +129,9 @@ impl Kind for SpiceOrganization {
         };
         if view.observed.organizations.is_none() && in_date(view, version) {
             return idle(Verdict::Unchanged);
+        }
+        if view.observed.about_to_be_held {
+            return idle(Verdict::Working(format!("taking Secret {} up", view.desired.secret)));
         }
         match seen(view, version) {
             Ok(status) => Plan::idle(&status, Verdict::Settled),
