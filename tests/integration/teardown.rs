@@ -126,14 +126,7 @@ async fn namespace_goes(while_away: bool, settings: &'static str) {
     if while_away {
         operator = Some(world.operator_with(&settings).await);
     }
-    poll("the namespace is gone", DEADLINE, async || {
-        match namespaces.get_opt(&world.namespace).await.map_err(|error| error.to_string())? {
-            None => Ok(()),
-            Some(namespace) => Err(format!("{:?}", namespace.status)),
-        }
-    })
-    .await
-    .unwrap();
+    world.namespace_is_gone().await;
     let names: Vec<_> = world.remote_apps().await.iter().map(|app| app["name"].clone()).collect();
     assert_eq!(names, ["kept-app"], "while away: {while_away}, {settings:?}");
     drop(operator);

@@ -5,7 +5,10 @@
 use std::{fmt::Debug, path::Path, path::PathBuf, sync::Arc, thread};
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Namespace, Secret},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
@@ -210,6 +213,19 @@ impl World {
             Ok(None) => Ok(()),
             Ok(Some(object)) => Err(format!("finalizers {:?}", object.finalizers())),
             Err(error) => Err(error.to_string()),
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Waits until the namespace, with all that is in it, is gone.
+    pub async fn namespace_is_gone(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        poll("the namespace is gone", DEADLINE, async || {
+            match namespaces.get_opt(&self.namespace).await.map_err(|error| error.to_string())? {
+                None => Ok(()),
+                Some(namespace) => Err(format!("{:?}", namespace.status)),
+            }
         })
         .await
         .unwrap();

@@ -169,6 +169,10 @@ pub(super) fn put_right(
     mut status: SpiceAppStatus,
 ) -> Plan<SpiceApp> {
     let app = &seen.value;
+    if app.tag(OWNER_TAG).is_none() && tags_are_lost(view) {
+        // Of its own, whatever becomes of the app that showed it.
+        status.untagged = Some(true);
+    }
     let named = desired_fields(view, spec, status.incarnation.as_deref(), Some(app));
     let fights = |path: &str| {
         let (generation, pause) = (view.meta.generation, view.waits.fight_pause);
@@ -183,9 +187,6 @@ pub(super) fn put_right(
     status.drift = left;
     let mut notes: Vec<Note> = abandoned.iter().map(|path| unmanaged(path)).collect();
     if update.0.is_empty() {
-        if view.observed.tags_refused {
-            status.untagged = Some(true);
-        }
         // Fields that are no longer named and no longer there need no write to be forgotten.
         status.applied.retain(|path, _| named.iter().any(|field| field.path == *path));
         notes.extend(brought_back(view, &named, app));
