@@ -83,6 +83,8 @@ pub(crate) fn about_scope(failure: &Failure) -> bool {
 
 fn words(failure: &Failure, scope: &str) -> String {
     if failure.kind == FailureKind::Forbidden && about_scope(failure) {
+        // The service knows better which one, if it says.
+        let scope = SCOPES.iter().find(|named| failure.message.contains(**named)).unwrap_or(&scope);
         format!("the credential lacks the scope {scope}: {failure}")
     } else {
         failure.to_string()

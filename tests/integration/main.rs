@@ -21,6 +21,7 @@ mod namespaces;
 mod organizations;
 mod permissions;
 mod process;
+mod scopes;
 #[path = "../support/mod.rs"]
 mod support;
 mod teardown;

@@ -1,0 +1,106 @@
+//! Each kind works with exactly the scopes that its page in `docs/` lists, and names the one that is missing.
+
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
+
+use crate::{
+    program,
+    support::{
+        sandbox::{PORTAL, Sandbox},
+        world::World,
+    },
+};
+
+/// What is done with a set of scopes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// The organization is checked.
+    Check,
+    /// An app is made and kept.
+    Keep,
+    /// It is deleted.
+    Delete,
+}
+
+use Step::{Check, Delete, Keep};
+
+/// A world whose credential `operator` has these scopes and no others.
+async fn world_with(scopes: &[&str], more: &[&str]) -> World {
+    let credential = |name: &str, scopes: Value| {
+        json!({
+            "kind": "personal_access_token", "token": format!("sandbox-fake-token-{name}"), "name": name,
+            "scopes": scopes, "organization": "sandbox", "user": 1, "is_limited": name != PORTAL,
+        })
+    };
+    let seed = json!({ "credentials": [credential("operator", json!(scopes)), credential(PORTAL, json!(["*"]))] });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), seed.to_string()).unwrap();
+    let mut args = vec!["--seed", file.path().to_str().unwrap()];
+    args.extend(more);
+    World::with_sandbox("scopes", program(), &args).await
+}
+
+/// The message of Ready, for this reason.
+async fn refused(world: &World, step: Step, reason: &str) -> String {
+    let conditions = match step {
+        Check => {
+            let organization = world.until("default", reason, |organization: &SpiceOrganization| {
+                let mut conditions = organization.status.iter().flat_map(|status| &status.conditions);
+                conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
+            });
+            organization.await.status.unwrap().conditions
+        }
+        Keep | Delete => {
+            let app = world.until("my-app", reason, |app: &SpiceApp| {
+                let mut conditions = app.status.iter().flat_map(|status| &status.conditions);
+                conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
+            });
+            app.await.status.unwrap().conditions
+        }
+    };
+    conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap().message
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_works_with_its_scopes_and_names_the_one_that_is_missing() {
+    let strict: &[&str] = &["--config-scopes"];
+    // The scopes; how strict the API is; at which step the scope is missed, and which.
+    let cases: [(&[&str], &[&str], Option<(Step, &str)>); 8] = [
+        (&["apps:write", "apps:delete"], &[], None),
+        (&["apps:write", "apps:delete", "config:write"], strict, None),
+        (&["secrets:write"], &[], Some((Check, "apps:read"))),
+        (&["apps:read"], &[], Some((Keep, "apps:write"))),
+        (&["apps:read", "apps:delete"], &[], Some((Keep, "apps:write"))),
+        (&["apps:write"], &[], Some((Delete, "apps:delete"))),
+        (&["apps:write", "apps:delete"], strict, Some((Keep, "config:write"))),
+        (&["apps:write", "apps:delete", "config:read"], strict, Some((Keep, "config:write"))),
+    ];
+    for (scopes, strict, missing) in cases {
+        let world = world_with(scopes, strict).await;
+        let _operator = world.operator().await;
+        world.app("my-app", json!({ "description": "ours", "runtime": { "replicas": 2 } })).await;
+        if let Some((step @ (Check | Keep), scope)) = missing {
+            let message = refused(&world, step, "Forbidden").await;
+            assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
+            continue;
+        }
+        world.organization_is("True", "Succeeded").await;
+        world.app_is("my-app", "True", "Succeeded").await;
+        world.visit("my-app").await;
+        world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+        if let Some((step, scope)) = missing {
+            let message = refused(&world, step, "Forbidden").await;
+            assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
+            assert_eq!(world.remote_apps().await.len(), 1);
+            continue;
+        }
+        world.gone::<SpiceApp>("my-app").await;
+        let refusals = statuses(&world.sandbox).await.into_iter().filter(|status| *status == 403).count();
+        assert_eq!(refusals, 0, "{scopes:?}");
+    }
+}
+
+async fn statuses(sandbox: &Sandbox) -> Vec<u16> {
+    sandbox.calls_by("operator", 0).await.unwrap().iter().filter_map(|call| call.status).collect()
+}
