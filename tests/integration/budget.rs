@@ -1,11 +1,17 @@
 //! Invariant 6 on the wire. It takes longer than a minute, as that is what it is about: `make test-extended` runs it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use reqwest::Method;
 use serde_json::json;
 use spice_cloud_operator::api::SpiceOrganization;
 
-use crate::{extended, program, support::world::World};
+use crate::{
+    extended, program,
+    support::{sandbox::Entry, world::World},
+};
 
 /// Of 60 requests a minute, half is left to others.
 const SHARE: usize = 30;
@@ -53,4 +59,60 @@ async fn invariant_6_in_no_window_of_a_minute_more_than_the_share_is_spent_acros
     assert!(lives >= 5, "restarts were part of it: {lives}");
     assert!(most <= SHARE, "{most} calls within {WINDOW_SECONDS} s");
     assert!(most > SHARE / 2, "the share is used, so that a breach would show: {most}");
+}
+
+/// The account's window, made short so that the operator is restarted in every half of several.
+const SHORT_WINDOW: Duration = Duration::from_secs(30);
+
+/// Of 1000 requests a minute, in that window.
+const IN_SHORT_WINDOW: u32 = 500;
+
+/// What the other client asks for: 300 requests a minute, however it is answered.
+const FOREIGN_EVERY: Duration = Duration::from_millis(200);
+
+/// Together they want more than the account is granted; it is the operator that gives way, by the headers alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_6_another_client_of_the_account_is_never_refused() {
+    if !extended() {
+        return;
+    }
+    let (window, limit) = (SHORT_WINDOW.as_secs().to_string(), IN_SHORT_WINDOW.to_string());
+    let world = World::with_sandbox("foreign", program(), &["--rate-window", &window, "--user-rate", &limit]).await;
+    for number in 0..40 {
+        world.app(&format!("app-{number:02}"), json!({ "interval": "1s" })).await;
+    }
+    // Of the same user as the operator.
+    let foreign = world.sandbox.person("reader").unwrap();
+    let client = tokio::spawn(async move {
+        let mut turns = tokio::time::interval(FOREIGN_EVERY);
+        loop {
+            turns.tick().await;
+            foreign.call(Method::GET, "/regions", None).await?;
+        }
+        #[expect(unreachable_code, reason = "names the type of what ends it")]
+        Ok::<(), String>(())
+    });
+    let lives = 6;
+    for _ in 0..lives {
+        let operator = world.operator_with(&["--longest-pause=10m"]).await;
+        tokio::time::sleep(SHORT_WINDOW / 2).await;
+        assert!(!client.is_finished(), "it was refused: {:?}", client.await);
+        operator.kill().unwrap();
+    }
+    client.abort();
+
+    let entries = world.sandbox.journal(0, Duration::ZERO).await.unwrap().entries;
+    let by = |who: &str| entries.iter().filter(|entry| entry.credential.as_deref() == Some(who)).collect::<Vec<_>>();
+    let (ours, theirs) = (by("operator"), by("reader"));
+    let refused = |calls: &[&Entry]| calls.iter().filter(|call| call.status == Some(429)).count();
+    println!(
+        "{lives} lives of {} s: {} calls of the operator ({} refused), {} of the other client ({} refused)",
+        SHORT_WINDOW.as_secs() / 2,
+        ours.len(),
+        refused(&ours),
+        theirs.len(),
+        refused(&theirs),
+    );
+    assert_eq!(refused(&theirs), 0);
+    assert!(theirs.len() > 200 && ours.len() > 300, "both were at work: {} and {}", theirs.len(), ours.len());
 }

@@ -101,7 +101,9 @@ impl World {
 
     /// The same, with another way to the Kubernetes API.
     pub async fn operator_by(&self, kubeconfig: &Path, more: &[&str]) -> Operator {
+        let name = |argument: &str| argument.split('=').next().unwrap_or_default().to_owned();
         let mut args = QUICK.to_vec();
+        args.retain(|quick| more.iter().all(|argument| name(argument) != name(quick)));
         args.extend(["--watch-namespace", &self.namespace]);
         args.extend(more);
         // Defaults that an argument overrules. Each operator has a namespace of its own: it needs no lease.

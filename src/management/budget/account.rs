@@ -137,14 +137,17 @@ async fn serve(mut terms: watch::Receiver<Terms>, mut arriving: mpsc::UnboundedR
 }
 
 /// Waits until the account is not paused and its bucket has a token. Another quota is another bucket, which starts
-/// empty: what the old one let through counts on.
+/// empty: what the old one let through counts on. So is the time after a pause: what the first answers say of the limit
+/// has to be heard before many requests are on their way.
 async fn turn(bucket: &mut Option<Bucket>, terms: &mut watch::Receiver<Terms>) -> Turn {
     loop {
-        let (quota, pause) = {
+        let (quota, pause, paused_until) = {
             let terms = terms.borrow_and_update();
-            (terms.quota(), terms.pause())
+            (terms.quota(), terms.pause(), terms.paused_until)
         };
-        if let Some(quota) = quota.filter(|quota| bucket.as_ref().is_none_or(|bucket| bucket.quota() != *quota)) {
+        let stale =
+            |bucket: &Bucket, quota| bucket.quota() != quota || paused_until.is_some_and(|end| bucket.made() < end);
+        if let Some(quota) = quota.filter(|quota| bucket.as_ref().is_none_or(|bucket| stale(bucket, *quota))) {
             *bucket = Some(Bucket::empty(quota));
         }
         let wait = match (pause, bucket.as_ref()) {

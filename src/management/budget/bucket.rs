@@ -35,6 +35,11 @@ impl Bucket {
         self.limiter.check().map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
+    /// When it was made, empty.
+    pub(super) fn made(&self) -> Instant {
+        self.clock.0
+    }
+
     pub(super) fn quota(&self) -> Quota {
         self.quota
     }

@@ -75,9 +75,11 @@ impl Quota {
     }
 
     /// Requests that may pass at once after a pause. A twentieth: a visit of an app takes a few calls, and more at once
-    /// would only bring forward what is due later.
+    /// would only bring forward what is due later. And no more than a quarter of what is left to others: they are all on
+    /// their way before the first answer can tell that little is left.
     fn burst(self) -> u32 {
-        (self.share() / 20).max(1)
+        let reserve = self.requests_per_minute.saturating_sub(self.share());
+        (self.share() / 20).min(reserve / 4).max(1)
     }
 
     /// Requests a minute that come back.

@@ -176,6 +176,23 @@ async fn a_429_pauses_every_connection_of_the_account_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_pause_requests_come_one_by_one() {
+    let all = budgets();
+    let budget = all.account(key("fake"), "organization", quota(1000));
+    // Idle for long, so that a burst is to be had.
+    granted(&budget).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(granted(&budget).await, Duration::ZERO);
+    budget.heard(StatusCode::TOO_MANY_REQUESTS, &limits(&[("retry-after", "2")]));
+    // Nobody waits for its end, either.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for _ in 0..3 {
+        let waited = granted(&budget).await;
+        assert!(waited > Duration::from_millis(50), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_longer_than_anybody_waits_is_said_at_once_also_to_those_in_line() {
     let all = budgets();
     let budget = all.account(key("fake"), "organization", quota(10));
