@@ -2,24 +2,50 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::Sandbox;
 use super::super::access::{APPS_READ, Access, reach};
+use super::super::config::Role;
 use super::super::error::ApiError;
 
-pub(super) fn router() -> Router<Arc<Sandbox>> {
-    Router::new().route("/v1/orgs", get(list))
+pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
+    OpenApiRouter::new().routes(routes!(list))
 }
 
-/// The same whichever of them the request names.
-async fn list(State(sandbox): State<Arc<Sandbox>>, access: Access) -> Result<Json<Value>, ApiError> {
+#[derive(Serialize, ToSchema)]
+struct Organizations {
+    orgs: Vec<Organization>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Organization {
+    id: u64,
+    /// The handle, for the header `X-Org-Name`.
+    name: String,
+    /// The highest role of the user there; `owner` for a machine.
+    role: Role,
+}
+
+/// Lists the organizations that the credential reaches, the same whichever of them the request names.
+#[utoipa::path(
+    get,
+    path = "/v1/orgs",
+    operation_id = "list_organizations",
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses((status = 200, description = "At least its own", body = Organizations)),
+)]
+async fn list(State(sandbox): State<Arc<Sandbox>>, access: Access) -> Result<Json<Organizations>, ApiError> {
     access.require(APPS_READ)?;
-    let organizations: Vec<_> = reach(&sandbox.config, access.credential())
-        .map(|(organization, role)| json!({ "id": organization.id, "name": organization.name, "role": role }))
-        .collect();
-    Ok(Json(json!({ "orgs": organizations })))
+    let orgs = reach(&sandbox.config, access.credential()).map(|(organization, role)| Organization {
+        id: organization.id,
+        name: organization.name.clone(),
+        role,
+    });
+    Ok(Json(Organizations { orgs: orgs.collect() }))
 }

@@ -5,7 +5,12 @@ use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use url::form_urlencoded;
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 
 use super::super::error::ApiError;
 use super::super::rules::{Profile, Switches};
@@ -13,7 +18,7 @@ use super::super::rules::{Profile, Switches};
 /// The query of a request, by name; the first one of a name counts.
 pub(super) struct Query(HashMap<String, String>);
 
-/// A window over a list.
+/// A window over a list. A caller that asks for none gets the whole list, or the first page where the API is that old.
 pub(super) struct Page {
     /// How many items to skip.
     pub(super) offset: usize,
@@ -27,8 +32,13 @@ const MAX_LIMIT: usize = 100;
 
 impl Query {
     /// A parameter as it was sent.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// One of a closed set of words. The error means another word.
+    pub(super) fn word<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde::de::value::Error> {
+        self.get(name).map(|text| T::deserialize(text.into_deserializer())).transpose()
     }
 
     /// The page asked for. None: neither `limit` nor `offset` is there, and the whole list is meant.
@@ -57,6 +67,21 @@ impl Query {
     }
 }
 
+impl IntoParams for Page {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let limit = integer(1).maximum(Some(MAX_LIMIT)).default(Some(DEFAULT_LIMIT.into()));
+        let offset = integer(0).default(Some(0.into()));
+        let parameter = |name: &str, text: &str, schema: ObjectBuilder| {
+            let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query);
+            parameter.required(Required::False).description(Some(text)).schema(Some(schema)).build()
+        };
+        vec![
+            parameter("limit", "How many items to show at most. Without it and `offset` a list may be whole", limit),
+            parameter("offset", "How many items to skip", offset),
+        ]
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = Infallible;
 
@@ -80,6 +105,18 @@ impl PathId {
         let number = number.filter(|number| *number > 0 && i64::try_from(*number).is_ok());
         number.ok_or_else(|| ApiError::parameter("Invalid ID: must be a positive integer"))
     }
+}
+
+impl IntoParams for PathId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let id = ParameterBuilder::new().name("appId").parameter_in(ParameterIn::Path).required(Required::True);
+        vec![id.schema(Some(integer(1))).build()]
+    }
+}
+
+fn integer(least: usize) -> ObjectBuilder {
+    let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
+    ObjectBuilder::new().schema_type(Type::Integer).format(Some(format)).minimum(Some(least))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PathId {
