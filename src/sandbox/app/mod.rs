@@ -215,7 +215,8 @@ impl Changes {
             return Err(above_plan(format!("The plan includes {} replicas", plan.max_replicas)));
         }
         if matches!(self.image_tag, Patch::Set(_)) && !plan.image_tags {
-            return Err(above_plan("The plan does not include image tags"));
+            let refusal = above_plan("The plan does not include image tags");
+            return Err(refusal.with_code("image_tag_requires_enterprise"));
         }
         Ok(())
     }
