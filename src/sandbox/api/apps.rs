@@ -80,8 +80,7 @@ async fn list_projects(
 fn list(sandbox: &Sandbox, access: &Access, query: &Query) -> Result<Vec<Summary>, ApiError> {
     let caller = access.require(APPS_READ)?;
     let page = query.page(sandbox.config.switches)?;
-    let (offset, limit) = page.map_or((0, usize::MAX), |page| (page.offset, page.limit));
-    Ok(sandbox.kept().store.apps(&caller).skip(offset).take(limit).map(App::summary).collect())
+    Ok(page.of(sandbox.kept().store.apps(&caller).map(App::summary)))
 }
 
 /// Creates an app, or brings back the deleted one of that name.

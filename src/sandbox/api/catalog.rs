@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,7 +13,7 @@ use super::super::access::{APPS_READ, Access};
 use super::super::error::{ApiError, Body};
 use super::super::placement::{DEFAULT_REGION, REGIONS, cname_of};
 use super::super::{Sandbox, time};
-use super::parameters::Query;
+use super::parameters::{Page, Query};
 
 /// Asks for no credential.
 pub(super) const HEALTH: &str = "/v1/health";
@@ -63,16 +64,17 @@ struct Health {
     get,
     path = "/v1/regions",
     operation_id = "list_regions",
-    params(("env" = inline(Option<Environment>), Query, description = "Which regions to list")),
+    params(("env" = inline(Option<Environment>), Query, description = "Which regions to list"), Page),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The regions", body = Regions), (status = 400, description = "No such environment", body = Body)),
+    responses((status = 200, description = "The regions", body = Regions), (status = 400, description = "A parameter breaks its rule", body = Body)),
 )]
-async fn regions(access: Access, query: Query) -> Result<Json<Regions>, ApiError> {
+async fn regions(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Query) -> Result<Json<Regions>, ApiError> {
     access.require(APPS_READ)?;
     match query.word("env") {
         Ok(None | Some(Environment::Prod | Environment::Dev)) => {}
         Err(_) => return Err(ApiError::parameter("env must be prod or dev")),
     }
+    let page = query.page(sandbox.config.switches)?;
     let regions = REGIONS.iter().map(|region| Region {
         name: region.name,
         region: region.id,
@@ -82,7 +84,7 @@ async fn regions(access: Access, query: Query) -> Result<Json<Regions>, ApiError
         disabled: false,
         cname: cname_of(region.id),
     });
-    Ok(Json(Regions { regions: regions.collect(), default: DEFAULT_REGION }))
+    Ok(Json(Regions { regions: page.of(regions), default: DEFAULT_REGION }))
 }
 
 /// Says whether the API is up.

@@ -12,7 +12,8 @@ use utoipa_axum::routes;
 use super::super::Sandbox;
 use super::super::access::{APPS_READ, Access, reach};
 use super::super::config::Role;
-use super::super::error::ApiError;
+use super::super::error::{ApiError, Body};
+use super::parameters::{Page, Query};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(list))
@@ -37,15 +38,24 @@ struct Organization {
     get,
     path = "/v1/orgs",
     operation_id = "list_organizations",
+    params(Page),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "At least its own", body = Organizations)),
+    responses(
+        (status = 200, description = "Those that it reaches", body = Organizations),
+        (status = 400, description = "A parameter breaks its rule", body = Body),
+    ),
 )]
-async fn list(State(sandbox): State<Arc<Sandbox>>, access: Access) -> Result<Json<Organizations>, ApiError> {
+async fn list(
+    State(sandbox): State<Arc<Sandbox>>,
+    access: Access,
+    query: Query,
+) -> Result<Json<Organizations>, ApiError> {
     access.require(APPS_READ)?;
-    let orgs = reach(&sandbox.config, access.credential()).map(|(organization, role)| Organization {
-        id: organization.id,
-        name: organization.name.clone(),
-        role,
-    });
-    Ok(Json(Organizations { orgs: orgs.collect() }))
+    let page = query.page(sandbox.config.switches)?;
+    let reach = reach(&sandbox.config, access.credential());
+    let mut orgs: Vec<_> = reach
+        .map(|(organization, role)| Organization { id: organization.id, name: organization.name.clone(), role })
+        .collect();
+    orgs.sort_unstable_by_key(|organization| organization.id);
+    Ok(Json(Organizations { orgs: page.of(orgs) }))
 }

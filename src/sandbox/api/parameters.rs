@@ -21,14 +21,21 @@ pub(super) struct Query(HashMap<String, String>);
 /// A window over a list. A caller that asks for none gets the whole list, or the first page where the API is that old.
 pub(super) struct Page {
     /// How many items to skip.
-    pub(super) offset: usize,
+    offset: usize,
     /// How many items to show at most.
-    pub(super) limit: usize,
+    limit: usize,
 }
 
 /// How many items a page has unless the caller says otherwise, and at most.
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
+
+impl Page {
+    /// What is seen of a list through it.
+    pub(super) fn of<T>(&self, items: impl IntoIterator<Item = T>) -> Vec<T> {
+        items.into_iter().skip(self.offset).take(self.limit).collect()
+    }
+}
 
 impl Query {
     /// A parameter as it was sent.
@@ -41,8 +48,8 @@ impl Query {
         self.get(name).map(|text| T::deserialize(text.into_deserializer())).transpose()
     }
 
-    /// The page asked for. None: neither `limit` nor `offset` is there, and the whole list is meant.
-    pub(super) fn page(&self, switches: Switches) -> Result<Option<Page>, ApiError> {
+    /// The page asked for: the whole list if neither `limit` nor `offset` is there.
+    pub(super) fn page(&self, switches: Switches) -> Result<Page, ApiError> {
         let limit = match self.number("limit", 1, MAX_LIMIT) {
             Err(_) if switches.clamp_pages => Some(DEFAULT_LIMIT),
             limit => limit?,
@@ -51,8 +58,8 @@ impl Query {
         let always = switches.clamp_pages || switches.profile == Profile::Seed;
         let asked = always || limit.is_some() || offset.is_some();
         let most = if switches.clamp_pages { DEFAULT_LIMIT } else { MAX_LIMIT };
-        let page = || Page { offset: offset.unwrap_or(0), limit: limit.unwrap_or(DEFAULT_LIMIT).min(most) };
-        Ok(asked.then(page))
+        let limit = if asked { limit.unwrap_or(DEFAULT_LIMIT).min(most) } else { usize::MAX };
+        Ok(Page { offset: offset.unwrap_or(0), limit })
     }
 
     fn number(&self, name: &str, least: usize, most: usize) -> Result<Option<usize>, ApiError> {

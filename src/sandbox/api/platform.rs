@@ -13,7 +13,7 @@ use super::super::Sandbox;
 use super::super::access::{APPS_READ, Access};
 use super::super::error::{ApiError, Body};
 use super::super::rules::{Profile, above_plan};
-use super::parameters::Query;
+use super::parameters::{Page, Query};
 
 /// The tags of an image, the recommended one first.
 const STABLE: [&str; 2] = ["2.0.1", "2.0.0"];
@@ -96,13 +96,14 @@ struct Cluster {
     get,
     path = "/v1/container-images",
     operation_id = "list_container_images",
-    params(("channel" = inline(Option<Channel>), Query, description = "`stable` if absent")),
+    params(("channel" = inline(Option<Channel>), Query, description = "`stable` if absent"), Page),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The images", body = Images), (status = 400, description = "No such channel", body = Body)),
+    responses((status = 200, description = "The images", body = Images), (status = 400, description = "A parameter breaks its rule", body = Body)),
 )]
-async fn images(access: Access, query: Query) -> Result<Json<Images>, ApiError> {
+async fn images(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Query) -> Result<Json<Images>, ApiError> {
     let caller = access.require(APPS_READ)?;
     let asked = query.word("channel").map_err(|_| ApiError::parameter("channel must be stable or enterprise"))?;
+    let page = query.page(sandbox.config.switches)?;
     let channel = asked.unwrap_or(Channel::Stable);
     let (repository, tags) = match channel {
         Channel::Stable => ("spiceai/spiceai", STABLE),
@@ -110,7 +111,7 @@ async fn images(access: Access, query: Query) -> Result<Json<Images>, ApiError> 
         Channel::Enterprise => return Err(above_plan("Enterprise images need a subscription")),
     };
     let images = tags.map(|tag| Image { name: format!("{repository}:{tag}"), tag, channel });
-    Ok(Json(Images { images: images.into(), default: tags[0] }))
+    Ok(Json(Images { images: page.of(images), default: tags[0] }))
 }
 
 /// Shows the limits of the organization.
@@ -145,11 +146,20 @@ async fn limits(State(sandbox): State<Arc<Sandbox>>, access: Access) -> Result<J
     get,
     path = "/v1/clusters",
     operation_id = "list_clusters",
+    params(Page),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The clusters", body = Clusters)),
+    responses(
+        (status = 200, description = "The clusters", body = Clusters),
+        (status = 400, description = "A parameter breaks its rule", body = Body),
+    ),
 )]
-async fn clusters(access: Access) -> Result<Json<Clusters>, ApiError> {
+async fn clusters(
+    State(sandbox): State<Arc<Sandbox>>,
+    access: Access,
+    query: Query,
+) -> Result<Json<Clusters>, ApiError> {
     access.require(APPS_READ)?;
+    let page = query.page(sandbox.config.switches)?;
     const SINCE: &str = "2026-01-02T03:04:05.000Z";
     let cluster = Cluster {
         cluster_name: "team-cluster",
@@ -160,5 +170,5 @@ async fn clusters(access: Access) -> Result<Json<Clusters>, ApiError> {
         created_at: SINCE,
         updated_at: SINCE,
     };
-    Ok(Json(Clusters { clusters: vec![cluster] }))
+    Ok(Json(Clusters { clusters: page.of([cluster]) }))
 }

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::super::{Config, Credential, CredentialKind, Plan, Profile, Reactivation, Switches, TagRule};
-use super::{OPERATOR, READER, World, assert_has, named, path, reply};
+use super::{BOTH, OPERATOR, READER, World, assert_has, named, path, reply};
 
 async fn switched(switches: Switches) -> World {
     World::with(Config { switches, ..Config::default() }).await
@@ -48,6 +48,38 @@ async fn the_switches_of_pages_decide_how_many_items_come() {
         }
         let names = names(&world, query).await;
         assert_eq!((names.len(), &names[0]), (count, &format!("app-{first:02}")), "{switches:?} {query}");
+    }
+}
+
+#[tokio::test]
+async fn every_list_has_pages_when_the_caller_asks() {
+    let seed = Switches { profile: Profile::Seed, ..Switches::default() };
+    let lists = [
+        ("/v1/apps", "apps", Some("apps")),
+        ("/v1/projects", "projects", None),
+        ("/v1/regions", "regions", Some("regions")),
+        ("/v1/container-images", "images", Some("images")),
+        ("/v1/orgs", "orgs", None),
+        ("/v1/clusters", "clusters", None),
+    ];
+    for switches in [Switches::default(), seed] {
+        let world = switched(switches).await;
+        world.app(named("first")).await;
+        world.app(named("second")).await;
+        let is_old = switches.profile == Profile::Seed;
+        for (url, key, _) in lists.iter().filter(|(.., in_seed)| !is_old || in_seed.is_some()) {
+            let get = async |query: &str| world.call(Method::GET, &format!("{url}{query}"), BOTH, None).await;
+            let (_, all) = get("").await;
+            let all = all[key].as_array().unwrap().clone();
+            assert!(!all.is_empty(), "{url}");
+            for (query, skip, take) in [("?limit=1", 0, 1), ("?limit=1&offset=1", 1, 1), ("?offset=100", 100, 20)] {
+                let expected: Vec<_> = all.iter().skip(skip).take(take).cloned().collect();
+                assert_eq!(get(query).await.1[key], json!(expected), "{url}{query}");
+            }
+            for query in ["?limit=0", "?limit=101", "?offset=-1"] {
+                assert_eq!(get(query).await.0, 400, "{url}{query}");
+            }
+        }
     }
 }
 
