@@ -20,6 +20,7 @@ Without --seed and --state the server starts empty and keeps everything in memor
 and printed at start; an OAuth client exchanges its secret at POST /api/oauth/token.
 
 Beside the API under /v1 it serves:
+  GET /openapi.json                     what the API is, as OpenAPI 3.1
   GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
   GET, POST, DELETE /sandbox/faults     rules that let requests fail, hang, come late or answer nonsense
   GET /sandbox/state                    what is stored, deleted apps included

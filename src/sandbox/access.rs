@@ -3,12 +3,16 @@
 //! A handler gets at the organization's data only through a [`Caller`], and a [`Caller`] only by naming the scope, so that no
 //! endpoint can forget either check or change their order.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::Sandbox;
 use super::config::{Config, Credential, Organization, Role};
@@ -17,11 +21,17 @@ use super::error::ApiError;
 use super::rules::{Plan, Profile};
 
 /// Names another organization than the one that the credential was made for.
-const ORGANIZATION: &str = "x-org-name";
+pub(super) const ORGANIZATION: &str = "X-Org-Name";
 
 /// What an endpoint asks for: `resource:verb`.
 #[derive(Clone, Copy)]
 pub(super) struct Scope(&'static str);
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
 
 /// Read apps, regions and the like.
 pub(super) const APPS_READ: Scope = Scope("apps:read");
@@ -139,6 +149,18 @@ pub(super) fn target<'a>(
     })
 }
 
+/// The header, as the document of the API has it.
+pub(super) fn organization_header() -> Parameter {
+    let handle = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-zA-Z0-9._-]+$"));
+    ParameterBuilder::new()
+        .name(ORGANIZATION)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("The handle of another organization that the credential reaches"))
+        .schema(Some(handle))
+        .build()
+}
+
 fn is_handle(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|other| other.is_ascii_alphanumeric() || ".-_".contains(other))
 }
@@ -164,7 +186,7 @@ impl Access {
     /// Lets the request pass if its credential grants the scope and its role allows it; otherwise 403.
     pub(super) fn require(&self, scope: Scope) -> Result<Caller, ApiError> {
         if !self.credential.scopes.iter().any(|grant| covers(grant, scope.0)) {
-            let message = format!("Insufficient scope. Required: {}", scope.0);
+            let message = format!("Insufficient scope. Required: {scope}");
             return Err(ApiError::new(StatusCode::FORBIDDEN, message).with_code("insufficient_scope"));
         }
         if self.role == Role::Viewer && !scope.0.ends_with(":read") {

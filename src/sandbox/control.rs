@@ -10,9 +10,10 @@ use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::app::Detail;
 use super::config::Credential;
 use super::error::ApiError;
 use super::{Sandbox, faults, time};
@@ -111,10 +112,16 @@ async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
         .everything()
         .map(|app| {
             let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);
-            let mut shown = app.detail(organization);
-            shown.insert("deleted_at".into(), app.deleted_at.map(time::text).into());
-            Value::Object(shown)
+            KeptApp { app: app.detail(organization), deleted_at: app.deleted_at.map(time::text) }
         })
         .collect();
     Json(json!({ "organizations": sandbox.config.organizations, "apps": apps }))
+}
+
+/// An app, and whether it was deleted.
+#[derive(Serialize)]
+struct KeptApp {
+    #[serde(flatten)]
+    app: Detail,
+    deleted_at: Option<String>,
 }

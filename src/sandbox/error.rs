@@ -7,6 +7,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A refusal: a status and the body that explains it.
 #[derive(Debug)]
@@ -15,17 +16,23 @@ pub(super) struct ApiError {
     body: Body,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Body {
+/// Why a request was refused.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct Body {
+    /// For people.
     error: String,
+    /// For machines; not every refusal has one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Details>,
 }
 
 /// What is wrong with a body: by field, and as a whole.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = ErrorDetails)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Details {
     /// Messages by the name of the field.

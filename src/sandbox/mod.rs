@@ -7,7 +7,7 @@
 //! ```text
 //! server    connections, shutdown; tls is its certificate
 //! gateway   what happens to every API request: journal, body limit, rate limits, faults
-//! api       the endpoints; access, error and fields are what they share
+//! api       the endpoints, and the document that describes them; access, error and fields are what they share
 //! credentials
 //!           who is known; tokens are issued, expire and are revoked here
 //! store     what is kept; app, placement, spicepod, tags and runtime are the rules of an app

@@ -7,15 +7,24 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::config::{Credential, RateLimits};
 use super::lock;
 
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const LIMIT: &str = "x-ratelimit-limit";
+const REMAINING: &str = "x-ratelimit-remaining";
+const RESET: &str = "x-ratelimit-reset";
+const RETRY_AFTER: &str = "retry-after";
+
+/// The headers of every answer to a request that was counted.
+pub(super) const ALWAYS: [&str; 3] = [LIMIT, REMAINING, RESET];
+/// Those of a refusal.
+pub(super) const WHEN_REFUSED: [&str; 4] = [LIMIT, REMAINING, RESET, RETRY_AFTER];
 
 /// Who made how many requests of late.
 pub(super) struct Rates {
@@ -43,6 +52,21 @@ pub(super) struct Standing {
     /// How long until the next request leaves the window of the user.
     reset: Duration,
     with_headers: bool,
+}
+
+/// The headers, as the document of the API has them.
+pub(super) fn described() -> impl Iterator<Item = (String, RefOr<Header>)> {
+    let texts = [
+        "How many requests the user may make within the window",
+        "How many of them are left",
+        "When the next one is given back, in Unix seconds",
+        "After how many seconds to come again",
+    ];
+    WHEN_REFUSED.into_iter().zip(texts).map(|(name, text)| {
+        let number = ObjectBuilder::new().schema_type(Type::Integer).build();
+        let header = HeaderBuilder::new().schema(Some(number)).description(Some(text)).build();
+        (name.to_owned(), header.into())
+    })
 }
 
 impl Rates {
@@ -99,7 +123,7 @@ impl Standing {
         headers.insert(REMAINING, HeaderValue::from(self.remaining));
         headers.insert(RESET, HeaderValue::from(reset));
         if let Some(after) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after).max(1)));
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after).max(1)));
         }
     }
 }

@@ -4,11 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
+use utoipa::ToSchema;
 
 use super::fields;
 
 /// CPU, memory and disk, as given.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
 pub(super) struct Resources {
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<Amounts>,
@@ -17,25 +18,30 @@ pub(super) struct Resources {
 }
 
 /// One side of [`Resources`].
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 struct Amounts {
+    /// Whole CPUs, or `-` for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu: Option<String>,
+    /// Such as `16Gi`.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<String>,
+    /// Such as `16Gi`; in limits only.
     #[serde(skip_serializing_if = "Option::is_none")]
     ephemeral_storage: Option<String>,
 }
 
 /// The executors of a distributed app.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub(super) struct Executor {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 1000)]
     replicas: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resources: Option<Resources>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0)]
     storage_size_gb: Option<Number>,
 }
 

@@ -2,51 +2,105 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::Sandbox;
 use super::super::access::{APPS_DELETE, APPS_READ, APPS_WRITE, Access, CONFIG_READ, CONFIG_WRITE, Caller};
-use super::super::app::{App, Changes};
-use super::super::error::ApiError;
-use super::parameters::{PathId, Query};
+use super::super::app::{App, Changes, CreateApp, Detail, Summary, UpdateApp};
+use super::super::error::{ApiError, Body};
+use super::document;
+use super::parameters::{Page, PathId, Query};
 
-/// An app, or a list of them, as a body.
-type Answer = Json<Map<String, Value>>;
-
-/// Serves apps under a path; `key` is what the list calls them.
-pub(super) fn router(path: &str, key: &'static str) -> Router<Arc<Sandbox>> {
-    let list = move |state, access, query| list(key, state, access, query);
-    Router::new()
-        .route(path, get(list).post(create))
-        .route(&format!("{path}/{{appId}}"), get(read).put(update).delete(delete))
+/// All the apps of an organization, or a page of them.
+#[derive(Serialize, ToSchema)]
+struct Apps {
+    apps: Vec<Summary>,
 }
 
-async fn list(
-    key: &'static str,
+/// [`Apps`] under their newer name.
+#[derive(Serialize, ToSchema)]
+struct Projects {
+    projects: Vec<Summary>,
+}
+
+pub(super) fn apps() -> OpenApiRouter<Arc<Sandbox>> {
+    OpenApiRouter::new().nest("/v1/apps", each().routes(routes!(list_apps)))
+}
+
+/// The same under the newer name, which only the list shows.
+pub(super) fn projects() -> OpenApiRouter<Arc<Sandbox>> {
+    let mut projects = each().routes(routes!(list_projects));
+    for operation in document::operations(projects.get_openapi_mut()) {
+        operation.operation_id = operation.operation_id.take().map(|id| id.replace("_app", "_project"));
+    }
+    OpenApiRouter::new().nest("/v1/projects", projects)
+}
+
+/// Everything but the list.
+fn each() -> OpenApiRouter<Arc<Sandbox>> {
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(read, update, delete))
+}
+
+/// Lists the apps of the organization, by ascending id.
+#[utoipa::path(
+    get,
+    path = "",
+    params(Page),
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses((status = 200, description = "All of them, or a page", body = Apps), (status = 400, description = "A parameter breaks its rule", body = Body)),
+)]
+async fn list_apps(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Query) -> Result<Json<Apps>, ApiError> {
+    Ok(Json(Apps { apps: list(&sandbox, &access, &query)? }))
+}
+
+/// Lists the projects of the organization, by ascending id.
+#[utoipa::path(
+    get,
+    path = "",
+    params(Page),
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses((status = 200, description = "All of them, or a page", body = Projects), (status = 400, description = "A parameter breaks its rule", body = Body)),
+)]
+async fn list_projects(
     State(sandbox): State<Arc<Sandbox>>,
     access: Access,
     query: Query,
-) -> Result<Answer, ApiError> {
-    let caller = access.require(APPS_READ)?;
-    let page = query.page(sandbox.config.switches)?;
-    let (offset, limit) = page.map_or((0, usize::MAX), |page| (page.offset, page.limit));
-    let kept = sandbox.kept();
-    let apps: Vec<_> =
-        kept.store.apps(&caller).skip(offset).take(limit).map(|app| Value::Object(app.summary())).collect();
-    Ok(Json(Map::from_iter([(key.to_owned(), Value::Array(apps))])))
+) -> Result<Json<Projects>, ApiError> {
+    Ok(Json(Projects { projects: list(&sandbox, &access, &query)? }))
 }
 
+fn list(sandbox: &Sandbox, access: &Access, query: &Query) -> Result<Vec<Summary>, ApiError> {
+    let caller = access.require(APPS_READ)?;
+    let page = query.page(sandbox.config.switches)?;
+    Ok(page.of(sandbox.kept().store.apps(&caller).map(App::summary)))
+}
+
+/// Creates an app, or brings back the deleted one of that name.
+#[utoipa::path(
+    post,
+    path = "",
+    operation_id = "create_app",
+    request_body = CreateApp,
+    security(("bearer" = [APPS_WRITE]), ("oauth" = [APPS_WRITE])),
+    responses(
+        (status = 201, description = "It is there", body = Detail),
+        (status = 400, description = "The body breaks a rule", body = Body),
+        (status = 409, description = "The name is taken", body = Body),
+    ),
+)]
 async fn create(
     State(sandbox): State<Arc<Sandbox>>,
     access: Access,
     body: Bytes,
-) -> Result<(StatusCode, Answer), ApiError> {
+) -> Result<(StatusCode, Json<Detail>), ApiError> {
     let caller = may_change(&sandbox, &access, &body)?;
     let switches = sandbox.config.switches;
     let (name, changes) = Changes::of_create(&body, switches)?;
@@ -56,18 +110,45 @@ async fn create(
     })
 }
 
-async fn read(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<Answer, ApiError> {
+/// Shows an app.
+#[utoipa::path(
+    get,
+    path = "/{appId}",
+    operation_id = "get_app",
+    params(PathId),
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses(
+        (status = 200, description = "The app", body = Detail),
+        (status = 400, description = "The id is no positive integer", body = Body),
+        (status = 404, description = "No such app, or of another organization", body = Body),
+    ),
+)]
+async fn read(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<Json<Detail>, ApiError> {
     let caller = access.require(APPS_READ)?;
     let id = id.read()?;
     Ok(detail(&sandbox, &access, sandbox.kept().store.app(&caller, id)?))
 }
 
+/// Changes an app; what the body does not name stays.
+#[utoipa::path(
+    put,
+    path = "/{appId}",
+    operation_id = "update_app",
+    params(PathId),
+    request_body = UpdateApp,
+    security(("bearer" = [APPS_WRITE]), ("oauth" = [APPS_WRITE])),
+    responses(
+        (status = 200, description = "The app as it is now", body = Detail),
+        (status = 400, description = "The id is no positive integer, or the body breaks a rule", body = Body),
+        (status = 404, description = "No such app, or of another organization", body = Body),
+    ),
+)]
 async fn update(
     State(sandbox): State<Arc<Sandbox>>,
     access: Access,
     id: PathId,
     body: Bytes,
-) -> Result<Answer, ApiError> {
+) -> Result<Json<Detail>, ApiError> {
     let caller = may_change(&sandbox, &access, &body)?;
     let id = id.read()?;
     sandbox.change(|kept| {
@@ -76,6 +157,19 @@ async fn update(
     })
 }
 
+/// Deletes an app. Creating one of the same name brings it back.
+#[utoipa::path(
+    delete,
+    path = "/{appId}",
+    operation_id = "delete_app",
+    params(PathId),
+    security(("bearer" = [APPS_DELETE]), ("oauth" = [APPS_DELETE])),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 400, description = "The id is no positive integer", body = Body),
+        (status = 404, description = "No such app, or of another organization", body = Body),
+    ),
+)]
 async fn delete(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<StatusCode, ApiError> {
     let caller = access.require(APPS_DELETE)?;
     let id = id.read()?;
@@ -94,11 +188,9 @@ fn may_change(sandbox: &Sandbox, access: &Access, body: &[u8]) -> Result<Caller,
     Ok(caller)
 }
 
-fn detail(sandbox: &Sandbox, access: &Access, app: &App) -> Answer {
+fn detail(sandbox: &Sandbox, access: &Access, app: &App) -> Json<Detail> {
     let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);
-    let mut detail = app.detail_with_key(organization);
-    if sandbox.config.switches.config_scopes && access.require(CONFIG_READ).is_err() {
-        detail.remove("config");
-    }
-    Json(detail)
+    let detail = app.detail_with_key(organization);
+    let hidden = sandbox.config.switches.config_scopes && access.require(CONFIG_READ).is_err();
+    Json(if hidden { detail.without_config() } else { detail })
 }

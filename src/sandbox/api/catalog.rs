@@ -2,46 +2,98 @@
 
 use std::sync::Arc;
 
-use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::{Value, json};
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::access::{APPS_READ, Access};
-use super::super::error::ApiError;
+use super::super::error::{ApiError, Body};
 use super::super::placement::{DEFAULT_REGION, REGIONS, cname_of};
 use super::super::{Sandbox, time};
-use super::parameters::Query;
+use super::parameters::{Page, Query};
 
 /// Asks for no credential.
 pub(super) const HEALTH: &str = "/v1/health";
 
-pub(super) fn router() -> Router<Arc<Sandbox>> {
-    Router::new().route("/v1/regions", get(regions)).route(HEALTH, get(health))
+pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
+    OpenApiRouter::new().routes(routes!(regions)).routes(routes!(health))
 }
 
-/// Both environments have the same regions here.
-async fn regions(access: Access, query: Query) -> Result<Json<Value>, ApiError> {
+/// Which regions to list.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Environment {
+    Prod,
+    Dev,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Regions {
+    regions: Vec<Region>,
+    /// The `region` to use.
+    default: &'static str,
+}
+
+/// Where apps run. Some keys are in camel case, unlike everywhere else.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Region {
+    name: &'static str,
+    region: &'static str,
+    provider: &'static str,
+    provider_name: &'static str,
+    is_default: bool,
+    disabled: bool,
+    /// The name of the data plane.
+    cname: String,
+}
+
+/// Whether the API is up.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    status: &'static str,
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+/// Lists the regions. Both environments have the same ones here.
+#[utoipa::path(
+    get,
+    path = "/v1/regions",
+    operation_id = "list_regions",
+    params(("env" = inline(Option<Environment>), Query, description = "Which regions to list"), Page),
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses((status = 200, description = "The regions", body = Regions), (status = 400, description = "A parameter breaks its rule", body = Body)),
+)]
+async fn regions(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Query) -> Result<Json<Regions>, ApiError> {
     access.require(APPS_READ)?;
-    if !matches!(query.get("env"), None | Some("prod" | "dev")) {
-        return Err(ApiError::parameter("env must be prod or dev"));
+    match query.word("env") {
+        Ok(None | Some(Environment::Prod | Environment::Dev)) => {}
+        Err(_) => return Err(ApiError::parameter("env must be prod or dev")),
     }
-    let regions: Vec<_> = REGIONS
-        .iter()
-        .map(|region| {
-            json!({
-                "name": region.name,
-                "region": region.id,
-                "provider": "aws",
-                "providerName": "AWS",
-                "isDefault": region.id == DEFAULT_REGION,
-                "disabled": false,
-                "cname": cname_of(region.id),
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "regions": regions, "default": DEFAULT_REGION })))
+    let page = query.page(sandbox.config.switches)?;
+    let regions = REGIONS.iter().map(|region| Region {
+        name: region.name,
+        region: region.id,
+        provider: "aws",
+        provider_name: "AWS",
+        is_default: region.id == DEFAULT_REGION,
+        disabled: false,
+        cname: cname_of(region.id),
+    });
+    Ok(Json(Regions { regions: page.of(regions), default: DEFAULT_REGION }))
 }
 
-async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok", "timestamp": time::now_text() }))
+/// Says whether the API is up.
+#[utoipa::path(
+    get,
+    path = HEALTH,
+    operation_id = "get_health",
+    responses((status = 200, description = "It is", body = Health)),
+)]
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok", timestamp: time::now_text() })
 }

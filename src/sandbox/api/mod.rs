@@ -3,9 +3,12 @@
 //! A handler checks in the order of the contract (section 5): `Access` is extracted first (401, then the organization's
 //! header), `require` names the scope (403), then come path id (400), existence (404), body (400) and conflict (409). Extractors that can fail later than that
 //! order allows keep their result instead of rejecting.
+//!
+//! A route is registered together with what the document says of it; `document` adds what holds for all of them.
 
 mod apps;
 mod catalog;
+mod document;
 mod oauth;
 mod organizations;
 mod parameters;
@@ -14,6 +17,8 @@ mod platform;
 use std::sync::Arc;
 
 use axum::Router;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::Sandbox;
 use super::error::ApiError;
@@ -21,23 +26,33 @@ use super::rules::Profile;
 
 pub(super) use oauth::PATH as TOKEN_PATH;
 
-/// Whether the rate limits are for a path: the token endpoint is not part of the API, and health is for anybody.
+/// Whether the rate limits are for a path: the token endpoint is not part of the API, and what asks for no credential is
+/// for anybody.
 pub(super) fn is_limited(path: &str) -> bool {
-    path.starts_with("/v1/") && path != catalog::HEALTH
+    path.starts_with("/v1/") && path != catalog::HEALTH && !document::PATHS.contains(&path)
 }
 
 /// Everything the API serves, and its refusals where it serves nothing.
 pub(super) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
+    let (router, _) = routes(profile).split_for_parts();
+    router.fallback(async || ApiError::no_route()).method_not_allowed_fallback(async || ApiError::no_method())
+}
+
+/// The description of everything the API serves.
+fn document(profile: Profile) -> OpenApi {
+    document::complete(routes(profile).into_openapi(), profile)
+}
+
+/// Every route, with what the document says of it.
+pub(super) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     let newer = match profile {
-        Profile::Seed => Router::new(),
-        Profile::Current => apps::router("/v1/projects", "projects").merge(organizations::router()),
+        Profile::Seed => OpenApiRouter::new(),
+        Profile::Current => apps::projects().merge(organizations::router()),
     };
-    Router::new()
+    document::router()
         .merge(newer)
-        .merge(apps::router("/v1/apps", "apps"))
+        .merge(apps::apps())
         .merge(platform::router(profile))
         .merge(catalog::router())
         .merge(oauth::router())
-        .fallback(async || ApiError::no_route())
-        .method_not_allowed_fallback(async || ApiError::no_method())
 }

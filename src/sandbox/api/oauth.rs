@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use url::form_urlencoded;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::Sandbox;
 use super::super::credentials::Denied;
@@ -20,8 +23,38 @@ use super::super::kept::Unsaved;
 /// Where the endpoint is: on the site's host, which for a sandbox is the API's too.
 pub(in super::super) const PATH: &str = "/api/oauth/token";
 
-pub(super) fn router() -> Router<Arc<Sandbox>> {
-    Router::new().route(PATH, post(exchange))
+pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
+    OpenApiRouter::new().routes(routes!(exchange))
+}
+
+/// A client's id and secret.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it only describes: the same fields come in two encodings")]
+struct TokenRequest {
+    /// `client_credentials`.
+    grant_type: String,
+    client_id: String,
+    client_secret: String,
+    /// Separated by spaces; everything the client was granted if absent.
+    scope: Option<String>,
+}
+
+/// What the client may act with from now on.
+#[derive(Serialize, ToSchema)]
+struct Token {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: i64,
+    /// Separated by spaces.
+    scope: String,
+}
+
+/// Why there is no token, in the words of OAuth 2.0.
+#[derive(Serialize, ToSchema)]
+struct OauthError {
+    error: &'static str,
+    error_description: String,
 }
 
 /// A refusal with the error codes of OAuth 2.0.
@@ -30,7 +63,7 @@ struct Refusal(StatusCode, &'static str, String);
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self(status, error, description) = self;
-        (status, Json(json!({ "error": error, "error_description": description }))).into_response()
+        (status, Json(OauthError { error, error_description: description })).into_response()
     }
 }
 
@@ -54,6 +87,19 @@ impl From<Unsaved> for Refusal {
     }
 }
 
+/// Exchanges the secret of an OAuth client for a token.
+#[utoipa::path(
+    post,
+    path = PATH,
+    operation_id = "create_token",
+    request_body(content((TokenRequest = "application/json"), (TokenRequest = "application/x-www-form-urlencoded"))),
+    responses(
+        (status = 200, description = "A token that expires", body = Token),
+        (status = 400, description = "A field is missing or wrong, or a scope was not granted", body = OauthError),
+        (status = 401, description = "No such client, or not its secret", body = OauthError),
+        (status = 500, description = "The state could not be written", body = OauthError),
+    ),
+)]
 async fn exchange(
     State(sandbox): State<Arc<Sandbox>>,
     headers: HeaderMap,
@@ -71,12 +117,12 @@ async fn exchange(
     let scopes: Vec<_> = field("scope").unwrap_or_default().split_ascii_whitespace().collect();
     let grant =
         sandbox.change(|kept| kept.credentials.issue(id, secret, &scopes, Timestamp::now()).map_err(Refusal::from))?;
-    let answer = json!({
-        "access_token": grant.token,
-        "token_type": "Bearer",
-        "expires_in": grant.lifetime.as_secs(),
-        "scope": grant.scopes.join(" "),
-    });
+    let answer = Token {
+        access_token: grant.token,
+        token_type: "Bearer",
+        expires_in: grant.lifetime.as_secs(),
+        scope: grant.scopes.join(" "),
+    };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }
 

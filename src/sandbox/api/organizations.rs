@@ -2,24 +2,60 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::Sandbox;
 use super::super::access::{APPS_READ, Access, reach};
-use super::super::error::ApiError;
+use super::super::config::Role;
+use super::super::error::{ApiError, Body};
+use super::parameters::{Page, Query};
 
-pub(super) fn router() -> Router<Arc<Sandbox>> {
-    Router::new().route("/v1/orgs", get(list))
+pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
+    OpenApiRouter::new().routes(routes!(list))
 }
 
-/// The same whichever of them the request names.
-async fn list(State(sandbox): State<Arc<Sandbox>>, access: Access) -> Result<Json<Value>, ApiError> {
+#[derive(Serialize, ToSchema)]
+struct Organizations {
+    orgs: Vec<Organization>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Organization {
+    id: u64,
+    /// The handle, for the header `X-Org-Name`.
+    name: String,
+    /// The highest role of the user there; `owner` for a machine.
+    role: Role,
+}
+
+/// Lists the organizations that the credential reaches, the same whichever of them the request names.
+#[utoipa::path(
+    get,
+    path = "/v1/orgs",
+    operation_id = "list_organizations",
+    params(Page),
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses(
+        (status = 200, description = "Those that it reaches", body = Organizations),
+        (status = 400, description = "A parameter breaks its rule", body = Body),
+    ),
+)]
+async fn list(
+    State(sandbox): State<Arc<Sandbox>>,
+    access: Access,
+    query: Query,
+) -> Result<Json<Organizations>, ApiError> {
     access.require(APPS_READ)?;
-    let organizations: Vec<_> = reach(&sandbox.config, access.credential())
-        .map(|(organization, role)| json!({ "id": organization.id, "name": organization.name, "role": role }))
+    let page = query.page(sandbox.config.switches)?;
+    let reach = reach(&sandbox.config, access.credential());
+    let mut orgs: Vec<_> = reach
+        .map(|(organization, role)| Organization { id: organization.id, name: organization.name.clone(), role })
         .collect();
-    Ok(Json(json!({ "orgs": organizations })))
+    orgs.sort_unstable_by_key(|organization| organization.id);
+    Ok(Json(Organizations { orgs: page.of(orgs) }))
 }

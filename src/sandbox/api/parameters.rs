@@ -5,7 +5,12 @@ use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use url::form_urlencoded;
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 
 use super::super::error::ApiError;
 use super::super::rules::{Profile, Switches};
@@ -13,26 +18,38 @@ use super::super::rules::{Profile, Switches};
 /// The query of a request, by name; the first one of a name counts.
 pub(super) struct Query(HashMap<String, String>);
 
-/// A window over a list.
+/// A window over a list. A caller that asks for none gets the whole list, or the first page where the API is that old.
 pub(super) struct Page {
     /// How many items to skip.
-    pub(super) offset: usize,
+    offset: usize,
     /// How many items to show at most.
-    pub(super) limit: usize,
+    limit: usize,
 }
 
 /// How many items a page has unless the caller says otherwise, and at most.
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
 
+impl Page {
+    /// What is seen of a list through it.
+    pub(super) fn of<T>(&self, items: impl IntoIterator<Item = T>) -> Vec<T> {
+        items.into_iter().skip(self.offset).take(self.limit).collect()
+    }
+}
+
 impl Query {
     /// A parameter as it was sent.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The page asked for. None: neither `limit` nor `offset` is there, and the whole list is meant.
-    pub(super) fn page(&self, switches: Switches) -> Result<Option<Page>, ApiError> {
+    /// One of a closed set of words. The error means another word.
+    pub(super) fn word<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde::de::value::Error> {
+        self.get(name).map(|text| T::deserialize(text.into_deserializer())).transpose()
+    }
+
+    /// The page asked for: the whole list if neither `limit` nor `offset` is there.
+    pub(super) fn page(&self, switches: Switches) -> Result<Page, ApiError> {
         let limit = match self.number("limit", 1, MAX_LIMIT) {
             Err(_) if switches.clamp_pages => Some(DEFAULT_LIMIT),
             limit => limit?,
@@ -41,8 +58,8 @@ impl Query {
         let always = switches.clamp_pages || switches.profile == Profile::Seed;
         let asked = always || limit.is_some() || offset.is_some();
         let most = if switches.clamp_pages { DEFAULT_LIMIT } else { MAX_LIMIT };
-        let page = || Page { offset: offset.unwrap_or(0), limit: limit.unwrap_or(DEFAULT_LIMIT).min(most) };
-        Ok(asked.then(page))
+        let limit = if asked { limit.unwrap_or(DEFAULT_LIMIT).min(most) } else { usize::MAX };
+        Ok(Page { offset: offset.unwrap_or(0), limit })
     }
 
     fn number(&self, name: &str, least: usize, most: usize) -> Result<Option<usize>, ApiError> {
@@ -54,6 +71,21 @@ impl Query {
             }
             _ => Err(ApiError::parameter(format!("{name} must be an integer from {least} to {most}"))),
         }
+    }
+}
+
+impl IntoParams for Page {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let limit = integer(1).maximum(Some(MAX_LIMIT)).default(Some(DEFAULT_LIMIT.into()));
+        let offset = integer(0).default(Some(0.into()));
+        let parameter = |name: &str, text: &str, schema: ObjectBuilder| {
+            let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query);
+            parameter.required(Required::False).description(Some(text)).schema(Some(schema)).build()
+        };
+        vec![
+            parameter("limit", "How many items to show at most. Without it and `offset` a list may be whole", limit),
+            parameter("offset", "How many items to skip", offset),
+        ]
     }
 }
 
@@ -80,6 +112,18 @@ impl PathId {
         let number = number.filter(|number| *number > 0 && i64::try_from(*number).is_ok());
         number.ok_or_else(|| ApiError::parameter("Invalid ID: must be a positive integer"))
     }
+}
+
+impl IntoParams for PathId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let id = ParameterBuilder::new().name("appId").parameter_in(ParameterIn::Path).required(Required::True);
+        vec![id.schema(Some(integer(1))).build()]
+    }
+}
+
+fn integer(least: usize) -> ObjectBuilder {
+    let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
+    ObjectBuilder::new().schema_type(Type::Integer).format(Some(format)).minimum(Some(least))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PathId {

@@ -2,73 +2,173 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::Sandbox;
 use super::super::access::{APPS_READ, Access};
-use super::super::error::ApiError;
+use super::super::error::{ApiError, Body};
 use super::super::rules::{Profile, above_plan};
-use super::parameters::Query;
+use super::parameters::{Page, Query};
 
 /// The tags of an image, the recommended one first.
 const STABLE: [&str; 2] = ["2.0.1", "2.0.0"];
 const ENTERPRISE: [&str; 2] = ["2.0.1-enterprise", "2.0.0-enterprise"];
 
-pub(super) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
-    let router = Router::new().route("/v1/container-images", get(images));
+pub(super) fn router(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
+    let router = OpenApiRouter::new().routes(routes!(images));
     match profile {
         Profile::Seed => router,
-        Profile::Current => router.route("/v1/limits", get(limits)).route("/v1/clusters", get(clusters)),
+        Profile::Current => router.routes(routes!(limits)).routes(routes!(clusters)),
     }
 }
 
-async fn images(access: Access, query: Query) -> Result<Json<Value>, ApiError> {
+/// Where an image comes from.
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Channel {
+    Stable,
+    /// Needs a subscription.
+    Enterprise,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Images {
+    images: Vec<Image>,
+    /// The `tag` that is recommended.
+    default: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Image {
+    /// The repository and the tag.
+    name: String,
+    tag: &'static str,
+    channel: Channel,
+}
+
+/// What the plan of the organization includes; -1 is without limit.
+#[derive(Serialize, ToSchema)]
+struct Limits {
+    apps: i64,
+    replicas: u64,
+    spicepods: i64,
+    users: i64,
+    api_rps: u64,
+    request_timeout_secs: u64,
+    sql_query_timeout_secs: u64,
+    sql_concurrent_queries: u64,
+    resources: Option<ResourceLimits>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ResourceLimits {
+    max_cpu: u64,
+    max_memory_gi: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Clusters {
+    clusters: Vec<Cluster>,
+}
+
+/// A dedicated cluster.
+#[derive(Serialize, ToSchema)]
+struct Cluster {
+    /// What the `cluster_name` of an app may be.
+    cluster_name: &'static str,
+    infra_cluster_name: &'static str,
+    region: &'static str,
+    cloud_provider: &'static str,
+    endpoint: &'static str,
+    #[schema(format = DateTime)]
+    created_at: &'static str,
+    #[schema(format = DateTime)]
+    updated_at: &'static str,
+}
+
+/// Lists the images of a channel.
+#[utoipa::path(
+    get,
+    path = "/v1/container-images",
+    operation_id = "list_container_images",
+    params(("channel" = inline(Option<Channel>), Query, description = "`stable` if absent"), Page),
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses((status = 200, description = "The images", body = Images), (status = 400, description = "A parameter breaks its rule", body = Body)),
+)]
+async fn images(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Query) -> Result<Json<Images>, ApiError> {
     let caller = access.require(APPS_READ)?;
-    let (channel, repository, tags) = match query.get("channel") {
-        None | Some("stable") => ("stable", "spiceai/spiceai", STABLE),
-        Some("enterprise") => ("enterprise", "spiceai/spiceai-enterprise", ENTERPRISE),
-        Some(_) => return Err(ApiError::parameter("channel must be stable or enterprise")),
+    let asked = query.word("channel").map_err(|_| ApiError::parameter("channel must be stable or enterprise"))?;
+    let page = query.page(sandbox.config.switches)?;
+    let channel = asked.unwrap_or(Channel::Stable);
+    let (repository, tags) = match channel {
+        Channel::Stable => ("spiceai/spiceai", STABLE),
+        Channel::Enterprise if caller.plan.enterprise_images => ("spiceai/spiceai-enterprise", ENTERPRISE),
+        Channel::Enterprise => return Err(above_plan("Enterprise images need a subscription")),
     };
-    if channel == "enterprise" && !caller.plan.enterprise_images {
-        return Err(above_plan("Enterprise images need a subscription"));
-    }
-    let image = |tag: &str| json!({ "name": format!("{repository}:{tag}"), "tag": tag, "channel": channel });
-    Ok(Json(json!({ "images": tags.map(image), "default": tags[0] })))
+    let images = tags.map(|tag| Image { name: format!("{repository}:{tag}"), tag, channel });
+    Ok(Json(Images { images: page.of(images), default: tags[0] }))
 }
 
+/// Shows the limits of the organization.
+///
 /// Only apps and replicas hold here; the other numbers describe the runtime, which the sandbox does not have.
-async fn limits(State(sandbox): State<Arc<Sandbox>>, access: Access) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/v1/limits",
+    operation_id = "get_limits",
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses((status = 200, description = "The limits", body = Limits)),
+)]
+async fn limits(State(sandbox): State<Arc<Sandbox>>, access: Access) -> Result<Json<Limits>, ApiError> {
     let plan = access.require(APPS_READ)?.plan;
-    let apps = plan.max_apps.map_or(json!(-1), Value::from);
+    let apps = plan.max_apps.map_or(-1, |most| i64::try_from(most).unwrap_or(i64::MAX));
     let rates = sandbox.config.rate_limits;
-    Ok(Json(json!({
-        "apps": apps,
-        "replicas": plan.max_replicas,
-        "spicepods": apps,
-        "users": -1,
-        "api_rps": u64::from(rates.per_user) / rates.window.as_secs().max(1),
-        "request_timeout_secs": 300,
-        "sql_query_timeout_secs": 300,
-        "sql_concurrent_queries": 64,
-        "resources": null,
-    })))
+    Ok(Json(Limits {
+        apps,
+        replicas: plan.max_replicas,
+        spicepods: apps,
+        users: -1,
+        api_rps: u64::from(rates.per_user) / rates.window.as_secs().max(1),
+        request_timeout_secs: 300,
+        sql_query_timeout_secs: 300,
+        sql_concurrent_queries: 64,
+        resources: None,
+    }))
 }
 
-async fn clusters(access: Access) -> Result<Json<Value>, ApiError> {
+/// Lists the dedicated clusters.
+#[utoipa::path(
+    get,
+    path = "/v1/clusters",
+    operation_id = "list_clusters",
+    params(Page),
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses(
+        (status = 200, description = "The clusters", body = Clusters),
+        (status = 400, description = "A parameter breaks its rule", body = Body),
+    ),
+)]
+async fn clusters(
+    State(sandbox): State<Arc<Sandbox>>,
+    access: Access,
+    query: Query,
+) -> Result<Json<Clusters>, ApiError> {
     access.require(APPS_READ)?;
+    let page = query.page(sandbox.config.switches)?;
     const SINCE: &str = "2026-01-02T03:04:05.000Z";
-    Ok(Json(json!({
-        "clusters": [{
-            "cluster_name": "team-cluster",
-            "infra_cluster_name": "sandbox-team-cluster",
-            "region": "us-west-2",
-            "cloud_provider": "aws",
-            "endpoint": "https://private-team-cluster-us-west-2-prod-data.spiceai.io",
-            "created_at": SINCE,
-            "updated_at": SINCE,
-        }],
-    })))
+    let cluster = Cluster {
+        cluster_name: "team-cluster",
+        infra_cluster_name: "sandbox-team-cluster",
+        region: "us-west-2",
+        cloud_provider: "aws",
+        endpoint: "https://private-team-cluster-us-west-2-prod-data.spiceai.io",
+        created_at: SINCE,
+        updated_at: SINCE,
+    };
+    Ok(Json(Clusters { clusters: page.of([cluster]) }))
 }

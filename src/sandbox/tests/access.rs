@@ -137,6 +137,15 @@ async fn the_organizations_are_those_that_a_credential_reaches() {
 }
 
 #[tokio::test]
+async fn organizations_come_by_ascending_id() {
+    let organization = |id: u64, name: &str| Organization { id, name: name.into(), plan: Plan::default() };
+    let organizations = vec![organization(9, "sandbox"), organization(2, "elsewhere")];
+    let world = World::with(Config { organizations, ..Config::default() }).await;
+    let (_, body) = world.call(Method::GET, "/v1/orgs", BOTH, None).await;
+    assert_eq!((&body["orgs"][0]["id"], &body["orgs"][1]["id"]), (&json!(2), &json!(9)), "{body}");
+}
+
+#[tokio::test]
 async fn a_header_names_another_organization_within_reach() {
     let world = World::start().await;
     let grant = json!({

@@ -4,6 +4,7 @@ mod access;
 mod apps;
 mod bodies;
 mod credentials;
+mod document;
 mod faults;
 mod journal;
 mod rates;

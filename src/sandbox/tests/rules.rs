@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::super::{Config, Credential, CredentialKind, Plan, Profile, Reactivation, Switches, TagRule};
-use super::{OPERATOR, READER, World, assert_has, named, path, reply};
+use super::{BOTH, OPERATOR, READER, World, assert_has, named, path, reply};
 
 async fn switched(switches: Switches) -> World {
     World::with(Config { switches, ..Config::default() }).await
@@ -48,6 +48,38 @@ async fn the_switches_of_pages_decide_how_many_items_come() {
         }
         let names = names(&world, query).await;
         assert_eq!((names.len(), &names[0]), (count, &format!("app-{first:02}")), "{switches:?} {query}");
+    }
+}
+
+#[tokio::test]
+async fn every_list_has_pages_when_the_caller_asks() {
+    let seed = Switches { profile: Profile::Seed, ..Switches::default() };
+    let lists = [
+        ("/v1/apps", "apps", Some("apps")),
+        ("/v1/projects", "projects", None),
+        ("/v1/regions", "regions", Some("regions")),
+        ("/v1/container-images", "images", Some("images")),
+        ("/v1/orgs", "orgs", None),
+        ("/v1/clusters", "clusters", None),
+    ];
+    for switches in [Switches::default(), seed] {
+        let world = switched(switches).await;
+        world.app(named("first")).await;
+        world.app(named("second")).await;
+        let is_old = switches.profile == Profile::Seed;
+        for (url, key, _) in lists.iter().filter(|(.., in_seed)| !is_old || in_seed.is_some()) {
+            let get = async |query: &str| world.call(Method::GET, &format!("{url}{query}"), BOTH, None).await;
+            let (_, all) = get("").await;
+            let all = all[key].as_array().unwrap().clone();
+            assert!(!all.is_empty(), "{url}");
+            for (query, skip, take) in [("?limit=1", 0, 1), ("?limit=1&offset=1", 1, 1), ("?offset=100", 100, 20)] {
+                let expected: Vec<_> = all.iter().skip(skip).take(take).cloned().collect();
+                assert_eq!(get(query).await.1[key], json!(expected), "{url}{query}");
+            }
+            for query in ["?limit=0", "?limit=101", "?offset=-1"] {
+                assert_eq!(get(query).await.0, 400, "{url}{query}");
+            }
+        }
     }
 }
 
@@ -179,17 +211,14 @@ async fn a_plan_bounds_replicas_and_image_tags() {
     let world = on_plan(Plan { max_replicas: 2, image_tags: false, ..Plan::default() }).await;
     let url = path(&world.app(json!({ "name": "my-app", "replicas": 2 })).await);
     let cases = [
-        (json!({ "replicas": 3 }), 403),
-        (json!({ "replicas": 11 }), 400),
-        (json!({ "image_tag": "1.0" }), 403),
-        (json!({ "image_tag": null }), 200),
+        (json!({ "replicas": 3 }), 403, json!("plan_limit")),
+        (json!({ "replicas": 11 }), 400, Value::Null),
+        (json!({ "image_tag": "1.0" }), 403, json!("image_tag_requires_enterprise")),
+        (json!({ "image_tag": null }), 200, Value::Null),
     ];
-    for (body, expected) in cases {
+    for (body, expected, code) in cases {
         let (status, answer) = world.put(&url, body.clone()).await;
-        assert_eq!(status, expected, "{body}");
-        if status == 403 {
-            assert_eq!(answer["code"], "plan_limit", "{body}");
-        }
+        assert_eq!((status, &answer["code"]), (expected, &code), "{body}");
     }
     assert_eq!(world.post("/v1/apps", json!({ "name": "other", "replicas": 3 })).await.0, 403);
     assert_has(&world.get("/v1/limits").await.1, &json!({ "apps": -1, "replicas": 2 }));

@@ -4,15 +4,21 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Number, Value};
 
 use super::error::ApiError;
 use super::fields::{self, Fields, Patch};
 use super::placement::Placement;
 use super::rules::{Plan, Profile, Switches, TagRule, above_plan};
 use super::runtime::{self, Executor, Resources};
+use super::spicepod;
 use super::tags::{self, Tags};
-use super::{spicepod, time};
+
+mod bodies;
+mod views;
+
+pub(super) use bodies::{CreateApp, UpdateApp};
+pub(super) use views::{Detail, Summary};
 
 const VISIBILITIES: [&str; 2] = ["public", "private"];
 /// The union of what the versions of the API take.
@@ -209,7 +215,8 @@ impl Changes {
             return Err(above_plan(format!("The plan includes {} replicas", plan.max_replicas)));
         }
         if matches!(self.image_tag, Patch::Set(_)) && !plan.image_tags {
-            return Err(above_plan("The plan does not include image tags"));
+            let refusal = above_plan("The plan does not include image tags");
+            return Err(refusal.with_code("image_tag_requires_enterprise"));
         }
         Ok(())
     }
@@ -246,71 +253,6 @@ impl Changes {
     }
 }
 
-impl App {
-    /// How the app appears in a list.
-    pub(super) fn summary(&self) -> Map<String, Value> {
-        let Settings { placement, .. } = &self.settings;
-        object(json!({
-            "id": self.id,
-            "name": self.name,
-            "description": self.settings.description,
-            "visibility": self.settings.visibility,
-            "created_at": time::text(self.created_at),
-            "created_by": self.created_by,
-            "region": placement.region,
-            "cname": placement.cname,
-            "cluster_id": null,
-            "cluster_name": placement.cluster_name,
-            "tags": self.settings.tags,
-        }))
-    }
-
-    /// How the app appears on its own, but for its API key.
-    pub(super) fn detail(&self, organization: &str) -> Map<String, Value> {
-        let mut detail = self.summary();
-        detail.extend(object(json!({
-            "org": organization,
-            "endpoint": self.settings.placement.endpoint(),
-            "production_branch": self.settings.production_branch,
-            "warning": null,
-            "forked_from": null,
-            "config": self.config(),
-        })));
-        detail
-    }
-
-    /// How the app appears on its own to someone who may read its API key.
-    pub(super) fn detail_with_key(&self, organization: &str) -> Map<String, Value> {
-        let mut detail = self.detail(organization);
-        detail.insert("api_key".into(), self.api_key(1).into());
-        detail
-    }
-
-    /// An API key that says it is fake: of the primary (1) or the secondary (2).
-    fn api_key(&self, number: u8) -> String {
-        format!("sandbox-fake-key-{}-{number}-{}", self.id, self.key_generation)
-    }
-
-    fn config(&self) -> Value {
-        let settings = &self.settings;
-        json!({
-            "spicepod": settings.spicepod,
-            "registry": settings.registry,
-            "image": settings.image,
-            "image_tag": settings.image_tag,
-            "update_channel": settings.update_channel,
-            "version": settings.version,
-            "replicas": settings.replicas,
-            "resources": settings.resources,
-            "executor": settings.executor,
-            "region": settings.placement.region,
-            "node_group": settings.node_group,
-            "storage_size_gb": settings.storage_size_gb,
-            "storage_claim_size_gb": settings.storage_size_gb,
-        })
-    }
-}
-
 fn name(value: &Value) -> Result<String, String> {
     let text = fields::text(value)?;
     let fits = (4..=38).contains(&text.len());
@@ -334,12 +276,5 @@ fn storage(fields: &mut Fields) -> Patch<Number> {
             }
             size
         }
-    }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(object) => object,
-        _ => Map::new(),
     }
 }

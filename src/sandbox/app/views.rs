@@ -1,0 +1,164 @@
+//! How an app is shown: these types are the bodies of the answers, and the document of the API describes them
+//! (contract, sections 7.2 and 7.3).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
+use utoipa::ToSchema;
+
+use super::super::runtime::{Executor, Resources};
+use super::super::time;
+use super::{App, Settings};
+
+/// An app as it appears in a list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = App)]
+pub(in super::super) struct Summary {
+    /// Positive, never used twice.
+    id: u64,
+    name: String,
+    description: Option<String>,
+    /// `public` or `private`.
+    visibility: String,
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// The number of the user who created it; null for a machine.
+    created_by: Option<u64>,
+    region: Option<String>,
+    /// The name of the data plane.
+    cname: Option<String>,
+    cluster_id: Option<String>,
+    /// The dedicated cluster.
+    cluster_name: Option<String>,
+    tags: Option<BTreeMap<String, String>>,
+}
+
+/// An app as it appears on its own.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppWithConfig)]
+pub(in super::super) struct Detail {
+    #[serde(flatten)]
+    summary: Summary,
+    /// The handle of the organization.
+    org: String,
+    /// The base URL of the data plane, with its scheme; null while the app is attached to nothing.
+    endpoint: Option<String>,
+    production_branch: Option<String>,
+    /// What went wrong with the configuration of an app that was created all the same.
+    warning: Option<String>,
+    forked_from: Option<Origin>,
+    /// Left out for who may not read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Config>,
+    /// The primary API key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(deprecated)]
+    api_key: Option<String>,
+}
+
+/// What an app was forked from.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppOrigin)]
+struct Origin {
+    id: u64,
+    name: String,
+}
+
+/// What an app runs.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppConfig)]
+struct Config {
+    /// An object, also where it was written as YAML.
+    #[schema(value_type = Option<Object>)]
+    spicepod: Option<Map<String, Value>>,
+    registry: Option<String>,
+    image: Option<String>,
+    image_tag: Option<String>,
+    /// An open set of words.
+    update_channel: Option<String>,
+    /// A range of versions such as `2.x`.
+    version: Option<String>,
+    replicas: u64,
+    resources: Option<Resources>,
+    executor: Option<Executor>,
+    region: Option<String>,
+    node_group: Option<String>,
+    #[schema(value_type = Option<f64>)]
+    storage_size_gb: Option<Number>,
+    /// The same as `storage_size_gb`.
+    #[schema(value_type = Option<f64>, deprecated)]
+    storage_claim_size_gb: Option<Number>,
+}
+
+impl App {
+    /// How the app appears in a list.
+    pub(in super::super) fn summary(&self) -> Summary {
+        let Settings { description, visibility, placement, tags, .. } = &self.settings;
+        Summary {
+            id: self.id,
+            name: self.name.clone(),
+            description: description.clone(),
+            visibility: visibility.clone(),
+            created_at: time::text(self.created_at),
+            created_by: self.created_by,
+            region: placement.region.clone(),
+            cname: placement.cname.clone(),
+            cluster_id: None,
+            cluster_name: placement.cluster_name.clone(),
+            tags: tags.clone(),
+        }
+    }
+
+    /// How the app appears on its own, but for its API key.
+    pub(in super::super) fn detail(&self, organization: &str) -> Detail {
+        Detail {
+            summary: self.summary(),
+            org: organization.to_owned(),
+            endpoint: self.settings.placement.endpoint(),
+            production_branch: self.settings.production_branch.clone(),
+            warning: None,
+            forked_from: None,
+            config: Some(self.settings.shown()),
+            api_key: None,
+        }
+    }
+
+    /// How the app appears on its own to someone who may read its API key.
+    pub(in super::super) fn detail_with_key(&self, organization: &str) -> Detail {
+        Detail { api_key: Some(self.api_key(1)), ..self.detail(organization) }
+    }
+
+    /// An API key that says it is fake: of the primary (1) or the secondary (2).
+    fn api_key(&self, number: u8) -> String {
+        format!("sandbox-fake-key-{}-{number}-{}", self.id, self.key_generation)
+    }
+}
+
+impl Detail {
+    /// The same to someone who may not read the configuration.
+    pub(in super::super) fn without_config(self) -> Self {
+        Self { config: None, ..self }
+    }
+}
+
+impl Settings {
+    fn shown(&self) -> Config {
+        let settings = self.clone();
+        Config {
+            spicepod: settings.spicepod,
+            registry: settings.registry,
+            image: settings.image,
+            image_tag: settings.image_tag,
+            update_channel: settings.update_channel,
+            version: settings.version,
+            replicas: settings.replicas,
+            resources: settings.resources,
+            executor: settings.executor,
+            region: settings.placement.region,
+            node_group: settings.node_group,
+            storage_size_gb: settings.storage_size_gb.clone(),
+            storage_claim_size_gb: settings.storage_size_gb,
+        }
+    }
+}
