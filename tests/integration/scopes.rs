@@ -65,8 +65,8 @@ async fn refused(world: &World, step: Step, reason: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_works_with_its_scopes_and_names_the_one_that_is_missing() {
     let strict: &[&str] = &["--config-scopes"];
-    // The scopes; how strict the API is; at which step the scope is missed, and which.
-    let cases: [(&[&str], &[&str], Option<(Step, &str)>); 8] = [
+    // The scopes; how strict the API is; at which step which of them is missed.
+    let cases: [(&[&str], &[&str], _); 8] = [
         (&["apps:write", "apps:delete"], &[], None),
         (&["apps:write", "apps:delete", "config:write"], strict, None),
         (&["secrets:write"], &[], Some((Check, "apps:read"))),
