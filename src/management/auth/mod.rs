@@ -1,0 +1,283 @@
+//! Authentication (contract section 2): the bearer token that a request carries, and where it comes from.
+//!
+//! A token of an OAuth client is asked for when first needed, once however many requests wait for it, again ahead of its
+//! expiry, and once more when the API refuses it. Nothing in here may print a secret.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::{StatusCode, Url, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::types::{Failure, FailureKind};
+use super::{Budget, Metrics, Priority, Stage, redact};
+
+/// What proves to the API who we are.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// A token as it is: a personal access token, or a session's.
+    Token(SecretString),
+    /// An OAuth client, which gets its tokens from a token endpoint.
+    Client {
+        /// Its id.
+        id: String,
+        /// Its secret.
+        secret: SecretString,
+        /// URL of the token endpoint.
+        token_endpoint: String,
+    },
+}
+
+/// A token ends this long before it expires, so that none expires under way.
+const AHEAD: Duration = Duration::from_secs(60);
+/// Lifetime of a token whose answer names none.
+const LIFETIME: Duration = Duration::from_secs(3600);
+/// How long a token that cannot be renewed yet is used on, as long as it lives.
+const NEXT_RENEWAL: Duration = Duration::from_secs(10);
+/// An answer with a token is a few kilobytes at most.
+const LARGEST_ANSWER: usize = 64 * 1024;
+/// Route of the token endpoint in metrics, whatever its URL is.
+const ROUTE: &str = "/api/oauth/token";
+
+/// The token endpoint that belongs to an API endpoint: on the host without its label `api`, or without the `-api` at the
+/// end of a label; at the endpoint itself where there is neither.
+pub fn token_endpoint(endpoint: &str) -> Option<String> {
+    let mut url = Url::parse(endpoint).ok()?;
+    let host = url.host_str()?.to_owned();
+    let mut labels: Vec<&str> = host.split('.').collect();
+    let derived = if let Some(at) = labels.iter().position(|label| *label == "api").filter(|_| labels.len() > 1) {
+        labels.remove(at);
+        true
+    } else if let Some(label) = labels.iter_mut().find(|label| label.len() > 4 && label.ends_with("-api")) {
+        *label = label.trim_end_matches("-api");
+        true
+    } else {
+        false
+    };
+    if derived {
+        url.set_host(Some(&labels.join("."))).ok()?;
+        url.set_path("");
+    }
+    url.path_segments_mut().ok()?.pop_if_empty().extend(["api", "oauth", "token"]);
+    Some(url.into())
+}
+
+/// One bearer token.
+#[derive(Debug)]
+pub(super) struct Token {
+    value: SecretString,
+    /// Whether it was asked for because the one before was refused.
+    replacement: bool,
+    accepted: AtomicBool,
+}
+
+impl Token {
+    fn new(value: SecretString, replacement: bool) -> Arc<Self> {
+        Arc::new(Self { value, replacement, accepted: AtomicBool::new(false) })
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        self.value.expose_secret()
+    }
+
+    /// Notes that the API took it.
+    pub(super) fn accept(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Where tokens come from.
+#[derive(Debug)]
+pub(super) struct Tokens(Source);
+
+#[derive(Debug)]
+enum Source {
+    Fixed(Arc<Token>),
+    Fetched(Box<Fetched>),
+}
+
+#[derive(Debug)]
+struct Fetched {
+    http: reqwest::Client,
+    budget: Arc<Budget>,
+    metrics: Metrics,
+    url: Url,
+    id: String,
+    secret: SecretString,
+    /// Held while a token is asked for, so that whoever needs one waits for the same answer.
+    slot: Mutex<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    held: Option<Held>,
+    /// Whether the last token was refused by the API.
+    refused: bool,
+    /// The last failure, and when it was told.
+    failed: Option<(Instant, Failure)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    token: Arc<Token>,
+    renew: Instant,
+    expires: Instant,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    #[serde(deserialize_with = "secret")]
+    access_token: SecretString,
+    #[serde(default)]
+    token_type: Option<String>,
+    #[serde(default)]
+    expires_in: Option<u64>,
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+    String::deserialize(deserializer).map(SecretString::from)
+}
+
+impl Tokens {
+    pub(super) fn new(
+        credential: Credential,
+        http: &reqwest::Client,
+        budget: &Arc<Budget>,
+        metrics: &Metrics,
+    ) -> Result<Self, Failure> {
+        let source = match credential {
+            Credential::Token(token) => Source::Fixed(Token::new(token, false)),
+            Credential::Client { id, secret, token_endpoint } => {
+                let bad = |error| Failure::local(FailureKind::Invalid, format!("tokenEndpoint is not a URL: {error}"));
+                Source::Fetched(Box::new(Fetched {
+                    http: http.clone(),
+                    budget: Arc::clone(budget),
+                    metrics: metrics.clone(),
+                    url: Url::parse(&token_endpoint).map_err(bad)?,
+                    id,
+                    secret,
+                    slot: Mutex::default(),
+                }))
+            }
+        };
+        Ok(Self(source))
+    }
+
+    /// A token to send. It may take a request, which takes its share of the budget.
+    pub(super) async fn token(&self) -> Result<Arc<Token>, Failure> {
+        match &self.0 {
+            Source::Fixed(token) => Ok(Arc::clone(token)),
+            Source::Fetched(fetched) => fetched.token().await,
+        }
+    }
+
+    /// Notes that the API refused a token. Says whether another is worth a try.
+    pub(super) async fn refused(&self, token: &Arc<Token>) -> bool {
+        let Source::Fetched(fetched) = &self.0 else { return false };
+        let mut slot = fetched.slot.lock().await;
+        if !slot.held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.token, token)) {
+            return true;
+        }
+        (slot.held, slot.refused) = (None, true);
+        // One refusal after another is about the client, and not about the token's age.
+        token.accepted.load(Ordering::Relaxed) || !token.replacement
+    }
+}
+
+impl Fetched {
+    async fn token(&self) -> Result<Arc<Token>, Failure> {
+        let asked = Instant::now();
+        let mut slot = self.slot.lock().await;
+        if let Some(held) = slot.held.as_ref().filter(|held| Instant::now() < held.renew) {
+            return Ok(Arc::clone(&held.token));
+        }
+        // Who waited for a request that failed has its answer too: a queue must not fail one by one.
+        if let Some((_, failure)) = slot.failed.as_ref().filter(|(told, _)| *told >= asked) {
+            return Err(failure.clone());
+        }
+        let begun = Instant::now();
+        match self.ask().await {
+            Ok((value, lifetime)) => {
+                let token = Token::new(value, slot.refused);
+                let renew = begun + lifetime.saturating_sub(AHEAD).max(lifetime / 2);
+                slot.held = Some(Held { token: Arc::clone(&token), renew, expires: begun + lifetime });
+                slot.refused = false;
+                Ok(token)
+            }
+            Err(failure) => {
+                let now = Instant::now();
+                if let Some(held) = slot.held.as_mut().filter(|held| now < held.expires) {
+                    held.renew = now + NEXT_RENEWAL;
+                    return Ok(Arc::clone(&held.token));
+                }
+                (slot.held, slot.failed) = (None, Some((now, failure.clone())));
+                Err(failure)
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<(SecretString, Duration), Failure> {
+        // All wait for it, so it goes first.
+        self.budget.token(Priority::Edit, Stage::Act).await?;
+        let body = json!({
+            "grant_type": "client_credentials", "client_id": self.id, "client_secret": self.secret.expose_secret(),
+        });
+        let request = self.http.post(self.url.clone()).header(header::ACCEPT, "application/json").json(&body);
+        let result = match answer(request).await {
+            Ok((status, text)) if status == StatusCode::OK => granted(&text),
+            Ok((status, text)) => Err(self.refusal(status, &text)),
+            Err(failure) => Err(failure),
+        };
+        let outcome = result.as_ref().err().map_or("200", Failure::label);
+        tracing::debug!(method = "POST", route = ROUTE, outcome, "token request");
+        self.metrics.sent("POST", ROUTE, outcome.to_owned());
+        result.map_err(|failure| Failure { message: format!("POST {ROUTE}: {}", failure.message), ..failure })
+    }
+
+    fn refusal(&self, status: StatusCode, body: &str) -> Failure {
+        let (_, words, _) = redact::error_body(body, &[self.secret.expose_secret(), &self.id]);
+        let kind = match status.as_u16() {
+            400..=403 => FailureKind::Unauthorized,
+            429 => FailureKind::Throttled { retry_after: None },
+            _ => FailureKind::Connect,
+        };
+        let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+        Failure::local(kind, format!("no token for the OAuth client: {status}{words}"))
+    }
+}
+
+/// Whatever goes wrong here, nothing was sent to the API: hence `Connect`.
+async fn answer(request: reqwest::RequestBuilder) -> Result<(StatusCode, String), Failure> {
+    let lost = |error: &reqwest::Error| {
+        let failure = super::client::transport(error);
+        Failure { kind: FailureKind::Connect, message: format!("token endpoint: {}", failure.message), ..failure }
+    };
+    let mut response = request.send().await.map_err(|error| lost(&error))?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error))? {
+        if bytes.len() + chunk.len() > LARGEST_ANSWER {
+            return Err(Failure::local(FailureKind::Connect, "the token endpoint's answer is longer than 64 KiB"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((response.status(), String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn granted(text: &str) -> Result<(SecretString, Duration), Failure> {
+    let none = || Failure::local(FailureKind::Connect, "the token endpoint's answer holds no bearer token");
+    let granted: Granted = serde_json::from_str(text).map_err(|_| none())?;
+    let token = granted.access_token.expose_secret();
+    let sendable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if !sendable || !granted.token_type.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")) {
+        return Err(none());
+    }
+    Ok((granted.access_token, granted.expires_in.map_or(LIFETIME, Duration::from_secs)))
+}

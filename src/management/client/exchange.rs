@@ -1,0 +1,233 @@
+//! One request on the wire: sent, sent again where that is allowed, and its answer judged.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::{Method, StatusCode, Url, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::{Client, Permit};
+use crate::management::auth::Token;
+use crate::management::budget::Limits as RateLimits;
+use crate::management::types::{Failure, FailureKind};
+use crate::management::{Answer, Stage, redact, retry};
+
+/// Names the organization that a request acts on (contract section 2.3).
+const ORGANIZATION_HEADER: &str = "X-Org-Name";
+
+/// A body longer than this is refused unread: the largest spicepod is 256 KiB, and a detail holds one.
+const LARGEST_BODY: usize = 8 * 1024 * 1024;
+
+impl Client {
+    /// Sends a request and decodes a good answer.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        route: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+        permit: Permit,
+    ) -> Result<Answer<T>, Failure> {
+        let method_name = name_of(&method);
+        let answer = self.send(method, route, path, query, body, permit).await?;
+        let value = serde_json::from_str(&answer.value).map_err(|_| {
+            let message =
+                format!("{method_name} {route}: the answer is not what the Management API is documented to send");
+            Failure::local(FailureKind::Unexpected, message)
+        })?;
+        Ok(Answer { value, begun: answer.begun })
+    }
+
+    /// Sends a request, a read again if need be, and returns the text of a good answer.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        route: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+        mut permit: Permit,
+    ) -> Result<Answer<String>, Failure> {
+        let (deadline, mut attempt) = (Instant::now() + self.retry_within, 1);
+        loop {
+            let (priority, stage, anonymous) = (permit.priority, permit.stage, permit.token.is_none());
+            let failure = match self.send_accepted(method.clone(), route, path, query, body, permit).await {
+                Ok(answer) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            let outage = retry::is_outage(&failure);
+            let repeatable = method == Method::GET && (!outage || self.answered.load(Ordering::Relaxed));
+            let wait = retry::wait(&failure, attempt, self.budget.paused()).filter(|_| repeatable);
+            let next = match wait.filter(|wait| Instant::now() + *wait < deadline) {
+                Some(wait) => {
+                    tokio::time::timeout_at(deadline, async {
+                        tokio::time::sleep(wait).await;
+                        if anonymous { self.anonymous(priority).await } else { self.permit(priority, stage).await }
+                    })
+                    .await
+                }
+                None => Ok(Err(failure.clone())),
+            };
+            let Ok(Ok(next)) = next else {
+                self.answered.store(!outage, Ordering::Relaxed);
+                return Err(failure);
+            };
+            (permit, attempt) = (next, attempt + 1);
+        }
+    }
+
+    /// Sends one request and returns the text of a good answer. A read whose token is refused is sent once more with a
+    /// fresh one, where there can be one; a write is left to the next visit, because what it rests on grows old.
+    async fn send_accepted(
+        &self,
+        method: Method,
+        route: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+        permit: Permit,
+    ) -> Result<Answer<String>, Failure> {
+        let (token, priority) = (permit.token.clone(), permit.priority);
+        let result = self.send_once(method.clone(), route, path, query, body, permit).await;
+        if !self.worth_another_token(token, &result).await {
+            return result;
+        }
+        if method != Method::GET {
+            let words = "the access token was refused; trying again with a fresh one";
+            return Err(Failure::local(FailureKind::Withdrawn, words));
+        }
+        let permit = self.permit(priority, Stage::Look).await?;
+        let token = permit.token.clone();
+        let result = self.send_once(method, route, path, query, body, permit).await;
+        self.worth_another_token(token, &result).await;
+        result
+    }
+
+    /// Notes whether a token was accepted. Says whether the request is worth another try with a fresh one.
+    async fn worth_another_token(&self, token: Option<Arc<Token>>, result: &Result<Answer<String>, Failure>) -> bool {
+        let Some(token) = token else { return false };
+        match result {
+            Err(failure) if failure.kind == FailureKind::Unauthorized => self.tokens.refused(&token).await,
+            Ok(_) => {
+                token.accept();
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Sends one request and returns the text of a good answer.
+    async fn send_once(
+        &self,
+        method: Method,
+        route: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&impl Serialize>,
+        permit: Permit,
+    ) -> Result<Answer<String>, Failure> {
+        let method_name = name_of(&method);
+        let body = body.map(serde_json::to_value).transpose().map_err(|error| {
+            Failure::local(FailureKind::Invalid, format!("{method_name} {route}: cannot encode the body: {error}"))
+        })?;
+        let mut request = self.http.request(method, self.url(path)?);
+        request = request.header(header::ACCEPT, "application/json").query(query);
+        if let Some(token) = &permit.token {
+            request = request.bearer_auth(token.expose());
+            request = self.organization.iter().fold(request, |request, name| request.header(ORGANIZATION_HEADER, name));
+        }
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let begun = permit.granted;
+        let mut sent = body.as_ref().map(redact::strings_in).unwrap_or_default();
+        sent.extend(permit.token.as_ref().map(|token| token.expose()));
+        let result = self.exchange(request, &sent).await;
+        let outcome = match &result {
+            Ok((status, _)) => status.as_u16().to_string(),
+            Err(failure) => failure.label().to_owned(),
+        };
+        tracing::debug!(method = method_name, route, outcome, "management api call");
+        self.metrics.sent(method_name, route, outcome);
+        match result {
+            Ok((_, value)) => Ok(Answer { value, begun }),
+            Err(failure) => Err(Failure { message: format!("{method_name} {route}: {}", failure.message), ..failure }),
+        }
+    }
+
+    async fn exchange(&self, request: reqwest::RequestBuilder, sent: &[&str]) -> Result<(StatusCode, String), Failure> {
+        let mut response = request.send().await.map_err(|error| transport(&error))?;
+        let status = response.status();
+        let limits = RateLimits::of(response.headers(), Timestamp::now());
+        self.budget.heard(status, &limits);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
+            if bytes.len() + chunk.len() > LARGEST_BODY {
+                return Err(Failure::local(FailureKind::Unexpected, "the answer is longer than 8 MiB"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if status.is_success() {
+            return Ok((status, text));
+        }
+        Err(refusal(status, limits.retry_after, &text, sent))
+    }
+
+    fn url(&self, path: &[&str]) -> Result<Url, Failure> {
+        let mut url = self.base.clone();
+        let unusable = || Failure::local(FailureKind::Invalid, "endpoint cannot be a base URL");
+        url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
+        Ok(url)
+    }
+}
+
+fn name_of(method: &Method) -> &'static str {
+    match *method {
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "GET",
+    }
+}
+
+pub(in crate::management) fn transport(error: &reqwest::Error) -> Failure {
+    // The library's own text holds the URL and at times a header. The innermost cause is the system's, and holds neither.
+    let mut innermost = error.source();
+    while let Some(cause) = innermost.and_then(Error::source) {
+        innermost = Some(cause);
+    }
+    let cause = innermost.map_or(String::new(), |cause| format!(": {cause}"));
+    if error.is_connect() {
+        return Failure::local(FailureKind::Connect, format!("cannot connect{cause}"));
+    }
+    if error.is_timeout() {
+        return Failure::local(FailureKind::Interrupted, "no answer in time");
+    }
+    Failure::local(FailureKind::Interrupted, format!("the connection broke before the answer{cause}"))
+}
+
+fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> Failure {
+    let (code, words, json) = redact::error_body(body, sent);
+    let kind = match status.as_u16() {
+        400 | 422 => FailureKind::Invalid,
+        401 => FailureKind::Unauthorized,
+        403 => FailureKind::Forbidden,
+        404 => FailureKind::NotFound { json },
+        409 => FailureKind::Conflict,
+        429 => FailureKind::Throttled { retry_after },
+        500..=599 => FailureKind::Server,
+        _ => FailureKind::Unexpected,
+    };
+    let message = if words.is_empty() { format!("{status}") } else { format!("{status}: {words}") };
+    Failure { kind, code, message }
+}
