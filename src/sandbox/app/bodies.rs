@@ -45,6 +45,9 @@ pub(in super::super) struct CreateApp {
     /// The same as `storage_size_gb`.
     #[schema(deprecated, exclusive_minimum = 0)]
     storage_claim_size_gb: Option<f64>,
+    /// Whether the app gets the usual alerts. The sandbox has none.
+    #[schema(default = true, nullable = false)]
+    default_alerts: Option<bool>,
 }
 
 /// Changes of an app. What is absent stays, `null` empties. Fields that are not named here are ignored.

@@ -67,6 +67,7 @@ async fn a_field_that_breaks_its_rule_is_named() {
         ("region", json!("eu-west-1")),
         ("cluster_name", json!("")),
     ];
+    let create_only = [("default_alerts", json!("yes")), ("default_alerts", json!(null))];
     let update_only = [
         ("spicepod", json!(1)),
         ("spicepod", json!([])),
@@ -82,7 +83,7 @@ async fn a_field_that_breaks_its_rule_is_named() {
         ("node_group", json!(1)),
         ("production_branch", json!(1)),
     ];
-    for (field, value) in &both {
+    for (field, value) in both.iter().chain(&create_only) {
         let (status, body) = world.post("/v1/apps", create(json!({ *field: value }))).await;
         assert_eq!(status, 400, "POST {field} {value}");
         assert!(body["details"]["fieldErrors"][field][0].is_string(), "{body}");
@@ -114,7 +115,7 @@ async fn a_create_keeps_what_it_may_carry() {
     let app = world
         .app(create(json!({
             "description": "", "visibility": "public", "tags": tags, "update_channel": "preview", "replicas": 10,
-            "resources": resources, "executor": executor, "storage_size_gb": 20,
+            "resources": resources, "executor": executor, "storage_size_gb": 20, "default_alerts": false,
             // Not part of a create.
             "spicepod": "no: [yaml", "image_tag": 1,
         })))
