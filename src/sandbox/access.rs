@@ -45,7 +45,7 @@ pub(super) const CONFIG_READ: Scope = Scope("config:read");
 pub(super) const CONFIG_WRITE: Scope = Scope("config:write");
 
 /// Every scope there is, but for `*`.
-pub(super) const SCOPES: [&str; 12] = [
+pub(super) const SCOPES: [&str; 16] = [
     "apps:read",
     "apps:write",
     "apps:delete",
@@ -58,6 +58,10 @@ pub(super) const SCOPES: [&str; 12] = [
     "members:read",
     "members:write",
     "members:delete",
+    "monitors:read",
+    "monitors:write",
+    "reactions:read",
+    "reactions:write",
 ];
 
 /// Whether a granted scope gives another one. Only `:write` implies `:read`; deleting implies nothing.

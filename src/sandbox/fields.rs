@@ -123,6 +123,11 @@ pub(super) fn integer(least: u64, most: u64) -> impl FnOnce(&Value) -> Result<u6
     }
 }
 
+/// Reads a truth value.
+pub(super) fn boolean(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "must be true or false".into())
+}
+
 /// Reads a JSON object.
 pub(super) fn object(value: &Value) -> Result<&Map<String, Value>, String> {
     value.as_object().ok_or_else(|| "must be an object".into())

@@ -22,6 +22,22 @@ pub(super) const REGIONS: [Region; 2] = [
     Region { id: "us-east-1", name: "US East (N. Virginia)" },
 ];
 
+/// A dedicated cluster that apps can be deployed to.
+pub(super) struct Cluster {
+    /// What the `cluster_name` of an app may be.
+    pub(super) target: &'static str,
+    /// The cluster itself; no target.
+    pub(super) infra: &'static str,
+    /// The `id` of a [`Region`].
+    pub(super) region: &'static str,
+}
+
+/// Every cluster there is, the same ones for each organization.
+pub(super) const CLUSTERS: [Cluster; 2] = [
+    Cluster { target: "team-cluster", infra: "sandbox-team-cluster", region: "us-west-2" },
+    Cluster { target: "east-cluster", infra: "sandbox-east-cluster", region: "us-east-1" },
+];
+
 /// Where an app runs. With all three unset it is attached to nothing yet.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(super) struct Placement {
@@ -29,7 +45,7 @@ pub(super) struct Placement {
     pub(super) region: Option<String>,
     /// The name of the data plane; never beside a cluster.
     pub(super) cname: Option<String>,
-    /// A dedicated cluster.
+    /// The target of one of [`CLUSTERS`].
     pub(super) cluster_name: Option<String>,
 }
 
@@ -38,7 +54,7 @@ impl Placement {
     pub(super) fn requested(fields: &mut Fields) -> Option<Self> {
         let region = fields.nullable("region", region).value();
         let cname = fields.nullable("cname", cname).value();
-        let cluster_name = fields.nullable("cluster_name", fields::nonempty).value();
+        let cluster_name = fields.nullable("cluster_name", cluster).value();
         if cname.is_some() && cluster_name.is_some() {
             fields.refuse("cname", "cannot be combined with cluster_name");
         } else if cname.is_some() && region.is_some() {
@@ -46,7 +62,7 @@ impl Placement {
         }
         match (region, cname, cluster_name) {
             (None, None, None) => None,
-            (region, _, Some(cluster)) => Some(Self { region, cname: None, cluster_name: Some(cluster) }),
+            (region, _, Some(target)) => Some(Self::in_cluster(fields, region, target)),
             (Some(region), _, None) => Some(Self::in_region(region)),
             (None, cname, None) => {
                 let region = cname.as_deref().and_then(region_of).map(str::to_owned);
@@ -58,17 +74,18 @@ impl Placement {
     /// Reads what an update asks for, starting from where the app is. None: it stays.
     pub(super) fn moved(&self, fields: &mut Fields) -> Option<Self> {
         let region = fields.nullable("region", region);
-        let cluster_name = fields.nullable("cluster_name", fields::nonempty);
+        let cluster_name = fields.nullable("cluster_name", cluster);
         if matches!((&region, &cluster_name), (Patch::Keep, Patch::Keep)) {
             return None;
         }
         let region_asked = region != Patch::Keep;
         let mut moved = self.clone();
-        region.onto(&mut moved.region);
         cluster_name.onto(&mut moved.cluster_name);
-        if moved.cluster_name.is_some() {
-            moved.cname = None;
-        } else if region_asked || moved.cname.is_none() {
+        if let Some(target) = moved.cluster_name {
+            return Some(Self::in_cluster(fields, region.value(), target));
+        }
+        region.onto(&mut moved.region);
+        if region_asked || moved.cname.is_none() {
             moved.cname = moved.region.as_deref().map(cname_of);
         }
         Some(moved)
@@ -78,10 +95,22 @@ impl Placement {
     pub(super) fn endpoint(&self) -> Option<String> {
         if let Some(cluster) = &self.cluster_name {
             let region = self.region.as_deref().unwrap_or(DEFAULT_REGION);
-            return Some(format!("https://private-{cluster}-{region}-prod-data.spiceai.io"));
+            return Some(endpoint_of(cluster, region));
         }
         let cname = self.cname.as_deref()?;
         Some(if cname.contains('.') { format!("https://{cname}") } else { format!("https://{cname}.spiceai.io") })
+    }
+
+    /// In a cluster, whose region a given one must be.
+    fn in_cluster(fields: &mut Fields, region: Option<String>, target: String) -> Self {
+        // A target that a state file brought may be none any longer.
+        let own = CLUSTERS.iter().find(|cluster| cluster.target == target).map(|cluster| cluster.region);
+        if let (Some(given), Some(own)) = (&region, own)
+            && given != own
+        {
+            fields.refuse("region", format!("must be {own}, the region of {target}"));
+        }
+        Self { region: own.map(str::to_owned).or(region), cname: None, cluster_name: Some(target) }
     }
 
     fn in_region(region: String) -> Self {
@@ -94,12 +123,28 @@ pub(super) fn cname_of(region: &str) -> String {
     format!("{region}-prod-aws-data")
 }
 
+/// The base URL of the data plane in a cluster.
+pub(super) fn endpoint_of(target: &str, region: &str) -> String {
+    format!("https://private-{target}-{region}-prod-data.spiceai.io")
+}
+
 fn region_of(cname: &str) -> Option<&'static str> {
     REGIONS.iter().map(|region| region.id).find(|region| cname_of(region) == cname)
 }
 
 fn region(value: &Value) -> Result<String, String> {
     fields::one_of(&REGIONS.map(|region| region.id))(value)
+}
+
+fn cluster(value: &Value) -> Result<String, String> {
+    let text = fields::text(value)?;
+    if CLUSTERS.iter().any(|cluster| cluster.target == text) {
+        Ok(text)
+    } else if CLUSTERS.iter().any(|cluster| cluster.infra == text) {
+        Err("is the name of a cluster, not of a target that is deployed to".into())
+    } else {
+        Err("no such target: /v1/clusters lists them".into())
+    }
 }
 
 fn cname(value: &Value) -> Result<String, String> {

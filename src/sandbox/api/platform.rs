@@ -12,12 +12,15 @@ use utoipa_axum::routes;
 use super::super::Sandbox;
 use super::super::access::{APPS_READ, Access};
 use super::super::error::{ApiError, Body};
+use super::super::placement::{CLUSTERS, endpoint_of};
 use super::super::rules::{Profile, above_plan};
 use super::parameters::{Page, Query};
 
 /// The tags of an image, the recommended one first.
 const STABLE: [&str; 2] = ["2.0.1", "2.0.0"];
 const ENTERPRISE: [&str; 2] = ["2.0.1-enterprise", "2.0.0-enterprise"];
+/// How old the clusters are.
+const SINCE: &str = "2026-01-02T03:04:05.000Z";
 
 pub(super) fn router(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     let router = OpenApiRouter::new().routes(routes!(images));
@@ -84,7 +87,7 @@ struct Cluster {
     infra_cluster_name: &'static str,
     region: &'static str,
     cloud_provider: &'static str,
-    endpoint: &'static str,
+    endpoint: String,
     #[schema(format = DateTime)]
     created_at: &'static str,
     #[schema(format = DateTime)]
@@ -160,15 +163,14 @@ async fn clusters(
 ) -> Result<Json<Clusters>, ApiError> {
     access.require(APPS_READ)?;
     let page = query.page(sandbox.config.switches)?;
-    const SINCE: &str = "2026-01-02T03:04:05.000Z";
-    let cluster = Cluster {
-        cluster_name: "team-cluster",
-        infra_cluster_name: "sandbox-team-cluster",
-        region: "us-west-2",
+    let clusters = CLUSTERS.iter().map(|cluster| Cluster {
+        cluster_name: cluster.target,
+        infra_cluster_name: cluster.infra,
+        region: cluster.region,
         cloud_provider: "aws",
-        endpoint: "https://private-team-cluster-us-west-2-prod-data.spiceai.io",
+        endpoint: endpoint_of(cluster.target, cluster.region),
         created_at: SINCE,
         updated_at: SINCE,
-    };
-    Ok(Json(Clusters { clusters: page.of([cluster]) }))
+    });
+    Ok(Json(Clusters { clusters: page.of(clusters) }))
 }

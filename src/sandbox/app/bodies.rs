@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
-use super::super::placement::REGIONS;
+use super::super::placement::{CLUSTERS, REGIONS};
 use super::super::runtime::{Executor, Resources};
 use super::{UPDATE_CHANNELS, VISIBILITIES};
 
@@ -27,7 +27,7 @@ pub(in super::super) struct CreateApp {
     #[schema(deprecated, min_length = 1, max_length = 253, pattern = "^[a-zA-Z0-9.-]+$")]
     cname: Option<String>,
     /// A dedicated cluster of `/v1/clusters`.
-    #[schema(min_length = 1)]
+    #[schema(schema_with = cluster_name)]
     cluster_name: Option<String>,
     description: Option<String>,
     #[schema(schema_with = visibility)]
@@ -45,6 +45,9 @@ pub(in super::super) struct CreateApp {
     /// The same as `storage_size_gb`.
     #[schema(deprecated, exclusive_minimum = 0)]
     storage_claim_size_gb: Option<f64>,
+    /// Whether the app gets the usual alerts. The sandbox has none.
+    #[schema(default = true, nullable = false)]
+    default_alerts: Option<bool>,
 }
 
 /// Changes of an app. What is absent stays, `null` empties. Fields that are not named here are ignored.
@@ -75,7 +78,7 @@ pub(in super::super) struct UpdateApp {
     #[schema(schema_with = region)]
     region: Option<String>,
     /// A dedicated cluster of `/v1/clusters`.
-    #[schema(min_length = 1)]
+    #[schema(schema_with = cluster_name)]
     cluster_name: Option<String>,
     #[schema(exclusive_minimum = 0)]
     storage_size_gb: Option<f64>,
@@ -98,6 +101,10 @@ fn update_channel() -> Object {
 
 fn region() -> Object {
     choice(&REGIONS.map(|region| region.id), true)
+}
+
+fn cluster_name() -> Object {
+    choice(&CLUSTERS.map(|cluster| cluster.target), true)
 }
 
 /// One of a closed set of strings, which a derived schema cannot take from a constant.

@@ -180,6 +180,8 @@ impl Changes {
         if switches.profile == Profile::Seed && placement.is_none() {
             fields.refuse("cname", "is required");
         }
+        // Judged only: nothing that the sandbox has would differ.
+        fields.optional("default_alerts", fields::boolean);
         let changes = Self { placement, ..Self::shared(&mut fields) };
         fields.finish()?;
         Ok((name.unwrap_or_default(), changes.under(switches)?))

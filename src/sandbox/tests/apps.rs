@@ -182,11 +182,11 @@ async fn a_move_changes_region_and_endpoint() {
     let world = World::start().await;
     let url = path(&world.app(named("app-one")).await);
     let east = json!({ "region": "us-east-1", "cname": "us-east-1-prod-aws-data", "cluster_name": null });
-    let dedicated = json!({ "region": "us-east-1", "cname": null, "cluster_name": "team-cluster" });
+    let dedicated = json!({ "region": "us-east-1", "cname": null, "cluster_name": "east-cluster" });
     let nowhere = json!({ "region": null, "cname": null, "cluster_name": null, "endpoint": null });
     let steps = [
         (json!({ "region": "us-east-1" }), &east),
-        (json!({ "cluster_name": "team-cluster" }), &dedicated),
+        (json!({ "cluster_name": "east-cluster" }), &dedicated),
         (json!({ "cluster_name": null }), &east),
         (json!({ "region": null }), &nowhere),
         (json!({ "region": "us-east-1" }), &east),

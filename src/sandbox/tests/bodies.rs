@@ -67,6 +67,7 @@ async fn a_field_that_breaks_its_rule_is_named() {
         ("region", json!("eu-west-1")),
         ("cluster_name", json!("")),
     ];
+    let create_only = [("default_alerts", json!("yes")), ("default_alerts", json!(null))];
     let update_only = [
         ("spicepod", json!(1)),
         ("spicepod", json!([])),
@@ -82,7 +83,7 @@ async fn a_field_that_breaks_its_rule_is_named() {
         ("node_group", json!(1)),
         ("production_branch", json!(1)),
     ];
-    for (field, value) in &both {
+    for (field, value) in both.iter().chain(&create_only) {
         let (status, body) = world.post("/v1/apps", create(json!({ *field: value }))).await;
         assert_eq!(status, 400, "POST {field} {value}");
         assert!(body["details"]["fieldErrors"][field][0].is_string(), "{body}");
@@ -114,7 +115,7 @@ async fn a_create_keeps_what_it_may_carry() {
     let app = world
         .app(create(json!({
             "description": "", "visibility": "public", "tags": tags, "update_channel": "preview", "replicas": 10,
-            "resources": resources, "executor": executor, "storage_size_gb": 20,
+            "resources": resources, "executor": executor, "storage_size_gb": 20, "default_alerts": false,
             // Not part of a create.
             "spicepod": "no: [yaml", "image_tag": 1,
         })))
@@ -148,8 +149,15 @@ async fn an_app_is_placed_by_region_name_of_the_data_plane_or_cluster_or_not_at_
             json!({ "region": null, "cname": "us-east-2.spice.cloud", "endpoint": "https://us-east-2.spice.cloud" }),
         ),
         (
-            json!({ "cluster_name": "team", "region": "us-east-1" }),
-            json!({ "cluster_name": "team", "cname": null, "endpoint": "https://private-team-us-east-1-prod-data.spiceai.io" }),
+            json!({ "cluster_name": "east-cluster", "region": "us-east-1" }),
+            json!({
+                "cluster_name": "east-cluster", "region": "us-east-1", "cname": null,
+                "endpoint": "https://private-east-cluster-us-east-1-prod-data.spiceai.io",
+            }),
+        ),
+        (
+            json!({ "cluster_name": "team-cluster" }),
+            json!({ "cluster_name": "team-cluster", "region": "us-west-2", "cname": null }),
         ),
     ];
     for (number, (placement, expected)) in cases.into_iter().enumerate() {
@@ -157,13 +165,42 @@ async fn an_app_is_placed_by_region_name_of_the_data_plane_or_cluster_or_not_at_
         body["name"] = format!("app-{number}").into();
         assert_has(&world.app(body).await, &expected);
     }
-    for beside in [json!({ "cluster_name": "team" }), json!({ "region": "us-west-2" })] {
+    for beside in [json!({ "cluster_name": "team-cluster" }), json!({ "region": "us-west-2" })] {
         let mut body = create(beside);
         body["cname"] = "us-west-2-prod-aws-data".into();
         let (status, answer) = world.post("/v1/apps", body).await;
         assert_eq!(status, 400);
         assert!(answer["details"]["fieldErrors"]["cname"][0].is_string(), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_cluster_is_one_of_those_listed_and_a_region_beside_it_is_its_own() {
+    let world = World::start().await;
+    let url = path(&world.app(json!({ "name": "app-one", "region": "us-east-1" })).await);
+    let (_, clusters) = world.get("/v1/clusters").await;
+    let infra = clusters["clusters"][0]["infra_cluster_name"].clone();
+    let cases = [
+        (json!({ "cluster_name": "nothing" }), "cluster_name", "no such target"),
+        (json!({ "cluster_name": infra }), "cluster_name", "not of a target"),
+        (json!({ "cluster_name": "team-cluster", "region": "us-east-1" }), "region", "us-west-2"),
+    ];
+    for (body, field, text) in cases {
+        for (status, answer) in
+            [world.post("/v1/apps", create(body.clone())).await, world.put(&url, body.clone()).await]
+        {
+            let message = answer["details"]["fieldErrors"][field][0].as_str().unwrap_or_default();
+            assert!(status == 400 && message.contains(text), "{body}: {answer}");
+        }
+    }
+    for cluster in clusters["clusters"].as_array().unwrap() {
+        let body = json!({ "cluster_name": cluster["cluster_name"] });
+        let (_, app) = world.put(&url, body).await;
+        assert_has(&app, &json!({ "region": cluster["region"], "endpoint": cluster["endpoint"] }));
+    }
+    assert_eq!(world.put(&url, json!({ "cluster_name": "team-cluster" })).await.0, 200);
+    assert_eq!(world.put(&url, json!({ "region": "us-east-1" })).await.0, 400, "it stays in its cluster");
+    assert_eq!(world.put(&url, json!({ "region": "us-east-1", "cluster_name": null })).await.0, 200);
 }
 
 #[tokio::test]

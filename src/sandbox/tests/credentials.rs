@@ -98,6 +98,24 @@ async fn a_token_has_the_scopes_that_were_asked_for() {
 }
 
 #[tokio::test]
+async fn a_client_that_was_granted_everything_may_ask_for_any_scope_there_is() {
+    let world = World::start().await;
+    let resources = ["apps", "deployments", "secrets", "config", "members", "monitors", "reactions"];
+    let common = resources.iter().flat_map(|resource| [format!("{resource}:read"), format!("{resource}:write")]);
+    for scope in common.chain(["apps:delete", "members:delete", "*"].map(str::to_owned)) {
+        let (status, answer) = exchange(&world, &grant_but(json!({ "scope": scope }))).await;
+        assert_eq!((status, &answer["scope"]), (200, &json!(scope)), "{answer}");
+    }
+    for scope in ["config:delete", "monitors:delete", "apps:*", "apps"] {
+        assert_eq!(
+            exchange(&world, &grant_but(json!({ "scope": scope }))).await.1["error"],
+            "invalid_scope",
+            "{scope}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_token_lives_as_long_as_it_says() {
     let world = World::with(Config { token_lifetime: Duration::ZERO, ..Config::default() }).await;
     let (_, answer) = exchange(&world, &grant()).await;
