@@ -81,7 +81,8 @@ impl Connections {
         };
         let client = Arc::new(management::Client::new(target, budget, &self.settings, self.metrics.clone())?);
         let version = basis.version.clone();
-        let connection = Arc::new(Connection { reads: Reads::new(Arc::clone(&client)), client, version });
+        let connection =
+            Arc::new(Connection { reads: Reads::new(Arc::clone(&client), self.settings.list_gap), client, version });
         held.insert(uid, (basis, Arc::clone(&connection)));
         Ok(connection)
     }

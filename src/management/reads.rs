@@ -1,6 +1,7 @@
 //! Reads that many objects share: one request serves all who can use its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Mutex;
@@ -12,6 +13,8 @@ use super::{Answer, Client, Priority};
 #[derive(Debug)]
 pub struct Reads {
     client: Arc<Client>,
+    /// Least time between the begins of two lists.
+    gap: Duration,
     /// Held while the request runs, so that a second reader waits for the first one's answer.
     apps: Mutex<Held>,
 }
@@ -24,9 +27,9 @@ struct Held {
 }
 
 impl Reads {
-    /// Shared reads through this client.
-    pub fn new(client: Arc<Client>) -> Self {
-        Self { client, apps: Mutex::default() }
+    /// Shared reads through this client. `gap`: least time between the begins of two lists, in which more readers gather.
+    pub fn new(client: Arc<Client>, gap: Duration) -> Self {
+        Self { client, gap, apps: Mutex::default() }
     }
 
     /// The complete list of apps, as it was at `not_before` or later.
@@ -42,6 +45,10 @@ impl Reads {
         // Who waited for a request that failed has its answer too: a queue must not fail one by one.
         if let Some((_, failure)) = held.failed.as_ref().filter(|(ended, _)| *ended >= asked) {
             return Err(failure.clone());
+        }
+        if let Some(Answer { begun, .. }) = &held.answer {
+            let since = Duration::try_from(Timestamp::now().duration_since(*begun)).unwrap_or_default();
+            tokio::time::sleep(self.gap.saturating_sub(since)).await;
         }
         match self.client.apps(priority).await {
             Ok(Answer { value, begun }) => Ok(held.answer.insert(Answer { value: Arc::new(value), begun }).clone()),

@@ -132,6 +132,10 @@ pub struct Settings {
     /// Longest pause of an account that asks for one (429, Retry-After, X-RateLimit-Reset), whatever it says.
     #[arg(long, env = "SPICE_OPERATOR_LONGEST_PAUSE", default_value = "10m", value_parser = wait, value_name = "DURATION")]
     pub longest_pause: Duration,
+    /// Least time between two lists of an organization's apps: a list costs a request for every 100 apps, and serves all
+    /// who wait for it.
+    #[arg(long, env = "SPICE_OPERATOR_LIST_GAP", default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    pub list_gap: Duration,
     /// How long calls in hand may go on after SIGTERM.
     #[arg(long, env = "SPICE_OPERATOR_SHUTDOWN_GRACE", default_value = "8s", value_parser = duration, value_name = "DURATION")]
     pub shutdown_grace: Duration,
@@ -191,6 +195,7 @@ impl Settings {
                 request_timeout: self.request_timeout,
                 retry_within: self.retry_within,
                 longest_pause: self.longest_pause,
+                list_gap: self.list_gap,
             },
             watch_namespace: self.watch_namespace.clone(),
             definition_poll: self.start_poll,

@@ -5,7 +5,7 @@ use crate::api::Reason;
 use crate::management::types::{Class, Failure, FailureKind};
 
 /// The names of all scopes (contract section 3): a 403 without a code that names one is about scopes.
-const SCOPES: [&str; 13] = [
+const SCOPES: [&str; 16] = [
     "apps:read",
     "apps:write",
     "apps:delete",
@@ -19,6 +19,9 @@ const SCOPES: [&str; 13] = [
     "members:write",
     "members:delete",
     "monitors:read",
+    "monitors:write",
+    "reactions:read",
+    "reactions:write",
 ];
 
 /// What kind of call failed.

@@ -32,7 +32,7 @@ use super::{
 pub const CREDENTIAL: (&str, &str) = ("spice-credentials", "token");
 
 /// Waits that a test need not sit out. Everything else is as shipped.
-const QUICK: [&str; 11] = [
+const QUICK: [&str; 12] = [
     "--min-interval=1s",
     "--terminal-recheck=1s",
     "--refused-write-repeat=1s",
@@ -42,6 +42,7 @@ const QUICK: [&str; 11] = [
     "--create-settles=1s",
     "--start-poll=100ms",
     "--request-timeout=10s",
+    "--list-gap=0s",
     "--longest-pause=500ms",
     "--retry-within=300ms",
 ];

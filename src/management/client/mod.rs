@@ -31,6 +31,8 @@ pub struct Settings {
     pub retry_within: Duration,
     /// Longest pause of an account, whatever the headers of an answer say.
     pub longest_pause: Duration,
+    /// Least time between the begins of two lists of apps.
+    pub list_gap: Duration,
 }
 
 /// Whom a client talks to, and as whom.

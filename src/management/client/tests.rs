@@ -19,8 +19,13 @@ use crate::management::{Metrics, Priority};
 pub(in crate::management) fn client_of(target: Target) -> Result<Client, Failure> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let wait = Duration::from_secs(10);
-    let settings =
-        Settings { connect_timeout: wait, request_timeout: wait, retry_within: Duration::ZERO, longest_pause: wait };
+    let settings = Settings {
+        connect_timeout: wait,
+        request_timeout: wait,
+        retry_within: Duration::ZERO,
+        longest_pause: wait,
+        list_gap: wait,
+    };
     let key = AccountKey::new(&target.endpoint, None, &target.credential);
     let quota = Quota::of_account(1_000_000, 0);
     let budget = Arc::new(Budgets::new(wait, Metrics::default()).account(key, &target.endpoint, quota));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// An app as a list or a detail shows it. Lists show less; a field that an API version lacks is simply absent.
@@ -17,8 +17,15 @@ pub struct App {
     tags: Option<Map<String, Value>>,
     #[serde(default)]
     config: Option<Map<String, Value>>,
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "without_keys")]
     rest: Map<String, Value>,
+}
+
+/// All but the app's API keys: nothing here needs them, so nothing here can tell them.
+fn without_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    let mut fields = Map::deserialize(deserializer)?;
+    fields.retain(|name, _| !name.starts_with("api_key"));
+    Ok(fields)
 }
 
 impl App {

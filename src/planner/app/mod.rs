@@ -355,8 +355,11 @@ fn mismatch(view: &View<'_, SpiceApp>) -> Option<String> {
     let then = status.organization.as_deref().filter(|_| status.id.is_some() || status.create_intent.is_some())?;
     let Some(Observed::Present(organization)) = &view.observed.organization else { return None };
     let now = organization.pin.as_deref()?;
-    // One whose id was not known then is the same one.
-    let same = now.strip_prefix(then).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+    // One whose id was not known then is the same one. So is one of the same id at another endpoint, because a person has
+    // said so on the SpiceOrganization.
+    let id = |pin: &str| pin.rsplit_once('#').map(|(_, id)| id.to_owned());
+    let same = now.strip_prefix(then).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+        || id(then).is_some_and(|then| id(now) == Some(then));
     (!same).then(|| {
         format!(
             "this app was recorded in {then}, and SpiceOrganization {} leads to {now}: lead it back, or delete this \
@@ -473,7 +476,11 @@ fn unusable(view: &View<'_, SpiceApp>) -> Option<Verdict> {
             because(format!("SpiceOrganization {name} is not ready: {why}"))
         }
         Observed::Present(_) => None,
-        Observed::Absent => because(format!("SpiceOrganization {name} does not exist in this namespace")),
+        Observed::Absent => because(if name.contains('/') {
+            format!("SpiceOrganization {name} does not exist")
+        } else {
+            format!("SpiceOrganization {name} does not exist in this namespace")
+        }),
         Observed::Unknown(failure) => because(failure.to_string()),
     }
 }

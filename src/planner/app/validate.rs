@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::super::{Identity, digest, suspended};
 use super::fields::{self, Managed};
 use crate::api::{
-    AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, SpiceApp, TAKE_OVER, Visibility,
+    AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, OrganizationRef, SpiceApp,
+    TAKE_OVER, Visibility,
 };
 
 /// A spicepod longer than this as JSON is refused: it has to fit into the object beside everything else.
@@ -58,7 +59,7 @@ impl AppDesired {
         let name = app.spec.name.clone().unwrap_or_else(|| object.to_owned());
         Self {
             spec: valid(app, &name),
-            organization: app.spec.organization_ref.name.clone(),
+            organization: organization_named(app),
             owner: digest::owner(identity, namespace, object),
             deletion_policy: app.spec.deletion_policy,
             observes: app.spec.management_policy == Some(ManagementPolicy::Observe),
@@ -170,4 +171,13 @@ fn check_tag(key: &str, value: &str) -> Result<(), String> {
         return Err(format!("spec.tags: the value of {key:?} is not up to 256 of letters, digits, _ @ -"));
     }
     Ok(())
+}
+
+/// How messages call the organization that an app refers to: with its namespace where that is another one.
+fn organization_named(app: &SpiceApp) -> String {
+    let OrganizationRef { name, namespace } = &app.spec.organization_ref;
+    match namespace {
+        Some(namespace) if app.metadata.namespace.as_ref() != Some(namespace) => format!("{namespace}/{name}"),
+        _ => name.clone(),
+    }
 }

@@ -103,6 +103,15 @@ fn what_was_recorded_in_another_organization_is_neither_read_nor_written() {
 }
 
 #[test]
+fn an_organization_that_moved_to_another_endpoint_is_the_same_one() {
+    let mut world = World::settled(json!({}));
+    organization(&mut world, |organization| organization.pin = Some("https://api.moved.example#1".into()));
+    world.pass(3600);
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.status().organization.as_deref(), Some("https://api.moved.example#1"));
+}
+
+#[test]
 fn an_organization_whose_id_becomes_known_is_the_same_one() {
     let mut world = World::new(json!({}));
     organization(&mut world, |organization| organization.pin = Some("https://api.example".into()));
