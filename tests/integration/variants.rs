@@ -8,7 +8,9 @@ use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 use crate::{
     program,
     support::{
+        control_plane::User,
         eventually::{DEADLINE, poll},
+        proxy::{Gate, Proxy},
         world::{CREDENTIAL, World},
     },
 };
@@ -181,4 +183,21 @@ async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else
     })
     .await
     .unwrap();
+}
+
+/// A proxy of the environment is for the Management API alone: one that leads nowhere does not part the operator from its
+/// cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_the_environment_is_for_the_management_api_alone() {
+    let (gate, world) = (Gate::new("my-app"), World::new("proxy", program()).await);
+    let proxy = Proxy::of_management(&gate, world.sandbox.url()).await.unwrap();
+    gate.count(None);
+    let kubeconfig = world.cluster.kubeconfig(User::Operator);
+    let variables = [("http_proxy", proxy.url()), ("https_proxy", "http://127.0.0.1:9".to_owned())];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let _operator = world.operator_in(&kubeconfig, &[], &variables).await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let through: Vec<_> = gate.points().into_iter().map(|(what, _)| what).collect();
+    assert_eq!(through, ["GET /v1/apps", "POST /v1/apps"]);
 }

@@ -34,7 +34,7 @@ impl Operator {
     ) -> Result<Self, String> {
         let mut command = Command::new(program);
         command.args(["run", "--announce", "json", "--admin-address", "127.0.0.1:0"]).args(args);
-        for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
+        for proxy in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(proxy).env_remove(proxy.to_uppercase());
         }
         command.env("KUBECONFIG", kubeconfig).envs(environment.iter().copied());

@@ -102,16 +102,22 @@ impl World {
 
     /// The same, with another way to the Kubernetes API.
     pub async fn operator_by(&self, kubeconfig: &Path, more: &[&str]) -> Operator {
+        self.operator_in(kubeconfig, more, &[]).await
+    }
+
+    /// The same, with more environment variables.
+    pub async fn operator_in(&self, kubeconfig: &Path, more: &[&str], variables: &[(&str, &str)]) -> Operator {
         let name = |argument: &str| argument.split('=').next().unwrap_or_default().to_owned();
         let mut args = QUICK.to_vec();
         args.retain(|quick| more.iter().all(|argument| name(argument) != name(quick)));
         args.extend(["--watch-namespace", &self.namespace]);
         args.extend(more);
         // Defaults that an argument overrules. Each operator has a namespace of its own: it needs no lease.
-        let environment = [
+        let mut environment = vec![
             ("SPICE_OPERATOR_LOG_FILTER", "info,spice_cloud_operator=debug"),
             ("SPICE_OPERATOR_LEADER_ELECT", "false"),
         ];
+        environment.extend(variables);
         let operator = Operator::start(&self.run, &self.program, kubeconfig, &args, &environment).await.unwrap();
         operator.ready().await.unwrap();
         operator
