@@ -16,6 +16,7 @@ use crate::{
     extended, program,
     support::{
         control_plane::{ControlPlane, User},
+        eventually::DEADLINE,
         namespace_controller::NamespaceController,
         proxy::{Gate, Point, Proxy},
         sandbox::When,
@@ -198,10 +199,9 @@ impl Stage {
         case.begin(world).await;
         match cut {
             Some((_, when)) => {
-                tokio::select! {
-                    () = self.gate.stopped() => {}
-                    () = case.ends(world) => panic!("it was done without that point: {:?}", self.gate.points()),
-                }
+                // Not whether it is done: a last write whose answer is withheld makes it so.
+                let stopped = tokio::time::timeout(DEADLINE, self.gate.stopped()).await;
+                assert!(stopped.is_ok(), "it never came to that point: {:?}", self.gate.points());
                 // What was held never came to the API, and what was applied did.
                 let points = self.gate.points();
                 let passed = &points[..points.len() - usize::from(matches!(when, When::Before))];

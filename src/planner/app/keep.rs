@@ -157,6 +157,10 @@ fn plan_present(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<
     }
     let mut status = view.status.clone();
     attach(&mut status, app);
+    if owner(app, view.desired) != Owner::Us {
+        // Whose incarnation it shows is not told by it.
+        status.incarnation = view.status.incarnation.clone();
+    }
     status.incarnation.get_or_insert_with(|| format!("a-{}", view.fresh_id));
     put_right(view, spec, seen, status)
 }
@@ -221,7 +225,8 @@ fn brought_back(view: &AppView<'_>, named: &[Managed], app: &App) -> Option<Note
         .then(|| Note::warning("Reactivated", words + &settings.join(", ")))
 }
 
-/// A write by id needs an answer that shows our name and our owner. No owner at all is drift of our own tag.
+/// A write by id needs an answer that shows our name and our owner. No owner at all is drift of our own tag, and what our own
+/// create brought back may show whose it was.
 fn not_ours(view: &AppView<'_>, app: &App) -> Option<Verdict> {
     let stop = |words| Some(Verdict::Stalled(Reason::OwnedElsewhere, words));
     if !same_name(app, view.desired) {
@@ -231,6 +236,7 @@ fn not_ours(view: &AppView<'_>, app: &App) -> Option<Verdict> {
         ));
     }
     match owner(app, view.desired) {
+        Owner::Another if view.observed.created => None,
         Owner::Another => stop(find::owned_elsewhere(app)),
         Owner::Us | Owner::Nobody => None,
     }

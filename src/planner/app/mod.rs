@@ -47,6 +47,8 @@ pub struct AppObserved {
     pub let_go: bool,
     /// Whether a write with our tags was refused in this visit, so that it is repeated without them.
     pub tags_refused: bool,
+    /// Whether the app was created in this visit: it is ours, whatever tags it shows that it had before.
+    pub created: bool,
     /// Whether the app that was created in this visit had been deleted before and came back.
     pub reactivated: bool,
     /// The complete list of apps.
@@ -225,7 +227,11 @@ impl Kind for SpiceApp {
                 status.create_intent = None;
                 status.applied = fields::taken(managed, app);
                 observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
+                observed.created = true;
+                let incarnation = status.incarnation.clone();
                 attach(status, app);
+                // One that it had before says nothing of this one.
+                status.incarnation = incarnation.or(status.incarnation.take());
                 learn_tags(status, observed, write, app);
                 observed.app = Some(Observed::Present(Seen { value: app.clone(), begun: end.begun }));
             }

@@ -285,6 +285,22 @@ fn what_a_reactivated_app_kept_is_put_right_and_the_rest_of_it_is_told() {
 }
 
 #[test]
+fn what_our_create_brought_back_is_ours_whosever_it_was() {
+    let mut world = World::new(json!({"description": "one"}));
+    let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
+    let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
+    let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags}));
+    world.remote.deleted.insert(old);
+    world.remote.keeps_reactivated = true;
+    let visit = world.visit();
+    assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 2), "{visit:?}");
+    let tags = &world.remote.apps[&old]["tags"];
+    assert_eq!((tags[OWNER_TAG].as_str(), world.status().id), (Some(world.owner().as_str()), Some(old)));
+    assert_eq!(tags[INCARNATION_TAG].as_str(), world.status().incarnation.as_deref());
+    assert_ne!(world.status().incarnation.as_deref(), Some("c-theirs"));
+}
+
+#[test]
 fn the_same_correction_three_times_is_a_fight_and_another_field_goes_on() {
     let mut world = World::settled(json!({"description": "ours", "runtime": {"replicas": 2}}));
     let spoil = |world: &mut World, field: &str, value: Value| {

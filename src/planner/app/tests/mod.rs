@@ -306,7 +306,8 @@ impl World {
         let untagged = (tag.is_none() || keeps_none) && shown.is_none();
         let desired = self.object.desired(&Self::identity());
         let taken_over = desired.adopts && shown.is_some() && shown == desired.take_over;
-        assert!(shown == Some(self.owner()) || untagged || taken_over, "{plan:?} rests on {app:?}");
+        let made = observed.created && tag.is_none();
+        assert!(shown == Some(self.owner()) || untagged || taken_over || made, "{plan:?} rests on {app:?}");
     }
 
     fn conclude(&mut self, visit: &mut Visit, status: &SpiceAppStatus) {
