@@ -14,7 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::caches::Asked;
 use super::context::Context;
 use super::driver::kubernetes_words;
-use super::organization::{apps_of, credential_secret, dependants, users};
+use super::organization::{apps_of, credential_ref, dependants, users};
 use super::store;
 use super::watch::Guarded;
 use crate::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
@@ -55,8 +55,7 @@ pub(super) async fn run(context: Arc<Context>, requests: Asked<Metadata>) {
 
 /// Asks for a look at the Secret that an organization names.
 pub(super) fn look_at_credential(context: &Context, organization: &SpiceOrganization) {
-    let secret = ObjectRef::new(credential_secret(organization));
-    context.queues.secrets.request(secret.within(&organization.namespace().unwrap_or_default()));
+    context.queues.secrets.request(credential_ref(organization));
 }
 
 /// Asks for a look at the Secrets of a namespace that we hold. Which of them an organization named before is not known.
@@ -69,8 +68,7 @@ pub(super) fn look_at_held(context: &Context, namespace: &str) {
 
 /// Whether the Secret that an organization names is about to change, because it gets our finalizer.
 pub(super) fn is_about_to_hold(context: &Context, organization: &SpiceOrganization) -> bool {
-    let key = ObjectRef::new(credential_secret(organization)).within(&organization.namespace().unwrap_or_default());
-    let Some(secret) = context.caches.secrets.get(&key) else { return false };
+    let Some(secret) = context.caches.secrets.get(&credential_ref(organization)) else { return false };
     let step = facts(context, &secret).step(context.settings.waits.credential_release, context.now());
     step == CustodyStep::Hold && !context.unheld.uids().contains(&secret.uid().unwrap_or_default())
 }

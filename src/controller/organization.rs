@@ -210,10 +210,10 @@ pub(super) fn reference(app: &SpiceApp) -> ObjectRef<Guarded<SpiceOrganization>>
 /// Who holds an organization that is to go.
 fn holders(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
     let users = dependants(context, organization);
-    let secret = ObjectRef::new(credential_secret(organization)).within(&namespace(organization));
-    let held = || context.caches.secrets.get(&secret).is_some_and(|secret| custody::is_to_be_let_go(context, &secret));
+    let secret = context.caches.secrets.get(&credential_ref(organization));
+    let held = secret.is_some_and(|secret| custody::is_to_be_let_go(context, &secret));
     // Without a watch it is organizations that tell which Secrets there are: nobody would find this one again.
-    if users.is_empty() && context.settings.secret_poll.is_some() && held() {
+    if users.is_empty() && context.settings.secret_poll.is_some() && held {
         return vec![format!("Secret {}, which is about to be let go", credential_secret(organization))];
     }
     users
@@ -268,6 +268,11 @@ pub(super) fn users(context: &Context, secret: &PartialObjectMeta<Secret>) -> Ve
 /// The name of the Secret that holds the credential of an organization.
 pub(super) fn credential_secret(organization: &SpiceOrganization) -> &str {
     organization.spec.credentials.secret().unwrap_or_default()
+}
+
+/// Where that Secret would be.
+pub(super) fn credential_ref(organization: &SpiceOrganization) -> ObjectRef<PartialObjectMeta<Secret>> {
+    ObjectRef::new(credential_secret(organization)).within(&namespace(organization))
 }
 
 /// A changed organization is visited, and its apps when its identity or readiness changed.

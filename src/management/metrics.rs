@@ -17,7 +17,7 @@ pub struct Metrics {
 /// The labels are bounded: methods and routes are ours, outcomes are status codes or the labels of failures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    method: &'static str,
+    method: String,
     route: &'static str,
     outcome: String,
 }
@@ -66,7 +66,7 @@ impl Metrics {
         self.pauses.get_or_create(&PauseLabels { cause }).inc();
     }
 
-    pub(super) fn sent(&self, method: &'static str, route: &'static str, outcome: String) {
-        self.requests.get_or_create(&RequestLabels { method, route, outcome }).inc();
+    pub(super) fn sent(&self, method: &str, route: &'static str, outcome: String) {
+        self.requests.get_or_create(&RequestLabels { method: method.to_owned(), route, outcome }).inc();
     }
 }

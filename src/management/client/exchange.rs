@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Client, Permit};
@@ -23,41 +24,69 @@ const ORGANIZATION_HEADER: &str = "X-Org-Name";
 /// A body longer than this is refused unread: the largest spicepod is 256 KiB, and a detail holds one.
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
 
+/// One request, as it is sent each time that it is.
+pub(super) struct Request {
+    method: Method,
+    /// The path as it is documented, for logs, metrics and messages.
+    route: &'static str,
+    /// The segments of the path after `/v1`.
+    path: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    body: Option<Value>,
+}
+
+impl Request {
+    pub(super) fn new<const N: usize>(method: Method, route: &'static str, path: [&str; N]) -> Self {
+        let path = path.map(str::to_owned).to_vec();
+        Self { method, route, path, query: Vec::new(), body: None }
+    }
+
+    pub(super) fn get<const N: usize>(route: &'static str, path: [&str; N]) -> Self {
+        Self::new(Method::GET, route, path)
+    }
+
+    pub(super) fn query<const N: usize>(self, query: [(&'static str, String); N]) -> Self {
+        Self { query: query.to_vec(), ..self }
+    }
+
+    pub(super) fn body(self, body: &impl Serialize) -> Result<Self, Failure> {
+        let body = serde_json::to_value(body).map_err(|error| {
+            Failure::local(FailureKind::Invalid, format!("{}: cannot encode the body: {error}", self.name()))
+        })?;
+        Ok(Self { body: Some(body), ..self })
+    }
+
+    fn is_read(&self) -> bool {
+        self.method == Method::GET
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.route)
+    }
+}
+
 impl Client {
     /// Sends a request and decodes a good answer.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
-        method: Method,
-        route: &'static str,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&impl Serialize>,
+        request: Request,
         permit: Permit,
     ) -> Result<Answer<T>, Failure> {
-        let method_name = name_of(&method);
-        let answer = self.send(method, route, path, query, body, permit).await?;
+        let answer = self.send(&request, permit).await?;
         let value = serde_json::from_str(&answer.value).map_err(|_| {
             let message =
-                format!("{method_name} {route}: the answer is not what the Management API is documented to send");
+                format!("{}: the answer is not what the Management API is documented to send", request.name());
             Failure::local(FailureKind::Unexpected, message)
         })?;
         Ok(Answer { value, begun: answer.begun })
     }
 
     /// Sends a request, a read again if need be, and returns the text of a good answer.
-    pub(super) async fn send(
-        &self,
-        method: Method,
-        route: &'static str,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&impl Serialize>,
-        mut permit: Permit,
-    ) -> Result<Answer<String>, Failure> {
+    pub(super) async fn send(&self, request: &Request, mut permit: Permit) -> Result<Answer<String>, Failure> {
         let (deadline, mut attempt) = (Instant::now() + self.retry_within, 1);
         loop {
             let (priority, stage, anonymous) = (permit.priority, permit.stage, permit.token.is_none());
-            let failure = match self.send_accepted(method.clone(), route, path, query, body, permit).await {
+            let failure = match self.send_accepted(request, permit).await {
                 Ok(answer) => {
                     self.answered.store(true, Ordering::Relaxed);
                     return Ok(answer);
@@ -65,7 +94,7 @@ impl Client {
                 Err(failure) => failure,
             };
             let outage = retry::is_outage(&failure);
-            let repeatable = method == Method::GET && (!outage || self.answered.load(Ordering::Relaxed));
+            let repeatable = request.is_read() && (!outage || self.answered.load(Ordering::Relaxed));
             let wait = retry::wait(&failure, attempt, self.budget.paused()).filter(|_| repeatable);
             let next = match wait.filter(|wait| Instant::now() + *wait < deadline) {
                 Some(wait) => {
@@ -87,27 +116,19 @@ impl Client {
 
     /// Sends one request and returns the text of a good answer. A read whose token is refused is sent once more with a
     /// fresh one, where there can be one; a write is left to the next visit, because what it rests on grows old.
-    async fn send_accepted(
-        &self,
-        method: Method,
-        route: &'static str,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&impl Serialize>,
-        permit: Permit,
-    ) -> Result<Answer<String>, Failure> {
+    async fn send_accepted(&self, request: &Request, permit: Permit) -> Result<Answer<String>, Failure> {
         let (token, priority) = (permit.token.clone(), permit.priority);
-        let result = self.send_once(method.clone(), route, path, query, body, permit).await;
+        let result = self.send_once(request, permit).await;
         if !self.worth_another_token(token, &result).await {
             return result;
         }
-        if method != Method::GET {
+        if !request.is_read() {
             let words = "the access token was refused; trying again with a fresh one";
             return Err(Failure::local(FailureKind::Withdrawn, words));
         }
         let permit = self.permit(priority, Stage::Look).await?;
         let token = permit.token.clone();
-        let result = self.send_once(method, route, path, query, body, permit).await;
+        let result = self.send_once(request, permit).await;
         self.worth_another_token(token, &result).await;
         result
     }
@@ -126,41 +147,29 @@ impl Client {
     }
 
     /// Sends one request and returns the text of a good answer.
-    async fn send_once(
-        &self,
-        method: Method,
-        route: &'static str,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&impl Serialize>,
-        permit: Permit,
-    ) -> Result<Answer<String>, Failure> {
-        let method_name = name_of(&method);
-        let body = body.map(serde_json::to_value).transpose().map_err(|error| {
-            Failure::local(FailureKind::Invalid, format!("{method_name} {route}: cannot encode the body: {error}"))
-        })?;
-        let mut request = self.http.request(method, self.url(path)?);
-        request = request.header(header::ACCEPT, "application/json").query(query);
+    async fn send_once(&self, request: &Request, permit: Permit) -> Result<Answer<String>, Failure> {
+        let Request { method, route, path, query, body } = request;
+        let mut http = self.http.request(method.clone(), self.url(path)?);
+        http = http.header(header::ACCEPT, "application/json").query(query);
         if let Some(token) = &permit.token {
-            request = request.bearer_auth(token.expose());
-            request = self.organization.iter().fold(request, |request, name| request.header(ORGANIZATION_HEADER, name));
+            http = http.bearer_auth(token.expose());
+            http = self.organization.iter().fold(http, |http, name| http.header(ORGANIZATION_HEADER, name));
         }
-        if let Some(body) = &body {
-            request = request.json(body);
+        if let Some(body) = body {
+            http = http.json(body);
         }
-        let begun = permit.granted;
         let mut sent = body.as_ref().map(redact::strings_in).unwrap_or_default();
         sent.extend(permit.token.as_ref().map(|token| token.expose()));
-        let result = self.exchange(request, &sent).await;
+        let result = self.exchange(http, &sent).await;
         let outcome = match &result {
             Ok((status, _)) => status.as_u16().to_string(),
             Err(failure) => failure.label().to_owned(),
         };
-        tracing::debug!(method = method_name, route, outcome, "management api call");
-        self.metrics.sent(method_name, route, outcome);
+        tracing::debug!(%method, route, outcome, "management api call");
+        self.metrics.sent(method.as_str(), route, outcome);
         match result {
-            Ok((_, value)) => Ok(Answer { value, begun }),
-            Err(failure) => Err(Failure { message: format!("{method_name} {route}: {}", failure.message), ..failure }),
+            Ok((_, value)) => Ok(Answer { value, begun: permit.granted }),
+            Err(failure) => Err(Failure { message: format!("{}: {}", request.name(), failure.message), ..failure }),
         }
     }
 
@@ -183,20 +192,11 @@ impl Client {
         Err(refusal(status, limits.retry_after, &text, sent))
     }
 
-    fn url(&self, path: &[&str]) -> Result<Url, Failure> {
+    fn url(&self, path: &[String]) -> Result<Url, Failure> {
         let mut url = self.base.clone();
         let unusable = || Failure::local(FailureKind::Invalid, "endpoint cannot be a base URL");
         url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
         Ok(url)
-    }
-}
-
-fn name_of(method: &Method) -> &'static str {
-    match *method {
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        _ => "GET",
     }
 }
 

@@ -5,6 +5,7 @@ mod exchange;
 #[cfg(test)]
 pub(super) mod tests;
 
+use exchange::Request;
 pub(super) use exchange::transport;
 
 use std::sync::Arc;
@@ -121,7 +122,7 @@ impl Client {
     /// As every call here: see [`FailureKind`].
     pub async fn regions(&self, priority: Priority) -> Result<Answer<Regions>, Failure> {
         let permit = self.permit(priority, Stage::Look).await?;
-        self.call(Method::GET, "/v1/regions", &["regions"], &[], None::<&()>, permit).await
+        self.call(Request::get("/v1/regions", ["regions"]), permit).await
     }
 
     /// `GET /v1/orgs`: the organizations that the credential reaches. Older versions of the API have no such call.
@@ -130,8 +131,7 @@ impl Client {
     /// As every call here: see [`FailureKind`].
     pub async fn organizations(&self, priority: Priority) -> Result<Answer<Vec<Reached>>, Failure> {
         let permit = self.permit(priority, Stage::Look).await?;
-        let answer: Answer<ReachedEnvelope> =
-            self.call(Method::GET, "/v1/orgs", &["orgs"], &[], None::<&()>, permit).await?;
+        let answer: Answer<ReachedEnvelope> = self.call(Request::get("/v1/orgs", ["orgs"]), permit).await?;
         Ok(Answer { value: answer.value.items(), begun: answer.begun })
     }
 
@@ -141,8 +141,8 @@ impl Client {
     /// As every call here: see [`FailureKind`].
     pub async fn images(&self, channel: &str, priority: Priority) -> Result<Answer<Images>, Failure> {
         let permit = self.permit(priority, Stage::Look).await?;
-        let query = [("channel", channel.to_owned())];
-        self.call(Method::GET, "/v1/container-images", &["container-images"], &query, None::<&()>, permit).await
+        let request = Request::get("/v1/container-images", ["container-images"]);
+        self.call(request.query([("channel", channel.to_owned())]), permit).await
     }
 
     /// `GET /v1/limits`: what the plan allows. Older versions of the API have no such call.
@@ -151,7 +151,7 @@ impl Client {
     /// As every call here: see [`FailureKind`].
     pub async fn limits(&self, priority: Priority) -> Result<Answer<Limits>, Failure> {
         let permit = self.permit(priority, Stage::Look).await?;
-        self.call(Method::GET, "/v1/limits", &["limits"], &[], None::<&()>, permit).await
+        self.call(Request::get("/v1/limits", ["limits"]), permit).await
     }
 
     /// `GET /v1/health`, without a credential: whether the API is up at all.
@@ -160,7 +160,7 @@ impl Client {
     /// As every call here: see [`FailureKind`].
     pub async fn health(&self, priority: Priority) -> Result<Answer<()>, Failure> {
         let permit = self.anonymous(priority).await?;
-        let answer = self.send(Method::GET, "/v1/health", &["health"], &[], None::<&()>, permit).await?;
+        let answer = self.send(&Request::get("/v1/health", ["health"]), permit).await?;
         Ok(Answer { value: (), begun: answer.begun })
     }
 
@@ -173,8 +173,7 @@ impl Client {
         for _ in 0..MOST_PAGES {
             let query = [("limit", pages::LIMIT.to_string()), ("offset", offset.to_string())];
             let permit = self.permit(priority, Stage::Look).await?;
-            let page: Answer<AppEnvelope> =
-                self.call(Method::GET, "/v1/apps", &["apps"], &query, None::<&()>, permit).await?;
+            let page: Answer<AppEnvelope> = self.call(Request::get("/v1/apps", ["apps"]).query(query), permit).await?;
             let begun = *begun.get_or_insert(page.begun);
             let items = page.value.items();
             let ids = items.iter().map(AppEnvelope::id).collect();
@@ -194,9 +193,8 @@ impl Client {
     /// # Errors
     /// As every call here: see [`FailureKind`].
     pub async fn app(&self, id: i64, priority: Priority) -> Result<Answer<App>, Failure> {
-        let path = ["apps", &id.to_string()];
         let permit = self.permit(priority, Stage::Look).await?;
-        let answer = self.call(Method::GET, "/v1/apps/{appId}", &path, &[], None::<&()>, permit).await;
+        let answer = self.call(one_app(Method::GET, id), permit).await;
         about(answer, |app: &App| app.id == id)
     }
 
@@ -205,7 +203,8 @@ impl Client {
     /// # Errors
     /// As every call here: see [`FailureKind`].
     pub async fn create_app(&self, body: &CreateApp, permit: Permit) -> Result<Answer<App>, Failure> {
-        let answer = self.call(Method::POST, "/v1/apps", &["apps"], &[], Some(body), permit).await;
+        let request = Request::new(Method::POST, "/v1/apps", ["apps"]).body(body)?;
+        let answer = self.call(request, permit).await;
         about(answer, |app: &App| app.name.eq_ignore_ascii_case(&body.name))
     }
 
@@ -214,8 +213,7 @@ impl Client {
     /// # Errors
     /// As every call here: see [`FailureKind`].
     pub async fn update_app(&self, id: i64, body: &UpdateApp, permit: Permit) -> Result<Answer<App>, Failure> {
-        let path = ["apps", &id.to_string()];
-        let answer = self.call(Method::PUT, "/v1/apps/{appId}", &path, &[], Some(body), permit).await;
+        let answer = self.call(one_app(Method::PUT, id).body(body)?, permit).await;
         about(answer, |app: &App| app.id == id)
     }
 
@@ -224,10 +222,13 @@ impl Client {
     /// # Errors
     /// As every call here: see [`FailureKind`].
     pub async fn delete_app(&self, id: i64, permit: Permit) -> Result<Answer<()>, Failure> {
-        let path = ["apps", &id.to_string()];
-        let answer = self.send(Method::DELETE, "/v1/apps/{appId}", &path, &[], None::<&()>, permit).await?;
+        let answer = self.send(&one_app(Method::DELETE, id), permit).await?;
         Ok(Answer { value: (), begun: answer.begun })
     }
+}
+
+fn one_app(method: Method, id: i64) -> Request {
+    Request::new(method, "/v1/apps/{appId}", ["apps", &id.to_string()])
 }
 
 fn certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, Failure> {
