@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::caches::{Caches, Queues};
@@ -15,6 +15,7 @@ use super::events::Events;
 use super::interest::Interests;
 use super::leadership::Leadership;
 use super::metrics::Metrics;
+use super::store;
 use crate::management;
 use crate::planner::{Identity, Waits};
 
@@ -50,6 +51,8 @@ pub(super) struct Context {
     pub(super) interests: Interests,
     pub(super) leadership: Leadership,
     pub(super) unheld: Unheld,
+    /// The turns of writes to the objects.
+    pub(super) writes: Semaphore,
     /// Told when the Secrets that organizations name may be others than before.
     pub(super) secrets_named: Notify,
     pub(super) shutdown: CancellationToken,
@@ -79,6 +82,7 @@ impl Context {
             metrics,
             leadership,
             unheld: Unheld::default(),
+            writes: Semaphore::new(store::WRITES_AT_ONCE),
             secrets_named: Notify::new(),
             shutdown,
         }

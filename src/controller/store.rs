@@ -8,6 +8,7 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Error, ResourceExt};
 use serde_json::{Value, json};
+use tokio::sync::SemaphorePermit;
 
 use super::context::Context;
 use super::driver::Steward;
@@ -26,16 +27,22 @@ pub(super) async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> 
     tokio::time::timeout(LONGEST_CALL, call).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
-/// Asked right before each write: the lease may have been lost since the visit began.
-fn may_write(context: &Context) -> Result<(), Error> {
+/// Writes under way at once. The apiserver answers each in milliseconds; when it does not, more of them would not help it,
+/// and each costs a connection.
+pub(super) const WRITES_AT_ONCE: usize = 16;
+
+/// The turn of a write, kept until it is done. Whether this process may write at all is asked last: it may have lost the
+/// lease since the visit began.
+async fn turn(context: &Context) -> Result<SemaphorePermit<'_>, Error> {
+    let turn = context.writes.acquire().await.map_err(|closed| Error::Service(closed.into()))?;
     let lost = || Error::Service("this process holds the lease no more".into());
-    if context.leadership.may_write() { Ok(()) } else { Err(lost()) }
+    if context.leadership.may_write() { Ok(turn) } else { Err(lost()) }
 }
 
 /// Adds or removes our finalizer.
 pub(super) async fn set_finalizer<K: Steward>(context: &Context, object: &K, present: bool) -> Result<K, Error> {
     let (patch, params) = finalizer_patch(object, FINALIZER, present);
-    may_write(context)?;
+    let _turn = turn(context).await?;
     bounded(api(&context.client, object).patch(&object.name_any(), &params, &patch)).await
 }
 
@@ -47,7 +54,7 @@ pub(super) async fn hold_secret(
 ) -> Result<(), Error> {
     let (patch, params) = finalizer_patch(secret, CREDENTIAL_FINALIZER, present);
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &secret.namespace().unwrap_or_default());
-    may_write(context)?;
+    let _turn = turn(context).await?;
     bounded(secrets.patch_metadata(&secret.name_any(), &params, &patch)).await.map(drop)
 }
 
@@ -66,7 +73,7 @@ fn finalizer_patch(object: &impl ResourceExt, finalizer: &str, present: bool) ->
 pub(super) async fn set_status<K: Steward>(context: &Context, object: &K, status: &K::Status) -> Result<K, Error> {
     let with_status = object.clone().with_status(status.clone());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-    may_write(context)?;
+    let _turn = turn(context).await?;
     bounded(api(&context.client, object).replace_status(&object.name_any(), &params, &with_status)).await
 }
 

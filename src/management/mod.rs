@@ -13,7 +13,7 @@ mod retry;
 pub mod types;
 
 pub use auth::{Credential, token_endpoint};
-pub use budget::{AccountKey, Budget, Budgets, Priority, Quota, Stage};
+pub use budget::{AccountKey, Budget, Budgets, Leave, Priority, Quota, Stage};
 pub use client::{Client, Permit, Settings, Target};
 pub use metrics::Metrics;
 pub use reads::Reads;

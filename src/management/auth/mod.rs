@@ -226,7 +226,7 @@ impl Fetched {
 
     async fn ask(&self) -> Result<(SecretString, Duration), Failure> {
         // All wait for it, so it goes first.
-        self.budget.token(Priority::Edit, Stage::Act).await?;
+        let _leave = self.budget.token(Priority::Edit, Stage::Act).await?;
         let body = json!({
             "grant_type": "client_credentials", "client_id": self.id, "client_secret": self.secret.expose_secret(),
         });

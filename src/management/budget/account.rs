@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::Quota;
@@ -14,6 +14,10 @@ use super::line::{Line, Waiter};
 /// A pause is waited out in line if it ends within this: one window of the service's rate limit (contract section 4).
 /// For a longer one the request fails, so that its object can say why nothing happens.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Requests of an account that may be under way at once. At the default share of 800 a minute these are enough for answers
+/// that take more than two seconds; an API that takes longer is not helped by more, and each costs a connection.
+pub(super) const UNDER_WAY: usize = 32;
 
 /// One account, as all its connections share it. Dropping the last handle ends the task that serves it.
 #[derive(Debug)]
@@ -110,11 +114,13 @@ enum Turn {
 async fn serve(mut terms: watch::Receiver<Terms>, mut arriving: mpsc::UnboundedReceiver<Waiter>) {
     let mut bucket = None;
     let mut line = Line::default();
+    let places = Arc::new(Semaphore::new(UNDER_WAY));
     loop {
         if line.is_empty() {
             let Some(waiter) = arriving.recv().await else { return };
             line.join(waiter);
         }
+        let Ok(free) = Arc::clone(&places).acquire_owned().await else { return };
         let turn = turn(&mut bucket, &mut terms).await;
         while let Ok(waiter) = arriving.try_recv() {
             line.join(waiter);
@@ -129,7 +135,7 @@ async fn serve(mut terms: watch::Receiver<Terms>, mut arriving: mpsc::UnboundedR
                 if terms.borrow().pause().is_some() {
                     line.put_back(place);
                 } else {
-                    let _ = place.waiter.grant.send(Ok(()));
+                    let _ = place.waiter.grant.send(Ok(free));
                 }
             }
         }

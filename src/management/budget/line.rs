@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::organization::Organization;
 use super::{Priority, Stage};
@@ -19,8 +19,9 @@ pub(super) struct Waiter {
     pub(super) priority: Priority,
     pub(super) stage: Stage,
     pub(super) organization: Arc<Organization>,
-    /// Leave to go; or how long the account is paused, where that is too long to wait.
-    pub(super) grant: oneshot::Sender<Result<(), Duration>>,
+    /// Leave to go, and a place among the requests under way; or how long the account is paused, where that is too long to
+    /// wait.
+    pub(super) grant: oneshot::Sender<Result<OwnedSemaphorePermit, Duration>>,
 }
 
 /// The line in front of an account's bucket.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use self::account::Claim;
 use self::line::Waiter;
@@ -96,6 +96,14 @@ impl Quota {
     }
 }
 
+/// Leave to send one request. The request is under way for as long as this is kept.
+#[derive(Debug)]
+pub struct Leave {
+    /// When it was given.
+    pub granted: Timestamp,
+    _place: OwnedSemaphorePermit,
+}
+
 /// A connection's part of its account's budget, made by [`Budgets`]. A clone is the same part.
 #[derive(Clone, Debug)]
 pub struct Budget {
@@ -106,19 +114,19 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Waits for a token and returns when it was granted.
+    /// Waits for a token, and until few enough requests are under way.
     ///
     /// # Errors
     /// [`FailureKind::Throttled`] while the account is paused for longer than a request waits; `Connect` when the process
     /// is going down.
-    pub async fn token(&self, priority: Priority, stage: Stage) -> Result<Timestamp, Failure> {
+    pub async fn token(&self, priority: Priority, stage: Stage) -> Result<Leave, Failure> {
         let closed = || Failure::local(FailureKind::Connect, "the operator is shutting down");
         let (grant, granted) = oneshot::channel();
         let organization = Arc::clone(&self.organization);
         let _waiting = self.metrics.waiting();
         self.claim.account.join(Waiter { priority, stage, organization, grant }).map_err(|_| closed())?;
         match granted.await.map_err(|_| closed())? {
-            Ok(()) => Ok(Timestamp::now()),
+            Ok(place) => Ok(Leave { granted: Timestamp::now(), _place: place }),
             Err(wait) => Err(Failure::local(
                 FailureKind::Throttled { retry_after: Some(wait) },
                 format!("not sent: the service asked this account to pause for {} s more", wait.as_secs()),

@@ -110,6 +110,20 @@ async fn a_budget_starts_empty_and_so_does_one_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_so_many_requests_are_under_way_and_the_next_goes_when_one_ends() {
+    let budget = budgets().account(key("fake"), "organization", quota(1_000_000));
+    let mut under_way = Vec::new();
+    for _ in 0..account::UNDER_WAY {
+        under_way.push(budget.token(Priority::Check, Stage::Look).await.unwrap());
+    }
+    let next = budget.token(Priority::Edit, Stage::Act);
+    tokio::pin!(next);
+    assert!(tokio::time::timeout(MINUTE, &mut next).await.is_err(), "one more is sent while all hang");
+    under_way.pop();
+    next.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn connections_of_one_account_share_a_budget_and_others_do_not() {
     let all = budgets();
     let start = Instant::now();

@@ -168,7 +168,7 @@ impl Client {
         tracing::debug!(%method, route, outcome, "management api call");
         self.metrics.sent(method.as_str(), route, outcome);
         match result {
-            Ok((_, value)) => Ok(Answer { value, begun: permit.granted }),
+            Ok((_, value)) => Ok(Answer { value, begun: permit.leave.granted }),
             Err(failure) => Err(Failure { message: format!("{}: {}", request.name(), failure.message), ..failure }),
         }
     }

@@ -12,14 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reqwest::{Method, Url};
 
 use super::auth::{Credential, Token, Tokens};
 use super::pages::{self, Pages, Progress};
 use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Images, Limits, Listed, Reached};
 use super::types::{ReachedEnvelope, Regions, UpdateApp};
-use super::{Answer, Budget, Metrics, Priority, Stage};
+use super::{Answer, Budget, Leave, Metrics, Priority, Stage};
 
 /// How a client talks.
 #[derive(Clone, Debug)]
@@ -66,7 +65,7 @@ pub struct Client {
 /// Leave to send one request, granted by the budget.
 #[derive(Debug)]
 pub struct Permit {
-    granted: Timestamp,
+    leave: Leave,
     priority: Priority,
     stage: Stage,
     /// What the request carries to prove who we are.
@@ -107,13 +106,13 @@ impl Client {
     /// When there is no token to send, or the process goes down. Nothing was sent to the API then.
     pub async fn permit(&self, priority: Priority, stage: Stage) -> Result<Permit, Failure> {
         let token = Some(self.tokens.token().await?);
-        Ok(Permit { granted: self.budget.token(priority, stage).await?, priority, stage, token })
+        Ok(Permit { leave: self.budget.token(priority, stage).await?, priority, stage, token })
     }
 
     /// Leave to send a read that shows nobody's credential.
     async fn anonymous(&self, priority: Priority) -> Result<Permit, Failure> {
         let stage = Stage::Look;
-        Ok(Permit { granted: self.budget.token(priority, stage).await?, priority, stage, token: None })
+        Ok(Permit { leave: self.budget.token(priority, stage).await?, priority, stage, token: None })
     }
 
     /// `GET /v1/regions`: where an app can be.
