@@ -4,6 +4,7 @@ mod delete;
 mod fields;
 mod find;
 mod keep;
+mod shown;
 mod validate;
 
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 pub use fields::Managed;
 pub use validate::{AppDesired, parse_spicepod};
 
+use shown::{Absence, Owner, absence, attach, created, learn_tags, owner, recorded, same_name};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -340,123 +342,6 @@ fn may_be_about_tags(failure: &Failure) -> bool {
     }
 }
 
-/// Records whether our tags are kept: an answer that shows none after they were sent, or after they were refused, tells
-/// that they are not.
-fn learn_tags(status: &mut SpiceAppStatus, observed: &AppObserved, write: &AppWrite, app: &App) {
-    // Not after a create: a reactivated app may keep what it had.
-    let sent = matches!(write, AppWrite::Update { .. }) && write.marks();
-    if app.tag(OWNER_TAG).is_none() && (sent || observed.tags_refused) {
-        status.untagged = Some(true);
-    }
-}
-
-/// Whether we have made the app, and not only adopted it.
-fn created(status: &SpiceAppStatus) -> bool {
-    status.incarnation.as_deref().is_some_and(|incarnation| incarnation.starts_with("c-"))
-}
-
-/// What is recorded, in another organization than the one that is reached now: nothing of it may be read or written.
-fn mismatch(view: &View<'_, SpiceApp>) -> Option<String> {
-    let status = view.status;
-    let then = status.organization.as_deref().filter(|_| status.id.is_some() || status.create_intent.is_some())?;
-    let Some(Observed::Present(organization)) = &view.observed.organization else { return None };
-    let now = organization.pin.as_deref()?;
-    // One whose id was not known then is the same one. So is one of the same id at another endpoint, because a person has
-    // said so on the SpiceOrganization.
-    let id = |pin: &str| pin.rsplit_once('#').map(|(_, id)| id.to_owned());
-    let same = now.strip_prefix(then).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
-        || id(then).is_some_and(|then| id(now) == Some(then));
-    (!same).then(|| {
-        format!(
-            "this app was recorded in {then}, and SpiceOrganization {} leads to {now}: lead it back, or delete this \
-             object with deletionPolicy Retain and make it anew",
-            view.desired.organization
-        )
-    })
-}
-
-/// What a look for an app whose id cannot be read came to.
-enum Absence {
-    /// It is certainly not there.
-    Certain,
-    /// It cannot be told yet, or is not so.
-    Doubtful(Verdict),
-    /// So many are gone at once that another organization may be looked at.
-    Mass(String),
-}
-
-/// One 404 and a complete list without the id make an absence; a fresh write of our own may hide it from both.
-fn absence(view: &View<'_, SpiceApp>, id: i64) -> Absence {
-    let unclear = |words| Absence::Doubtful(Verdict::Unseen(Reason::RemoteUnavailable, words, Retry::Backoff));
-    let list = match &view.observed.list {
-        Some(Observed::Present(list)) => &list.value,
-        Some(Observed::Unknown(failure)) => return Absence::Doubtful(unseen(failure)),
-        Some(Observed::Absent) | None => return unclear(format!("app {id} cannot be read")),
-    };
-    let listed = |id: i64| list.iter().any(|app| app.id == id);
-    if listed(id) {
-        return unclear(format!("app {id} cannot be read, though the list of apps has it"));
-    }
-    if view.just_written() {
-        return unclear(format!("app {id} cannot be read, but that it was deleted is not certain yet"));
-    }
-    let own = (!view.deleting()).then_some(id);
-    let recorded: Vec<i64> = view.observed.siblings.iter().flatten().copied().chain(own).collect();
-    let missing = recorded.iter().filter(|id| !listed(**id)).count();
-    let accepted = match &view.observed.organization {
-        Some(Observed::Present(organization)) => organization.accept_absent,
-        _ => 0,
-    };
-    // More than three and more than a fifth: people delete a few apps, and a wrong credential shows none of them.
-    if missing > 3 && missing * 5 > recorded.len() && missing > accepted {
-        return Absence::Mass(format!(
-            "{missing} of {} recorded apps are missing from the list of apps: this may be another organization; if they \
-             were deleted, set the annotation {ACCEPT_ABSENT}: \"{missing}\" on SpiceOrganization {}",
-            recorded.len(),
-            view.desired.organization
-        ));
-    }
-    Absence::Certain
-}
-
-/// The id of the app that is ours. One that was only observed has no incarnation, and is none to write to.
-fn recorded(status: &SpiceAppStatus) -> Option<i64> {
-    status.id.filter(|_| status.incarnation.is_some())
-}
-
-/// Records what an answer shows of the app itself.
-fn attach(status: &mut SpiceAppStatus, app: &App) {
-    status.id = Some(app.id);
-    if app.tag(OWNER_TAG).is_some() {
-        status.untagged = None;
-    }
-    status.incarnation = app.tag(INCARNATION_TAG).map(str::to_owned).or(status.incarnation.take());
-    // A list shows neither; what an earlier answer showed then stays.
-    status.endpoint = app.endpoint().map(str::to_owned).or(status.endpoint.take());
-    status.region =
-        app.field(AppField::Region).and_then(|region| Some(region.as_str()?.to_owned())).or(status.region.take());
-}
-
-/// Whose an app is, by its tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    Us,
-    Nobody,
-    Another,
-}
-
-fn owner(app: &App, desired: &AppDesired) -> Owner {
-    match app.tag(OWNER_TAG) {
-        None => Owner::Nobody,
-        Some(tag) if tag == desired.owner => Owner::Us,
-        Some(_) => Owner::Another,
-    }
-}
-
-fn same_name(app: &App, desired: &AppDesired) -> bool {
-    app.name.eq_ignore_ascii_case(&desired.name)
-}
-
 fn unseen(failure: &Failure) -> Verdict {
     failure::unseen(failure, "apps:read")
 }
@@ -489,4 +374,24 @@ fn unusable(view: &View<'_, SpiceApp>) -> Option<Verdict> {
         }),
         Observed::Unknown(failure) => because(failure.to_string()),
     }
+}
+
+/// What is recorded, in another organization than the one that is reached now: nothing of it may be read or written.
+fn mismatch(view: &View<'_, SpiceApp>) -> Option<String> {
+    let status = view.status;
+    let then = status.organization.as_deref().filter(|_| status.id.is_some() || status.create_intent.is_some())?;
+    let Some(Observed::Present(organization)) = &view.observed.organization else { return None };
+    let now = organization.pin.as_deref()?;
+    // One whose id was not known then is the same one. So is one of the same id at another endpoint, because a person has
+    // said so on the SpiceOrganization.
+    let id = |pin: &str| pin.rsplit_once('#').map(|(_, id)| id.to_owned());
+    let same = now.strip_prefix(then).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+        || id(then).is_some_and(|then| id(now) == Some(then));
+    (!same).then(|| {
+        format!(
+            "this app was recorded in {then}, and SpiceOrganization {} leads to {now}: lead it back, or delete this \
+             object with deletionPolicy Retain and make it anew",
+            view.desired.organization
+        )
+    })
 }

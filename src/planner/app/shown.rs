@@ -1,0 +1,100 @@
+//! What answers show of an app: whose it is, what is recorded of it, whether it is gone.
+
+use super::*;
+
+/// Records whether our tags are kept: an answer that shows none after they were sent, or after they were refused, tells
+/// that they are not.
+pub(super) fn learn_tags(status: &mut SpiceAppStatus, observed: &AppObserved, write: &AppWrite, app: &App) {
+    // Not after a create: a reactivated app may keep what it had.
+    let sent = matches!(write, AppWrite::Update { .. }) && write.marks();
+    if app.tag(OWNER_TAG).is_none() && (sent || observed.tags_refused) {
+        status.untagged = Some(true);
+    }
+}
+
+/// Whether we have made the app, and not only adopted it.
+pub(super) fn created(status: &SpiceAppStatus) -> bool {
+    status.incarnation.as_deref().is_some_and(|incarnation| incarnation.starts_with("c-"))
+}
+
+/// What a look for an app whose id cannot be read came to.
+pub(super) enum Absence {
+    /// It is certainly not there.
+    Certain,
+    /// It cannot be told yet, or is not so.
+    Doubtful(Verdict),
+    /// So many are gone at once that another organization may be looked at.
+    Mass(String),
+}
+
+/// One 404 and a complete list without the id make an absence; a fresh write of our own may hide it from both.
+pub(super) fn absence(view: &View<'_, SpiceApp>, id: i64) -> Absence {
+    let unclear = |words| Absence::Doubtful(Verdict::Unseen(Reason::RemoteUnavailable, words, Retry::Backoff));
+    let list = match &view.observed.list {
+        Some(Observed::Present(list)) => &list.value,
+        Some(Observed::Unknown(failure)) => return Absence::Doubtful(unseen(failure)),
+        Some(Observed::Absent) | None => return unclear(format!("app {id} cannot be read")),
+    };
+    let listed = |id: i64| list.iter().any(|app| app.id == id);
+    if listed(id) {
+        return unclear(format!("app {id} cannot be read, though the list of apps has it"));
+    }
+    if view.just_written() {
+        return unclear(format!("app {id} cannot be read, but that it was deleted is not certain yet"));
+    }
+    let own = (!view.deleting()).then_some(id);
+    let recorded: Vec<i64> = view.observed.siblings.iter().flatten().copied().chain(own).collect();
+    let missing = recorded.iter().filter(|id| !listed(**id)).count();
+    let accepted = match &view.observed.organization {
+        Some(Observed::Present(organization)) => organization.accept_absent,
+        _ => 0,
+    };
+    // More than three and more than a fifth: people delete a few apps, and a wrong credential shows none of them.
+    if missing > 3 && missing * 5 > recorded.len() && missing > accepted {
+        return Absence::Mass(format!(
+            "{missing} of {} recorded apps are missing from the list of apps: this may be another organization; if they \
+             were deleted, set the annotation {ACCEPT_ABSENT}: \"{missing}\" on SpiceOrganization {}",
+            recorded.len(),
+            view.desired.organization
+        ));
+    }
+    Absence::Certain
+}
+
+/// The id of the app that is ours. One that was only observed has no incarnation, and is none to write to.
+pub(super) fn recorded(status: &SpiceAppStatus) -> Option<i64> {
+    status.id.filter(|_| status.incarnation.is_some())
+}
+
+/// Records what an answer shows of the app itself.
+pub(super) fn attach(status: &mut SpiceAppStatus, app: &App) {
+    status.id = Some(app.id);
+    if app.tag(OWNER_TAG).is_some() {
+        status.untagged = None;
+    }
+    status.incarnation = app.tag(INCARNATION_TAG).map(str::to_owned).or(status.incarnation.take());
+    // A list shows neither; what an earlier answer showed then stays.
+    status.endpoint = app.endpoint().map(str::to_owned).or(status.endpoint.take());
+    status.region =
+        app.field(AppField::Region).and_then(|region| Some(region.as_str()?.to_owned())).or(status.region.take());
+}
+
+/// Whose an app is, by its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Us,
+    Nobody,
+    Another,
+}
+
+pub(super) fn owner(app: &App, desired: &AppDesired) -> Owner {
+    match app.tag(OWNER_TAG) {
+        None => Owner::Nobody,
+        Some(tag) if tag == desired.owner => Owner::Us,
+        Some(_) => Owner::Another,
+    }
+}
+
+pub(super) fn same_name(app: &App, desired: &AppDesired) -> bool {
+    app.name.eq_ignore_ascii_case(&desired.name)
+}

@@ -1,0 +1,122 @@
+//! What this process knows of an object and status does not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{Verdict, digest, schedule};
+use crate::api::GROUP;
+
+/// What this process knows of an object and status does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// When this process first saw the object.
+    pub since: Timestamp,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When the last complete observation was begun.
+    pub last_observation: Option<Timestamp>,
+    /// When our last remote write ended.
+    pub last_write: Option<Timestamp>,
+    /// Since when remote work is wanted and not done.
+    pub wanted_since: Option<Timestamp>,
+    /// Something changed that may have kept the object from being as wanted.
+    pub look_again: bool,
+    /// A refused write is not repeated before this.
+    pub held: Option<Hold>,
+    /// Digest of our own annotations when the object was last looked at.
+    pub annotations: Option<u64>,
+    /// What was put back, and how often.
+    pub corrections: Corrections,
+}
+
+/// How often each path was put back since the spec was last changed. Counted in this process only: a restart lets a
+/// fight go on for as many rounds again, and writes no counter into status.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Corrections {
+    generation: Option<i64>,
+    paths: BTreeMap<String, (u32, Timestamp)>,
+}
+
+impl Corrections {
+    /// The same correction so often without a change of what is wanted is a fight.
+    const FIGHT: u32 = 3;
+
+    /// Counts what a write has put back. One correction a `pause` is none too many: it starts the count anew.
+    pub fn count(&mut self, generation: Option<i64>, paths: &[String], now: Timestamp, pause: Duration) {
+        if self.generation != generation {
+            *self = Self { generation, paths: BTreeMap::new() };
+        }
+        for path in paths {
+            let (times, last) = self.paths.entry(path.clone()).or_insert((0, now));
+            *times = if schedule::elapsed(*last, now) >= pause { 1 } else { *times + 1 };
+            *last = now;
+        }
+    }
+
+    /// Whether a path was put back too often, and too lately, to be put back again.
+    pub(crate) fn fights(&self, generation: Option<i64>, path: &str, now: Timestamp, pause: Duration) -> bool {
+        let counted = self.paths.get(path).filter(|_| self.generation == generation);
+        counted.is_some_and(|(times, last)| *times >= Self::FIGHT && schedule::elapsed(*last, now) < pause)
+    }
+}
+
+/// Until when a refused write is held back, and for which state of the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub(super) generation: Option<i64>,
+    pub(super) requested: Option<String>,
+    pub(super) until: Timestamp,
+}
+
+impl Memory {
+    /// Of an object seen for the first time.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            since: now,
+            failures: 0,
+            last_observation: None,
+            last_write: None,
+            wanted_since: None,
+            look_again: false,
+            held: None,
+            annotations: None,
+            corrections: Corrections::default(),
+        }
+    }
+
+    /// Keeps what is to be known of a visit that began then and ended so. Says whether it looked at anything.
+    pub fn account(&mut self, verdict: &Verdict, began: Timestamp, meta: &ObjectMeta) -> bool {
+        let looked = !matches!(verdict, Verdict::Unchanged | Verdict::Waiting(..) | Verdict::Suspended);
+        self.look_again &= !looked;
+        if looked || self.annotations.is_none() {
+            self.annotations = Some(annotations(meta));
+        }
+        match verdict {
+            Verdict::Settled | Verdict::Stalled(..) => {
+                self.last_observation = Some(began);
+                (self.failures, self.wanted_since) = (0, None);
+            }
+            Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
+                self.wanted_since = None;
+            }
+            Verdict::Failed(..) | Verdict::Working(_) => {
+                self.failures = self.failures.saturating_add(1);
+            }
+            // What was seen does not suffice: the next visit looks anew and takes no shared answer from before.
+            Verdict::Unseen(..) | Verdict::Deleting(_) => {
+                self.failures = self.failures.saturating_add(1);
+                self.wanted_since = None;
+            }
+        }
+        looked
+    }
+}
+
+/// Digest of the annotations by which people ask something of the operator.
+pub(super) fn annotations(meta: &ObjectMeta) -> u64 {
+    let own = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with(GROUP));
+    digest::number(&own.map(|(key, value)| format!("{key}={value}\n")).collect::<String>())
+}
