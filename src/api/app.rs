@@ -226,6 +226,9 @@ pub struct SpiceAppStatus {
     /// Base URL of the app's data plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// The app's page in the portal, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// The region that the app was created in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
@@ -259,6 +262,7 @@ impl Default for SpiceAppStatus {
             organization: None,
             incarnation: None,
             endpoint: None,
+            url: None,
             region: None,
             create_intent: None,
             applied: BTreeMap::new(),

@@ -15,8 +15,8 @@ pub use app::{
 pub use condition::{Condition, ConditionType, Reason};
 pub use definition::{CustomResourceFile, custom_resource_definitions};
 pub use organization::{
-    Adoption, AllowedNamespaces, Credentials, LimitsStatus, NamespacesFrom, OAuthClient, OrganizationStatus,
-    RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
+    Adoption, AllowedNamespaces, Credentials, IncompleteList, LimitsStatus, NamespacesFrom, OAuthClient,
+    OrganizationStatus, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
 };
 pub use reference::{ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
 

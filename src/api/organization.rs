@@ -242,6 +242,11 @@ pub struct SpiceOrganizationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub missing: Vec<String>,
+    /// Lists whose end could not be told when they were last read. While one stays so, nothing that it would take the
+    /// whole list for is done: no app is created, and none is taken for deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub incomplete_lists: Vec<IncompleteList>,
     /// The Secret that the credential was read from, in the version read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -261,6 +266,7 @@ impl Default for SpiceOrganizationStatus {
             images: BTreeMap::new(),
             limits: None,
             missing: Vec::new(),
+            incomplete_lists: Vec::new(),
             sources: Vec::new(),
         }
     }
@@ -275,6 +281,16 @@ pub struct OrganizationStatus {
     /// Its handle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+}
+
+/// A list of which it cannot be told whether there is more than was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IncompleteList {
+    /// Its path.
+    pub path: String,
+    /// Items seen.
+    pub seen: i64,
 }
 
 /// What the plan allows; -1 is unlimited.

@@ -14,6 +14,7 @@ use super::custody;
 use super::driver::{Steward, kubernetes_words};
 use super::organization;
 use super::store::bounded;
+use super::summary;
 use super::watch::{Changes, Guarded, React, is_current, own_matters};
 use crate::api::{ConfigMapKeyRef, SourceVersion, SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, Failure, FailureKind};
@@ -44,7 +45,10 @@ impl Steward for SpiceApp {
             AppRead::Siblings => observed.siblings = Some(siblings(context, object)),
             AppRead::Definition => observed.definition_deleting = Some(definition_deleting(context).await),
             AppRead::List(not_before) => {
-                let list = async { connection(context, object).await?.reads.apps(*not_before, priority).await };
+                let list = async {
+                    let connection = connection(context, object).await?;
+                    organization::apps(context, object, &connection, *not_before, priority).await
+                };
                 // A list is never absent: where there is none, it cannot be seen.
                 observed.list = Some(while_wanted(context, object, list).await.map_or_else(Observed::Unknown, present));
             }
@@ -142,7 +146,7 @@ fn organization_of(context: &Context, app: &SpiceApp) -> Observed<Organization> 
         None => Observed::Absent,
         Some(Ok(organization)) => {
             let takes_no_tags = organization::takes_no_tags(context, &organization);
-            Observed::Present(Organization { takes_no_tags, ..organization::for_app(context, &organization, app) })
+            Observed::Present(Organization { takes_no_tags, ..summary::for_app(context, &organization, app) })
         }
         Some(Err(error)) => {
             let unusable = Some(format!("it cannot be decoded: {error}"));
@@ -179,7 +183,7 @@ fn same_organization(context: &Context, one: &SpiceApp, other: &SpiceApp) -> boo
     };
     let pin = |app: &SpiceApp| {
         let found = organization::of_app(context, app)?.ok()?;
-        let organization = organization::for_app(context, &found, app);
+        let organization = summary::for_app(context, &found, app);
         organization.pin.clone().filter(|_| counts(app, &organization))
     };
     let same_object = organization::reference(one) == organization::reference(other);

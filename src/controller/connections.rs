@@ -87,6 +87,11 @@ impl Connections {
         Ok(connection)
     }
 
+    /// The connection of an organization, if it has one.
+    pub(super) async fn known(&self, uid: &str) -> Option<Arc<Connection>> {
+        self.held.lock().await.get(uid).map(|(_, connection)| Arc::clone(connection))
+    }
+
     /// Forgets an organization that is gone, and its token with it.
     pub(super) async fn forget(&self, uid: &str) {
         self.held.lock().await.remove(uid);

@@ -1,10 +1,13 @@
 //! Kubernetes events. Best effort: an event that is refused never holds anything up.
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Resource, runtime::reflector::Lookup};
+use tokio::sync::mpsc;
 
 use super::leadership::Leadership;
+use super::store::bounded;
 use crate::planner::Note;
 
 /// Longest note of an event, in bytes; the API allows 1 kB.
@@ -12,15 +15,20 @@ const LONGEST_NOTE: usize = 1000;
 /// Longest action of an event, in bytes; the API allows 128.
 const LONGEST_ACTION: usize = 120;
 
+/// Events that wait to be published, at most 2 MB of them. A thousand objects that change at once tell one thing each; what
+/// goes beyond is lost, and stands in the status of its object.
+const WAITING: usize = 1000;
+
 pub(super) struct Events {
-    recorder: Recorder,
-    leadership: Leadership,
+    waiting: mpsc::Sender<(Event, ObjectReference)>,
 }
 
 impl Events {
     pub(super) fn new(client: Client, leadership: Leadership) -> Self {
         let reporter = Reporter { controller: "spice-cloud-operator".to_owned(), instance: None };
-        Self { recorder: Recorder::new(client, reporter), leadership }
+        let (waiting, events) = mpsc::channel(WAITING);
+        tokio::spawn(publish(Recorder::new(client, reporter), leadership, events));
+        Self { waiting }
     }
 
     /// Publishes notes about an object, in the background.
@@ -28,29 +36,30 @@ impl Events {
     where
         K: Resource<DynamicType = ()> + Lookup<DynamicType = ()>,
     {
-        if notes.is_empty() {
-            return;
-        }
-        let (recorder, leadership) = (self.recorder.clone(), self.leadership.clone());
-        let regarding = object.object_ref(&());
-        tokio::spawn(async move {
-            for note in notes {
-                let event = Event {
-                    type_: if note.warning { EventType::Warning } else { EventType::Normal },
-                    reason: note.reason,
-                    // The recorder counts events of one action and reason as one, and keeps the first one's note.
-                    action: shortened(&note.message, LONGEST_ACTION),
-                    note: Some(shortened(&note.message, LONGEST_NOTE)),
-                    secondary: None,
-                };
-                if !leadership.may_write() {
-                    return;
-                }
-                if let Err(error) = recorder.publish(&event, &regarding).await {
-                    tracing::debug!(%error, "event not stored");
-                }
+        for note in notes {
+            let event = Event {
+                type_: if note.warning { EventType::Warning } else { EventType::Normal },
+                reason: note.reason,
+                // The recorder counts events of one action and reason as one, and keeps the first one's note.
+                action: shortened(&note.message, LONGEST_ACTION),
+                note: Some(shortened(&note.message, LONGEST_NOTE)),
+                secondary: None,
+            };
+            if self.waiting.try_send((event, object.object_ref(&()))).is_err() {
+                tracing::debug!("too many events wait; one is left out");
             }
-        });
+        }
+    }
+}
+
+/// Publishes one event after the other, for as long as there may be more.
+async fn publish(recorder: Recorder, leadership: Leadership, mut events: mpsc::Receiver<(Event, ObjectReference)>) {
+    while let Some((event, regarding)) = events.recv().await {
+        if leadership.may_write()
+            && let Err(error) = bounded(recorder.publish(&event, &regarding)).await
+        {
+            tracing::debug!(%error, "event not stored");
+        }
     }
 }
 

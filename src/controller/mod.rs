@@ -18,6 +18,7 @@ mod organization;
 mod polled;
 mod readiness;
 mod store;
+mod summary;
 mod watch;
 
 pub use crate::planner::{Identity, Waits};

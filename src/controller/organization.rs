@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
@@ -12,14 +13,13 @@ use super::context::Context;
 use super::custody;
 use super::driver::Steward;
 use super::namespaces;
+use super::summary;
 use super::watch::{Changes, Guarded, React, decoded, own_matters};
-use crate::api::{ACCEPT_ABSENT, Adoption, ConditionType, OrganizationRef, SpiceApp, SpiceAppStatus};
+use crate::api::{IncompleteList, OrganizationRef, SpiceApp, SpiceAppStatus};
 use crate::api::{SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::types::{Failure, FailureKind};
-use crate::management::{Answer, Priority};
-use crate::planner::{
-    End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen, suspended,
-};
+use crate::management::types::{App, Failure, FailureKind};
+use crate::management::{Answer, ListEnd, Priority};
+use crate::planner::{End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen};
 
 impl Steward for SpiceOrganization {
     fn cache(context: &Context) -> &Store<Guarded<Self>> {
@@ -43,6 +43,7 @@ impl Steward for SpiceOrganization {
                 let version = context.caches.secret_version(&namespace(object), credential_secret(object));
                 observed.credential = Some(version.map_or(Observed::Absent, Observed::Present));
                 observed.about_to_be_held = custody::is_about_to_hold(context, object);
+                observed.incomplete_lists = incomplete_lists(context, object).await;
             }
             OrganizationRead::Dependants => observed.dependants = Some(holders(context, object)),
             remote => observe_remote(context, object, remote, priority, observed).await,
@@ -89,6 +90,33 @@ async fn observe_remote(
     }
 }
 
+/// The lists whose end could not be told when they were last read over the connection of an organization.
+async fn incomplete_lists(context: &Context, organization: &SpiceOrganization) -> Option<Vec<IncompleteList>> {
+    let connection = context.connections.known(&organization.uid().unwrap_or_default()).await?;
+    Some(match connection.reads.apps_end()? {
+        ListEnd::Complete => Vec::new(),
+        ListEnd::Unknown { seen } => {
+            vec![IncompleteList { path: "/v1/apps".to_owned(), seen: i64::try_from(seen).unwrap_or(i64::MAX) }]
+        }
+    })
+}
+
+/// The complete list of apps of an organization, for one of them. Its end is told on the organization.
+pub(super) async fn apps(
+    context: &Context,
+    app: &SpiceApp,
+    connection: &Connection,
+    not_before: Timestamp,
+    priority: Priority,
+) -> Result<Answer<Arc<Vec<App>>>, Failure> {
+    let before = connection.reads.apps_end();
+    let list = connection.reads.apps(not_before, priority).await;
+    if connection.reads.apps_end() != before {
+        context.queues.organizations.request(reference(app));
+    }
+    list
+}
+
 /// What a failure means is for the planner to say.
 fn looked<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
     match result {
@@ -106,7 +134,7 @@ pub(super) async fn connection(
     organization: &SpiceOrganization,
 ) -> Result<Arc<Connection>, Failure> {
     let withdrawn = |why: String| Failure::local(FailureKind::Withdrawn, why);
-    if let Some(why) = summary(context, organization).unusable {
+    if let Some(why) = summary::of(context, organization).unusable {
         return Err(withdrawn(why));
     }
     let connection = unverified_connection(context, organization).await?;
@@ -127,66 +155,6 @@ async fn unverified_connection(
     let version = context.caches.secret_version(&namespace, secret);
     let missing = || Failure::local(NoCredential, format!("Secret {secret} does not exist in this namespace"));
     context.connections.of(organization, &version.ok_or_else(missing)?).await
-}
-
-/// What an app has to know of its organization.
-pub(super) fn summary(context: &Context, organization: &SpiceOrganization) -> Organization {
-    let status = organization.status.clone().unwrap_or_default();
-    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
-    let deleting = organization.metadata.deletion_timestamp.is_some();
-    let judged = |generation: Option<i64>| generation == organization.metadata.generation;
-    let current = context.caches.secret_version(&namespace(organization), credential_secret(organization));
-    let unusable = match ready {
-        // One that is being deleted is not Ready, and has to serve until its last app is gone.
-        _ if deleting && !status.sources.is_empty() && status.sources.first() == current.as_ref() => None,
-        _ if deleting && current.is_none() => {
-            Some(format!("Secret {} does not exist in its namespace", credential_secret(organization)))
-        }
-        None => Some("it was not visited yet".to_owned()),
-        Some(ready) if ready.status != "True" => Some(format!("{} {}", ready.reason, ready.message)),
-        Some(ready) if !judged(ready.observed_generation) => Some("its last change was not visited yet".to_owned()),
-        Some(_) if status.sources.first() != current.as_ref() => {
-            Some("its credential changed and was not checked yet".to_owned())
-        }
-        Some(_) => None,
-    };
-    Organization {
-        unusable,
-        suspended: suspended(organization.spec.suspend, &organization.metadata),
-        pin: pin(&status),
-        accept_absent: accept_absent(organization),
-        default_region: status.default_region,
-        ..Organization::default()
-    }
-}
-
-/// What one app has to know of its organization.
-pub(super) fn for_app(context: &Context, organization: &SpiceOrganization, app: &SpiceApp) -> Organization {
-    let namespace = app.namespace().unwrap_or_default();
-    // What it has made is dealt with even if the namespace is admitted no more.
-    let refused = app.metadata.deletion_timestamp.is_none() && !namespaces::admits(context, organization, &namespace);
-    let not_allowed = refused.then(|| {
-        let own = organization.namespace().unwrap_or_default();
-        format!("SpiceOrganization {own}/{} does not admit namespace {namespace}", organization.name_any())
-    });
-    let adoption_allowed = match organization.spec.adoption.unwrap_or_default() {
-        Adoption::SameNamespace => organization.namespace() == app.namespace(),
-        Adoption::All => true,
-        Adoption::Never => false,
-    };
-    Organization { not_allowed, adoption_allowed, ..summary(context, organization) }
-}
-
-/// How many recorded apps a person says are gone.
-fn accept_absent(organization: &SpiceOrganization) -> usize {
-    organization.annotations().get(ACCEPT_ABSENT).and_then(|count| count.trim().parse().ok()).unwrap_or_default()
-}
-
-/// What the organization is bound to, in one text: its endpoint, and `#` and its id where the API tells it.
-fn pin(status: &SpiceOrganizationStatus) -> Option<String> {
-    let endpoint = status.endpoint.as_ref()?;
-    let id = status.organization.as_ref().map(|organization| &organization.id);
-    Some(id.map_or_else(|| endpoint.clone(), |id| format!("{endpoint}#{id}")))
 }
 
 /// Whether an app of the organization has shown that it keeps no tags of ours.
@@ -314,7 +282,7 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
         }
         if let Ok(organization) = &object.0 {
             let Organization { unusable, suspended, pin, accept_absent, default_region, .. } =
-                summary(&self.context, organization);
+                summary::of(&self.context, organization);
             let spec = &organization.spec;
             let admission = serde_json::to_string(&(&spec.allowed_namespaces, spec.adoption)).unwrap_or_default();
             // The credential's version too: apps that saw it change wait for the organization that has checked it.

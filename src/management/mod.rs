@@ -10,13 +10,15 @@ mod pages;
 mod reads;
 mod redact;
 mod retry;
+mod site;
 pub mod types;
 
-pub use auth::{Credential, token_endpoint};
+pub use auth::Credential;
 pub use budget::{AccountKey, Budget, Budgets, Leave, Priority, Quota, Stage};
 pub use client::{Client, Permit, Settings, Target};
 pub use metrics::Metrics;
-pub use reads::Reads;
+pub use reads::{ListEnd, Reads};
+pub use site::{portal, token_endpoint};
 
 use jiff::Timestamp;
 

@@ -1,12 +1,12 @@
 //! Reads that many objects share: one request serves all who can use its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use super::types::{App, Failure};
+use super::types::{App, Failure, FailureKind};
 use super::{Answer, Client, Priority};
 
 /// The shared reads of one connection. Holds at most one app list.
@@ -17,6 +17,20 @@ pub struct Reads {
     gap: Duration,
     /// Held while the request runs, so that a second reader waits for the first one's answer.
     apps: Mutex<Held>,
+    /// How the last list ended, if one was read.
+    ended: Lock<Option<ListEnd>>,
+}
+
+/// How a list ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListEnd {
+    /// It is all there is.
+    Complete,
+    /// Whether there is more cannot be told.
+    Unknown {
+        /// Items seen.
+        seen: usize,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +43,7 @@ struct Held {
 impl Reads {
     /// Shared reads through this client. `gap`: least time between the begins of two lists, in which more readers gather.
     pub fn new(client: Arc<Client>, gap: Duration) -> Self {
-        Self { client, gap, apps: Mutex::default() }
+        Self { client, gap, apps: Mutex::default(), ended: Lock::default() }
     }
 
     /// The complete list of apps, as it was at `not_before` or later.
@@ -50,12 +64,29 @@ impl Reads {
             let since = Duration::try_from(Timestamp::now().duration_since(*begun)).unwrap_or_default();
             tokio::time::sleep(self.gap.saturating_sub(since)).await;
         }
-        match self.client.apps(priority).await {
+        let answer = self.client.apps(priority).await;
+        match &answer {
+            Ok(_) => self.note(ListEnd::Complete),
+            Err(Failure { kind: FailureKind::IncompleteList { seen }, .. }) => {
+                self.note(ListEnd::Unknown { seen: *seen })
+            }
+            Err(_) => {}
+        }
+        match answer {
             Ok(Answer { value, begun }) => Ok(held.answer.insert(Answer { value: Arc::new(value), begun }).clone()),
             Err(failure) => {
                 held.failed = Some((Timestamp::now(), failure.clone()));
                 Err(failure)
             }
         }
+    }
+
+    /// How the last list of apps ended; none before the first.
+    pub fn apps_end(&self) -> Option<ListEnd> {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, end: ListEnd) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
     }
 }

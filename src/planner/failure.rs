@@ -61,7 +61,7 @@ fn reason(failure: &Failure, call: Call) -> Reason {
         FailureKind::Forbidden => forbidden(failure, call),
         FailureKind::Throttled { .. } => Reason::RateLimited,
         FailureKind::Invalid if call == Call::Write => Reason::InvalidSpec,
-        FailureKind::Conflict if failure.code.as_deref() == Some("github_connected") => Reason::RepositoryConnected,
+        FailureKind::Conflict if about_repository(failure) => Reason::RepositoryConnected,
         _ => Reason::RemoteUnavailable,
     }
 }
@@ -82,6 +82,11 @@ fn names_a_scope(text: &str) -> bool {
 /// Whether a 403 says that a scope is missing.
 pub(crate) fn about_scope(failure: &Failure) -> bool {
     failure.code.as_deref() == Some("insufficient_scope") || (failure.code.is_none() && names_a_scope(&failure.message))
+}
+
+/// Whether a 409 says that the app's spicepod comes from a connected repository.
+pub(crate) fn about_repository(failure: &Failure) -> bool {
+    failure.kind == FailureKind::Conflict && failure.code.as_deref() == Some("github_connected")
 }
 
 fn words(failure: &Failure, scope: &str) -> String {

@@ -161,6 +161,13 @@ impl<K: Kind> View<'_, K> {
         if current { conditions::standing(common.conditions, self.meta.generation) } else { None }
     }
 
+    /// Whether the last visit judged this very state of the object, and found that it waits for a person, for this reason.
+    pub(crate) fn stalled_for(&self, reason: Reason) -> bool {
+        let mut status = self.status.clone();
+        let told = K::common(&mut status).conditions.iter().any(|condition| condition.reason == reason.as_str());
+        told && self.visited(status) == Some(Standing::Stalled)
+    }
+
     /// Whether the next check's time has come since the last observation.
     fn check_due(&self, interval: Duration) -> bool {
         let last = self.memory.last_observation.unwrap_or(self.memory.since);

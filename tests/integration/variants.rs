@@ -72,6 +72,12 @@ async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
                 assert!(message.contains("whether there are more cannot be told"), "{switches:?}: {message}");
             }
         }
+        let told = world.until("default", "how its list ends is told", |organization: &SpiceOrganization| {
+            organization.status.as_ref().is_some_and(|status| status.incomplete_lists.is_empty() == complete)
+        });
+        for list in told.await.status.unwrap().incomplete_lists {
+            assert!(list.path == "/v1/apps" && (20..=100).contains(&list.seen), "{switches:?}: {list:?}");
+        }
         let posts = world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
         assert_eq!(posts, usize::from(complete), "{switches:?}: only what is nowhere in the list is made");
         assert_eq!(world.remote_apps().await.len(), MANY + posts, "{switches:?}");

@@ -47,29 +47,6 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 /// Route of the token endpoint in metrics, whatever its URL is.
 const ROUTE: &str = "/api/oauth/token";
 
-/// The token endpoint that belongs to an API endpoint: on the host without its label `api`, or without the `-api` at the
-/// end of a label; at the endpoint itself where there is neither.
-pub fn token_endpoint(endpoint: &str) -> Option<String> {
-    let mut url = Url::parse(endpoint).ok()?;
-    let host = url.host_str()?.to_owned();
-    let mut labels: Vec<&str> = host.split('.').collect();
-    let derived = if let Some(at) = labels.iter().position(|label| *label == "api").filter(|_| labels.len() > 1) {
-        labels.remove(at);
-        true
-    } else if let Some(label) = labels.iter_mut().find(|label| label.len() > 4 && label.ends_with("-api")) {
-        *label = label.trim_end_matches("-api");
-        true
-    } else {
-        false
-    };
-    if derived {
-        url.set_host(Some(&labels.join("."))).ok()?;
-        url.set_path("");
-    }
-    url.path_segments_mut().ok()?.pop_if_empty().extend(["api", "oauth", "token"]);
-    Some(url.into())
-}
-
 /// One bearer token.
 #[derive(Debug)]
 pub(super) struct Token {

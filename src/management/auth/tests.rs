@@ -1,6 +1,6 @@
 use super::*;
 use crate::management::client::tests::client_of;
-use crate::management::{Client, Target};
+use crate::management::{Client, Target, token_endpoint};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode as Code};
 use axum::routing::{delete, get, post};
@@ -8,22 +8,6 @@ use axum::{Json, Router};
 use serde_json::Value;
 use std::sync::Mutex as Lock;
 use std::sync::atomic::AtomicUsize;
-
-#[test]
-fn the_token_endpoint_is_on_the_site_that_belongs_to_the_api() {
-    for (endpoint, expected) in [
-        ("https://api.spice.ai", "https://spice.ai/api/oauth/token"),
-        ("https://api.spice.ai/base/", "https://spice.ai/api/oauth/token"),
-        ("https://staging.api.spice.ai", "https://staging.spice.ai/api/oauth/token"),
-        ("https://dev-api.spice.ai:8443", "https://dev.spice.ai:8443/api/oauth/token"),
-        ("http://127.0.0.1:9", "http://127.0.0.1:9/api/oauth/token"),
-        ("http://localhost:9/base", "http://localhost:9/base/api/oauth/token"),
-        ("http://api:9", "http://api:9/api/oauth/token"),
-    ] {
-        assert_eq!(token_endpoint(endpoint).as_deref(), Some(expected), "{endpoint}");
-    }
-    assert_eq!(token_endpoint("no URL"), None);
-}
 
 /// An API and a token endpoint in one, which take any token but those that were revoked.
 #[derive(Clone, Default)]

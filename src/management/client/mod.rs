@@ -184,7 +184,7 @@ impl Client {
             }
         }
         let message = format!("GET /v1/apps: {} apps seen, and whether there are more cannot be told", apps.len());
-        Err(Failure::local(FailureKind::IncompleteList, message))
+        Err(Failure::local(FailureKind::IncompleteList { seen: apps.len() }, message))
     }
 
     /// `GET /v1/apps/{appId}`.

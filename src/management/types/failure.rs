@@ -46,7 +46,10 @@ pub enum FailureKind {
     /// An answer that this client cannot make sense of.
     Unexpected,
     /// A list whose end cannot be told.
-    IncompleteList,
+    IncompleteList {
+        /// Items seen.
+        seen: usize,
+    },
     /// There is no usable credential; nothing was sent.
     NoCredential,
     /// It was no longer wanted when its turn came; nothing was sent.
@@ -76,7 +79,7 @@ impl Failure {
     pub fn class(&self) -> Class {
         match self.kind {
             FailureKind::Connect | FailureKind::Interrupted | FailureKind::Server => Class::Transient,
-            FailureKind::Unexpected | FailureKind::IncompleteList | FailureKind::Withdrawn => Class::Transient,
+            FailureKind::Unexpected | FailureKind::IncompleteList { .. } | FailureKind::Withdrawn => Class::Transient,
             FailureKind::NotFound { json: false } | FailureKind::Conflict => Class::Transient,
             FailureKind::Throttled { retry_after } => Class::Throttled(retry_after),
             FailureKind::Invalid | FailureKind::Unauthorized | FailureKind::Forbidden => Class::NeedsUser,
@@ -93,7 +96,7 @@ impl Failure {
             FailureKind::Unauthorized | FailureKind::Forbidden | FailureKind::Throttled { .. } => true,
             FailureKind::NotFound { .. } | FailureKind::Conflict => true,
             FailureKind::Interrupted | FailureKind::Server => false,
-            FailureKind::Unexpected | FailureKind::IncompleteList => false,
+            FailureKind::Unexpected | FailureKind::IncompleteList { .. } => false,
         }
     }
 
@@ -110,7 +113,7 @@ impl Failure {
             FailureKind::Throttled { .. } => "throttled",
             FailureKind::Server => "server",
             FailureKind::Unexpected => "unexpected",
-            FailureKind::IncompleteList => "incomplete_list",
+            FailureKind::IncompleteList { .. } => "incomplete_list",
             FailureKind::NoCredential => "no_credential",
             FailureKind::Withdrawn => "withdrawn",
         }

@@ -143,7 +143,7 @@ fn plan_unrecorded(view: &AppView<'_>, list: &Seen<Arc<Vec<App>>>) -> Plan<Spice
     if let Some(app) = found {
         // The list may be older than what a write by id may rest on: the app itself is read next.
         let mut status = view.status.clone();
-        attach(&mut status, app);
+        attach(&mut status, view.observed, app);
         let verdict = Verdict::Deleting(format!("found app {}", app.id));
         return Plan::kubernetes(status, KubernetesWrite::StoreStatus, verdict);
     }

@@ -75,6 +75,16 @@ pub(super) struct Merge {
     pub(super) settled: BTreeMap<String, AppliedField>,
 }
 
+impl Merge {
+    /// Leaves a field out of the PUT. Says whether it was in it.
+    pub(super) fn withhold(&mut self, field: AppField) -> bool {
+        let withheld = |path: &String| FIELDS.iter().any(|(one, known, _)| *one == field && known == path);
+        self.carried.retain(|carried| carried.field != field);
+        self.drift.retain(|path| !withheld(path));
+        self.update.0.remove(&field).is_some()
+    }
+}
+
 /// Every field that a spec names.
 pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<Managed>, String> {
     let json = to_json(spec)?;

@@ -114,7 +114,7 @@ pub(super) fn explained_by_intent(view: &AppView<'_>, app: &App) -> bool {
 
 fn attached(view: &AppView<'_>, app: &App) -> Plan<SpiceApp> {
     let mut status = view.status.clone();
-    attach(&mut status, app);
+    attach(&mut status, view.observed, app);
     status.create_intent = None;
     status.incarnation.get_or_insert_with(|| format!("a-{}", view.fresh_id));
     let verdict = Verdict::Working(format!("attached to app {}", app.id));
@@ -138,7 +138,7 @@ fn with_detail(view: &AppView<'_>, judge: impl FnOnce(&Seen<App>) -> Plan<SpiceA
 pub(super) fn adopt(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<SpiceApp> {
     let app = &seen.value;
     let mut status = view.status.clone();
-    attach(&mut status, app);
+    attach(&mut status, view.observed, app);
     status.create_intent = None;
     status.incarnation = Some(format!("a-{}", view.fresh_id));
     // Whatever was sent before was sent to an app of another life, or never.
@@ -156,7 +156,7 @@ fn observe(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<Spice
     let mut status = view.status.clone();
     let ours = owner(app, view.desired) == Owner::Us;
     let incarnation = status.incarnation.take().filter(|_| ours);
-    attach(&mut status, app);
+    attach(&mut status, view.observed, app);
     // An incarnation says that the app is ours; one of somebody else's is none of ours.
     status.incarnation = incarnation;
     let merge = fields::merge(&spec.managed, &status.applied, app, |_| true);

@@ -8,6 +8,7 @@ use super::fields::{self, Managed, Merge};
 use super::find;
 use super::validate::ValidSpec;
 use super::*;
+use crate::api::RECONCILE_REQUESTED_AT;
 
 type AppView<'a> = View<'a, SpiceApp>;
 
@@ -156,7 +157,7 @@ fn plan_present(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<
         return Plan::idle(view.status, verdict);
     }
     let mut status = view.status.clone();
-    attach(&mut status, app);
+    attach(&mut status, view.observed, app);
     if owner(app, view.desired) != Owner::Us {
         // Whose incarnation it shows is not told by it.
         status.incarnation = view.status.incarnation.clone();
@@ -184,8 +185,9 @@ pub(super) fn put_right(
     };
     // Without our tag the next write would not be ours: it is put back whatever is said of drift.
     let leaves = |path: &str| !is_own_tag(path) && view.desired.leaves_drift || fights(path);
-    let Merge { update, carried, released, drift, left, abandoned, settled } =
-        fields::merge(&named, &status.applied, app, leaves);
+    let mut merge = fields::merge(&named, &status.applied, app, leaves);
+    let withheld = repository_connected(view) && merge.withhold(AppField::Spicepod);
+    let Merge { update, carried, released, drift, left, abandoned, settled } = merge;
     status.applied.extend(settled);
     status.applied.retain(|path, _| !abandoned.contains(path));
     status.drift = left;
@@ -195,7 +197,11 @@ pub(super) fn put_right(
         status.applied.retain(|path, _| named.iter().any(|field| field.path == *path));
         notes.extend(brought_back(view, &named, app));
         let fought: Vec<&str> = status.drift.iter().map(String::as_str).filter(|path| fights(path)).collect();
-        let verdict = if fought.is_empty() { Verdict::Settled } else { fight(&fought) };
+        let verdict = match fought.as_slice() {
+            _ if withheld => has_repository(app),
+            [] => Verdict::Settled,
+            fought => fight(fought),
+        };
         return Plan { notes, ..Plan::idle(&status, verdict) };
     }
     let what = described(&carried, &released);
@@ -207,6 +213,22 @@ pub(super) fn put_right(
     let (id, rests_on) = (app.id, seen.begun);
     let write = AppWrite::Update { id, rests_on, body: update, managed: carried, released, corrects: drift, marks };
     Plan { notes, ..Plan::remote(status, write, format!("updating {what}")) }
+}
+
+/// Whether the spicepod comes from a connected repository: no read tells. What was refused is not sent again before a
+/// person has changed something, or asks for it.
+fn repository_connected(view: &AppView<'_>) -> bool {
+    let refused_before = || view.status.sources == sources(view) && view.stalled_for(Reason::RepositoryConnected);
+    view.observed.repository_connected || refused_before()
+}
+
+fn has_repository(app: &App) -> Verdict {
+    let words = format!(
+        "the spicepod of app {} comes from a connected repository: take it out of the spec; or disconnect the repository and \
+         set the annotation {RECONCILE_REQUESTED_AT}",
+        app.id
+    );
+    Verdict::Stalled(Reason::RepositoryConnected, words)
 }
 
 fn fight(paths: &[&str]) -> Verdict {
@@ -253,6 +275,7 @@ fn plan_gone(view: &AppView<'_>, id: i64) -> Plan<SpiceApp> {
                 id: None,
                 incarnation: None,
                 endpoint: None,
+                url: None,
                 region: None,
                 applied: BTreeMap::new(),
                 drift: Vec::new(),

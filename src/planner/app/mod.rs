@@ -13,13 +13,13 @@ mod tests;
 pub use fields::Managed;
 pub use validate::{AppDesired, parse_spicepod};
 
-use shown::{Absence, Owner, absence, attach, created, learn_tags, owner, recorded, same_name};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use self::shown::{Absence, Owner, absence, attach, created, learn_tags, owner, recorded, same_name};
 use super::failure::{self, Call};
 use super::{Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits};
 use crate::api::{ACCEPT_ABSENT, ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
@@ -49,6 +49,8 @@ pub struct AppObserved {
     pub let_go: bool,
     /// Whether a write with our tags was refused in this visit, so that it is repeated without them.
     pub tags_refused: bool,
+    /// Whether the spicepod was refused in this visit, because it comes from a connected repository.
+    pub repository_connected: bool,
     /// Whether the app was created in this visit: it is ours, whatever tags it shows that it had before.
     pub created: bool,
     /// Whether the app that was created in this visit had been deleted before and came back.
@@ -88,6 +90,8 @@ pub struct Organization {
     pub accept_absent: usize,
     /// Region of an app that names no placement.
     pub default_region: Option<String>,
+    /// Page of the app in the portal, where that is known.
+    pub portal: Option<String>,
     /// Whether an app of it has shown that it keeps no tags of ours.
     pub takes_no_tags: bool,
 }
@@ -186,6 +190,10 @@ impl AppWrite {
         }
     }
 
+    fn sends_spicepod(&self) -> bool {
+        matches!(self, Self::Update { body, .. } if body.0.contains_key(&AppField::Spicepod))
+    }
+
     /// Whether it sets our tags where there were none.
     fn marks(&self) -> bool {
         match self {
@@ -231,7 +239,7 @@ impl Kind for SpiceApp {
                 observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
                 observed.created = true;
                 let incarnation = status.incarnation.clone();
-                attach(status, app);
+                attach(status, observed, app);
                 // One that it had before says nothing of this one.
                 status.incarnation = incarnation.or(status.incarnation.take());
                 learn_tags(status, observed, write, app);
@@ -240,7 +248,7 @@ impl Kind for SpiceApp {
             (AppWrite::Update { managed, released, .. }, Ok(Some(app))) => {
                 status.applied.retain(|path, _| !released.contains(path));
                 status.applied.extend(fields::echoed(managed, app));
-                attach(status, app);
+                attach(status, observed, app);
                 learn_tags(status, observed, write, app);
                 observed.retagged = true;
                 observed.app = Some(Observed::Present(Seen { value: app.clone(), begun: end.begun }));
@@ -254,6 +262,7 @@ impl Kind for SpiceApp {
                 if write.marks() && may_be_about_tags(failure) {
                     observed.tags_refused = true;
                 }
+                observed.repository_connected |= write.sends_spicepod() && failure::about_repository(failure);
                 // Nothing was made, so nothing is to be looked for when the object is deleted.
                 if matches!(write, AppWrite::Create { repeated: false, .. }) && proves_not_created(failure) {
                     status.create_intent = None;
@@ -265,7 +274,9 @@ impl Kind for SpiceApp {
     }
 
     fn failed(write: &AppWrite, failure: &Failure, waits: &Waits) -> Option<Verdict> {
-        if write.marks() && may_be_about_tags(failure) {
+        let goes_on =
+            write.marks() && may_be_about_tags(failure) || write.sends_spicepod() && failure::about_repository(failure);
+        if goes_on {
             return None;
         }
         match write {
@@ -301,6 +312,7 @@ impl Kind for SpiceApp {
             organization,
             incarnation,
             endpoint,
+            url,
             region,
             create_intent,
             applied,
@@ -308,7 +320,8 @@ impl Kind for SpiceApp {
             untagged,
             sources,
         } = from.clone();
-        (to.id, to.organization, to.incarnation, to.endpoint) = (id, organization, incarnation, endpoint);
+        (to.id, to.organization, to.incarnation) = (id, organization, incarnation);
+        (to.endpoint, to.url) = (endpoint, url);
         (to.region, to.create_intent, to.applied) = (region, create_intent, applied);
         (to.drift, to.untagged, to.sources) = (drift, untagged, sources);
     }

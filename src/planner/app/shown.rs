@@ -67,7 +67,7 @@ pub(super) fn recorded(status: &SpiceAppStatus) -> Option<i64> {
 }
 
 /// Records what an answer shows of the app itself.
-pub(super) fn attach(status: &mut SpiceAppStatus, app: &App) {
+pub(super) fn attach(status: &mut SpiceAppStatus, observed: &AppObserved, app: &App) {
     status.id = Some(app.id);
     if app.tag(OWNER_TAG).is_some() {
         status.untagged = None;
@@ -75,6 +75,9 @@ pub(super) fn attach(status: &mut SpiceAppStatus, app: &App) {
     status.incarnation = app.tag(INCARNATION_TAG).map(str::to_owned).or(status.incarnation.take());
     // A list shows neither; what an earlier answer showed then stays.
     status.endpoint = app.endpoint().map(str::to_owned).or(status.endpoint.take());
+    if let Some(Observed::Present(Organization { portal: Some(page), .. })) = &observed.organization {
+        status.url = Some(page.clone());
+    }
     status.region =
         app.field(AppField::Region).and_then(|region| Some(region.as_str()?.to_owned())).or(status.region.take());
 }

@@ -1,6 +1,7 @@
 //! Plans for SpiceOrganization: is the credential accepted, does it lead to the organization that the object is bound to,
 //! and what does that offer?
 
+mod lists;
 mod offers;
 mod pin;
 #[cfg(test)]
@@ -13,7 +14,7 @@ use super::failure;
 use super::{
     Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits, suspended,
 };
-use crate::api::{Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
+use crate::api::{IncompleteList, Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
 use crate::management::types::{Failure, FailureKind, Images, Limits, Reached, Regions};
 
 /// What a SpiceOrganization asks for.
@@ -33,6 +34,8 @@ pub struct OrganizationObserved {
     pub credential: Option<Observed<SourceVersion>>,
     /// Whether that Secret is about to get our finalizer, which makes another version of it.
     pub about_to_be_held: bool,
+    /// Lists whose end could not be told when they were last read; none if none was read by this process yet.
+    pub incomplete_lists: Option<Vec<IncompleteList>>,
     /// The organizations that it reaches.
     pub organizations: Option<Observed<Seen<Vec<Reached>>>>,
     /// Whether the API is up at all.
@@ -50,7 +53,7 @@ pub struct OrganizationObserved {
 /// A read for a SpiceOrganization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrganizationRead {
-    /// The metadata of the credential's Secret, from the cache.
+    /// The metadata of the credential's Secret, from the cache, and how lists ended that its users have read.
     Credential,
     /// The organizations that the credential reaches: the only call before it is known to lead to the right one.
     Organizations,
@@ -128,13 +131,13 @@ impl Kind for SpiceOrganization {
             return idle(Verdict::Failed(Reason::CredentialsMissing, missing_secret(view), Retry::Backoff));
         };
         if view.observed.organizations.is_none() && in_date(view, version) {
-            return idle(Verdict::Unchanged);
+            return lists::tell(view, idle(Verdict::Unchanged));
         }
         if view.observed.about_to_be_held {
             return idle(Verdict::Working(format!("taking Secret {} up", view.desired.secret)));
         }
         match seen(view, version) {
-            Ok(status) => Plan::idle(&status, Verdict::Settled),
+            Ok(status) => lists::tell(view, Plan::idle(&status, Verdict::Settled)),
             Err(verdict) => idle(verdict),
         }
     }
@@ -171,11 +174,12 @@ impl Kind for SpiceOrganization {
             images,
             limits,
             missing,
+            incomplete_lists,
             sources,
         } = from.clone();
         (to.endpoint, to.organization, to.sources) = (endpoint, organization, sources);
         (to.regions, to.default_region) = (regions, default_region);
-        (to.images, to.limits, to.missing) = (images, limits, missing);
+        (to.images, to.limits, to.missing, to.incomplete_lists) = (images, limits, missing, incomplete_lists);
     }
 
     fn common(status: &mut SpiceOrganizationStatus) -> Common<'_> {
@@ -236,11 +240,22 @@ fn remote_needs(view: &View<'_, SpiceOrganization>) -> Vec<OrganizationRead> {
         }
         Some(_) => {}
     }
-    if observed.regions.is_some() || pin::judge(view).is_err() {
+    let pin = pin::judge(view);
+    if observed.limits.is_some() || pin.is_err() {
         return Vec::new();
     }
-    let images = offers::CHANNELS.map(OrganizationRead::Images);
-    [OrganizationRead::Regions].into_iter().chain(images).chain([OrganizationRead::Limits]).collect()
+    match (&observed.regions, pin) {
+        (None, _) => vec![OrganizationRead::Regions],
+        // Nothing is worth asking for where this failed.
+        (Some(Observed::Unknown(failure)), Ok(pin)) if !may_lack(&pin, failure) => Vec::new(),
+        _ => offers::CHANNELS.map(OrganizationRead::Images).into_iter().chain([OrganizationRead::Limits]).collect(),
+    }
+}
+
+/// Whether this failure to read the regions leaves a good answer. Where no organizations are told, this is the read that tells
+/// whether the credential is accepted.
+fn may_lack(pin: &pin::Pin, failure: &Failure) -> bool {
+    pin.organization.is_some() && offers::lacks(failure)
 }
 
 /// The status after a good look, or what is in the way of one.
@@ -249,10 +264,7 @@ fn seen(view: &View<'_, SpiceOrganization>, credential: &SourceVersion) -> Resul
     let unseen = |failure: &Failure| Err(unreachable_verdict(view, failure));
     match &view.observed.regions {
         Some(Observed::Present(_)) => {}
-        // Where no organizations are told, this is the read that tells whether the credential is accepted.
-        Some(Observed::Unknown(failure)) if pin.organization.is_none() || !offers::lacks(failure) => {
-            return unseen(failure);
-        }
+        Some(Observed::Unknown(failure)) if !may_lack(&pin, failure) => return unseen(failure),
         Some(Observed::Unknown(_)) => {}
         Some(Observed::Absent) | None => {
             return unseen(&Failure::local(FailureKind::Unexpected, "the regions were not read"));

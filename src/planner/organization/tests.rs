@@ -17,6 +17,7 @@ struct World {
     offers: Observed<()>,
     up: bool,
     dependants: Vec<String>,
+    incomplete_lists: Option<Vec<IncompleteList>>,
 }
 
 fn failure(kind: FailureKind) -> Failure {
@@ -46,7 +47,8 @@ impl World {
         };
         let organizations = Observed::Present(json!([{ "id": "1", "name": "mine" }]));
         let offers = Observed::Present(());
-        Self { object, reads: Vec::new(), secret, organizations, offers, up: true, dependants: Vec::new() }
+        let (reads, dependants, incomplete_lists) = (Vec::new(), Vec::new(), None);
+        Self { object, reads, secret, organizations, offers, up: true, dependants, incomplete_lists }
     }
 
     /// Another version of the Secret, and what its credential reaches.
@@ -77,7 +79,10 @@ impl World {
         }
         let offers = self.offers.clone();
         match read {
-            OrganizationRead::Credential => observed.credential = Some(Observed::Present(self.secret.clone())),
+            OrganizationRead::Credential => {
+                observed.credential = Some(Observed::Present(self.secret.clone()));
+                observed.incomplete_lists = self.incomplete_lists.clone();
+            }
             OrganizationRead::Dependants => observed.dependants = Some(self.dependants.clone()),
             OrganizationRead::Organizations => {
                 observed.organizations = Some(match &self.organizations {
@@ -323,4 +328,31 @@ fn one_that_is_being_deleted_serves_no_other_organization() {
     world.credential(json!([{ "id": "1" }]));
     assert!(matches!(world.visit(), Verdict::Deleting(_)));
     assert_ne!(world.status().sources, before.sources);
+}
+
+#[test]
+fn an_api_that_fails_after_the_identity_is_asked_for_nothing_more() {
+    for kind in [FailureKind::Server, FailureKind::Connect, FailureKind::Throttled { retry_after: None }] {
+        let mut world = World::new();
+        world.offers = Observed::Unknown(failure(kind));
+        assert!(matches!(world.visit(), Verdict::Failed(..)), "{kind:?}");
+        assert_eq!(world.requests(), [OrganizationRead::Organizations, OrganizationRead::Regions], "{kind:?}");
+    }
+}
+
+#[test]
+fn a_list_whose_end_cannot_be_told_is_named_without_a_call_until_one_is_complete() {
+    let mut world = World::new();
+    assert_eq!(world.visit(), Verdict::Settled);
+    let list = IncompleteList { path: "/v1/apps".to_owned(), seen: 20 };
+    let told = [vec![list.clone()], vec![IncompleteList { seen: 40, ..list }], Vec::new()];
+    for lists in told {
+        world.incomplete_lists = Some(lists.clone());
+        assert_eq!(world.visit(), Verdict::Unchanged);
+        assert_eq!((world.requests(), world.status().incomplete_lists), (Vec::new(), lists.clone()));
+        // Another process has not read one yet, and leaves it as it is.
+        world.incomplete_lists = None;
+        assert_eq!(world.visit(), Verdict::Unchanged);
+        assert_eq!(world.status().incomplete_lists, lists);
+    }
 }

@@ -249,58 +249,6 @@ fn an_intent_goes_with_a_proven_refusal_of_its_only_attempt() {
 }
 
 #[test]
-fn a_deleted_app_of_the_name_comes_back_as_the_spec_wants_it() {
-    let mut world = World::new(json!({"description": "one", "runtime": {"replicas": 3}}));
-    let old = world.remote.add("my-app", json!({"visibility": "public", "description": "old", "replicas": 9}));
-    world.remote.deleted.insert(old);
-    assert_eq!(world.visit().verdict, Verdict::Settled);
-    let app = &world.remote.apps[&old];
-    assert_eq!(
-        (&app["visibility"], &app["description"], &app["replicas"]),
-        (&json!("private"), &json!("one"), &json!(3))
-    );
-}
-
-#[test]
-fn what_a_reactivated_app_kept_is_put_right_and_the_rest_of_it_is_told() {
-    for keeps in [false, true] {
-        let mut world = World::new(json!({"description": "one", "visibility": "public", "tags": {"team": "a"}}));
-        let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
-        let kept = json!({"description": "old", "image_tag": "1.0", "spicepod": {}, "created_at": created_at});
-        let old = world.remote.add("my-app", kept);
-        world.remote.deleted.insert(old);
-        world.remote.keeps_reactivated = keeps;
-        let visit = world.visit();
-        assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 1 + usize::from(keeps)), "{visit:?}");
-        let app = &world.remote.apps[&old];
-        assert_eq!(
-            (&app["description"], &app["visibility"], &app["tags"]["team"]),
-            (&json!("one"), &json!("public"), &json!("a"))
-        );
-        let told: Vec<_> = visit.notes.iter().filter(|note| note.reason == "Reactivated").collect();
-        assert_eq!(told.len(), 1, "{keeps}: {visit:?}");
-        assert!(told[0].warning && told[0].message.ends_with(": spicepod, runtime.imageTag"), "{told:?}");
-        assert_eq!((&app["image_tag"], world.status().id), (&json!("1.0"), Some(old)), "it is left alone");
-    }
-}
-
-#[test]
-fn what_our_create_brought_back_is_ours_whosever_it_was() {
-    let mut world = World::new(json!({"description": "one"}));
-    let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
-    let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
-    let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags}));
-    world.remote.deleted.insert(old);
-    world.remote.keeps_reactivated = true;
-    let visit = world.visit();
-    assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 2), "{visit:?}");
-    let tags = &world.remote.apps[&old]["tags"];
-    assert_eq!((tags[OWNER_TAG].as_str(), world.status().id), (Some(world.owner().as_str()), Some(old)));
-    assert_eq!(tags[INCARNATION_TAG].as_str(), world.status().incarnation.as_deref());
-    assert_ne!(world.status().incarnation.as_deref(), Some("c-theirs"));
-}
-
-#[test]
 fn the_same_correction_three_times_is_a_fight_and_another_field_goes_on() {
     let mut world = World::settled(json!({"description": "ours", "runtime": {"replicas": 2}}));
     let spoil = |world: &mut World, field: &str, value: Value| {
@@ -446,4 +394,13 @@ fn what_cannot_be_carried_out_is_refused_without_a_call() {
         assert!(matches!(&visit.verdict, Verdict::Stalled(Reason::InvalidSpec, words) if words.contains(field)));
         assert_eq!(visit.reads, []);
     }
+}
+
+#[test]
+fn the_page_in_the_portal_is_told_where_it_is_known() {
+    let mut world = World::new(json!({}));
+    let Observed::Present(organization) = &mut world.organization else { unreachable!() };
+    organization.portal = Some("https://example/team/my-app".into());
+    world.visit();
+    assert_eq!(world.status().url.as_deref(), Some("https://example/team/my-app"));
 }

@@ -5,6 +5,8 @@ mod adoption;
 mod deletion;
 mod keeping;
 mod model;
+mod reactivation;
+mod repository;
 mod rulebook;
 mod settling;
 mod source;
@@ -330,9 +332,15 @@ impl Visit {
 
     /// The API's names of what the one PUT of this visit carried.
     fn put(&self) -> BTreeSet<String> {
-        match self.writes.as_slice() {
-            [AppWrite::Update { body, .. }] => body.0.keys().map(|field| field.wire_name().to_owned()).collect(),
-            other => panic!("not one PUT: {other:?}"),
+        assert_eq!(self.writes.len(), 1, "not one PUT: {:?}", self.writes);
+        self.put_of(0)
+    }
+
+    /// The API's names of what this write of the visit carried, which is a PUT.
+    fn put_of(&self, index: usize) -> BTreeSet<String> {
+        match &self.writes[index] {
+            AppWrite::Update { body, .. } => body.0.keys().map(|field| field.wire_name().to_owned()).collect(),
+            other => panic!("not a PUT: {other:?}"),
         }
     }
 
@@ -364,7 +372,7 @@ fn failures() -> Vec<Failure> {
         Throttled { retry_after: None },
         Server,
         Unexpected,
-        IncompleteList,
+        IncompleteList { seen: 20 },
         NoCredential,
     ];
     kinds.into_iter().map(|kind| Failure::local(kind, "it failed")).collect()

@@ -23,6 +23,8 @@ pub(super) struct Remote {
     pub(super) drops_tags: bool,
     /// Refuses a write that carries tags.
     pub(super) rejects_tags: bool,
+    /// Refuses a spicepod, because the apps are connected to a repository.
+    pub(super) has_repository: bool,
     /// Brings a deleted app back as it was, whatever the create says.
     pub(super) keeps_reactivated: bool,
     /// When apps are created.
@@ -97,6 +99,10 @@ impl Remote {
             AppWrite::Update { id, body, .. } | AppWrite::LetGo { id, body, .. } => {
                 let missing = Failure::local(FailureKind::NotFound { json: true }, "not found");
                 self.get(*id).ok_or(missing)?;
+                if self.has_repository && body.0.contains_key(&AppField::Spicepod) {
+                    let refusal = Failure::local(FailureKind::Conflict, "connected to a repository");
+                    return Err(Failure { code: Some("github_connected".into()), ..refusal });
+                }
                 self.merge(*id, &serde_json::to_value(body).unwrap());
                 Ok(self.get(*id))
             }
