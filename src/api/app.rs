@@ -283,6 +283,9 @@ pub struct CreateIntent {
     pub name: String,
     /// When the intent was made.
     pub at: Time,
+    /// True after the API answered that an app of the name exists: then only its tag tells whether it is ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflicted: Option<bool>,
 }
 
 /// Digests of one managed field. A digest names its version (`v1:`) and covers canonical JSON.

@@ -86,7 +86,7 @@ impl Steward for SpiceApp {
 /// Looks once more before a write is sent: it may have waited long for its turn.
 fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), Failure> {
     let withdrawn = |why: &str| Err(Failure::local(FailureKind::Withdrawn, why));
-    if write.rests_on().is_some_and(|at| elapsed(at, context.now()) > context.settings.waits.evidence) {
+    if elapsed(write.rests_on(), context.now()) > context.settings.waits.evidence {
         return withdrawn("what it rests on grew old while it waited for its turn");
     }
     if !context.leadership.may_write() {

@@ -113,7 +113,8 @@ struct Visit<'a, K: Steward> {
 
 impl<'a, K: Steward> Visit<'a, K> {
     fn begin(context: &'a Context, cached: &K) -> Self {
-        let (memory, object) = context.memories.recall(cached, context.now());
+        let (mut memory, object) = context.memories.recall(cached, context.now());
+        memory.begin(object.meta());
         let status = object.stored_status().cloned().unwrap_or_default();
         let desired = object.desired(&context.settings.identity);
         Self { context, object, desired, status, observed: K::Observed::default(), memory, unstored: false }
@@ -127,7 +128,6 @@ impl<'a, K: Steward> Visit<'a, K> {
             Ok(None) => None,
             Err(error) => {
                 self.interrupted(&error);
-                self.memory.failures = self.memory.failures.saturating_add(1);
                 self.conclude(&Verdict::Working(String::new()))
             }
         };
@@ -248,7 +248,6 @@ impl<'a, K: Steward> Visit<'a, K> {
                 }
                 Err(error) => {
                     self.interrupted(&error);
-                    self.memory.failures = self.memory.failures.saturating_add(1);
                     return self.conclude(&Verdict::Working(String::new()));
                 }
             }
@@ -285,10 +284,11 @@ impl<'a, K: Steward> Visit<'a, K> {
         self.object = object;
     }
 
-    fn interrupted(&self, error: &Error) {
+    fn interrupted(&mut self, error: &Error) {
         if store::is_code(error, 409) {
             tracing::debug!("the object changed meanwhile; visiting it again");
         } else {
+            self.memory.failures = self.memory.failures.saturating_add(1);
             tracing::warn!(error = kubernetes_words(error), "Kubernetes write failed");
         }
     }

@@ -14,32 +14,37 @@ pub(super) enum Progress {
     More(usize),
     /// All of it was seen.
     Complete,
+    /// Something in it went while it was read, so that an item may have been passed over.
+    Moved,
     /// It cannot be told whether all of it was seen.
     Unknown,
 }
 
-/// Judges one list, page by page.
+/// Judges one list, page by page. Each page begins with an item that was seen already: what moved up meanwhile would
+/// otherwise be passed over unnoticed.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     seen: BTreeSet<i64>,
-    received: usize,
-    previous: Option<Vec<i64>>,
+    previous: Option<usize>,
 }
 
 impl Pages {
     /// Takes the ids of the next page, in order.
-    pub(super) fn page(&mut self, ids: Vec<i64>) -> Progress {
-        let repeats = !ids.is_empty() && ids.iter().all(|id| self.seen.contains(id));
-        let shorter = self.previous.as_ref().is_some_and(|previous| ids.len() < previous.len());
-        if repeats {
-            let ambiguous = ids.len() == DEFAULT_PAGE || ids.len() == LIMIT;
-            return if ambiguous { Progress::Unknown } else { Progress::Complete };
+    pub(super) fn page(&mut self, ids: &[i64]) -> Progress {
+        let Some(previous) = self.previous.replace(ids.len()) else {
+            self.seen.extend(ids);
+            return if ids.len() < DEFAULT_PAGE { Progress::Complete } else { Progress::More(self.seen.len() - 1) };
+        };
+        if !ids.first().is_some_and(|first| self.seen.contains(first)) {
+            return Progress::Moved;
         }
-        let last = ids.len() < DEFAULT_PAGE || shorter;
-        self.received += ids.len();
-        self.seen.extend(&ids);
-        self.previous = Some(ids);
-        if last { Progress::Complete } else { Progress::More(self.received) }
+        let repeats = ids.iter().all(|id| self.seen.contains(id));
+        if repeats && (ids.len() == DEFAULT_PAGE || ids.len() == LIMIT) {
+            return Progress::Unknown;
+        }
+        self.seen.extend(ids);
+        let last = repeats || ids.len() < DEFAULT_PAGE || ids.len() < previous;
+        if last { Progress::Complete } else { Progress::More(self.seen.len() - 1) }
     }
 
     /// Whether an id was already on an earlier page.
@@ -57,7 +62,7 @@ mod tests {
         let (mut pages, mut offset) = (Pages::default(), 0);
         loop {
             let from = if ignores_offset { 0 } else { offset };
-            match pages.page((0..total).skip(from).take(clamp).collect()) {
+            match pages.page(&(0..total).skip(from).take(clamp).collect::<Vec<_>>()) {
                 Progress::More(next) => offset = next,
                 end => return (pages.seen.len(), end),
             }
@@ -76,6 +81,30 @@ mod tests {
             }
             let (seen, end) = list(total, 20, true);
             assert_eq!(end == Progress::Complete, total < 20, "{total}: {seen}");
+        }
+    }
+
+    #[test]
+    fn what_goes_while_a_list_is_read_is_noticed_and_what_comes_is_no_harm() {
+        // Of 150 items in pages of 100: (what is there when the second page is asked for, what that comes to).
+        let from = |range: std::ops::Range<i64>| range.collect::<Vec<_>>();
+        for (then, end) in [
+            (from(0..150), Progress::Complete),
+            // Some came at the front, or at the end.
+            (from(-3..150), Progress::Complete),
+            (from(0..160), Progress::Complete),
+            // Some went from the first page, some, or all that was beyond it.
+            (from(1..150), Progress::Moved),
+            (from(2..101), Progress::Moved),
+            (from(0..90), Progress::Moved),
+            // What went from beyond it was never seen.
+            (from(0..101), Progress::Complete),
+            (from(0..100), Progress::Complete),
+        ] {
+            let mut pages = Pages::default();
+            assert_eq!(pages.page(&from(0..100)), Progress::More(99));
+            let second: Vec<_> = then.iter().copied().skip(99).take(100).collect();
+            assert_eq!(pages.page(&second), end, "{then:?}");
         }
     }
 }

@@ -14,8 +14,10 @@ use crate::api::GROUP;
 pub struct Memory {
     /// When this process first saw the object.
     pub since: Timestamp,
-    /// Failures in a row.
+    /// Failures in a row; of one that is being deleted, since its deletion was first seen.
     pub failures: u32,
+    /// Whether its deletion was seen.
+    pub deletion_seen: bool,
     /// When the last complete observation was begun.
     pub last_observation: Option<Timestamp>,
     /// When our last remote write ended.
@@ -77,6 +79,7 @@ impl Memory {
         Self {
             since: now,
             failures: 0,
+            deletion_seen: false,
             last_observation: None,
             last_write: None,
             wanted_since: None,
@@ -84,6 +87,14 @@ impl Memory {
             held: None,
             annotations: None,
             corrections: Corrections::default(),
+        }
+    }
+
+    /// Takes note of what a visit begins with.
+    pub fn begin(&mut self, meta: &ObjectMeta) {
+        if meta.deletion_timestamp.is_some() && !std::mem::replace(&mut self.deletion_seen, true) {
+            // What was in the way of keeping it says nothing of its end.
+            self.failures = 0;
         }
     }
 

@@ -38,6 +38,8 @@ pub enum Credential {
 
 /// A token ends this long before it expires, so that none expires under way.
 const AHEAD: Duration = Duration::from_secs(60);
+/// The longest lifetime that is believed; a token is renewed at the latest then.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Lifetime of a token whose answer names none.
 const LIFETIME: Duration = Duration::from_secs(3600);
 /// How long a token that cannot be renewed yet is used on, as long as it lives.
@@ -156,6 +158,14 @@ impl Tokens {
         }
     }
 
+    /// The token to send now by whoever got this one a while ago and cannot wait for another; none if there is none.
+    pub(super) fn current(&self, token: Arc<Token>) -> Option<Arc<Token>> {
+        let Source::Fetched(fetched) = &self.0 else { return Some(token) };
+        // Whoever holds the slot asks for the next token, which is ahead of this one's end.
+        let Ok(slot) = fetched.slot.try_lock() else { return Some(token) };
+        slot.held.as_ref().filter(|held| Instant::now() < held.expires).map(|held| Arc::clone(&held.token))
+    }
+
     /// Notes that the API refused a token. Says whether another is worth a try.
     pub(super) async fn refused(&self, token: &Arc<Token>) -> bool {
         let Source::Fetched(fetched) = &self.0 else { return false };
@@ -256,5 +266,5 @@ fn granted(text: &str) -> Result<(SecretString, Duration), Failure> {
     if !sendable || !granted.token_type.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")) {
         return Err(none());
     }
-    Ok((granted.access_token, granted.expires_in.map_or(LIFETIME, Duration::from_secs)))
+    Ok((granted.access_token, granted.expires_in.map_or(LIFETIME, Duration::from_secs).min(LONGEST_LIFETIME)))
 }

@@ -136,7 +136,18 @@ async fn a_token_is_replaced_ahead_of_its_expiry_and_used_on_if_that_fails() {
     *twin.0.expires_in.lock().unwrap() = Some(3600);
     client.regions(Priority::Check).await.unwrap();
     client.regions(Priority::Check).await.unwrap();
-    assert_eq!(calls(&twin), ["fake-1", "fake-2", "fake-2"]);
+    // The first one was dead when its turn to be sent came, and so was the next.
+    assert_eq!(calls(&twin), ["fake-2", "fake-3", "fake-3"]);
+}
+
+#[tokio::test]
+async fn a_lifetime_that_no_clock_holds_is_survived() {
+    let (twin, url) = twin().await;
+    *twin.0.expires_in.lock().unwrap() = Some(u64::MAX);
+    let client = client(&url);
+    client.regions(Priority::Check).await.unwrap();
+    client.regions(Priority::Check).await.unwrap();
+    assert_eq!(calls(&twin), ["fake-1", "fake-1"]);
 }
 
 #[tokio::test]

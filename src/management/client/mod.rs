@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::{Method, Url};
 
 use super::auth::{Credential, Token, Tokens};
@@ -72,6 +73,8 @@ pub struct Permit {
     token: Option<Arc<Token>>,
 }
 
+/// How often a list is read anew that moved under the reader.
+const ATTEMPTS_AT_A_LIST: u32 = 3;
 /// An app list of more pages than this (100,000 apps) is no list that a person made.
 const MOST_PAGES: usize = 1000;
 
@@ -105,6 +108,13 @@ impl Client {
     /// # Errors
     /// When there is no token to send, or the process goes down. Nothing was sent to the API then.
     pub async fn permit(&self, priority: Priority, stage: Stage) -> Result<Permit, Failure> {
+        let token = self.tokens.token().await?;
+        let leave = self.budget.token(priority, stage).await?;
+        if let Some(token) = self.tokens.current(token) {
+            return Ok(Permit { leave, priority, stage, token: Some(token) });
+        }
+        // The wait for a turn was longer than the token lived. It gives its place up: the next token may need one.
+        drop(leave);
         let token = Some(self.tokens.token().await?);
         Ok(Permit { leave: self.budget.token(priority, stage).await?, priority, stage, token })
     }
@@ -168,23 +178,37 @@ impl Client {
     /// # Errors
     /// Also [`FailureKind::IncompleteList`], when the pages do not tell where the list ends.
     pub async fn apps(&self, priority: Priority) -> Result<Answer<Vec<App>>, Failure> {
-        let (mut pages, mut apps, mut offset, mut begun) = (Pages::default(), Vec::new(), 0, None);
+        let mut attempt = 1;
+        loop {
+            let (list, end) = self.app_pages(priority).await?;
+            match end {
+                Progress::Complete => return Ok(list),
+                Progress::Moved if attempt < ATTEMPTS_AT_A_LIST => attempt += 1,
+                _ => {
+                    let seen = list.value.len();
+                    let message = format!("GET /v1/apps: {seen} apps seen, and whether there are more cannot be told");
+                    return Err(Failure::local(FailureKind::IncompleteList { seen }, message));
+                }
+            }
+        }
+    }
+
+    /// The pages of the list of apps, and how it ended.
+    async fn app_pages(&self, priority: Priority) -> Result<(Answer<Vec<App>>, Progress), Failure> {
+        let (mut pages, mut end) = (Pages::default(), Progress::More(0));
+        let mut list = Answer { value: Vec::new(), begun: Timestamp::MAX };
         for _ in 0..MOST_PAGES {
+            let Progress::More(offset) = end else { break };
             let query = [("limit", pages::LIMIT.to_string()), ("offset", offset.to_string())];
             let permit = self.permit(priority, Stage::Look).await?;
             let page: Answer<AppEnvelope> = self.call(Request::get("/v1/apps", ["apps"]).query(query), permit).await?;
-            let begun = *begun.get_or_insert(page.begun);
+            list.begun = list.begun.min(page.begun);
             let items = page.value.items();
-            let ids = items.iter().map(AppEnvelope::id).collect();
-            apps.extend(items.into_iter().filter(|app| !pages.has(app.id)));
-            match pages.page(ids) {
-                Progress::More(next) => offset = next,
-                Progress::Complete => return Ok(Answer { value: apps, begun }),
-                Progress::Unknown => break,
-            }
+            let ids: Vec<i64> = items.iter().map(AppEnvelope::id).collect();
+            list.value.extend(items.into_iter().filter(|app| !pages.has(app.id)));
+            end = pages.page(&ids);
         }
-        let message = format!("GET /v1/apps: {} apps seen, and whether there are more cannot be told", apps.len());
-        Err(Failure::local(FailureKind::IncompleteList { seen: apps.len() }, message))
+        Ok((list, end))
     }
 
     /// `GET /v1/apps/{appId}`.

@@ -42,7 +42,7 @@ pub(super) fn plan(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
         Some(Observed::Absent) | None => return idle(Verdict::Working("looking for the app".to_owned())),
     };
     let Some(app) = list.value.iter().find(|app| same_name(app, view.desired)) else {
-        return if view.desired.observes { plan_nothing_to_observe(view) } else { plan_absent(view, spec) };
+        return if view.desired.observes { plan_nothing_to_observe(view) } else { plan_absent(view, spec, list.begun) };
     };
     match found(view, app) {
         Found::Ours => attached(view, app),
@@ -102,9 +102,12 @@ pub(super) fn owned_elsewhere(app: &App) -> String {
 }
 
 /// Whether an app without our tag is what our create made. A complete list without the name came before the intent, so
-/// an app that is older was brought back by it. A younger one is ours only where no tags are kept.
+/// an app that is older was brought back by it. A younger one is ours only where no tags are kept. None is, if the name turned
+/// out to be taken.
 pub(super) fn explained_by_intent(view: &AppView<'_>, app: &App) -> bool {
-    let Some(intent) = &view.status.create_intent else { return false };
+    let Some(intent) = view.status.create_intent.as_ref().filter(|intent| intent.conflicted.is_none()) else {
+        return false;
+    };
     let Some(created) = app.created_at() else { return false };
     let (skew, settles) = (view.waits.clock_skew, view.waits.create_settles);
     let reactivated = schedule::elapsed(created, intent.at.0) > skew;
@@ -172,24 +175,25 @@ fn plan_nothing_to_observe(view: &AppView<'_>) -> Plan<SpiceApp> {
     Plan::idle(view.status, Verdict::Stalled(Reason::DeletedExternally, words))
 }
 
-fn plan_absent(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
+fn plan_absent(view: &AppView<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<SpiceApp> {
     // The repetition without tags follows a list that was waited for already.
     if view.status.create_intent.is_some() && view.just_written() && !view.observed.tags_refused {
         let words = "a create was cut off and may still take effect; looking again before it is repeated";
         let verdict = Verdict::Unseen(Reason::RemoteUnavailable, words.to_owned(), Retry::Backoff);
         return Plan::idle(view.status, verdict);
     }
-    plan_create(view, spec)
+    plan_create(view, spec, listed)
 }
 
-fn plan_create(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
+fn plan_create(view: &AppView<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<SpiceApp> {
     let mut status = view.status.clone();
     let kept = status.create_intent.take().filter(|intent| intent.name == view.desired.name);
-    let repeated = kept.is_some();
+    let repeated = kept.as_ref().is_some_and(|intent| intent.conflicted.is_none());
     let id = kept.map_or_else(|| view.fresh_id.to_owned(), |intent| intent.id);
     let incarnation = format!("c-{id}");
     // Each attempt may take effect for as long as the first: the time is that of the last one.
-    status.create_intent = Some(CreateIntent { id, name: view.desired.name.clone(), at: Time(view.now) });
+    status.create_intent =
+        Some(CreateIntent { id, name: view.desired.name.clone(), at: Time(view.now), conflicted: None });
     // What was only observed is not ours.
     (status.id, status.applied, status.drift) = (None, BTreeMap::new(), Vec::new());
     // Known before the create: should its outcome be lost, an app without our tag may be what it made.
@@ -204,7 +208,7 @@ fn plan_create(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
     let message = format!("creating app {}", body.name);
     let notes = vec![Note::normal("Created", format!("created app {}", body.name))];
     let reactivated_if_before = view.now.checked_sub(view.waits.clock_skew).unwrap_or(view.now);
-    let write = AppWrite::Create { body, managed, repeated, reactivated_if_before };
+    let write = AppWrite::Create { body, managed, repeated, rests_on: listed, reactivated_if_before };
     Plan { first: Some(KubernetesWrite::StoreStatus), notes, ..Plan::remote(status, write, message) }
 }
 

@@ -141,6 +141,8 @@ pub enum AppWrite {
         managed: Vec<Managed>,
         /// Whether an earlier attempt under the same intent may have taken effect, so that no refusal proves otherwise.
         repeated: bool,
+        /// When the list was begun that showed the name absent.
+        rests_on: Timestamp,
         /// An app that is older than this had been deleted and came back.
         reactivated_if_before: Timestamp,
     },
@@ -180,13 +182,13 @@ pub enum AppWrite {
 }
 
 impl AppWrite {
-    /// When the answer was begun that showed whose the app is; nothing for a create, which the name protects.
-    pub fn rests_on(&self) -> Option<Timestamp> {
+    /// When the answer was begun that showed whose the app is, or that there is none.
+    pub fn rests_on(&self) -> Timestamp {
         match self {
-            Self::Create { .. } => None,
-            Self::Update { rests_on, .. } | Self::LetGo { rests_on, .. } | Self::Delete { rests_on, .. } => {
-                Some(*rests_on)
-            }
+            Self::Create { rests_on, .. }
+            | Self::Update { rests_on, .. }
+            | Self::LetGo { rests_on, .. }
+            | Self::Delete { rests_on, .. } => *rests_on,
         }
     }
 
@@ -267,6 +269,11 @@ impl Kind for SpiceApp {
                 if matches!(write, AppWrite::Create { repeated: false, .. }) && proves_not_created(failure) {
                     status.create_intent = None;
                     status.untagged = None;
+                }
+                if let (AppWrite::Create { repeated: false, .. }, FailureKind::Conflict) = (write, failure.kind)
+                    && let Some(intent) = &mut status.create_intent
+                {
+                    intent.conflicted = Some(true);
                 }
             }
             (_, Ok(None)) => {}
@@ -362,7 +369,8 @@ fn unseen(failure: &Failure) -> Verdict {
 /// A list from before this time says nothing of what is wanted now.
 fn wanted_since(view: &View<'_, SpiceApp>) -> Timestamp {
     let since = view.memory.wanted_since.unwrap_or(view.now);
-    view.memory.last_write.map_or(since, |written| written.max(since))
+    let oldest = view.now.checked_sub(view.waits.evidence).unwrap_or(since);
+    view.memory.last_write.unwrap_or(since).max(since).max(oldest)
 }
 
 /// Why the organization cannot be used, if it cannot.

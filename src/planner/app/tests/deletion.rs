@@ -5,7 +5,7 @@ use crate::api::{CreateIntent, DeletionPolicy};
 
 fn with_intent(world: World) -> World {
     let at = world.now;
-    let intent = CreateIntent { id: "i".into(), name: "my-app".into(), at: Time(at) };
+    let intent = CreateIntent { id: "i".into(), name: "my-app".into(), at: Time(at), conflicted: None };
     let status =
         SpiceAppStatus { create_intent: Some(intent), incarnation: Some("c-i".into()), ..SpiceAppStatus::default() };
     world.with_status(status)
@@ -53,7 +53,7 @@ fn a_retained_app_loses_our_tag_if_that_can_be_done_at_once_and_its_object_goes_
             world.remote.fault = Some((Failure::local(FailureKind::Forbidden, "no"), false));
         }),
         ("the organization is gone", false, |world| world.organization = Observed::Absent),
-        ("its deletion was held up before", false, |world| world.memory.failures = 1),
+        ("what came before failed", true, |world| world.memory.failures = 3),
         ("another owner", false, |world| {
             world.remote.apps.get_mut(&101).unwrap()["tags"][OWNER_TAG] = json!("somebody");
         }),
@@ -182,4 +182,15 @@ fn the_stop_button_holds_deletions_too() {
     world.delete();
     let visit = world.visit();
     assert_eq!((visit.remote_reads(), visit.writes.len(), world.has_finalizer()), (0, 0, true));
+}
+
+#[test]
+fn a_deletion_that_is_held_up_ends_at_once_when_the_app_is_to_stay() {
+    let mut world = World::settled(json!({"tags": {"team": "a"}}));
+    world.organization = Observed::Absent;
+    world.delete();
+    assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::DependencyNotReady, ..)));
+    world.edit(json!({"tags": {"team": "a"}, "deletionPolicy": "Retain"}));
+    let visit = world.visit();
+    assert_eq!((visit.verdict.clone(), visit.remote_reads(), visit.writes.len()), (Verdict::Gone, 0, 0), "{visit:?}");
 }

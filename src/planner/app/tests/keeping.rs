@@ -404,3 +404,38 @@ fn the_page_in_the_portal_is_told_where_it_is_known() {
     world.visit();
     assert_eq!(world.status().url.as_deref(), Some("https://example/team/my-app"));
 }
+
+#[test]
+fn an_app_that_a_create_met_is_ours_by_its_tag_alone() {
+    for tagged in [false, true] {
+        let mut world = World::new(json!({}));
+        world.remote.fault = Some((Failure::local(FailureKind::Conflict, "the name is taken"), false));
+        assert!(matches!(world.visit().verdict, Verdict::Failed(..)));
+        // It is older than the create: the list has passed it over.
+        let tags = if tagged { json!({ OWNER_TAG: world.owner() }) } else { json!({}) };
+        let old = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
+        world.remote.add("my-app", json!({ "created_at": old, "tags": tags }));
+        for _ in 0..2 {
+            world.pass(60);
+            let visit = world.visit();
+            assert_eq!(visit.stalled(), (!tagged).then_some(Reason::NameTaken), "{visit:?}");
+            assert!(tagged || visit.writes.is_empty(), "{visit:?}");
+            world.restart();
+        }
+        world.delete();
+        assert_eq!(world.visit().deletes().len(), usize::from(tagged), "what is not ours stays");
+    }
+}
+
+#[test]
+fn a_create_rests_on_a_list_that_is_fresh_however_long_it_was_wanted() {
+    let mut world = World::new(json!({}));
+    let wanted = world.now;
+    world.memory.wanted_since = Some(wanted);
+    world.pass(600);
+    let visit = world.visit();
+    let Some(AppRead::List(not_before)) = visit.reads.iter().find(|read| matches!(read, AppRead::List(_))) else {
+        panic!("no list: {visit:?}")
+    };
+    assert!(world.now.duration_since(*not_before) <= jiff::SignedDuration::from_secs(30), "{not_before}");
+}

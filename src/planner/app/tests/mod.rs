@@ -216,6 +216,7 @@ impl World {
     /// One visit, as the driver makes it.
     fn visit(&mut self) -> Visit {
         let (mut status, mut observed) = (self.status(), AppObserved::default());
+        self.memory.begin(&self.object.metadata);
         let mut visit = Visit {
             reads: Vec::new(),
             first: Vec::new(),
