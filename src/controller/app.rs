@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, CustomResourceExt, ResourceExt};
+use serde_json::Value;
 
 use super::connections::Connection;
 use super::context::Context;
 use super::custody;
-use super::driver::{Steward, kubernetes_words};
+use super::driver::{Steward, kubernetes_words, while_wanted};
 use super::organization;
 use super::store::bounded;
 use super::summary;
+use super::undecodable;
 use super::watch::{Changes, Guarded, React, is_current, own_matters};
-use crate::api::{ConfigMapKeyRef, SourceVersion, SpiceApp, SpiceAppStatus};
+use crate::api::{ConfigMapKeyRef, CreateIntent, SourceVersion, SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, Failure, FailureKind};
 use crate::management::{Answer, Priority, Stage};
 use crate::planner::{
@@ -31,6 +34,20 @@ impl Steward for SpiceApp {
     fn with_status(mut self, status: SpiceAppStatus) -> Self {
         self.status = Some(status);
         self
+    }
+
+    fn reduce(data: &mut Value, deleted_at: Timestamp) {
+        undecodable::retain(data, "spec", &["organizationRef", "name", "deletionPolicy", "managementPolicy"]);
+        let status = ["id", "incarnation", "createIntent", "organization", "untagged", "observedGeneration"];
+        undecodable::retain(data, "status", &status);
+        let intent = data["status"]["createIntent"].clone();
+        if !intent.is_null() && serde_json::from_value::<CreateIntent>(intent.clone()).is_err() {
+            data["status"]["createIntent"] = undecodable::some_intent(&intent["name"], deleted_at);
+        }
+    }
+
+    fn forget_sources(observed: &mut AppObserved) {
+        (observed.source, observed.spicepod) = (None, None);
     }
 
     async fn observe(context: &Context, object: &Self, read: &AppRead, priority: Priority, observed: &mut AppObserved) {
@@ -116,22 +133,6 @@ fn seen<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
 
 fn present<T>(answer: Answer<T>) -> Observed<Seen<T>> {
     Observed::Present(Seen { value: answer.value, begun: answer.begun })
-}
-
-/// What has no effect, a read or the wait for a write's turn, is given up when the operator goes down, or when the
-/// object changes: the visit that asked for it ends then.
-async fn while_wanted<T>(
-    context: &Context,
-    app: &SpiceApp,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let uid = app.uid().unwrap_or_default();
-    let current = || is_current(&context.caches.apps, app);
-    let withdrawn = || Err(Failure::local(FailureKind::Withdrawn, "the object changed meanwhile"));
-    tokio::select! {
-        result = context.interests.while_current(&uid, current, work) => result.unwrap_or_else(withdrawn),
-        () = context.shutdown.cancelled() => Err(Failure::local(FailureKind::Connect, "the operator is shutting down")),
-    }
 }
 
 async fn connection(context: &Context, app: &SpiceApp) -> Result<Arc<Connection>, Failure> {
@@ -251,6 +252,7 @@ impl Reaction {
 impl React<Guarded<SpiceApp>> for Reaction {
     fn changed(&mut self, object: &Guarded<SpiceApp>) {
         self.context.interests.changed(kube::Resource::meta(object).uid.as_ref());
+        self.context.memories.caught_up(object);
         // A visit mends what cannot be decoded, if anything does.
         if object.0.is_err() || self.seen.differs(kube::Resource::meta(object).uid.as_ref(), own_matters(object)) {
             self.context.queues.apps.request(ObjectRef::from_obj(object));
@@ -262,13 +264,19 @@ impl React<Guarded<SpiceApp>> for Reaction {
         self.context.interests.changed(uid);
         self.seen.forget(uid);
         self.context.memories.forget(uid);
-        let Ok(app) = &object.0 else { return };
+        let Ok(app) = &object.0 else {
+            // It may have been what any of them waited for.
+            for one in organization::of_namespace(&self.context, object.namespace().as_deref()) {
+                self.context.queues.organizations.request(ObjectRef::from_obj(one.as_ref()));
+            }
+            return;
+        };
         self.context.queues.organizations.request(organization::reference(app));
         if let Some(Ok(organization)) = organization::of_app(&self.context, app) {
             custody::look_at_credential(&self.context, &organization);
         }
         for claim in claims(&self.context, app) {
-            self.context.memories.look_again(&claim.uid);
+            self.context.memories.look_again(&claim.uid, self.context.now());
             if let Some((namespace, name)) = claim.object.split_once('/') {
                 self.context.queues.apps.request(ObjectRef::new(name).within(namespace));
             }

@@ -101,8 +101,12 @@ async fn look(secret: Arc<Metadata>, context: Arc<Context>) -> Result<Action, In
             context.unheld.uids().remove(&uid);
             Action::await_change()
         }
-        // Its change is on its way here, or it is gone.
-        Err(error) if store::is_code(&error, 409) || store::is_code(&error, 404) => Action::await_change(),
+        Err(error) if store::is_code(&error, 404) => Action::await_change(),
+        // Its change is on its way here; without a watch, it is to be read once more.
+        Err(error) if store::is_code(&error, 409) => {
+            context.secrets_named.notify_one();
+            Action::requeue(context.settings.waits.min_interval)
+        }
         Err(error) => {
             let error = kubernetes_words(&error);
             tracing::warn!(namespace, name, hold, error, "finalizer of a credential's Secret not changed");

@@ -1,29 +1,32 @@
 //! The one loop that every kind goes through: observe, plan, act, report.
 
-use std::any::Any;
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{self, Action, ReconcileRequest};
 use kube::runtime::reflector::Store;
 use kube::{Error, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tracing::Instrument;
 
 use super::caches::Asked;
 use super::context::Context;
 use super::metrics::outcome;
 use super::store;
-use super::watch::{Guarded, holds, is_current, version};
+use super::undecodable::{self, Reread};
+use super::watch::{Guarded, holds, is_current};
 use crate::management::Priority;
+use crate::management::types::{Failure, FailureKind};
 use crate::planner::{End, Kind, KubernetesWrite, Memory, Note, Plan, Report, Verdict, View, report};
 
 /// Rounds of a visit. Creating takes four; more than eight means that the plan does not converge.
@@ -46,6 +49,12 @@ pub(super) trait Steward:
 
     /// The same object with another status.
     fn with_status(self, status: Self::Status) -> Self;
+
+    /// Leaves of an object's JSON only what its deletion reads. It was asked for then.
+    fn reduce(data: &mut Value, deleted_at: Timestamp);
+
+    /// Forgets what was seen of the objects that the spec refers to: it is another spec now.
+    fn forget_sources(observed: &mut Self::Observed);
 
     /// Does one read and adds what it shows.
     fn observe(
@@ -81,21 +90,43 @@ pub(super) async fn run<K: Steward>(context: Arc<Context>, store: Store<Guarded<
 }
 
 async fn entry<K: Steward>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let span = tracing::info_span!("visit", kind = K::NAME, namespace = object.namespace(), name = object.name_any());
-    let again = match &object.0 {
-        Ok(decoded) => Visit::begin(&context, decoded).run().instrument(span).await,
-        Err(invalid) => match store::without_conditions::<K>(&context.client, &invalid.metadata).await {
-            Ok(mended) => Visit::begin(&context, &mended).run().instrument(span).await,
-            Err(why) => {
-                span.in_scope(|| tracing::error!(error = invalid.error, why, "object cannot be decoded"));
-                let words = format!("this object cannot be read and is left as it is: {}", invalid.error);
-                context.events.publish(object.as_ref(), vec![Note::warning("Undecodable", words)]);
-                context.metrics.visited(K::NAME, "undecodable");
-                Some(context.settings.waits.backoff_max)
-            }
-        },
+    let span = tracing::info_span!("visit", kind = K::NAME, namespace = object.namespace(), object = object.name_any());
+    let visit = async {
+        match &object.0 {
+            Ok(decoded) => Visit::begin(&context, decoded).run().await,
+            Err(invalid) => visit_undecodable::<K>(&context, &object, &invalid.metadata).await,
+        }
+    };
+    let again = match AssertUnwindSafe(visit.instrument(span)).catch_unwind().await {
+        Ok(again) => again,
+        // A bug that one object brings out is not to end the visits of all others. The panic itself is on stderr.
+        Err(_) => {
+            context.metrics.visited(K::NAME, "panicked");
+            Some(context.settings.waits.backoff_max)
+        }
     };
     Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// A visit of an object that the watch could not decode.
+async fn visit_undecodable<K: Steward>(context: &Context, object: &Guarded<K>, meta: &ObjectMeta) -> Option<Duration> {
+    match undecodable::reread::<K>(context, meta).await {
+        Ok(Reread::Mended(mended)) => Visit::begin(context, mended.as_ref()).run().await,
+        Ok(Reread::Hopeless { words, news }) => {
+            if news {
+                tracing::error!(why = words, "object cannot be decoded");
+                context.events.publish(object, vec![Note::warning("Undecodable", words)]);
+            }
+            // Whoever mends it does not wait for the next check.
+            context.memories.look_again(meta.uid.as_deref().unwrap_or_default(), context.now());
+            context.metrics.visited(K::NAME, "undecodable");
+            Some(context.settings.waits.backoff_max)
+        }
+        Err(error) => {
+            tracing::warn!(error, "an object that cannot be decoded cannot be read again");
+            Some(context.settings.waits.min_interval)
+        }
+    }
 }
 
 /// One visit of one object.
@@ -137,7 +168,9 @@ impl<'a, K: Steward> Visit<'a, K> {
         }
         // What the watch has seen go was forgotten then, and is not to be remembered after it.
         if holds(K::cache(self.context), &self.object) {
-            self.context.memories.remember(&self.object, self.memory);
+            self.context.memories.remember(K::cache(self.context), &self.object, self.memory);
+        } else {
+            self.context.memories.forget(self.object.meta().uid.as_ref());
         }
         again
     }
@@ -148,7 +181,7 @@ impl<'a, K: Steward> Visit<'a, K> {
         for _ in 0..ROUNDS {
             self.observe().await;
             // What has changed meanwhile has asked for a visit of its own.
-            if self.context.shutdown.is_cancelled() || !is_current(K::cache(self.context), &self.object) {
+            if self.is_over() {
                 return Ok(None);
             }
             let fresh_id = uuid::Uuid::new_v4().simple().to_string();
@@ -165,6 +198,11 @@ impl<'a, K: Steward> Visit<'a, K> {
         Ok(Some(Verdict::Working("more steps are needed than one visit takes".to_owned())))
     }
 
+    /// Whether the operator goes down, or the object is another than this visit is about.
+    fn is_over(&self) -> bool {
+        self.context.shutdown.is_cancelled() || !is_current(K::cache(self.context), &self.object)
+    }
+
     /// Reads until the planner asks for nothing more.
     async fn observe(&mut self) {
         for _ in 0..ROUNDS {
@@ -175,6 +213,10 @@ impl<'a, K: Steward> Visit<'a, K> {
             self.memory.wanted_since.get_or_insert(self.context.now());
             let priority = self.priority();
             for read in reads {
+                // What changed meanwhile is asked for anew, and by the visit that comes of it.
+                if self.is_over() {
+                    return;
+                }
                 K::observe(self.context, &self.object, &read, priority, &mut self.observed).await;
             }
         }
@@ -280,6 +322,9 @@ impl<'a, K: Steward> Visit<'a, K> {
 
     /// Goes on with another version of the object.
     fn take(&mut self, object: K) {
+        if object.meta().generation != self.object.meta().generation {
+            K::forget_sources(&mut self.observed);
+        }
         self.desired = object.desired(&self.context.settings.identity);
         self.object = object;
     }
@@ -317,6 +362,22 @@ impl<'a, K: Steward> Visit<'a, K> {
     }
 }
 
+/// What has no effect, a read or the wait for a write's turn, is given up when the operator goes down, or when the object
+/// changes: the visit that asked for it ends then.
+pub(super) async fn while_wanted<K: Steward, T>(
+    context: &Context,
+    object: &K,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let uid = object.uid().unwrap_or_default();
+    let current = || is_current(K::cache(context), object);
+    let withdrawn = || Err(Failure::local(FailureKind::Withdrawn, "the object changed meanwhile"));
+    tokio::select! {
+        result = context.interests.while_current(&uid, current, work) => result.unwrap_or_else(withdrawn),
+        () = context.shutdown.cancelled() => Err(Failure::local(FailureKind::Connect, "the operator is shutting down")),
+    }
+}
+
 /// The words of a Kubernetes error, without request or response bodies.
 pub(super) fn kubernetes_words(error: &Error) -> String {
     match error {
@@ -329,56 +390,4 @@ fn described(write: &impl Debug) -> String {
     // Only the variant: a body may hold what must not be logged.
     let text = format!("{write:?}");
     text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
-}
-
-/// What this process knows of each object, by uid.
-#[derive(Default)]
-pub(super) struct Memories {
-    held: Mutex<HashMap<String, Recollection>>,
-}
-
-struct Recollection {
-    memory: Memory,
-    /// The object as the last write of ours left it. The cache may still show an older one.
-    written: Arc<dyn Any + Send + Sync>,
-}
-
-impl Memories {
-    /// What is known of an object, and the newer of the cached object and the one that we wrote last.
-    fn recall<K: Steward>(&self, cached: &K, now: Timestamp) -> (Memory, K) {
-        let mut held = self.held();
-        let Some(known) = held.get_mut(&cached.uid().unwrap_or_default()) else {
-            return (Memory::new(now), cached.clone());
-        };
-        let object = match known.written.downcast_ref::<K>() {
-            Some(written) if version(written.meta()) > version(cached.meta()) => written.clone(),
-            _ => cached.clone(),
-        };
-        let memory = known.memory.clone();
-        // Taken over by this visit; one that is set while it lasts is the next one's.
-        known.memory.look_again = false;
-        (memory, object)
-    }
-
-    fn remember<K: Steward>(&self, object: &K, mut memory: Memory) {
-        let (mut held, uid) = (self.held(), object.uid().unwrap_or_default());
-        memory.look_again |= held.get(&uid).is_some_and(|known| known.memory.look_again);
-        held.insert(uid, Recollection { memory, written: Arc::new(object.clone()) });
-    }
-
-    /// Lets the next visit of an object look anew, whatever it was judged to be.
-    pub(super) fn look_again(&self, uid: &str) {
-        if let Some(known) = self.held().get_mut(uid) {
-            known.memory.look_again = true;
-        }
-    }
-
-    /// Forgets an object that is gone.
-    pub(super) fn forget(&self, uid: Option<&String>) {
-        self.held().remove(uid.map_or("", String::as_str));
-    }
-
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Recollection>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

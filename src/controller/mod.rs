@@ -12,6 +12,7 @@ mod driver;
 mod events;
 mod interest;
 mod leadership;
+mod memories;
 mod metrics;
 mod namespaces;
 mod organization;
@@ -19,6 +20,7 @@ mod polled;
 mod readiness;
 mod store;
 mod summary;
+mod undecodable;
 mod watch;
 
 pub use crate::planner::{Identity, Waits};
@@ -103,24 +105,31 @@ async fn follow_all(
     let events = watch::changes(watched(client, namespace), all());
     let reaction = organization::Reaction::new(Arc::clone(context));
     let pending = waiting("SpiceOrganizations");
-    tasks.spawn(watch::follow(events, writers.organizations, pending, shutdown.clone(), reaction));
+    tasks.spawn(watch::follow(events, writers.organizations, pending, shutdown.clone(), watch::trim, reaction));
 
     let events = watch::changes(watched(client, namespace), all());
     let reaction = app::Reaction::new(Arc::clone(context));
-    tasks.spawn(watch::follow(events, writers.apps, waiting("SpiceApps"), shutdown.clone(), reaction));
+    tasks.spawn(watch::follow(events, writers.apps, waiting("SpiceApps"), shutdown.clone(), watch::trim, reaction));
 
     // Their labels tell who may use an organization.
     let ours = namespace.iter().fold(all(), |all, one| all.fields(&format!("metadata.name={one}")));
     let events = watch::changes(Api::all(client.clone()), ours);
     let reaction = namespaces::Reaction::new(Arc::clone(context));
     let pending = waiting("namespaces' metadata");
-    tasks.spawn(watch::follow(events, writers.namespaces, pending, shutdown.clone(), reaction));
+    tasks.spawn(watch::follow(events, writers.namespaces, pending, shutdown.clone(), watch::trim_to_labels, reaction));
 
     // One of every namespace is nobody's spicepod.
     let events = watch::changes(watched(client, namespace), all().fields("metadata.name!=kube-root-ca.crt"));
     let reaction = app::ConfigMapReaction::new(Arc::clone(context));
     let pending = waiting("ConfigMaps' metadata");
-    tasks.spawn(watch::follow(events, writers.config_maps, pending, shutdown.clone(), reaction));
+    tasks.spawn(watch::follow(
+        events,
+        writers.config_maps,
+        pending,
+        shutdown.clone(),
+        watch::trim_to_version,
+        reaction,
+    ));
 
     let pending = waiting("Secrets' metadata");
     drop(starting);
@@ -132,7 +141,7 @@ async fn follow_all(
         None => watch::changes(watched(client, namespace), all().fields("type!=helm.sh/release.v1")).boxed(),
     };
     let reaction = organization::SecretReaction::new(Arc::clone(context));
-    tasks.spawn(watch::follow(events, writers.secrets, pending, shutdown.clone(), reaction));
+    tasks.spawn(watch::follow(events, writers.secrets, pending, shutdown.clone(), watch::trim_to_version, reaction));
     // An error means that the watch has ended, which it does at shutdown only.
     let _ = context.caches.secrets.wait_until_ready().await;
 }

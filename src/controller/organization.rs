@@ -7,13 +7,15 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
+use serde_json::{Value, json};
 
 use super::connections::Connection;
 use super::context::Context;
 use super::custody;
-use super::driver::Steward;
+use super::driver::{Steward, while_wanted};
 use super::namespaces;
 use super::summary;
+use super::undecodable;
 use super::watch::{Changes, Guarded, React, decoded, own_matters};
 use crate::api::{IncompleteList, OrganizationRef, SpiceApp, SpiceAppStatus};
 use crate::api::{SpiceOrganization, SpiceOrganizationStatus};
@@ -30,6 +32,14 @@ impl Steward for SpiceOrganization {
         self.status = Some(status);
         self
     }
+
+    /// Nothing: only who uses it is looked for, and that finds it by its name.
+    fn reduce(data: &mut Value, _: Timestamp) {
+        data["spec"] = json!({ "credentials": {} });
+        undecodable::retain(data, "status", &["observedGeneration"]);
+    }
+
+    fn forget_sources(_: &mut OrganizationObserved) {}
 
     async fn observe(
         context: &Context,
@@ -63,29 +73,31 @@ async fn observe_remote(
     priority: Priority,
     observed: &mut OrganizationObserved,
 ) {
-    let client = match unverified_connection(context, object).await {
-        Ok(connection) => Ok(Arc::clone(&connection.client)),
-        Err(failure) => Err(failure),
-    };
+    let client = async { Ok(Arc::clone(&unverified_connection(context, object).await?.client)) };
     match read {
         OrganizationRead::Credential | OrganizationRead::Dependants => {}
         OrganizationRead::Organizations => {
-            observed.organizations = Some(looked(async { client?.organizations(priority).await }.await));
+            let answer = async { client.await?.organizations(priority).await };
+            observed.organizations = Some(looked(while_wanted(context, object, answer).await));
         }
         OrganizationRead::Health => {
-            observed.health = Some(match async { client?.health(priority).await }.await {
+            let answer = async { client.await?.health(priority).await };
+            observed.health = Some(match while_wanted(context, object, answer).await {
                 Ok(Answer { value: (), .. }) => Observed::Present(()),
                 Err(failure) => Observed::Unknown(failure),
             });
         }
         OrganizationRead::Regions => {
-            observed.regions = Some(looked(async { client?.regions(priority).await }.await));
+            let answer = async { client.await?.regions(priority).await };
+            observed.regions = Some(looked(while_wanted(context, object, answer).await));
         }
         OrganizationRead::Images(channel) => {
-            observed.images.insert(channel, looked(async { client?.images(channel, priority).await }.await));
+            let answer = async { client.await?.images(channel, priority).await };
+            observed.images.insert(channel, looked(while_wanted(context, object, answer).await));
         }
         OrganizationRead::Limits => {
-            observed.limits = Some(looked(async { client?.limits(priority).await }.await));
+            let answer = async { client.await?.limits(priority).await };
+            observed.limits = Some(looked(while_wanted(context, object, answer).await));
         }
     }
 }
@@ -233,6 +245,11 @@ pub(super) fn users(context: &Context, secret: &PartialObjectMeta<Secret>) -> Ve
     context.caches.organizations.state_filter(|organization| organization.0.as_ref().is_ok_and(names))
 }
 
+/// The organizations of a namespace.
+pub(super) fn of_namespace(context: &Context, namespace: Option<&str>) -> Vec<Arc<Guarded<SpiceOrganization>>> {
+    context.caches.organizations.state_filter(|one| one.namespace().as_deref() == namespace)
+}
+
 /// The name of the Secret that holds the credential of an organization.
 pub(super) fn credential_secret(organization: &SpiceOrganization) -> &str {
     organization.spec.credentials.secret().unwrap_or_default()
@@ -266,7 +283,9 @@ impl Reaction {
 
     fn tell_apps(&self, organization: &SpiceOrganization) {
         for app in apps_of(&self.context.caches.apps, organization) {
-            self.context.memories.look_again(kube::Resource::meta(app.as_ref()).uid.as_deref().unwrap_or_default());
+            self.context
+                .memories
+                .look_again(kube::Resource::meta(app.as_ref()).uid.as_deref().unwrap_or_default(), self.context.now());
             self.context.queues.apps.request(ObjectRef::from_obj(app.as_ref()));
         }
     }
@@ -275,6 +294,8 @@ impl Reaction {
 impl React<Guarded<SpiceOrganization>> for Reaction {
     fn changed(&mut self, object: &Guarded<SpiceOrganization>) {
         let uid = kube::Resource::meta(object).uid.clone();
+        self.context.interests.changed(uid.as_ref());
+        self.context.memories.caught_up(object);
         // A visit mends what cannot be decoded, if anything does.
         if object.0.is_err() || self.seen.differs(uid.as_ref(), own_matters(object)) {
             self.context.queues.organizations.request(ObjectRef::from_obj(object));
@@ -300,6 +321,7 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
 
     fn deleted(&mut self, object: &Guarded<SpiceOrganization>) {
         let uid = kube::Resource::meta(object).uid.clone();
+        self.context.interests.changed(uid.as_ref());
         self.seen.forget(uid.as_ref());
         self.told.forget(uid.as_ref());
         self.context.memories.forget(uid.as_ref());

@@ -12,9 +12,11 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
 
 use super::context::Context;
+use super::custody::is_held;
 use super::driver::kubernetes_words;
 use super::organization::credential_secret;
 use super::store::bounded;
+use crate::api::SpiceOrganization;
 
 type Metadata = PartialObjectMeta<Secret>;
 /// Namespace and name.
@@ -62,10 +64,18 @@ impl Poll {
         changes(&before, &now)
     }
 
+    /// Those that organizations name, those that they named when they were last looked at, and those that are held still:
+    /// nobody else would find these again to let them go.
     fn named(&self) -> BTreeSet<Key> {
         let organizations = self.context.caches.organizations.state();
         let readable = organizations.iter().filter_map(|organization| organization.0.as_ref().ok());
-        readable.map(|one| (one.namespace().unwrap_or_default(), credential_secret(one).to_owned())).collect()
+        let names = |one: &SpiceOrganization| {
+            let before = one.status.iter().flat_map(|status| &status.sources).map(|source| source.name.clone());
+            before.chain([credential_secret(one).to_owned()]).collect::<Vec<_>>()
+        };
+        let keys = |one| names(one).into_iter().map(|name| (one.namespace().unwrap_or_default(), name));
+        let held = self.told.iter().flatten().filter(|(_, secret)| is_held(secret)).map(|(key, _)| key.clone());
+        readable.flat_map(keys).chain(held).collect()
     }
 
     /// A Secret as it is, or as it was where that cannot be told; none if there is none.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Error, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::driver::Steward;
@@ -17,6 +17,10 @@ use crate::api::{CREDENTIAL_FINALIZER, FINALIZER};
 const FIELD_MANAGER: &str = "spice-cloud-operator";
 /// First and longest wait between two tries to store a fact; the apiserver is near, and the fact cannot be looked up.
 const FACT_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long a fact is tried to be stored that the apiserver refuses. The visit ends then, so that the object is not out of
+/// reach of its users; the next one finds out from the remote side.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(60);
 
 /// Longest wait for one answer of the apiserver. kube sets none, and a call that never ends would end the object's visits.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
@@ -81,7 +85,7 @@ pub(super) async fn set_status<K: Steward>(context: &Context, object: &K, status
 ///
 /// A conflict means that somebody changed the object meanwhile: it is read again, and only the facts are carried over.
 pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, status: &K::Status) -> Option<K> {
-    let mut wait = FACT_WAITS.0;
+    let (mut wait, begun) = (FACT_WAITS.0, Instant::now());
     let (mut current, mut next) = (object.clone(), status.clone());
     loop {
         match set_status(context, &current, &next).await {
@@ -89,8 +93,12 @@ pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, statu
             Err(error) if is_code(&error, 404) => return None,
             // Whoever holds the lease now finds out, as after a crash.
             Err(_) if !context.leadership.may_write() => return None,
+            Err(error) if is_refusal(&error) && begun.elapsed() > LONGEST_REFUSAL => {
+                tracing::error!(%error, kind = K::NAME, namespace = object.namespace(), object = object.name_any(), "a fact is refused and not stored");
+                return None;
+            }
             Err(error) if !is_code(&error, 409) => {
-                tracing::warn!(%error, kind = K::NAME, name = object.name_any(), "a fact is not stored yet; trying again");
+                tracing::warn!(%error, kind = K::NAME, namespace = object.namespace(), object = object.name_any(), "a fact is not stored yet; trying again");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(FACT_WAITS.1);
                 continue;
@@ -105,7 +113,7 @@ pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, statu
             }
             Ok(_) => return None,
             Err(error) => {
-                tracing::warn!(%error, kind = K::NAME, name = object.name_any(), "cannot read the object again")
+                tracing::warn!(%error, kind = K::NAME, namespace = object.namespace(), object = object.name_any(), "cannot read the object again")
             }
         }
         tokio::time::sleep(wait).await;
@@ -113,20 +121,20 @@ pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, statu
     }
 }
 
-/// An object whose conditions somebody wrote by hand such that it cannot be decoded: read again, without them.
-///
-/// Conditions are computed anew in every visit. Nothing else can be left out: without its id an app would be forgotten.
-///
-/// # Errors
-/// When it cannot be read, or cannot be decoded even so; in words.
-pub(super) async fn without_conditions<K: Steward>(client: &Client, meta: &ObjectMeta) -> Result<K, String> {
-    let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()));
-    let mut object = bounded(api.get(name)).await.map_err(|error| super::driver::kubernetes_words(&error))?;
-    if let Some(status) = object.data.get_mut("status").and_then(Value::as_object_mut) {
-        status.remove("conditions");
-    }
-    object.try_parse().map_err(|error| error.to_string())
+/// Stores the status of an object that cannot be decoded.
+pub(super) async fn set_raw_status(
+    context: &Context,
+    api: &Api<DynamicObject>,
+    object: &DynamicObject,
+) -> Result<(), Error> {
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
+    let _turn = turn(context).await?;
+    bounded(api.replace_status(&object.name_any(), &params, object)).await.map(drop)
+}
+
+/// Whether the apiserver will not have it, and not only not now.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if (400..500).contains(&status.code) && ![408, 409, 429].contains(&status.code))
 }
 
 /// Whether the apiserver answered with this status code.

@@ -70,6 +70,7 @@ pub(super) async fn follow<K>(
     mut writer: Writer<K>,
     pending: Pending,
     shutdown: CancellationToken,
+    trim: fn(&mut K),
     mut reaction: impl React<K>,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -78,8 +79,7 @@ pub(super) async fn follow<K>(
     let mut pending = Some(pending);
     while let Some(event) = events.next().await {
         let event = match event {
-            // managedFields are of no use here and often larger than the rest of the object.
-            Ok(event) => event.modify(|object| object.managed_fields_mut().clear()),
+            Ok(event) => event.modify(trim),
             Err(error) => {
                 tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "watch interrupted; trying again");
                 continue;
@@ -109,6 +109,27 @@ pub(super) async fn follow<K>(
     drop(pending);
 }
 
+/// Takes off an object of ours what is of no use here and larger than the rest: a second copy of it, and who wrote what.
+pub(super) fn trim<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// Leaves of the metadata of somebody else's object what is looked at: in the annotations of a Secret there may be all that
+/// it holds.
+pub(super) fn trim_to_version<K: Resource>(object: &mut K) {
+    trim_to_labels(object);
+    object.meta_mut().labels = None;
+}
+
+/// As [`trim_to_version`], with the labels, which selectors select by.
+pub(super) fn trim_to_labels<K: Resource>(object: &mut K) {
+    let meta = object.meta_mut();
+    (meta.managed_fields, meta.annotations, meta.owner_references) = (None, None, None);
+}
+
 /// Tells changes that matter from those that do not: keeps a digest of what matters for every object.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -135,11 +156,11 @@ fn digest(matters: impl Hash) -> u64 {
 }
 
 /// What of an object's metadata asks for a visit of the object itself. Not the generation alone: that would hide the
-/// write of the finalizer, and annotations carry requests.
-pub(super) fn own_matters<K: Resource>(object: &K) -> impl Hash + use<K> {
+/// write of the finalizer, annotations carry requests, and a status that could not be decoded may be mended.
+pub(super) fn own_matters<K: Resource<DynamicType = ()>>(object: &Guarded<K>) -> impl Hash + use<K> {
     let meta = object.meta();
     let deleted = meta.deletion_timestamp.as_ref().map(|time| time.0);
-    (meta.generation, deleted, meta.finalizers.clone(), meta.annotations.clone())
+    (object.0.is_ok(), meta.generation, deleted, meta.finalizers.clone(), meta.annotations.clone())
 }
 
 /// What of an object's metadata asks the operator for something, or says that somebody no longer does.
@@ -171,7 +192,7 @@ where
 }
 
 /// What a cache holds of this very object.
-fn cached<K>(store: &Store<Guarded<K>>, object: &K) -> Option<Arc<Guarded<K>>>
+pub(super) fn cached<K>(store: &Store<Guarded<K>>, object: &K) -> Option<Arc<Guarded<K>>>
 where
     K: Resource<DynamicType = ()> + Clone,
 {

@@ -4,6 +4,11 @@ use serde_json::Value;
 
 /// Longest text taken from a body, in characters: enough for a validation message, too short to flood a status.
 const LONGEST: usize = 300;
+/// Longest text that is searched for what was sent, in characters: far more than is shown, and little enough for thousands of
+/// values.
+const LONGEST_SEARCHED: usize = 8 * 1024;
+/// The beginning of a value that must not come back alone, in characters.
+const SHORTEST_BEGINNING: usize = 8;
 /// Shorter strings are ordinary words ("v2", "us"): taking them out would garble the message and hide nothing.
 const SHORTEST_SECRET: usize = 4;
 /// Words of the contract: no message could do without them.
@@ -61,14 +66,37 @@ fn sanitized(text: &str, sent: &[&str]) -> String {
     values.retain(|value| value.chars().count() >= SHORTEST_SECRET && !WORDS.contains(&value.as_str()));
     // Longest first, so that no part of a longer value is left behind by a shorter one inside it.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    let mut text = one_line(text);
-    for value in values {
-        text = text.replace(&value, REPLACEMENT);
+    values.dedup();
+    // A long text is cut before it is searched, and what is cut off there is not shown.
+    let mut text = one_line(&text.chars().take(LONGEST_SEARCHED).collect::<String>());
+    // Whole values before their beginnings: the two forms of a value begin alike, and a beginning ends where they differ.
+    for value in &values {
+        text = text.replace(value.as_str(), REPLACEMENT);
+    }
+    for value in &values {
+        text = without_beginning(&text, value);
     }
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
     }
+}
+
+/// The text without any beginning of a value that is long enough to tell: a server may have cut it.
+fn without_beginning(text: &str, value: &str) -> String {
+    let scheme = value.find("://").map_or(0, |at| at + 3);
+    let telling = value[scheme..].char_indices().nth(SHORTEST_BEGINNING).map(|(at, _)| scheme + at);
+    let beginning = &value[..telling.unwrap_or(value.len())];
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(beginning) {
+        let same = rest[at..].chars().zip(value.chars()).take_while(|(found, wanted)| found == wanted);
+        let length: usize = same.map(|(letter, _)| letter.len_utf8()).sum();
+        kept.push_str(&rest[..at]);
+        kept.push_str(REPLACEMENT);
+        rest = &rest[at + length..];
+    }
+    kept + rest
 }
 
 fn one_line(text: &str) -> String {
@@ -104,6 +132,23 @@ mod tests {
             assert!(!words.contains("hunter2") && !words.contains("line"), "{words}");
             assert!(words.starts_with("my-app: Spicepod has "), "{words}");
         }
+    }
+
+    #[test]
+    fn a_value_that_the_server_has_cut_is_found_and_a_long_text_is_cut_first() {
+        let value = "hunter2-is-a-long-value";
+        for (text, words) in [
+            ("no: hunter2-is-a", "no: [redacted]"),
+            ("no: 'hunter2-...'", "no: '[redacted]...'"),
+            ("no: hunter2-is-a-long-value, hunter2-is-a-long-valu", "no: [redacted], [redacted]"),
+            ("no: hunter", "no: hunter"),
+        ] {
+            assert_eq!(sanitized(text, &[value]), words);
+        }
+        assert_eq!(sanitized("see https://docs.example", &["https://hidden.example/x"]), "see https://docs.example");
+        assert_eq!(sanitized("at https://hidden.ex", &["https://hidden.example/x"]), "at [redacted]");
+        let long = "x ".repeat(1_000_000) + value;
+        assert!(!sanitized(&long, &[value]).contains("hunter2"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The client of the Kubernetes API.
 
+use std::time::Duration;
+
 use axum::body::{Bytes, HttpBody};
 use axum::http::Response;
 use http_body_util::BodyExt;
@@ -12,6 +14,9 @@ use tower::util::MapResponseLayer;
 use super::lean_json::LeanJson;
 use super::{Error, Settings};
 
+/// Longest time without a byte of an answer.
+const LONGEST_SILENCE: Duration = Duration::from_secs(310);
+
 /// A client for the cluster of the kubeconfig, or the one that the pod runs in.
 pub(super) async fn client(settings: &Settings) -> Result<Client, Error> {
     let unusable = |error: &dyn std::fmt::Display| Error::Kubernetes(error.to_string());
@@ -19,6 +24,9 @@ pub(super) async fn client(settings: &Settings) -> Result<Client, Error> {
     // kube repeats 429, 503 and 504 inside a call, up to 15 times; each object's own backoff does better.
     config.default_retry = false;
     config.connect_timeout = Some(settings.connect_timeout);
+    // A watch is told something within 290 s, after which it is asked for anew. An apiserver that says nothing for longer
+    // is not there, and a cache must not stand still with it.
+    config.read_timeout = Some(LONGEST_SILENCE);
     // Proxy variables are for the Management API; the cluster is reached directly.
     config.proxy_url = None;
     let builder = ClientBuilder::try_from(config).map_err(|error| unusable(&error))?;

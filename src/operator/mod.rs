@@ -126,6 +126,9 @@ async fn stand(settings: &Settings, leading: &Gauge) -> Result<(Leadership, Term
     Ok((leadership.clone(), Term::begin(Elector::new(client, election, leadership, leading.clone()))))
 }
 
+/// Longest wait for namespace kube-system.
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
+
 /// The cluster id that was set, or else the uid of namespace kube-system, waited for.
 async fn cluster_id(settings: &Settings, client: &Client, shutdown: &CancellationToken) -> Option<String> {
     if let Some(id) = &settings.cluster_id {
@@ -133,12 +136,14 @@ async fn cluster_id(settings: &Settings, client: &Client, shutdown: &Cancellatio
     }
     let namespaces: Api<Namespace> = Api::all(client.clone());
     loop {
-        let error = match namespaces.get("kube-system").await {
-            Ok(namespace) => match namespace.uid() {
+        let found = tokio::time::timeout(LONGEST_LOOK, namespaces.get("kube-system"));
+        let error = match found.await {
+            Ok(Ok(namespace)) => match namespace.uid() {
                 Some(uid) => return Some(uid),
                 None => "it has no uid".to_owned(),
             },
-            Err(error) => error.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
         };
         tracing::warn!(error, "namespace kube-system cannot be read for its uid; trying again");
         tokio::select! {

@@ -53,6 +53,11 @@ pub(crate) fn summarize(
     }
 }
 
+/// The conditions of an object that cannot be decoded.
+pub fn unreadable(before: &[Condition], generation: i64, words: &str, now: Timestamp) -> Vec<Condition> {
+    summarize(before, generation, &Verdict::Stalled(Reason::InvalidSpec, words.to_owned()), false, now)
+}
+
 /// Sets or takes away the condition that tells of fields which are left as somebody else made them.
 pub(crate) fn tell_drift(
     conditions: &mut Vec<Condition>,

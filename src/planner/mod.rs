@@ -12,6 +12,7 @@ mod organization;
 mod schedule;
 
 pub use app::{AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organization, Sourced, parse_spicepod};
+pub use conditions::unreadable;
 pub use custody::{Custody, CustodyStep};
 pub use memory::{Corrections, Hold, Memory};
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, OrganizationWrite};

@@ -25,6 +25,7 @@ mod scopes;
 #[path = "../support/mod.rs"]
 mod support;
 mod teardown;
+mod undecodable;
 mod variants;
 mod witness;
 

@@ -105,9 +105,15 @@ impl ControlPlane {
     }
 
     /// The one that a whole test binary shares; each test takes a namespace of its own.
-    pub async fn shared() -> Result<Shared, String> {
+    pub async fn shared() -> Result<Held, String> {
         static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
-        SHARED.get_or_init(Self::start).await.as_ref().map(Shared).map_err(Clone::clone)
+        let started = SHARED.get_or_init(Self::start).await.as_ref();
+        started.map(|shared| Held(Holder::Shared(shared))).map_err(Clone::clone)
+    }
+
+    /// One that a test has for itself, because it changes what is no namespace's own.
+    pub async fn alone() -> Result<Held, String> {
+        Ok(Held(Holder::Own(Box::new(Self::start().await?))))
     }
 
     /// A kubeconfig file with which `user` reaches the API.
@@ -302,21 +308,29 @@ struct Pair {
     value: ByteString,
 }
 
-/// The shared control plane in the hands of one test: a test that panics with it keeps the logs.
-pub struct Shared(&'static ControlPlane);
+/// A control plane in the hands of one test: a test that panics with it keeps the logs.
+pub struct Held(Holder);
 
-impl Deref for Shared {
+enum Holder {
+    Shared(&'static ControlPlane),
+    Own(Box<ControlPlane>),
+}
+
+impl Deref for Held {
     type Target = ControlPlane;
 
     fn deref(&self) -> &ControlPlane {
-        self.0
+        match &self.0 {
+            Holder::Shared(shared) => shared,
+            Holder::Own(own) => own,
+        }
     }
 }
 
-impl Drop for Shared {
+impl Drop for Held {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.run.keep_logs();
+            self.run.keep_logs();
         }
     }
 }

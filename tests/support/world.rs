@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use spice_cloud_operator::api::{Condition, SpiceApp, SpiceOrganization};
 
 use super::{
-    control_plane::{ControlPlane, Shared, User},
+    control_plane::{ControlPlane, Held, User},
     definitions::install_definitions,
     eventually::{DEADLINE, poll},
     operator::Operator,
@@ -49,7 +49,7 @@ const QUICK: [&str; 12] = [
 
 /// See the module.
 pub struct World {
-    pub cluster: Shared,
+    pub cluster: Held,
     pub sandbox: Sandbox,
     pub namespace: String,
     pub client: Client,
@@ -66,20 +66,35 @@ impl World {
 
     /// The same, with a sandbox that is started with these arguments.
     pub async fn with_sandbox(name: &str, program: &Path, args: &[&str]) -> Self {
-        let world = Self::bare(name, program, args).await;
-        let token = world.sandbox.credential("operator").unwrap().token.clone().unwrap();
-        world.give_credential(&token).await;
-        world
+        let world = Self::bare(Self::shared().await, name, program, args).await;
+        world.with_credential().await
+    }
+
+    /// The same as `new`, on a control plane of its own.
+    pub async fn alone(name: &str, program: &Path) -> Self {
+        let cluster = ControlPlane::alone().await.unwrap();
+        install(&cluster).await;
+        Self::bare(cluster, name, program, &[]).await.with_credential().await
     }
 
     /// The same as `new`, with the Secret still to be made.
     pub async fn without_credential(name: &str, program: &Path) -> Self {
-        Self::bare(name, program, &[]).await
+        Self::bare(Self::shared().await, name, program, &[]).await
     }
 
-    async fn bare(name: &str, program: &Path, args: &[&str]) -> Self {
+    async fn shared() -> Held {
         let cluster = ControlPlane::shared().await.unwrap();
         INSTALLED.get_or_init(|| install(&cluster)).await;
+        cluster
+    }
+
+    async fn with_credential(self) -> Self {
+        let token = self.sandbox.credential("operator").unwrap().token.clone().unwrap();
+        self.give_credential(&token).await;
+        self
+    }
+
+    async fn bare(cluster: Held, name: &str, program: &Path, args: &[&str]) -> Self {
         let run = RunFolder::new(name).unwrap();
         let sandbox = Sandbox::start(&run, program, args).await.unwrap();
         let (namespace, client) = (cluster.namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
