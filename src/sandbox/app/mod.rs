@@ -20,6 +20,8 @@ mod views;
 pub(super) use bodies::{CreateApp, UpdateApp};
 pub(super) use views::{Detail, Summary};
 
+use views::Workload;
+
 const VISIBILITIES: [&str; 2] = ["public", "private"];
 /// The union of what the versions of the API take.
 const UPDATE_CHANNELS: [&str; 5] = ["stable", "preview", "nightly", "internal", "internal-sandbox"];
@@ -69,17 +71,8 @@ pub(super) struct Settings {
     production_branch: Option<String>,
     tags: Option<Tags>,
     placement: Placement,
-    spicepod: Option<Map<String, Value>>,
-    registry: Option<String>,
-    image: Option<String>,
-    image_tag: Option<String>,
-    update_channel: Option<String>,
-    version: Option<String>,
-    replicas: u64,
-    resources: Option<Resources>,
-    executor: Option<Executor>,
-    node_group: Option<String>,
-    storage_size_gb: Option<Number>,
+    #[serde(flatten)]
+    workload: Workload,
 }
 
 /// What a body asks for. Whatever it does not name stays as it is.
@@ -111,17 +104,7 @@ impl Default for Settings {
             production_branch: None,
             tags: None,
             placement: Placement::default(),
-            spicepod: None,
-            registry: None,
-            image: None,
-            image_tag: None,
-            update_channel: None,
-            version: None,
-            replicas: 1,
-            resources: None,
-            executor: None,
-            node_group: None,
-            storage_size_gb: None,
+            workload: Workload::default(),
         }
     }
 }
@@ -157,17 +140,18 @@ impl Settings {
         production_branch.onto(&mut self.production_branch);
         tags.onto(&mut self.tags);
         self.placement = placement.unwrap_or_else(|| self.placement.clone());
-        spicepod.onto(&mut self.spicepod);
-        registry.onto(&mut self.registry);
-        image.onto(&mut self.image);
-        image_tag.onto(&mut self.image_tag);
-        update_channel.onto(&mut self.update_channel);
-        version.onto(&mut self.version);
-        self.replicas = replicas.unwrap_or(self.replicas);
-        resources.onto(&mut self.resources);
-        executor.onto(&mut self.executor);
-        node_group.onto(&mut self.node_group);
-        storage_size_gb.onto(&mut self.storage_size_gb);
+        let workload = &mut self.workload;
+        spicepod.onto(&mut workload.spicepod);
+        registry.onto(&mut workload.registry);
+        image.onto(&mut workload.image);
+        image_tag.onto(&mut workload.image_tag);
+        update_channel.onto(&mut workload.update_channel);
+        version.onto(&mut workload.version);
+        workload.replicas = replicas.unwrap_or(workload.replicas);
+        resources.onto(&mut workload.resources);
+        executor.onto(&mut workload.executor);
+        node_group.onto(&mut workload.node_group);
+        storage_size_gb.onto(&mut workload.storage_size_gb);
     }
 }
 
