@@ -60,6 +60,9 @@ async fn the_document_of_the_seed_lacks_what_the_seed_lacks() {
     }
     assert!(new.0.to_string().contains("X-Org-Name"));
     assert!(!old.0.to_string().contains("X-Org-Name"));
+    let fields = |document: &Document| document.properties(&json!({ "$ref": "#/components/schemas/Error" }));
+    assert_eq!(fields(&old).keys().collect::<Vec<_>>(), ["details", "error"]);
+    assert_eq!(fields(&new).keys().collect::<Vec<_>>(), ["code", "details", "error"]);
 }
 
 /// Calls for every object below a value.
