@@ -7,7 +7,7 @@
 //! ```text
 //! server    connections, shutdown; tls is its certificate
 //! gateway   what happens to every API request: journal, body limit, rate limits, faults
-//! api       the endpoints, and the document that describes them; access, error and fields are what they share
+//! api       the endpoints, and the document that describes them; access, payload, fields and error are what they share
 //! credentials
 //!           who is known; tokens are issued, expire and are revoked here
 //! store     what is kept; app, placement, spicepod, tags and runtime are the rules of an app
@@ -31,6 +31,7 @@ mod fields;
 mod gateway;
 mod journal;
 mod kept;
+mod payload;
 mod placement;
 mod rates;
 mod rules;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use super::access::Caller;
 use super::app::{App, Changes, Settings};
 use super::config::{Config, SeedApp};
 use super::error::ApiError;
+use super::payload::Payload;
 use super::rules::{Plan, Reactivation, Switches, above_plan};
 
 /// All apps of all organizations, by id, the deleted ones too.
@@ -35,12 +37,13 @@ impl Store {
             let known = config.organizations.iter().find(|known| known.is_called(organization));
             let known = known.ok_or_else(|| format!("there is no organization {organization:?}"))?;
             let caller = Caller { organization: known.id, user: None, plan: Plan::default() };
-            let text = body.to_string();
+            let payload = Payload::from(Bytes::from(body.to_string()));
             let refused = |error: ApiError| format!("the app {}: {error}", body["name"]);
-            let (name, changes) = Changes::of_create(text.as_bytes(), Switches::default()).map_err(refused)?;
+            let body = payload.read().map_err(refused)?;
+            let (name, changes) = Changes::of_create(body, Switches::default()).map_err(refused)?;
             let created = self.create_app(&caller, name, changes, Reactivation::Apply, Timestamp::now());
             let id = created.map_err(refused)?.id;
-            self.update_app(&caller, id, text.as_bytes(), Switches::default()).map_err(refused)?;
+            self.update_app(&caller, id, &payload, Switches::default()).map_err(refused)?;
         }
         Ok(())
     }
@@ -118,11 +121,11 @@ impl Store {
         &mut self,
         caller: &Caller,
         id: u64,
-        body: &[u8],
+        body: &Payload,
         switches: Switches,
     ) -> Result<&App, ApiError> {
         let app = self.app_mut(caller, id)?;
-        let changes = Changes::of_update(body, app.settings.placement(), switches)?;
+        let changes = Changes::of_update(body.read()?, app.settings.placement(), switches)?;
         changes.within(caller.plan)?;
         app.settings.apply(changes);
         Ok(app)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
@@ -16,6 +15,7 @@ use super::super::Sandbox;
 use super::super::access::{APPS_DELETE, APPS_READ, APPS_WRITE, Access, CONFIG_READ, CONFIG_WRITE, Caller};
 use super::super::app::{App, Changes, CreateApp, Detail, Summary, UpdateApp};
 use super::super::error::{ApiError, Body};
+use super::super::payload::Payload;
 use super::document;
 use super::parameters::{Page, PathId, Query};
 
@@ -99,11 +99,11 @@ fn list(sandbox: &Sandbox, access: &Access, query: &Query) -> Result<Vec<Summary
 async fn create(
     State(sandbox): State<Arc<Sandbox>>,
     access: Access,
-    body: Bytes,
+    body: Payload,
 ) -> Result<(StatusCode, Json<Detail>), ApiError> {
     let caller = may_change(&sandbox, &access, &body)?;
     let switches = sandbox.config.switches;
-    let (name, changes) = Changes::of_create(&body, switches)?;
+    let (name, changes) = Changes::of_create(body.read()?, switches)?;
     sandbox.change(|kept| {
         let app = kept.store.create_app(&caller, name, changes, switches.reactivation, Timestamp::now())?;
         Ok((StatusCode::CREATED, detail(&sandbox, &access, app)))
@@ -147,7 +147,7 @@ async fn update(
     State(sandbox): State<Arc<Sandbox>>,
     access: Access,
     id: PathId,
-    body: Bytes,
+    body: Payload,
 ) -> Result<Json<Detail>, ApiError> {
     let caller = may_change(&sandbox, &access, &body)?;
     let id = id.read()?;
@@ -179,10 +179,10 @@ async fn delete(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId)
     })
 }
 
-/// The scope that a body asks for, which may depend on what it names.
-fn may_change(sandbox: &Sandbox, access: &Access, body: &[u8]) -> Result<Caller, ApiError> {
+/// The scope that a body asks for, which may depend on what it names. One that is too large names nothing.
+fn may_change(sandbox: &Sandbox, access: &Access, body: &Payload) -> Result<Caller, ApiError> {
     let caller = access.require(APPS_WRITE)?;
-    if sandbox.config.switches.config_scopes && Changes::names_config(body) {
+    if sandbox.config.switches.config_scopes && Changes::names_config(body.read().unwrap_or_default()) {
         access.require(CONFIG_WRITE)?;
     }
     Ok(caller)

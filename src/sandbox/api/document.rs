@@ -91,7 +91,7 @@ const FORBIDDEN: Refusal = Refusal {
     headers: &rates::ALWAYS,
 };
 const TOO_LARGE: Refusal =
-    Refusal { status: "413", name: "TooLarge", why: "The body is larger than 1 MiB", headers: &[] };
+    Refusal { status: "413", name: "TooLarge", why: "The body is larger than 1 MiB", headers: &rates::ALWAYS };
 const TOO_MANY: Refusal =
     Refusal { status: "429", name: "TooMany", why: "Too many requests", headers: &rates::WHEN_REFUSED };
 const BROKEN: Refusal =

@@ -1,8 +1,8 @@
 //! The endpoints of the API: one file a resource, each with its own router.
 //!
 //! A handler checks in the order of the contract (section 5): `Access` is extracted first (401, then the organization's
-//! header), `require` names the scope (403), then come path id (400), existence (404), body (400) and conflict (409). Extractors that can fail later than that
-//! order allows keep their result instead of rejecting.
+//! header), `require` names the scope (403), then come path id (400), existence (404), body (413, 400), plan (403) and
+//! conflict (409). Extractors that can fail later than that order allows keep their result instead of rejecting.
 //!
 //! A route is registered together with what the document says of it; `document` adds what holds for all of them.
 

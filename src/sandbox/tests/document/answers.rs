@@ -173,12 +173,15 @@ async fn what_the_server_answers_is_what_the_document_says() {
 
 #[tokio::test]
 async fn what_the_document_says_of_too_much_is_so() {
+    let huge = "x".repeat(1024 * 1024 + 1);
     let mut config = Config::default();
-    config.rate_limits.per_user = 0;
+    config.rate_limits.per_user = 1;
     let world = World::with(config).await;
     let document = Document::of(&world).await;
-    let request = world.request(Method::GET, "/v1/regions").bearer_auth(OPERATOR);
-    document.assert_covers(request.send().await.unwrap(), "get", "/v1/regions").await;
-    let request = world.request(Method::POST, "/v1/apps").bearer_auth(OPERATOR).body("x".repeat(1024 * 1024 + 1));
-    document.assert_covers(request.send().await.unwrap(), "post", "/v1/apps").await;
+    for (path, expected) in [("/v1/apps", 413), ("/v1/apps", 429), ("/api/oauth/token", 413)] {
+        let request = world.request(Method::POST, path).bearer_auth(OPERATOR).body(huge.clone());
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), expected, "{path}");
+        document.assert_covers(response, "post", path).await;
+    }
 }
