@@ -10,7 +10,8 @@ use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sandbox::{
-    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, StartError, Switches, TagRule,
+    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, ResourceLimits, StartError,
+    Switches, TagRule,
 };
 
 /// Settings of the sandbox.
@@ -82,8 +83,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     behaviour: Behaviour,
 
+    // In a box, so that the arguments of one subcommand do not dwarf those of another.
     #[command(flatten)]
-    limits: Limits,
+    limits: Box<Limits>,
 }
 
 /// How the API behaves where its sources disagree.
@@ -130,6 +132,14 @@ struct Limits {
     /// How many replicas an app may have.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10))]
     max_replicas: Option<u64>,
+
+    /// How many CPUs a replica or an executor of an app may have.
+    #[arg(long, value_name = "COUNT", requires = "max_memory_gi")]
+    max_cpu: Option<u64>,
+
+    /// How many gibibytes of memory it may have.
+    #[arg(long, value_name = "COUNT", requires = "max_cpu")]
+    max_memory_gi: Option<u64>,
 
     /// Refuse image tags.
     #[arg(long)]
@@ -180,6 +190,9 @@ impl Limits {
     fn narrow(&self, plan: &mut Plan) {
         plan.max_apps = self.max_apps.or(plan.max_apps);
         plan.max_replicas = self.max_replicas.unwrap_or(plan.max_replicas);
+        let resources = self.max_cpu.zip(self.max_memory_gi);
+        let resources = resources.map(|(max_cpu, max_memory_gi)| ResourceLimits { max_cpu, max_memory_gi });
+        plan.resources = resources.or(plan.resources);
         plan.image_tags &= !self.no_image_tags;
         plan.enterprise_images &= !self.no_enterprise_images;
     }

@@ -28,6 +28,14 @@ impl<T> Patch<T> {
         }
     }
 
+    /// A look at the value, if one was given.
+    pub(super) fn set(&self) -> Option<&T> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Keep | Self::Clear => None,
+        }
+    }
+
     /// The value, if one was given.
     pub(super) fn value(self) -> Option<T> {
         match self {

@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{
     Announcement, Config, Credential, CredentialKind, Membership, Organization, RateLimits, Role, SeedApp, User,
 };
-pub use rules::{Plan, Profile, Reactivation, Switches, TagRule};
+pub use rules::{Plan, Profile, Reactivation, ResourceLimits, Switches, TagRule};
 pub use server::{Running, StartError, serve};
 pub use tls::TlsError;
 

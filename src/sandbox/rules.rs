@@ -3,7 +3,8 @@
 
 use axum::http::StatusCode;
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 
@@ -67,15 +68,27 @@ pub struct Plan {
     pub max_apps: Option<u64>,
     /// How many replicas an app may have.
     pub max_replicas: u64,
+    /// What each replica and each executor of an app may have; none is as much as it likes.
+    pub resources: Option<ResourceLimits>,
     /// Whether an app may be held to an image tag.
     pub image_tags: bool,
     /// Whether the images of the enterprise channel are for it.
     pub enterprise_images: bool,
 }
 
+/// The most that an app may ask for in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceLimits {
+    /// CPUs.
+    pub max_cpu: u64,
+    /// Gibibytes.
+    pub max_memory_gi: u64,
+}
+
 impl Default for Plan {
     fn default() -> Self {
-        Self { max_apps: None, max_replicas: 10, image_tags: true, enterprise_images: true }
+        Self { max_apps: None, max_replicas: 10, resources: None, image_tags: true, enterprise_images: true }
     }
 }
 

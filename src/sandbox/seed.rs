@@ -2,7 +2,7 @@
 //!
 //! ```yaml
 //! plans:
-//!   small: { max_apps: 3, max_replicas: 1, image_tags: false, enterprise_images: false }
+//!   small: { max_apps: 3, max_replicas: 1, image_tags: false, resources: { max_cpu: 4, max_memory_gi: 16 } }
 //! organizations:
 //!   - { id: 1, name: acme, plan: small }
 //! users:

@@ -200,6 +200,13 @@ impl Changes {
         if self.replicas.is_some_and(|replicas| replicas > plan.max_replicas) {
             return Err(above_plan(format!("The plan includes {} replicas", plan.max_replicas)));
         }
+        if let Some(most) = plan.resources {
+            let own = self.resources.set();
+            let of_executors = self.executor.set().and_then(Executor::resources);
+            if let Some(above) = own.into_iter().chain(of_executors).find_map(|resources| resources.above(most)) {
+                return Err(above_plan(format!("The plan includes {above}")));
+            }
+        }
         if matches!(self.image_tag, Patch::Set(_)) && !plan.image_tags {
             let refusal = above_plan("The plan does not include image tags");
             return Err(refusal.with_code("image_tag_requires_enterprise"));

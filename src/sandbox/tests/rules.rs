@@ -3,7 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::super::{Config, Credential, CredentialKind, Plan, Profile, Reactivation, Switches, TagRule};
+use super::super::{
+    Config, Credential, CredentialKind, Plan, Profile, Reactivation, ResourceLimits, Switches, TagRule,
+};
 use super::{BOTH, OPERATOR, READER, World, assert_has, named, path, reply};
 
 async fn switched(switches: Switches) -> World {
@@ -222,6 +224,39 @@ async fn a_plan_bounds_replicas_and_image_tags() {
     }
     assert_eq!(world.post("/v1/apps", json!({ "name": "other", "replicas": 3 })).await.0, 403);
     assert_has(&world.get("/v1/limits").await.1, &json!({ "apps": -1, "replicas": 2 }));
+}
+
+#[tokio::test]
+async fn a_plan_bounds_what_each_replica_and_executor_has() {
+    let limits = ResourceLimits { max_cpu: 4, max_memory_gi: 16 };
+    let world = on_plan(Plan { resources: Some(limits), ..Plan::default() }).await;
+    let url = path(&world.app(named("my-app")).await);
+    let cases = [
+        (json!({ "limits": { "cpu": "4", "memory": "16Gi", "ephemeral-storage": "9Ti" } }), true),
+        (json!({ "limits": { "memory": "17G" }, "requests": { "cpu": "1", "memory": "16384Mi" } }), true),
+        (json!({ "limits": { "cpu": "5" } }), false),
+        (json!({ "limits": { "cpu": "-" } }), false),
+        (json!({ "requests": { "cpu": "5" } }), false),
+        (json!({ "limits": { "cpu": "4", "memory": "17Gi" } }), false),
+        (json!({ "limits": { "memory": "17179869185" } }), false),
+        (json!({ "requests": { "memory": "1Ti" } }), false),
+        (json!({ "limits": { "cpu": "9".repeat(50) } }), false),
+        (json!({ "limits": { "memory": format!("{}Ti", "9".repeat(50)) } }), false),
+    ];
+    for (number, (resources, fits)) in cases.into_iter().enumerate() {
+        let bodies = [json!({ "resources": resources }), json!({ "executor": { "resources": resources } })];
+        for (part, body) in bodies.into_iter().enumerate() {
+            let mut create = body.clone();
+            create["name"] = format!("app-{number}-{part}").into();
+            for (status, answer) in [world.post("/v1/apps", create).await, world.put(&url, body.clone()).await] {
+                assert_eq!(status < 300, fits, "{body}: {answer}");
+                if !fits {
+                    assert_eq!((status, &answer["code"]), (403, &json!("plan_limit")), "{body}: {answer}");
+                }
+            }
+        }
+    }
+    assert_eq!(world.get("/v1/limits").await.1["resources"], json!({ "max_cpu": 4, "max_memory_gi": 16 }));
 }
 
 #[tokio::test]
