@@ -25,6 +25,7 @@ Beside the API under /v1 it serves:
   GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
   GET, POST, DELETE /sandbox/faults     rules that let requests fail, hang, come late or answer nonsense
   GET /sandbox/state                    what is stored, deleted apps included
+  POST /sandbox/apps/ID/VERB            connect (its spicepod comes from a repository) or disconnect
   GET /sandbox/credentials              the credentials as they are now
   POST /sandbox/credentials/NAME/VERB   revoke, expire or rotate (give another token or client secret)
 

@@ -13,7 +13,7 @@
 //! store     what is kept; app, placement, spicepod, tags and runtime are the rules of an app
 //! kept      what changes, and the file it survives in; seed is what it begins with
 //! rules     what differs between one cloud and another: profile, switches, plans
-//! control   /sandbox/: journal, faults, credentials, state
+//! control   /sandbox/: journal, faults, credentials, state, and what only the portal does to an app
 //! ```
 //!
 //! Nothing of the operator may be used here, and nothing here by the operator: two readings of one contract check each

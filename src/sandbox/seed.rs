@@ -12,6 +12,7 @@
 //!   - { kind: oauth_client, name: bot, client_id: bot, client_secret: sandbox-fake-bot, scopes: ["*"], organization: acme }
 //! apps:
 //!   - { organization: acme, body: { name: my-app, region: us-west-2, image_tag: 2.0.0 } }
+//!   - { organization: acme, repository_connected: true, body: { name: our-app } }
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -33,7 +33,7 @@ impl Default for Store {
 impl Store {
     /// Creates the apps of the configuration. Whatever the switches and plans say of clients does not hold for them.
     pub(super) fn seed(&mut self, config: &Config) -> Result<(), String> {
-        for SeedApp { organization, body } in &config.apps {
+        for SeedApp { organization, repository_connected, body } in &config.apps {
             let known = config.organizations.iter().find(|known| known.is_called(organization));
             let known = known.ok_or_else(|| format!("there is no organization {organization:?}"))?;
             let caller = Caller { organization: known.id, user: None, plan: Plan::default() };
@@ -44,6 +44,7 @@ impl Store {
             let created = self.create_app(&caller, name, changes, Reactivation::Apply, Timestamp::now());
             let id = created.map_err(refused)?.id;
             self.update_app(&caller, id, &payload, Switches::default()).map_err(refused)?;
+            self.connect(id, *repository_connected);
         }
         Ok(())
     }
@@ -107,6 +108,7 @@ impl Store {
                     created_by: caller.user,
                     deleted_at: None,
                     key_generation: 1,
+                    repository_connected: false,
                     settings,
                 };
                 self.apps.insert(id, app);
@@ -127,8 +129,18 @@ impl Store {
         let app = self.app_mut(caller, id)?;
         let changes = Changes::of_update(body.read()?, app.settings.placement(), switches)?;
         changes.within(caller.plan)?;
+        if app.repository_connected && changes.touch_spicepod() {
+            let message = "The spicepod of a repository-connected app cannot be changed here";
+            return Err(ApiError::new(StatusCode::CONFLICT, message).with_code("github_connected"));
+        }
         app.settings.apply(changes);
         Ok(app)
+    }
+
+    /// Connects an app with a repository, which has its spicepod from then on, or disconnects it. False: there is no app
+    /// of that id, not even a deleted one.
+    pub(super) fn connect(&mut self, id: u64, connected: bool) -> bool {
+        self.apps.get_mut(&id).map(|app| app.repository_connected = connected).is_some()
     }
 
     /// Deletes an app softly.

@@ -141,6 +141,7 @@ async fn read(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -
         (status = 200, description = "The app as it is now", body = Detail),
         (status = 400, description = "The id is no positive integer, or the body breaks a rule", body = Body),
         (status = 404, description = "No such app, or of another organization", body = Body),
+        (status = 409, description = "The spicepod comes from a repository", body = Body),
     ),
 )]
 async fn update(

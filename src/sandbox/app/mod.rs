@@ -59,6 +59,9 @@ pub(super) struct App {
     pub(super) deleted_at: Option<Timestamp>,
     /// How often its API keys were renewed; the keys follow from it.
     pub(super) key_generation: u32,
+    /// Whether its spicepod comes from a repository. Only the portal connects one; here `/sandbox/` and the seed do.
+    #[serde(default)]
+    pub(super) repository_connected: bool,
     /// What a body can change.
     pub(super) settings: Settings,
 }
@@ -212,6 +215,11 @@ impl Changes {
             return Err(refusal.with_code("image_tag_requires_enterprise"));
         }
         Ok(())
+    }
+
+    /// Whether the spicepod is named, whatever it is to be.
+    pub(super) fn touch_spicepod(&self) -> bool {
+        self.spicepod != Patch::Keep
     }
 
     /// What becomes of the changes where the API has ways of its own.

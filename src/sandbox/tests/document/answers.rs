@@ -133,8 +133,13 @@ async fn what_the_server_answers_is_what_the_document_says() {
         };
         let none = &Value::Null;
         let id = send(Method::POST, "/v1/apps", none, OPERATOR, Some(&full)).await["id"].clone();
+        // What only the portal does to an app.
+        let done = async |verb: &str| world.post(&format!("/sandbox/apps/{id}/{verb}"), json!({})).await.0 == 204;
         let spicepod = json!({ "spicepod": { "name": "pod", "datasets": [1] }, "image_tag": "1.0", "node_group": "a" });
         let other = json!({ "name": "app-two", "cname": "us-east-2.spice.cloud" });
+        assert!(done("connect").await);
+        send(Method::PUT, app, &id, OPERATOR, Some(&spicepod)).await;
+        assert!(done("disconnect").await);
         let steps = [
             (Method::PUT, app, &id, OPERATOR, Some(&spicepod)),
             (Method::POST, "/v1/apps", none, OPERATOR, Some(&other)),
