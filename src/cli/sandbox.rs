@@ -109,6 +109,10 @@ struct Behaviour {
     #[arg(long)]
     normalise_spicepod: bool,
 
+    /// Refuse an image tag that the stable channel does not list, to apps that are on it.
+    #[arg(long)]
+    published_tags: bool,
+
     /// What becomes of tags.
     #[arg(long, value_name = "RULE", default_value = "keep")]
     tags: TagRule,
@@ -182,8 +186,26 @@ impl Arguments {
 
 impl Behaviour {
     fn switches(&self) -> Switches {
-        let &Self { profile, clamp_pages, ignore_offset, normalise_spicepod, tags, reactivation, config_scopes } = self;
-        Switches { profile, clamp_pages, ignore_offset, normalise_spicepod, tags, reactivation, config_scopes }
+        let &Self {
+            profile,
+            clamp_pages,
+            ignore_offset,
+            normalise_spicepod,
+            published_tags,
+            tags,
+            reactivation,
+            config_scopes,
+        } = self;
+        Switches {
+            profile,
+            clamp_pages,
+            ignore_offset,
+            normalise_spicepod,
+            published_tags,
+            tags,
+            reactivation,
+            config_scopes,
+        }
     }
 }
 

@@ -28,6 +28,15 @@ impl<T> Patch<T> {
         }
     }
 
+    /// What the field will be that is `current` now.
+    pub(super) fn over<'a>(&'a self, current: Option<&'a T>) -> Option<&'a T> {
+        match self {
+            Self::Keep => current,
+            Self::Clear => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+
     /// A look at the value, if one was given.
     pub(super) fn set(&self) -> Option<&T> {
         match self {

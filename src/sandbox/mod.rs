@@ -10,7 +10,7 @@
 //! api       the endpoints, and the document that describes them; access, payload, fields and error are what they share
 //! credentials
 //!           who is known; tokens are issued, expire and are revoked here
-//! store     what is kept; app, placement, spicepod, tags and runtime are the rules of an app
+//! store     what is kept; app, placement, spicepod, tags, images and runtime are the rules of an app
 //! kept      what changes, and the file it survives in; seed is what it begins with
 //! rules     what differs between one cloud and another: profile, switches, plans
 //! control   /sandbox/: journal, faults, credentials, state, and what only the portal does to an app
@@ -29,6 +29,7 @@ mod error;
 mod faults;
 mod fields;
 mod gateway;
+mod images;
 mod journal;
 mod kept;
 mod payload;

@@ -19,6 +19,8 @@ pub struct Switches {
     pub ignore_offset: bool,
     /// A spicepod is kept without what is empty, and with its version and kind.
     pub normalise_spicepod: bool,
+    /// An app on the stable channel is held only to image tags that are listed.
+    pub published_tags: bool,
     /// What becomes of the tags that a body carries.
     pub tags: TagRule,
     /// What becomes of the fields of a create that brings back a deleted app.

@@ -127,7 +127,7 @@ impl Store {
         switches: Switches,
     ) -> Result<&App, ApiError> {
         let app = self.app_mut(caller, id)?;
-        let changes = Changes::of_update(body.read()?, app.settings.placement(), switches)?;
+        let changes = Changes::of_update(body.read()?, &app.settings, switches)?;
         changes.within(caller.plan)?;
         if app.repository_connected && changes.touch_spicepod() {
             let message = "The spicepod of a repository-connected app cannot be changed here";

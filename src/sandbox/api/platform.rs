@@ -12,13 +12,11 @@ use utoipa_axum::routes;
 use super::super::Sandbox;
 use super::super::access::{APPS_READ, Access};
 use super::super::error::{ApiError, Body};
+use super::super::images::{ENTERPRISE, STABLE};
 use super::super::placement::{CLUSTERS, endpoint_of};
 use super::super::rules::{Profile, ResourceLimits, above_plan};
 use super::parameters::{Page, Query};
 
-/// The tags of an image, the recommended one first.
-const STABLE: [&str; 2] = ["2.0.1", "2.0.0"];
-const ENTERPRISE: [&str; 2] = ["2.0.1-enterprise", "2.0.0-enterprise"];
 /// How old the clusters are.
 const SINCE: &str = "2026-01-02T03:04:05.000Z";
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Number, Value};
 
 use super::error::ApiError;
 use super::fields::{self, Fields, Patch};
+use super::images;
 use super::placement::Placement;
 use super::rules::{Plan, Profile, Switches, TagRule, above_plan};
 use super::runtime::{self, Executor, Resources};
@@ -113,11 +114,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Where the app runs.
-    pub(super) fn placement(&self) -> &Placement {
-        &self.placement
-    }
-
     /// Makes the changes. Taken apart in full, so that a new field cannot be forgotten here.
     pub(super) fn apply(&mut self, changes: Changes) {
         let Changes {
@@ -174,11 +170,11 @@ impl Changes {
         Ok((name.unwrap_or_default(), changes.under(switches)?))
     }
 
-    /// Reads the body of an update of an app that is placed somewhere already.
-    pub(super) fn of_update(body: &[u8], current: &Placement, switches: Switches) -> Result<Self, ApiError> {
+    /// Reads the body of an update of an app that has settings already.
+    pub(super) fn of_update(body: &[u8], current: &Settings, switches: Switches) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let changes = Self {
-            placement: current.moved(&mut fields),
+            placement: current.placement.moved(&mut fields),
             production_branch: fields.nullable("production_branch", fields::text),
             spicepod: fields.nullable("spicepod", spicepod::read),
             registry: fields.nullable("registry", fields::text),
@@ -189,6 +185,9 @@ impl Changes {
             ..Self::shared(&mut fields)
         };
         fields.finish()?;
+        if switches.published_tags {
+            changes.hold_to_published_tags(&current.workload)?;
+        }
         changes.under(switches)
     }
 
@@ -220,6 +219,21 @@ impl Changes {
     /// Whether the spicepod is named, whatever it is to be.
     pub(super) fn touch_spicepod(&self) -> bool {
         self.spicepod != Patch::Keep
+    }
+
+    /// Refuses with 400 changes of the tag or the channel that leave an app with a tag which the channel does not have.
+    fn hold_to_published_tags(&self, current: &Workload) -> Result<(), ApiError> {
+        if self.image_tag == Patch::Keep && self.update_channel == Patch::Keep {
+            return Ok(());
+        }
+        let channel = self.update_channel.over(current.update_channel.as_ref());
+        match self.image_tag.over(current.image_tag.as_ref()) {
+            Some(tag) if !images::is_published(tag, channel.map(String::as_str)) => {
+                let refusal = ApiError::parameter(format!("image_tag {tag:?} is not published for the channel"));
+                Err(refusal.with_code("invalid_stable_image_tag"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What becomes of the changes where the API has ways of its own.

@@ -194,6 +194,36 @@ async fn configuration_may_ask_for_scopes_of_its_own() {
 }
 
 #[tokio::test]
+async fn an_app_on_the_stable_channel_may_be_held_to_the_tags_that_are_listed() {
+    let world = switched(Switches { published_tags: true, ..Switches::default() }).await;
+    let mut listed = Vec::new();
+    for channel in ["stable", "enterprise"] {
+        let (_, body) = world.get(&format!("/v1/container-images?channel={channel}")).await;
+        listed.extend(body["images"].as_array().unwrap().iter().map(|image| image["tag"].clone()));
+    }
+    let url = path(&world.app(named("my-app")).await);
+    let refused = [
+        json!({ "image_tag": "0.1" }),
+        json!({ "image_tag": "" }),
+        json!({ "image_tag": "0.1", "update_channel": "stable" }),
+    ];
+    let leave = json!({ "image_tag": "0.1", "update_channel": "nightly" });
+    let back = [json!({ "update_channel": "stable" }), json!({ "update_channel": null })];
+    let steps = refused.iter().map(|body| (body.clone(), 400));
+    let steps = steps.chain(listed.into_iter().map(|tag| (json!({ "image_tag": tag }), 200)));
+    let steps = steps.chain([(leave, 200)]).chain(back.into_iter().map(|body| (body, 400)));
+    let steps = steps.chain([(json!({ "replicas": 2 }), 200), (json!({ "image_tag": "0.2" }), 200)]);
+    for (body, expected) in steps.chain([(json!({ "image_tag": null, "update_channel": "stable" }), 200)]) {
+        let (status, answer) = world.put(&url, body.clone()).await;
+        let code = if expected == 400 { json!("invalid_stable_image_tag") } else { Value::Null };
+        assert_eq!((status, &answer["code"]), (expected, &code), "{body}");
+    }
+    let world = World::start().await;
+    let url = path(&world.app(named("my-app")).await);
+    assert_eq!(world.put(&url, refused[0].clone()).await.0, 200, "nobody asks for it unless told to");
+}
+
+#[tokio::test]
 async fn a_plan_has_room_for_so_many_live_apps() {
     let world = on_plan(Plan { max_apps: Some(1), ..Plan::default() }).await;
     let first = world.app(named("first")).await;
