@@ -32,7 +32,7 @@ pub struct Switches {
 /// An age of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
-    /// As the first published page has it: no projects, organizations, limits or clusters; every list has pages; an
+    /// As the first published page has it: no projects, organizations, limits, clusters or metrics; every list has pages; an
     /// app needs a place; refusals have no code.
     Seed,
     /// As it is now.

@@ -16,7 +16,9 @@ use super::super::access::{APPS_DELETE, APPS_READ, APPS_WRITE, Access, CONFIG_RE
 use super::super::app::{App, Changes, CreateApp, Detail, Summary, UpdateApp};
 use super::super::error::{ApiError, Body};
 use super::super::payload::Payload;
+use super::super::rules::Profile;
 use super::document;
+use super::metrics;
 use super::parameters::{Page, PathId, Query};
 
 /// All the apps of an organization, or a page of them.
@@ -31,13 +33,17 @@ struct Projects {
     projects: Vec<Summary>,
 }
 
-pub(super) fn apps() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().nest("/v1/apps", each().routes(routes!(list_apps)))
+pub(super) fn apps(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
+    let metrics = match profile {
+        Profile::Seed => OpenApiRouter::new(),
+        Profile::Current => metrics::router(),
+    };
+    OpenApiRouter::new().nest("/v1/apps", each().routes(routes!(list_apps)).merge(metrics))
 }
 
 /// The same under the newer name, which only the list shows.
 pub(super) fn projects() -> OpenApiRouter<Arc<Sandbox>> {
-    let mut projects = each().routes(routes!(list_projects));
+    let mut projects = each().routes(routes!(list_projects)).merge(metrics::router());
     for operation in document::operations(projects.get_openapi_mut()) {
         operation.operation_id = operation.operation_id.take().map(|id| id.replace("_app", "_project"));
     }

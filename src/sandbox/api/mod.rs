@@ -9,6 +9,7 @@
 mod apps;
 mod catalog;
 mod document;
+mod metrics;
 mod oauth;
 mod organizations;
 mod parameters;
@@ -51,7 +52,7 @@ pub(super) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     };
     document::router()
         .merge(newer)
-        .merge(apps::apps())
+        .merge(apps::apps(profile))
         .merge(platform::router(profile))
         .merge(catalog::router())
         .merge(oauth::router())

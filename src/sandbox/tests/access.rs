@@ -53,6 +53,7 @@ async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
         (Method::GET, "/v1/clusters", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
         (Method::GET, "/v1/container-images", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
         (Method::GET, "/v1/apps/x", "apps:read", 400, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/apps/x/metrics", "apps:read", 400, vec!["*", "apps:read", "apps:write"]),
         (Method::POST, "/v1/apps", "apps:write", 400, vec!["*", "apps:write"]),
         (Method::PUT, "/v1/apps/x", "apps:write", 400, vec!["*", "apps:write"]),
         (Method::DELETE, "/v1/apps/x", "apps:delete", 400, vec!["*", "apps:delete"]),

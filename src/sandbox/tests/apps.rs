@@ -257,6 +257,28 @@ async fn a_refused_create_neither_makes_nor_brings_back_an_app() {
 }
 
 #[tokio::test]
+async fn an_app_that_runs_nowhere_uses_nothing() {
+    let world = World::start().await;
+    let app = world.app(named("app-one")).await;
+    let nothing = json!({
+        "metrics": {}, "ingestion": { "rows_ingested": 0.0, "bytes_ingested": 0.0 },
+        "cluster": { "active_executors_count": 0.0 },
+    });
+    for prefix in ["/v1/apps", "/v1/projects"] {
+        let url = format!("{prefix}/{}/metrics", app["id"]);
+        for window in ["", "?window=5m", "?window=1h30m", "?window=90s", "?window=1y2w3d4h5m6s7ms", "?window=100ms"] {
+            assert_eq!(world.get(&format!("{url}{window}")).await, (200, nothing.clone()), "{window}");
+        }
+        for window in ["", "5", "m", "5x", "0s", "-5m", "5m1h", "5m5m", "1.5h", "5 m", "hm", "5mm"] {
+            assert_eq!(world.get(&format!("{url}?window={window}")).await.0, 400, "{window}");
+        }
+        assert_eq!(world.get(&format!("{prefix}/999999/metrics?window=x")).await.0, 404);
+    }
+    world.delete(&path(&app)).await;
+    assert_eq!(world.get(&format!("{}/metrics", path(&app))).await.0, 404);
+}
+
+#[tokio::test]
 async fn the_spicepod_of_a_connected_app_is_not_changed_here() {
     let world = World::start().await;
     let app = world.app(named("app-one")).await;

@@ -88,7 +88,8 @@ async fn every_list_has_pages_when_the_caller_asks() {
 #[tokio::test]
 async fn the_seed_knows_no_newer_endpoint_header_or_code_and_wants_a_place() {
     let world = switched(Switches { profile: Profile::Seed, ..Switches::default() }).await;
-    for url in ["/v1/orgs", "/v1/limits", "/v1/clusters", "/v1/projects", "/v1/projects/1001"] {
+    for url in ["/v1/orgs", "/v1/limits", "/v1/clusters", "/v1/projects", "/v1/projects/1001", "/v1/apps/1001/metrics"]
+    {
         assert_eq!(world.get(url).await, (404, json!({ "error": "Not found" })), "{url}");
     }
     for url in ["/v1/regions", "/v1/container-images", "/v1/apps", "/v1/health"] {

@@ -155,6 +155,11 @@ async fn what_the_server_answers_is_what_the_document_says() {
             (Method::DELETE, app, &id, OPERATOR, None),
             (Method::DELETE, app, &id, OPERATOR, None),
         ];
+        for (path, id) in [("/v1/apps/{appId}/metrics", &id), ("/v1/projects/{appId}/metrics", &id)] {
+            if profile == Profile::Current {
+                send(Method::GET, path, id, OPERATOR, None).await;
+            }
+        }
         for (method, path, id, token, body) in steps {
             send(method, path, id, token, body).await;
         }

@@ -54,7 +54,9 @@ async fn the_document_and_the_router_have_the_same_paths_and_methods() {
 async fn the_document_of_the_seed_lacks_what_the_seed_lacks() {
     let old = Document::of(&of_profile(Profile::Seed).await).await;
     let new = Document::of(&World::start().await).await;
-    for newer in ["/v1/projects", "/v1/projects/{appId}", "/v1/orgs", "/v1/limits", "/v1/clusters"] {
+    for newer in
+        ["/v1/projects", "/v1/projects/{appId}", "/v1/orgs", "/v1/limits", "/v1/clusters", "/v1/apps/{appId}/metrics"]
+    {
         assert!(old.0["paths"].get(newer).is_none(), "{newer}");
         assert!(new.0["paths"].get(newer).is_some(), "{newer}");
     }
