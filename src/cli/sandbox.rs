@@ -18,7 +18,8 @@ use crate::sandbox::{
 #[derive(clap::Args)]
 #[command(after_help = "\
 Without --seed and --state the server starts empty and keeps everything in memory. Its tokens are fake, always the same,
-and printed at start; an OAuth client exchanges its secret at POST /api/oauth/token.
+and printed at start; an OAuth client exchanges its secret at POST /api/oauth/token. `spice login` is let in as the
+first session there is once its page was opened, or refused if that session was revoked.
 
 Beside the API under /v1 it serves:
   GET /openapi.json                     what the API is, as OpenAPI 3.1

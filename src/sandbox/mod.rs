@@ -9,7 +9,7 @@
 //! gateway   what happens to every API request: journal, body limit, rate limits, faults
 //! api       the endpoints, and the document that describes them; access, payload, fields and error are what they share
 //! credentials
-//!           who is known; tokens are issued, expire and are revoked here
+//!           who is known; tokens are issued, expire and are revoked here; logins is how a command line gets one
 //! store     what is kept; app, placement, spicepod, tags, images and runtime are the rules of an app
 //! kept      what changes, and the file it survives in; seed is what it begins with
 //! rules     what differs between one cloud and another: profile, switches, plans
@@ -32,6 +32,7 @@ mod gateway;
 mod images;
 mod journal;
 mod kept;
+mod logins;
 mod payload;
 mod placement;
 mod rates;
@@ -62,6 +63,7 @@ use credentials::Credentials;
 use faults::Faults;
 use journal::Journal;
 use kept::{Kept, Unsaved};
+use logins::Logins;
 use rates::Rates;
 use store::Store;
 
@@ -72,6 +74,7 @@ struct Sandbox {
     journal: Journal,
     faults: Faults,
     rates: Rates,
+    logins: Logins,
     /// Cancelled when the server is told to stop; whatever waits without an end of its own watches it.
     stopping: CancellationToken,
 }
@@ -97,6 +100,7 @@ impl Sandbox {
             journal: Journal::default(),
             faults: Faults::default(),
             rates: Rates::new(config.rate_limits),
+            logins: Logins::default(),
             stopping: CancellationToken::new(),
         }))
     }

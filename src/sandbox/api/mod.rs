@@ -8,6 +8,7 @@
 
 mod apps;
 mod catalog;
+mod cli;
 mod document;
 mod metrics;
 mod oauth;
@@ -18,6 +19,7 @@ mod platform;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::routing::get;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -27,15 +29,16 @@ use super::rules::Profile;
 
 pub(super) use oauth::PATH as TOKEN_PATH;
 
-/// Whether the rate limits are for a path: the token endpoint is not part of the API, and what asks for no credential is
-/// for anybody.
+/// Whether the rate limits are for a path: they are where a credential is asked for.
 pub(super) fn is_limited(path: &str) -> bool {
-    path.starts_with("/v1/") && path != catalog::HEALTH && !document::PATHS.contains(&path)
+    let is_open = path == catalog::HEALTH || document::PATHS.contains(&path);
+    path == cli::PROBE || path.starts_with("/v1/") && !is_open
 }
 
 /// Everything the API serves, and its refusals where it serves nothing.
 pub(super) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
     let (router, _) = routes(profile).split_for_parts();
+    let router = router.route(cli::PAGE, get(cli::page));
     router.fallback(async || ApiError::no_route()).method_not_allowed_fallback(async || ApiError::no_method())
 }
 
@@ -56,4 +59,5 @@ pub(super) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
         .merge(platform::router(profile))
         .merge(catalog::router())
         .merge(oauth::router())
+        .merge(cli::router())
 }

@@ -19,7 +19,7 @@ mod bodies;
 mod views;
 
 pub(super) use bodies::{CreateApp, UpdateApp};
-pub(super) use views::{Detail, Summary};
+pub(super) use views::{Detail, Keyed, Summary};
 
 use views::Workload;
 

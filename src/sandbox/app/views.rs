@@ -57,6 +57,16 @@ pub(in super::super) struct Detail {
     api_key: Option<String>,
 }
 
+/// An app as a command line is told of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppWithKey)]
+pub(in super::super) struct Keyed {
+    id: u64,
+    name: String,
+    /// The primary API key.
+    api_key: String,
+}
+
 /// What an app was forked from.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppOrigin)]
@@ -153,6 +163,11 @@ impl App {
     /// How the app appears on its own to someone who may read its API key.
     pub(in super::super) fn detail_with_key(&self, organization: &str) -> Detail {
         Detail { api_key: Some(self.api_key(1)), ..self.detail(organization) }
+    }
+
+    /// How the app appears to a command line.
+    pub(in super::super) fn keyed(&self) -> Keyed {
+        Keyed { id: self.id, name: self.name.clone(), api_key: self.api_key(1) }
     }
 
     /// An API key that says it is fake: of the primary (1) or the secondary (2).

@@ -169,6 +169,11 @@ async fn what_the_server_answers_is_what_the_document_says() {
                 assert!(answer.get("error").is_none(), "{path} {answer}");
             }
         }
+        for code in [json!("ABCD2345"), json!("WXYZ6789"), json!(1)] {
+            send(Method::POST, "/auth/token/exchange", none, OPERATOR, Some(&json!({ "code": code }))).await;
+            let page = world.request(Method::GET, "/auth/token?code=WXYZ6789").send().await.unwrap();
+            assert_eq!(page.status(), 200);
+        }
         let grant =
             json!({ "client_id": "sandbox-fake-client-oauth", "client_secret": "sandbox-fake-client-secret-oauth" });
         let mut whole = grant.clone();
@@ -188,7 +193,9 @@ async fn what_the_document_says_of_too_much_is_so() {
     config.rate_limits.per_user = 1;
     let world = World::with(config).await;
     let document = Document::of(&world).await;
-    for (path, expected) in [("/v1/apps", 413), ("/v1/apps", 429), ("/api/oauth/token", 413)] {
+    for (path, expected) in
+        [("/v1/apps", 413), ("/v1/apps", 429), ("/api/oauth/token", 413), ("/auth/token/exchange", 413)]
+    {
         let request = world.request(Method::POST, path).bearer_auth(OPERATOR).body(huge.clone());
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), expected, "{path}");

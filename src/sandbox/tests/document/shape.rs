@@ -118,7 +118,10 @@ async fn every_operation_is_whole() {
             assert_eq!(in_path, placeholders, "{at}");
 
             let responses = body["responses"].as_object().unwrap();
-            assert_eq!(responses.keys().filter(|status| status.starts_with('2')).count(), 1, "{at}");
+            // 202 beside 200 means that the answer is not there yet.
+            let good = responses.keys().filter(|status| status.starts_with('2'));
+            let good: Vec<_> = good.filter(|status| *status != "202" || !responses.contains_key("200")).collect();
+            assert_eq!(good.len(), 1, "{at}");
             for (status, response) in responses {
                 let response = document.resolved(response);
                 assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{at} {status}");
