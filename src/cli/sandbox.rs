@@ -10,20 +10,23 @@ use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sandbox::{
-    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, StartError, Switches, TagRule,
+    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, ResourceLimits, StartError,
+    Switches, TagRule,
 };
 
 /// Settings of the sandbox.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Without --seed and --state the server starts empty and keeps everything in memory. Its tokens are fake, always the same,
-and printed at start; an OAuth client exchanges its secret at POST /api/oauth/token.
+and printed at start; an OAuth client exchanges its secret at POST /api/oauth/token. `spice login` is let in as the
+first session there is once its page was opened, or refused if that session was revoked.
 
 Beside the API under /v1 it serves:
   GET /openapi.json                     what the API is, as OpenAPI 3.1
   GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
   GET, POST, DELETE /sandbox/faults     rules that let requests fail, hang, come late or answer nonsense
   GET /sandbox/state                    what is stored, deleted apps included
+  POST /sandbox/apps/ID/VERB            connect (its spicepod comes from a repository) or disconnect
   GET /sandbox/credentials              the credentials as they are now
   POST /sandbox/credentials/NAME/VERB   revoke, expire or rotate (give another token or client secret)
 
@@ -82,8 +85,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     behaviour: Behaviour,
 
+    // In a box, so that the arguments of one subcommand do not dwarf those of another.
     #[command(flatten)]
-    limits: Limits,
+    limits: Box<Limits>,
 }
 
 /// How the API behaves where its sources disagree.
@@ -105,6 +109,10 @@ struct Behaviour {
     /// Keep a spicepod without what is empty in it, and with its version and kind.
     #[arg(long)]
     normalise_spicepod: bool,
+
+    /// Refuse an image tag that the stable channel does not list, to apps that are on it.
+    #[arg(long)]
+    published_tags: bool,
 
     /// What becomes of tags.
     #[arg(long, value_name = "RULE", default_value = "keep")]
@@ -130,6 +138,14 @@ struct Limits {
     /// How many replicas an app may have.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10))]
     max_replicas: Option<u64>,
+
+    /// How many CPUs a replica or an executor of an app may have.
+    #[arg(long, value_name = "COUNT", requires = "max_memory_gi")]
+    max_cpu: Option<u64>,
+
+    /// How many gibibytes of memory it may have.
+    #[arg(long, value_name = "COUNT", requires = "max_cpu")]
+    max_memory_gi: Option<u64>,
 
     /// Refuse image tags.
     #[arg(long)]
@@ -171,8 +187,26 @@ impl Arguments {
 
 impl Behaviour {
     fn switches(&self) -> Switches {
-        let &Self { profile, clamp_pages, ignore_offset, normalise_spicepod, tags, reactivation, config_scopes } = self;
-        Switches { profile, clamp_pages, ignore_offset, normalise_spicepod, tags, reactivation, config_scopes }
+        let &Self {
+            profile,
+            clamp_pages,
+            ignore_offset,
+            normalise_spicepod,
+            published_tags,
+            tags,
+            reactivation,
+            config_scopes,
+        } = self;
+        Switches {
+            profile,
+            clamp_pages,
+            ignore_offset,
+            normalise_spicepod,
+            published_tags,
+            tags,
+            reactivation,
+            config_scopes,
+        }
     }
 }
 
@@ -180,6 +214,9 @@ impl Limits {
     fn narrow(&self, plan: &mut Plan) {
         plan.max_apps = self.max_apps.or(plan.max_apps);
         plan.max_replicas = self.max_replicas.unwrap_or(plan.max_replicas);
+        let resources = self.max_cpu.zip(self.max_memory_gi);
+        let resources = resources.map(|(max_cpu, max_memory_gi)| ResourceLimits { max_cpu, max_memory_gi });
+        plan.resources = resources.or(plan.resources);
         plan.image_tags &= !self.no_image_tags;
         plan.enterprise_images &= !self.no_enterprise_images;
     }

@@ -131,11 +131,10 @@ pub(super) fn target<'a>(
     credential: &Credential,
     headers: &HeaderMap,
 ) -> Result<(&'a Organization, Role), ApiError> {
-    let mut reach = reach(config, credential);
     let mut asked = headers.get_all(ORGANIZATION).iter();
     let named = if config.switches.profile == Profile::Seed { None } else { asked.next() };
     let Some(handle) = named else {
-        let own = reach.find(|(organization, _)| organization.is_called(&credential.organization));
+        let own = reach(config, credential).find(|(organization, _)| organization.is_called(&credential.organization));
         return own.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Invalid token"));
     };
     let handle = handle.to_str().map(str::trim).ok().filter(|handle| is_handle(handle));
@@ -143,7 +142,16 @@ pub(super) fn target<'a>(
         let refusal = ApiError::parameter("X-Org-Name must be the handle of one organization");
         return Err(refusal.with_code("invalid_org_assertion"));
     };
-    let found = reach.find(|(organization, _)| organization.is_called(handle));
+    named_within_reach(config, credential, handle)
+}
+
+/// An organization that the credential reaches, by its handle.
+fn named_within_reach<'a>(
+    config: &'a Config,
+    credential: &Credential,
+    handle: &str,
+) -> Result<(&'a Organization, Role), ApiError> {
+    let found = reach(config, credential).find(|(organization, _)| organization.is_called(handle));
     // What is missing and what is invisible look alike.
     found.ok_or_else(|| match credential.user {
         None => ApiError::new(StatusCode::FORBIDDEN, "The OAuth client belongs to another organization")
@@ -199,6 +207,17 @@ impl Access {
         }
         let Organization { id, plan, .. } = self.organization;
         Ok(Caller { organization: id, user: self.credential.user, plan })
+    }
+
+    /// The same request on another organization within reach.
+    pub(super) fn on(self, config: &Config, handle: &str) -> Result<Self, ApiError> {
+        let (organization, role) = named_within_reach(config, &self.credential, handle)?;
+        Ok(Self { organization: organization.clone(), role, ..self })
+    }
+
+    /// The handle of the organization that the request acts on.
+    pub(super) fn organization(&self) -> &str {
+        &self.organization.name
     }
 
     /// The credential that the request came with.

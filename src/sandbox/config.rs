@@ -108,6 +108,9 @@ impl Organization {
 pub struct SeedApp {
     /// The name of the organization it belongs to.
     pub organization: String,
+    /// Whether its spicepod comes from a repository.
+    #[serde(default)]
+    pub repository_connected: bool,
     /// What a create and an update would say, in one.
     pub body: Value,
 }

@@ -28,6 +28,8 @@ pub(super) fn router() -> Router<Arc<Sandbox>> {
         .route("/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))
         .route("/state", get(state))
+        .route("/apps/{id}/connect", post(async |sandbox, id| connect(sandbox, id, true)))
+        .route("/apps/{id}/disconnect", post(async |sandbox, id| connect(sandbox, id, false)))
         .route("/credentials", get(credentials))
         .route("/credentials/{name}/revoke", post(revoke))
         .route("/credentials/{name}/expire", post(expire))
@@ -83,6 +85,16 @@ async fn clear_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+/// Connects an app with a repository, or disconnects it.
+fn connect(
+    State(sandbox): State<Arc<Sandbox>>,
+    Path(id): Path<String>,
+    connected: bool,
+) -> Result<StatusCode, ApiError> {
+    let id = id.parse().map_err(|_| ApiError::no_route())?;
+    sandbox.change(|kept| found(kept.store.connect(id, connected)))
+}
+
 /// Every credential as it is now, secrets included.
 async fn credentials(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<Credential>> {
     Json(sandbox.kept().credentials.list())
@@ -112,16 +124,21 @@ async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
         .everything()
         .map(|app| {
             let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);
-            KeptApp { app: app.detail(organization), deleted_at: app.deleted_at.map(time::text) }
+            KeptApp {
+                app: app.detail(organization),
+                deleted_at: app.deleted_at.map(time::text),
+                repository_connected: app.repository_connected,
+            }
         })
         .collect();
     Json(json!({ "organizations": sandbox.config.organizations, "apps": apps }))
 }
 
-/// An app, and whether it was deleted.
+/// An app, with what the API does not show of it.
 #[derive(Serialize)]
 struct KeptApp {
     #[serde(flatten)]
     app: Detail,
     deleted_at: Option<String>,
+    repository_connected: bool,
 }

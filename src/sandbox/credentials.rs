@@ -134,6 +134,19 @@ impl Credentials {
         Ok(Grant { token, scopes, lifetime: self.lifetime })
     }
 
+    /// Signs somebody in by the first session there is: its token, or another one if that has expired. None: there is no
+    /// session, or it was revoked.
+    pub(super) fn sign_in(&mut self) -> Option<String> {
+        let is_session = |given: &&Given| matches!(given.credential.kind, CredentialKind::SessionToken { .. });
+        let session = self.given.iter().find(is_session)?;
+        let credential = match session.standing {
+            Standing::Good => session.credential.clone(),
+            Standing::Expired => self.rotate(&session.credential.name.clone())?,
+            Standing::Revoked => return None,
+        };
+        credential.kind.token().map(str::to_owned)
+    }
+
     /// Revokes a credential for good; of a client its tokens too. False: there is none of that name.
     pub(super) fn revoke(&mut self, name: &str) -> bool {
         self.issued.retain(|_, issued| issued.name != name);

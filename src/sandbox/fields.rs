@@ -28,6 +28,23 @@ impl<T> Patch<T> {
         }
     }
 
+    /// What the field will be that is `current` now.
+    pub(super) fn over<'a>(&'a self, current: Option<&'a T>) -> Option<&'a T> {
+        match self {
+            Self::Keep => current,
+            Self::Clear => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+
+    /// A look at the value, if one was given.
+    pub(super) fn set(&self) -> Option<&T> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Keep | Self::Clear => None,
+        }
+    }
+
     /// The value, if one was given.
     pub(super) fn value(self) -> Option<T> {
         match self {

@@ -1,4 +1,4 @@
-//! What happens to every API request around its handler: it is journaled, its body is bounded, rate
+//! What happens to every API request around its handler: it is journaled, its body is read, rate
 //! limits hold, and faults meet it.
 
 use std::sync::Arc;
@@ -16,13 +16,12 @@ use super::access::{Identity, target};
 use super::error::{ApiError, without_code};
 use super::faults::{Action, Late, Named, Stage};
 use super::journal::{self, Arrival, Ticket};
+use super::payload::{MAX_BODY, Payload};
 use super::rates::Standing;
 use super::rules::Profile;
 use super::{Sandbox, api};
 
-/// A body above this is refused with 413.
-const MAX_BODY: usize = 1024 * 1024;
-/// So much of it is read before the refusal: a client that is still sending when the connection closes sees a broken
+/// So much of a body is read, also if it is too large: a client that is still sending when the connection closes sees a broken
 /// connection instead of the answer.
 const MAX_READ: usize = 8 * MAX_BODY;
 
@@ -39,15 +38,11 @@ async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: N
     let identity = Identity::of(request.headers(), &sandbox.kept().credentials, Timestamp::now());
     let visit = Visit::new(Arc::clone(&sandbox), &request, &identity);
     request.extensions_mut().insert(identity.clone());
-    let (request, body) = match read_body(request).await {
-        Ok(read) => read,
-        Err(StatusCode::PAYLOAD_TOO_LARGE) => return visit.answer(ApiError::too_large()),
-        // The body broke off: whoever sent it is gone, and dropping the visit says so in the journal.
-        Err(_) => return close_connection(),
-    };
+    // A body that broke off: whoever sent it is gone, and dropping the visit says so in the journal.
+    let Some((request, payload)) = read_body(request).await else { return close_connection() };
     // The body of the token endpoint is a secret and nothing else.
     if visit.route.as_deref() != Some(api::TOKEN_PATH) {
-        visit.ticket.body(&body);
+        visit.ticket.body(payload.read().unwrap_or_default());
     }
     let standing = count(&sandbox, &request, &identity);
     if standing.as_ref().is_some_and(|standing| standing.retry_after.is_some()) {
@@ -166,15 +161,17 @@ fn close_connection() -> Response {
     Extension(CloseConnection).into_response()
 }
 
-/// Reads the whole body and puts it back, so that nothing behind this has to wait for the client.
-///
-/// The error is the status of the refusal; 413 is the only one whose client is still there to read it.
-async fn read_body(request: Request) -> Result<(Request, Bytes), StatusCode> {
+/// Reads the whole body and puts it beside the request, so that nothing behind this has to wait for the client. None: it
+/// broke off.
+async fn read_body(request: Request) -> Option<(Request, Payload)> {
     let (parts, body) = request.into_parts();
     let whole = Request::from_parts(parts.clone(), body);
-    let body = Bytes::from_request(whole, &()).await.map_err(|refusal| refusal.status())?;
-    if body.len() > MAX_BODY {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE);
-    }
-    Ok((Request::from_parts(parts, Body::from(body.clone())), body))
+    let payload = match Bytes::from_request(whole, &()).await {
+        Ok(body) => Payload::from(body),
+        Err(refusal) if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE => Payload::TOO_LARGE,
+        Err(_) => return None,
+    };
+    let mut request = Request::from_parts(parts, Body::empty());
+    request.extensions_mut().insert(payload.clone());
+    Some((request, payload))
 }

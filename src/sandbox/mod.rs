@@ -7,13 +7,13 @@
 //! ```text
 //! server    connections, shutdown; tls is its certificate
 //! gateway   what happens to every API request: journal, body limit, rate limits, faults
-//! api       the endpoints, and the document that describes them; access, error and fields are what they share
+//! api       the endpoints, and the document that describes them; access, payload, fields and error are what they share
 //! credentials
-//!           who is known; tokens are issued, expire and are revoked here
-//! store     what is kept; app, placement, spicepod, tags and runtime are the rules of an app
+//!           who is known; tokens are issued, expire and are revoked here; logins is how a command line gets one
+//! store     what is kept; app, placement, spicepod, tags, images and runtime are the rules of an app
 //! kept      what changes, and the file it survives in; seed is what it begins with
 //! rules     what differs between one cloud and another: profile, switches, plans
-//! control   /sandbox/: journal, faults, credentials, state
+//! control   /sandbox/: journal, faults, credentials, state, and what only the portal does to an app
 //! ```
 //!
 //! Nothing of the operator may be used here, and nothing here by the operator: two readings of one contract check each
@@ -29,8 +29,11 @@ mod error;
 mod faults;
 mod fields;
 mod gateway;
+mod images;
 mod journal;
 mod kept;
+mod logins;
+mod payload;
 mod placement;
 mod rates;
 mod rules;
@@ -52,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{
     Announcement, Config, Credential, CredentialKind, Membership, Organization, RateLimits, Role, SeedApp, User,
 };
-pub use rules::{Plan, Profile, Reactivation, Switches, TagRule};
+pub use rules::{Plan, Profile, Reactivation, ResourceLimits, Switches, TagRule};
 pub use server::{Running, StartError, serve};
 pub use tls::TlsError;
 
@@ -60,6 +63,7 @@ use credentials::Credentials;
 use faults::Faults;
 use journal::Journal;
 use kept::{Kept, Unsaved};
+use logins::Logins;
 use rates::Rates;
 use store::Store;
 
@@ -70,6 +74,7 @@ struct Sandbox {
     journal: Journal,
     faults: Faults,
     rates: Rates,
+    logins: Logins,
     /// Cancelled when the server is told to stop; whatever waits without an end of its own watches it.
     stopping: CancellationToken,
 }
@@ -95,6 +100,7 @@ impl Sandbox {
             journal: Journal::default(),
             faults: Faults::default(),
             rates: Rates::new(config.rate_limits),
+            logins: Logins::default(),
             stopping: CancellationToken::new(),
         }))
     }

@@ -3,7 +3,8 @@
 
 use axum::http::StatusCode;
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 
@@ -18,6 +19,8 @@ pub struct Switches {
     pub ignore_offset: bool,
     /// A spicepod is kept without what is empty, and with its version and kind.
     pub normalise_spicepod: bool,
+    /// An app on the stable channel is held only to image tags that are listed.
+    pub published_tags: bool,
     /// What becomes of the tags that a body carries.
     pub tags: TagRule,
     /// What becomes of the fields of a create that brings back a deleted app.
@@ -29,7 +32,7 @@ pub struct Switches {
 /// An age of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
-    /// As the first published page has it: no projects, organizations, limits or clusters; every list has pages; an
+    /// As the first published page has it: no projects, organizations, limits, clusters or metrics; every list has pages; an
     /// app needs a place; refusals have no code.
     Seed,
     /// As it is now.
@@ -67,15 +70,27 @@ pub struct Plan {
     pub max_apps: Option<u64>,
     /// How many replicas an app may have.
     pub max_replicas: u64,
+    /// What each replica and each executor of an app may have; none is as much as it likes.
+    pub resources: Option<ResourceLimits>,
     /// Whether an app may be held to an image tag.
     pub image_tags: bool,
     /// Whether the images of the enterprise channel are for it.
     pub enterprise_images: bool,
 }
 
+/// The most that an app may ask for in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceLimits {
+    /// CPUs.
+    pub max_cpu: u64,
+    /// Gibibytes.
+    pub max_memory_gi: u64,
+}
+
 impl Default for Plan {
     fn default() -> Self {
-        Self { max_apps: None, max_replicas: 10, image_tags: true, enterprise_images: true }
+        Self { max_apps: None, max_replicas: 10, resources: None, image_tags: true, enterprise_images: true }
     }
 }
 

@@ -7,6 +7,20 @@ use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
 use super::fields;
+use super::rules::ResourceLimits;
+
+/// The units of a size, with how many bytes each is.
+const UNITS: [(&str, u128); 9] = [
+    ("", 1),
+    ("K", 1_000),
+    ("M", 1_000_000),
+    ("G", 1_000_000_000),
+    ("T", 1_000_000_000_000),
+    ("Ki", 1 << 10),
+    ("Mi", 1 << 20),
+    ("Gi", 1 << 30),
+    ("Ti", 1 << 40),
+];
 
 /// CPU, memory and disk, as given.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
@@ -43,6 +57,27 @@ pub(super) struct Executor {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0)]
     storage_size_gb: Option<Number>,
+}
+
+impl Resources {
+    /// What of it is above a limit, for people; none if all of it is within.
+    pub(super) fn above(&self, most: ResourceLimits) -> Option<String> {
+        let ResourceLimits { max_cpu, max_memory_gi } = most;
+        let amounts = || [&self.limits, &self.requests].into_iter().flatten();
+        if amounts().filter_map(|amounts| amounts.cpu.as_deref()).any(|cpu| cpus(cpu) > max_cpu.into()) {
+            return Some(format!("{max_cpu} CPUs"));
+        }
+        let most = u128::from(max_memory_gi) << 30;
+        let is_above = amounts().filter_map(|amounts| amounts.memory.as_deref()).any(|memory| bytes(memory) > most);
+        is_above.then(|| format!("{max_memory_gi} GiB of memory"))
+    }
+}
+
+impl Executor {
+    /// What each executor has.
+    pub(super) fn resources(&self) -> Option<&Resources> {
+        self.resources.as_ref()
+    }
 }
 
 /// Reads `resources`.
@@ -88,11 +123,23 @@ fn cpu(value: &Value) -> Result<String, String> {
     if whole || text == "-" { Ok(text) } else { Err("must be a whole number of CPUs as a string, or \"-\"".into()) }
 }
 
+/// How many CPUs a text of [`cpu`] is. No limit is above every one, and so is what no number can hold.
+fn cpus(text: &str) -> u128 {
+    text.parse().unwrap_or(u128::MAX)
+}
+
+/// How many bytes a text of [`size`] is.
+fn bytes(text: &str) -> u128 {
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let unit = UNITS.iter().find(|(unit, _)| *unit == &text[digits.len()..]).map_or(1, |(_, bytes)| *bytes);
+    digits.parse().unwrap_or(u128::MAX).saturating_mul(unit)
+}
+
 fn size(value: &Value) -> Result<String, String> {
     let text = fields::text(value)?;
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit = &text[digits.len()..];
-    let known = ["", "K", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&unit);
+    let known = UNITS.iter().any(|(known, _)| *known == unit);
     let whole = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
     if whole && known { Ok(text) } else { Err("must be a size such as \"16Gi\"".into()) }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```yaml
 //! plans:
-//!   small: { max_apps: 3, max_replicas: 1, image_tags: false, enterprise_images: false }
+//!   small: { max_apps: 3, max_replicas: 1, image_tags: false, resources: { max_cpu: 4, max_memory_gi: 16 } }
 //! organizations:
 //!   - { id: 1, name: acme, plan: small }
 //! users:
@@ -12,6 +12,7 @@
 //!   - { kind: oauth_client, name: bot, client_id: bot, client_secret: sandbox-fake-bot, scopes: ["*"], organization: acme }
 //! apps:
 //!   - { organization: acme, body: { name: my-app, region: us-west-2, image_tag: 2.0.0 } }
+//!   - { organization: acme, repository_connected: true, body: { name: our-app } }
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

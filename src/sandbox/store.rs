@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use super::access::Caller;
 use super::app::{App, Changes, Settings};
 use super::config::{Config, SeedApp};
 use super::error::ApiError;
+use super::payload::Payload;
 use super::rules::{Plan, Reactivation, Switches, above_plan};
 
 /// All apps of all organizations, by id, the deleted ones too.
@@ -31,16 +33,18 @@ impl Default for Store {
 impl Store {
     /// Creates the apps of the configuration. Whatever the switches and plans say of clients does not hold for them.
     pub(super) fn seed(&mut self, config: &Config) -> Result<(), String> {
-        for SeedApp { organization, body } in &config.apps {
+        for SeedApp { organization, repository_connected, body } in &config.apps {
             let known = config.organizations.iter().find(|known| known.is_called(organization));
             let known = known.ok_or_else(|| format!("there is no organization {organization:?}"))?;
             let caller = Caller { organization: known.id, user: None, plan: Plan::default() };
-            let text = body.to_string();
+            let payload = Payload::from(Bytes::from(body.to_string()));
             let refused = |error: ApiError| format!("the app {}: {error}", body["name"]);
-            let (name, changes) = Changes::of_create(text.as_bytes(), Switches::default()).map_err(refused)?;
+            let body = payload.read().map_err(refused)?;
+            let (name, changes) = Changes::of_create(body, Switches::default()).map_err(refused)?;
             let created = self.create_app(&caller, name, changes, Reactivation::Apply, Timestamp::now());
             let id = created.map_err(refused)?.id;
-            self.update_app(&caller, id, text.as_bytes(), Switches::default()).map_err(refused)?;
+            self.update_app(&caller, id, &payload, Switches::default()).map_err(refused)?;
+            self.connect(id, *repository_connected);
         }
         Ok(())
     }
@@ -104,6 +108,7 @@ impl Store {
                     created_by: caller.user,
                     deleted_at: None,
                     key_generation: 1,
+                    repository_connected: false,
                     settings,
                 };
                 self.apps.insert(id, app);
@@ -118,14 +123,24 @@ impl Store {
         &mut self,
         caller: &Caller,
         id: u64,
-        body: &[u8],
+        body: &Payload,
         switches: Switches,
     ) -> Result<&App, ApiError> {
         let app = self.app_mut(caller, id)?;
-        let changes = Changes::of_update(body, app.settings.placement(), switches)?;
+        let changes = Changes::of_update(body.read()?, &app.settings, switches)?;
         changes.within(caller.plan)?;
+        if app.repository_connected && changes.touch_spicepod() {
+            let message = "The spicepod of a repository-connected app cannot be changed here";
+            return Err(ApiError::new(StatusCode::CONFLICT, message).with_code("github_connected"));
+        }
         app.settings.apply(changes);
         Ok(app)
+    }
+
+    /// Connects an app with a repository, which has its spicepod from then on, or disconnects it. False: there is no app
+    /// of that id, not even a deleted one.
+    pub(super) fn connect(&mut self, id: u64, connected: bool) -> bool {
+        self.apps.get_mut(&id).map(|app| app.repository_connected = connected).is_some()
     }
 
     /// Deletes an app softly.

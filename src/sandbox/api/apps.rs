@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
@@ -16,7 +15,10 @@ use super::super::Sandbox;
 use super::super::access::{APPS_DELETE, APPS_READ, APPS_WRITE, Access, CONFIG_READ, CONFIG_WRITE, Caller};
 use super::super::app::{App, Changes, CreateApp, Detail, Summary, UpdateApp};
 use super::super::error::{ApiError, Body};
+use super::super::payload::Payload;
+use super::super::rules::Profile;
 use super::document;
+use super::metrics;
 use super::parameters::{Page, PathId, Query};
 
 /// All the apps of an organization, or a page of them.
@@ -31,13 +33,17 @@ struct Projects {
     projects: Vec<Summary>,
 }
 
-pub(super) fn apps() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().nest("/v1/apps", each().routes(routes!(list_apps)))
+pub(super) fn apps(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
+    let metrics = match profile {
+        Profile::Seed => OpenApiRouter::new(),
+        Profile::Current => metrics::router(),
+    };
+    OpenApiRouter::new().nest("/v1/apps", each().routes(routes!(list_apps)).merge(metrics))
 }
 
 /// The same under the newer name, which only the list shows.
 pub(super) fn projects() -> OpenApiRouter<Arc<Sandbox>> {
-    let mut projects = each().routes(routes!(list_projects));
+    let mut projects = each().routes(routes!(list_projects)).merge(metrics::router());
     for operation in document::operations(projects.get_openapi_mut()) {
         operation.operation_id = operation.operation_id.take().map(|id| id.replace("_app", "_project"));
     }
@@ -99,11 +105,11 @@ fn list(sandbox: &Sandbox, access: &Access, query: &Query) -> Result<Vec<Summary
 async fn create(
     State(sandbox): State<Arc<Sandbox>>,
     access: Access,
-    body: Bytes,
+    body: Payload,
 ) -> Result<(StatusCode, Json<Detail>), ApiError> {
     let caller = may_change(&sandbox, &access, &body)?;
     let switches = sandbox.config.switches;
-    let (name, changes) = Changes::of_create(&body, switches)?;
+    let (name, changes) = Changes::of_create(body.read()?, switches)?;
     sandbox.change(|kept| {
         let app = kept.store.create_app(&caller, name, changes, switches.reactivation, Timestamp::now())?;
         Ok((StatusCode::CREATED, detail(&sandbox, &access, app)))
@@ -141,13 +147,14 @@ async fn read(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -
         (status = 200, description = "The app as it is now", body = Detail),
         (status = 400, description = "The id is no positive integer, or the body breaks a rule", body = Body),
         (status = 404, description = "No such app, or of another organization", body = Body),
+        (status = 409, description = "The spicepod comes from a repository", body = Body),
     ),
 )]
 async fn update(
     State(sandbox): State<Arc<Sandbox>>,
     access: Access,
     id: PathId,
-    body: Bytes,
+    body: Payload,
 ) -> Result<Json<Detail>, ApiError> {
     let caller = may_change(&sandbox, &access, &body)?;
     let id = id.read()?;
@@ -179,10 +186,10 @@ async fn delete(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId)
     })
 }
 
-/// The scope that a body asks for, which may depend on what it names.
-fn may_change(sandbox: &Sandbox, access: &Access, body: &[u8]) -> Result<Caller, ApiError> {
+/// The scope that a body asks for, which may depend on what it names. One that is too large names nothing.
+fn may_change(sandbox: &Sandbox, access: &Access, body: &Payload) -> Result<Caller, ApiError> {
     let caller = access.require(APPS_WRITE)?;
-    if sandbox.config.switches.config_scopes && Changes::names_config(body) {
+    if sandbox.config.switches.config_scopes && Changes::names_config(body.read().unwrap_or_default()) {
         access.require(CONFIG_WRITE)?;
     }
     Ok(caller)

@@ -12,6 +12,7 @@ use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{ClientCredentials, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Scopes, SecurityScheme};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 use utoipa::{Modify, OpenApi as _, ToSchema as _};
@@ -90,7 +91,7 @@ const FORBIDDEN: Refusal = Refusal {
     headers: &rates::ALWAYS,
 };
 const TOO_LARGE: Refusal =
-    Refusal { status: "413", name: "TooLarge", why: "The body is larger than 1 MiB", headers: &[] };
+    Refusal { status: "413", name: "TooLarge", why: "The body is larger than 1 MiB", headers: &rates::ALWAYS };
 const TOO_MANY: Refusal =
     Refusal { status: "429", name: "TooMany", why: "Too many requests", headers: &rates::WHEN_REFUSED };
 const BROKEN: Refusal =
@@ -102,6 +103,9 @@ pub(super) fn complete(mut document: OpenApi, profile: Profile) -> OpenApi {
     if with_organizations {
         let components = document.components.get_or_insert_default();
         components.parameters.insert(ORGANIZATION.into(), organization_header().into());
+    }
+    if profile == Profile::Seed {
+        without_code(&mut document);
     }
     for (path, operation) in paths(&mut document) {
         let is_limited = is_limited(path);
@@ -129,6 +133,14 @@ pub(super) fn complete(mut document: OpenApi, profile: Profile) -> OpenApi {
         }
     }
     document
+}
+
+/// Takes out of the error body what the first API did not have, as the gateway does with each refusal.
+fn without_code(document: &mut OpenApi) {
+    let schemas = document.components.as_mut().map(|components| &mut components.schemas);
+    if let Some(RefOr::T(Schema::Object(error))) = schemas.and_then(|schemas| schemas.get_mut(&*Body::name())) {
+        error.properties.remove("code");
+    }
 }
 
 fn references(headers: &[&str]) -> BTreeMap<String, RefOr<Header>> {

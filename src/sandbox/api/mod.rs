@@ -1,14 +1,16 @@
 //! The endpoints of the API: one file a resource, each with its own router.
 //!
 //! A handler checks in the order of the contract (section 5): `Access` is extracted first (401, then the organization's
-//! header), `require` names the scope (403), then come path id (400), existence (404), body (400) and conflict (409). Extractors that can fail later than that
-//! order allows keep their result instead of rejecting.
+//! header), `require` names the scope (403), then come path id (400), existence (404), body (413, 400), plan (403) and
+//! conflict (409). Extractors that can fail later than that order allows keep their result instead of rejecting.
 //!
 //! A route is registered together with what the document says of it; `document` adds what holds for all of them.
 
 mod apps;
 mod catalog;
+mod cli;
 mod document;
+mod metrics;
 mod oauth;
 mod organizations;
 mod parameters;
@@ -17,6 +19,7 @@ mod platform;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::routing::get;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -26,15 +29,16 @@ use super::rules::Profile;
 
 pub(super) use oauth::PATH as TOKEN_PATH;
 
-/// Whether the rate limits are for a path: the token endpoint is not part of the API, and what asks for no credential is
-/// for anybody.
+/// Whether the rate limits are for a path: they are where a credential is asked for.
 pub(super) fn is_limited(path: &str) -> bool {
-    path.starts_with("/v1/") && path != catalog::HEALTH && !document::PATHS.contains(&path)
+    let is_open = path == catalog::HEALTH || document::PATHS.contains(&path);
+    path == cli::PROBE || path.starts_with("/v1/") && !is_open
 }
 
 /// Everything the API serves, and its refusals where it serves nothing.
 pub(super) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
     let (router, _) = routes(profile).split_for_parts();
+    let router = router.route(cli::PAGE, get(cli::page));
     router.fallback(async || ApiError::no_route()).method_not_allowed_fallback(async || ApiError::no_method())
 }
 
@@ -51,8 +55,9 @@ pub(super) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     };
     document::router()
         .merge(newer)
-        .merge(apps::apps())
+        .merge(apps::apps(profile))
         .merge(platform::router(profile))
         .merge(catalog::router())
         .merge(oauth::router())
+        .merge(cli::router())
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +18,7 @@ use utoipa_axum::routes;
 use super::super::Sandbox;
 use super::super::credentials::Denied;
 use super::super::kept::Unsaved;
+use super::super::payload::Payload;
 
 /// Where the endpoint is: on the site's host, which for a sandbox is the API's too.
 pub(in super::super) const PATH: &str = "/api/oauth/token";
@@ -97,15 +97,17 @@ impl From<Unsaved> for Refusal {
         (status = 200, description = "A token that expires", body = Token),
         (status = 400, description = "A field is missing or wrong, or a scope was not granted", body = OauthError),
         (status = 401, description = "No such client, or not its secret", body = OauthError),
+        (status = 413, description = "The body is larger than 1 MiB", body = OauthError),
         (status = 500, description = "The state could not be written", body = OauthError),
     ),
 )]
 async fn exchange(
     State(sandbox): State<Arc<Sandbox>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Payload,
 ) -> Result<impl IntoResponse, Refusal> {
-    let fields = read(&headers, &body)?;
+    let too_large = |_| Refusal(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is too large".into());
+    let fields = read(&headers, body.read().map_err(too_large)?)?;
     let field = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let required = |name: &str| field(name).ok_or_else(|| invalid(format!("{name} is required")));
     let grant_type = required("grant_type")?;

@@ -39,7 +39,7 @@ impl Page {
 
 impl Query {
     /// A parameter as it was sent.
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 

@@ -12,13 +12,11 @@ use utoipa_axum::routes;
 use super::super::Sandbox;
 use super::super::access::{APPS_READ, Access};
 use super::super::error::{ApiError, Body};
+use super::super::images::{ENTERPRISE, STABLE};
 use super::super::placement::{CLUSTERS, endpoint_of};
-use super::super::rules::{Profile, above_plan};
+use super::super::rules::{Profile, ResourceLimits, above_plan};
 use super::parameters::{Page, Query};
 
-/// The tags of an image, the recommended one first.
-const STABLE: [&str; 2] = ["2.0.1", "2.0.0"];
-const ENTERPRISE: [&str; 2] = ["2.0.1-enterprise", "2.0.0-enterprise"];
 /// How old the clusters are.
 const SINCE: &str = "2026-01-02T03:04:05.000Z";
 
@@ -69,12 +67,6 @@ struct Limits {
 }
 
 #[derive(Serialize, ToSchema)]
-struct ResourceLimits {
-    max_cpu: u64,
-    max_memory_gi: u64,
-}
-
-#[derive(Serialize, ToSchema)]
 struct Clusters {
     clusters: Vec<Cluster>,
 }
@@ -119,7 +111,7 @@ async fn images(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Quer
 
 /// Shows the limits of the organization.
 ///
-/// Only apps and replicas hold here; the other numbers describe the runtime, which the sandbox does not have.
+/// Only apps, replicas and resources hold here; the other numbers describe the runtime, which the sandbox does not have.
 #[utoipa::path(
     get,
     path = "/v1/limits",
@@ -140,7 +132,7 @@ async fn limits(State(sandbox): State<Arc<Sandbox>>, access: Access) -> Result<J
         request_timeout_secs: 300,
         sql_query_timeout_secs: 300,
         sql_concurrent_queries: 64,
-        resources: None,
+        resources: plan.resources,
     }))
 }
 

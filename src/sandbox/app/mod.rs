@@ -8,6 +8,7 @@ use serde_json::{Map, Number, Value};
 
 use super::error::ApiError;
 use super::fields::{self, Fields, Patch};
+use super::images;
 use super::placement::Placement;
 use super::rules::{Plan, Profile, Switches, TagRule, above_plan};
 use super::runtime::{self, Executor, Resources};
@@ -18,7 +19,9 @@ mod bodies;
 mod views;
 
 pub(super) use bodies::{CreateApp, UpdateApp};
-pub(super) use views::{Detail, Summary};
+pub(super) use views::{Detail, Keyed, Summary};
+
+use views::Workload;
 
 const VISIBILITIES: [&str; 2] = ["public", "private"];
 /// The union of what the versions of the API take.
@@ -57,6 +60,9 @@ pub(super) struct App {
     pub(super) deleted_at: Option<Timestamp>,
     /// How often its API keys were renewed; the keys follow from it.
     pub(super) key_generation: u32,
+    /// Whether its spicepod comes from a repository. Only the portal connects one; here `/sandbox/` and the seed do.
+    #[serde(default)]
+    pub(super) repository_connected: bool,
     /// What a body can change.
     pub(super) settings: Settings,
 }
@@ -69,17 +75,8 @@ pub(super) struct Settings {
     production_branch: Option<String>,
     tags: Option<Tags>,
     placement: Placement,
-    spicepod: Option<Map<String, Value>>,
-    registry: Option<String>,
-    image: Option<String>,
-    image_tag: Option<String>,
-    update_channel: Option<String>,
-    version: Option<String>,
-    replicas: u64,
-    resources: Option<Resources>,
-    executor: Option<Executor>,
-    node_group: Option<String>,
-    storage_size_gb: Option<Number>,
+    #[serde(flatten)]
+    workload: Workload,
 }
 
 /// What a body asks for. Whatever it does not name stays as it is.
@@ -111,27 +108,12 @@ impl Default for Settings {
             production_branch: None,
             tags: None,
             placement: Placement::default(),
-            spicepod: None,
-            registry: None,
-            image: None,
-            image_tag: None,
-            update_channel: None,
-            version: None,
-            replicas: 1,
-            resources: None,
-            executor: None,
-            node_group: None,
-            storage_size_gb: None,
+            workload: Workload::default(),
         }
     }
 }
 
 impl Settings {
-    /// Where the app runs.
-    pub(super) fn placement(&self) -> &Placement {
-        &self.placement
-    }
-
     /// Makes the changes. Taken apart in full, so that a new field cannot be forgotten here.
     pub(super) fn apply(&mut self, changes: Changes) {
         let Changes {
@@ -157,17 +139,18 @@ impl Settings {
         production_branch.onto(&mut self.production_branch);
         tags.onto(&mut self.tags);
         self.placement = placement.unwrap_or_else(|| self.placement.clone());
-        spicepod.onto(&mut self.spicepod);
-        registry.onto(&mut self.registry);
-        image.onto(&mut self.image);
-        image_tag.onto(&mut self.image_tag);
-        update_channel.onto(&mut self.update_channel);
-        version.onto(&mut self.version);
-        self.replicas = replicas.unwrap_or(self.replicas);
-        resources.onto(&mut self.resources);
-        executor.onto(&mut self.executor);
-        node_group.onto(&mut self.node_group);
-        storage_size_gb.onto(&mut self.storage_size_gb);
+        let workload = &mut self.workload;
+        spicepod.onto(&mut workload.spicepod);
+        registry.onto(&mut workload.registry);
+        image.onto(&mut workload.image);
+        image_tag.onto(&mut workload.image_tag);
+        update_channel.onto(&mut workload.update_channel);
+        version.onto(&mut workload.version);
+        workload.replicas = replicas.unwrap_or(workload.replicas);
+        resources.onto(&mut workload.resources);
+        executor.onto(&mut workload.executor);
+        node_group.onto(&mut workload.node_group);
+        storage_size_gb.onto(&mut workload.storage_size_gb);
     }
 }
 
@@ -187,11 +170,11 @@ impl Changes {
         Ok((name.unwrap_or_default(), changes.under(switches)?))
     }
 
-    /// Reads the body of an update of an app that is placed somewhere already.
-    pub(super) fn of_update(body: &[u8], current: &Placement, switches: Switches) -> Result<Self, ApiError> {
+    /// Reads the body of an update of an app that has settings already.
+    pub(super) fn of_update(body: &[u8], current: &Settings, switches: Switches) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let changes = Self {
-            placement: current.moved(&mut fields),
+            placement: current.placement.moved(&mut fields),
             production_branch: fields.nullable("production_branch", fields::text),
             spicepod: fields.nullable("spicepod", spicepod::read),
             registry: fields.nullable("registry", fields::text),
@@ -202,6 +185,9 @@ impl Changes {
             ..Self::shared(&mut fields)
         };
         fields.finish()?;
+        if switches.published_tags {
+            changes.hold_to_published_tags(&current.workload)?;
+        }
         changes.under(switches)
     }
 
@@ -216,11 +202,38 @@ impl Changes {
         if self.replicas.is_some_and(|replicas| replicas > plan.max_replicas) {
             return Err(above_plan(format!("The plan includes {} replicas", plan.max_replicas)));
         }
+        if let Some(most) = plan.resources {
+            let own = self.resources.set();
+            let of_executors = self.executor.set().and_then(Executor::resources);
+            if let Some(above) = own.into_iter().chain(of_executors).find_map(|resources| resources.above(most)) {
+                return Err(above_plan(format!("The plan includes {above}")));
+            }
+        }
         if matches!(self.image_tag, Patch::Set(_)) && !plan.image_tags {
             let refusal = above_plan("The plan does not include image tags");
             return Err(refusal.with_code("image_tag_requires_enterprise"));
         }
         Ok(())
+    }
+
+    /// Whether the spicepod is named, whatever it is to be.
+    pub(super) fn touch_spicepod(&self) -> bool {
+        self.spicepod != Patch::Keep
+    }
+
+    /// Refuses with 400 changes of the tag or the channel that leave an app with a tag which the channel does not have.
+    fn hold_to_published_tags(&self, current: &Workload) -> Result<(), ApiError> {
+        if self.image_tag == Patch::Keep && self.update_channel == Patch::Keep {
+            return Ok(());
+        }
+        let channel = self.update_channel.over(current.update_channel.as_ref());
+        match self.image_tag.over(current.image_tag.as_ref()) {
+            Some(tag) if !images::is_published(tag, channel.map(String::as_str)) => {
+                let refusal = ApiError::parameter(format!("image_tag {tag:?} is not published for the channel"));
+                Err(refusal.with_code("invalid_stable_image_tag"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What becomes of the changes where the API has ways of its own.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
@@ -57,6 +57,16 @@ pub(in super::super) struct Detail {
     api_key: Option<String>,
 }
 
+/// An app as a command line is told of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppWithKey)]
+pub(in super::super) struct Keyed {
+    id: u64,
+    name: String,
+    /// The primary API key.
+    api_key: String,
+}
+
 /// What an app was forked from.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppOrigin)]
@@ -65,30 +75,56 @@ struct Origin {
     name: String,
 }
 
-/// What an app runs.
+/// What an app runs, and where.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppConfig)]
 struct Config {
-    /// An object, also where it was written as YAML.
-    #[schema(value_type = Option<Object>)]
-    spicepod: Option<Map<String, Value>>,
-    registry: Option<String>,
-    image: Option<String>,
-    image_tag: Option<String>,
-    /// An open set of words.
-    update_channel: Option<String>,
-    /// A range of versions such as `2.x`.
-    version: Option<String>,
-    replicas: u64,
-    resources: Option<Resources>,
-    executor: Option<Executor>,
+    #[serde(flatten)]
+    workload: Workload,
     region: Option<String>,
-    node_group: Option<String>,
-    #[schema(value_type = Option<f64>)]
-    storage_size_gb: Option<Number>,
     /// The same as `storage_size_gb`.
     #[schema(value_type = Option<f64>, deprecated)]
     storage_claim_size_gb: Option<Number>,
+}
+
+/// What an app runs. It is kept as it is shown.
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[schema(as = AppWorkload)]
+pub(super) struct Workload {
+    /// An object, also where it was written as YAML.
+    #[schema(value_type = Option<Object>)]
+    pub(super) spicepod: Option<Map<String, Value>>,
+    pub(super) registry: Option<String>,
+    pub(super) image: Option<String>,
+    pub(super) image_tag: Option<String>,
+    /// An open set of words.
+    pub(super) update_channel: Option<String>,
+    /// A range of versions such as `2.x`.
+    pub(super) version: Option<String>,
+    pub(super) replicas: u64,
+    pub(super) resources: Option<Resources>,
+    pub(super) executor: Option<Executor>,
+    pub(super) node_group: Option<String>,
+    #[schema(value_type = Option<f64>)]
+    pub(super) storage_size_gb: Option<Number>,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self {
+            spicepod: None,
+            registry: None,
+            image: None,
+            image_tag: None,
+            update_channel: None,
+            version: None,
+            replicas: 1,
+            resources: None,
+            executor: None,
+            node_group: None,
+            storage_size_gb: None,
+        }
+    }
 }
 
 impl App {
@@ -129,6 +165,11 @@ impl App {
         Detail { api_key: Some(self.api_key(1)), ..self.detail(organization) }
     }
 
+    /// How the app appears to a command line.
+    pub(in super::super) fn keyed(&self) -> Keyed {
+        Keyed { id: self.id, name: self.name.clone(), api_key: self.api_key(1) }
+    }
+
     /// An API key that says it is fake: of the primary (1) or the secondary (2).
     fn api_key(&self, number: u8) -> String {
         format!("sandbox-fake-key-{}-{number}-{}", self.id, self.key_generation)
@@ -144,21 +185,11 @@ impl Detail {
 
 impl Settings {
     fn shown(&self) -> Config {
-        let settings = self.clone();
+        let Self { placement, workload, .. } = self;
         Config {
-            spicepod: settings.spicepod,
-            registry: settings.registry,
-            image: settings.image,
-            image_tag: settings.image_tag,
-            update_channel: settings.update_channel,
-            version: settings.version,
-            replicas: settings.replicas,
-            resources: settings.resources,
-            executor: settings.executor,
-            region: settings.placement.region,
-            node_group: settings.node_group,
-            storage_size_gb: settings.storage_size_gb.clone(),
-            storage_claim_size_gb: settings.storage_size_gb,
+            workload: workload.clone(),
+            region: placement.region.clone(),
+            storage_claim_size_gb: workload.storage_size_gb.clone(),
         }
     }
 }

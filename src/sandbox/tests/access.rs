@@ -53,6 +53,7 @@ async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
         (Method::GET, "/v1/clusters", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
         (Method::GET, "/v1/container-images", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
         (Method::GET, "/v1/apps/x", "apps:read", 400, vec!["*", "apps:read", "apps:write"]),
+        (Method::GET, "/v1/apps/x/metrics", "apps:read", 400, vec!["*", "apps:read", "apps:write"]),
         (Method::POST, "/v1/apps", "apps:write", 400, vec!["*", "apps:write"]),
         (Method::PUT, "/v1/apps/x", "apps:write", 400, vec!["*", "apps:write"]),
         (Method::DELETE, "/v1/apps/x", "apps:delete", 400, vec!["*", "apps:delete"]),
@@ -84,11 +85,16 @@ async fn refusals_come_in_the_order_of_the_contract() {
     let world = World::start().await;
     let live = path(&world.app(named("taken-name")).await);
     let bad = json!({ "replicas": 99 });
-    let cases: [(&str, Method, &str, &str, Value, u16); 6] = [
+    let huge = json!({ "description": "x".repeat(1024 * 1024), "replicas": 99 });
+    let cases: [(&str, Method, &str, &str, Value, u16); 10] = [
         ("401 before 403", Method::PUT, "nobody", "/v1/apps/x", bad.clone(), 401),
         ("403 before the path id", Method::PUT, READER, "/v1/apps/x", bad.clone(), 403),
         ("the path id before existence", Method::PUT, OPERATOR, "/v1/apps/x", bad.clone(), 400),
         ("existence before the body", Method::PUT, OPERATOR, "/v1/apps/999999", bad.clone(), 404),
+        ("401 before 413", Method::PUT, "nobody", &live, huge.clone(), 401),
+        ("403 before 413", Method::PUT, READER, &live, huge.clone(), 403),
+        ("existence before 413", Method::PUT, OPERATOR, "/v1/apps/999999", huge.clone(), 404),
+        ("413 before what else is wrong with the body", Method::PUT, OPERATOR, &live, huge, 413),
         ("the body of what exists", Method::PUT, OPERATOR, &live, bad, 400),
         (
             "the body before a conflict",

@@ -257,6 +257,55 @@ async fn a_refused_create_neither_makes_nor_brings_back_an_app() {
 }
 
 #[tokio::test]
+async fn an_app_that_runs_nowhere_uses_nothing() {
+    let world = World::start().await;
+    let app = world.app(named("app-one")).await;
+    let nothing = json!({
+        "metrics": {}, "ingestion": { "rows_ingested": 0.0, "bytes_ingested": 0.0 },
+        "cluster": { "active_executors_count": 0.0 },
+    });
+    for prefix in ["/v1/apps", "/v1/projects"] {
+        let url = format!("{prefix}/{}/metrics", app["id"]);
+        for window in ["", "?window=5m", "?window=1h30m", "?window=90s", "?window=1y2w3d4h5m6s7ms", "?window=100ms"] {
+            assert_eq!(world.get(&format!("{url}{window}")).await, (200, nothing.clone()), "{window}");
+        }
+        for window in ["", "5", "m", "5x", "0s", "-5m", "5m1h", "5m5m", "1.5h", "5 m", "hm", "5mm"] {
+            assert_eq!(world.get(&format!("{url}?window={window}")).await.0, 400, "{window}");
+        }
+        assert_eq!(world.get(&format!("{prefix}/999999/metrics?window=x")).await.0, 404);
+    }
+    world.delete(&path(&app)).await;
+    assert_eq!(world.get(&format!("{}/metrics", path(&app))).await.0, 404);
+}
+
+#[tokio::test]
+async fn the_spicepod_of_a_connected_app_is_not_changed_here() {
+    let world = World::start().await;
+    let app = world.app(named("app-one")).await;
+    let url = path(&app);
+    let spicepod = json!({ "kind": "Spicepod" });
+    let (_, app) = world.put(&url, json!({ "spicepod": spicepod })).await;
+    let verb = async |verb: &str| world.post(&format!("/sandbox/apps/{}/{verb}", app["id"]), json!({})).await.0;
+    assert_eq!(verb("connect").await, 204);
+    assert_eq!(world.get("/sandbox/state").await.1["apps"][0]["repository_connected"], true);
+    for value in [json!({ "name": "other" }), spicepod, Value::Null] {
+        let (status, answer) = world.put(&url, json!({ "spicepod": value, "description": "new" })).await;
+        assert_eq!((status, &answer["code"]), (409, &json!("github_connected")), "{value}");
+    }
+    assert_eq!(world.put(&url, json!({ "spicepod": 1 })).await.0, 400, "the body comes before the conflict");
+    assert_eq!(world.get(&url).await.1, app, "a refused update changes nothing");
+    assert_eq!(world.put(&url, json!({ "replicas": 2 })).await.0, 200);
+    world.delete(&url).await;
+    world.app(named("app-one")).await;
+    assert_eq!(world.put(&url, json!({ "spicepod": {} })).await.0, 409, "who comes back is still connected");
+    assert_eq!(verb("disconnect").await, 204);
+    assert_eq!(world.put(&url, json!({ "spicepod": {} })).await.0, 200);
+    for id in ["x", "999999"] {
+        assert_eq!(world.post(&format!("/sandbox/apps/{id}/connect"), json!({})).await.0, 404);
+    }
+}
+
+#[tokio::test]
 async fn an_id_that_is_not_a_positive_number_is_400() {
     let world = World::start().await;
     for id in ["x", "0", "-1", "1.5", "+1", "%20", "%ff", "9223372036854775808", "99999999999999999999"] {

@@ -7,6 +7,7 @@ mod credentials;
 mod document;
 mod faults;
 mod journal;
+mod logins;
 mod rates;
 mod rules;
 mod server;

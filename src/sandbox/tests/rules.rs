@@ -3,7 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::super::{Config, Credential, CredentialKind, Plan, Profile, Reactivation, Switches, TagRule};
+use super::super::{
+    Config, Credential, CredentialKind, Plan, Profile, Reactivation, ResourceLimits, Switches, TagRule,
+};
 use super::{BOTH, OPERATOR, READER, World, assert_has, named, path, reply};
 
 async fn switched(switches: Switches) -> World {
@@ -86,7 +88,8 @@ async fn every_list_has_pages_when_the_caller_asks() {
 #[tokio::test]
 async fn the_seed_knows_no_newer_endpoint_header_or_code_and_wants_a_place() {
     let world = switched(Switches { profile: Profile::Seed, ..Switches::default() }).await;
-    for url in ["/v1/orgs", "/v1/limits", "/v1/clusters", "/v1/projects", "/v1/projects/1001"] {
+    for url in ["/v1/orgs", "/v1/limits", "/v1/clusters", "/v1/projects", "/v1/projects/1001", "/v1/apps/1001/metrics"]
+    {
         assert_eq!(world.get(url).await, (404, json!({ "error": "Not found" })), "{url}");
     }
     for url in ["/v1/regions", "/v1/container-images", "/v1/apps", "/v1/health"] {
@@ -192,6 +195,36 @@ async fn configuration_may_ask_for_scopes_of_its_own() {
 }
 
 #[tokio::test]
+async fn an_app_on_the_stable_channel_may_be_held_to_the_tags_that_are_listed() {
+    let world = switched(Switches { published_tags: true, ..Switches::default() }).await;
+    let mut listed = Vec::new();
+    for channel in ["stable", "enterprise"] {
+        let (_, body) = world.get(&format!("/v1/container-images?channel={channel}")).await;
+        listed.extend(body["images"].as_array().unwrap().iter().map(|image| image["tag"].clone()));
+    }
+    let url = path(&world.app(named("my-app")).await);
+    let refused = [
+        json!({ "image_tag": "0.1" }),
+        json!({ "image_tag": "" }),
+        json!({ "image_tag": "0.1", "update_channel": "stable" }),
+    ];
+    let leave = json!({ "image_tag": "0.1", "update_channel": "nightly" });
+    let back = [json!({ "update_channel": "stable" }), json!({ "update_channel": null })];
+    let steps = refused.iter().map(|body| (body.clone(), 400));
+    let steps = steps.chain(listed.into_iter().map(|tag| (json!({ "image_tag": tag }), 200)));
+    let steps = steps.chain([(leave, 200)]).chain(back.into_iter().map(|body| (body, 400)));
+    let steps = steps.chain([(json!({ "replicas": 2 }), 200), (json!({ "image_tag": "0.2" }), 200)]);
+    for (body, expected) in steps.chain([(json!({ "image_tag": null, "update_channel": "stable" }), 200)]) {
+        let (status, answer) = world.put(&url, body.clone()).await;
+        let code = if expected == 400 { json!("invalid_stable_image_tag") } else { Value::Null };
+        assert_eq!((status, &answer["code"]), (expected, &code), "{body}");
+    }
+    let world = World::start().await;
+    let url = path(&world.app(named("my-app")).await);
+    assert_eq!(world.put(&url, refused[0].clone()).await.0, 200, "nobody asks for it unless told to");
+}
+
+#[tokio::test]
 async fn a_plan_has_room_for_so_many_live_apps() {
     let world = on_plan(Plan { max_apps: Some(1), ..Plan::default() }).await;
     let first = world.app(named("first")).await;
@@ -222,6 +255,39 @@ async fn a_plan_bounds_replicas_and_image_tags() {
     }
     assert_eq!(world.post("/v1/apps", json!({ "name": "other", "replicas": 3 })).await.0, 403);
     assert_has(&world.get("/v1/limits").await.1, &json!({ "apps": -1, "replicas": 2 }));
+}
+
+#[tokio::test]
+async fn a_plan_bounds_what_each_replica_and_executor_has() {
+    let limits = ResourceLimits { max_cpu: 4, max_memory_gi: 16 };
+    let world = on_plan(Plan { resources: Some(limits), ..Plan::default() }).await;
+    let url = path(&world.app(named("my-app")).await);
+    let cases = [
+        (json!({ "limits": { "cpu": "4", "memory": "16Gi", "ephemeral-storage": "9Ti" } }), true),
+        (json!({ "limits": { "memory": "17G" }, "requests": { "cpu": "1", "memory": "16384Mi" } }), true),
+        (json!({ "limits": { "cpu": "5" } }), false),
+        (json!({ "limits": { "cpu": "-" } }), false),
+        (json!({ "requests": { "cpu": "5" } }), false),
+        (json!({ "limits": { "cpu": "4", "memory": "17Gi" } }), false),
+        (json!({ "limits": { "memory": "17179869185" } }), false),
+        (json!({ "requests": { "memory": "1Ti" } }), false),
+        (json!({ "limits": { "cpu": "9".repeat(50) } }), false),
+        (json!({ "limits": { "memory": format!("{}Ti", "9".repeat(50)) } }), false),
+    ];
+    for (number, (resources, fits)) in cases.into_iter().enumerate() {
+        let bodies = [json!({ "resources": resources }), json!({ "executor": { "resources": resources } })];
+        for (part, body) in bodies.into_iter().enumerate() {
+            let mut create = body.clone();
+            create["name"] = format!("app-{number}-{part}").into();
+            for (status, answer) in [world.post("/v1/apps", create).await, world.put(&url, body.clone()).await] {
+                assert_eq!(status < 300, fits, "{body}: {answer}");
+                if !fits {
+                    assert_eq!((status, &answer["code"]), (403, &json!("plan_limit")), "{body}: {answer}");
+                }
+            }
+        }
+    }
+    assert_eq!(world.get("/v1/limits").await.1["resources"], json!({ "max_cpu": 4, "max_memory_gi": 16 }));
 }
 
 #[tokio::test]

@@ -19,10 +19,11 @@ users:
   - { id: 3, memberships: [{ organization: acme, role: owner }, { organization: free, role: viewer }] }
 credentials:
   - { kind: personal_access_token, name: ci, token: fake-ci, scopes: ['*'], organization: acme, user: 3 }
+  - { kind: personal_access_token, name: looks, token: fake-looks, scopes: ['apps:read'], organization: acme, user: 3 }
   - { kind: oauth_client, name: bot, client_id: bot, client_secret: fake-bot, scopes: ['apps:read'], organization: free }
 apps:
   - { organization: acme, body: { name: first-app, region: us-west-2, image_tag: 2.0.0, tags: { a: '1' } } }
-  - { organization: free, body: { name: other-app } }
+  - { organization: free, repository_connected: true, body: { name: other-app, spicepod: { name: pod } } }
 ";
 
 fn seeded(text: &str) -> Result<Config, String> {
@@ -55,6 +56,12 @@ async fn a_seed_says_who_and_what_there_is() {
     let (status, _) =
         world.call(Method::PUT, &path(&apps["apps"][0]), "fake-ci", Some(&json!({ "image_tag": "1" }))).await;
     assert_eq!(status, 403);
+    assert_eq!(world.call(Method::GET, "/v1/apps", "fake-looks", None).await, (200, apps));
+    let (status, refusal) = world.call(Method::POST, "/v1/apps", "fake-looks", Some(&named("new-app"))).await;
+    assert_eq!((status, &refusal["code"]), (403, &json!("insufficient_scope")), "the file narrows a token to scopes");
+    let state = get("/sandbox/state").await;
+    let connected = state["apps"].as_array().unwrap().iter().map(|app| &app["repository_connected"]);
+    assert_eq!(connected.collect::<Vec<_>>(), [false, true]);
     assert_eq!(world.get("/v1/apps").await.0, 401, "the credentials are only those of the file");
 }
 

@@ -1,0 +1,101 @@
+//! What the instances of an app use (contract, section 7.5).
+//!
+//! The sandbox runs no app, so there is no instance and every count is 0. A fault rule gives a client other numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::Sandbox;
+use super::super::access::{APPS_READ, Access};
+use super::super::error::{ApiError, Body};
+use super::parameters::{PathId, Query};
+
+/// Below the path of the apps.
+pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
+    OpenApiRouter::new().routes(routes!(read))
+}
+
+/// What an app uses. Counters are rates if a window was asked for; whatever is not known is left out.
+#[derive(Default, Serialize, ToSchema)]
+struct AppMetrics {
+    /// By the name of the instance.
+    metrics: BTreeMap<String, InstanceMetrics>,
+    ingestion: IngestionMetrics,
+    cluster: ClusterMetrics,
+}
+
+/// What one instance uses.
+#[derive(Serialize, ToSchema)]
+struct InstanceMetrics {
+    cpu_usage_percent: Option<f64>,
+    memory_usage_bytes: Option<f64>,
+    disk_read_bytes: Option<f64>,
+    disk_read_operations: Option<f64>,
+    disk_write_bytes: Option<f64>,
+    disk_write_operations: Option<f64>,
+}
+
+/// What came in.
+#[derive(Default, Serialize, ToSchema)]
+struct IngestionMetrics {
+    rows_ingested: f64,
+    bytes_ingested: f64,
+}
+
+/// How an app that is distributed stands.
+#[derive(Default, Serialize, ToSchema)]
+struct ClusterMetrics {
+    active_executors_count: f64,
+}
+
+/// Shows what an app uses.
+#[utoipa::path(
+    get,
+    path = "/{appId}/metrics",
+    operation_id = "get_app_metrics",
+    params(PathId, ("window" = Option<String>, Query, description = "Over how long to count, such as `5m` or `1h30m`")),
+    security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
+    responses(
+        (status = 200, description = "What it uses", body = AppMetrics),
+        (status = 400, description = "The id is no positive integer, or the window no duration", body = Body),
+        (status = 404, description = "No such app, or of another organization", body = Body),
+    ),
+)]
+async fn read(
+    State(sandbox): State<Arc<Sandbox>>,
+    access: Access,
+    id: PathId,
+    query: Query,
+) -> Result<Json<AppMetrics>, ApiError> {
+    let caller = access.require(APPS_READ)?;
+    let id = id.read()?;
+    sandbox.kept().store.app(&caller, id)?;
+    if query.get("window").is_some_and(|window| !is_duration(window)) {
+        return Err(ApiError::parameter("window must be a duration such as 5m or 1h30m"));
+    }
+    Ok(Json(AppMetrics::default()))
+}
+
+/// Whether Prometheus would take a text for a stretch of time: numbers with units, the long ones first, not all 0.
+fn is_duration(text: &str) -> bool {
+    let mut rest = text;
+    let mut is_positive = false;
+    for unit in ["y", "w", "d", "h", "m", "s", "ms"] {
+        let behind = rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        let number = &rest[..rest.len() - behind.len()];
+        let Some(behind) = behind.strip_prefix(unit).filter(|behind| !behind.starts_with('s')) else { continue };
+        if number.is_empty() {
+            return false;
+        }
+        is_positive |= number.bytes().any(|digit| digit != b'0');
+        rest = behind;
+    }
+    rest.is_empty() && is_positive
+}

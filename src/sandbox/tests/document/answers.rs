@@ -1,0 +1,204 @@
+//! That the server does what the document says.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::super::super::{Config, Credential, CredentialKind, Profile};
+use super::super::{OPERATOR, READER, World, named, path, reply};
+use super::{Document, Operation, filled, of_profile};
+
+const NOBODY: &str = "sandbox-fake-token-nobody";
+
+#[tokio::test]
+async fn every_operation_asks_for_the_scope_that_it_names() {
+    let nobody = Credential {
+        kind: CredentialKind::PersonalAccessToken { token: NOBODY.into() },
+        name: "nobody".into(),
+        scopes: Vec::new(),
+        organization: "sandbox".into(),
+        user: None,
+        is_limited: true,
+    };
+    let world = World::with(Config { credentials: vec![nobody], ..Config::default() }).await;
+    let document = Document::of(&world).await;
+    for Operation { path, method, body } in document.operations() {
+        let verb = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        let (anonymous, _) = reply(world.request(verb.clone(), &filled(path))).await;
+        assert_eq!(anonymous == 401, body.get("security").is_some(), "{method} {path}");
+        for scheme in body["security"].as_array().into_iter().flatten() {
+            let scopes: Vec<_> =
+                scheme.as_object().unwrap().values().flat_map(|scopes| scopes.as_array().unwrap()).collect();
+            let [scope] = scopes.as_slice() else { panic!("{method} {path} {scopes:?}") };
+            let refusal = format!("Insufficient scope. Required: {}", scope.as_str().unwrap());
+            let (status, answer) = world.call(verb.clone(), &filled(path), NOBODY, None).await;
+            assert_eq!((status, &answer["error"]), (403, &json!(refusal)), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_have_the_fields_that_its_schema_names_and_no_others() {
+    let world = World::start().await;
+    let document = Document::of(&world).await;
+    let app = world.app(named("app-one")).await;
+    let schemas = &document.0["components"]["schemas"];
+    let names = |schema: &str| document.properties(&schemas[schema]).into_iter().map(|(name, _)| name);
+    let all = ["CreateApp", "UpdateApp", "AppWithConfig", "AppConfig"].into_iter().flat_map(names);
+    // Right for no field there is.
+    let wrong: Map<_, _> = all.map(|name| (name, json!([true]))).collect();
+    for (method, url, schema) in [(Method::POST, "/v1/apps", "CreateApp"), (Method::PUT, &path(&app), "UpdateApp")] {
+        let (status, body) = world.call(method, url, OPERATOR, Some(&wrong.clone().into())).await;
+        assert_eq!(status, 400, "{body}");
+        let read = body["details"]["fieldErrors"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(names(schema).collect::<BTreeSet<_>>(), read, "{schema}");
+    }
+}
+
+/// Values of a field with whether its schema allows them.
+fn at_the_bounds(schema: &Value) -> Vec<(Value, bool)> {
+    let mut values = Vec::new();
+    for (name, inward) in [("minimum", 1), ("maximum", -1)] {
+        if let Some(bound) = schema[name].as_i64() {
+            values.extend([(json!(bound), true), (json!(bound + inward), true), (json!(bound - inward), false)]);
+        }
+    }
+    if let Some(bound) = schema["exclusiveMinimum"].as_i64() {
+        values.extend([(json!(bound), false), (json!(bound + 1), true)]);
+    }
+    for (name, inward) in [("minLength", 1), ("maxLength", -1)] {
+        if let Some(bound) = schema[name].as_i64() {
+            let text = |length: i64| json!("a".repeat(usize::try_from(length).unwrap()));
+            values.extend([(text(bound), true), (text(bound + inward), true), (text(bound - inward), false)]);
+        }
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        values.extend(words.iter().map(|word| (word.clone(), true)));
+        values.push((json!("another"), false));
+    }
+    if let Some(pattern) = schema["pattern"].as_str() {
+        let class = pattern.trim_start_matches("^[").trim_end_matches("]+$");
+        assert!(class.starts_with("a-zA-Z0-9") && class.len() < 13, "more than this test understands: {class}");
+        for other in ["-", ".", "_", "@", "/", " "] {
+            values.push((json!(format!("ab{other}cd")), class["a-zA-Z0-9".len()..].contains(other)));
+        }
+    }
+    let kind = &schema["type"];
+    let nullable = kind.as_array().is_some_and(|kinds| kinds.contains(&json!("null"))) || schema["oneOf"].is_array();
+    values.push((Value::Null, nullable));
+    values
+}
+
+#[tokio::test]
+async fn the_bounds_that_a_schema_names_are_the_bounds() {
+    let world = World::start().await;
+    let document = Document::of(&world).await;
+    let app = path(&world.app(named("app-one")).await);
+    let schemas = &document.0["components"]["schemas"];
+    for (method, url, schema) in [(Method::POST, "/v1/apps", "CreateApp"), (Method::PUT, &app, "UpdateApp")] {
+        for (field, schema) in document.properties(&schemas[schema]) {
+            for (value, allowed) in at_the_bounds(&schema) {
+                let mut body = json!({ field.as_str(): value });
+                if method == Method::POST && field != "name" {
+                    body["name"] = "app-two".into();
+                }
+                let (status, answer) = world.call(method.clone(), url, OPERATOR, Some(&body)).await;
+                assert_eq!(status < 300, allowed, "{method} {body}: {answer}");
+                if method == Method::POST && status < 300 {
+                    world.delete(&path(&answer)).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_answers_is_what_the_document_says() {
+    for profile in [Profile::Current, Profile::Seed] {
+        let world = of_profile(profile).await;
+        let document = Document::of(&world).await;
+        let app = "/v1/apps/{appId}";
+        let full = json!({
+            "name": "app-one", "region": "us-west-2", "description": "text", "tags": { "a": "1" }, "replicas": 2,
+            "resources": { "limits": { "cpu": "-", "memory": "1Gi", "ephemeral-storage": "1Gi" } },
+            "executor": { "replicas": 2, "resources": { "requests": { "cpu": "1" } }, "storage_size_gb": 2.5 },
+            "storage_size_gb": 10, "update_channel": "stable",
+        });
+        let send = async |method: Method, path: &str, id: &Value, token: &str, body: Option<&Value>| {
+            let request = world.request(method.clone(), &path.replace("{appId}", &id.to_string())).bearer_auth(token);
+            let request = if let Some(body) = body { request.json(body) } else { request };
+            let response = request.send().await.unwrap();
+            document.assert_covers(response, &method.as_str().to_lowercase(), path).await
+        };
+        let none = &Value::Null;
+        let id = send(Method::POST, "/v1/apps", none, OPERATOR, Some(&full)).await["id"].clone();
+        // What only the portal does to an app.
+        let done = async |verb: &str| world.post(&format!("/sandbox/apps/{id}/{verb}"), json!({})).await.0 == 204;
+        let spicepod = json!({ "spicepod": { "name": "pod", "datasets": [1] }, "image_tag": "1.0", "node_group": "a" });
+        let other = json!({ "name": "app-two", "cname": "us-east-2.spice.cloud" });
+        assert!(done("connect").await);
+        send(Method::PUT, app, &id, OPERATOR, Some(&spicepod)).await;
+        assert!(done("disconnect").await);
+        let steps = [
+            (Method::PUT, app, &id, OPERATOR, Some(&spicepod)),
+            (Method::POST, "/v1/apps", none, OPERATOR, Some(&other)),
+            (Method::POST, "/v1/apps", none, OPERATOR, Some(&other)),
+            (Method::POST, "/v1/apps", none, OPERATOR, Some(&spicepod)),
+            (Method::POST, "/v1/apps", none, READER, Some(&other)),
+            (Method::POST, "/v1/apps", none, NOBODY, Some(&other)),
+            (Method::PUT, app, &id, OPERATOR, Some(none)),
+            (Method::GET, app, &id, OPERATOR, None),
+            (Method::GET, app, &json!(1), OPERATOR, None),
+            (Method::GET, app, &json!(0), OPERATOR, None),
+            (Method::GET, "/v1/apps", none, OPERATOR, None),
+            (Method::DELETE, app, &id, OPERATOR, None),
+            (Method::DELETE, app, &id, OPERATOR, None),
+        ];
+        for (path, id) in [("/v1/apps/{appId}/metrics", &id), ("/v1/projects/{appId}/metrics", &id)] {
+            if profile == Profile::Current {
+                send(Method::GET, path, id, OPERATOR, None).await;
+            }
+        }
+        for (method, path, id, token, body) in steps {
+            send(method, path, id, token, body).await;
+        }
+        for Operation { path, method, .. } in document.operations() {
+            if method == "get" && !path.contains('{') {
+                let answer = send(Method::GET, path, none, OPERATOR, None).await;
+                assert!(answer.get("error").is_none(), "{path} {answer}");
+            }
+        }
+        for code in [json!("ABCD2345"), json!("WXYZ6789"), json!(1)] {
+            send(Method::POST, "/auth/token/exchange", none, OPERATOR, Some(&json!({ "code": code }))).await;
+            let page = world.request(Method::GET, "/auth/token?code=WXYZ6789").send().await.unwrap();
+            assert_eq!(page.status(), 200);
+        }
+        let grant =
+            json!({ "client_id": "sandbox-fake-client-oauth", "client_secret": "sandbox-fake-client-secret-oauth" });
+        let mut whole = grant.clone();
+        whole["grant_type"] = "client_credentials".into();
+        for body in
+            [grant, whole, json!({ "grant_type": "client_credentials", "client_id": "a", "client_secret": "b" })]
+        {
+            send(Method::POST, "/api/oauth/token", none, OPERATOR, Some(&body)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_document_says_of_too_much_is_so() {
+    let huge = "x".repeat(1024 * 1024 + 1);
+    let mut config = Config::default();
+    config.rate_limits.per_user = 1;
+    let world = World::with(config).await;
+    let document = Document::of(&world).await;
+    for (path, expected) in
+        [("/v1/apps", 413), ("/v1/apps", 429), ("/api/oauth/token", 413), ("/auth/token/exchange", 413)]
+    {
+        let request = world.request(Method::POST, path).bearer_auth(OPERATOR).body(huge.clone());
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), expected, "{path}");
+        document.assert_covers(response, "post", path).await;
+    }
+}
