@@ -26,7 +26,7 @@ enum Command {
     Crds(crds::Arguments),
     /// Serve a local, in-memory stand-in for the Spice.ai Cloud Management API.
     #[cfg(feature = "sandbox")]
-    Sandbox(sandbox::Arguments),
+    Sandbox(Box<sandbox::Arguments>),
 }
 
 /// Parses the command line, runs the subcommand, and turns its result into an exit code:

@@ -85,9 +85,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     behaviour: Behaviour,
 
-    // In a box, so that the arguments of one subcommand do not dwarf those of another.
     #[command(flatten)]
-    limits: Box<Limits>,
+    limits: Limits,
 }
 
 /// How the API behaves where its sources disagree.
