@@ -187,8 +187,12 @@ pub enum Adoption {
 }
 
 /// The share of the account's request rate that the operator may use. SpiceOrganizations of one credential share it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.requestsPerMinute) ? self.requestsPerMinute : 1000) * (100 - (has(self.reservePercent) ? self.reservePercent : 20)) >= 3000")
+        .message("requestsPerMinute less reservePercent leaves fewer than 30 requests a minute"),
+)]
 pub struct RequestBudget {
     /// Requests a minute that the account is granted. Defaults to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,6 +206,18 @@ pub struct RequestBudget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub account: Option<String>,
+}
+
+impl RequestBudget {
+    /// Requests a minute that the account is granted; by default what the service grants.
+    pub fn requests_per_minute(&self) -> u32 {
+        self.requests_per_minute.unwrap_or(1000)
+    }
+
+    /// Percent of them left to others; by default enough for the portal and CI.
+    pub fn reserve_percent(&self) -> u32 {
+        self.reserve_percent.unwrap_or(20)
+    }
 }
 
 /// What is true of the organization.

@@ -104,7 +104,8 @@ impl Steward for SpiceApp {
 fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), Failure> {
     let withdrawn = |why: &str| Err(Failure::local(FailureKind::Withdrawn, why));
     if elapsed(write.rests_on(), context.now()) > context.settings.waits.evidence {
-        return withdrawn("what it rests on grew old while it waited for its turn");
+        let words = "not sent: within the request budget its turn came so late that what it rests on had grown old";
+        return Err(Failure::local(FailureKind::Throttled { retry_after: None }, words));
     }
     if !context.leadership.may_write() {
         return withdrawn("this process holds the lease no more");

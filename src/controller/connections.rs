@@ -9,8 +9,9 @@ use tokio::sync::Mutex;
 
 use super::credentials;
 use crate::api::{Credentials, SourceVersion, SpiceOrganization};
-use crate::management::types::Failure;
+use crate::management::types::{Failure, FailureKind};
 use crate::management::{self, AccountKey, Budgets, Quota, Reads, Target};
+use crate::planner::organization_problem;
 
 /// A connection and the reads shared over it.
 pub(super) struct Connection {
@@ -42,10 +43,6 @@ pub(super) struct Connections {
     held: Mutex<HashMap<String, (Basis, Arc<Connection>)>>,
 }
 
-/// Defaults of `spec.requestBudget`: what the service grants an account, and what is left to the portal and CI.
-const REQUESTS_PER_MINUTE: u32 = 1000;
-const RESERVE_PERCENT: u32 = 20;
-
 impl Connections {
     pub(super) fn new(kubernetes: Client, settings: management::Settings, metrics: management::Metrics) -> Self {
         let budgets = Budgets::new(settings.longest_pause, metrics.clone());
@@ -55,12 +52,17 @@ impl Connections {
     /// The connection of an organization whose credential Secret has this version.
     ///
     /// # Errors
-    /// `NoCredential`, naming the Secret and the key; `Connect` when the Secret cannot be read.
+    /// `Invalid` when the spec allows none; `NoCredential`, naming the Secret and the key; `Connect` when the Secret cannot
+    /// be read.
     pub(super) async fn of(
         &self,
         organization: &SpiceOrganization,
         credential: &SourceVersion,
     ) -> Result<Arc<Connection>, Failure> {
+        // The one place that every call comes by: no credential goes where the spec does not allow it.
+        if let Some(problem) = organization_problem(&organization.spec) {
+            return Err(Failure::local(FailureKind::Invalid, problem));
+        }
         let mut held = self.held.lock().await;
         let mut basis = basis(organization, credential);
         let uid = organization.uid().unwrap_or_default();
@@ -83,7 +85,9 @@ impl Connections {
         let version = basis.version.clone();
         let connection =
             Arc::new(Connection { reads: Reads::new(Arc::clone(&client), self.settings.list_gap), client, version });
-        held.insert(uid, (basis, Arc::clone(&connection)));
+        if let Some((_, former)) = held.insert(uid, (basis, Arc::clone(&connection))) {
+            former.client.retire();
+        }
         Ok(connection)
     }
 
@@ -94,7 +98,9 @@ impl Connections {
 
     /// Forgets an organization that is gone, and its token with it.
     pub(super) async fn forget(&self, uid: &str) {
-        self.held.lock().await.remove(uid);
+        if let Some((_, former)) = self.held.lock().await.remove(uid) {
+            former.client.retire();
+        }
     }
 }
 
@@ -106,11 +112,8 @@ fn basis(organization: &SpiceOrganization, credential: &SourceVersion) -> Basis 
         token_endpoint: spec.token_endpoint.clone(),
         organization: spec.organization.clone(),
         ca_bundle: spec.ca_bundle.clone(),
+        quota: Quota::of_account(budget.requests_per_minute(), budget.reserve_percent()),
         account: budget.account,
-        quota: Quota::of_account(
-            budget.requests_per_minute.unwrap_or(REQUESTS_PER_MINUTE),
-            budget.reserve_percent.unwrap_or(RESERVE_PERCENT),
-        ),
         credentials: spec.credentials.clone(),
         version: credential.clone(),
     }

@@ -15,7 +15,9 @@ pub use app::{AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organi
 pub use conditions::unreadable;
 pub use custody::{Custody, CustodyStep};
 pub use memory::{Corrections, Hold, Memory};
-pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, OrganizationWrite};
+pub use organization::{
+    OrganizationDesired, OrganizationObserved, OrganizationRead, OrganizationWrite, organization_problem,
+};
 pub use schedule::Waits;
 pub(crate) use schedule::elapsed;
 
@@ -387,5 +389,7 @@ fn requested_reconcile(meta: &ObjectMeta) -> Option<&str> {
 /// Whether a person suspended the object: by the field of its spec, or by annotation.
 pub(crate) fn suspended(field: Option<bool>, meta: &ObjectMeta) -> bool {
     let value = meta.annotations.as_ref().and_then(|annotations| annotations.get(crate::api::SUSPEND));
-    field.unwrap_or(false) || value.is_some_and(|value| value == "true")
+    // Whoever reaches for the stop button and misses by a letter means it.
+    let set = |value: &String| !["", "false"].contains(&value.trim().to_ascii_lowercase().as_str());
+    field.unwrap_or(false) || value.is_some_and(set)
 }

@@ -235,7 +235,7 @@ async fn an_edit_beside_a_change_of_the_credential_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn the_stop_button_stops_a_deletion_that_waits_for_its_turn() {
+async fn the_stop_button_stops_a_deletion_that_rests_on_what_was_read_before() {
     let world = World::new("turn", program()).await;
     let operator = world.operator().await;
     world.app("my-app", json!({})).await;
@@ -244,17 +244,19 @@ async fn the_stop_button_stops_a_deletion_that_waits_for_its_turn() {
         let api = world.api::<SpiceOrganization>();
         api.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     };
-    // One request every six seconds or so: the deletion's read passes, and its write waits.
-    annotate(json!({ "spec": { "requestBudget": { "requestsPerMinute": 10, "reservePercent": 0 } } })).await;
-    world.organization_is("True", "Succeeded").await;
+    let route = Some("/v1/apps/{appId}".to_owned());
+    let fault =
+        Fault { method: Some("GET".to_owned()), route, when: When::After, action: Action::Hang, times: Some(1) };
+    world.sandbox.add_fault(&fault).await.unwrap();
     let before = world.sandbox.revision().await.unwrap();
     let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
     world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    world.sandbox.call("it is read", before, |call| call.method == "GET" && call.status == Some(200)).await.unwrap();
-    annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "true" } } })).await;
+    world.sandbox.call("the answer is held", before, |call| call.state == "applied-held").await.unwrap();
+    annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "Yes" } } })).await;
+    world.sandbox.remove_faults().await.unwrap();
     world.visits(&operator, "SpiceApp", visits + 2).await;
     assert!(!world.calls(before).await.iter().any(|call| call.starts_with("DELETE")));
-    annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "false" } }, "spec": { "requestBudget": null } })).await;
+    annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "false" } } })).await;
     world.gone::<SpiceApp>("my-app").await;
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Quota;
 use super::bucket::Bucket;
@@ -80,6 +81,7 @@ impl Account {
 pub(super) struct Claim {
     pub(super) account: Arc<Account>,
     number: u64,
+    retired: CancellationToken,
 }
 
 impl Claim {
@@ -90,15 +92,26 @@ impl Claim {
             number = terms.connections;
             terms.quotas.insert(number, quota);
         });
-        Self { account, number }
+        Self { account, number, retired: CancellationToken::new() }
+    }
+
+    /// What the connection says counts no more, and nobody waits for its turn.
+    pub(super) fn retire(&self) {
+        self.retired.cancel();
+        self.account.terms.send_modify(|terms| {
+            terms.quotas.remove(&self.number);
+        });
+    }
+
+    /// Returns once the connection is replaced.
+    pub(super) async fn retired(&self) {
+        self.retired.cancelled().await;
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.account.terms.send_modify(|terms| {
-            terms.quotas.remove(&self.number);
-        });
+        self.retire();
     }
 }
 

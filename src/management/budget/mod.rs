@@ -117,21 +117,33 @@ impl Budget {
     /// Waits for a token, and until few enough requests are under way.
     ///
     /// # Errors
-    /// [`FailureKind::Throttled`] while the account is paused for longer than a request waits; `Connect` when the process
-    /// is going down.
+    /// [`FailureKind::Throttled`] while the account is paused for longer than a request waits; `Withdrawn` when the
+    /// connection is replaced; `Connect` when the process is going down.
     pub async fn token(&self, priority: Priority, stage: Stage) -> Result<Leave, Failure> {
         let closed = || Failure::local(FailureKind::Connect, "the operator is shutting down");
         let (grant, granted) = oneshot::channel();
         let organization = Arc::clone(&self.organization);
         let _waiting = self.metrics.waiting();
         self.claim.account.join(Waiter { priority, stage, organization, grant }).map_err(|_| closed())?;
-        match granted.await.map_err(|_| closed())? {
+        let turn = tokio::select! {
+            turn = granted => turn.map_err(|_| closed())?,
+            () = self.claim.retired() => {
+                let words = "the SpiceOrganization or its credential changed while the request waited for its turn";
+                return Err(Failure::local(FailureKind::Withdrawn, words));
+            }
+        };
+        match turn {
             Ok(place) => Ok(Leave { granted: Timestamp::now(), _place: place }),
             Err(wait) => Err(Failure::local(
                 FailureKind::Throttled { retry_after: Some(wait) },
                 format!("not sent: the service asked this account to pause for {} s more", wait.as_secs()),
             )),
         }
+    }
+
+    /// Withdraws what waits and what the connection says of its account: another takes its place.
+    pub(super) fn retire(&self) {
+        self.claim.retire();
     }
 
     /// Takes note of what an answer says of the limits: the account pauses at once, for all its connections.

@@ -156,6 +156,22 @@ async fn the_smaller_quota_applies_as_long_as_its_connection_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_is_replaced_lets_go_of_who_waits_and_of_its_quota() {
+    let budgets = budgets();
+    let former = budgets.account(key("one"), "o", quota(10));
+    let waiting = tokio::spawn({
+        let former = former.clone();
+        async move { former.token(Priority::Check, Stage::Look).await.map(drop) }
+    });
+    tokio::task::yield_now().await;
+    let next = budgets.account(key("one"), "o", quota(600));
+    former.retire();
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind, FailureKind::Withdrawn);
+    assert!(granted(&next).await < Duration::from_secs(1), "the smaller quota holds no more, though it is kept");
+    drop(former);
+}
+
+#[tokio::test(start_paused = true)]
 async fn accounts_of_one_organization_stay_in_its_budget_together() {
     let all = budgets();
     let start = Instant::now();

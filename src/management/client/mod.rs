@@ -102,6 +102,11 @@ impl Client {
         Ok(Self { http, base, organization, tokens, budget, metrics, retry_within, answered })
     }
 
+    /// Withdraws the requests that wait for their turn: another client takes the place of this one.
+    pub fn retire(&self) {
+        self.budget.retire();
+    }
+
     /// Waits for leave to send one request. Writes take theirs first and are looked at once more before they are sent:
     /// while they waited for it, somebody may have changed their mind.
     ///

@@ -6,6 +6,9 @@ mod offers;
 mod pin;
 #[cfg(test)]
 mod tests;
+mod validate;
+
+pub use validate::organization_problem;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +26,8 @@ pub struct OrganizationDesired {
     endpoint: String,
     organization: Option<String>,
     secret: String,
+    /// What is wrong with the spec.
+    problem: Option<String>,
     suspended: bool,
     interval: Option<Duration>,
 }
@@ -88,6 +93,7 @@ impl Kind for SpiceOrganization {
             endpoint: self.spec.endpoint.clone(),
             organization: self.spec.organization.clone(),
             secret: self.spec.credentials.secret().unwrap_or_default().to_owned(),
+            problem: organization_problem(&self.spec),
             suspended: suspended(self.spec.suspend, &self.metadata),
             interval: self.spec.interval.map(Duration::from),
         }
@@ -103,7 +109,7 @@ impl Kind for SpiceOrganization {
         }
         // One that is being deleted serves its users to the end, with whatever credential it is given meanwhile.
         let unused = view.deleting() && view.observed.dependants.as_ref().is_some_and(Vec::is_empty);
-        if unused || !view.has_finalizer() || view.desired.suspended {
+        if unused || !view.has_finalizer() || view.desired.suspended || view.desired.problem.is_some() {
             return Vec::new();
         }
         match &view.observed.credential {
@@ -126,6 +132,9 @@ impl Kind for SpiceOrganization {
         }
         if view.desired.suspended {
             return idle(Verdict::Suspended);
+        }
+        if let Some(words) = &view.desired.problem {
+            return idle(Verdict::Stalled(Reason::InvalidSpec, words.clone()));
         }
         let Some(Observed::Present(version)) = &view.observed.credential else {
             return idle(Verdict::Failed(Reason::CredentialsMissing, missing_secret(view), Retry::Backoff));

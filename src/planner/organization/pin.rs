@@ -23,7 +23,10 @@ pub(super) struct Pin {
 pub(super) fn judge(view: &View<'_, SpiceOrganization>) -> Result<Pin, Verdict> {
     let organization = match view.observed.organizations.as_ref() {
         Some(Observed::Present(seen)) => Some(chosen(&seen.value, view.desired.organization.as_deref())?),
-        Some(Observed::Unknown(Failure { kind: FailureKind::NotFound { .. }, .. })) => None,
+        // An older API lacks this read. Where it has answered before, something in between may answer for it.
+        Some(Observed::Unknown(Failure { kind: FailureKind::NotFound { json }, .. })) if *json || !has_told(view) => {
+            None
+        }
         Some(Observed::Unknown(failure)) => return Err(unreachable_verdict(view, failure)),
         Some(Observed::Absent) | None => {
             let nothing = Failure::local(FailureKind::Unexpected, "the organizations were not read");
@@ -36,6 +39,12 @@ pub(super) fn judge(view: &View<'_, SpiceOrganization>) -> Result<Pin, Verdict> 
         Some(words) => Err(Verdict::Stalled(Reason::OrganizationMismatch, words)),
         None => Ok(found),
     }
+}
+
+/// Whether the API at this endpoint has told which organization it is.
+fn has_told(view: &View<'_, SpiceOrganization>) -> bool {
+    view.status.organization.is_some()
+        && view.status.endpoint.as_deref().map(normal) == Some(normal(&view.desired.endpoint))
 }
 
 /// Whether nothing is open between what the spec asks for and what the object is bound to, as far as can be told

@@ -273,6 +273,10 @@ fn where_no_organizations_are_told_the_endpoint_alone_is_bound_and_status_says_s
     assert_eq!(world.visit(), Verdict::Settled);
     assert_eq!(world.bound_to(), bound("https://api.example", Some("1")));
     assert_eq!(world.status().missing, [""; 0]);
+    // A page of something in between says nothing of the organization.
+    world.secret.resource_version.push('1');
+    world.organizations = Observed::Unknown(failure(FailureKind::NotFound { json: false }));
+    assert!(matches!(world.visit(), Verdict::Failed(Reason::RemoteUnavailable, ..)));
     // One that tells them no more cannot show that nothing changed.
     world.secret.resource_version.push('1');
     world.organizations = Observed::Unknown(failure(LACKING));
