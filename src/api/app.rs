@@ -38,7 +38,10 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
         json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
         priority = 1
     ),
-    validation = Rule::new("has(self.spec.name) || self.metadata.name.matches('^[a-zA-Z0-9-]{4,38}$')")
+    // Of a new object only: the name of one that is there cannot change, and a rule on the whole object would also keep a
+    // finalizer from being taken off.
+    validation = Rule::new("oldSelf.hasValue() || has(self.spec.name) || self.metadata.name.matches('^[a-zA-Z0-9-]{4,38}$')")
+        .optional_old_self(true)
         .message("metadata.name cannot be an app's name (4 to 38 letters, digits or hyphens): set spec.name"),
 )]
 #[serde(rename_all = "camelCase")]

@@ -17,6 +17,7 @@ mod invariants;
 mod kill_points;
 mod kills;
 mod leadership;
+mod looser;
 mod namespaces;
 mod organizations;
 mod permissions;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::program;
 use crate::support::{
     control_plane::use_existing_cluster,
-    definitions::install_definitions,
+    definitions::apply_definitions,
     eventually::{DEADLINE, poll},
     world::World,
 };
@@ -65,7 +65,7 @@ async fn an_undecodable_object_is_told_holds_up_no_other_and_can_be_mended_and_d
     .unwrap();
     patch(&world, "mended-app", &number, &[]).await.unwrap();
     patch(&world, "deleted-app", &number, &[]).await.unwrap();
-    install_definitions(&world.cluster).await.unwrap();
+    apply_definitions(&world.cluster).await.unwrap();
     for name in ["mended-app", "deleted-app"] {
         told(&world, name, "spec.description").await;
     }

@@ -25,6 +25,13 @@ pub async fn install_definitions(cluster: &ControlPlane) -> Result<(), String> {
     if installed.contains(&key) {
         return Ok(());
     }
+    apply_definitions(cluster).await?;
+    installed.insert(key);
+    Ok(())
+}
+
+/// The same, whatever was done before: also where a test has changed them.
+pub async fn apply_definitions(cluster: &ControlPlane) -> Result<(), String> {
     let api: Api<CustomResourceDefinition> = Api::all(cluster.client(User::Admin).await?);
     let params = PatchParams::apply("spice-cloud-operator-tests").force();
     for file in custom_resource_definitions() {
@@ -39,6 +46,5 @@ pub async fn install_definitions(cluster: &ControlPlane) -> Result<(), String> {
         })
         .await?;
     }
-    installed.insert(key);
     Ok(())
 }
