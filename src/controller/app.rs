@@ -66,12 +66,13 @@ impl Steward for SpiceApp {
                     let connection = connection(context, object).await?;
                     organization::apps(context, object, &connection, *not_before, priority).await
                 };
+                let list = doubted(context, object, while_wanted(context, object, list).await);
                 // A list is never absent: where there is none, it cannot be seen.
-                observed.list = Some(while_wanted(context, object, list).await.map_or_else(Observed::Unknown, present));
+                observed.list = Some(list.map_or_else(Observed::Unknown, present));
             }
             AppRead::App(id) => {
                 let app = async { connection(context, object).await?.client.app(*id, priority).await };
-                observed.app = Some(seen(while_wanted(context, object, app).await));
+                observed.app = Some(seen(doubted(context, object, while_wanted(context, object, app).await)));
             }
         }
     }
@@ -93,7 +94,7 @@ impl Steward for SpiceApp {
                 }
             }
         };
-        match answer.await {
+        match doubted(context, object, answer.await) {
             Ok(answer) => End { result: Ok(answer.value), begun: answer.begun },
             Err(failure) => End { result: Err(failure), begun },
         }
@@ -117,6 +118,18 @@ fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(
         Observed::Present(organization) if !organization.suspended => Ok(()),
         _ => withdrawn("the organization was suspended, or is gone"),
     }
+}
+
+/// A credential that is refused concerns all that use it: the organization is looked at, and says so for all of them.
+fn doubted<T>(context: &Context, app: &SpiceApp, result: Result<T, Failure>) -> Result<T, Failure> {
+    if let Err(Failure { kind: FailureKind::Unauthorized, .. }) = &result
+        && let Some(Ok(organization)) = organization::of_app(context, app)
+    {
+        context.memories.look_again(organization.uid().as_deref().unwrap_or_default(), context.now());
+        let namespace = organization.namespace().unwrap_or_default();
+        context.queues.organizations.request(ObjectRef::new(&organization.name_any()).within(&namespace));
+    }
+    result
 }
 
 fn shown(answer: Answer<App>) -> Answer<Option<App>> {
@@ -214,8 +227,12 @@ async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> O
     match bounded(api.get_opt(&key.name)).await {
         Ok(Some(config_map)) => {
             let text = config_map.data.as_ref().and_then(|data| data.get(&key.key));
-            let missing = || Err("there is no such key in its data".to_owned());
-            let spicepod = text.map_or_else(missing, |text| parse_spicepod(text));
+            let binary = config_map.binary_data.as_ref().is_some_and(|data| data.contains_key(&key.key));
+            let spicepod = match text {
+                Some(text) => parse_spicepod(text),
+                None if binary => Err("it is in binaryData, where no text is".to_owned()),
+                None => Err("there is no such key in its data".to_owned()),
+            };
             Observed::Present(Sourced { version: SourceVersion::of("ConfigMap", &config_map.metadata), spicepod })
         }
         Ok(None) => Observed::Absent,

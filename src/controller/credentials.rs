@@ -67,8 +67,12 @@ fn value<'a>(secret: &'a Secret, name: &str, key: &str) -> Result<&'a str, Failu
         return Err(missing(format!("Secret {name} has no key {key}")));
     };
     let text = std::str::from_utf8(&bytes.0).unwrap_or_default().trim();
+    if bytes.0.iter().all(u8::is_ascii_whitespace) {
+        return Err(missing(format!("Secret {name}: key {key} is empty")));
+    }
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(missing(format!("Secret {name}: key {key} is empty or is no token")));
+        let words = "has a character in it that no token has: only printable ASCII without spaces can be sent";
+        return Err(missing(format!("Secret {name}: key {key} {words}")));
     }
     Ok(text)
 }

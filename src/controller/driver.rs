@@ -286,6 +286,7 @@ impl<'a, K: Steward> Visit<'a, K> {
                 Ok(stored) => {
                     self.take(stored);
                     self.unstored = false;
+                    tell(&notes);
                     self.context.events.publish(&self.object, notes);
                 }
                 Err(error) => {
@@ -356,9 +357,20 @@ impl<'a, K: Steward> Visit<'a, K> {
     fn priority(&self) -> Priority {
         self.with_view("", |view| match () {
             () if view.deleting() => Priority::Delete,
-            () if view.achieved() => Priority::Check,
+            () if view.achieved() || view.lost() => Priority::Check,
             () => Priority::Edit,
         })
+    }
+}
+
+/// Says in the log how Ready changed.
+fn tell(notes: &[Note]) {
+    for Note { warning, reason, message } in notes {
+        if *warning {
+            tracing::warn!(reason, "ready changed: {message}");
+        } else {
+            tracing::info!(reason, "ready changed: {message}");
+        }
     }
 }
 

@@ -19,12 +19,7 @@ pub(crate) fn summarize(
 ) -> Vec<Condition> {
     let write = Writer { before, generation, now };
     let achieved = standing(before, Some(generation)) == Some(Standing::Achieved);
-    // Ready that became Unknown for want of observations stays so; one that is Unknown for a suspended edit does not.
-    let lost = find(before, ConditionType::Ready).is_some_and(|ready| {
-        ready.status == "Unknown"
-            && ready.observed_generation == Some(generation)
-            && ready.reason != Reason::Suspended.as_str()
-    });
+    let lost = is_lost(before, Some(generation));
     let working = |reason, words: &str| {
         vec![write.ready("False", reason, words), write.abnormal(ConditionType::Reconciling, reason, words)]
     };
@@ -51,6 +46,16 @@ pub(crate) fn summarize(
             vec![write.ready("Unknown", Reason::Suspended, "suspended; the spec is newer than what was achieved")]
         }
     }
+}
+
+/// Whether Ready became Unknown for want of observations: then it stays so until the next. One that is Unknown for a
+/// suspended edit does not.
+pub(crate) fn is_lost(conditions: &[Condition], generation: Option<i64>) -> bool {
+    find(conditions, ConditionType::Ready).is_some_and(|ready| {
+        ready.status == "Unknown"
+            && ready.observed_generation == generation
+            && ready.reason != Reason::Suspended.as_str()
+    })
 }
 
 /// The conditions of an object that cannot be decoded.
@@ -102,7 +107,11 @@ pub(crate) fn transition(before: &[Condition], after: &[Condition]) -> Option<No
         if ready.message.is_empty() { "all is as the spec wants it".to_owned() } else { ready.message.clone() };
     // Objects that are applied together wait for each other for a moment; that is nothing to warn of.
     let quiet = [Reason::Succeeded, Reason::Progressing, Reason::Suspended, Reason::DependencyNotReady];
-    let warning = !quiet.iter().any(|reason| reason.as_str() == ready.reason);
+    // Of what was seen to be as wanted, it cannot be told any more.
+    let lost = was.is_some_and(|was| was.status == "True")
+        && ready.status == "Unknown"
+        && ready.reason != Reason::Suspended.as_str();
+    let warning = lost || !quiet.iter().any(|reason| reason.as_str() == ready.reason);
     Some(Note { warning, reason: ready.reason.clone(), message })
 }
 

@@ -83,6 +83,11 @@ pub trait Kind: Sized {
 
     /// How often the object is checked, as asked for.
     fn interval(desired: &Self::Desired) -> Option<Duration>;
+
+    /// The longest wait after failures in a row.
+    fn longest_backoff(_interval: Duration, waits: &Waits) -> Duration {
+        waits.backoff_max
+    }
 }
 
 /// The parts of a status that every kind has.
@@ -144,6 +149,12 @@ impl<K: Kind> View<'_, K> {
     pub fn achieved(&self) -> bool {
         let mut status = self.status.clone();
         conditions::standing(K::common(&mut status).conditions, self.meta.generation) == Some(Standing::Achieved)
+    }
+
+    /// Whether the current generation was achieved and could not be seen for long: it is checked, and nobody has edited it.
+    pub fn lost(&self) -> bool {
+        let mut status = self.status.clone();
+        conditions::is_lost(K::common(&mut status).conditions, self.meta.generation)
     }
 
     /// Where in the interval this object's checks are: the same in every process.

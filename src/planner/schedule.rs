@@ -123,7 +123,7 @@ pub(crate) fn again<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Option<Du
 fn delay<K: Kind>(view: &View<'_, K>, retry: Retry) -> Duration {
     let failures = view.memory.failures;
     let doubled = view.waits.backoff_min.saturating_mul(1_u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
-    let longest = doubled.min(view.waits.backoff_max);
+    let longest = doubled.min(K::longest_backoff(view.interval(), view.waits));
     // Half fixed, half jitter: spread over the fleet and over the attempts, yet the same in every run of a test.
     let jitter = digest::number(&format!("{}/{failures}", view.phase())) % 1000;
     let backoff = longest / 2 + longest.mul_f64(jitter as f64 / 2000.0);

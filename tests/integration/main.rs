@@ -26,6 +26,7 @@ mod scopes;
 #[path = "../support/mod.rs"]
 mod support;
 mod teardown;
+mod trouble;
 mod undecodable;
 mod variants;
 mod witness;

@@ -255,6 +255,16 @@ impl Sandbox {
         json(self.http.get(format!("{}/sandbox/state", self.url()))).await
     }
 
+    /// What the portal does with a credential: `revoke`, `expire` or `rotate` it.
+    pub async fn credential_is(&self, name: &str, verb: &str) -> Result<(), String> {
+        send(self.http.post(format!("{}/sandbox/credentials/{name}/{verb}", self.url()))).await.map(drop)
+    }
+
+    /// What the portal does with the repository of an app: `connect` or `disconnect` it.
+    pub async fn repository(&self, id: u64, verb: &str) -> Result<(), String> {
+        send(self.http.post(format!("{}/sandbox/apps/{id}/{verb}", self.url()))).await.map(drop)
+    }
+
     /// Somebody who works with this credential through the API.
     pub fn person(&self, credential: &str) -> Result<Person, String> {
         let token = self.credential(credential)?.token.clone();

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Quota;
 use super::bucket::Bucket;
+use super::limits::Cause;
 use super::line::{Line, Waiter};
 
 /// A pause is waited out in line if it ends within this: one window of the service's rate limit (contract section 4).
@@ -34,6 +35,8 @@ struct Terms {
     quotas: HashMap<u64, Quota>,
     connections: u64,
     paused_until: Option<Instant>,
+    /// Why, as far as the end of the pause goes.
+    cause: Option<Cause>,
 }
 
 impl Terms {
@@ -61,9 +64,18 @@ impl Account {
     }
 
     /// Nothing is sent for this long. Never ends a pause early: answers overtake each other.
-    pub(super) fn pause(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        self.terms.send_modify(|terms| terms.paused_until = terms.paused_until.max(Some(until)));
+    pub(super) fn pause(&self, wait: Duration, cause: Cause) {
+        let until = Some(Instant::now() + wait);
+        self.terms.send_modify(|terms| {
+            if terms.paused_until < until {
+                (terms.paused_until, terms.cause) = (until, Some(cause));
+            }
+        });
+    }
+
+    /// Why the account is, or was last, paused.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        self.terms.borrow().cause
     }
 
     /// How long the account is still paused.

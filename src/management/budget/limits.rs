@@ -35,6 +35,14 @@ impl Cause {
             Self::UsedUp => "used_up",
         }
     }
+
+    /// What keeps a request from being sent; the same words however long it lasts.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Asked => "not sent: the service asked this account to pause",
+            Self::UsedUp => "not sent: what the account has left of its rate limit is the reserve for others",
+        }
+    }
 }
 
 /// No pause is shorter: times come in whole seconds, and a `Retry-After` of 0 must not lead to a storm.

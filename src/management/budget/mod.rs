@@ -25,6 +25,7 @@ use reqwest::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use self::account::Claim;
+use self::limits::Cause;
 use self::line::Waiter;
 use self::organization::Organization;
 use super::Metrics;
@@ -134,10 +135,10 @@ impl Budget {
         };
         match turn {
             Ok(place) => Ok(Leave { granted: Timestamp::now(), _place: place }),
-            Err(wait) => Err(Failure::local(
-                FailureKind::Throttled { retry_after: Some(wait) },
-                format!("not sent: the service asked this account to pause for {} s more", wait.as_secs()),
-            )),
+            Err(wait) => {
+                let words = self.claim.account.cause().unwrap_or(Cause::Asked).words();
+                Err(Failure::local(FailureKind::Throttled { retry_after: Some(wait) }, words))
+            }
         }
     }
 
@@ -151,9 +152,11 @@ impl Budget {
         let Some(quota) = self.claim.account.quota() else { return };
         let Some((cause, wait)) = limits.pause(status, quota) else { return };
         let wait = wait.min(self.longest_pause);
-        tracing::debug!(cause = cause.label(), seconds = wait.as_secs_f64(), "the account pauses");
+        if self.paused().is_none() {
+            tracing::info!(cause = cause.label(), seconds = wait.as_secs_f64(), "the account pauses");
+        }
         self.metrics.paused(cause.label());
-        self.claim.account.pause(wait);
+        self.claim.account.pause(wait, cause);
     }
 
     /// How long the account is still paused.

@@ -134,16 +134,25 @@ pub fn parse_spicepod(text: &str) -> Result<Map<String, Value>, String> {
     if text.len() > 4 * LARGEST_SPICEPOD {
         return Err(format!("{} bytes, at most {LARGEST_SPICEPOD} as JSON are allowed", text.len()));
     }
-    let options = serde_saphyr::options! { with_snippet: false };
+    // `no` and `on` are words, as they are to the runtime, which reads YAML 1.2 as well.
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     match serde_saphyr::from_str_with_options(text, options) {
         Ok(Value::Object(spicepod)) => check_spicepod(&spicepod).map(|()| spicepod),
         Ok(_) => Err("not a mapping".to_owned()),
-        Err(error) => match error.location() {
-            Some(place) => {
-                Err(format!("not YAML, or nested too deep: line {}, column {}", place.line(), place.column()))
-            }
-            None => Err("not YAML, or nested too deep".to_owned()),
-        },
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
+/// What is wrong with a text and where, in words that hold none of it.
+fn unreadable(error: &serde_saphyr::Error) -> String {
+    let what = match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is there twice",
+        serde_saphyr::Error::MultipleDocuments { .. } => "more than one document",
+        _ => "not YAML, or nested too deep",
+    };
+    match error.location() {
+        Some(place) => format!("{what}: line {}, column {}", place.line(), place.column()),
+        None => what.to_owned(),
     }
 }
 

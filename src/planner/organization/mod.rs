@@ -143,7 +143,8 @@ impl Kind for SpiceOrganization {
             return lists::tell(view, idle(Verdict::Unchanged));
         }
         if view.observed.about_to_be_held {
-            return idle(Verdict::Working(format!("taking Secret {} up", view.desired.secret)));
+            let words = format!("taking Secret {} up", view.desired.secret);
+            return idle(Verdict::Unseen(Reason::Progressing, words, Retry::Backoff));
         }
         match seen(view, version) {
             Ok(status) => lists::tell(view, Plan::idle(&status, Verdict::Settled)),
@@ -199,6 +200,11 @@ impl Kind for SpiceOrganization {
         }
     }
 
+    /// All that refers to it waits with it, so it is looked at as often as if nothing were amiss.
+    fn longest_backoff(interval: Duration, waits: &Waits) -> Duration {
+        waits.backoff_max.min(interval)
+    }
+
     fn interval(desired: &OrganizationDesired) -> Option<Duration> {
         desired.interval
     }
@@ -206,7 +212,10 @@ impl Kind for SpiceOrganization {
 
 /// Whether the last good answer was for this spec and this very version of the Secret, and no check is due.
 fn in_date(view: &View<'_, SpiceOrganization>, credential: &SourceVersion) -> bool {
-    (view.rests() || view.deleting()) && view.status.sources == [credential.clone()] && pin::is_settled(view)
+    (view.rests() || view.deleting())
+        && !view.memory.look_again
+        && view.status.sources == [credential.clone()]
+        && pin::is_settled(view)
 }
 
 fn plan_deletion(view: &View<'_, SpiceOrganization>) -> Plan<SpiceOrganization> {

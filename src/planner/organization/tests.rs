@@ -18,6 +18,9 @@ struct World {
     up: bool,
     dependants: Vec<String>,
     incomplete_lists: Option<Vec<IncompleteList>>,
+    memory: Memory,
+    /// When the last visit asked for the next one.
+    again: Option<Duration>,
 }
 
 fn failure(kind: FailureKind) -> Failure {
@@ -48,7 +51,8 @@ impl World {
         let organizations = Observed::Present(json!([{ "id": "1", "name": "mine" }]));
         let offers = Observed::Present(());
         let (reads, dependants, incomplete_lists) = (Vec::new(), Vec::new(), None);
-        Self { object, reads, secret, organizations, offers, up: true, dependants, incomplete_lists }
+        let (memory, again, up) = (Memory::new(Timestamp::UNIX_EPOCH), None, true);
+        Self { object, reads, secret, organizations, offers, up, dependants, incomplete_lists, memory, again }
     }
 
     /// Another version of the Secret, and what its credential reaches.
@@ -114,7 +118,7 @@ impl World {
         let desired = self.object.desired(&Identity { cluster_id: "cluster".to_owned() });
         let status = self.object.status.clone().unwrap_or_default();
         let (meta, waits) = (self.object.metadata.clone(), Waits::default());
-        let memory = Memory::new(Timestamp::UNIX_EPOCH);
+        let memory = self.memory.clone();
         let mut observed = OrganizationObserved::default();
         self.reads.clear();
         for _ in 0..8 {
@@ -132,7 +136,8 @@ impl World {
             if needs.is_empty() {
                 let plan = SpiceOrganization::plan(&view);
                 let view = View { status: &plan.status, ..view };
-                self.object.status = Some(report(&view, &plan.verdict).status);
+                let report = report(&view, &plan.verdict);
+                (self.object.status, self.again) = (Some(report.status), report.again);
                 return plan.verdict;
             }
             for read in needs {
@@ -296,6 +301,25 @@ fn what_an_older_api_lacks_is_named_and_makes_nothing_unready() {
     world.offers = Observed::Unknown(failure(FailureKind::Forbidden));
     world.organizations = Observed::Unknown(failure(LACKING));
     assert!(matches!(world.visit(), Verdict::Failed(Reason::Forbidden, ..)));
+}
+
+#[test]
+fn what_is_in_date_is_looked_at_when_an_app_meets_a_refusal() {
+    let mut world = World::new();
+    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Verdict::Unchanged);
+    world.memory.look_again = true;
+    world.organizations = Observed::Unknown(failure(FailureKind::Unauthorized));
+    assert!(matches!(world.visit(), Verdict::Failed(Reason::Unauthorized, ..)));
+}
+
+#[test]
+fn after_a_long_outage_it_is_looked_at_no_later_than_by_its_interval() {
+    let mut world = World::new();
+    world.organizations = Observed::Unknown(failure(FailureKind::Server));
+    world.memory.failures = 30;
+    world.visit();
+    assert!(world.again.unwrap() <= Waits::default().default_interval, "{:?}", world.again);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::super::super::conditions::summarize;
+use super::super::super::conditions::{summarize, transition};
 use super::*;
 
 #[path = "../../../../tests/support/rulebook.rs"]
@@ -88,6 +88,19 @@ fn times_of_transition_move_with_the_status_only() {
     let other = summarize(&same, 3, &Verdict::Working(String::new()), false, at(3));
     let times: Vec<_> = [&first, &same, &other].map(|conditions| conditions[0].last_transition_time.0).into();
     assert_eq!(times, [at(1), at(1), at(3)]);
+}
+
+#[test]
+fn what_cannot_be_seen_any_more_is_a_warning_whatever_the_reason() {
+    let ready = summarize(&[], 1, &Verdict::Settled, false, at(1));
+    let waiting = Verdict::Waiting(Reason::DependencyNotReady, "down".to_owned());
+    let lost = summarize(&ready, 1, &waiting, true, at(2));
+    assert!(transition(&ready, &lost).unwrap().warning);
+    // An object that was never there yet waits, which is nothing to warn of.
+    let first = summarize(&[], 1, &waiting, false, at(2));
+    assert!(!transition(&[], &first).unwrap().warning);
+    let suspended = summarize(&ready, 2, &Verdict::Suspended, false, at(2));
+    assert!(!transition(&ready, &suspended).unwrap().warning);
 }
 
 #[test]

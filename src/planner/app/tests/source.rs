@@ -63,6 +63,8 @@ fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
         (Some((1, None)), "no such key"),
         (Some((1, Some("- hidden-value".to_owned()))), "not a mapping"),
         (Some((1, Some("hidden-value: [".to_owned()))), "not YAML"),
+        (Some((1, Some("hidden: 1\nhidden: 2".to_owned()))), "a key is there twice: line 2"),
+        (Some((1, Some("hidden: 1\n---\nhidden: 2".to_owned()))), "more than one document"),
         (Some((1, Some(format!("a: {}", "x".repeat(256 * 1024))))), "at most 262144"),
         (Some((1, Some(format!("{}1{}", "{a: ".repeat(80), "}".repeat(80))))), "nested too deep"),
     ] {

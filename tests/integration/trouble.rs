@@ -1,0 +1,258 @@
+//! What can be wrong with a credential, a source, an endpoint or an app, and what is said and done then.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
+
+use crate::{
+    program,
+    support::{
+        sandbox::{Action, Fault, Sandbox, When},
+        world::{CREDENTIAL, World},
+    },
+};
+
+fn message(app: &SpiceApp) -> &str {
+    &app.status.as_ref().unwrap().conditions[0].message
+}
+
+fn id(app: &SpiceApp) -> u64 {
+    app.status.as_ref().and_then(|status| status.id).unwrap().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_credential_that_is_no_longer_accepted_is_told_on_the_organization_and_tried_by_it_alone() {
+    for verb in ["revoke", "expire"] {
+        let world = World::new(verb, program()).await;
+        let operator = world.operator().await;
+        let names = ["one-app", "two-app", "three-app"];
+        for name in names {
+            world.app(name, json!({})).await;
+            world.app_is(name, "True", "Succeeded").await;
+        }
+        world.sandbox.credential_is("operator", verb).await.unwrap();
+        // The next call of whichever app tells.
+        world.request_visit("one-app").await;
+        let organization = world.organization_is("False", "Unauthorized").await;
+        let words = &organization.status.unwrap().conditions[0].message;
+        assert!(words.starts_with("the API is up, and refuses the credential"), "{words}");
+        let before = world.sandbox.revision().await.unwrap();
+        let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
+        for name in names {
+            world.request_visit(name).await;
+        }
+        world.visits(&operator, "SpiceApp", visits + 3).await;
+        let of_apps = world.calls(before).await.into_iter().filter(|call| call.contains("/apps"));
+        assert_eq!(of_apps.collect::<Vec<_>>(), [""; 0]);
+        // What was achieved is not lost by it.
+        for name in names {
+            world.app_is(name, "True", "Succeeded").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_secret_of_a_credential_is_named() {
+    let world = World::without_credential("secret", program()).await;
+    let _operator = world.operator().await;
+    let api: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    let (name, key) = CREDENTIAL;
+    for (data, words) in [
+        (json!({}), format!("Secret {name} has no key {key}")),
+        (json!({ "other": "x" }), format!("Secret {name} has no key {key}")),
+        (json!({ key: "" }), format!("Secret {name}: key {key} is empty")),
+        (json!({ key: " \n" }), format!("Secret {name}: key {key} is empty")),
+        (json!({ key: "two words" }), format!("Secret {name}: key {key} has a character in it that no token has")),
+        (json!({ key: "t\u{f6}ken" }), format!("Secret {name}: key {key} has a character in it that no token has")),
+    ] {
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
+        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
+        let named = |organization: &SpiceOrganization| {
+            let mut conditions = organization.status.iter().flat_map(|status| &status.conditions);
+            conditions
+                .any(|one| one.type_ == "Ready" && one.reason == "CredentialsMissing" && one.message.contains(&words))
+        };
+        world.until("default", &words, named).await;
+    }
+    assert_eq!(world.calls(0).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_replaced_leaves_a_ready_organization_ready() {
+    let world = World::new("replace", program()).await;
+    let _operator = world.operator().await;
+    let before = world.organization_is("True", "Succeeded").await.status.unwrap();
+    let api: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    // As `kubectl replace` does: another content, and without the finalizer that the operator has put on.
+    let mut secret = api.get(CREDENTIAL.0).await.unwrap();
+    secret.metadata.finalizers = None;
+    secret.metadata.managed_fields = None;
+    secret.metadata.annotations = Some([("somebody/else".to_owned(), "writes".to_owned())].into());
+    api.replace(CREDENTIAL.0, &PostParams::default(), &secret).await.unwrap();
+    let after = world
+        .until("default", "checked with the new version", |organization: &SpiceOrganization| {
+            organization.status.as_ref().is_some_and(|status| status.sources != before.sources)
+        })
+        .await;
+    assert_eq!(after.status.unwrap().conditions, before.conditions, "nor was it anything else meanwhile");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_config_map_of_a_spicepod_is_named() {
+    let world = World::new("config-map", program()).await;
+    let _operator = world.operator().await;
+    let large = format!("version: v1\nname: {}\n", "x".repeat(300 * 1024));
+    world
+        .app("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods", "key": "spicepod.yaml" } } }))
+        .await;
+    for (data, words) in [
+        (json!({ "other": "x" }), "ConfigMap pods, key spicepod.yaml: there is no such key"),
+        (json!({ "spicepod.yaml": "" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
+        (json!({ "spicepod.yaml": "just words" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
+        (json!({ "spicepod.yaml": "a: [" }), "ConfigMap pods, key spicepod.yaml: not YAML"),
+        (json!({ "spicepod.yaml": "a: 1\na: 2\n" }), "ConfigMap pods, key spicepod.yaml: a key is there twice: line 2"),
+        (json!({ "spicepod.yaml": large }), "ConfigMap pods, key spicepod.yaml: "),
+    ] {
+        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": { "name": "pods", "namespace": world.namespace } });
+        // Not by `kubectl apply`, whose copy in an annotation would be too large.
+        let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(world.client.clone(), &world.namespace);
+        api.patch("pods", &PatchParams::apply("test").force(), &Patch::Apply(&map)).await.unwrap();
+        let named = |app: &SpiceApp| {
+            let mut conditions = app.status.iter().flat_map(|status| &status.conditions);
+            conditions.any(|one| one.type_ == "Ready" && one.reason == "InvalidSpec" && one.message.contains(words))
+        };
+        world.until("my-app", words, named).await;
+    }
+    world.app("other-app", json!({})).await;
+    world.app_is("other-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await.len(), 1);
+}
+
+#[tokio::test]
+async fn another_endpoint_is_called_for_its_identity_alone_until_a_person_accepts_it() {
+    let world = World::new("endpoint", program()).await;
+    let other = Sandbox::start(&world.run, program(), &[]).await.unwrap();
+    let _operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    world.organization(other.url()).await;
+    let mismatch = world.organization_is("False", "OrganizationMismatch").await;
+    let words = mismatch.status.unwrap().conditions[0].message.clone();
+    assert!(words.contains(world.sandbox.url()) && words.contains(other.url()), "{words}");
+    assert!(words.contains("cloud.spice.ai/accept-organization="), "{words}");
+    world.app("my-app", json!({ "description": "new" })).await;
+    world.app("new-app", json!({})).await;
+    for name in ["my-app", "new-app"] {
+        world.app_is(name, "False", "DependencyNotReady").await;
+    }
+    let routes = other.calls_by("operator", 0).await.unwrap().into_iter().map(|call| call.path);
+    assert_eq!(routes.filter(|path| path != "/v1/orgs").collect::<Vec<_>>(), [""; 0]);
+    world.organization(world.sandbox.url()).await;
+    for name in ["my-app", "new-app"] {
+        world.app_is(name, "True", "Succeeded").await;
+    }
+    assert_eq!(world.remote_apps().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_spicepod_that_comes_from_a_repository_is_refused_once_and_the_rest_is_kept() {
+    let world = World::new("repository", program()).await;
+    let _operator = world.operator().await;
+    let spec = |description: &str, name: &str| json!({ "description": description, "spicepod": { "name": name } });
+    world.app("my-app", spec("first", "one")).await;
+    let id = id(&world.app_is("my-app", "True", "Succeeded").await);
+    world.sandbox.repository(id, "connect").await.unwrap();
+    world.app("my-app", spec("second", "two")).await;
+    world.app_is("my-app", "False", "RepositoryConnected").await;
+    let remote = &world.remote_apps().await[0];
+    assert_eq!((&remote["description"], &remote["config"]["spicepod"]["name"]), (&json!("second"), &json!("one")));
+    let before = world.sandbox.revision().await.unwrap();
+    // Looked at again by the recheck, and without another write.
+    world
+        .sandbox
+        .call("it is read again", before, |call| call.method == "GET" && call.status == Some(200))
+        .await
+        .unwrap();
+    assert!(world.calls(before).await.iter().all(|call| call.starts_with("GET")));
+
+    world.sandbox.repository(id, "disconnect").await.unwrap();
+    world.request_visit("my-app").await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await[0]["config"]["spicepod"]["name"], "two");
+}
+
+#[tokio::test]
+async fn a_fight_over_a_field_is_ended_and_told_with_its_path() {
+    let world = World::new("fight", program()).await;
+    let _operator = world.operator().await;
+    let portal = world.sandbox.portal().unwrap();
+    world.app("my-app", json!({ "description": "ours", "visibility": "private" })).await;
+    let id = id(&world.app_is("my-app", "True", "Succeeded").await);
+    for _ in 0..3 {
+        portal.update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+        world.visit("my-app").await;
+        world.app_is("my-app", "True", "Succeeded").await;
+        assert_eq!(world.remote_apps().await[0]["description"], "ours");
+    }
+    portal.update_app(id, &json!({ "description": "theirs", "visibility": "public" })).await.unwrap();
+    world.request_visit("my-app").await;
+    let app = world.app_is("my-app", "False", "CorrectionLoop").await;
+    assert!(message(&app).contains("description"), "{}", message(&app));
+    assert_eq!(app.status.unwrap().drift, ["description"]);
+    let remote = &world.remote_apps().await[0];
+    assert_eq!(
+        (&remote["description"], &remote["visibility"]),
+        (&json!("theirs"), &json!("private")),
+        "the rest is kept"
+    );
+    // A change of what is wanted ends it.
+    world.app("my-app", json!({ "description": "ours again", "visibility": "private" })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await[0]["description"], "ours again");
+}
+
+#[tokio::test]
+async fn from_the_second_failure_in_a_row_a_visit_makes_at_most_two_calls() {
+    let world = World::new("failures", program()).await;
+    let operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    let fault = |method: &str| {
+        let (method, action) = (Some(method.to_owned()), Action::Status(503));
+        Fault { method, route: None, when: When::Before, action, times: None }
+    };
+    for (method, description) in [("GET", "unseen"), ("PUT", "refused")] {
+        world.sandbox.add_fault(&fault(method)).await.unwrap();
+        world.app("my-app", json!({ "description": description })).await;
+        world.app_is("my-app", "False", "RemoteUnavailable").await;
+        let visits = async || operator.metrics().await.unwrap().visits("SpiceApp") as u64;
+        // The visits are counted first and last, so that none of the calls between belongs to one that is not counted.
+        let (first, before) = (visits().await, world.sandbox.revision().await.unwrap());
+        world.visits(&operator, "SpiceApp", first + 5).await;
+        let calls = world.calls(before).await.len() as u64;
+        let made = visits().await + 1 - first;
+        assert!(calls <= 2 * made, "{method}: {calls} calls in {made} visits");
+        world.sandbox.remove_faults().await.unwrap();
+        world.app_is("my-app", "True", "Succeeded").await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_a_visit_reads_and_is_acknowledged() {
+    let world = World::new("forced", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({ "description": "ours" })).await;
+    let id = id(&world.app_is("my-app", "True", "Succeeded").await);
+    world.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    let before = world.sandbox.revision().await.unwrap();
+    let app = world.visit("my-app").await;
+    assert!(app.status.unwrap().last_handled_reconcile_at.is_some());
+    assert_eq!(world.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
+    let described: Value = world.remote_apps().await[0]["description"].clone();
+    assert_eq!(described, "ours");
+}
