@@ -143,8 +143,8 @@ struct Visit<'a, K: Steward> {
 }
 
 impl<'a, K: Steward> Visit<'a, K> {
-    fn begin(context: &'a Context, cached: &K) -> Self {
-        let (mut memory, object) = context.memories.recall(cached, context.now());
+    fn begin(context: &'a Context, found: &K) -> Self {
+        let (mut memory, object) = context.memories.recall(K::cache(context), found, context.now());
         memory.begin(object.meta());
         let status = object.stored_status().cloned().unwrap_or_default();
         let desired = object.desired(&context.settings.identity);

@@ -30,9 +30,13 @@ impl Recollection {
 }
 
 impl Memories {
-    /// What is known of an object, and the newer of the cached object and the one that we wrote last.
-    pub(super) fn recall<K: Steward>(&self, cached: &K, now: Timestamp) -> (Memory, K) {
+    /// What is known of an object, and the newest of it: as it was found, as the cache shows it now, or as we wrote it last.
+    pub(super) fn recall<K: Steward>(&self, cache: &Store<Guarded<K>>, found: &K, now: Timestamp) -> (Memory, K) {
         let mut held = self.held();
+        // The cache may have gone on since it was asked. What we wrote is let go of when the cache shows it, and only then.
+        let shown = cached(cache, found);
+        let shown = shown.as_ref().and_then(|shown| shown.0.as_ref().ok());
+        let cached = shown.filter(|shown| version(shown.meta()) > version(found.meta())).unwrap_or(found);
         let known = held.entry(cached.uid().unwrap_or_default()).or_insert_with(|| Recollection::new(now));
         let object = match known.written.as_ref().and_then(|written| written.downcast_ref::<K>()) {
             Some(written) if version(written.meta()) > version(cached.meta()) => written.clone(),
@@ -75,5 +79,39 @@ impl Memories {
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, Recollection>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{SpiceApp, SpiceAppSpec};
+    use kube::core::DeserializeGuard;
+    use kube::runtime::reflector::store;
+    use kube::runtime::watcher::Event;
+
+    fn app(version: &str) -> SpiceApp {
+        let mut app = SpiceApp::new("my-app", SpiceAppSpec::default());
+        app.metadata.uid = Some("uid".to_owned());
+        app.metadata.namespace = Some("team".to_owned());
+        app.metadata.resource_version = Some(version.to_owned());
+        app
+    }
+
+    #[test]
+    fn a_visit_begins_with_the_newest_that_is_known_however_the_cache_and_our_write_overtake_each_other() {
+        let (cache, mut writer) = store::<Guarded<SpiceApp>>();
+        let (memories, now) = (Memories::default(), Timestamp::UNIX_EPOCH);
+        writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(app("1")))));
+        let version = |found: &str| memories.recall(&cache, &app(found), now).1.resource_version().unwrap();
+        assert_eq!(version("1"), "1");
+        memories.remember(&cache, &app("2"), Memory::new(now));
+        assert_eq!(version("1"), "2", "the cache runs behind our write");
+        // It catches up between the moment in which the next visit's object was taken from it, and the visit's beginning.
+        let caught_up = DeserializeGuard(Ok(app("2")));
+        writer.apply_watcher_event(&Event::Apply(caught_up.clone()));
+        memories.caught_up(&caught_up);
+        assert_eq!(version("1"), "2");
+        assert!(memories.held()["uid"].written.is_none(), "it is kept once");
     }
 }

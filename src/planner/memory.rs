@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Verdict, digest, schedule};
-use crate::api::GROUP;
+use crate::api::{GROUP, SourceVersion};
 
 /// What this process knows of an object and status does not.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +70,7 @@ impl Corrections {
 pub struct Hold {
     pub(super) generation: Option<i64>,
     pub(super) requested: Option<String>,
+    pub(super) sources: Vec<SourceVersion>,
     pub(super) until: Timestamp,
 }
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT, Reason};
+use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT, Reason, SourceVersion};
 use crate::management::types::Failure;
 
 /// One kind of custom resource, as the generic driver sees it.
@@ -83,6 +83,11 @@ pub trait Kind: Sized {
 
     /// How often the object is checked, as asked for.
     fn interval(desired: &Self::Desired) -> Option<Duration>;
+
+    /// The Kubernetes objects that the spec refers to, in the versions seen now.
+    fn sources(_view: &View<'_, Self>) -> Vec<SourceVersion> {
+        Vec::new()
+    }
 
     /// The longest wait after failures in a row.
     fn longest_backoff(_interval: Duration, waits: &Waits) -> Duration {
@@ -191,8 +196,9 @@ impl<K: Kind> View<'_, K> {
     /// Until when the write that was refused for this very state of the object is held back.
     pub(crate) fn held_until(&self) -> Option<Timestamp> {
         let hold = self.memory.held.as_ref()?;
-        let same =
-            hold.generation == self.meta.generation && hold.requested.as_deref() == requested_reconcile(self.meta);
+        let same = hold.generation == self.meta.generation
+            && hold.requested.as_deref() == requested_reconcile(self.meta)
+            && hold.sources == K::sources(self);
         (same && self.now < hold.until).then_some(hold.until)
     }
 
@@ -201,7 +207,7 @@ impl<K: Kind> View<'_, K> {
         let Verdict::Failed(_, _, Retry::After(_)) = verdict else { return None };
         let until = self.now.checked_add(schedule::again(self, verdict)?).ok()?;
         let requested = requested_reconcile(self.meta).map(str::to_owned);
-        Some(Hold { generation: self.meta.generation, requested, until })
+        Some(Hold { generation: self.meta.generation, requested, sources: K::sources(self), until })
     }
 
     /// Whether nothing need be read: the object stands as it was judged, and no check is due.

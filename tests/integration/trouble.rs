@@ -163,7 +163,8 @@ async fn another_endpoint_is_called_for_its_identity_alone_until_a_person_accept
 async fn a_spicepod_that_comes_from_a_repository_is_refused_once_and_the_rest_is_kept() {
     let world = World::new("repository", program()).await;
     let _operator = world.operator().await;
-    let spec = |description: &str, name: &str| json!({ "description": description, "spicepod": { "name": name } });
+    // Looked at again without being asked to.
+    let spec = |description: &str, name: &str| json!({ "description": description, "interval": "1s", "spicepod": { "name": name } });
     world.app("my-app", spec("first", "one")).await;
     let id = id(&world.app_is("my-app", "True", "Succeeded").await);
     world.sandbox.repository(id, "connect").await.unwrap();
@@ -172,7 +173,6 @@ async fn a_spicepod_that_comes_from_a_repository_is_refused_once_and_the_rest_is
     let remote = &world.remote_apps().await[0];
     assert_eq!((&remote["description"], &remote["config"]["spicepod"]["name"]), (&json!("second"), &json!("one")));
     let before = world.sandbox.revision().await.unwrap();
-    // Looked at again by the recheck, and without another write.
     world
         .sandbox
         .call("it is read again", before, |call| call.method == "GET" && call.status == Some(200))

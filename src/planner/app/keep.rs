@@ -101,12 +101,12 @@ fn in_the_way(view: &AppView<'_>) -> Option<Verdict> {
 
 fn rests(view: &AppView<'_>) -> bool {
     // An answer of this visit is judged, whatever the schedule says.
-    let in_date = view.status.sources == sources(view);
+    let in_date = view.status.sources == sources(view) || view.held_until().is_some();
     view.observed.app.is_none() && view.status.create_intent.is_none() && in_date && view.rests()
 }
 
 /// The versions of what the spec refers to: as it was read, or else as the cache shows it.
-fn sources(view: &AppView<'_>) -> Vec<SourceVersion> {
+pub(super) fn sources(view: &AppView<'_>) -> Vec<SourceVersion> {
     match (&view.observed.spicepod, &view.observed.source) {
         (Some(Observed::Present(read)), _) => vec![read.version.clone()],
         (_, Some(Observed::Present(version))) => vec![version.clone()],

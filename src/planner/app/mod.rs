@@ -341,6 +341,10 @@ impl Kind for SpiceApp {
         }
     }
 
+    fn sources(view: &View<'_, Self>) -> Vec<SourceVersion> {
+        keep::sources(view)
+    }
+
     fn interval(desired: &AppDesired) -> Option<Duration> {
         desired.interval
     }

@@ -281,7 +281,7 @@ impl World {
             self.memory.corrections.count(generation, SpiceApp::corrects(&write), self.now, pause);
             visit.notes.extend(plan.notes);
         }
-        self.conclude(&mut visit, &status);
+        self.conclude(&mut visit, &status, &observed);
         visit
     }
 
@@ -313,12 +313,14 @@ impl World {
         assert!(shown == Some(self.owner()) || untagged || taken_over || made, "{plan:?} rests on {app:?}");
     }
 
-    fn conclude(&mut self, visit: &mut Visit, status: &SpiceAppStatus) {
-        self.memory.account(&visit.verdict, self.now, &self.object.metadata);
+    fn conclude(&mut self, visit: &mut Visit, status: &SpiceAppStatus, observed: &AppObserved) {
+        if self.memory.account(&visit.verdict, self.now, &self.object.metadata) {
+            self.memory.held = self.judge(status, observed, |view| view.hold(&visit.verdict));
+        }
         if visit.verdict == Verdict::Gone {
             return;
         }
-        let report = self.judge(status, &AppObserved::default(), |view| report(view, &visit.verdict));
+        let report = self.judge(status, observed, |view| report(view, &visit.verdict));
         rulebook::holds(&report.status.conditions, self.object.metadata.generation);
         self.object.status = Some(report.status);
         visit.notes.extend(report.notes);

@@ -57,6 +57,22 @@ fn a_change_that_could_not_be_acted_on_is_still_to_be_seen() {
 }
 
 #[test]
+fn what_the_service_refuses_of_a_config_map_is_sent_again_when_it_changes_and_not_by_whatever_wakes_the_object() {
+    let mut world = World::new(from_config_map(json!({})));
+    world.config_map = Some((1, Some("name: first".into())));
+    world.visit();
+    world.pass(60);
+    world.config_map = Some((2, Some("name: second".into())));
+    world.remote.fault = Some((Failure::local(FailureKind::Invalid, "no"), false));
+    assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::InvalidSpec, ..)));
+    world.pass(60);
+    let held = world.visit();
+    assert_eq!((held.writes.len(), held.remote_reads(), held.verdict), (0, 0, Verdict::Unchanged));
+    world.config_map = Some((3, Some("name: third".into())));
+    assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());
+}
+
+#[test]
 fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
     for (config_map, words) in [
         (None, "ConfigMap pods does not exist"),
