@@ -1,6 +1,8 @@
 //! The CustomResourceDefinitions as they are written to `crds/`.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::{CustomResourceExt, ResourceExt};
 use serde_json::json;
 
@@ -21,9 +23,28 @@ pub fn custom_resource_definitions() -> Vec<CustomResourceFile> {
         .into_iter()
         .map(|definition| CustomResourceFile {
             name: format!("{}.yaml", definition.name_any()),
-            definition: with_status_default(definition),
+            definition: without_foreign_formats(with_status_default(definition)),
         })
         .collect()
+}
+
+/// Takes off the formats that Kubernetes does not know and warns of at each `kubectl apply`.
+fn without_foreign_formats(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    fn strip(schema: &mut JSONSchemaProps) {
+        if schema.format.as_ref().is_some_and(|format| format.starts_with("uint")) {
+            schema.format = None;
+        }
+        schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(strip);
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+            strip(items);
+        }
+        if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+            strip(values);
+        }
+    }
+    let schemas = definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+    schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()).for_each(strip);
+    definition
 }
 
 /// A fresh object shows `observedGeneration: -1`, so that no tool takes it for settled before its first visit.

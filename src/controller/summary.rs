@@ -55,7 +55,13 @@ pub(super) fn for_app(context: &Context, organization: &SpiceOrganization, app: 
         Adoption::All => true,
         Adoption::Never => false,
     };
-    let summary = of(context, organization);
+    let mut summary = of(context, organization);
+    // It serves what there is until that is gone, and takes nothing new.
+    let status = app.status.as_ref();
+    let is_new = status.is_none_or(|status| status.id.is_none() && status.create_intent.is_none());
+    if organization.metadata.deletion_timestamp.is_some() && is_new && app.metadata.deletion_timestamp.is_none() {
+        summary.unusable.get_or_insert_with(|| "it is being deleted".to_owned());
+    }
     let portal = portal_page(organization, app);
     Organization { not_allowed, adoption_allowed, portal, ..summary }
 }

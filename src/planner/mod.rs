@@ -398,9 +398,12 @@ pub fn report<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Report<K::Statu
     Report { status, notes, again: schedule::again(view, verdict) }
 }
 
-/// The value of the annotation that asks for a visit.
+/// The value of the annotation that asks for a visit, as far as it is told apart from others and acknowledged.
 fn requested_reconcile(meta: &ObjectMeta) -> Option<&str> {
-    meta.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT).map(String::as_str)
+    const LONGEST: usize = 256;
+    let value = meta.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT)?;
+    let end = value.char_indices().nth(LONGEST).map_or(value.len(), |(end, _)| end);
+    Some(&value[..end])
 }
 
 /// Whether a person suspended the object: by the field of its spec, or by annotation.

@@ -286,6 +286,43 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
     .await;
 }
 
+/// The paths of all fields below a schema that say nothing of themselves.
+fn silent(schema: &Value, path: &str, found: &mut Vec<String>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        if property["description"].as_str().is_none_or(str::is_empty) {
+            found.push(path.clone());
+        }
+        silent(property, &path, found);
+        silent(&property["items"], &path, found);
+    }
+}
+
+#[tokio::test]
+async fn kubectl_explains_every_field_and_selects_apps_by_their_organization() {
+    for file in custom_resource_definitions() {
+        let definition = serde_json::to_value(&file.definition).unwrap();
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let mut found = Vec::new();
+        for part in ["spec", "status"] {
+            silent(&schema["properties"][part], part, &mut found);
+        }
+        assert_eq!(found, [""; 0], "{}", file.name);
+    }
+    let kind = ApiResource::erase::<SpiceApp>(&());
+    let api = objects(&kind, "explained").await;
+    let cluster = ControlPlane::shared().await.unwrap();
+    let explained = cluster.kubectl(&["explain", "sapp.spec.deletionPolicy"]).await.unwrap();
+    assert!(explained.contains("What happens to the app"), "{explained}");
+    for (name, organization) in [("first", "one"), ("second", "two")] {
+        let spec = json!({ "name": "some-app", "organizationRef": { "name": organization } });
+        api.create(&PostParams::default(), &object(&kind, name, &spec)).await.unwrap();
+    }
+    let params = kube::api::ListParams::default().fields("spec.organizationRef.name=two");
+    let names = api.list(&params).await.unwrap().items.into_iter().filter_map(|found| found.metadata.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["second"]);
+}
+
 #[test]
 fn the_files_in_crds_are_not_stale() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");

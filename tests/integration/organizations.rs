@@ -191,6 +191,14 @@ async fn an_organization_in_use_stays_until_its_apps_are_gone() {
         conditions.iter().any(|it| it.type_ == "Reconciling" && it.message.contains("SpiceApp my-app"))
     };
     world.until("default", "saying who uses it", waiting).await;
+    // It serves what there is, and takes nothing new.
+    world.app("new-app", json!({})).await;
+    let new = world.app_is("new-app", "False", "DependencyNotReady").await;
+    assert!(new.status.unwrap().conditions[0].message.contains("it is being deleted"));
+    world.app("my-app", json!({ "description": "still kept" })).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await.len(), 1);
+    world.api::<SpiceApp>().delete("new-app", &DeleteParams::default()).await.unwrap();
     world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
     world.gone::<SpiceApp>("my-app").await;
     world.gone::<SpiceOrganization>("default").await;

@@ -207,13 +207,14 @@ pub(in crate::management) fn transport(error: &reqwest::Error) -> Failure {
         innermost = Some(cause);
     }
     let cause = innermost.map_or(String::new(), |cause| format!(": {cause}"));
+    let host = error.url().and_then(reqwest::Url::host_str).unwrap_or("the service");
     if error.is_connect() {
-        return Failure::local(FailureKind::Connect, format!("cannot connect{cause}"));
+        return Failure::local(FailureKind::Connect, format!("cannot connect to {host}{cause}"));
     }
     if error.is_timeout() {
-        return Failure::local(FailureKind::Interrupted, "no answer in time");
+        return Failure::local(FailureKind::Interrupted, format!("no answer of {host} in time"));
     }
-    Failure::local(FailureKind::Interrupted, format!("the connection broke before the answer{cause}"))
+    Failure::local(FailureKind::Interrupted, format!("the connection to {host} broke before the answer{cause}"))
 }
 
 fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> Failure {

@@ -96,7 +96,10 @@ impl Client {
             .tls_certs_merge(certificates)
             .user_agent(concat!("spice-cloud-operator/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| bad(format!("cannot set up HTTP: {error}")))?;
+            .map_err(|error| match &ca_bundle {
+                Some(_) => bad("caBundle holds something that is no certificate".to_owned()),
+                None => bad(format!("cannot set up HTTP: {error}")),
+            })?;
         let tokens = Tokens::new(credential, &http, &budget, &metrics)?;
         let (retry_within, answered) = (settings.retry_within, AtomicBool::new(true));
         Ok(Self { http, base, organization, tokens, budget, metrics, retry_within, answered })
