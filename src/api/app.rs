@@ -139,6 +139,7 @@ pub struct SpicepodSource {
 
 /// Whether the app is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::described_by_its_field)]
 pub enum ManagementPolicy {
     /// It is created, kept as declared, and deleted.
     Manage,
@@ -148,6 +149,7 @@ pub enum ManagementPolicy {
 
 /// Who can see an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::described_by_its_field)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
     /// Everybody.

@@ -46,8 +46,15 @@ pub const TAKE_OVER: &str = "cloud.spice.ai/take-over";
 /// the API tells no id), for a person who means the change.
 pub const ACCEPT_ORGANIZATION: &str = "cloud.spice.ai/accept-organization";
 
+/// Leaves the description of an optional choice to the field, which says what is so when it is not set: otherwise that of
+/// the type would take its place.
+fn described_by_its_field(schema: &mut schemars::Schema) {
+    schema.remove("description");
+}
+
 /// What happens to the remote object when the Kubernetes object is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[schemars(transform = described_by_its_field)]
 pub enum DeletionPolicy {
     /// The remote object is deleted first.
     Delete,
@@ -57,6 +64,7 @@ pub enum DeletionPolicy {
 
 /// What happens when the remote object exists already and was not made by this object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[schemars(transform = described_by_its_field)]
 pub enum AdoptionPolicy {
     /// It is left alone, and Ready says so.
     Fail,
@@ -66,6 +74,7 @@ pub enum AdoptionPolicy {
 
 /// What happens when somebody changes the remote object outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[schemars(transform = described_by_its_field)]
 pub enum DriftPolicy {
     /// It is put back.
     Correct,

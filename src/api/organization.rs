@@ -165,6 +165,7 @@ pub struct AllowedNamespaces {
 
 /// Where the namespaces come from that may use an organization. Its own always may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::described_by_its_field)]
 pub enum NamespacesFrom {
     /// No other.
     Same,
@@ -176,6 +177,7 @@ pub enum NamespacesFrom {
 
 /// From which namespaces apps may be adopted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::described_by_its_field)]
 pub enum Adoption {
     /// From the organization's own.
     #[default]
