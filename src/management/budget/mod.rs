@@ -140,7 +140,8 @@ impl Budget {
         let Some((cause, wait)) = limits.pause(status, quota) else { return };
         let wait = wait.min(self.longest_pause);
         tracing::debug!(cause = cause.label(), seconds = wait.as_secs_f64(), "the account pauses");
-        self.metrics.paused(cause.label());
+        // Its address: an account is kept as long as it is paused.
+        self.metrics.paused(cause.label(), Arc::as_ptr(&self.claim.account).addr(), wait);
         self.claim.account.pause(wait);
     }
 
