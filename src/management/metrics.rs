@@ -120,14 +120,22 @@ impl Pauses {
 impl Collector for Pauses {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let (accounts, longest) = self.now();
-        let gauge = ConstGauge::new(i64::try_from(accounts).unwrap_or(i64::MAX));
+        let accounts = ConstGauge::new(i64::try_from(accounts).unwrap_or(i64::MAX));
         let help = "Accounts that are paused now: nothing is sent for them";
-        let name = "management_api_paused_accounts";
-        gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
-        let gauge = ConstGauge::new(longest.as_secs_f64());
+        accounts.encode(encoder.encode_descriptor(
+            "management_api_paused_accounts",
+            help,
+            None,
+            accounts.metric_type(),
+        )?)?;
+        let longest = ConstGauge::new(longest.as_secs_f64());
         let help = "Seconds until the last of the paused accounts goes on; 0 if none is paused";
-        let name = "management_api_pause_remaining_seconds";
-        gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+        longest.encode(encoder.encode_descriptor(
+            "management_api_pause_remaining_seconds",
+            help,
+            None,
+            longest.metric_type(),
+        )?)
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Settings {
     #[arg(long, env = "SPICE_OPERATOR_LOG_FILTER", default_value = "info", value_name = "FILTER")]
     pub log_filter: String,
     /// Print a line on standard output once the admin server listens.
-    #[arg(long, value_enum)]
+    #[arg(long, env = "SPICE_OPERATOR_ANNOUNCE", value_enum)]
     pub announce: Option<Announce>,
 
     /// Write only while holding a Lease, so that several replicas can run. Without it, never run two.
