@@ -1,4 +1,4 @@
-//! The pages in `docs/` say something of every reason, field, annotation and setting that there is.
+//! The pages in `docs/` say something of every reason, field, annotation and metric that there is.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by a panic, and its name says what holds")]
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -77,4 +77,69 @@ fn every_annotation_is_told() {
     let words = code(&pages);
     let missing: Vec<_> = annotations.iter().filter(|annotation| !words.contains(**annotation)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The names in `/metrics`, from where they are registered.
+fn metrics() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for file in [
+        "src/management/metrics.rs",
+        "src/controller/metrics.rs",
+        "src/controller/objects.rs",
+        "src/operator/metrics.rs",
+    ] {
+        let source = text(file);
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        let before = names.len();
+        for call in ["registry.register(", "encode_descriptor(", "gauges(&mut encoder,"] {
+            let arguments = code.split(call).skip(1).map(str::trim_start);
+            let literals = arguments.filter_map(|rest| rest.strip_prefix('"')?.split('"').next());
+            names.extend(literals.map(|name| format!("spice_operator_{name}")));
+        }
+        assert!(names.len() > before, "{file} registers nothing");
+    }
+    names
+}
+
+#[test]
+fn every_metric_is_told_and_none_that_there_is_not() {
+    let (metrics, page) = (metrics(), text("docs/operating.md"));
+    assert!(metrics.len() > 12, "{metrics:?}");
+    let words = |page: &str| {
+        let words = page.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        words.filter(|word| word.starts_with("spice_operator_")).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    // The library adds an ending to counters, and to what tells a version.
+    let endings = ["", "_total", "_info"];
+    let told = words(&page);
+    let missing: Vec<_> =
+        metrics.iter().filter(|name| !endings.iter().any(|ending| told.contains(&format!("{name}{ending}")))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    for page in ["docs/operating.md", "README.md", "CHANGELOG.md"] {
+        let there_is = |word: &String| {
+            endings.iter().any(|ending| word.strip_suffix(ending).is_some_and(|name| metrics.contains(name)))
+        };
+        let stale: Vec<_> = words(&text(page)).into_iter().filter(|word| !there_is(word)).collect();
+        assert!(stale.is_empty(), "{page}: {stale:?}");
+    }
+}
+
+#[test]
+fn the_alert_rules_on_the_page_are_rules() {
+    let page = text("docs/operating.md");
+    let rules = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let rules: Value = serde_saphyr::from_str(rules).unwrap();
+    let rules = rules["groups"][0]["rules"].as_array().unwrap();
+    assert!(rules.len() >= 5);
+    for rule in rules {
+        for field in ["alert", "expr", "for"] {
+            assert!(rule[field].is_string(), "{field}: {rule}");
+        }
+        let expr = rule["expr"].as_str().unwrap();
+        for (open, close) in ["()", "{}", "[]"].map(|pair| pair.split_at(1)) {
+            assert_eq!(expr.matches(open).count(), expr.matches(close).count(), "{expr}");
+        }
+        let name = rule["alert"].as_str().unwrap();
+        assert!(page.contains(&format!("| {name} |")), "what to do about {name}");
+    }
 }

@@ -38,12 +38,12 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(arguments) => run::run(*arguments),
-        Command::Crds(arguments) => crds::run(&arguments),
+        Command::Crds(arguments) => crds::run(&arguments).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(arguments) => sandbox::run(&arguments),
+        Command::Sandbox(arguments) => sandbox::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(message) => {
             complain(&message);
             ExitCode::FAILURE

@@ -1,5 +1,7 @@
 //! `spice-cloud-operator run`.
 
+use std::process::ExitCode;
+
 use crate::operator;
 
 /// Settings of `run`.
@@ -11,6 +13,6 @@ pub(super) struct Arguments {
 }
 
 /// Runs the operator until it is told to stop.
-pub(super) fn run(arguments: Arguments) -> Result<(), String> {
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
     operator::run(arguments.settings).map_err(|error| error.to_string())
 }

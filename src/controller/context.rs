@@ -32,6 +32,8 @@ pub struct Settings {
     pub watch_namespace: Option<String>,
     /// How often to look for a CustomResourceDefinition that is missing.
     pub definition_poll: Duration,
+    /// How long a watch may fail before this process is not ready.
+    pub unready_after: Duration,
     /// Whether the Secrets of credentials are held by a finalizer.
     pub hold_credentials: bool,
     /// How often the Secrets of credentials are read; they are watched if unset.
@@ -72,7 +74,7 @@ impl Context {
     ) -> Self {
         Self {
             connections: Connections::new(client.clone(), settings.management.clone(), calls),
-            events: Events::new(client.clone(), leadership.clone()),
+            events: Events::new(client.clone(), leadership.clone(), metrics.clone()),
             memories: Memories::default(),
             interests: Interests::default(),
             client,

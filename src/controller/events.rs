@@ -7,6 +7,7 @@ use kube::{Resource, runtime::reflector::Lookup};
 use tokio::sync::mpsc;
 
 use super::leadership::Leadership;
+use super::metrics::Metrics;
 use super::store::bounded;
 use crate::planner::Note;
 
@@ -21,14 +22,15 @@ const WAITING: usize = 1000;
 
 pub(super) struct Events {
     waiting: mpsc::Sender<(Event, ObjectReference)>,
+    metrics: Metrics,
 }
 
 impl Events {
-    pub(super) fn new(client: Client, leadership: Leadership) -> Self {
+    pub(super) fn new(client: Client, leadership: Leadership, metrics: Metrics) -> Self {
         let reporter = Reporter { controller: "spice-cloud-operator".to_owned(), instance: None };
         let (waiting, events) = mpsc::channel(WAITING);
-        tokio::spawn(publish(Recorder::new(client, reporter), leadership, events));
-        Self { waiting }
+        tokio::spawn(publish(Recorder::new(client, reporter), leadership, metrics.clone(), events));
+        Self { waiting, metrics }
     }
 
     /// Publishes notes about an object, in the background.
@@ -47,17 +49,26 @@ impl Events {
             };
             if self.waiting.try_send((event, object.object_ref(&()))).is_err() {
                 tracing::debug!("too many events wait; one is left out");
+                self.metrics.event_dropped();
             }
         }
     }
 }
 
 /// Publishes one event after the other, for as long as there may be more.
-async fn publish(recorder: Recorder, leadership: Leadership, mut events: mpsc::Receiver<(Event, ObjectReference)>) {
+async fn publish(
+    recorder: Recorder,
+    leadership: Leadership,
+    metrics: Metrics,
+    mut events: mpsc::Receiver<(Event, ObjectReference)>,
+) {
     while let Some((event, regarding)) = events.recv().await {
-        if leadership.may_write()
-            && let Err(error) = bounded(recorder.publish(&event, &regarding)).await
-        {
+        if !leadership.may_write() {
+            continue;
+        }
+        let result = bounded(recorder.publish(&event, &regarding)).await;
+        metrics.wrote("create", "Event", &result);
+        if let Err(error) = result {
             tracing::debug!(%error, "event not stored");
         }
     }

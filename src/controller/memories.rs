@@ -72,6 +72,11 @@ impl Memories {
         held.entry(uid.to_owned()).or_insert_with(|| Recollection::new(now)).memory.look_again = true;
     }
 
+    /// When an object was last checked completely, or else when it was first seen; none before its first visit.
+    pub(super) fn checked(&self, uid: &str) -> Option<Timestamp> {
+        self.held().get(uid).map(|known| known.memory.last_observation.unwrap_or(known.memory.since))
+    }
+
     /// Forgets an object that is gone.
     pub(super) fn forget(&self, uid: Option<&String>) {
         self.held().remove(uid.map_or("", String::as_str));

@@ -15,6 +15,7 @@ mod leadership;
 mod memories;
 mod metrics;
 mod namespaces;
+mod objects;
 mod organization;
 mod polled;
 mod readiness;
@@ -27,7 +28,7 @@ pub use crate::planner::{Identity, Waits};
 pub use context::Settings;
 pub use leadership::{Leadership, Moment};
 pub use metrics::Metrics;
-pub use readiness::{Pending, Readiness};
+pub use readiness::{Pending, Readiness, Reliance};
 
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ pub async fn run(
     let (queues, requests) = Queues::new();
     let context = Context::new(client, settings, caches, queues, calls, metrics, leadership, shutdown.clone());
     let context = Arc::new(context);
+    context.metrics.objects.of(&context);
     let mut tasks = JoinSet::new();
     tokio::select! {
         () = follow_all(&mut tasks, &context, writers, &readiness, starting) => {}
@@ -100,48 +102,51 @@ async fn follow_all(
     let (client, shutdown) = (&context.client, &context.shutdown);
     let namespace = context.settings.watch_namespace.as_deref();
     let all = watcher::Config::default;
-    let waiting = |what: &str| readiness.waiting_for(format!("the cache of {what}"));
+    let patience = context.settings.unready_after;
+    // So that one that goes on in silence has proved it before it is taken for one that fails.
+    let doubt = patience / 2;
+    let relying = |what: &str| readiness.relying_on(format!("the watch of {what}"), patience);
 
-    let events = watch::changes(watched(client, namespace), all());
+    let events = watch::changes(watched(client, namespace), all(), doubt);
     let reaction = organization::Reaction::new(Arc::clone(context));
-    let pending = waiting("SpiceOrganizations");
-    tasks.spawn(watch::follow(events, writers.organizations, pending, shutdown.clone(), watch::trim, reaction));
+    let reliance = relying("SpiceOrganizations");
+    tasks.spawn(watch::follow(events, writers.organizations, reliance, shutdown.clone(), watch::trim, reaction));
 
-    let events = watch::changes(watched(client, namespace), all());
+    let events = watch::changes(watched(client, namespace), all(), doubt);
     let reaction = app::Reaction::new(Arc::clone(context));
-    tasks.spawn(watch::follow(events, writers.apps, waiting("SpiceApps"), shutdown.clone(), watch::trim, reaction));
+    tasks.spawn(watch::follow(events, writers.apps, relying("SpiceApps"), shutdown.clone(), watch::trim, reaction));
 
     // Their labels tell who may use an organization.
     let ours = namespace.iter().fold(all(), |all, one| all.fields(&format!("metadata.name={one}")));
-    let events = watch::changes(Api::all(client.clone()), ours);
+    let events = watch::changes(Api::all(client.clone()), ours, doubt);
     let reaction = namespaces::Reaction::new(Arc::clone(context));
-    let pending = waiting("namespaces' metadata");
-    tasks.spawn(watch::follow(events, writers.namespaces, pending, shutdown.clone(), watch::trim_to_labels, reaction));
+    let reliance = relying("namespaces' metadata");
+    tasks.spawn(watch::follow(events, writers.namespaces, reliance, shutdown.clone(), watch::trim_to_labels, reaction));
 
     // One of every namespace is nobody's spicepod.
-    let events = watch::changes(watched(client, namespace), all().fields("metadata.name!=kube-root-ca.crt"));
+    let events = watch::changes(watched(client, namespace), all().fields("metadata.name!=kube-root-ca.crt"), doubt);
     let reaction = app::ConfigMapReaction::new(Arc::clone(context));
-    let pending = waiting("ConfigMaps' metadata");
+    let reliance = relying("ConfigMaps' metadata");
     tasks.spawn(watch::follow(
         events,
         writers.config_maps,
-        pending,
+        reliance,
         shutdown.clone(),
         watch::trim_to_version,
         reaction,
     ));
 
-    let pending = waiting("Secrets' metadata");
+    let reliance = relying("Secrets' metadata");
     drop(starting);
     context.caches.filled().await;
     // Last, because without a watch it is the organizations that tell which Secrets there are.
     let events = match context.settings.secret_poll {
         Some(every) => polled::secrets(Arc::clone(context), every).boxed(),
         // Helm's release records are many, large and never ours.
-        None => watch::changes(watched(client, namespace), all().fields("type!=helm.sh/release.v1")).boxed(),
+        None => watch::changes(watched(client, namespace), all().fields("type!=helm.sh/release.v1"), doubt),
     };
     let reaction = organization::SecretReaction::new(Arc::clone(context));
-    tasks.spawn(watch::follow(events, writers.secrets, pending, shutdown.clone(), watch::trim_to_version, reaction));
+    tasks.spawn(watch::follow(events, writers.secrets, reliance, shutdown.clone(), watch::trim_to_version, reaction));
     // An error means that the watch has ended, which it does at shutdown only.
     let _ = context.caches.secrets.wait_until_ready().await;
 }

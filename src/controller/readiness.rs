@@ -6,14 +6,22 @@ use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, ResourceExt};
+use tokio::time::Instant;
 
 use crate::api::custom_resource_definitions;
 
 /// What is missing. A clone is the same list.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
+    list: Arc<Mutex<List>>,
+}
+
+#[derive(Debug, Default)]
+struct List {
     /// How many wait for each.
-    missing: Arc<Mutex<BTreeMap<String, usize>>>,
+    missing: BTreeMap<String, usize>,
+    /// What worked before: since when it fails, and after how long of it that counts.
+    failing: BTreeMap<String, (Instant, Duration)>,
 }
 
 /// Something that is missing until this is dropped.
@@ -23,21 +31,45 @@ pub struct Pending {
     what: String,
 }
 
+/// Something that has to work as long as this is kept. It is missing until it first does, and again once it has failed for
+/// longer than is put up with: the apiserver is away for a moment now and then, and nobody is helped by a process that is
+/// taken for unready then.
+#[derive(Debug)]
+pub struct Reliance {
+    readiness: Readiness,
+    what: String,
+    patience: Duration,
+    /// None once it has worked.
+    pending: Option<Pending>,
+}
+
 impl Readiness {
     /// Adds something that is missing; it stays until the answer is dropped.
     pub fn waiting_for(&self, what: impl Into<String>) -> Pending {
         let what = what.into();
-        *self.list().entry(what.clone()).or_default() += 1;
+        *self.list().missing.entry(what.clone()).or_default() += 1;
         Pending { readiness: self.clone(), what }
+    }
+
+    /// Adds something that has to work from now on, and may fail for as long as `patience`. No two may have one name.
+    pub fn relying_on(&self, what: impl Into<String>, patience: Duration) -> Reliance {
+        let what = what.into();
+        let pending = Some(self.waiting_for(what.clone()));
+        Reliance { readiness: self.clone(), what, patience, pending }
     }
 
     /// What is missing now; empty when ready.
     pub fn missing(&self) -> Vec<String> {
-        self.list().keys().cloned().collect()
+        let (list, now) = (self.list(), Instant::now());
+        let failing = list.failing.iter().filter_map(|(what, (since, patience))| {
+            let time = now.duration_since(*since);
+            (time >= *patience).then(|| format!("{what}, which has failed for {} s", time.as_secs()))
+        });
+        list.missing.keys().cloned().chain(failing).collect()
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, usize>> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn list(&self) -> std::sync::MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -51,12 +83,34 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         let mut list = self.readiness.list();
-        if let Some(count) = list.get_mut(&self.what) {
+        if let Some(count) = list.missing.get_mut(&self.what) {
             *count -= 1;
             if *count == 0 {
-                list.remove(&self.what);
+                list.missing.remove(&self.what);
             }
         }
+    }
+}
+
+impl Reliance {
+    /// It has just been seen to work.
+    pub fn works(&mut self) {
+        self.pending = None;
+        self.readiness.list().failing.remove(&self.what);
+    }
+
+    /// It has just been seen to fail.
+    pub fn fails(&mut self) {
+        if self.pending.is_none() {
+            let since = (Instant::now(), self.patience);
+            self.readiness.list().failing.entry(self.what.clone()).or_insert(since);
+        }
+    }
+}
+
+impl Drop for Reliance {
+    fn drop(&mut self) {
+        self.readiness.list().failing.remove(&self.what);
     }
 }
 
@@ -100,6 +154,30 @@ mod tests {
         drop(first);
         assert_eq!(readiness.missing(), ["a thing", "another"]);
         drop((second, other));
+        assert_eq!(readiness.missing(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_relied_on_may_fail_for_a_moment_and_not_for_long() {
+        let readiness = Readiness::default();
+        let advance = |seconds| tokio::time::advance(Duration::from_secs(seconds));
+        let mut watch = readiness.relying_on("the watch", Duration::from_secs(60));
+        watch.fails();
+        assert_eq!(readiness.missing(), ["the watch"], "it never worked: nothing to be patient about");
+        watch.works();
+        assert_eq!(readiness.missing(), [""; 0]);
+        watch.fails();
+        advance(59).await;
+        watch.fails();
+        assert_eq!(readiness.missing(), [""; 0]);
+        advance(1).await;
+        assert_eq!(readiness.missing(), ["the watch, which has failed for 60 s"], "counted from the first failure");
+        watch.works();
+        watch.fails();
+        advance(59).await;
+        assert_eq!(readiness.missing(), [""; 0], "it worked in between");
+        advance(1).await;
+        drop(watch);
         assert_eq!(readiness.missing(), [""; 0]);
     }
 }

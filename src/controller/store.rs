@@ -43,11 +43,24 @@ async fn turn(context: &Context) -> Result<SemaphorePermit<'_>, Error> {
     if context.leadership.may_write() { Ok(turn) } else { Err(lost()) }
 }
 
+/// Does a write in its turn, and counts how it ended.
+async fn write<T>(
+    context: &Context,
+    verb: &'static str,
+    kind: &'static str,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let _turn = turn(context).await?;
+    let result = bounded(call).await;
+    context.metrics.wrote(verb, kind, &result);
+    result
+}
+
 /// Adds or removes our finalizer.
 pub(super) async fn set_finalizer<K: Steward>(context: &Context, object: &K, present: bool) -> Result<K, Error> {
     let (patch, params) = finalizer_patch(object, FINALIZER, present);
-    let _turn = turn(context).await?;
-    bounded(api(&context.client, object).patch(&object.name_any(), &params, &patch)).await
+    let (objects, name) = (api(&context.client, object), object.name_any());
+    write(context, "patch", K::NAME, objects.patch(&name, &params, &patch)).await
 }
 
 /// Adds or removes our finalizer on the Secret of a credential. Neither sends nor receives what it holds.
@@ -58,8 +71,7 @@ pub(super) async fn hold_secret(
 ) -> Result<(), Error> {
     let (patch, params) = finalizer_patch(secret, CREDENTIAL_FINALIZER, present);
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &secret.namespace().unwrap_or_default());
-    let _turn = turn(context).await?;
-    bounded(secrets.patch_metadata(&secret.name_any(), &params, &patch)).await.map(drop)
+    write(context, "patch", "Secret", secrets.patch_metadata(&secret.name_any(), &params, &patch)).await.map(drop)
 }
 
 /// Sets a finalizer or takes it off, and leaves all others.
@@ -77,8 +89,8 @@ fn finalizer_patch(object: &impl ResourceExt, finalizer: &str, present: bool) ->
 pub(super) async fn set_status<K: Steward>(context: &Context, object: &K, status: &K::Status) -> Result<K, Error> {
     let with_status = object.clone().with_status(status.clone());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-    let _turn = turn(context).await?;
-    bounded(api(&context.client, object).replace_status(&object.name_any(), &params, &with_status)).await
+    let (objects, name) = (api(&context.client, object), object.name_any());
+    write(context, "update", K::NAME, objects.replace_status(&name, &params, &with_status)).await
 }
 
 /// Stores the facts of a status after a remote effect, until they are stored or the object is no more.
@@ -124,12 +136,12 @@ pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, statu
 /// Stores the status of an object that cannot be decoded.
 pub(super) async fn set_raw_status(
     context: &Context,
+    kind: &'static str,
     api: &Api<DynamicObject>,
     object: &DynamicObject,
 ) -> Result<(), Error> {
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-    let _turn = turn(context).await?;
-    bounded(api.replace_status(&object.name_any(), &params, object)).await.map(drop)
+    write(context, "update", kind, api.replace_status(&object.name_any(), &params, object)).await.map(drop)
 }
 
 /// Whether the apiserver will not have it, and not only not now.

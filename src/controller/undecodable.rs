@@ -77,7 +77,8 @@ async fn tell<K: Steward>(context: &Context, mut object: DynamicObject, words: &
     let status = part(&mut object, "status");
     status.insert("observedGeneration".to_owned(), json!(generation));
     status.insert("conditions".to_owned(), json!(conditions));
-    if let Err(error) = store::set_raw_status(context, &dynamic::<K>(context, &object.metadata), &object).await {
+    if let Err(error) = store::set_raw_status(context, K::NAME, &dynamic::<K>(context, &object.metadata), &object).await
+    {
         tracing::warn!(error = kubernetes_words(&error), "what is wrong with the object is not told in its status");
     }
     true

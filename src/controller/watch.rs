@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::channel::mpsc;
-use futures::{Stream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
@@ -14,9 +15,10 @@ use kube::runtime::reflector::{Lookup, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::readiness::Pending;
+use super::readiness::Reliance;
 use crate::api::GROUP;
 
 /// An object as a watch holds it: one that cannot be decoded must not break the watch of all others.
@@ -53,22 +55,65 @@ pub(super) trait React<K>: Send + 'static {
     fn deleted(&mut self, object: &K);
 }
 
-/// The changes of the objects that a watch sees, from what there is in the beginning on.
-pub(super) fn changes<K>(
-    api: Api<K>,
-    config: watcher::Config,
-) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
+/// Changes of objects, as a watch tells them.
+pub(super) type Events<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
+
+/// The changes of the objects that a watch sees, from what there is in the beginning on. A watch that has failed, and is not
+/// heard of for `doubt` after that, is begun anew: one that goes on and one that does not are equally silent while nothing
+/// changes, and only a new listing tells them apart.
+pub(super) fn changes<K>(api: Api<K>, config: watcher::Config, doubt: Duration) -> Events<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watcher(api, config).default_backoff()
+    renewed(move || watcher(api.clone(), config.clone()).default_backoff().boxed(), doubt)
+}
+
+fn renewed<K: Send + 'static>(begin: impl Fn() -> Events<K> + Send + 'static, doubt: Duration) -> Events<K> {
+    let watch = Watch { events: begin(), begin, doubt, listing: false, doubted_at: None };
+    stream::unfold(watch, |mut watch| async move { Some((watch.next().await?, watch)) }).boxed()
+}
+
+struct Watch<K, F> {
+    begin: F,
+    events: Events<K>,
+    doubt: Duration,
+    /// Whether a listing is under way: then its end, or another failure, will tell.
+    listing: bool,
+    /// When a watch that has failed is begun anew, unless something is heard of it before.
+    doubted_at: Option<Instant>,
+}
+
+impl<K, F: Fn() -> Events<K>> Watch<K, F> {
+    async fn next(&mut self) -> Option<Result<watcher::Event<K>, watcher::Error>> {
+        loop {
+            let next = match self.doubted_at {
+                Some(at) => tokio::time::timeout_at(at, self.events.next()).await,
+                None => Ok(self.events.next().await),
+            };
+            let Ok(event) = next else {
+                (self.events, self.listing, self.doubted_at) = ((self.begin)(), true, None);
+                continue;
+            };
+            match &event {
+                Some(Ok(event)) => {
+                    self.listing = matches!(event, watcher::Event::Init | watcher::Event::InitApply(_));
+                    self.doubted_at = None;
+                }
+                Some(Err(_)) if !self.listing => {
+                    self.doubted_at.get_or_insert_with(|| Instant::now() + self.doubt);
+                }
+                Some(Err(_)) | None => {}
+            }
+            return event;
+        }
+    }
 }
 
 /// Keeps a cache of one kind by what is told of it, until `shutdown`.
 pub(super) async fn follow<K>(
-    events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+    events: Events<K>,
     mut writer: Writer<K>,
-    pending: Pending,
+    mut reliance: Reliance,
     shutdown: CancellationToken,
     trim: fn(&mut K),
     mut reaction: impl React<K>,
@@ -76,12 +121,12 @@ pub(super) async fn follow<K>(
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let mut events = Box::pin(events.take_until(shutdown.cancelled()));
-    let mut pending = Some(pending);
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event.modify(trim),
             Err(error) => {
                 tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "watch interrupted; trying again");
+                reliance.fails();
                 continue;
             }
         };
@@ -89,12 +134,20 @@ pub(super) async fn follow<K>(
         let before = if matches!(event, watcher::Event::InitDone) { writer.as_reader().state() } else { Vec::new() };
         writer.apply_watcher_event(&event);
         match event {
-            watcher::Event::Apply(object) => reaction.changed(&object),
-            watcher::Event::Delete(object) => reaction.deleted(&object),
+            // Told before a listing is asked for: it proves nothing.
+            watcher::Event::Init => {}
             // The cache takes a listing as a whole, at its end.
-            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+            watcher::Event::InitApply(_) => {}
+            watcher::Event::Apply(object) => {
+                reliance.works();
+                reaction.changed(&object);
+            }
+            watcher::Event::Delete(object) => {
+                reliance.works();
+                reaction.deleted(&object);
+            }
             watcher::Event::InitDone => {
-                pending = None;
+                reliance.works();
                 let now = writer.as_reader().state();
                 let uids: HashSet<_> = now.iter().map(|object| object.meta().uid.as_ref()).collect();
                 for gone in before.iter().filter(|object| !uids.contains(&object.meta().uid.as_ref())) {
@@ -106,7 +159,6 @@ pub(super) async fn follow<K>(
             }
         }
     }
-    drop(pending);
 }
 
 /// Takes off an object of ours what is of no use here and larger than the rest: a second copy of it, and who wrote what.
@@ -215,4 +267,68 @@ where
         Ok(object) => Ok(object.clone()),
         Err(invalid) => Err(invalid.error.clone()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const DOUBT: Duration = Duration::from_secs(60);
+
+    fn event(word: &str) -> Result<watcher::Event<()>, watcher::Error> {
+        match word {
+            "init" => Ok(watcher::Event::Init),
+            "object" => Ok(watcher::Event::InitApply(())),
+            "done" => Ok(watcher::Event::InitDone),
+            "change" => Ok(watcher::Event::Apply(())),
+            _ => Err(watcher::Error::NoResourceVersion),
+        }
+    }
+
+    /// What is heard of watches that tell these events and are silent after them, up to the given number, and for how
+    /// long nothing was heard before each.
+    async fn heard(watches: &[&[&str]], count: usize) -> Vec<(&'static str, u64)> {
+        let mut watches: Vec<Vec<_>> =
+            watches.iter().rev().map(|events| events.iter().map(|word| event(word)).collect()).collect();
+        let next = Mutex::new(std::mem::take(&mut watches));
+        let begin = move || {
+            let events = next.lock().unwrap().pop().unwrap_or_default();
+            stream::iter(events).chain(stream::pending()).boxed()
+        };
+        let (mut events, mut told) = (renewed(begin, DOUBT), Vec::new());
+        for _ in 0..count {
+            let before = Instant::now();
+            let Ok(Some(event)) = tokio::time::timeout(2 * DOUBT, events.next()).await else { break };
+            let word = match event {
+                Ok(watcher::Event::Init) => "init",
+                Ok(watcher::Event::InitApply(())) => "object",
+                Ok(watcher::Event::InitDone) => "done",
+                Ok(_) => "change",
+                Err(_) => "error",
+            };
+            told.push((word, before.elapsed().as_secs()));
+        }
+        told
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_silent_after_a_failure_is_begun_anew() {
+        let told = heard(&[&["init", "done", "error", "error"], &["init", "done"]], 9).await;
+        assert_eq!(
+            told,
+            [("init", 0), ("done", 0), ("error", 0), ("error", 0), ("init", 60), ("done", 0)],
+            "counted from the first failure"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_tells_something_after_a_failure_goes_on() {
+        let told = heard(&[&["init", "done", "error", "change"], &["init"]], 9).await;
+        assert_eq!(told, [("init", 0), ("done", 0), ("error", 0), ("change", 0)]);
+        // Its listing ends one way or the other.
+        let told = heard(&[&["init", "error", "init", "object"], &["init"]], 9).await;
+        assert_eq!(told, [("init", 0), ("error", 0), ("init", 0), ("object", 0)]);
+    }
 }

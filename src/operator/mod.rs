@@ -4,26 +4,27 @@ mod admin;
 mod kubernetes;
 mod lean_json;
 mod lease;
+mod metrics;
 mod settings;
 mod shutdown;
 mod telemetry;
 
+pub use lease::Loss;
 pub use settings::{Announce, LogFormat, Settings};
 
 use std::io::Write;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{self, Identity, Leadership, Readiness};
-use crate::management;
-use lease::{Elector, Term};
+use lease::{Elector, Signs, Term};
+use metrics::Metrics;
 
 /// Why the operator could not start.
 #[derive(Debug, Error)]
@@ -46,8 +47,13 @@ pub enum Error {
     #[error("a controller ended: {0}")]
     Controllers(String),
     /// The lease that every write needs is gone.
-    #[error("the lease {0} was lost to another process, or could not be renewed in time: nothing more is written")]
-    LeaseLost(String),
+    #[error("the lease {lease} was lost: {loss}; nothing more is written")]
+    LeaseLost {
+        /// Its name.
+        lease: String,
+        /// How.
+        loss: Loss,
+    },
     /// The election's settings contradict each other.
     #[error("{0}")]
     Election(String),
@@ -56,42 +62,42 @@ pub enum Error {
     LogFilter(String),
 }
 
-/// Runs the operator until SIGTERM or SIGINT.
+/// Runs the operator until SIGTERM or SIGINT. Once it runs it waits for what is missing rather than end; if it ends by
+/// itself all the same, the last line of its log says why.
 ///
 /// # Errors
-/// When it cannot start. Once it runs it waits for what is missing rather than end.
-pub fn run(settings: Settings) -> Result<(), Error> {
+/// When it cannot start, before there is a log.
+pub fn run(settings: Settings) -> Result<ExitCode, Error> {
     telemetry::start(settings.log_format, &settings.log_filter)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(operate(settings));
     // Whatever still runs had its time.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    result
+    if let Err(error) = result {
+        tracing::error!(%error, "ended");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn operate(settings: Settings) -> Result<(), Error> {
     let shutdown = CancellationToken::new();
     let _signals = shutdown::on_signal(shutdown.clone())?;
-    let readiness = Readiness::default();
-    let (calls, visits) = (management::Metrics::default(), controller::Metrics::default());
-    let mut registry = Registry::with_prefix("spice_operator");
-    calls.register(&mut registry);
-    visits.register(&mut registry);
-    let leading = Gauge::default();
-    registry.register("leader", "Whether this process holds the lease: 1 if it does", leading.clone());
-
+    let (readiness, metrics) = (Readiness::default(), Metrics::default());
+    let registry = metrics.registry(readiness.clone());
     let started = readiness.waiting_for("the Kubernetes API");
     let admin = admin::start(settings.admin_address, readiness.clone(), Arc::new(registry)).await?;
     announce(settings.announce, admin.address);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %admin.address, "started");
+    tell_start(&settings, admin.address);
 
     let client = kubernetes::client(&settings).await?;
-    let (leadership, mut term) = stand(&settings, &leading).await?;
+    let (leadership, mut term) = stand(&settings, &readiness, &metrics).await?;
     let work = async {
         let Some(cluster_id) = cluster_id(&settings, &client, &shutdown).await else { return Ok(()) };
+        tracing::info!(cluster_id, "the cluster that this operator stands for");
         let settings = settings.controllers(Identity { cluster_id });
-        let stop = shutdown.clone();
-        controller::run(client, settings, visits, calls, started, leadership, stop).await
+        let (Metrics { controller, calls, .. }, stop) = (metrics, shutdown.clone());
+        controller::run(client, settings, controller, calls, started, leadership, stop).await
     };
     tokio::pin!(work);
     let ended = tokio::select! {
@@ -113,8 +119,20 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     ended
 }
 
+/// The line that a log begins with: what runs, and how.
+fn tell_start(settings: &Settings, admin: std::net::SocketAddr) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        %admin,
+        watch_namespace = settings.watch_namespace.as_deref().unwrap_or("all namespaces"),
+        leader_elect = settings.leader_elect,
+        "started"
+    );
+}
+
 /// Stands for election, if there is one.
-async fn stand(settings: &Settings, leading: &Gauge) -> Result<(Leadership, Term), Error> {
+async fn stand(settings: &Settings, readiness: &Readiness, metrics: &Metrics) -> Result<(Leadership, Term), Error> {
+    let leading = metrics.leading.clone();
     if !settings.leader_elect {
         leading.set(1);
         return Ok((Leadership::always(), Term::unlimited()));
@@ -122,8 +140,11 @@ async fn stand(settings: &Settings, leading: &Gauge) -> Result<(Leadership, Term
     // A client of its own: the lease waits behind nothing else.
     let client = kubernetes::client(settings).await?;
     let election = settings.election(client.default_namespace())?;
+    let lease = format!("the Lease {}/{}", election.namespace, election.name);
+    let lease = readiness.relying_on(lease, settings.unready_after);
+    let signs = Signs { leading, lease, metrics: metrics.controller.clone() };
     let leadership = Leadership::contested();
-    Ok((leadership.clone(), Term::begin(Elector::new(client, election, leadership, leading.clone()))))
+    Ok((leadership.clone(), Term::begin(Elector::new(client, election, leadership, signs))))
 }
 
 /// Longest wait for namespace kube-system.

@@ -46,7 +46,7 @@ pub struct Settings {
     #[arg(long, env = "SPICE_OPERATOR_LOG_FILTER", default_value = "info", value_name = "FILTER")]
     pub log_filter: String,
     /// Print a line on standard output once the admin server listens.
-    #[arg(long, value_enum)]
+    #[arg(long, env = "SPICE_OPERATOR_ANNOUNCE", value_enum)]
     pub announce: Option<Announce>,
 
     /// Write only while holding a Lease, so that several replicas can run. Without it, never run two.
@@ -142,6 +142,9 @@ pub struct Settings {
     /// How often to look for what is missing at start: the Kubernetes API, the CustomResourceDefinitions.
     #[arg(long, env = "SPICE_OPERATOR_START_POLL", default_value = "2s", value_parser = wait, value_name = "DURATION")]
     pub start_poll: Duration,
+    /// How long a watch, or the Lease, may fail before /readyz says that this process is not ready.
+    #[arg(long, env = "SPICE_OPERATOR_UNREADY_AFTER", default_value = "1m", value_parser = wait, value_name = "DURATION")]
+    pub unready_after: Duration,
 }
 
 impl Settings {
@@ -199,6 +202,7 @@ impl Settings {
             },
             watch_namespace: self.watch_namespace.clone(),
             definition_poll: self.start_poll,
+            unready_after: self.unready_after,
             hold_credentials: self.hold_credentials,
             secret_poll: (!self.watch_secrets).then_some(self.secret_poll),
         }

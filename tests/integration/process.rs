@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
+use kube::api::DeleteParams;
 use serde_json::json;
+use spice_cloud_operator::api::SpiceApp;
 
 use crate::{
     program,
@@ -67,19 +69,8 @@ async fn without_our_definitions_it_waits_names_them_and_starts_when_they_come()
     cluster.kubectl_apply(&root.join("config/rbac")).await.unwrap();
     let kubeconfig = cluster.kubeconfig(User::Operator);
     let operator = Operator::start(&run, program(), &kubeconfig, &["--start-poll=50ms"], &[]).await.unwrap();
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let readyz = async || {
-        let answer = http.get(format!("{}/readyz", operator.admin())).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    };
-    poll("it names the definition", DEADLINE, async || match readyz().await {
-        (503, text) if text.contains("CustomResourceDefinition spiceorganizations.cloud.spice.ai") => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await
-    .unwrap();
-    let livez = http.get(format!("{}/livez", operator.admin())).send().await.unwrap();
-    assert_eq!(livez.status().as_u16(), 200);
+    operator.unready("CustomResourceDefinition spiceorganizations.cloud.spice.ai").await.unwrap();
+    assert_eq!(operator.answer("livez").await.unwrap().0, 200);
     install(&cluster).await;
     operator.ready().await.unwrap();
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
@@ -104,7 +95,7 @@ async fn at_sigterm_a_call_in_hand_finishes_and_its_outcome_is_stored() {
     world.sandbox.remove_faults().await.unwrap();
     assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
 
-    let app = world.api::<spice_cloud_operator::api::SpiceApp>().get("my-app").await.unwrap();
+    let app = world.api::<SpiceApp>().get("my-app").await.unwrap();
     let status = app.status.unwrap();
     assert_eq!(status.id, world.remote_apps().await[0]["id"].as_i64());
     assert_eq!(status.create_intent, None);
@@ -138,22 +129,89 @@ async fn what_a_shutdown_cut_short_is_not_told_as_an_outage() {
     world.sandbox.add_fault(&fault).await.unwrap();
     world.app("my-app", json!({})).await;
     world.sandbox.call("the list is held", 0, |call| call.state == "held").await.unwrap();
-    let api = world.api::<spice_cloud_operator::api::SpiceApp>();
+    let api = world.api::<SpiceApp>();
     let before = api.get("my-app").await.unwrap();
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
     assert_eq!(api.get("my-app").await.unwrap(), before);
 }
 
 #[tokio::test]
-async fn metrics_count_calls_and_finished_visits_by_kind() {
+async fn when_a_definition_is_deleted_the_operator_is_not_ready_and_names_what_it_cannot_watch() {
+    let world = World::alone("vanished", program()).await;
+    let operator = world.operator_with(&["--unready-after=200ms"]).await;
+    let definition = "crds/spiceapps.cloud.spice.ai.yaml";
+    world.cluster.kubectl(&["delete", "-f", definition]).await.unwrap();
+    operator.unready("the watch of SpiceApps, which has failed for").await.unwrap();
+    assert_eq!(operator.answer("livez").await.unwrap().0, 200);
+    assert_eq!(operator.metrics().await.unwrap().sum("spice_operator_ready", &[]), 0.0);
+
+    world.cluster.kubectl_apply(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(definition)).await.unwrap();
+    operator.ready().await.unwrap();
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    // No watch sees every status of a kind that went and came back.
+    world.forget_statuses();
+}
+
+#[tokio::test]
+async fn metrics_count_calls_writes_and_finished_visits_by_how_they_ended() {
     let world = World::new("metrics", program()).await;
     let operator = world.operator().await;
+    world.organization_is("True", "Succeeded").await;
+    let (method, route) = (Some("POST".to_owned()), Some("/v1/apps".to_owned()));
+    let fault = Fault { method, route, when: When::Before, action: Action::Status(503), times: Some(1) };
+    world.sandbox.add_fault(&fault).await.unwrap();
     world.app("my-app", json!({})).await;
     world.app_is("my-app", "True", "Succeeded").await;
     let metrics = operator.metrics().await.unwrap();
     let calls = |labels: &[(&str, &str)]| metrics.sum("spice_operator_management_api_requests_total", labels);
-    assert_eq!(calls(&[("method", "POST"), ("route", "/v1/apps"), ("outcome", "201")]), 1.0);
+    for outcome in ["201", "503"] {
+        assert_eq!(calls(&[("method", "POST"), ("route", "/v1/apps"), ("outcome", outcome)]), 1.0, "{outcome}");
+    }
     assert_eq!(calls(&[]) as usize, world.calls(0).await.len());
     assert!(metrics.visits("SpiceApp") >= 1.0);
     assert!(metrics.visits("SpiceOrganization") >= 1.0);
+    let writes = |labels: &[(&str, &str)]| metrics.sum("spice_operator_kubernetes_writes_total", labels);
+    assert_eq!(writes(&[("verb", "patch"), ("kind", "SpiceApp"), ("outcome", "ok")]), 1.0, "the finalizer");
+    assert!(writes(&[("verb", "update"), ("kind", "SpiceApp"), ("outcome", "ok")]) >= 3.0);
+}
+
+#[tokio::test]
+async fn metrics_show_the_objects_that_there_are_by_kind_and_reason() {
+    let world = World::new("objects", program()).await;
+    let operator = world.operator().await;
+    world.app("here", json!({})).await;
+    world.app("watched", json!({ "managementPolicy": "Observe" })).await;
+    world.app("stopped", json!({ "suspend": true })).await;
+    world.app_is("here", "True", "Succeeded").await;
+    world.app_is("watched", "False", "DeletedExternally").await;
+    world.app_is("stopped", "Unknown", "Suspended").await;
+    let objects = async |labels: &[(&str, &str)]| {
+        operator.metrics().await.unwrap().sum("spice_operator_objects", &[&[("kind", "SpiceApp")], labels].concat())
+    };
+    poll("the caches show all three", DEADLINE, async || {
+        let found = [
+            objects(&[("ready", "True"), ("reason", "Succeeded")]).await,
+            objects(&[("ready", "False"), ("reason", "DeletedExternally")]).await,
+            objects(&[("ready", "Unknown"), ("reason", "Suspended")]).await,
+        ];
+        if found == [1.0; 3] { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await
+    .unwrap();
+    let metrics = operator.metrics().await.unwrap();
+    let of_apps = |name: &str| metrics.sum(&format!("spice_operator_{name}"), &[("kind", "SpiceApp")]);
+    assert_eq!(of_apps("suspended_objects"), 1.0);
+    assert!(of_apps("oldest_check_timestamp_seconds") > 1.7e9);
+    assert_eq!(of_apps("oldest_deletion_timestamp_seconds"), 0.0);
+    assert_eq!(metrics.sum("spice_operator_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
+
+    world.api::<SpiceApp>().delete("here", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceApp>("here").await;
+    poll("what is gone is counted no more", DEADLINE, async || match objects(&[]).await {
+        2.0 => Ok(()),
+        other => Err(format!("{other}")),
+    })
+    .await
+    .unwrap();
 }

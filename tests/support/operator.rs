@@ -53,6 +53,15 @@ impl Operator {
         .await?
     }
 
+    /// Waits until it says that it is not ready, and names this.
+    pub async fn unready(&self, what: &str) -> Result<(), String> {
+        poll(&format!("not ready for want of {what}"), DEADLINE, async || match self.answer("readyz").await? {
+            (503, text) if text.contains(what) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await
+    }
+
     /// Its metrics now.
     pub async fn metrics(&self) -> Result<Metrics, String> {
         Metrics::parse(&self.get("metrics").await?)
@@ -89,12 +98,19 @@ impl Operator {
         self.child.detach();
     }
 
-    async fn get(&self, path: &str) -> Result<String, String> {
+    /// What its admin server answers: the status code and the text.
+    pub async fn answer(&self, path: &str) -> Result<(u16, String), String> {
         let url = format!("{}/{path}", self.admin);
         let answer = self.http.get(&url).timeout(DEADLINE).send().await.map_err(|e| format!("{e:?}"))?;
-        let status = answer.status();
-        let body = answer.text().await.map_err(|e| format!("{url}: {e}"))?;
-        if status.is_success() { Ok(body) } else { Err(format!("{url}: {status}: {body}")) }
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await.map_err(|e| format!("{url}: {e}"))?))
+    }
+
+    async fn get(&self, path: &str) -> Result<String, String> {
+        match self.answer(path).await? {
+            (200, body) => Ok(body),
+            (status, body) => Err(format!("{path}: {status}: {body}")),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::types::{Failure, FailureKind};
-use super::{Budget, Metrics, Priority, Stage, redact};
+use super::{Budget, Metrics, Priority, Stage, metrics, redact};
 
 /// What proves to the API who we are.
 #[derive(Clone, Debug)]
@@ -218,14 +218,14 @@ impl Fetched {
             "grant_type": "client_credentials", "client_id": self.id, "client_secret": self.secret.expose_secret(),
         });
         let request = self.http.post(self.url.clone()).header(header::ACCEPT, "application/json").json(&body);
-        let result = match answer(request).await {
-            Ok((status, text)) if status == StatusCode::OK => granted(&text),
-            Ok((status, text)) => Err(self.refusal(status, &text)),
-            Err(failure) => Err(failure),
+        let (status, result) = match answer(request).await {
+            Ok((status, text)) if status == StatusCode::OK => (Some(status), granted(&text)),
+            Ok((status, text)) => (Some(status), Err(self.refusal(status, &text))),
+            Err(failure) => (None, Err(failure)),
         };
-        let outcome = result.as_ref().err().map_or("200", Failure::label);
+        let outcome = metrics::outcome(status, &result);
         tracing::debug!(method = "POST", route = ROUTE, outcome, "token request");
-        self.metrics.sent("POST", ROUTE, outcome.to_owned());
+        self.metrics.sent("POST", ROUTE, outcome);
         result.map_err(|failure| Failure { message: format!("POST {ROUTE}: {}", failure.message), ..failure })
     }
 

@@ -155,7 +155,8 @@ impl Budget {
         if self.paused().is_none() {
             tracing::info!(cause = cause.label(), seconds = wait.as_secs_f64(), "the account pauses");
         }
-        self.metrics.paused(cause.label());
+        // Its address: an account is kept as long as it is paused.
+        self.metrics.paused(cause.label(), Arc::as_ptr(&self.claim.account).addr(), wait);
         self.claim.account.pause(wait, cause);
     }
 

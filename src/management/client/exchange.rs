@@ -16,7 +16,7 @@ use super::{Client, Permit};
 use crate::management::auth::Token;
 use crate::management::budget::Limits as RateLimits;
 use crate::management::types::{Failure, FailureKind};
-use crate::management::{Answer, Stage, redact, retry};
+use crate::management::{Answer, Stage, metrics, redact, retry};
 
 /// Names the organization that a request acts on (contract section 2.3).
 const ORGANIZATION_HEADER: &str = "X-Org-Name";
@@ -160,36 +160,35 @@ impl Client {
         }
         let mut sent = body.as_ref().map(redact::strings_in).unwrap_or_default();
         sent.extend(permit.token.as_ref().map(|token| token.expose()));
-        let result = self.exchange(http, &sent).await;
-        let outcome = match &result {
-            Ok((status, _)) => status.as_u16().to_string(),
-            Err(failure) => failure.label().to_owned(),
-        };
+        let (status, result) = self.exchange(http, &sent).await;
+        let outcome = metrics::outcome(status, &result);
         tracing::debug!(%method, route, outcome, "management api call");
         self.metrics.sent(method.as_str(), route, outcome);
         match result {
-            Ok((_, value)) => Ok(Answer { value, begun: permit.leave.granted }),
+            Ok(value) => Ok(Answer { value, begun: permit.leave.granted }),
             Err(failure) => Err(Failure { message: format!("{}: {}", request.name(), failure.message), ..failure }),
         }
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder, sent: &[&str]) -> Result<(StatusCode, String), Failure> {
-        let mut response = request.send().await.map_err(|error| transport(&error))?;
+    /// The status code of the answer, if there was one, and the text of a good answer.
+    async fn exchange(
+        &self,
+        request: reqwest::RequestBuilder,
+        sent: &[&str],
+    ) -> (Option<StatusCode>, Result<String, Failure>) {
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return (None, Err(transport(&error))),
+        };
         let status = response.status();
         let limits = RateLimits::of(response.headers(), Timestamp::now());
         self.budget.heard(status, &limits);
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
-            if bytes.len() + chunk.len() > LARGEST_BODY {
-                return Err(Failure::local(FailureKind::Unexpected, "the answer is longer than 8 MiB"));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if status.is_success() {
-            return Ok((status, text));
-        }
-        Err(refusal(status, limits.retry_after, &text, sent))
+        let result = match text(response).await {
+            Ok(text) if status.is_success() => Ok(text),
+            Ok(text) => Err(refusal(status, limits.retry_after, &text, sent)),
+            Err(failure) => Err(failure),
+        };
+        (Some(status), result)
     }
 
     fn url(&self, path: &[String]) -> Result<Url, Failure> {
@@ -198,6 +197,18 @@ impl Client {
         url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
         Ok(url)
     }
+}
+
+/// The body of an answer.
+async fn text(mut response: reqwest::Response) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
+        if bytes.len() + chunk.len() > LARGEST_BODY {
+            return Err(Failure::local(FailureKind::Unexpected, "the answer is longer than 8 MiB"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 pub(in crate::management) fn transport(error: &reqwest::Error) -> Failure {

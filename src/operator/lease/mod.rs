@@ -7,6 +7,7 @@ mod candidate;
 #[cfg(test)]
 mod model;
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,8 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-
-use crate::controller::{Leadership, Moment};
+use crate::controller::{Leadership, Metrics, Moment, Reliance};
 use candidate::{Candidate, Move, Record, Timing};
 
 /// Settings of the election.
@@ -40,11 +40,38 @@ pub(super) struct Election {
     pub(super) retry_period: Duration,
 }
 
+/// How a lease was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Another process has it.
+    Taken {
+        /// Who.
+        by: String,
+    },
+    /// Somebody deleted it, or took our name out.
+    Removed,
+    /// No renewal got through in time.
+    NotRenewed {
+        /// How long after the last one the lease ends for its holder.
+        within: Duration,
+    },
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken { by } => write!(formatter, "it was taken by another process, {by}"),
+            Self::Removed => formatter.write_str("somebody deleted it, or took this process's name out"),
+            Self::NotRenewed { within } => write!(formatter, "it could not be renewed within {within:?}"),
+        }
+    }
+}
+
 /// The time for which a process stands for election.
 pub(super) struct Term {
     stop: CancellationToken,
     /// None without an election.
-    standing: Option<JoinHandle<(Elector, bool)>>,
+    standing: Option<JoinHandle<(Elector, Option<Loss>)>>,
     lease: String,
 }
 
@@ -69,9 +96,9 @@ impl Term {
     pub(super) async fn lost(&mut self) -> Error {
         if let Some(standing) = &mut self.standing {
             // An error would mean that the task panicked: then nobody renews.
-            let _ = standing.await;
+            let loss = standing.await.ok().and_then(|(_, loss)| loss);
             self.standing = None;
-            return Error::LeaseLost(self.lease.clone());
+            return Error::LeaseLost { lease: self.lease.clone(), loss: loss.unwrap_or(Loss::Removed) };
         }
         std::future::pending().await
     }
@@ -80,11 +107,21 @@ impl Term {
     pub(super) async fn end(mut self) {
         self.stop.cancel();
         if let Some(standing) = self.standing.take()
-            && let Ok((elector, false)) = standing.await
+            && let Ok((elector, None)) = standing.await
         {
             elector.release().await;
         }
     }
+}
+
+/// Where an elector tells how it fares.
+pub(super) struct Signs {
+    /// 1 while it holds the lease.
+    pub(super) leading: Gauge,
+    /// Whether it gets at the lease at all.
+    pub(super) lease: Reliance,
+    /// Counts its writes.
+    pub(super) metrics: Metrics,
 }
 
 /// A process that wants the lease, or has it.
@@ -94,7 +131,7 @@ pub(super) struct Elector {
     candidate: Candidate,
     began: Moment,
     leadership: Leadership,
-    leading: Gauge,
+    signs: Signs,
     /// The lease as it was read or written last.
     lease: Option<Lease>,
     /// Said once, so that a log is not filled by a lease that somebody else holds.
@@ -103,7 +140,7 @@ pub(super) struct Elector {
 
 impl Elector {
     /// `client` must not repeat requests by itself: a repetition could be one too late.
-    pub(super) fn new(client: Client, election: Election, leadership: Leadership, leading: Gauge) -> Self {
+    pub(super) fn new(client: Client, election: Election, leadership: Leadership, signs: Signs) -> Self {
         let Election { lease_duration, renew_deadline, .. } = election;
         let timing = Timing { lease_duration, renew_deadline };
         Self {
@@ -111,24 +148,24 @@ impl Elector {
             candidate: Candidate::new(election.identity.clone(), timing),
             began: Moment::now(),
             leadership,
-            leading,
+            signs,
             lease: None,
             told: None,
             election,
         }
     }
 
-    /// Stands for election and holds the lease until `stop`, or until it is lost. Says whether it was lost.
-    pub(super) async fn run(&mut self, stop: &CancellationToken) -> bool {
+    /// Stands for election and holds the lease until `stop`, or until it is lost. Says how it was lost.
+    pub(super) async fn run(&mut self, stop: &CancellationToken) -> Option<Loss> {
         loop {
             let pause = tokio::time::sleep(self.election.retry_period);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return false,
-                lost = self.step() => if lost { return true },
+                () = stop.cancelled() => return None,
+                lost = self.step() => if lost.is_some() { return lost },
             }
             tokio::select! {
-                () = stop.cancelled() => return false,
+                () = stop.cancelled() => return None,
                 () = pause => {}
             }
         }
@@ -137,24 +174,28 @@ impl Elector {
     /// Gives the lease up, so that the next process need not wait for its end.
     pub(super) async fn release(mut self) {
         let holds = self.leadership.may_write();
-        self.lose();
+        self.step_down();
         let Some(mut lease) = self.lease.take().filter(|_| holds) else { return };
         let spec = lease.spec.get_or_insert_default();
         (spec.holder_identity, spec.renew_time) = (Some(String::new()), Some(MicroTime(Timestamp::now())));
         let name = lease.name_any();
-        match self.bounded(self.leases.replace(&name, &PostParams::default(), &lease)).await {
+        let result = self.bounded(self.leases.replace(&name, &PostParams::default(), &lease)).await;
+        self.signs.metrics.wrote("update", "Lease", &result);
+        match result {
             Ok(_) => tracing::info!("the lease is released"),
             Err(error) => tracing::warn!(%error, "the lease could not be released: the next process waits for its end"),
         }
     }
 
-    /// One look and at most one write. Says whether the lease was lost.
-    async fn step(&mut self) -> bool {
+    /// One look and at most one write. Says how the lease was lost, if it was.
+    async fn step(&mut self) -> Option<Loss> {
         let begun = self.now();
         match self.bounded(self.leases.get_opt(&self.election.name)).await {
             Ok(lease) => self.lease = lease,
             Err(error) => {
-                tracing::warn!(%error, "the lease cannot be read");
+                let Election { name, namespace, .. } = &self.election;
+                tracing::warn!(%error, lease = name, namespace, "the lease cannot be read");
+                self.signs.lease.fails();
                 // Only its time is judged: nothing is known of the lease.
                 return self.ran_out();
             }
@@ -162,10 +203,14 @@ impl Elector {
         let record = self.lease.as_ref().map(record);
         // The look may have taken long: what is decided now is decided by the time of now.
         match self.candidate.next(record.as_ref(), self.now()) {
-            Move::Lost => self.lose(),
+            Move::Lost => {
+                self.step_down();
+                Some(self.loss(record))
+            }
             Move::Wait => {
+                self.signs.lease.works();
                 self.tell_holder(record.and_then(|record| record.holder));
-                false
+                None
             }
             Move::Create | Move::Take(_) | Move::Renew(_) => {
                 self.write(begun).await;
@@ -174,18 +219,30 @@ impl Elector {
         }
     }
 
+    /// How the lease was lost, going by what is stored now.
+    fn loss(&self, record: Option<Record>) -> Loss {
+        match record.map(|record| record.holder) {
+            Some(Some(by)) if by != self.election.identity => Loss::Taken { by },
+            Some(Some(_)) => Loss::NotRenewed { within: self.election.renew_deadline },
+            Some(None) | None => Loss::Removed,
+        }
+    }
+
     /// Writes our name, at the version that was read.
     async fn write(&mut self, begun: Duration) {
         // Taken before the request leaves: others count from its effect, which is later.
         let from = Moment::now();
         let lease = self.ours();
-        let answer = if self.lease.is_some() {
-            self.bounded(self.leases.replace(&self.election.name, &PostParams::default(), &lease)).await
+        let (name, params) = (&self.election.name, PostParams::default());
+        let (verb, answer) = if self.lease.is_some() {
+            ("update", self.bounded(self.leases.replace(name, &params, &lease)).await)
         } else {
-            self.bounded(self.leases.create(&PostParams::default(), &lease)).await
+            ("create", self.bounded(self.leases.create(&params, &lease)).await)
         };
+        self.signs.metrics.wrote(verb, "Lease", &answer);
         match answer {
             Ok(stored) => {
+                self.signs.lease.works();
                 if !self.leadership.may_write() {
                     tracing::info!(identity = self.election.identity, lease = self.election.name, "leading");
                 }
@@ -193,11 +250,18 @@ impl Elector {
                 self.candidate.wrote(begun);
                 if self.candidate.may_write(self.now()) {
                     self.leadership.hold(from, self.election.renew_deadline);
-                    self.leading.set(1);
+                    self.signs.leading.set(1);
                 }
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => tracing::debug!("somebody else was quicker"),
-            Err(error) => tracing::warn!(%error, "the lease cannot be written"),
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                self.signs.lease.works();
+                tracing::debug!("somebody else was quicker");
+            }
+            Err(error) => {
+                self.signs.lease.fails();
+                let Election { name, namespace, .. } = &self.election;
+                tracing::warn!(%error, lease = name, namespace, "the lease cannot be written");
+            }
         }
     }
 
@@ -226,15 +290,17 @@ impl Elector {
         }
     }
 
-    fn ran_out(&mut self) -> bool {
-        let led = self.candidate.leads();
-        if led && !self.candidate.may_write(self.now()) { self.lose() } else { false }
+    fn ran_out(&mut self) -> Option<Loss> {
+        if !self.candidate.leads() || self.candidate.may_write(self.now()) {
+            return None;
+        }
+        self.step_down();
+        Some(Loss::NotRenewed { within: self.election.renew_deadline })
     }
 
-    fn lose(&mut self) -> bool {
+    fn step_down(&mut self) {
         self.leadership.drop_it();
-        self.leading.set(0);
-        true
+        self.signs.leading.set(0);
     }
 
     fn now(&self) -> Duration {
