@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -286,8 +286,8 @@ pub struct CreateIntent {
     pub id: String,
     /// The name that was to be created.
     pub name: String,
-    /// When the intent was made.
-    pub at: Time,
+    /// When the intent was made, to the microsecond: whether an app is older is a question of it.
+    pub at: MicroTime,
     /// True after the API answered that an app of the name exists: then only its tag tells whether it is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflicted: Option<bool>,

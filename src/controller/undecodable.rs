@@ -2,7 +2,7 @@
 //! left out of them as a visit can do without; otherwise it is said what is wrong.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta, Time};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use serde_json::{Map, Value, json};
@@ -132,7 +132,7 @@ fn without_values(error: &str) -> String {
 
 /// A create that cannot be read any more: it was begun, and only the tag tells what came of it.
 pub(super) fn some_intent(name: &Value, at: Timestamp) -> Value {
-    json!({ "id": "", "name": name, "at": Time(at), "conflicted": true })
+    json!({ "id": "", "name": name, "at": MicroTime(at), "conflicted": true })
 }
 
 #[cfg(test)]

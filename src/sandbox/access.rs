@@ -111,8 +111,11 @@ impl Identity {
 pub(super) fn reach<'a>(config: &'a Config, credential: &Credential) -> impl Iterator<Item = (&'a Organization, Role)> {
     let user = config.users.iter().find(|user| credential.user == Some(user.id));
     let is_machine = credential.user.is_none();
-    let own = credential.organization.clone();
+    let (own, narrowed) = (credential.organization.clone(), credential.narrowed);
     config.organizations.iter().filter_map(move |organization| {
+        if narrowed && !organization.is_called(&own) {
+            return None;
+        }
         let membership =
             user.and_then(|user| user.memberships.iter().find(|member| organization.is_called(&member.organization)));
         let role = match membership {

@@ -51,6 +51,7 @@ impl Default for Config {
             scopes: vec![scope.into()],
             organization: organization.into(),
             user,
+            narrowed: false,
             is_limited: name != "portal",
         };
         let token = |name: &str| CredentialKind::PersonalAccessToken { token: format!("sandbox-fake-token-{name}") };
@@ -183,6 +184,9 @@ pub struct Credential {
     /// The user it belongs to, who decides which other organizations it reaches; none for a machine, which reaches its own.
     #[serde(default, skip_serializing)]
     pub user: Option<u64>,
+    /// Whether it reaches no other organization than the one that it was made for, whatever its user does.
+    #[serde(default, skip_serializing)]
+    pub narrowed: bool,
     /// Whether the rate limits are for it: whoever stands for somebody in the portal does not go through the API.
     #[serde(default = "yes", skip_serializing)]
     pub is_limited: bool,

@@ -27,8 +27,9 @@ use crate::{
 /// The object under test.
 const APP: &str = "my-app";
 
-/// The clocks of sandbox and operator are one: an app that is older than the intent is, by however little.
-const SETTINGS: &[&str] = &["--clock-skew=0s"];
+/// The clocks of sandbox and operator are one: an app that is older than the intent is, by however little. A create may
+/// take its time on a busy machine, and none of these deletions waits for one.
+const SETTINGS: &[&str] = &["--clock-skew=0s", "--create-settles=30s"];
 
 /// Runs side by side. Each is two operators and a sandbox, which wait most of the time.
 const SIDE_BY_SIDE: usize = 4;

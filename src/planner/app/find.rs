@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::super::{Note, schedule};
 use super::fields::{self, Managed};
@@ -193,7 +193,7 @@ fn plan_create(view: &AppView<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<
     let incarnation = format!("c-{id}");
     // Each attempt may take effect for as long as the first: the time is that of the last one.
     status.create_intent =
-        Some(CreateIntent { id, name: view.desired.name.clone(), at: Time(view.now), conflicted: None });
+        Some(CreateIntent { id, name: view.desired.name.clone(), at: MicroTime(view.now), conflicted: None });
     // What was only observed is not ours.
     (status.id, status.applied, status.drift) = (None, BTreeMap::new(), Vec::new());
     // Known before the create: should its outcome be lost, an app without our tag may be what it made.

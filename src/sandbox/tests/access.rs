@@ -41,6 +41,7 @@ async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
         scopes: vec![(*scope).into()],
         organization: "sandbox".into(),
         user: None,
+        narrowed: false,
         is_limited: true,
     };
     let world = World::with(Config { credentials: SCOPES.iter().map(credential).collect(), ..Config::default() }).await;
@@ -185,6 +186,19 @@ async fn a_header_names_another_organization_within_reach() {
     }
     let twice = world.request(Method::GET, "/v1/apps").bearer_auth(BOTH);
     assert_eq!(reply(twice.header("X-Org-Name", "sandbox").header("X-Org-Name", "elsewhere")).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_token_that_is_narrowed_to_one_organization_reaches_no_other_of_its_user() {
+    let mut config = Config::default();
+    for credential in &mut config.credentials {
+        credential.narrowed = true;
+    }
+    let world = World::with(config).await;
+    let (_, body) = world.call(Method::GET, "/v1/orgs", BOTH, None).await;
+    assert_eq!(body["orgs"].as_array().unwrap().len(), 1, "{body}");
+    let request = world.request(Method::GET, "/v1/apps").bearer_auth(BOTH).header("X-Org-Name", "elsewhere");
+    assert_eq!(reply(request).await.1["code"], "org_forbidden");
 }
 
 #[tokio::test]

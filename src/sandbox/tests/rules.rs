@@ -164,6 +164,7 @@ async fn configuration_may_ask_for_scopes_of_its_own() {
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         organization: "sandbox".into(),
         user: None,
+        narrowed: false,
         is_limited: true,
     };
     let credentials = vec![

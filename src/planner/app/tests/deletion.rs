@@ -1,11 +1,13 @@
 //! An app that is no longer wanted.
 
 use super::*;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
 use crate::api::{CreateIntent, DeletionPolicy};
 
 fn with_intent(world: World) -> World {
     let at = world.now;
-    let intent = CreateIntent { id: "i".into(), name: "my-app".into(), at: Time(at), conflicted: None };
+    let intent = CreateIntent { id: "i".into(), name: "my-app".into(), at: MicroTime(at), conflicted: None };
     let status =
         SpiceAppStatus { create_intent: Some(intent), incarnation: Some("c-i".into()), ..SpiceAppStatus::default() };
     world.with_status(status)

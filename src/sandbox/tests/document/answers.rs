@@ -19,6 +19,7 @@ async fn every_operation_asks_for_the_scope_that_it_names() {
         scopes: Vec::new(),
         organization: "sandbox".into(),
         user: None,
+        narrowed: false,
         is_limited: true,
     };
     let world = World::with(Config { credentials: vec![nobody], ..Config::default() }).await;
