@@ -22,6 +22,7 @@ mod namespaces;
 mod organizations;
 mod permissions;
 mod process;
+mod random;
 mod scopes;
 #[path = "../support/mod.rs"]
 mod support;
