@@ -43,6 +43,9 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
     validation = Rule::new("oldSelf.hasValue() || has(self.spec.name) || self.metadata.name.matches('^[a-zA-Z0-9-]{4,38}$')")
         .optional_old_self(true)
         .message("metadata.name cannot be an app's name (4 to 38 letters, digits or hyphens): set spec.name"),
+    // The name that it comes to: to write down the one that it has anyhow changes nothing.
+    validation = Rule::new("(has(self.spec.name) ? self.spec.name : self.metadata.name) == (has(oldSelf.spec.name) ? oldSelf.spec.name : oldSelf.metadata.name)")
+        .message("name cannot change: an app cannot be renamed").field_path(".spec.name"),
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -50,8 +53,6 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
         .message("at most one of region, cname and clusterName may be set"),
     validation = Rule::new("!has(self.spicepod) || !has(self.spicepodFrom)")
         .message("only one of spicepod and spicepodFrom may be set").field_path(".spicepodFrom"),
-    validation = Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)")
-        .message("name cannot change: an app cannot be renamed").field_path(".name"),
     validation = Rule::new("has(self.cname) == has(oldSelf.cname) && (!has(self.cname) || self.cname == oldSelf.cname)")
         .message("cname cannot change").field_path(".cname"),
     validation = Rule::new("self.organizationRef == oldSelf.organizationRef")

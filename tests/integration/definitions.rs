@@ -160,6 +160,8 @@ async fn what_an_app_is_called_and_belongs_to_cannot_change() {
             (json!({"name": "name-1"}), json!({"name": "name-2"}), &["spec.name", "cannot change"]),
             (json!({"name": "name-1"}), json!({"name": null}), &["spec.name", "cannot change"]),
             (json!({}), json!({"name": "name-2"}), &["spec.name", "cannot change"]),
+            // What it comes to stays the same: this one is called edited-3.
+            (json!({}), json!({"name": "edited-3"}), &[]),
             (json!({"cname": "a"}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),
             (json!({"cname": "a"}), json!({"cname": null}), &["spec.cname", "cannot change"]),
             (json!({}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),

@@ -20,6 +20,7 @@ mod leadership;
 mod looser;
 mod namespaces;
 mod organizations;
+mod ownership;
 mod permissions;
 mod process;
 mod random;

@@ -12,16 +12,12 @@ use crate::{
     program,
     support::{
         sandbox::{Action, Fault, Sandbox, When},
-        world::{CREDENTIAL, World},
+        world::{CREDENTIAL, World, id_of},
     },
 };
 
 fn message(app: &SpiceApp) -> &str {
     &app.status.as_ref().unwrap().conditions[0].message
-}
-
-fn id(app: &SpiceApp) -> u64 {
-    app.status.as_ref().and_then(|status| status.id).unwrap().try_into().unwrap()
 }
 
 #[tokio::test]
@@ -166,7 +162,7 @@ async fn a_spicepod_that_comes_from_a_repository_is_refused_once_and_the_rest_is
     // Looked at again without being asked to.
     let spec = |description: &str, name: &str| json!({ "description": description, "interval": "1s", "spicepod": { "name": name } });
     world.app("my-app", spec("first", "one")).await;
-    let id = id(&world.app_is("my-app", "True", "Succeeded").await);
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
     world.sandbox.repository(id, "connect").await.unwrap();
     world.app("my-app", spec("second", "two")).await;
     world.app_is("my-app", "False", "RepositoryConnected").await;
@@ -192,7 +188,7 @@ async fn a_fight_over_a_field_is_ended_and_told_with_its_path() {
     let _operator = world.operator().await;
     let portal = world.sandbox.portal().unwrap();
     world.app("my-app", json!({ "description": "ours", "visibility": "private" })).await;
-    let id = id(&world.app_is("my-app", "True", "Succeeded").await);
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
     for _ in 0..3 {
         portal.update_app(id, &json!({ "description": "theirs" })).await.unwrap();
         world.visit("my-app").await;
@@ -247,7 +243,7 @@ async fn a_request_for_a_visit_reads_and_is_acknowledged() {
     let world = World::new("forced", program()).await;
     let _operator = world.operator().await;
     world.app("my-app", json!({ "description": "ours" })).await;
-    let id = id(&world.app_is("my-app", "True", "Succeeded").await);
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
     world.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
     let before = world.sandbox.revision().await.unwrap();
     let app = world.visit("my-app").await;

@@ -124,3 +124,67 @@ async fn a_status_that_cannot_be_decoded_is_told_and_makes_no_second_app() {
     let posts = world.calls(0).await.into_iter().filter(|call| call == "POST /v1/apps").count();
     assert_eq!(posts, 2);
 }
+
+#[tokio::test]
+async fn an_object_nested_deeper_than_decoders_go_hides_no_other_and_can_be_deleted() {
+    let world = World::new("deep", program()).await;
+    let manifest = format!(
+        "{{\"apiVersion\":\"cloud.spice.ai/v1alpha1\",\"kind\":\"SpiceApp\",\"metadata\":{{\"name\":\"deep-app\",\"namespace\":\"{}\"}},\"spec\":{{\"spicepod\":{}1{}}}}}",
+        world.namespace,
+        "{\"a\":".repeat(300),
+        "}".repeat(300)
+    );
+    world.cluster.kubectl_apply_text(&manifest).await.unwrap();
+    // One operator that finds it there, and sees it deleted; the other objects are watched with it.
+    let _operator = world.operator().await;
+    let reason = r#"jsonpath={.status.conditions[?(@.type=="Stalled")].message}"#;
+    poll("it is refused", DEADLINE, async || {
+        let message = world.cluster.kubectl(&["get", "sapp", "deep-app", "-n", &world.namespace, "-o", reason]).await?;
+        if message.contains("nested deeper than 64 levels") { Ok(()) } else { Err(message) }
+    })
+    .await
+    .unwrap();
+    world.cluster.kubectl(&["delete", "sapp", "deep-app", "-n", &world.namespace, "--timeout=30s"]).await.unwrap();
+    world.app("other-app", json!({})).await;
+    world.app_is("other-app", "True", "Succeeded").await;
+}
+
+#[tokio::test]
+async fn conditions_that_cannot_be_decoded_are_written_anew_and_hold_up_no_deletion() {
+    let world = World::new("garbage", program()).await;
+    let operator = world.operator().await;
+    let namespace = world.namespace.clone();
+    let garbage = r#"{"status":{"conditions":[{"type":"Ready","status":"True","reason":"X","message":"x","lastTransitionTime":"9999-12-31T23:59:59Z"}]}}"#;
+    let spoil = async |name: &str| {
+        let object = format!("sapp/{name}");
+        let args = ["patch", &object, "-n", &namespace, "--subresource=status", "--type=merge", "-p", garbage];
+        world.cluster.kubectl(&args).await.unwrap();
+    };
+    let conditions = async |name: &str| {
+        let args = ["get", "sapp", name, "-n", &namespace, "-o", "jsonpath={.status.conditions}"];
+        world.cluster.kubectl(&args).await
+    };
+    for name in ["mended-app", "deleted-app"] {
+        world.app(name, json!({})).await;
+        world.app_is(name, "True", "Succeeded").await;
+    }
+    spoil("mended-app").await;
+    poll("its conditions are written anew", DEADLINE, async || {
+        let found = conditions("mended-app").await?;
+        if found.contains("Succeeded") && !found.contains("9999") { Ok(()) } else { Err(found) }
+    })
+    .await
+    .unwrap();
+
+    operator.terminate().await.unwrap();
+    spoil("deleted-app").await;
+    world.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &namespace, "--wait=false"]).await.unwrap();
+    let _operator = world.operator().await;
+    poll("it is gone", DEADLINE, async || match conditions("deleted-app").await {
+        Err(error) if error.contains("NotFound") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.remote_apps().await.len(), 1);
+}

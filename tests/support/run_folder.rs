@@ -47,6 +47,20 @@ impl RunFolder {
         self.path.join("logs")
     }
 
+    /// What processes whose name begins so have put out so far, by the name of the file.
+    pub fn logs_of(&self, process: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let failed = |e: std::io::Error| format!("{}: {e}", self.logs().display());
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.logs()).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(process) {
+                found.push((name, fs::read(entry.path()).map_err(failed)?));
+            }
+        }
+        Ok(found)
+    }
+
     /// Everything that nobody wants to see after the run, credentials among it.
     pub fn data(&self) -> PathBuf {
         self.path.join(DATA)

@@ -181,6 +181,12 @@ impl Sandbox {
         &self.announcement.credentials
     }
 
+    /// All that is secret of them: tokens and the secrets of clients.
+    pub fn secrets(&self) -> Vec<String> {
+        let client_secret = |one: &Credential| one.rest.get("client_secret").and_then(Value::as_str).map(str::to_owned);
+        self.credentials().iter().filter_map(|one| one.token.clone().or_else(|| client_secret(one))).collect()
+    }
+
     /// The credential of this name.
     pub fn credential(&self, name: &str) -> Result<&Credential, String> {
         let found = self.credentials().iter().find(|credential| credential.name == name);

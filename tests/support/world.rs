@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use spice_cloud_operator::api::{Condition, SpiceApp, SpiceOrganization};
 
 use super::{
+    canary::given_away,
     control_plane::{ControlPlane, Held, User},
     definitions::install_definitions,
     eventually::{DEADLINE, poll},
@@ -304,11 +305,19 @@ impl World {
     }
 }
 
-/// A status that broke a rule fails the test, whatever the test was about.
+/// A status that broke a rule, or a secret in a log, fails the test, whatever the test was about.
 impl Drop for World {
     fn drop(&mut self) {
-        if let Some(witness) = self.witness.take().filter(|_| !thread::panicking()) {
+        if thread::panicking() {
+            return;
+        }
+        if let Some(witness) = self.witness.take() {
             witness.end().unwrap();
+        }
+        for (name, text) in self.run.logs_of("operator").unwrap() {
+            for secret in self.sandbox.secrets() {
+                assert_eq!(given_away(&secret, &secret, &text), [""; 0], "in {name}");
+            }
         }
     }
 }
@@ -336,6 +345,11 @@ pub async fn install(cluster: &ControlPlane) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     cluster.kubectl_apply(&root.join("config/rbac")).await.unwrap();
     install_definitions(cluster).await.unwrap();
+}
+
+/// The id of the app that an object stands for.
+pub fn id_of(app: &SpiceApp) -> u64 {
+    app.status.as_ref().and_then(|status| status.id).unwrap().try_into().unwrap()
 }
 
 /// Whether Ready is so for this generation.

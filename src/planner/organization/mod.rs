@@ -295,7 +295,7 @@ fn seen(view: &View<'_, SpiceOrganization>, credential: &SourceVersion) -> Resul
 fn unreachable_verdict(view: &View<'_, SpiceOrganization>, failure: &Failure) -> Verdict {
     let words = match (&failure.kind, &view.observed.health) {
         (FailureKind::Unauthorized, Some(Observed::Present(()))) => {
-            format!("the API is up, and refuses the credential: {failure}")
+            format!("the API is up, and refuses the credential of Secret {}: {failure}", view.desired.secret)
         }
         _ => failure.to_string(),
     };
