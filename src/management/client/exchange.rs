@@ -86,7 +86,8 @@ impl Client {
         let (deadline, mut attempt) = (Instant::now() + self.retry_within, 1);
         loop {
             let (priority, stage, anonymous) = (permit.priority, permit.stage, permit.token.is_none());
-            let failure = match self.send_accepted(request, permit).await {
+            // Boxed: most visits wait for their turn, and need no room meanwhile for what they do once it has come.
+            let failure = match Box::pin(self.send_accepted(request, permit)).await {
                 Ok(answer) => {
                     self.answered.store(true, Ordering::Relaxed);
                     return Ok(answer);
