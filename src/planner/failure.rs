@@ -86,7 +86,12 @@ pub(crate) fn about_scope(failure: &Failure) -> bool {
 
 /// Whether a 409 says that the app's spicepod comes from a connected repository.
 pub(crate) fn about_repository(failure: &Failure) -> bool {
-    failure.kind == FailureKind::Conflict && failure.code.as_deref() == Some("github_connected")
+    // The first version of the API says it in words alone.
+    failure.kind == FailureKind::Conflict
+        && match failure.code.as_deref() {
+            Some(code) => code == "github_connected",
+            None => failure.message.contains("repository"),
+        }
 }
 
 fn words(failure: &Failure, scope: &str) -> String {

@@ -251,12 +251,13 @@ fn missing_secret(view: &View<'_, SpiceOrganization>) -> String {
 /// The reads that need a request, in their order.
 fn remote_needs(view: &View<'_, SpiceOrganization>) -> Vec<OrganizationRead> {
     let observed = view.observed;
-    match &observed.organizations {
-        None => return vec![OrganizationRead::Organizations],
-        Some(Observed::Unknown(failure)) if failure.kind == FailureKind::Unauthorized => {
-            return if observed.health.is_none() { vec![OrganizationRead::Health] } else { Vec::new() };
-        }
-        Some(_) => {}
+    if observed.organizations.is_none() {
+        return vec![OrganizationRead::Organizations];
+    }
+    // An older API has no organizations to show, and its regions tell.
+    let refused = |failure: Option<&Failure>| failure.is_some_and(|it| it.kind == FailureKind::Unauthorized);
+    if refused(unknown(observed.organizations.as_ref())) || refused(unknown(observed.regions.as_ref())) {
+        return if observed.health.is_none() { vec![OrganizationRead::Health] } else { Vec::new() };
     }
     let pin = pin::judge(view);
     if observed.limits.is_some() || pin.is_err() {
@@ -267,6 +268,14 @@ fn remote_needs(view: &View<'_, SpiceOrganization>) -> Vec<OrganizationRead> {
         // Nothing is worth asking for where this failed.
         (Some(Observed::Unknown(failure)), Ok(pin)) if !may_lack(&pin, failure) => Vec::new(),
         _ => offers::CHANNELS.map(OrganizationRead::Images).into_iter().chain([OrganizationRead::Limits]).collect(),
+    }
+}
+
+/// Why a read told nothing.
+fn unknown<T>(observed: Option<&Observed<T>>) -> Option<&Failure> {
+    match observed {
+        Some(Observed::Unknown(failure)) => Some(failure),
+        _ => None,
     }
 }
 
