@@ -25,7 +25,7 @@ Beside the API under /v1 it serves:
   GET /openapi.json                     what the API is, as OpenAPI 3.1
   GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
   GET, POST, DELETE /sandbox/faults     rules that let requests fail, hang, come late or answer nonsense
-  GET /sandbox/state                    what is stored, deleted apps included
+  GET /sandbox/state                    what is stored, deleted apps included; secrets as SHA-256
   POST /sandbox/apps/ID/VERB            connect (its spicepod comes from a repository) or disconnect
   GET /sandbox/credentials              the credentials as they are now
   POST /sandbox/credentials/NAME/VERB   revoke, expire or rotate (give another token or client secret)
@@ -45,7 +45,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
 
-    /// Keep apps and credentials in this file, which survives whatever ends the process. For one sandbox at a time.
+    /// Keep apps, their secrets (as SHA-256) and credentials in this file, which survives whatever ends the process. For
+    /// one sandbox at a time.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
@@ -124,6 +125,10 @@ struct Behaviour {
     /// Ask for `config:read` and `config:write` where the configuration of an app is concerned.
     #[arg(long)]
     config_scopes: bool,
+
+    /// Show when a secret was changed with microseconds to whoever sets it, and to the second to whoever reads it.
+    #[arg(long)]
+    mixed_precision: bool,
 }
 
 /// What the plan of every organization includes, whatever the seed says of it.
@@ -195,6 +200,7 @@ impl Behaviour {
             tags,
             reactivation,
             config_scopes,
+            mixed_precision,
         } = self;
         Switches {
             profile,
@@ -205,6 +211,7 @@ impl Behaviour {
             tags,
             reactivation,
             config_scopes,
+            mixed_precision,
         }
     }
 }

@@ -43,6 +43,10 @@ pub(super) const APPS_DELETE: Scope = Scope("apps:delete");
 pub(super) const CONFIG_READ: Scope = Scope("config:read");
 /// Change it.
 pub(super) const CONFIG_WRITE: Scope = Scope("config:write");
+/// Read which secrets there are.
+pub(super) const SECRETS_READ: Scope = Scope("secrets:read");
+/// Create, update and delete secrets.
+pub(super) const SECRETS_WRITE: Scope = Scope("secrets:write");
 
 /// Every scope there is, but for `*`.
 pub(super) const SCOPES: [&str; 16] = [

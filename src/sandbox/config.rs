@@ -1,14 +1,16 @@
 //! What a sandbox is started with, and what it announces once it listens.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::rules::{Plan, Switches};
+use super::secret::ValueDigest;
 
 /// The settings of a sandbox. The default is what `spice-cloud-operator sandbox` starts.
 #[derive(Clone)]
@@ -114,6 +116,14 @@ pub struct SeedApp {
     pub repository_connected: bool,
     /// What a create and an update would say, in one.
     pub body: Value,
+    /// Its secrets, by name. A seed file gives the values, which are not kept.
+    #[serde(default, deserialize_with = "digests")]
+    pub secrets: BTreeMap<String, ValueDigest>,
+}
+
+fn digests<'de, D: Deserializer<'de>>(values: D) -> Result<BTreeMap<String, ValueDigest>, D::Error> {
+    let values = BTreeMap::<String, String>::deserialize(values)?;
+    Ok(values.into_iter().map(|(name, value)| (name, ValueDigest::of(&value))).collect())
 }
 
 /// Somebody who may act in organizations.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::app::Detail;
 use super::config::Credential;
 use super::error::ApiError;
+use super::secret::{self, Secret};
 use super::{Sandbox, faults, time};
 
 /// No wait is longer: a reader that wants more asks again.
@@ -116,7 +117,8 @@ fn found(found: bool) -> Result<StatusCode, ApiError> {
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_route()) }
 }
 
-/// What is kept, deleted apps included; no API key and no other secret value.
+/// What is kept, deleted apps included; no API key and no other secret value, but the
+/// digests of those that were set.
 async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
     let kept = sandbox.kept();
     let apps: Vec<_> = kept
@@ -126,6 +128,7 @@ async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
             let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);
             KeptApp {
                 app: app.detail(organization),
+                secrets: app.secrets.iter().map(Secret::kept).collect(),
                 deleted_at: app.deleted_at.map(time::text),
                 repository_connected: app.repository_connected,
             }
@@ -139,6 +142,7 @@ async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
 struct KeptApp {
     #[serde(flatten)]
     app: Detail,
+    secrets: Vec<secret::Kept>,
     deleted_at: Option<String>,
     repository_connected: bool,
 }

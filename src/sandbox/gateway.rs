@@ -40,10 +40,8 @@ async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: N
     request.extensions_mut().insert(identity.clone());
     // A body that broke off: whoever sent it is gone, and dropping the visit says so in the journal.
     let Some((request, payload)) = read_body(request).await else { return close_connection() };
-    // The body of the token endpoint is a secret and nothing else.
-    if visit.route.as_deref() != Some(api::TOKEN_PATH) {
-        visit.ticket.body(payload.read().unwrap_or_default());
-    }
+    let body = payload.read().unwrap_or_default();
+    visit.ticket.body(api::journaled(visit.route.as_deref(), body), body.len());
     let standing = count(&sandbox, &request, &identity);
     if standing.as_ref().is_some_and(|standing| standing.retry_after.is_some()) {
         return visit.answer(with_standing(ApiError::too_many(), standing.as_ref()));

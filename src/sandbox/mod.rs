@@ -10,7 +10,8 @@
 //! api       the endpoints, and the document that describes them; access, payload, fields and error are what they share
 //! credentials
 //!           who is known; tokens are issued, expire and are revoked here; logins is how a command line gets one
-//! store     what is kept; app, placement, spicepod, tags, images and runtime are the rules of an app
+//! store     what is kept; app, placement, spicepod, tags, images and runtime are the rules of an app, secret those of
+//!           its secrets, whose values are not kept
 //! kept      what changes, and the file it survives in; seed is what it begins with
 //! rules     what differs between one cloud and another: profile, switches, plans
 //! control   /sandbox/: journal, faults, credentials, state, and what only the portal does to an app
@@ -38,6 +39,7 @@ mod placement;
 mod rates;
 mod rules;
 mod runtime;
+mod secret;
 mod seed;
 mod server;
 mod spicepod;
@@ -56,6 +58,7 @@ pub use config::{
     Announcement, Config, Credential, CredentialKind, Membership, Organization, RateLimits, Role, SeedApp, User,
 };
 pub use rules::{Plan, Profile, Reactivation, ResourceLimits, Switches, TagRule};
+pub use secret::ValueDigest;
 pub use server::{Running, StartError, serve};
 pub use tls::TlsError;
 

@@ -27,6 +27,9 @@ pub struct Switches {
     pub reactivation: Reactivation,
     /// The configuration of an app asks for `config:read` and `config:write` beside the scopes of the app.
     pub config_scopes: bool,
+    /// The time of a secret's last change comes with microseconds where it is set, and without a fraction of the second
+    /// where it is read.
+    pub mixed_precision: bool,
 }
 
 /// An age of the API.

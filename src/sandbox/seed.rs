@@ -11,7 +11,7 @@
 //!   - { kind: personal_access_token, name: ci, token: sandbox-fake-ci, scopes: ["*"], organization: acme, user: 1 }
 //!   - { kind: oauth_client, name: bot, client_id: bot, client_secret: sandbox-fake-bot, scopes: ["*"], organization: acme }
 //! apps:
-//!   - { organization: acme, body: { name: my-app, region: us-west-2, image_tag: 2.0.0 } }
+//!   - { organization: acme, body: { name: my-app, region: us-west-2, image_tag: 2.0.0 }, secrets: { DB_URL: fake } }
 //!   - { organization: acme, repository_connected: true, body: { name: our-app } }
 //! ```
 

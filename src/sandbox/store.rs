@@ -13,27 +13,35 @@ use super::config::{Config, SeedApp};
 use super::error::ApiError;
 use super::payload::Payload;
 use super::rules::{Plan, Reactivation, Switches, above_plan};
+use super::secret::{Assignment, Secret, Secrets};
 
 /// All apps of all organizations, by id, the deleted ones too.
 #[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Store {
     apps: BTreeMap<u64, App>,
     next_app: u64,
+    #[serde(default = "first_secret")]
+    next_secret: u64,
 }
 
-/// Ids begin here, so that none is mistaken for a position or a count.
+/// Ids begin here, so that none is mistaken for a position or a count, or one of an app for one of a secret.
 const FIRST_APP: u64 = 1001;
+const FIRST_SECRET: u64 = 5001;
+
+fn first_secret() -> u64 {
+    FIRST_SECRET
+}
 
 impl Default for Store {
     fn default() -> Self {
-        Self { apps: BTreeMap::new(), next_app: FIRST_APP }
+        Self { apps: BTreeMap::new(), next_app: FIRST_APP, next_secret: FIRST_SECRET }
     }
 }
 
 impl Store {
     /// Creates the apps of the configuration. Whatever the switches and plans say of clients does not hold for them.
     pub(super) fn seed(&mut self, config: &Config) -> Result<(), String> {
-        for SeedApp { organization, repository_connected, body } in &config.apps {
+        for SeedApp { organization, repository_connected, body, secrets } in &config.apps {
             let known = config.organizations.iter().find(|known| known.is_called(organization));
             let known = known.ok_or_else(|| format!("there is no organization {organization:?}"))?;
             let caller = Caller { organization: known.id, user: None, plan: Plan::default() };
@@ -45,6 +53,10 @@ impl Store {
             let id = created.map_err(refused)?.id;
             self.update_app(&caller, id, &payload, Switches::default()).map_err(refused)?;
             self.connect(id, *repository_connected);
+            for (name, value) in secrets {
+                let wanted = || Assignment::seeded(name, value);
+                self.set_secret(&caller, id, wanted, Timestamp::now()).map_err(refused)?;
+            }
         }
         Ok(())
     }
@@ -109,6 +121,7 @@ impl Store {
                     deleted_at: None,
                     key_generation: 1,
                     repository_connected: false,
+                    secrets: Secrets::default(),
                     settings,
                 };
                 self.apps.insert(id, app);
@@ -147,6 +160,23 @@ impl Store {
     pub(super) fn delete_app(&mut self, caller: &Caller, id: u64, now: Timestamp) -> Result<(), ApiError> {
         self.app_mut(caller, id)?.deleted_at = Some(now);
         Ok(())
+    }
+
+    /// Sets a secret of an app. What it shall be is asked only once the app is known to exist.
+    pub(super) fn set_secret(
+        &mut self,
+        caller: &Caller,
+        id: u64,
+        wanted: impl FnOnce() -> Result<Assignment, ApiError>,
+        now: Timestamp,
+    ) -> Result<&Secret, ApiError> {
+        let app = self.apps.get_mut(&id).filter(|app| is_visible(app, caller)).ok_or_else(|| missing(id))?;
+        Ok(app.secrets.set(wanted()?, &mut self.next_secret, now))
+    }
+
+    /// Deletes a secret of an app for good; 404 also if there is none of that name.
+    pub(super) fn delete_secret(&mut self, caller: &Caller, id: u64, name: &str) -> Result<(), ApiError> {
+        self.app_mut(caller, id)?.secrets.remove(name)
     }
 
     fn app_mut(&mut self, caller: &Caller, id: u64) -> Result<&mut App, ApiError> {

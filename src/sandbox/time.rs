@@ -7,6 +7,16 @@ pub(super) fn text(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
+/// The same without a fraction of the second.
+pub(super) fn to_the_second(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The same with microseconds.
+pub(super) fn to_the_microsecond(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
 /// The present moment, as [`text`].
 pub(super) fn now_text() -> String {
     text(Timestamp::now())

@@ -20,6 +20,7 @@ use super::super::rules::Profile;
 use super::document;
 use super::metrics;
 use super::parameters::{Page, PathId, Query};
+use super::secrets;
 
 /// All the apps of an organization, or a page of them.
 #[derive(Serialize, ToSchema)]
@@ -50,9 +51,9 @@ pub(super) fn projects() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().nest("/v1/projects", projects)
 }
 
-/// Everything but the list.
+/// What is the same under both names.
 fn each() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(create)).routes(routes!(read, update, delete))
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(read, update, delete)).merge(secrets::router())
 }
 
 /// Lists the apps of the organization, by ascending id.

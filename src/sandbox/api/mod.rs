@@ -15,24 +15,37 @@ mod oauth;
 mod organizations;
 mod parameters;
 mod platform;
+mod secrets;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
+use serde_json::Value;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::Sandbox;
 use super::error::ApiError;
 use super::rules::Profile;
+use super::secret;
 
-pub(super) use oauth::PATH as TOKEN_PATH;
+use oauth::PATH as TOKEN_PATH;
 
 /// Whether the rate limits are for a path: they are where a credential is asked for.
 pub(super) fn is_limited(path: &str) -> bool {
     let is_open = path == catalog::HEALTH || document::PATHS.contains(&path);
     path == cli::PROBE || path.starts_with("/v1/") && !is_open
+}
+
+/// What may be told of a body: nothing of what asks for a token, which is a secret and nothing else; of a secret of an app,
+/// and where nothing is served and so nobody knows what it is, only what is no value. `None`: it is not JSON either.
+pub(super) fn journaled(route: Option<&str>, body: &[u8]) -> Option<Value> {
+    match route {
+        Some(TOKEN_PATH) => None,
+        Some(route) if !route.contains(secrets::BELOW) => serde_json::from_slice(body).ok(),
+        _ => secret::redacted(body),
+    }
 }
 
 /// Everything the API serves, and its refusals where it serves nothing.

@@ -101,7 +101,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// The id at the end of a path, not yet judged.
+/// What the routes call the parts of a path.
+const APP_ID: &str = "appId";
+const SECRET_NAME: &str = "secretName";
+
+/// The id of an app in a path, not yet judged.
 pub(super) struct PathId(Option<String>);
 
 impl PathId {
@@ -116,7 +120,7 @@ impl PathId {
 
 impl IntoParams for PathId {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let id = ParameterBuilder::new().name("appId").parameter_in(ParameterIn::Path).required(Required::True);
+        let id = ParameterBuilder::new().name(APP_ID).parameter_in(ParameterIn::Path).required(Required::True);
         vec![id.schema(Some(integer(1))).build()]
     }
 }
@@ -130,9 +134,39 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
-        Ok(Self(text.ok().map(|Path(text)| text)))
+        Ok(Self(segment(parts, state, APP_ID).await))
     }
+}
+
+/// The name of a secret in a path. No rule holds for it: a name that no secret can have is one that no secret has.
+pub(super) struct SecretName(Option<String>);
+
+impl SecretName {
+    /// The name as text; 400 if it is none.
+    pub(super) fn read(&self) -> Result<&str, ApiError> {
+        self.0.as_deref().ok_or_else(|| ApiError::parameter("Invalid secret name: must be text"))
+    }
+}
+
+impl IntoParams for SecretName {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let name = ParameterBuilder::new().name(SECRET_NAME).parameter_in(ParameterIn::Path).required(Required::True);
+        vec![name.schema(Some(ObjectBuilder::new().schema_type(Type::String))).build()]
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SecretName {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(segment(parts, state, SECRET_NAME).await))
+    }
+}
+
+/// A part of the path by the name that its route gives it, decoded. None if any part is not UTF-8.
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Option<String> {
+    let Path(mut segments) = Path::<HashMap<String, String>>::from_request_parts(parts, state).await.ok()?;
+    segments.remove(name)
 }
 
 /// Digits only: `parse` alone would take a plus sign.

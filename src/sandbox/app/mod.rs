@@ -12,6 +12,7 @@ use super::images;
 use super::placement::Placement;
 use super::rules::{Plan, Profile, Switches, TagRule, above_plan};
 use super::runtime::{self, Executor, Resources};
+use super::secret::Secrets;
 use super::spicepod;
 use super::tags::{self, Tags};
 
@@ -63,6 +64,9 @@ pub(super) struct App {
     /// Whether its spicepod comes from a repository. Only the portal connects one; here `/sandbox/` and the seed do.
     #[serde(default)]
     pub(super) repository_connected: bool,
+    /// What it may refer to without showing it.
+    #[serde(default)]
+    pub(super) secrets: Secrets,
     /// What a body can change.
     pub(super) settings: Settings,
 }

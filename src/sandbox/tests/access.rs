@@ -34,7 +34,8 @@ async fn the_scheme_of_a_token_is_read_without_case() {
 
 #[tokio::test]
 async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
-    const SCOPES: [&str; 6] = ["*", "apps:read", "apps:write", "apps:delete", "secrets:write", "apps:*"];
+    const SCOPES: [&str; 7] =
+        ["*", "apps:read", "apps:write", "apps:delete", "secrets:read", "secrets:write", "apps:*"];
     let credential = |scope: &&str| Credential {
         kind: CredentialKind::PersonalAccessToken { token: format!("sandbox-fake-token-{scope}") },
         name: (*scope).into(),
@@ -58,6 +59,10 @@ async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
         (Method::POST, "/v1/apps", "apps:write", 400, vec!["*", "apps:write"]),
         (Method::PUT, "/v1/apps/x", "apps:write", 400, vec!["*", "apps:write"]),
         (Method::DELETE, "/v1/apps/x", "apps:delete", 400, vec!["*", "apps:delete"]),
+        (Method::GET, "/v1/apps/x/secrets", "secrets:read", 400, vec!["*", "secrets:read", "secrets:write"]),
+        (Method::GET, "/v1/projects/x/secrets/A", "secrets:read", 400, vec!["*", "secrets:read", "secrets:write"]),
+        (Method::POST, "/v1/apps/x/secrets", "secrets:write", 400, vec!["*", "secrets:write"]),
+        (Method::DELETE, "/v1/projects/x/secrets/A", "secrets:write", 400, vec!["*", "secrets:write"]),
     ];
     for (method, url, required, passes, granted) in endpoints {
         let error = format!("Insufficient scope. Required: {required}");
@@ -220,7 +225,15 @@ async fn a_viewer_looks_and_changes_nothing() {
     let world = World::with(config).await;
     assert_eq!(world.get("/v1/orgs").await.1, json!({ "orgs": [{ "id": 7, "name": "sandbox", "role": "viewer" }] }));
     assert_eq!(world.get("/v1/apps").await.0, 200);
-    for (method, url) in [(Method::POST, "/v1/apps"), (Method::PUT, "/v1/apps/1"), (Method::DELETE, "/v1/apps/1")] {
+    assert_eq!(world.get("/v1/apps/1/secrets").await.0, 404);
+    let changes = [
+        (Method::POST, "/v1/apps"),
+        (Method::PUT, "/v1/apps/1"),
+        (Method::DELETE, "/v1/apps/1"),
+        (Method::POST, "/v1/apps/1/secrets"),
+        (Method::DELETE, "/v1/apps/1/secrets/TOKEN"),
+    ];
+    for (method, url) in changes {
         let (status, body) = world.call(method.clone(), url, OPERATOR, Some(&json!({}))).await;
         assert_eq!((status, &body["code"]), (403, &json!("forbidden")), "{method} {url}");
         let (_, body) = world.call(method.clone(), url, READER, Some(&json!({}))).await;

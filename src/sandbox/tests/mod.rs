@@ -10,6 +10,7 @@ mod journal;
 mod logins;
 mod rates;
 mod rules;
+mod secrets;
 mod server;
 mod state;
 mod tls;

@@ -46,10 +46,16 @@ async fn a_body_may_have_the_fields_that_its_schema_names_and_no_others() {
     let app = world.app(named("app-one")).await;
     let schemas = &document.0["components"]["schemas"];
     let names = |schema: &str| document.properties(&schemas[schema]).into_iter().map(|(name, _)| name);
-    let all = ["CreateApp", "UpdateApp", "AppWithConfig", "AppConfig"].into_iter().flat_map(names);
+    let all = ["CreateApp", "UpdateApp", "AppWithConfig", "AppConfig", "Secret"].into_iter().flat_map(names);
     // Right for no field there is.
     let wrong: Map<_, _> = all.map(|name| (name, json!([true]))).collect();
-    for (method, url, schema) in [(Method::POST, "/v1/apps", "CreateApp"), (Method::PUT, &path(&app), "UpdateApp")] {
+    let secrets = format!("{}/secrets", path(&app));
+    let cases = [
+        (Method::POST, "/v1/apps", "CreateApp"),
+        (Method::PUT, &path(&app), "UpdateApp"),
+        (Method::POST, &secrets, "SetSecret"),
+    ];
+    for (method, url, schema) in cases {
         let (status, body) = world.call(method, url, OPERATOR, Some(&wrong.clone().into())).await;
         assert_eq!(status, 400, "{body}");
         let read = body["details"]["fieldErrors"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
@@ -79,11 +85,16 @@ fn at_the_bounds(schema: &Value) -> Vec<(Value, bool)> {
         values.push((json!("another"), false));
     }
     if let Some(pattern) = schema["pattern"].as_str() {
-        let class = pattern.trim_start_matches("^[").trim_end_matches("]+$");
-        assert!(class.starts_with("a-zA-Z0-9") && class.len() < 13, "more than this test understands: {class}");
+        let classes = pattern.trim_start_matches("^[").trim_end_matches("]+$").trim_end_matches("]*$");
+        // One for all, or one for the first character and one for the rest.
+        let (first, rest) = classes.split_once("][").unwrap_or((classes, classes));
+        assert!(rest.starts_with("a-zA-Z0-9") && rest.len() < 13, "more than this test understands: {rest}");
+        assert!(first.starts_with("a-zA-Z") && !first.contains(['[', ']']), "more than this test understands: {first}");
         for other in ["-", ".", "_", "@", "/", " "] {
-            values.push((json!(format!("ab{other}cd")), class["a-zA-Z0-9".len()..].contains(other)));
+            values.push((json!(format!("ab{other}cd")), rest["a-zA-Z0-9".len()..].contains(other)));
+            values.push((json!(format!("{other}abcd")), first["a-zA-Z".len()..].contains(other)));
         }
+        values.push((json!("0abcd"), first.contains("0-9")));
     }
     let kind = &schema["type"];
     let nullable = kind.as_array().is_some_and(|kinds| kinds.contains(&json!("null"))) || schema["oneOf"].is_array();
@@ -97,21 +108,43 @@ async fn the_bounds_that_a_schema_names_are_the_bounds() {
     let document = Document::of(&world).await;
     let app = path(&world.app(named("app-one")).await);
     let schemas = &document.0["components"]["schemas"];
-    for (method, url, schema) in [(Method::POST, "/v1/apps", "CreateApp"), (Method::PUT, &app, "UpdateApp")] {
+    let secrets = format!("{app}/secrets");
+    // Beside the field, a body says what it has to.
+    let cases = [
+        (Method::POST, "/v1/apps", "CreateApp", json!({ "name": "app-two" })),
+        (Method::PUT, &app, "UpdateApp", json!({})),
+        (Method::POST, &secrets, "SetSecret", json!({ "name": "TOKEN", "value": "x" })),
+    ];
+    for (method, url, schema, whole) in cases {
+        let is_create = url == "/v1/apps";
         for (field, schema) in document.properties(&schemas[schema]) {
             for (value, allowed) in at_the_bounds(&schema) {
-                let mut body = json!({ field.as_str(): value });
-                if method == Method::POST && field != "name" {
-                    body["name"] = "app-two".into();
-                }
+                let mut body = whole.clone();
+                body[field.as_str()] = value;
                 let (status, answer) = world.call(method.clone(), url, OPERATOR, Some(&body)).await;
                 assert_eq!(status < 300, allowed, "{method} {body}: {answer}");
-                if method == Method::POST && status < 300 {
+                if is_create && status < 300 {
                     world.delete(&path(&answer)).await;
                 }
             }
         }
     }
+}
+
+/// Sends to a path of the document, where an id takes the place of an app's, and asserts that the answer is described.
+async fn covered(
+    world: &World,
+    document: &Document,
+    method: Method,
+    path: &str,
+    id: &Value,
+    token: &str,
+    body: Option<&Value>,
+) -> Value {
+    let url = path.replace("{appId}", &id.to_string()).replace("{secretName}", "TOKEN");
+    let request = world.request(method.clone(), &url).bearer_auth(token);
+    let request = if let Some(body) = body { request.json(body) } else { request };
+    document.assert_covers(request.send().await.unwrap(), &method.as_str().to_lowercase(), path).await
 }
 
 #[tokio::test]
@@ -127,10 +160,7 @@ async fn what_the_server_answers_is_what_the_document_says() {
             "storage_size_gb": 10, "update_channel": "stable",
         });
         let send = async |method: Method, path: &str, id: &Value, token: &str, body: Option<&Value>| {
-            let request = world.request(method.clone(), &path.replace("{appId}", &id.to_string())).bearer_auth(token);
-            let request = if let Some(body) = body { request.json(body) } else { request };
-            let response = request.send().await.unwrap();
-            document.assert_covers(response, &method.as_str().to_lowercase(), path).await
+            covered(&world, &document, method, path, id, token, body).await
         };
         let none = &Value::Null;
         let id = send(Method::POST, "/v1/apps", none, OPERATOR, Some(&full)).await["id"].clone();
@@ -183,6 +213,36 @@ async fn what_the_server_answers_is_what_the_document_says() {
             [grant, whole, json!({ "grant_type": "client_credentials", "client_id": "a", "client_secret": "b" })]
         {
             send(Method::POST, "/api/oauth/token", none, OPERATOR, Some(&body)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_answers_of_secrets_is_what_the_document_says() {
+    let (old, new) = (of_profile(Profile::Seed).await, World::start().await);
+    for (world, prefix) in [(&old, "/v1/apps"), (&new, "/v1/apps"), (&new, "/v1/projects")] {
+        let document = Document::of(world).await;
+        let app = json!({ "name": format!("app{}", prefix.len()), "cname": "us-east-2.spice.cloud" });
+        let id = world.app(app).await["id"].clone();
+        let secrets = format!("{prefix}/{{appId}}/secrets");
+        let one = format!("{secrets}/{{secretName}}");
+        let (none, secret) = (Value::Null, json!({ "name": "TOKEN", "value": "fake" }));
+        let steps = [
+            (Method::POST, &secrets, &id, OPERATOR, Some(&secret)),
+            (Method::POST, &secrets, &id, OPERATOR, Some(&secret)),
+            (Method::POST, &secrets, &id, OPERATOR, Some(&none)),
+            (Method::POST, &secrets, &id, READER, Some(&secret)),
+            (Method::POST, &secrets, &json!(1), OPERATOR, Some(&secret)),
+            (Method::GET, &secrets, &id, OPERATOR, None),
+            (Method::GET, &secrets, &json!(0), OPERATOR, None),
+            (Method::GET, &one, &id, OPERATOR, None),
+            (Method::GET, &one, &id, NOBODY, None),
+            (Method::DELETE, &one, &id, OPERATOR, None),
+            (Method::DELETE, &one, &id, OPERATOR, None),
+            (Method::GET, &one, &id, OPERATOR, None),
+        ];
+        for (method, path, id, token, body) in steps {
+            covered(world, &document, method, path, id, token, body).await;
         }
     }
 }

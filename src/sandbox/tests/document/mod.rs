@@ -128,5 +128,5 @@ async fn of_profile(profile: Profile) -> World {
 
 /// A path that fits a pattern.
 fn filled(pattern: &str) -> String {
-    pattern.replace("{appId}", "1")
+    pattern.replace("{appId}", "1").replace("{secretName}", "TOKEN")
 }

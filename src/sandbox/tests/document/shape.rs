@@ -54,11 +54,21 @@ async fn the_document_and_the_router_have_the_same_paths_and_methods() {
 async fn the_document_of_the_seed_lacks_what_the_seed_lacks() {
     let old = Document::of(&of_profile(Profile::Seed).await).await;
     let new = Document::of(&World::start().await).await;
-    for newer in
-        ["/v1/projects", "/v1/projects/{appId}", "/v1/orgs", "/v1/limits", "/v1/clusters", "/v1/apps/{appId}/metrics"]
-    {
+    for newer in [
+        "/v1/projects",
+        "/v1/projects/{appId}",
+        "/v1/projects/{appId}/secrets",
+        "/v1/projects/{appId}/secrets/{secretName}",
+        "/v1/orgs",
+        "/v1/limits",
+        "/v1/clusters",
+        "/v1/apps/{appId}/metrics",
+    ] {
         assert!(old.0["paths"].get(newer).is_none(), "{newer}");
         assert!(new.0["paths"].get(newer).is_some(), "{newer}");
+    }
+    for both in ["/v1/apps/{appId}/secrets", "/v1/apps/{appId}/secrets/{secretName}"] {
+        assert_eq!(old.0["paths"][both].as_object().unwrap().len(), 2, "{both}");
     }
     assert!(new.0.to_string().contains("X-Org-Name"));
     assert!(!old.0.to_string().contains("X-Org-Name"));
