@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Client;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,8 @@ use super::leadership::Leadership;
 use super::memories::Memories;
 use super::metrics::Metrics;
 use super::store;
+use super::watch::Guarded;
+use crate::api::SpiceApp;
 use crate::management;
 use crate::planner::{Identity, Waits};
 
@@ -88,6 +91,13 @@ impl Context {
             secrets_named: Notify::new(),
             shutdown,
         }
+    }
+
+    /// Lets an app be visited and looked at anew, whatever it was judged to be.
+    pub(super) fn look_at_app(&self, app: &Guarded<SpiceApp>) {
+        let uid = Resource::meta(app).uid.as_deref().unwrap_or_default();
+        self.memories.look_again(uid, self.now());
+        self.queues.apps.request(ObjectRef::from_obj(app));
     }
 
     /// The wall clock, in one place.

@@ -60,10 +60,7 @@ impl React<PartialObjectMeta<Namespace>> for Reaction {
             app.metadata.namespace.as_ref() == Some(&name) && other.is_some_and(|other| *other != name)
         };
         for app in self.context.caches.apps.state_filter(|app| app.0.as_ref().is_ok_and(concerned)) {
-            self.context
-                .memories
-                .look_again(kube::Resource::meta(app.as_ref()).uid.as_deref().unwrap_or_default(), self.context.now());
-            self.context.queues.apps.request(ObjectRef::from_obj(app.as_ref()));
+            self.context.look_at_app(&app);
         }
     }
 

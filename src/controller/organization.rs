@@ -283,10 +283,7 @@ impl Reaction {
 
     fn tell_apps(&self, organization: &SpiceOrganization) {
         for app in apps_of(&self.context.caches.apps, organization) {
-            self.context
-                .memories
-                .look_again(kube::Resource::meta(app.as_ref()).uid.as_deref().unwrap_or_default(), self.context.now());
-            self.context.queues.apps.request(ObjectRef::from_obj(app.as_ref()));
+            self.context.look_at_app(&app);
         }
     }
 }

@@ -136,23 +136,11 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
     // The finalizer and the status are written under the strict definition.
     let _operator = world.operator().await;
     for (name, _, field) in &apps {
-        let said = world
-            .until::<SpiceApp>(name, "InvalidSpec", |app| {
-                let conditions = app.status.iter().flat_map(|status| &status.conditions);
-                conditions
-                    .clone()
-                    .any(|one| one.type_ == "Ready" && one.reason == "InvalidSpec" && one.message.contains(field))
-            })
-            .await;
+        let said = world.says::<SpiceApp>(name, "InvalidSpec", field).await;
         assert!(said.status.unwrap().id.is_none());
     }
     for (name, _, field) in &organizations {
-        world
-            .until::<SpiceOrganization>(name, "InvalidSpec", |organization| {
-                let mut conditions = organization.status.iter().flat_map(|status| &status.conditions);
-                conditions.any(|one| one.type_ == "Ready" && one.reason == "InvalidSpec" && one.message.contains(field))
-            })
-            .await;
+        world.says::<SpiceOrganization>(name, "InvalidSpec", field).await;
     }
     for (name, ..) in &apps {
         world.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();

@@ -67,12 +67,7 @@ async fn what_is_wrong_with_the_secret_of_a_credential_is_named() {
     ] {
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
         api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
-        let named = |organization: &SpiceOrganization| {
-            let mut conditions = organization.status.iter().flat_map(|status| &status.conditions);
-            conditions
-                .any(|one| one.type_ == "Ready" && one.reason == "CredentialsMissing" && one.message.contains(&words))
-        };
-        world.until("default", &words, named).await;
+        world.says::<SpiceOrganization>("default", "CredentialsMissing", &words).await;
     }
     assert_eq!(world.calls(0).await, [""; 0]);
 }
@@ -118,11 +113,7 @@ async fn what_is_wrong_with_the_config_map_of_a_spicepod_is_named() {
         // Not by `kubectl apply`, whose copy in an annotation would be too large.
         let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(world.client.clone(), &world.namespace);
         api.patch("pods", &PatchParams::apply("test").force(), &Patch::Apply(&map)).await.unwrap();
-        let named = |app: &SpiceApp| {
-            let mut conditions = app.status.iter().flat_map(|status| &status.conditions);
-            conditions.any(|one| one.type_ == "Ready" && one.reason == "InvalidSpec" && one.message.contains(words))
-        };
-        world.until("my-app", words, named).await;
+        world.says::<SpiceApp>("my-app", "InvalidSpec", words).await;
     }
     world.app("other-app", json!({})).await;
     world.app_is("other-app", "True", "Succeeded").await;

@@ -213,6 +213,15 @@ impl World {
         }
     }
 
+    /// Watches an object until Ready gives this reason, in a message with these words.
+    pub async fn says<K: Kind>(&self, name: &str, reason: &str, words: &str) -> K {
+        self.until(name, &format!("{reason}, saying {words:?}"), |object: &K| {
+            let mut conditions = object.conditions().iter();
+            conditions.any(|one| one.type_ == "Ready" && one.reason == reason && one.message.contains(words))
+        })
+        .await
+    }
+
     /// Watches an app until its current generation has this Ready status and reason.
     pub async fn app_is(&self, name: &str, status: &str, reason: &str) -> SpiceApp {
         self.until(name, &format!("Ready={status} {reason}"), |app: &SpiceApp| {
@@ -333,10 +342,21 @@ pub trait Kind:
     + Sync
     + 'static
 {
+    /// The conditions of its status.
+    fn conditions(&self) -> &[Condition];
 }
 
-impl Kind for SpiceApp {}
-impl Kind for SpiceOrganization {}
+impl Kind for SpiceApp {
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
+    }
+}
+
+impl Kind for SpiceOrganization {
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
+    }
+}
 
 static INSTALLED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
 
