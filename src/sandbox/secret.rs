@@ -15,6 +15,8 @@ use super::fields::{self, Fields};
 use super::rules::Switches;
 use super::time;
 
+/// A longer value is refused; in bytes.
+const LONGEST_VALUE: usize = 64 * 1024;
 /// Stands for every value, however long.
 const MASK: &str = "********";
 
@@ -59,7 +61,7 @@ impl Assignment {
     pub(super) fn read(body: &[u8]) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let name = fields.required("name", |value| named(fields::text(value)?));
-        let value = fields.required("value", |value| Ok(ValueDigest::of(&fields::text(value)?)));
+        let value = fields.required("value", |value| Ok(ValueDigest::of(&short(fields::text(value)?)?)));
         fields.finish()?;
         let absent = || ValueDigest::of("");
         Ok(Self { name: name.unwrap_or_default(), value_sha256: value.unwrap_or_else(absent) })
@@ -70,6 +72,11 @@ impl Assignment {
         let wrong = |rule| ApiError::malformed(format!("the name of the secret {name:?} {rule}"));
         Ok(Self { name: named(name.to_owned()).map_err(wrong)?, value_sha256: value.clone() })
     }
+}
+
+/// A value that is not too long.
+fn short(value: String) -> Result<String, String> {
+    if value.len() > LONGEST_VALUE { Err(format!("must be at most {LONGEST_VALUE} bytes")) } else { Ok(value) }
 }
 
 /// A name that keeps the rule of names.

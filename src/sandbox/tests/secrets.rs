@@ -215,12 +215,16 @@ async fn a_body_that_breaks_a_rule_is_told_by_its_fields() {
 }
 
 #[tokio::test]
-async fn a_value_may_fill_the_body_and_no_more() {
+async fn a_value_has_at_most_64_kib_and_a_body_at_most_1_mib() {
     let (world, secrets) = with_app(Config::default()).await;
-    let frame = json!({ "name": "BIG", "value": "" }).to_string().len();
-    let most = "x".repeat(1024 * 1024 - frame);
+    // In bytes, of which some letters take two.
+    let most = "\u{e4}".repeat(32 * 1024);
     set(&world, &secrets, "BIG", &most).await;
     let more = json!({ "name": "BIG", "value": format!("{most}y") });
+    let (status, body) = world.post(&secrets, more).await;
+    let rule = json!({ "value": ["must be at most 65536 bytes"] });
+    assert_eq!((status, &body["details"]["fieldErrors"]), (400, &rule));
+    let more = json!({ "name": "BIG", "value": "x".repeat(1024 * 1024) });
     assert_eq!(world.post(&secrets, more).await, (413, json!({ "error": "Request body too large" })));
     assert_eq!(digests(&world).await, [("BIG".into(), digest(&most))]);
 }
