@@ -229,6 +229,9 @@ pub struct SpiceAppStatus {
     /// `c-` and the intent that created the app, or `a-` and a fresh id for one that was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
+    /// When the create of the app was begun, if this object has made it. What of the app's secrets is older was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<MicroTime>,
     /// Base URL of the app's data plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -267,6 +270,7 @@ impl Default for SpiceAppStatus {
             id: None,
             organization: None,
             incarnation: None,
+            created_at: None,
             endpoint: None,
             url: None,
             region: None,

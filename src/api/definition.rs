@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::{CustomResourceExt, ResourceExt};
 use serde_json::json;
 
-use super::{SpiceApp, SpiceOrganization};
+use super::{SpiceApp, SpiceOrganization, SpiceSecret};
 
 /// One file of `crds/`.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct CustomResourceFile {
 
 /// The definition of every kind, in a fixed order.
 pub fn custom_resource_definitions() -> Vec<CustomResourceFile> {
-    [SpiceOrganization::crd(), SpiceApp::crd()]
+    [SpiceOrganization::crd(), SpiceApp::crd(), SpiceSecret::crd()]
         .into_iter()
         .map(|definition| CustomResourceFile {
             name: format!("{}.yaml", definition.name_any()),

@@ -7,6 +7,7 @@ mod condition;
 mod definition;
 mod organization;
 mod reference;
+mod secret;
 
 pub use app::{
     AppliedField, CreateIntent, ManagementPolicy, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource,
@@ -18,7 +19,8 @@ pub use organization::{
     Adoption, AllowedNamespaces, Credentials, IncompleteList, LimitsStatus, NamespacesFrom, OAuthClient,
     OrganizationStatus, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
 };
-pub use reference::{ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
+pub use reference::{AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
+pub use secret::{HeldName, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
 
 /// The API group of every kind.
 pub const GROUP: &str = "cloud.spice.ai";

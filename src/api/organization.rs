@@ -263,7 +263,7 @@ pub struct SpiceOrganizationStatus {
     /// Lists whose end could not be told when they were last read. While one stays so, nothing that it would take the
     /// whole list for is done: no app is created, and none is taken for deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 64))]
     pub incomplete_lists: Vec<IncompleteList>,
     /// The Secret that the credential was read from, in the version read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

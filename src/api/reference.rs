@@ -29,6 +29,15 @@ fn default_organization() -> String {
     "default".to_owned()
 }
 
+/// A SpiceApp in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppRef {
+    /// Name of a SpiceApp, which is the name of the object and not of the app in Spice.ai Cloud.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
 /// One key of a Secret in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

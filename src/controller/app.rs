@@ -1,20 +1,22 @@
 //! SpiceApp: its reads and writes, and who is woken when one changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, CustomResourceExt, ResourceExt};
+use kube::{Api, ResourceExt};
 use serde_json::Value;
 
 use super::connections::Connection;
 use super::context::Context;
 use super::custody;
+use super::definition;
 use super::driver::{Steward, kubernetes_words, while_wanted};
 use super::organization;
+use super::secret;
 use super::store::bounded;
 use super::summary;
 use super::undecodable;
@@ -59,8 +61,9 @@ impl Steward for SpiceApp {
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
             }
             AppRead::Spicepod(key) => observed.spicepod = Some(spicepod(context, object, key).await),
+            AppRead::Secrets => observed.secrets = Some(secret::of_this_app(context, object)),
             AppRead::Siblings => observed.siblings = Some(siblings(context, object)),
-            AppRead::Definition => observed.definition_deleting = Some(definition_deleting(context).await),
+            AppRead::Definition => observed.definition_deleting = Some(definition::is_deleting::<Self>(context).await),
             AppRead::List(not_before) => {
                 let list = async {
                     let connection = connection(context, object).await?;
@@ -70,9 +73,11 @@ impl Steward for SpiceApp {
                 // A list is never absent: where there is none, it cannot be seen.
                 observed.list = Some(list.map_or_else(Observed::Unknown, present));
             }
-            AppRead::App(id) => {
-                let app = async { connection(context, object).await?.client.app(*id, priority).await };
-                observed.app = Some(seen(doubted(context, object, while_wanted(context, object, app).await)));
+            AppRead::App(id, not_before) => {
+                let app = async { connection(context, object).await?.reads.app(*id, *not_before, priority).await };
+                let app = doubted(context, object, while_wanted(context, object, app).await);
+                observed.app =
+                    Some(seen(app.map(|app| Answer { value: Arc::unwrap_or_clone(app.value), begun: app.begun })));
             }
         }
     }
@@ -80,22 +85,27 @@ impl Steward for SpiceApp {
     async fn act(context: &Context, object: &Self, write: &AppWrite, priority: Priority) -> End<Option<App>> {
         let begun = context.now();
         let answer = async {
-            let client = &connection(context, object).await?.client;
+            let connection = connection(context, object).await?;
+            let client = &connection.client;
             let permit = while_wanted(context, object, client.permit(priority, Stage::Act)).await?;
             still_wanted(context, object, write)?;
-            match write {
-                AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(shown),
+            let answer = match write {
+                AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(Some),
                 AppWrite::Update { id, body, .. } | AppWrite::LetGo { id, body, .. } => {
-                    client.update_app(*id, body, permit).await.map(shown)
+                    client.update_app(*id, body, permit).await.map(Some)
                 }
-                AppWrite::Delete { id, .. } => {
-                    let Answer { value: (), begun } = client.delete_app(*id, permit).await?;
-                    Ok(Answer { value: None, begun })
-                }
+                AppWrite::Delete { id, .. } => client.delete_app(*id, permit).await.map(|_| None),
+            };
+            // Whoever shares what is read of the app is not served what was so before.
+            let shown = answer.as_ref().ok().and_then(Option::as_ref);
+            if let Some(id) = write.id().or(shown.map(|app| app.value.id)) {
+                connection.reads.app_written(id, shown);
             }
+            answer
         };
         match doubted(context, object, answer.await) {
-            Ok(answer) => End { result: Ok(answer.value), begun: answer.begun },
+            Ok(Some(answer)) => End { result: Ok(Some(answer.value)), begun: answer.begun },
+            Ok(None) => End { result: Ok(None), begun },
             Err(failure) => End { result: Err(failure), begun },
         }
     }
@@ -103,16 +113,22 @@ impl Steward for SpiceApp {
 
 /// Looks once more before a write is sent: it may have waited long for its turn.
 fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), Failure> {
+    still_allowed(context, app, elapsed(write.rests_on(), context.now()))?;
+    if is_current(&context.caches.apps, app) {
+        return Ok(());
+    }
+    Err(Failure::local(FailureKind::Withdrawn, "the object changed while it waited for its turn"))
+}
+
+/// Whether anything may be written about an app by now, on the strength of an answer of this age.
+pub(super) fn still_allowed(context: &Context, app: &SpiceApp, evidence: Duration) -> Result<(), Failure> {
     let withdrawn = |why: &str| Err(Failure::local(FailureKind::Withdrawn, why));
-    if elapsed(write.rests_on(), context.now()) > context.settings.waits.evidence {
+    if evidence > context.settings.waits.evidence {
         let words = "not sent: within the request budget its turn came so late that what it rests on had grown old";
         return Err(Failure::local(FailureKind::Throttled { retry_after: None }, words));
     }
     if !context.leadership.may_write() {
         return withdrawn("this process holds the lease no more");
-    }
-    if !is_current(&context.caches.apps, app) {
-        return withdrawn("the object changed while it waited for its turn");
     }
     match organization_of(context, app) {
         Observed::Present(organization) if !organization.suspended => Ok(()),
@@ -121,7 +137,7 @@ fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(
 }
 
 /// A credential that is refused concerns all that use it: the organization is looked at, and says so for all of them.
-fn doubted<T>(context: &Context, app: &SpiceApp, result: Result<T, Failure>) -> Result<T, Failure> {
+pub(super) fn doubted<T>(context: &Context, app: &SpiceApp, result: Result<T, Failure>) -> Result<T, Failure> {
     if let Err(Failure { kind: FailureKind::Unauthorized, .. }) = &result
         && let Some(Ok(organization)) = organization::of_app(context, app)
     {
@@ -132,12 +148,8 @@ fn doubted<T>(context: &Context, app: &SpiceApp, result: Result<T, Failure>) -> 
     result
 }
 
-fn shown(answer: Answer<App>) -> Answer<Option<App>> {
-    Answer { value: Some(answer.value), begun: answer.begun }
-}
-
 /// A 404 of the API's own is an absence for the planner to weigh; any other failure leaves it unknown.
-fn seen<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
+pub(super) fn seen<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
     match result {
         Ok(answer) => present(answer),
         Err(Failure { kind: FailureKind::NotFound { json: true }, .. }) => Observed::Absent,
@@ -145,11 +157,11 @@ fn seen<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
     }
 }
 
-fn present<T>(answer: Answer<T>) -> Observed<Seen<T>> {
+pub(super) fn present<T>(answer: Answer<T>) -> Observed<Seen<T>> {
     Observed::Present(Seen { value: answer.value, begun: answer.begun })
 }
 
-async fn connection(context: &Context, app: &SpiceApp) -> Result<Arc<Connection>, Failure> {
+pub(super) async fn connection(context: &Context, app: &SpiceApp) -> Result<Arc<Connection>, Failure> {
     match organization::of_app(context, app) {
         Some(Ok(organization)) => organization::connection(context, &organization).await,
         _ => Err(Failure::local(FailureKind::NoCredential, "the SpiceOrganization is gone")),
@@ -243,27 +255,23 @@ async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> O
     }
 }
 
-async fn definition_deleting(context: &Context) -> Observed<bool> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
-    match bounded(definitions.get_opt(SpiceApp::crd_name())).await {
-        Ok(Some(definition)) => Observed::Present(definition.metadata.deletion_timestamp.is_some()),
-        Ok(None) => Observed::Absent,
-        Err(error) => {
-            let words = format!("the CustomResourceDefinition cannot be read: {}", kubernetes_words(&error));
-            Observed::Unknown(Failure::local(FailureKind::Connect, words))
-        }
-    }
-}
-
 /// A changed app is visited. One that goes frees its name, and its organization if that waits to go.
 pub(super) struct Reaction {
     context: Arc<Context>,
     seen: Changes,
+    /// What its SpiceSecrets go by.
+    told: Changes,
 }
 
 impl Reaction {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, seen: Changes::default() }
+        Self { context, seen: Changes::default(), told: Changes::default() }
+    }
+}
+
+impl Reaction {
+    fn tell_secrets(&self, object: &Guarded<SpiceApp>) {
+        secret::tell_secrets_of(&self.context, &object.namespace().unwrap_or_default(), &object.name_any());
     }
 }
 
@@ -275,12 +283,17 @@ impl React<Guarded<SpiceApp>> for Reaction {
         if object.0.is_err() || self.seen.differs(kube::Resource::meta(object).uid.as_ref(), own_matters(object)) {
             self.context.queues.apps.request(ObjectRef::from_obj(object));
         }
+        if self.told.differs(kube::Resource::meta(object).uid.as_ref(), secret::matters(object)) {
+            self.tell_secrets(object);
+        }
     }
 
     fn deleted(&mut self, object: &Guarded<SpiceApp>) {
         let uid = kube::Resource::meta(object).uid.as_ref();
         self.context.interests.changed(uid);
         self.seen.forget(uid);
+        self.told.forget(uid);
+        self.tell_secrets(object);
         self.context.memories.forget(uid);
         let Ok(app) = &object.0 else {
             // It may have been what any of them waited for.

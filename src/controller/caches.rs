@@ -7,13 +7,14 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 
 use super::watch::{Guarded, Queue};
-use crate::api::{SourceVersion, SpiceApp, SpiceOrganization};
+use crate::api::{SourceVersion, SpiceApp, SpiceOrganization, SpiceSecret};
 
 /// The caches that watches fill.
 #[derive(Clone)]
 pub(super) struct Caches {
     pub(super) organizations: Store<Guarded<SpiceOrganization>>,
     pub(super) apps: Store<Guarded<SpiceApp>>,
+    pub(super) spice_secrets: Store<Guarded<SpiceSecret>>,
     pub(super) secrets: Store<PartialObjectMeta<Secret>>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) config_maps: Store<PartialObjectMeta<ConfigMap>>,
@@ -23,6 +24,7 @@ pub(super) struct Caches {
 pub(super) struct Writers {
     pub(super) organizations: Writer<Guarded<SpiceOrganization>>,
     pub(super) apps: Writer<Guarded<SpiceApp>>,
+    pub(super) spice_secrets: Writer<Guarded<SpiceSecret>>,
     pub(super) secrets: Writer<PartialObjectMeta<Secret>>,
     pub(super) namespaces: Writer<PartialObjectMeta<Namespace>>,
     pub(super) config_maps: Writer<PartialObjectMeta<ConfigMap>>,
@@ -32,17 +34,19 @@ impl Caches {
     pub(super) fn new() -> (Self, Writers) {
         let (organizations, organization_writer) = reflector::store();
         let (apps, app_writer) = reflector::store();
+        let (spice_secrets, spice_secret_writer) = reflector::store();
         let (secrets, secret_writer) = reflector::store();
         let (namespaces, namespace_writer) = reflector::store();
         let (config_maps, config_map_writer) = reflector::store();
         let writers = Writers {
             organizations: organization_writer,
             apps: app_writer,
+            spice_secrets: spice_secret_writer,
             secrets: secret_writer,
             namespaces: namespace_writer,
             config_maps: config_map_writer,
         };
-        (Self { organizations, apps, secrets, namespaces, config_maps }, writers)
+        (Self { organizations, apps, spice_secrets, secrets, namespaces, config_maps }, writers)
     }
 
     /// Waits until every cache but that of Secrets holds what there is: a visit before that would take what is not there
@@ -53,6 +57,7 @@ impl Caches {
         // An error means that the watch has ended, which it does at shutdown only.
         let _ = self.organizations.wait_until_ready().await;
         let _ = self.apps.wait_until_ready().await;
+        let _ = self.spice_secrets.wait_until_ready().await;
         let _ = self.namespaces.wait_until_ready().await;
         let _ = self.config_maps.wait_until_ready().await;
     }
@@ -74,6 +79,7 @@ impl Caches {
 pub(super) struct Queues {
     pub(super) organizations: Queue<Guarded<SpiceOrganization>>,
     pub(super) apps: Queue<Guarded<SpiceApp>>,
+    pub(super) spice_secrets: Queue<Guarded<SpiceSecret>>,
     /// Of the Secrets that hold credentials.
     pub(super) secrets: Queue<PartialObjectMeta<Secret>>,
 }
@@ -85,6 +91,7 @@ pub(super) type Asked<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
 pub(super) struct Requests {
     pub(super) organizations: Asked<Guarded<SpiceOrganization>>,
     pub(super) apps: Asked<Guarded<SpiceApp>>,
+    pub(super) spice_secrets: Asked<Guarded<SpiceSecret>>,
     pub(super) secrets: Asked<PartialObjectMeta<Secret>>,
 }
 
@@ -92,10 +99,16 @@ impl Queues {
     pub(super) fn new() -> (Self, Requests) {
         let (organizations, of_organizations) = Queue::new();
         let (apps, of_apps) = Queue::new();
+        let (spice_secrets, of_spice_secrets) = Queue::new();
         let (secrets, of_secrets) = Queue::new();
         (
-            Self { organizations, apps, secrets },
-            Requests { organizations: of_organizations, apps: of_apps, secrets: of_secrets },
+            Self { organizations, apps, spice_secrets, secrets },
+            Requests {
+                organizations: of_organizations,
+                apps: of_apps,
+                spice_secrets: of_spice_secrets,
+                secrets: of_secrets,
+            },
         )
     }
 }

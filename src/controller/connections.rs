@@ -83,8 +83,8 @@ impl Connections {
         };
         let client = Arc::new(management::Client::new(target, budget, &self.settings, self.metrics.clone())?);
         let version = basis.version.clone();
-        let connection =
-            Arc::new(Connection { reads: Reads::new(Arc::clone(&client), self.settings.list_gap), client, version });
+        let reads = Reads::new(Arc::clone(&client), self.settings.list_gap, self.settings.keep_reads);
+        let connection = Arc::new(Connection { reads, client, version });
         if let Some((_, former)) = held.insert(uid, (basis, Arc::clone(&connection))) {
             former.client.retire();
         }

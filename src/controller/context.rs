@@ -1,5 +1,6 @@
 //! What every visit has at hand.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,16 +12,18 @@ use tokio_util::sync::CancellationToken;
 use super::caches::{Caches, Queues};
 use super::connections::Connections;
 use super::custody::Unheld;
+use super::digest_key::KeyPlace;
 use super::events::Events;
+use super::index::Index;
 use super::interest::Interests;
 use super::leadership::Leadership;
 use super::memories::Memories;
 use super::metrics::Metrics;
 use super::store;
 use super::watch::Guarded;
-use crate::api::SpiceApp;
+use crate::api::{SpiceApp, SpiceSecret};
 use crate::management;
-use crate::planner::{Identity, Waits};
+use crate::planner::{DigestKey, Identity, Waits};
 
 /// Settings of the controllers.
 #[derive(Clone, Debug)]
@@ -37,6 +40,10 @@ pub struct Settings {
     pub definition_poll: Duration,
     /// How long a watch may fail before this process is not ready.
     pub unready_after: Duration,
+    /// Where the key of digests is kept.
+    pub digest_key: KeyPlace,
+    /// How often it is looked whether it still is.
+    pub digest_key_poll: Duration,
     /// Whether the Secrets of credentials are held by a finalizer.
     pub hold_credentials: bool,
     /// How often the Secrets of credentials are read; they are watched if unset.
@@ -56,6 +63,12 @@ pub(super) struct Context {
     pub(super) interests: Interests,
     pub(super) leadership: Leadership,
     pub(super) unheld: Unheld,
+    /// SpiceSecrets by their SpiceApp.
+    pub(super) secrets_by_app: Index,
+    /// SpiceSecrets by the Kubernetes Secret that they take their values from.
+    pub(super) secrets_by_source: Index,
+    /// The key of digests, once it is known. No SpiceSecret is visited before.
+    pub(super) digest_key: OnceLock<DigestKey>,
     /// The turns of writes to the objects.
     pub(super) writes: Semaphore,
     /// Told when the Secrets that organizations name may be others than before.
@@ -87,6 +100,9 @@ impl Context {
             metrics,
             leadership,
             unheld: Unheld::default(),
+            secrets_by_app: Index::default(),
+            secrets_by_source: Index::default(),
+            digest_key: OnceLock::new(),
             writes: Semaphore::new(store::WRITES_AT_ONCE),
             secrets_named: Notify::new(),
             shutdown,
@@ -98,6 +114,13 @@ impl Context {
         let uid = Resource::meta(app).uid.as_deref().unwrap_or_default();
         self.memories.look_again(uid, self.now());
         self.queues.apps.request(ObjectRef::from_obj(app));
+    }
+
+    /// Lets a SpiceSecret be visited and looked at anew, whatever it was judged to be.
+    pub(super) fn look_at_secret(&self, secret: &Guarded<SpiceSecret>) {
+        let uid = Resource::meta(secret).uid.as_deref().unwrap_or_default();
+        self.memories.look_again(uid, self.now());
+        self.queues.spice_secrets.request(ObjectRef::from_obj(secret));
     }
 
     /// The wall clock, in one place.

@@ -357,7 +357,7 @@ impl<'a, K: Steward> Visit<'a, K> {
     fn priority(&self) -> Priority {
         self.with_view("", |view| match () {
             () if view.deleting() => Priority::Delete,
-            () if view.achieved() || view.lost() => Priority::Check,
+            () if (view.achieved() && K::in_date(view)) || view.lost() => Priority::Check,
             () => Priority::Edit,
         })
     }

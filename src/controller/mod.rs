@@ -8,8 +8,11 @@ mod connections;
 mod context;
 mod credentials;
 mod custody;
+mod definition;
+mod digest_key;
 mod driver;
 mod events;
+mod index;
 mod interest;
 mod leadership;
 mod memories;
@@ -19,6 +22,7 @@ mod objects;
 mod organization;
 mod polled;
 mod readiness;
+mod secret;
 mod store;
 mod summary;
 mod undecodable;
@@ -26,6 +30,7 @@ mod watch;
 
 pub use crate::planner::{Identity, Waits};
 pub use context::Settings;
+pub use digest_key::KeyPlace;
 pub use leadership::{Leadership, Moment};
 pub use metrics::Metrics;
 pub use readiness::{Pending, Readiness, Reliance};
@@ -39,7 +44,8 @@ use kube::{Api, Client, Resource};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use caches::{Caches, Queues, Writers};
+use crate::api::SpiceSecret;
+use caches::{Asked, Caches, Queues, Writers};
 use context::Context;
 
 /// Runs the controllers until `shutdown`, then waits for the visits in hand. `starting` is what is missing until the
@@ -80,6 +86,7 @@ pub async fn run(
     }
     tasks.spawn(driver::run(Arc::clone(&context), context.caches.organizations.clone(), requests.organizations));
     tasks.spawn(driver::run(Arc::clone(&context), context.caches.apps.clone(), requests.apps));
+    tasks.spawn(visit_secrets(Arc::clone(&context), readiness, requests.spice_secrets));
     tasks.spawn(custody::run(context, requests.secrets));
     let mut ended = Ok(());
     while let Some(task) = tasks.join_next().await {
@@ -89,6 +96,14 @@ pub async fn run(
         }
     }
     ended
+}
+
+/// Visits SpiceSecrets, from when there is a key for their digests.
+async fn visit_secrets(context: Arc<Context>, readiness: Readiness, requests: Asked<watch::Guarded<SpiceSecret>>) {
+    let Some(key) = digest_key::load(&context, &readiness).await else { return };
+    let key = context.digest_key.get_or_init(|| key).clone();
+    let store = context.caches.spice_secrets.clone();
+    tokio::join!(driver::run(Arc::clone(&context), store, requests), digest_key::keep(context, key));
 }
 
 /// Follows every resource, each in a task, and returns when the caches hold what there is.
@@ -115,6 +130,11 @@ async fn follow_all(
     let events = watch::changes(watched(client, namespace), all(), doubt);
     let reaction = app::Reaction::new(Arc::clone(context));
     tasks.spawn(watch::follow(events, writers.apps, relying("SpiceApps"), shutdown.clone(), watch::trim, reaction));
+
+    let events = watch::changes(watched(client, namespace), all(), doubt);
+    let reaction = secret::Reaction::new(Arc::clone(context));
+    let reliance = relying("SpiceSecrets");
+    tasks.spawn(watch::follow(events, writers.spice_secrets, reliance, shutdown.clone(), watch::trim, reaction));
 
     // Their labels tell who may use an organization.
     let ours = namespace.iter().fold(all(), |all, one| all.fields(&format!("metadata.name={one}")));

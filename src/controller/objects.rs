@@ -19,14 +19,14 @@ use serde::de::value::Error as NoReason;
 use super::context::Context;
 use super::driver::Steward;
 use super::watch::Guarded;
-use crate::api::{ConditionType, Reason, SpiceApp, SpiceOrganization};
+use crate::api::{ConditionType, Reason, SpiceApp, SpiceOrganization, SpiceSecret};
 use crate::planner::{Kind, suspended};
 
 /// The objects of a running controller; none before it runs. A clone shows the same.
 #[derive(Clone, Default)]
 pub(super) struct Objects(Arc<OnceLock<Weak<Context>>>);
 
-/// The labels are bounded: two kinds, three statuses, the reasons that there are.
+/// The labels are bounded: three kinds, three statuses, the reasons that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
 struct Judged {
     kind: &'static str,
@@ -99,8 +99,12 @@ impl Objects {
         let mut tally = Tally::default();
         let Some(context) = self.0.get().and_then(Weak::upgrade) else { return tally };
         let of_app = |app: &SpiceApp| app.spec.suspend;
+        let of_secret = |secret: &SpiceSecret| secret.spec.suspend;
         let of_organization = |organization: &SpiceOrganization| organization.spec.suspend;
         add(&mut tally, &context, &context.caches.apps, of_app, |app| app.status.as_ref().map(|it| &*it.conditions));
+        add(&mut tally, &context, &context.caches.spice_secrets, of_secret, |secret| {
+            secret.status.as_ref().map(|it| &*it.conditions)
+        });
         add(&mut tally, &context, &context.caches.organizations, of_organization, |organization| {
             organization.status.as_ref().map(|it| &*it.conditions)
         });

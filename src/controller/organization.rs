@@ -1,5 +1,6 @@
 //! SpiceOrganization: its reads, and who is woken when one changes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,13 +15,14 @@ use super::context::Context;
 use super::custody;
 use super::driver::{Steward, while_wanted};
 use super::namespaces;
+use super::secret::{tell_secrets_of, tell_users_of};
 use super::summary;
 use super::undecodable;
 use super::watch::{Changes, Guarded, React, decoded, own_matters};
-use crate::api::{IncompleteList, OrganizationRef, SpiceApp, SpiceAppStatus};
+use crate::api::{OrganizationRef, SpiceApp, SpiceAppStatus};
 use crate::api::{SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::types::{App, Failure, FailureKind};
-use crate::management::{Answer, ListEnd, Priority};
+use crate::management::types::{App, Failure, FailureKind, ListEnd, SecretList};
+use crate::management::{Answer, Priority};
 use crate::planner::{End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen};
 
 impl Steward for SpiceOrganization {
@@ -53,7 +55,7 @@ impl Steward for SpiceOrganization {
                 let version = context.caches.secret_version(&namespace(object), credential_secret(object));
                 observed.credential = Some(version.map_or(Observed::Absent, Observed::Present));
                 observed.about_to_be_held = custody::is_about_to_hold(context, object);
-                observed.incomplete_lists = incomplete_lists(context, object).await;
+                observed.lists = lists(context, object).await;
             }
             OrganizationRead::Dependants => observed.dependants = Some(holders(context, object)),
             remote => observe_remote(context, object, remote, priority, observed).await,
@@ -102,18 +104,13 @@ async fn observe_remote(
     }
 }
 
-/// The lists whose end could not be told when they were last read over the connection of an organization.
-async fn incomplete_lists(context: &Context, organization: &SpiceOrganization) -> Option<Vec<IncompleteList>> {
-    let connection = context.connections.known(&organization.uid().unwrap_or_default()).await?;
-    Some(match connection.reads.apps_end()? {
-        ListEnd::Complete => Vec::new(),
-        ListEnd::Unknown { seen } => {
-            vec![IncompleteList { path: "/v1/apps".to_owned(), seen: i64::try_from(seen).unwrap_or(i64::MAX) }]
-        }
-    })
+/// How the lists ended that were read over the connection of an organization.
+async fn lists(context: &Context, organization: &SpiceOrganization) -> BTreeMap<String, ListEnd> {
+    let connection = context.connections.known(&organization.uid().unwrap_or_default()).await;
+    connection.map(|connection| connection.reads.ends()).unwrap_or_default()
 }
 
-/// The complete list of apps of an organization, for one of them. Its end is told on the organization.
+/// The complete list of apps of an organization, for one of them.
 pub(super) async fn apps(
     context: &Context,
     app: &SpiceApp,
@@ -121,9 +118,38 @@ pub(super) async fn apps(
     not_before: Timestamp,
     priority: Priority,
 ) -> Result<Answer<Arc<Vec<App>>>, Failure> {
-    let before = connection.reads.apps_end();
-    let list = connection.reads.apps(not_before, priority).await;
-    if connection.reads.apps_end() != before {
+    telling_its_end(context, app, connection.reads.apps(not_before, priority).await, "/v1/apps")
+}
+
+/// The complete list of the secrets of an app.
+pub(super) async fn secrets(
+    context: &Context,
+    app: &SpiceApp,
+    connection: &Connection,
+    id: i64,
+    not_before: Timestamp,
+    priority: Priority,
+) -> Result<Answer<Arc<SecretList>>, Failure> {
+    let list = connection.reads.secrets(id, not_before, priority).await;
+    telling_its_end(context, app, list, &format!("/v1/apps/{id}/secrets"))
+}
+
+/// A list, whose end is told on the organization where that is news: once, and not on every object that waits for it.
+fn telling_its_end<T>(
+    context: &Context,
+    app: &SpiceApp,
+    list: Result<Answer<T>, Failure>,
+    path: &str,
+) -> Result<Answer<T>, Failure> {
+    let organization = of_app(context, app).and_then(Result::ok);
+    let told = organization.iter().filter_map(|it| it.status.as_ref()).flat_map(|status| &status.incomplete_lists);
+    let told = told.filter(|list| list.path == path).map(|list| list.seen).next();
+    let news = match &list {
+        Ok(_) => told.is_some(),
+        Err(Failure { kind: FailureKind::IncompleteList { seen }, .. }) => told != i64::try_from(*seen).ok(),
+        Err(_) => false,
+    };
+    if news {
         context.queues.organizations.request(reference(app));
     }
     list
@@ -284,6 +310,7 @@ impl Reaction {
     fn tell_apps(&self, organization: &SpiceOrganization) {
         for app in apps_of(&self.context.caches.apps, organization) {
             self.context.look_at_app(&app);
+            tell_secrets_of(&self.context, &app.namespace().unwrap_or_default(), &app.name_any());
         }
     }
 }
@@ -344,6 +371,7 @@ impl SecretReaction {
 
 impl React<PartialObjectMeta<Secret>> for SecretReaction {
     fn changed(&mut self, secret: &PartialObjectMeta<Secret>) {
+        tell_users_of(&self.context, secret);
         let users = users(&self.context, secret);
         if !users.is_empty() || custody::is_held(secret) {
             self.context.queues.secrets.request(ObjectRef::from_obj(secret));

@@ -15,6 +15,7 @@ use super::context::Context;
 use super::custody::is_held;
 use super::driver::kubernetes_words;
 use super::organization::credential_secret;
+use super::secret::source;
 use super::store::bounded;
 use crate::api::SpiceOrganization;
 
@@ -64,7 +65,7 @@ impl Poll {
         changes(&before, &now)
     }
 
-    /// Those that organizations name, those that they named when they were last looked at, and those that are held still:
+    /// Those that SpiceSecrets name, those that organizations name, those that they named when they were last looked at, and those that are held still:
     /// nobody else would find these again to let them go.
     fn named(&self) -> BTreeSet<Key> {
         let organizations = self.context.caches.organizations.state();
@@ -75,7 +76,10 @@ impl Poll {
         };
         let keys = |one| names(one).into_iter().map(|name| (one.namespace().unwrap_or_default(), name));
         let held = self.told.iter().flatten().filter(|(_, secret)| is_held(secret)).map(|(key, _)| key.clone());
-        readable.flat_map(keys).chain(held).collect()
+        let secrets = self.context.caches.spice_secrets.state();
+        let of_secrets = secrets.iter().filter_map(|secret| secret.0.as_ref().ok());
+        let sources = of_secrets.map(|one| (one.namespace().unwrap_or_default(), source(one).to_owned()));
+        readable.flat_map(keys).chain(held).chain(sources).filter(|(_, name)| !name.is_empty()).collect()
     }
 
     /// A Secret as it is, or as it was where that cannot be told; none if there is none.

@@ -74,6 +74,13 @@ pub(super) async fn hold_secret(
     write(context, "patch", "Secret", secrets.patch_metadata(&secret.name_any(), &params, &patch)).await.map(drop)
 }
 
+/// Makes a Secret of our own.
+pub(super) async fn create_secret(context: &Context, secret: &Secret) -> Result<(), Error> {
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &secret.namespace().unwrap_or_default());
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
+    write(context, "create", "Secret", secrets.create(&params, secret)).await.map(drop)
+}
+
 /// Sets a finalizer or takes it off, and leaves all others.
 fn finalizer_patch(object: &impl ResourceExt, finalizer: &str, present: bool) -> (Patch<Value>, PatchParams) {
     let mut finalizers: Vec<&str> = object.finalizers().iter().map(String::as_str).collect();

@@ -49,6 +49,8 @@ impl<K: Lookup> Queue<K> {
 
 /// What is to happen when objects of a kind change. Called after the cache holds the change.
 pub(super) trait React<K>: Send + 'static {
+    /// The cache is about to hold this object: whoever finds it there finds it by what is noted here.
+    fn before(&mut self, _object: &K) {}
     /// An object was added or changed.
     fn changed(&mut self, object: &K);
     /// An object is gone.
@@ -132,6 +134,9 @@ pub(super) async fn follow<K>(
         };
         // What vanished while the watch was down is told by no event but its absence from the new listing.
         let before = if matches!(event, watcher::Event::InitDone) { writer.as_reader().state() } else { Vec::new() };
+        if let watcher::Event::Apply(object) | watcher::Event::InitApply(object) = &event {
+            reaction.before(object);
+        }
         writer.apply_watcher_event(&event);
         match event {
             // Told before a listing is asked for: it proves nothing.

@@ -17,7 +17,7 @@ pub use auth::Credential;
 pub use budget::{AccountKey, Budget, Budgets, Leave, Priority, Quota, Stage};
 pub use client::{Client, Permit, Settings, Target};
 pub use metrics::Metrics;
-pub use reads::{ListEnd, Reads};
+pub use reads::Reads;
 pub use site::{portal, token_endpoint};
 
 use jiff::Timestamp;

@@ -22,17 +22,22 @@ pub(super) enum Progress {
 
 /// Judges one list, page by page. Each page begins with an item that was seen already: what moved up meanwhile would
 /// otherwise be passed over unnoticed.
-#[derive(Debug, Default)]
-pub(super) struct Pages {
-    seen: BTreeSet<i64>,
+#[derive(Debug)]
+pub(super) struct Pages<K> {
+    seen: BTreeSet<K>,
     previous: Option<usize>,
 }
 
-impl Pages {
-    /// Takes the ids of the next page, in order.
-    pub(super) fn page(&mut self, ids: &[i64]) -> Progress {
+impl<K: Clone + Ord> Pages<K> {
+    /// Before the first page.
+    pub(super) fn new() -> Self {
+        Self { seen: BTreeSet::new(), previous: None }
+    }
+
+    /// Takes the keys of the items on the next page, in order.
+    pub(super) fn page(&mut self, ids: &[K]) -> Progress {
         let Some(previous) = self.previous.replace(ids.len()) else {
-            self.seen.extend(ids);
+            self.seen.extend(ids.iter().cloned());
             return if ids.len() < DEFAULT_PAGE { Progress::Complete } else { Progress::More(self.seen.len() - 1) };
         };
         if !ids.first().is_some_and(|first| self.seen.contains(first)) {
@@ -42,14 +47,14 @@ impl Pages {
         if repeats && (ids.len() == DEFAULT_PAGE || ids.len() == LIMIT) {
             return Progress::Unknown;
         }
-        self.seen.extend(ids);
+        self.seen.extend(ids.iter().cloned());
         let last = repeats || ids.len() < DEFAULT_PAGE || ids.len() < previous;
         if last { Progress::Complete } else { Progress::More(self.seen.len() - 1) }
     }
 
-    /// Whether an id was already on an earlier page.
-    pub(super) fn has(&self, id: i64) -> bool {
-        self.seen.contains(&id)
+    /// Whether an item was already on an earlier page.
+    pub(super) fn has(&self, key: &K) -> bool {
+        self.seen.contains(key)
     }
 }
 
@@ -59,7 +64,7 @@ mod tests {
 
     /// A server with `total` items that clamps pages to `clamp` and may ignore `offset`.
     fn list(total: i64, clamp: usize, ignores_offset: bool) -> (usize, Progress) {
-        let (mut pages, mut offset) = (Pages::default(), 0);
+        let (mut pages, mut offset) = (Pages::new(), 0);
         loop {
             let from = if ignores_offset { 0 } else { offset };
             match pages.page(&(0..total).skip(from).take(clamp).collect::<Vec<_>>()) {
@@ -101,7 +106,7 @@ mod tests {
             (from(0..101), Progress::Complete),
             (from(0..100), Progress::Complete),
         ] {
-            let mut pages = Pages::default();
+            let mut pages = Pages::new();
             assert_eq!(pages.page(&from(0..100)), Progress::More(99));
             let second: Vec<_> = then.iter().copied().skip(99).take(100).collect();
             assert_eq!(pages.page(&second), end, "{then:?}");

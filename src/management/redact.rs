@@ -32,6 +32,11 @@ pub(super) fn error_body(text: &str, sent: &[&str]) -> (Option<String>, String, 
     (code, sanitized(&words, sent), own)
 }
 
+/// Whether a message holds a secret that is too short to be taken out of it: then none of it can be shown.
+pub(super) fn tells(message: &str, secret: &str) -> bool {
+    !secret.is_empty() && secret.chars().count() < SHORTEST_SECRET && message.contains(secret)
+}
+
 /// Every string in a request body. Not the fields of the body itself that the object shows anyhow and that a message
 /// about them needs.
 pub(super) fn strings_in(body: &Value) -> Vec<&str> {

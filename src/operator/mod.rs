@@ -95,7 +95,7 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     let work = async {
         let Some(cluster_id) = cluster_id(&settings, &client, &shutdown).await else { return Ok(()) };
         tracing::info!(cluster_id, "the cluster that this operator stands for");
-        let settings = settings.controllers(Identity { cluster_id });
+        let settings = settings.controllers(Identity { cluster_id }, client.default_namespace());
         let (Metrics { controller, calls, .. }, stop) = (metrics, shutdown.clone());
         controller::run(client, settings, controller, calls, started, leadership, stop).await
     };

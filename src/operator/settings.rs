@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use super::Error;
 use super::lease::Election;
-use crate::controller::{self, Identity, Waits};
+use crate::controller::{self, Identity, KeyPlace, Waits};
 use crate::management;
 
 /// How log lines look.
@@ -120,6 +120,14 @@ pub struct Settings {
     #[arg(long, env = "SPICE_OPERATOR_SECRET_POLL", default_value = "1m", value_parser = wait, value_name = "DURATION")]
     pub secret_poll: Duration,
 
+    /// Name of the Secret, in the namespace of the Lease, that keeps the key of the digests in the status of SpiceSecrets. It is
+    /// made when there is none.
+    #[arg(long, env = "SPICE_OPERATOR_DIGEST_KEY_SECRET", default_value = "spice-cloud-operator-digest-key", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub digest_key_secret: String,
+    /// How often it is looked whether that Secret is there; one that was deleted is put back.
+    #[arg(long, env = "SPICE_OPERATOR_DIGEST_KEY_POLL", default_value = "1m", value_parser = wait, value_name = "DURATION")]
+    pub digest_key_poll: Duration,
+
     /// Longest time to a connection.
     #[arg(long, env = "SPICE_OPERATOR_CONNECT_TIMEOUT", default_value = "10s", value_parser = wait, value_name = "DURATION")]
     pub connect_timeout: Duration,
@@ -166,7 +174,7 @@ impl Settings {
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "operator".to_owned());
         Ok(Election {
             name: self.lease_name.clone(),
-            namespace: self.lease_namespace.clone().unwrap_or_else(|| namespace.to_owned()),
+            namespace: self.own_namespace(namespace),
             identity: format!("{host}_{}", uuid::Uuid::new_v4()),
             lease_duration: duration,
             renew_deadline: deadline,
@@ -174,8 +182,13 @@ impl Settings {
         })
     }
 
-    /// The part that the controllers need.
-    pub(super) fn controllers(&self, identity: Identity) -> controller::Settings {
+    /// Where the operator keeps what is its own. `namespace`: the one that it runs in.
+    fn own_namespace(&self, namespace: &str) -> String {
+        self.lease_namespace.clone().unwrap_or_else(|| namespace.to_owned())
+    }
+
+    /// The part that the controllers need. `namespace`: the one that the operator runs in.
+    pub(super) fn controllers(&self, identity: Identity, namespace: &str) -> controller::Settings {
         controller::Settings {
             identity,
             waits: Waits {
@@ -199,10 +212,13 @@ impl Settings {
                 retry_within: self.retry_within,
                 longest_pause: self.longest_pause,
                 list_gap: self.list_gap,
+                keep_reads: self.evidence,
             },
             watch_namespace: self.watch_namespace.clone(),
             definition_poll: self.start_poll,
             unready_after: self.unready_after,
+            digest_key: KeyPlace { namespace: self.own_namespace(namespace), name: self.digest_key_secret.clone() },
+            digest_key_poll: self.digest_key_poll,
             hold_credentials: self.hold_credentials,
             secret_poll: (!self.watch_secrets).then_some(self.secret_poll),
         }

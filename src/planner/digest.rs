@@ -1,9 +1,58 @@
 //! Digests: of values, to tell whether they changed; of identities, to tell whose an app is.
 
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Identity;
+
+/// The key of the digests by which secret values are known. Nobody who sees a digest can try values without it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DigestKey {
+    id: String,
+    bytes: Vec<u8>,
+}
+
+impl DigestKey {
+    /// A key of these bytes, which are to be random. Its id is made of them, so that no two keys have one.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { id: hex128(&[b"key id", &bytes]).chars().take(16).collect(), bytes }
+    }
+
+    /// What tells it from other keys, and does not tell the key.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The key itself, to be kept.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Digest of the value of a secret: its version, the key's id, and 128 bits. Equal values under two names differ.
+    pub(crate) fn digest(&self, name: &str, value: &str) -> String {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.bytes) else {
+            unreachable!("HMAC takes a key of any length")
+        };
+        mac.update(&(name.len() as u64).to_be_bytes());
+        mac.update(name.as_bytes());
+        mac.update(value.as_bytes());
+        format!("v1:{}:{}", self.id, hex(&mac.finalize().into_bytes()[..16]))
+    }
+}
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "DigestKey({})", self.id)
+    }
+}
+
+/// Whether a keyed digest was made under the key of this id, in the way that digests are made now.
+pub(crate) fn is_under(digest: &str, key: &str) -> bool {
+    digest.strip_prefix("v1:").and_then(|rest| rest.split_once(':')).is_some_and(|(id, _)| id == key)
+}
 
 /// Digest of a value, with the version of how it is made. Equal values have equal digests whatever their key order.
 pub(crate) fn of_value(value: &Value) -> String {
@@ -30,7 +79,11 @@ fn hex128(parts: &[&[u8]]) -> String {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
-    hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hasher.finalize()[..16])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn canonical(value: &Value, text: &mut String) {
@@ -74,6 +127,20 @@ mod tests {
         let identity = Identity { cluster_id: "cluster".into() };
         let found = [of_value(&json!({"b": [1, "x"], "a": null})), owner(&identity, "team", "my-app")];
         assert_eq!(found, ["v1:68876a3d7027a49f6efa4738fffce449", "2b6e7dd5fbbc3f25a7cbf011d6d0c195"]);
+    }
+
+    #[test]
+    fn keyed_digests_have_golden_values_and_tell_neither_key_nor_value() {
+        let key = DigestKey::new(vec![7; 32]);
+        let digest = key.digest("TOKEN", "fake-value");
+        assert_eq!(digest, "v1:cea950a88190ae13:353001294ba97418a113bd506eb6ddbc");
+        assert!(is_under(&digest, key.id()));
+        let other = DigestKey::new(vec![8; 32]);
+        assert!(!is_under(&digest, other.id()));
+        for other in [other.digest("TOKEN", "fake-value"), key.digest("OTHER", "fake-value"), key.digest("TOKEN", "")] {
+            assert_ne!(other, digest);
+        }
+        assert_eq!(format!("{key:?}"), format!("DigestKey({})", key.id()));
     }
 
     #[test]

@@ -10,16 +10,28 @@ mod failure;
 mod memory;
 mod organization;
 mod schedule;
+mod secret;
 
-pub use app::{AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organization, Sourced, parse_spicepod};
+#[cfg(test)]
+#[path = "../../tests/support/rulebook.rs"]
+mod rulebook;
+
+pub use app::{
+    AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organization, SecretsOfApp, Sourced, parse_spicepod,
+};
 pub use conditions::unreadable;
 pub use custody::{Custody, CustodyStep};
+pub use digest::DigestKey;
 pub use memory::{Corrections, Hold, Memory};
 pub use organization::{
     OrganizationDesired, OrganizationObserved, OrganizationRead, OrganizationWrite, organization_problem,
 };
 pub use schedule::Waits;
 pub(crate) use schedule::elapsed;
+pub use secret::{
+    AppFacts, OtherSecret, SecretAnswer, SecretDesired, SecretObserved, SecretRead, SecretWrite, Set, Values,
+    names_asked_for,
+};
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -81,8 +93,18 @@ pub trait Kind: Sized {
     /// The parts of a status that every kind has.
     fn common(status: &mut Self::Status) -> Common<'_>;
 
-    /// How often the object is checked, as asked for.
-    fn interval(desired: &Self::Desired) -> Option<Duration>;
+    /// How often the object is checked, as asked for by it or by those that it is checked with.
+    fn interval(desired: &Self::Desired, observed: &Self::Observed) -> Option<Duration>;
+
+    /// Where in the interval its checks are: those of objects that are checked together are at the same time.
+    fn phase(meta: &ObjectMeta, _observed: &Self::Observed) -> u64 {
+        schedule::phase(meta)
+    }
+
+    /// Whether nothing that the object refers to has changed since it was judged. Otherwise somebody waits for it.
+    fn in_date(_view: &View<'_, Self>) -> bool {
+        true
+    }
 
     /// The Kubernetes objects that the spec refers to, in the versions seen now.
     fn sources(_view: &View<'_, Self>) -> Vec<SourceVersion> {
@@ -147,7 +169,7 @@ impl<K: Kind> View<'_, K> {
 
     /// The interval of checks, raised to the operator's least.
     pub fn interval(&self) -> Duration {
-        self.waits.interval(K::interval(self.desired))
+        self.waits.interval(K::interval(self.desired, self.observed))
     }
 
     /// Whether the current generation was achieved, as far as is recorded.
@@ -164,7 +186,7 @@ impl<K: Kind> View<'_, K> {
 
     /// Where in the interval this object's checks are: the same in every process.
     pub fn phase(&self) -> u64 {
-        schedule::phase(self.meta)
+        K::phase(self.meta, self.observed)
     }
 
     /// Whether our own last write is so recent that a read may not show it yet.
@@ -188,7 +210,7 @@ impl<K: Kind> View<'_, K> {
     }
 
     /// Whether the next check's time has come since the last observation.
-    fn check_due(&self, interval: Duration) -> bool {
+    pub(crate) fn check_due(&self, interval: Duration) -> bool {
         let last = self.memory.last_observation.unwrap_or(self.memory.since);
         schedule::due(self.phase(), interval, last, self.now)
     }

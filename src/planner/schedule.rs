@@ -86,6 +86,11 @@ pub(crate) fn next_point(phase: u64, interval: Duration, last: Timestamp) -> Tim
     Timestamp::from_millisecond(next).unwrap_or(Timestamp::MAX)
 }
 
+/// The last phase point up to `now`.
+pub(crate) fn last_point(phase: u64, interval: Duration, now: Timestamp) -> Timestamp {
+    next_point(phase, interval, now).checked_sub(interval).unwrap_or(Timestamp::MIN)
+}
+
 /// Time from `earlier` to `later`; nothing if the clock went back.
 pub(crate) fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or_default()

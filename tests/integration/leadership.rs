@@ -45,7 +45,10 @@ impl Election {
     /// What config/rbac gives in the operator's namespace, given here.
     async fn permit(&self) {
         let world = &self.world;
-        let rules = json!([{ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"] }]);
+        let rules = json!([
+            { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"] },
+            { "apiGroups": [""], "resources": ["secrets"], "verbs": ["create"] },
+        ]);
         let subject = json!({ "kind": "ServiceAccount", "name": "spice-cloud-operator", "namespace": "spice-cloud-operator-system" });
         let rbac = "rbac.authorization.k8s.io";
         let role = json!({

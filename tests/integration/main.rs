@@ -15,6 +15,7 @@ mod definitions;
 mod harness;
 mod invariants;
 mod kill_points;
+mod killing;
 mod kills;
 mod leadership;
 mod looser;
@@ -25,6 +26,7 @@ mod permissions;
 mod process;
 mod random;
 mod scopes;
+mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
 mod teardown;

@@ -40,6 +40,11 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         "watch spiceorganizations.cloud.spice.ai -A",
         "patch spiceorganizations.cloud.spice.ai -A",
         "update spiceorganizations.cloud.spice.ai --subresource=status -A",
+        "list spicesecrets.cloud.spice.ai -A",
+        "watch spicesecrets.cloud.spice.ai -A",
+        "patch spicesecrets.cloud.spice.ai -A",
+        "update spicesecrets.cloud.spice.ai --subresource=status -A",
+        "create secrets -n spice-cloud-operator-system",
         "get secrets -A",
         "list secrets -A",
         "watch secrets -A",
@@ -53,6 +58,7 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         "watch namespaces",
         "get customresourcedefinitions/spiceapps.cloud.spice.ai",
         "get customresourcedefinitions/spiceorganizations.cloud.spice.ai",
+        "get customresourcedefinitions/spicesecrets.cloud.spice.ai",
     ] {
         assert!(may(words).await, "may not {words}");
     }
@@ -62,7 +68,11 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         "update spiceapps.cloud.spice.ai -A",
         "create spiceorganizations.cloud.spice.ai -A",
         "delete spiceorganizations.cloud.spice.ai -A",
+        "create spicesecrets.cloud.spice.ai -A",
+        "delete spicesecrets.cloud.spice.ai -A",
         "create secrets -A",
+        "update secrets -n spice-cloud-operator-system",
+        "delete secrets -n spice-cloud-operator-system",
         "update secrets -A",
         "delete secrets -A",
         "get namespaces/default",

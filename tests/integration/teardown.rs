@@ -12,7 +12,7 @@ use spice_cloud_operator::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganizatio
 use crate::{
     program,
     support::{
-        control_plane::{ControlPlane, User},
+        control_plane::{ControlPlane, OPERATOR_NAMESPACE, User},
         eventually::{DEADLINE, poll},
         namespace_controller::NamespaceController,
         world::{CREDENTIAL, World},
@@ -206,7 +206,12 @@ async fn it_works_with_fewer_rights_to_secrets() {
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user },
             "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
         });
-        for object in [role, binding] {
+        let own = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": { "name": user, "namespace": OPERATOR_NAMESPACE }, "subjects": binding["subjects"],
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "spice-cloud-operator" },
+        });
+        for object in [role, binding, own] {
             world.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
         }
         let admin = std::fs::read_to_string(world.cluster.kubeconfig(User::Admin)).unwrap();

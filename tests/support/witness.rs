@@ -19,7 +19,7 @@ use kube::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use spice_cloud_operator::api::{Condition, Reason, SpiceApp, SpiceOrganization};
+use spice_cloud_operator::api::{Condition, Reason, SpiceApp, SpiceOrganization, SpiceSecret};
 
 use super::{
     control_plane,
@@ -60,8 +60,10 @@ impl Witness {
                 let client = control_plane::client(&kubeconfig).await?;
                 let apps = Watched::begin::<SpiceApp>(&client, &namespace).await?;
                 let organizations = Watched::begin::<SpiceOrganization>(&client, &namespace).await?;
+                let secrets = Watched::begin::<SpiceSecret>(&client, &namespace).await?;
                 started.send(()).map_err(|e| e.to_string())?;
-                futures::try_join!(apps.follow(&in_thread), organizations.follow(&in_thread)).map(|_| ())
+                let (apps, organizations) = (apps.follow(&in_thread), organizations.follow(&in_thread));
+                futures::try_join!(apps, organizations, secrets.follow(&in_thread)).map(|_| ())
             })
         });
         if begun.recv().is_err() {
@@ -163,6 +165,11 @@ impl Watched {
             let mut watch = watch.await?.boxed();
             loop {
                 match tokio::time::timeout(Duration::from_millis(100), watch.next()).await {
+                    // A test has changed the definition, and the API has forgotten where the watch goes on.
+                    Ok(Some(Ok(WatchEvent::Error(status)))) if status.code == 410 => {
+                        self.renew(seen).await?;
+                        break;
+                    }
                     Ok(Some(Ok(event))) => self.event(event, seen)?,
                     Ok(Some(Err(error))) => return Err(format!("{}: statuses went unseen: {error}", self.kind)),
                     // It has a longest time; the next one goes on where it ended.
@@ -179,6 +186,20 @@ impl Watched {
                 }
             }
         }
+    }
+
+    /// Goes on from what is there now.
+    async fn renew(&mut self, seen: &Seen) -> Result<(), String> {
+        let list = self.list().await?;
+        let before = std::mem::replace(&mut self.versions, list.items.iter().map(Object::version).collect());
+        for object in list.items {
+            let (name, version) = object.version();
+            if before.get(&name) != Some(&version) {
+                self.judge(&object, seen);
+            }
+        }
+        self.from = list.metadata.resource_version;
+        Ok(())
     }
 
     /// Whether what was seen last is what is there.
@@ -203,14 +224,18 @@ impl Watched {
             }
             WatchEvent::Error(status) => return Err(format!("{}: statuses went unseen: {status:?}", self.kind)),
         };
-        let (name, version) = object.version();
+        self.judge(&object, seen);
+        self.from = object.metadata.resource_version;
+        Ok(())
+    }
+
+    fn judge(&self, object: &Object, seen: &Seen) {
         *seen.judged.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         if let Err(rule) = object.judge() {
+            let (name, version) = object.version();
             let words = format!("{} {name} at version {version}: {rule}", self.kind);
             seen.broken.lock().unwrap_or_else(PoisonError::into_inner).push(words);
         }
-        self.from = version;
-        Ok(())
     }
 }
 

@@ -16,11 +16,11 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use spice_cloud_operator::api::{Condition, SpiceApp, SpiceOrganization};
+use spice_cloud_operator::api::{Condition, SpiceApp, SpiceOrganization, SpiceSecret};
 
 use super::{
     canary::given_away,
-    control_plane::{ControlPlane, Held, User},
+    control_plane::{ControlPlane, Held, OPERATOR_NAMESPACE, User},
     definitions::install_definitions,
     eventually::{DEADLINE, poll},
     operator::Operator,
@@ -132,6 +132,8 @@ impl World {
         let mut environment = vec![
             ("SPICE_OPERATOR_LOG_FILTER", "info,spice_cloud_operator=debug"),
             ("SPICE_OPERATOR_LEADER_ELECT", "false"),
+            // Whoever it is, and whatever namespace its kubeconfig names.
+            ("SPICE_OPERATOR_LEASE_NAMESPACE", OPERATOR_NAMESPACE),
         ];
         environment.extend(variables);
         let operator = Operator::start(&self.run, &self.program, kubeconfig, &args, &environment).await.unwrap();
@@ -173,6 +175,31 @@ impl World {
             spec["interval"] = json!("24h");
         }
         self.apply(name, spec).await
+    }
+
+    /// Makes or changes a SpiceSecret as `kubectl apply` does. Checked on request, unless the spec says otherwise.
+    pub async fn secret(&self, name: &str, mut spec: Value) -> SpiceSecret {
+        if spec.get("interval").is_none() {
+            spec["interval"] = json!("24h");
+        }
+        if spec.get("appRef").is_none() {
+            spec["appRef"] = json!({ "name": "my-app" });
+        }
+        self.apply(name, spec).await
+    }
+
+    /// Makes or replaces a Kubernetes Secret that holds this.
+    pub async fn values(&self, name: &str, values: Value) {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": values,
+        });
+        // Replaced as a whole: keys that are not named go.
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let secret: Secret = serde_json::from_value(secret).unwrap();
+        match api.get_opt(name).await.unwrap() {
+            Some(_) => api.replace(name, &PostParams::default(), &secret).await.unwrap(),
+            None => api.create(&PostParams::default(), &secret).await.unwrap(),
+        };
     }
 
     /// Makes or changes an object as `kubectl apply` does.
@@ -227,6 +254,15 @@ impl World {
         self.until(name, &format!("Ready={status} {reason}"), |app: &SpiceApp| {
             let status_of = app.status.as_ref();
             status_of.is_some_and(|it| is(&it.conditions, app.metadata.generation, status, reason))
+        })
+        .await
+    }
+
+    /// Watches a SpiceSecret until its current generation has this Ready status and reason.
+    pub async fn secret_is(&self, name: &str, status: &str, reason: &str) -> SpiceSecret {
+        self.until(name, &format!("Ready={status} {reason}"), |secret: &SpiceSecret| {
+            let status_of = secret.status.as_ref();
+            status_of.is_some_and(|it| is(&it.conditions, secret.metadata.generation, status, reason))
         })
         .await
     }
@@ -347,6 +383,12 @@ pub trait Kind:
 }
 
 impl Kind for SpiceApp {
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
+    }
+}
+
+impl Kind for SpiceSecret {
     fn conditions(&self) -> &[Condition] {
         self.status.as_ref().map_or(&[], |status| &status.conditions)
     }

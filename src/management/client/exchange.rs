@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{Client, Permit};
 use crate::management::auth::Token;
 use crate::management::budget::Limits as RateLimits;
-use crate::management::types::{Failure, FailureKind};
+use crate::management::types::{Failure, FailureKind, SecretValue};
 use crate::management::{Answer, Stage, metrics, redact, retry};
 
 /// Names the organization that a request acts on (contract section 2.3).
@@ -33,12 +33,14 @@ pub(super) struct Request {
     path: Vec<String>,
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
+    /// What must not come back in any message, however short it is.
+    secret: Option<String>,
 }
 
 impl Request {
     pub(super) fn new<const N: usize>(method: Method, route: &'static str, path: [&str; N]) -> Self {
         let path = path.map(str::to_owned).to_vec();
-        Self { method, route, path, query: Vec::new(), body: None }
+        Self { method, route, path, query: Vec::new(), body: None, secret: None }
     }
 
     pub(super) fn get<const N: usize>(route: &'static str, path: [&str; N]) -> Self {
@@ -56,11 +58,15 @@ impl Request {
         Ok(Self { body: Some(body), ..self })
     }
 
+    pub(super) fn secret(self, value: &SecretValue) -> Self {
+        Self { secret: Some(value.expose().to_owned()), ..self }
+    }
+
     fn is_read(&self) -> bool {
         self.method == Method::GET
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{} {}", self.method, self.route)
     }
 }
@@ -149,7 +155,7 @@ impl Client {
 
     /// Sends one request and returns the text of a good answer.
     async fn send_once(&self, request: &Request, permit: Permit) -> Result<Answer<String>, Failure> {
-        let Request { method, route, path, query, body } = request;
+        let Request { method, route, path, query, body, secret } = request;
         let mut http = self.http.request(method.clone(), self.url(path)?);
         http = http.header(header::ACCEPT, "application/json").query(query);
         if let Some(token) = &permit.token {
@@ -167,6 +173,10 @@ impl Client {
         self.metrics.sent(method.as_str(), route, outcome);
         match result {
             Ok(value) => Ok(Answer { value, begun: permit.leave.granted }),
+            Err(failure) if secret.as_ref().is_some_and(|secret| redact::tells(&failure.message, secret)) => {
+                let message = format!("{}: refused, in words that hold what was sent", request.name());
+                Err(Failure { message, ..failure })
+            }
             Err(failure) => Err(Failure { message: format!("{}: {}", request.name(), failure.message), ..failure }),
         }
     }

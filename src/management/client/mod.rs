@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::{Method, Url};
+use serde::de::DeserializeOwned;
 
 use super::auth::{Credential, Token, Tokens};
 use super::pages::{self, Pages, Progress};
-use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Images, Limits, Listed, Reached};
-use super::types::{ReachedEnvelope, Regions, UpdateApp};
+use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Images, Limits, Listed, PutSecret, Reached};
+use super::types::{ReachedEnvelope, Regions, Secret, SecretEnvelope, UpdateApp};
 use super::{Answer, Budget, Leave, Metrics, Priority, Stage};
 
 /// How a client talks.
@@ -34,6 +35,8 @@ pub struct Settings {
     pub longest_pause: Duration,
     /// Least time between the begins of two lists of apps.
     pub list_gap: Duration,
+    /// How long what was read of an app is kept for others who can use it.
+    pub keep_reads: Duration,
 }
 
 /// Whom a client talks to, and as whom.
@@ -75,7 +78,7 @@ pub struct Permit {
 
 /// How often a list is read anew that moved under the reader.
 const ATTEMPTS_AT_A_LIST: u32 = 3;
-/// An app list of more pages than this (100,000 apps) is no list that a person made.
+/// A list of more pages than this (100,000 items) is none that a person made.
 const MOST_PAGES: usize = 1000;
 
 impl Client {
@@ -186,35 +189,57 @@ impl Client {
     /// # Errors
     /// Also [`FailureKind::IncompleteList`], when the pages do not tell where the list ends.
     pub async fn apps(&self, priority: Priority) -> Result<Answer<Vec<App>>, Failure> {
+        self.list::<AppEnvelope>(|| Request::get("/v1/apps", ["apps"]), priority).await
+    }
+
+    /// `GET /v1/apps/{appId}/secrets`, page by page: the complete list.
+    ///
+    /// # Errors
+    /// Also [`FailureKind::IncompleteList`], when the pages do not tell where the list ends.
+    pub async fn secrets(&self, app: i64, priority: Priority) -> Result<Answer<Vec<Secret>>, Failure> {
+        self.list::<SecretEnvelope>(|| secrets_of(Method::GET, app), priority).await
+    }
+
+    /// A complete list, read anew if it moved under the reader.
+    async fn list<E: Listed + DeserializeOwned>(
+        &self,
+        request: impl Fn() -> Request,
+        priority: Priority,
+    ) -> Result<Answer<Vec<E::Item>>, Failure> {
         let mut attempt = 1;
         loop {
-            let (list, end) = self.app_pages(priority).await?;
+            let (list, end) = self.pages::<E>(&request, priority).await?;
             match end {
                 Progress::Complete => return Ok(list),
                 Progress::Moved if attempt < ATTEMPTS_AT_A_LIST => attempt += 1,
                 _ => {
                     let seen = list.value.len();
-                    let message = format!("GET /v1/apps: {seen} apps seen, and whether there are more cannot be told");
+                    let message =
+                        format!("{}: {seen} items seen, and whether there are more cannot be told", request().name());
                     return Err(Failure::local(FailureKind::IncompleteList { seen }, message));
                 }
             }
         }
     }
 
-    /// The pages of the list of apps, and how it ended.
-    async fn app_pages(&self, priority: Priority) -> Result<(Answer<Vec<App>>, Progress), Failure> {
-        let (mut pages, mut end) = (Pages::default(), Progress::More(0));
+    /// The pages of a list, and how it ended.
+    async fn pages<E: Listed + DeserializeOwned>(
+        &self,
+        request: impl Fn() -> Request,
+        priority: Priority,
+    ) -> Result<(Answer<Vec<E::Item>>, Progress), Failure> {
+        let (mut pages, mut end) = (Pages::new(), Progress::More(0));
         let mut list = Answer { value: Vec::new(), begun: Timestamp::MAX };
         for _ in 0..MOST_PAGES {
             let Progress::More(offset) = end else { break };
             let query = [("limit", pages::LIMIT.to_string()), ("offset", offset.to_string())];
             let permit = self.permit(priority, Stage::Look).await?;
-            let page: Answer<AppEnvelope> = self.call(Request::get("/v1/apps", ["apps"]).query(query), permit).await?;
+            let page: Answer<E> = self.call(request().query(query), permit).await?;
             list.begun = list.begun.min(page.begun);
             let items = page.value.items();
-            let ids: Vec<i64> = items.iter().map(AppEnvelope::id).collect();
-            list.value.extend(items.into_iter().filter(|app| !pages.has(app.id)));
-            end = pages.page(&ids);
+            let keys: Vec<E::Key> = items.iter().map(E::key).collect();
+            list.value.extend(items.into_iter().filter(|item| !pages.has(&E::key(item))));
+            end = pages.page(&keys);
         }
         Ok((list, end))
     }
@@ -248,6 +273,30 @@ impl Client {
         about(answer, |app: &App| app.id == id)
     }
 
+    /// `POST /v1/apps/{appId}/secrets`: sets a secret, whether it is there or not.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`]. No message holds the value.
+    pub async fn put_secret(&self, app: i64, body: &PutSecret, permit: Permit) -> Result<Answer<Secret>, Failure> {
+        let request = secrets_of(Method::POST, app).secret(&body.value).body(body)?;
+        let answer: Answer<Secret> = self.call(request, permit).await?;
+        if answer.value.name == body.name {
+            return Ok(answer);
+        }
+        Err(Failure::local(FailureKind::Unexpected, format!("the answer about {} shows another secret", body.name)))
+    }
+
+    /// `DELETE /v1/apps/{appId}/secrets/{secretName}`.
+    ///
+    /// # Errors
+    /// As every call here: see [`FailureKind`].
+    pub async fn delete_secret(&self, app: i64, name: &str, permit: Permit) -> Result<Answer<()>, Failure> {
+        let path = ["apps", &app.to_string(), "secrets", name];
+        let request = Request::new(Method::DELETE, "/v1/apps/{appId}/secrets/{secretName}", path);
+        let answer = self.send(&request, permit).await?;
+        Ok(Answer { value: (), begun: answer.begun })
+    }
+
     /// `DELETE /v1/apps/{appId}`: the service keeps the app and hides it.
     ///
     /// # Errors
@@ -260,6 +309,10 @@ impl Client {
 
 fn one_app(method: Method, id: i64) -> Request {
     Request::new(method, "/v1/apps/{appId}", ["apps", &id.to_string()])
+}
+
+fn secrets_of(method: Method, app: i64) -> Request {
+    Request::new(method, "/v1/apps/{appId}/secrets", ["apps", &app.to_string(), "secrets"])
 }
 
 fn certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, Failure> {

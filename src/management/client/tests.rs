@@ -25,6 +25,7 @@ pub(in crate::management) fn client_of(target: Target) -> Result<Client, Failure
         retry_within: Duration::ZERO,
         longest_pause: wait,
         list_gap: wait,
+        keep_reads: wait,
     };
     let key = AccountKey::new(&target.endpoint, None, &target.credential);
     let quota = Quota::of_account(1_000_000, 0);

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::Listed;
+
 /// An app as a list or a detail shows it. Lists show less; a field that an API version lacks is simply absent.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct App {
@@ -144,21 +146,15 @@ pub(crate) struct AppEnvelope {
     apps: Vec<App>,
 }
 
-/// A page of something that has ids.
-pub(crate) trait Listed {
-    type Item;
-    fn items(self) -> Vec<Self::Item>;
-    fn id(item: &Self::Item) -> i64;
-}
-
 impl Listed for AppEnvelope {
     type Item = App;
+    type Key = i64;
 
     fn items(self) -> Vec<App> {
         self.apps
     }
 
-    fn id(item: &App) -> i64 {
+    fn key(item: &App) -> i64 {
         item.id
     }
 }

@@ -3,12 +3,18 @@
 
 mod app;
 mod failure;
+mod list;
 mod organization;
 mod region;
+mod secret;
 
+pub(crate) use app::AppEnvelope;
 pub use app::{App, AppField, CreateApp, UpdateApp};
-pub(crate) use app::{AppEnvelope, Listed};
 pub use failure::{Class, Failure, FailureKind};
+pub use list::ListEnd;
+pub(crate) use list::Listed;
 pub(crate) use organization::ReachedEnvelope;
 pub use organization::{Images, Limits, Reached};
 pub use region::{Region, Regions};
+pub(crate) use secret::SecretEnvelope;
+pub use secret::{PutSecret, Secret, SecretList, SecretValue};

@@ -10,13 +10,21 @@ type AppView<'a> = View<'a, SpiceApp>;
 
 pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     let observed = view.observed;
-    if !view.has_finalizer() || releases_at_once(view) {
+    if !view.has_finalizer() || has_nothing(view) {
+        return Vec::new();
+    }
+    if observed.secrets.is_none() {
+        return vec![AppRead::Secrets];
+    }
+    if releases_at_once(view) || (retains(view) && waits(view).is_some()) {
         return Vec::new();
     }
     if let Some(id) = kept(view) {
         return match (&observed.organization, &observed.app) {
             (None, _) => vec![AppRead::Organization],
-            (Some(_), None) if unusable(view).is_none() && mismatch(view).is_none() => vec![AppRead::App(id)],
+            (Some(_), None) if unusable(view).is_none() && mismatch(view).is_none() => {
+                vec![AppRead::App(id, wanted_since(view))]
+            }
             _ => Vec::new(),
         };
     }
@@ -31,7 +39,7 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     }
     let list = AppRead::List(wanted_since(view));
     match recorded(view.status) {
-        Some(id) if observed.app.is_none() => vec![AppRead::App(id)],
+        Some(id) if observed.app.is_none() => vec![AppRead::App(id, wanted_since(view))],
         Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list, AppRead::Siblings],
         None if observed.list.is_none() => vec![list],
         _ => Vec::new(),
@@ -45,6 +53,9 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
     }
     if releases_at_once(view) {
         return release(view);
+    }
+    if let Some(verdict) = waits(view).filter(|_| retains(view)) {
+        return idle(verdict);
     }
     if kept(view).is_some() {
         return plan_kept(view);
@@ -82,8 +93,25 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
 
 /// Whether nothing remote is to be done, or could have been.
 fn releases_at_once(view: &AppView<'_>) -> bool {
+    has_nothing(view) || (retains(view) && waits(view).is_none() && kept(view).is_none())
+}
+
+/// Whether nothing remote is ours.
+fn has_nothing(view: &AppView<'_>) -> bool {
     let untouched = recorded(view.status).is_none() && view.status.create_intent.is_none();
-    untouched || view.desired.observes || (retains(view) && kept(view).is_none())
+    untouched || view.desired.observes
+}
+
+/// What has to go before the app. An app that stays does not wait for what is held up by something: whoever sets Retain
+/// wants it gone.
+fn waits(view: &AppView<'_>) -> Option<Verdict> {
+    let secrets = view.observed.secrets.as_ref()?;
+    let first = secrets.going.first().filter(|_| !retains(view) || secrets.stuck == 0)?;
+    let more = match secrets.going.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(Verdict::Waiting(Reason::DependencyNotReady, format!("waiting for SpiceSecret {first}{more} to go first")))
 }
 
 /// Whether the app stays.
@@ -160,6 +188,9 @@ fn plan_unrecorded(view: &AppView<'_>, list: &Seen<Arc<Vec<App>>>) -> Plan<Spice
 }
 
 fn delete(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
+    if let Some(verdict) = waits(view) {
+        return Plan::idle(view.status, verdict);
+    }
     let (id, rests_on) = (seen.value.id, seen.begun);
     let notes = vec![Note::normal("Deleted", format!("deleted app {id}"))];
     Plan { notes, ..Plan::remote(view.status.clone(), AppWrite::Delete { id, rests_on }, format!("deleting app {id}")) }

@@ -142,7 +142,7 @@ pub(super) fn adopt(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> P
     let app = &seen.value;
     let mut status = view.status.clone();
     attach(&mut status, view.observed, app);
-    status.create_intent = None;
+    (status.create_intent, status.created_at) = (None, None);
     status.incarnation = Some(format!("a-{}", view.fresh_id));
     // Whatever was sent before was sent to an app of another life, or never.
     let as_is = view.desired.leaves_drift;
@@ -189,6 +189,9 @@ fn plan_create(view: &AppView<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<
     let mut status = view.status.clone();
     let kept = status.create_intent.take().filter(|intent| intent.name == view.desired.name);
     let repeated = kept.as_ref().is_some_and(|intent| intent.conflicted.is_none());
+    if kept.is_none() {
+        status.created_at = Some(MicroTime(view.now));
+    }
     let id = kept.map_or_else(|| view.fresh_id.to_owned(), |intent| intent.id);
     let incarnation = format!("c-{id}");
     // Each attempt may take effect for as long as the first: the time is that of the last one.

@@ -18,6 +18,9 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     if !view.has_finalizer() || view.desired.suspended {
         return Vec::new();
     }
+    if observed.secrets.is_none() {
+        return vec![AppRead::Secrets];
+    }
     match (&spec.spicepod_from, &observed.source) {
         (Some(key), None) => return vec![AppRead::Source(key.clone())],
         _ if rests(view) => return Vec::new(),
@@ -36,13 +39,26 @@ pub(super) fn needs(view: &AppView<'_>) -> Vec<AppRead> {
     let list = AppRead::List(wanted_since(view));
     let answered = matches!(observed.app, Some(Observed::Absent | Observed::Unknown(_)));
     match recorded_here(view) {
-        Some(id) if !fresh(view) && !answered => vec![AppRead::App(id)],
+        Some(id) if !fresh(view) && !answered => vec![AppRead::App(id, shown_since(view))],
         // A 404 alone is no absence.
         Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list, AppRead::Siblings],
         None if observed.list.is_none() => vec![list],
-        None if !fresh(view) && !answered => find::candidate(view).map(AppRead::App).into_iter().collect(),
+        None if !fresh(view) && !answered => {
+            find::candidate(view).map(|id| AppRead::App(id, wanted_since(view))).into_iter().collect()
+        }
         _ => Vec::new(),
     }
+}
+
+/// An answer about the app has to be as new as this. For a check, as its time: all objects of the app are checked then, and
+/// one answer serves them.
+fn shown_since(view: &AppView<'_>) -> Timestamp {
+    let wanted = wanted_since(view);
+    if !(view.achieved() && SpiceApp::in_date(view) && view.check_due(view.interval())) {
+        return wanted;
+    }
+    let oldest = view.now.checked_sub(view.waits.evidence).unwrap_or(wanted);
+    schedule::last_point(view.phase(), view.interval(), view.now).max(oldest).min(wanted)
 }
 
 /// The id of the app that is kept. Where the app is only looked at there is none: it is looked up by its name.
@@ -274,6 +290,7 @@ fn plan_gone(view: &AppView<'_>, id: i64) -> Plan<SpiceApp> {
             let status = SpiceAppStatus {
                 id: None,
                 incarnation: None,
+                created_at: None,
                 endpoint: None,
                 url: None,
                 region: None,

@@ -26,7 +26,7 @@ use crate::api::{ACCEPT_ABSENT, ConfigMapKeyRef, Reason, SourceVersion, SpiceApp
 use crate::management::types::{App, AppField, CreateApp, Failure, FailureKind, UpdateApp};
 
 /// Tag that says whose the app is.
-const OWNER_TAG: &str = "spice-operator-owner";
+pub(super) const OWNER_TAG: &str = "spice-operator-owner";
 /// Tag that says which create made the app.
 const INCARNATION_TAG: &str = "spice-operator-incarnation";
 
@@ -57,10 +57,23 @@ pub struct AppObserved {
     pub reactivated: bool,
     /// The complete list of apps.
     pub list: Option<Observed<Seen<Arc<Vec<App>>>>>,
+    /// Its SpiceSecrets, from the cache.
+    pub secrets: Option<SecretsOfApp>,
     /// Ids that other SpiceApps of the organization have recorded; not of those that are being deleted.
     pub siblings: Option<Vec<i64>>,
     /// The app of the recorded id. Absent here is one 404: it takes the list to make it an absence.
     pub app: Option<Observed<Seen<App>>>,
+}
+
+/// What an app has to know of its SpiceSecrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretsOfApp {
+    /// The shortest interval that any object of the app asks for, this one included.
+    pub interval: Option<Duration>,
+    /// Those that are being deleted and hold secrets of the app.
+    pub going: Vec<String>,
+    /// Of those, the ones whose deletion is held up by something.
+    pub stuck: usize,
 }
 
 /// A spicepod that was read from another object.
@@ -122,12 +135,14 @@ pub enum AppRead {
     Spicepod(ConfigMapKeyRef),
     /// Whether our CustomResourceDefinition is being deleted.
     Definition,
+    /// Its SpiceSecrets, from the cache.
+    Secrets,
     /// What other SpiceApps of the organization have recorded, from the cache.
     Siblings,
     /// The complete list, as it was at this time or later.
     List(Timestamp),
-    /// One app.
-    App(i64),
+    /// One app, as it was at this time or later.
+    App(i64, Timestamp),
 }
 
 /// A remote write for a SpiceApp.
@@ -189,6 +204,14 @@ impl AppWrite {
             | Self::Update { rests_on, .. }
             | Self::LetGo { rests_on, .. }
             | Self::Delete { rests_on, .. } => *rests_on,
+        }
+    }
+
+    /// The app that it is about, where that has an id.
+    pub fn id(&self) -> Option<i64> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Update { id, .. } | Self::LetGo { id, .. } | Self::Delete { id, .. } => Some(*id),
         }
     }
 
@@ -318,6 +341,7 @@ impl Kind for SpiceApp {
             id,
             organization,
             incarnation,
+            created_at,
             endpoint,
             url,
             region,
@@ -327,7 +351,8 @@ impl Kind for SpiceApp {
             untagged,
             sources,
         } = from.clone();
-        (to.id, to.organization, to.incarnation) = (id, organization, incarnation);
+        (to.id, to.organization) = (id, organization);
+        (to.incarnation, to.created_at) = (incarnation, created_at);
         (to.endpoint, to.url) = (endpoint, url);
         (to.region, to.create_intent, to.applied) = (region, create_intent, applied);
         (to.drift, to.untagged, to.sources) = (drift, untagged, sources);
@@ -345,8 +370,12 @@ impl Kind for SpiceApp {
         keep::sources(view)
     }
 
-    fn interval(desired: &AppDesired) -> Option<Duration> {
-        desired.interval
+    fn interval(desired: &AppDesired, observed: &AppObserved) -> Option<Duration> {
+        observed.secrets.as_ref().map_or(desired.interval, |secrets| secrets.interval)
+    }
+
+    fn in_date(view: &View<'_, Self>) -> bool {
+        view.status.sources == keep::sources(view)
     }
 }
 
@@ -407,16 +436,19 @@ fn mismatch(view: &View<'_, SpiceApp>) -> Option<String> {
     let then = status.organization.as_deref().filter(|_| status.id.is_some() || status.create_intent.is_some())?;
     let Some(Observed::Present(organization)) = &view.observed.organization else { return None };
     let now = organization.pin.as_deref()?;
-    // One whose id was not known then is the same one. So is one of the same id at another endpoint, because a person has
-    // said so on the SpiceOrganization.
-    let id = |pin: &str| pin.rsplit_once('#').map(|(_, id)| id.to_owned());
-    let same = now.strip_prefix(then).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
-        || id(then).is_some_and(|then| id(now) == Some(then));
-    (!same).then(|| {
+    (!same_pin(then, now)).then(|| {
         format!(
             "this app was recorded in {then}, and SpiceOrganization {} leads to {now}: lead it back, or delete this \
              object with deletionPolicy Retain and make it anew",
             view.desired.organization
         )
     })
+}
+
+/// Whether what was recorded under one pin is reached under another. One whose id was not known then is the same one. So is
+/// one of the same id at another endpoint, because a person has said so on the SpiceOrganization.
+pub(super) fn same_pin(then: &str, now: &str) -> bool {
+    let id = |pin: &str| pin.rsplit_once('#').map(|(_, id)| id.to_owned());
+    now.strip_prefix(then).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+        || id(then).is_some_and(|then| id(now) == Some(then))
 }

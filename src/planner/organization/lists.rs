@@ -1,21 +1,36 @@
 //! Lists whose end cannot be told: named on the organization, once, and not on every object that waits for one.
 
 use super::{Plan, View};
-use crate::api::SpiceOrganization;
+use crate::api::{IncompleteList, SpiceOrganization};
+use crate::management::types::ListEnd;
 use crate::planner::Note;
+
+/// As many as status holds.
+const MOST: usize = 64;
 
 /// The plan with what is known of lists.
 pub(super) fn tell(view: &View<'_, SpiceOrganization>, mut plan: Plan<SpiceOrganization>) -> Plan<SpiceOrganization> {
-    // What another process has seen holds until this one has read a list itself.
-    let Some(lists) = &view.observed.incomplete_lists else { return plan };
-    for list in lists.iter().filter(|list| !view.status.incomplete_lists.contains(list)) {
+    let before = &view.status.incomplete_lists;
+    let incomplete = |(path, end): (&String, &ListEnd)| match end {
+        ListEnd::Complete => None,
+        ListEnd::Unknown { seen } => {
+            Some(IncompleteList { path: path.clone(), seen: i64::try_from(*seen).unwrap_or(i64::MAX) })
+        }
+    };
+    let seen = view.observed.lists.iter().filter_map(incomplete);
+    // What another process has seen holds until this one has read the list itself.
+    let unread = before.iter().filter(|list| !view.observed.lists.contains_key(&list.path)).cloned();
+    let mut lists: Vec<_> = seen.chain(unread).collect();
+    lists.sort_by(|one, other| one.path.cmp(&other.path));
+    lists.truncate(MOST);
+    for list in lists.iter().filter(|list| !before.contains(list)) {
         let words = format!(
-            "{}: {} items seen, and whether there are more cannot be told; while that is so, no app is created and none is \
-             taken for deleted",
+            "{}: {} items seen, and whether there are more cannot be told; while that is so, nothing of it is created and \
+             nothing taken for deleted",
             list.path, list.seen
         );
         plan.notes.push(Note::warning("ListIncomplete", words));
     }
-    plan.status.incomplete_lists = lists.clone();
+    plan.status.incomplete_lists = lists;
     plan
 }

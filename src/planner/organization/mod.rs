@@ -17,8 +17,8 @@ use super::failure;
 use super::{
     Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits, suspended,
 };
-use crate::api::{IncompleteList, Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::types::{Failure, FailureKind, Images, Limits, Reached, Regions};
+use crate::api::{Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
+use crate::management::types::{Failure, FailureKind, Images, Limits, ListEnd, Reached, Regions};
 
 /// What a SpiceOrganization asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +39,8 @@ pub struct OrganizationObserved {
     pub credential: Option<Observed<SourceVersion>>,
     /// Whether that Secret is about to get our finalizer, which makes another version of it.
     pub about_to_be_held: bool,
-    /// Lists whose end could not be told when they were last read; none if none was read by this process yet.
-    pub incomplete_lists: Option<Vec<IncompleteList>>,
+    /// How each list ended that this process has read, by its path.
+    pub lists: BTreeMap<String, ListEnd>,
     /// The organizations that it reaches.
     pub organizations: Option<Observed<Seen<Vec<Reached>>>>,
     /// Whether the API is up at all.
@@ -205,7 +205,7 @@ impl Kind for SpiceOrganization {
         waits.backoff_max.min(interval)
     }
 
-    fn interval(desired: &OrganizationDesired) -> Option<Duration> {
+    fn interval(desired: &OrganizationDesired, _: &OrganizationObserved) -> Option<Duration> {
         desired.interval
     }
 }

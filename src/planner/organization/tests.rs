@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, OrganizationStatus};
+use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, IncompleteList, OrganizationStatus};
 use crate::planner::{Memory, report};
 
 /// A remote side: what each read would answer.
@@ -17,7 +17,7 @@ struct World {
     offers: Observed<()>,
     up: bool,
     dependants: Vec<String>,
-    incomplete_lists: Option<Vec<IncompleteList>>,
+    lists: BTreeMap<String, ListEnd>,
     memory: Memory,
     /// When the last visit asked for the next one.
     again: Option<Duration>,
@@ -50,9 +50,9 @@ impl World {
         };
         let organizations = Observed::Present(json!([{ "id": "1", "name": "mine" }]));
         let offers = Observed::Present(());
-        let (reads, dependants, incomplete_lists) = (Vec::new(), Vec::new(), None);
+        let (reads, dependants, lists) = (Vec::new(), Vec::new(), BTreeMap::new());
         let (memory, again, up) = (Memory::new(Timestamp::UNIX_EPOCH), None, true);
-        Self { object, reads, secret, organizations, offers, up, dependants, incomplete_lists, memory, again }
+        Self { object, reads, secret, organizations, offers, up, dependants, lists, memory, again }
     }
 
     /// Another version of the Secret, and what its credential reaches.
@@ -85,7 +85,7 @@ impl World {
         match read {
             OrganizationRead::Credential => {
                 observed.credential = Some(Observed::Present(self.secret.clone()));
-                observed.incomplete_lists = self.incomplete_lists.clone();
+                observed.lists = self.lists.clone();
             }
             OrganizationRead::Dependants => observed.dependants = Some(self.dependants.clone()),
             OrganizationRead::Organizations => {
@@ -372,15 +372,19 @@ fn an_api_that_fails_after_the_identity_is_asked_for_nothing_more() {
 fn a_list_whose_end_cannot_be_told_is_named_without_a_call_until_one_is_complete() {
     let mut world = World::new();
     assert_eq!(world.visit(), Verdict::Settled);
-    let list = IncompleteList { path: "/v1/apps".to_owned(), seen: 20 };
-    let told = [vec![list.clone()], vec![IncompleteList { seen: 40, ..list }], Vec::new()];
-    for lists in told {
-        world.incomplete_lists = Some(lists.clone());
+    let list = |path: &str, seen| IncompleteList { path: path.to_owned(), seen };
+    let unknown = |seen| ListEnd::Unknown { seen };
+    let (apps, secrets) = ("/v1/apps", "/v1/apps/7/secrets");
+    for (read, told) in [
+        (vec![(apps, unknown(20))], vec![list(apps, 20)]),
+        (vec![(apps, unknown(40)), (secrets, unknown(20))], vec![list(apps, 40), list(secrets, 20)]),
+        // What another process has seen stays until this one has read the same list.
+        (vec![(apps, ListEnd::Complete)], vec![list(secrets, 20)]),
+        (vec![], vec![list(secrets, 20)]),
+        (vec![(secrets, ListEnd::Complete)], vec![]),
+    ] {
+        world.lists = read.into_iter().map(|(path, end)| (path.to_owned(), end)).collect();
         assert_eq!(world.visit(), Verdict::Unchanged);
-        assert_eq!((world.requests(), world.status().incomplete_lists), (Vec::new(), lists.clone()));
-        // Another process has not read one yet, and leaves it as it is.
-        world.incomplete_lists = None;
-        assert_eq!(world.visit(), Verdict::Unchanged);
-        assert_eq!(world.status().incomplete_lists, lists);
+        assert_eq!((world.requests(), world.status().incomplete_lists), (Vec::new(), told));
     }
 }

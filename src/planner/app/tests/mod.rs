@@ -46,6 +46,7 @@ struct World {
     organization: Observed<Organization>,
     claims: Vec<Claim>,
     siblings: Vec<i64>,
+    secrets: SecretsOfApp,
     definition: Observed<bool>,
     /// The ConfigMap that holds the spicepod: its version and its text; the key is missing where there is none.
     config_map: Option<(u32, Option<String>)>,
@@ -89,6 +90,7 @@ impl World {
             organization: Observed::Present(organization),
             claims: Vec::new(),
             siblings: Vec::new(),
+            secrets: SecretsOfApp::default(),
             definition: Observed::Present(false),
             config_map: None,
             blind: None,
@@ -203,7 +205,8 @@ impl World {
                 let list = || Observed::Present(Seen { value: Arc::new(self.remote.list()), begun: self.now });
                 observed.list = Some(blind(At::List).map_or_else(list, model::unseen));
             }
-            AppRead::App(id) => {
+            AppRead::Secrets => observed.secrets = Some(self.secrets.clone()),
+            AppRead::App(id, _) => {
                 let app = || match self.remote.get(*id) {
                     Some(app) => Observed::Present(Seen { value: app, begun: self.now }),
                     None => Observed::Absent,
@@ -234,7 +237,8 @@ impl World {
                 }
                 self.memory.wanted_since.get_or_insert(self.now);
                 reads.iter().for_each(|read| self.observe(read, &mut observed));
-                visit.reads.extend(reads);
+                // Known in every visit, and without a request.
+                visit.reads.extend(reads.into_iter().filter(|read| *read != AppRead::Secrets));
             }
             assert_eq!(self.judge(&status, &observed, SpiceApp::needs), [], "reads do not end");
             self.ids += 1;
@@ -330,7 +334,7 @@ impl World {
 
 impl Visit {
     fn remote_reads(&self) -> usize {
-        self.reads.iter().filter(|read| matches!(read, AppRead::List(_) | AppRead::App(_))).count()
+        self.reads.iter().filter(|read| matches!(read, AppRead::List(_) | AppRead::App(..))).count()
     }
 
     /// The API's names of what the one PUT of this visit carried.

@@ -5,12 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::super::super::conditions::{summarize, transition};
 use super::*;
 
-#[path = "../../../../tests/support/rulebook.rs"]
-mod text;
-
 /// What holds of the conditions of every status ever written.
 pub(super) fn holds(conditions: &[Condition], generation: Option<i64>) {
-    text::broken(conditions, generation).unwrap();
+    crate::planner::rulebook::broken(conditions, generation).unwrap();
 }
 
 fn verdicts() -> Vec<Verdict> {

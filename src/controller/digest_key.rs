@@ -1,0 +1,122 @@
+//! The key of the digests in the status of SpiceSecrets: kept in a Secret beside the operator, made when there is none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::ObjectMeta;
+
+use super::context::Context;
+use super::driver::kubernetes_words;
+use super::readiness::Readiness;
+use super::store::{self, bounded};
+use crate::planner::DigestKey;
+
+/// Key in the Secret's data.
+const KEY: &str = "key";
+/// As long as HMAC-SHA-256 makes use of.
+const LENGTH: usize = 32;
+
+/// Where the key is kept.
+#[derive(Clone, Debug)]
+pub struct KeyPlace {
+    /// The namespace that the operator runs in.
+    pub namespace: String,
+    /// The name of the Secret.
+    pub name: String,
+}
+
+/// The key that is kept, or a new one that is kept from now on: waited for until shutdown.
+pub(super) async fn load(context: &Context, readiness: &Readiness) -> Option<DigestKey> {
+    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let _pending = readiness.waiting_for(format!("the key of digests in Secret {namespace}/{name}"));
+    loop {
+        let error = match found_or_made(context).await {
+            Ok(key) => return Some(key),
+            Err(error) => error,
+        };
+        tracing::warn!(namespace, name, error, "the key of digests cannot be read or made; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(context.settings.definition_poll) => {}
+            () = context.shutdown.cancelled() => return None,
+        }
+    }
+}
+
+/// Puts the key back where it is deleted while this process knows it, until shutdown.
+pub(super) async fn keep(context: Arc<Context>, key: DigestKey) {
+    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let mut told = false;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(context.settings.digest_key_poll) => {}
+            () = context.shutdown.cancelled() => return,
+        }
+        match read(&context).await {
+            Ok(Some(found)) if found == key => told = false,
+            Ok(Some(_)) if !told => {
+                told = true;
+                tracing::error!(
+                    namespace,
+                    name,
+                    "the Secret holds another key of digests than this process uses: after its next start every secret is set \
+                     once more"
+                );
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => match make(&context, &key).await {
+                Ok(()) => tracing::warn!(namespace, name, "the key of digests was deleted and is put back"),
+                Err(error) => {
+                    tracing::warn!(namespace, name, error, "the key of digests was deleted and is not put back")
+                }
+            },
+            Err(error) => tracing::warn!(namespace, name, error, "the key of digests cannot be read"),
+        }
+    }
+}
+
+async fn found_or_made(context: &Context) -> Result<DigestKey, String> {
+    if let Some(key) = read(context).await? {
+        return Ok(key);
+    }
+    // Two random ids: what the operating system gives, less a few bits that say which kind of id they are.
+    let bytes = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+    let key = DigestKey::new(bytes.iter().flat_map(|id| id.as_bytes()).copied().collect());
+    if let Err(error) = make(context, &key).await {
+        // Another process may have been quicker.
+        return read(context).await?.ok_or(error);
+    }
+    tracing::info!(key = key.id(), "a key of digests was made; keep a copy of its Secret with your backups");
+    Ok(key)
+}
+
+async fn read(context: &Context) -> Result<Option<DigestKey>, String> {
+    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let Some(secret) = bounded(secrets.get_opt(name)).await.map_err(|error| kubernetes_words(&error))? else {
+        return Ok(None);
+    };
+    match secret.data.and_then(|mut data| data.remove(KEY)) {
+        Some(ByteString(bytes)) if bytes.len() >= LENGTH => Ok(Some(DigestKey::new(bytes))),
+        _ => Err(format!("its data has no {KEY} of {LENGTH} bytes or more: delete it, and a new one is made")),
+    }
+}
+
+async fn make(context: &Context, key: &DigestKey) -> Result<(), String> {
+    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let labels = BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "spice-cloud-operator".to_owned())]);
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(namespace.clone()),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        data: Some([(KEY.to_owned(), ByteString(key.bytes().to_vec()))].into()),
+        immutable: Some(true),
+        ..Secret::default()
+    };
+    store::create_secret(context, &secret).await.map_err(|error| kubernetes_words(&error))
+}

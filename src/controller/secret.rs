@@ -1,0 +1,466 @@
+//! SpiceSecret: its reads and writes, and who is woken when one changes.
+
+use std::collections::BTreeSet;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::app;
+use super::context::Context;
+use super::definition;
+use super::driver::{Steward, kubernetes_words, while_wanted};
+use super::organization;
+use super::store::bounded;
+use super::summary;
+use super::undecodable;
+use super::watch::{Changes, Guarded, React, decoded, is_current, own_matters};
+use crate::api::{ConditionType, ManagementPolicy, Reason, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus};
+use crate::management::types::{Failure, FailureKind, Secret as RemoteSecret};
+use crate::management::{Answer, Priority, Stage};
+use crate::planner::{
+    AppFacts, End, Observed, OtherSecret, SecretObserved, SecretRead, SecretWrite, SecretsOfApp, Values, elapsed,
+    names_asked_for,
+};
+
+impl Steward for SpiceSecret {
+    fn cache(context: &Context) -> &Store<Guarded<Self>> {
+        &context.caches.spice_secrets
+    }
+
+    fn with_status(mut self, status: SpiceSecretStatus) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    fn reduce(data: &mut Value, _: Timestamp) {
+        undecodable::retain(data, "spec", &["appRef", "deletionPolicy"]);
+        undecodable::retain(data, "status", &["appId", "entries", "observedGeneration"]);
+        // What an entry says besides its name and whose it was can be done without.
+        let entries = data["status"]["entries"].as_array().cloned().unwrap_or_default();
+        let names = entries.into_iter().filter_map(|entry| {
+            let name = entry["name"].as_str()?;
+            Some(json!({ "name": name, "adopted": entry["adopted"].as_bool() }))
+        });
+        data["status"]["entries"] = names.collect();
+    }
+
+    fn forget_sources(observed: &mut SecretObserved) {
+        (observed.source, observed.values) = (None, None);
+    }
+
+    async fn observe(
+        context: &Context,
+        object: &Self,
+        read: &SecretRead,
+        priority: Priority,
+        observed: &mut SecretObserved,
+    ) {
+        match read {
+            SecretRead::App => observed.app = Some(app_facts(context, object)),
+            SecretRead::Others => observed.others = Some(others(context, object)),
+            SecretRead::Source => {
+                let version = context.caches.secret_version(&namespace(object), source(object));
+                observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
+            }
+            SecretRead::Key => observed.key = context.digest_key.get().map(|key| key.id().to_owned()),
+            SecretRead::Values => observed.values = Some(values(context, object).await),
+            SecretRead::Definition => {
+                observed.definition_deleting = Some(definition::is_deleting::<Self>(context).await)
+            }
+            SecretRead::Shown(id, not_before) => {
+                let shown = of_app(context, object, async |app| {
+                    app::connection(context, app).await?.reads.app(*id, *not_before, priority).await
+                });
+                let shown = app::seen(shown.await);
+                if shown == Observed::Absent {
+                    look_at_app(context, object);
+                }
+                observed.shown = Some(shown);
+            }
+            SecretRead::List(id, not_before) => {
+                let list = of_app(context, object, async |app| {
+                    let connection = app::connection(context, app).await?;
+                    organization::secrets(context, app, &connection, *id, *not_before, priority).await
+                });
+                let list = app::seen(list.await);
+                if list == Observed::Absent {
+                    look_at_app(context, object);
+                }
+                observed.list = Some(list);
+            }
+            SecretRead::Apps(not_before) => {
+                let list = of_app(context, object, async |app| {
+                    let connection = app::connection(context, app).await?;
+                    organization::apps(context, app, &connection, *not_before, priority).await
+                });
+                // A list is never absent: where there is none, it cannot be seen.
+                observed.apps = Some(list.await.map_or_else(Observed::Unknown, app::present));
+            }
+        }
+    }
+
+    async fn act(
+        context: &Context,
+        object: &Self,
+        write: &SecretWrite,
+        priority: Priority,
+    ) -> End<crate::planner::SecretAnswer> {
+        let begun = context.now();
+        let mut answer = Vec::new();
+        for part in parts(write) {
+            let result =
+                of_app(context, object, async |app| one(context, object, app, write, &part, priority).await).await;
+            let name = part.name().to_owned();
+            // Each secret is refused for itself; anything else would meet the others as well.
+            let stops = result.as_ref().is_err_and(|failure| failure.kind != FailureKind::Invalid);
+            if let Err(failure) = &result {
+                tracing::warn!(name, kind = failure.label(), "a secret was not written: {failure}");
+                if answer.is_empty() && stops {
+                    return End { result: Err(failure.clone()), begun };
+                }
+            }
+            answer.push((name, result));
+            if stops {
+                break;
+            }
+        }
+        End { result: Ok(answer), begun }
+    }
+}
+
+/// One write of a batch.
+enum Part<'a> {
+    Set(&'a crate::management::types::PutSecret),
+    Delete(&'a str),
+}
+
+impl Part<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Set(body) => &body.name,
+            Self::Delete(name) => name,
+        }
+    }
+}
+
+fn parts(write: &SecretWrite) -> Vec<Part<'_>> {
+    match write {
+        SecretWrite::Set { secrets, .. } => secrets.iter().map(|set| Part::Set(&set.body)).collect(),
+        SecretWrite::Delete { names, .. } => names.iter().map(|name| Part::Delete(name)).collect(),
+    }
+}
+
+/// Does one write of a batch, and lets those who share what was read know of it.
+async fn one(
+    context: &Context,
+    object: &SpiceSecret,
+    app: &SpiceApp,
+    write: &SecretWrite,
+    part: &Part<'_>,
+    priority: Priority,
+) -> Result<Option<RemoteSecret>, Failure> {
+    let connection = app::connection(context, app).await?;
+    let permit = connection.client.permit(priority, Stage::Act).await?;
+    still_wanted(context, object, app, write)?;
+    let id = write.app();
+    let result = match part {
+        Part::Set(body) => connection.client.put_secret(id, body, permit).await.map(|Answer { value, .. }| Some(value)),
+        Part::Delete(name) => match connection.client.delete_secret(id, name, permit).await {
+            // One that is not there is as good as deleted.
+            Ok(_) | Err(Failure { kind: FailureKind::NotFound { json: true }, .. }) => Ok(None),
+            Err(failure) => Err(failure),
+        },
+    };
+    match &result {
+        Ok(now_there) => connection.reads.secret_written(id, part.name(), Some(now_there.clone())),
+        Err(failure) if failure.proves_not_applied() => {}
+        Err(_) => connection.reads.secret_written(id, part.name(), None),
+    }
+    result
+}
+
+/// Looks once more before a write is sent: it may have waited long for its turn.
+fn still_wanted(context: &Context, object: &SpiceSecret, app: &SpiceApp, write: &SecretWrite) -> Result<(), Failure> {
+    app::still_allowed(context, app, elapsed(write.rests_on(), context.now()))?;
+    if is_current(&context.caches.spice_secrets, object) {
+        return Ok(());
+    }
+    Err(Failure::local(FailureKind::Withdrawn, "the object changed while it waited for its turn"))
+}
+
+/// Work about the app of an object, as long as it is wanted.
+async fn of_app<T>(
+    context: &Context,
+    object: &SpiceSecret,
+    work: impl AsyncFnOnce(&SpiceApp) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let Some(Ok(app)) = decoded(context.caches.apps.get(&app_ref(object))) else {
+        return Err(Failure::local(FailureKind::Withdrawn, "the SpiceApp is gone"));
+    };
+    let result = while_wanted(context, object, work(&app)).await;
+    app::doubted(context, &app, result)
+}
+
+fn namespace(object: &SpiceSecret) -> String {
+    object.namespace().unwrap_or_default()
+}
+
+/// Where the app of an object would be.
+fn app_ref(object: &SpiceSecret) -> ObjectRef<Guarded<SpiceApp>> {
+    ObjectRef::new(&object.spec.app_ref.name).within(&namespace(object))
+}
+
+/// The name of the Kubernetes Secret that an object names.
+pub(super) fn source(object: &SpiceSecret) -> &str {
+    let spec = &object.spec;
+    let of_key = spec.secret_key_ref.as_ref().map(|source| &source.name);
+    of_key.or(spec.secret_ref.as_ref().map(|source| &source.name)).map_or("", String::as_str)
+}
+
+/// Lets the app find out what became of it.
+fn look_at_app(context: &Context, object: &SpiceSecret) {
+    if let Some(app) = context.caches.apps.get(&app_ref(object)) {
+        context.look_at_app(&app);
+    }
+}
+
+fn app_facts(context: &Context, object: &SpiceSecret) -> Observed<AppFacts> {
+    let app = match decoded(context.caches.apps.get(&app_ref(object))) {
+        None => return Observed::Absent,
+        Some(Ok(app)) => app,
+        Some(Err(error)) => {
+            let words = format!("SpiceApp {} cannot be decoded: {error}", object.spec.app_ref.name);
+            return Observed::Unknown(Failure::local(FailureKind::Unexpected, words));
+        }
+    };
+    let status = app.status.clone().unwrap_or_default();
+    let ours = status.incarnation.is_some() && app.spec.management_policy != Some(ManagementPolicy::Observe);
+    let organization = organization::of_app(context, &app).and_then(Result::ok);
+    Observed::Present(AppFacts {
+        uid: app.uid().unwrap_or_default(),
+        interval: interval(context, &app),
+        name: app.spec.name.clone().unwrap_or_else(|| app.name_any()),
+        id: status.id.filter(|_| ours),
+        created_at: status.created_at.as_ref().map(|time| time.0),
+        untagged: status.untagged == Some(true),
+        unready: unready(&app),
+        recorded_in: status.organization,
+        incarnation: status.incarnation,
+        organization_name: app.spec.organization_ref.name.clone(),
+        organization: organization.map(|organization| summary::for_app(context, &organization, &app)),
+    })
+}
+
+/// Why nothing is to be set in an app now, if so.
+fn unready(app: &SpiceApp) -> Option<String> {
+    if app.metadata.deletion_timestamp.is_some() {
+        return Some("is being deleted".to_owned());
+    }
+    if app.spec.management_policy == Some(ManagementPolicy::Observe) {
+        return Some("only observes its app (managementPolicy: Observe): nothing is set in it".to_owned());
+    }
+    let conditions = app.status.iter().flat_map(|status| &status.conditions);
+    match conditions.into_iter().find(|condition| condition.type_ == ConditionType::Ready.as_str()) {
+        None => Some("was not visited yet".to_owned()),
+        Some(ready) if ready.status != "True" => Some(format!("is not ready: {} {}", ready.reason, ready.message)),
+        Some(_) => None,
+    }
+}
+
+/// What of an app its SpiceSecrets go by.
+pub(super) fn matters(app: &Guarded<SpiceApp>) -> impl Hash + use<> {
+    let facts = |app: &SpiceApp| {
+        let status = app.status.clone().unwrap_or_default();
+        let own = (status.id, status.incarnation, status.untagged, status.organization);
+        (own, unready(app), app.spec.interval.map(Duration::from))
+    };
+    app.0.as_ref().ok().map(facts)
+}
+
+/// The SpiceSecrets of an app.
+pub(super) fn of(context: &Context, namespace: &str, app: &str) -> Vec<Arc<Guarded<SpiceSecret>>> {
+    let names = context.secrets_by_app.referring_to(namespace, app);
+    let found =
+        names.iter().filter_map(|name| context.caches.spice_secrets.get(&ObjectRef::new(name).within(namespace)));
+    let refers = |object: &Arc<Guarded<SpiceSecret>>| match &object.0 {
+        Ok(object) => object.spec.app_ref.name == app,
+        Err(_) => true,
+    };
+    found.filter(refers).collect()
+}
+
+/// The shortest interval that an app or one of its SpiceSecrets asks for.
+fn interval(context: &Context, app: &SpiceApp) -> Option<Duration> {
+    let secrets = of(context, &app.namespace().unwrap_or_default(), &app.name_any());
+    let of_secrets = secrets.iter().filter_map(|secret| secret.0.as_ref().ok()?.spec.interval);
+    of_secrets.chain(app.spec.interval).map(Duration::from).min()
+}
+
+/// What an app has to know of its SpiceSecrets.
+pub(super) fn of_this_app(context: &Context, app: &SpiceApp) -> SecretsOfApp {
+    let (mut going, mut stuck) = (Vec::new(), 0);
+    for secret in of(context, &app.namespace().unwrap_or_default(), &app.name_any()) {
+        let is_held = secret.meta().finalizers.iter().flatten().any(|one| one == crate::api::FINALIZER);
+        if secret.meta().deletion_timestamp.is_none() || !is_held {
+            continue;
+        }
+        let conditions = secret.0.iter().filter_map(|it| it.status.as_ref()).flat_map(|status| &status.conditions);
+        let ready = conditions.into_iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+        let goes_on = [Reason::Succeeded, Reason::Progressing, Reason::Suspended].map(Reason::as_str);
+        stuck += usize::from(secret.0.is_err() || ready.is_some_and(|ready| !goes_on.contains(&ready.reason.as_str())));
+        going.push(secret.name_any());
+    }
+    SecretsOfApp { interval: interval(context, app), going, stuck }
+}
+
+/// Names that an object asks for or has, as far as that is known without its source.
+fn names(object: &SpiceSecret) -> BTreeSet<String> {
+    let status = object.status.iter();
+    let entries = status.clone().flat_map(|status| &status.entries).map(|entry| entry.name.clone());
+    let held = status.flat_map(|status| &status.held).map(|held| held.name.clone());
+    names_asked_for(&object.spec).into_iter().chain(entries).chain(held).collect()
+}
+
+fn others(context: &Context, object: &SpiceSecret) -> Vec<OtherSecret> {
+    let all = of(context, &namespace(object), &object.spec.app_ref.name);
+    let others = all.iter().filter(|other| other.meta().uid != object.metadata.uid);
+    others
+        .filter_map(|other| other.0.as_ref().ok())
+        .map(|other| OtherSecret {
+            object: other.name_any(),
+            created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            uid: other.uid().unwrap_or_default(),
+            deleting: other.metadata.deletion_timestamp.is_some(),
+            named: names_asked_for(&other.spec),
+            set: other.status.iter().flat_map(|status| &status.entries).map(|entry| entry.name.clone()).collect(),
+        })
+        .collect()
+}
+
+/// Reads the Kubernetes Secret that an object names.
+async fn values(context: &Context, object: &SpiceSecret) -> Observed<Values> {
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace(object));
+    let name = source(object);
+    let unknown = |words: String| Observed::Unknown(Failure::local(FailureKind::Connect, words));
+    let Some(key) = context.digest_key.get() else { return unknown("there is no key of digests yet".to_owned()) };
+    match bounded(secrets.get_opt(name)).await {
+        Ok(Some(secret)) => {
+            let version = SourceVersion::of("Secret", &secret.metadata);
+            let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+            Observed::Present(Values::new(version, data, key.clone()))
+        }
+        Ok(None) => Observed::Absent,
+        Err(error) => unknown(format!("Secret {name} cannot be read: {}", kubernetes_words(&error))),
+    }
+}
+
+/// A changed SpiceSecret is visited, and those that want a name of it; its app, where that waits for it or is checked with it.
+pub(super) struct Reaction {
+    context: Arc<Context>,
+    seen: Changes,
+    /// What the others of its app go by.
+    told: Changes,
+    /// What its app goes by.
+    told_app: Changes,
+}
+
+impl Reaction {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        let (seen, told, told_app) = Default::default();
+        Self { context, seen, told, told_app }
+    }
+
+    /// Lets those look again that ask for a name of this object.
+    fn tell_others(&self, object: &SpiceSecret) {
+        let own = names(object);
+        for other in of(&self.context, &namespace(object), &object.spec.app_ref.name) {
+            let Ok(decoded) = &other.0 else { continue };
+            // Which names one asks for that takes all keys is not known.
+            let takes_all = decoded.spec.secret_ref.as_ref().is_some_and(|source| source.items.is_empty());
+            if decoded.uid() != object.uid() && (takes_all || !names(decoded).is_disjoint(&own)) {
+                self.context.look_at_secret(&other);
+            }
+        }
+    }
+
+    fn tell_app(&self, object: &SpiceSecret) {
+        self.context.queues.apps.request(app_ref(object));
+    }
+}
+
+impl React<Guarded<SpiceSecret>> for Reaction {
+    fn before(&mut self, object: &Guarded<SpiceSecret>) {
+        // One that cannot be decoded now is found where it was found before.
+        if let Ok(object) = &object.0 {
+            let (namespace, name) = (namespace(object), object.name_any());
+            self.context.secrets_by_app.set(&namespace, &name, Some(&object.spec.app_ref.name));
+            self.context.secrets_by_source.set(&namespace, &name, Some(source(object)));
+        }
+    }
+
+    fn changed(&mut self, object: &Guarded<SpiceSecret>) {
+        let uid = object.meta().uid.as_ref();
+        self.context.interests.changed(uid);
+        self.context.memories.caught_up(object);
+        // A visit mends what cannot be decoded, if anything does.
+        if object.0.is_err() || self.seen.differs(uid, own_matters(object)) {
+            self.context.queues.spice_secrets.request(ObjectRef::from_obj(object));
+            self.context.secrets_named.notify_one();
+        }
+        let Ok(object) = &object.0 else { return };
+        let deleting = object.metadata.deletion_timestamp.is_some();
+        let set: Vec<_> =
+            object.status.iter().flat_map(|status| &status.entries).map(|entry| entry.name.clone()).collect();
+        if self.told.differs(uid, (deleting, names_asked_for(&object.spec), set)) {
+            self.tell_others(object);
+        }
+        let interval = object.spec.interval.map(Duration::from);
+        if self.told_app.differs(uid, (deleting, interval)) {
+            self.tell_app(object);
+        }
+    }
+
+    fn deleted(&mut self, object: &Guarded<SpiceSecret>) {
+        let uid = object.meta().uid.as_ref();
+        self.context.interests.changed(uid);
+        for changes in [&mut self.seen, &mut self.told, &mut self.told_app] {
+            changes.forget(uid);
+        }
+        self.context.memories.forget(uid);
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let app = self.context.secrets_by_app.referred_by(&namespace, &name);
+        // Another of its name may have taken its place already.
+        if self.context.caches.spice_secrets.get(&ObjectRef::new(&name).within(&namespace)).is_none() {
+            self.context.secrets_by_app.set(&namespace, &name, None);
+            self.context.secrets_by_source.set(&namespace, &name, None);
+        }
+        if let Some(app) = app {
+            self.context.queues.apps.request(ObjectRef::new(&app).within(&namespace));
+        }
+        if let Ok(object) = &object.0 {
+            self.tell_others(object);
+        }
+    }
+}
+
+/// Lets the SpiceSecrets of an app be visited and looked at anew.
+pub(super) fn tell_secrets_of(context: &Context, namespace: &str, app: &str) {
+    for secret in of(context, namespace, app) {
+        context.look_at_secret(&secret);
+    }
+}
+
+/// Lets the SpiceSecrets be visited that take their values from a Kubernetes Secret.
+pub(super) fn tell_users_of(context: &Context, secret: &PartialObjectMeta<Secret>) {
+    let namespace = secret.namespace().unwrap_or_default();
+    for name in context.secrets_by_source.referring_to(&namespace, &secret.name_any()) {
+        context.queues.spice_secrets.request(ObjectRef::new(&name).within(&namespace));
+    }
+}

@@ -1,0 +1,89 @@
+//! Secrets of an object that is being deleted. Reads only what is recorded, references, policy and finalizers, so that an
+//! object with an invalid spec can be deleted too.
+
+use super::keep::{is_claimed, is_to_go};
+use super::*;
+
+pub(super) fn next(view: &SecretView<'_>) -> Next {
+    let observed = view.observed;
+    if !view.has_finalizer() {
+        return idle(view, Verdict::Gone);
+    }
+    if !view.status.entries.iter().any(|entry| is_to_go(view, entry)) {
+        return release(view);
+    }
+    let cached = [(observed.app.is_none(), SecretRead::App), (observed.others.is_none(), SecretRead::Others)];
+    if let Some((_, read)) = cached.into_iter().find(|(missing, _)| *missing) {
+        return Next::Read(read);
+    }
+    let app = match &observed.app {
+        Some(Observed::Present(app)) => app,
+        Some(Observed::Unknown(failure)) => {
+            return idle(view, Verdict::Failed(Reason::DependencyNotReady, failure.to_string(), Retry::Backoff));
+        }
+        // With the app its secrets have gone, or are nobody's business any more.
+        Some(Observed::Absent) | None => return release(view),
+    };
+    let going = |entry: &&SecretEntry| is_to_go(view, entry) && !is_claimed(view, &entry.name);
+    let names: Vec<String> = view.status.entries.iter().filter(going).map(|entry| entry.name.clone()).collect();
+    let Some(id) = app.id.filter(|id| view.status.app_id.is_none_or(|of| of == *id)) else { return release(view) };
+    if names.is_empty() {
+        return release(view);
+    }
+    match &observed.definition_deleting {
+        None => return Next::Read(SecretRead::Definition),
+        // With the definition every object goes: nobody asked for the secrets themselves to go.
+        Some(Observed::Present(true) | Observed::Absent) => return release(view),
+        Some(Observed::Unknown(failure)) => return idle(view, unseen(failure, "secrets:write")),
+        Some(Observed::Present(false)) => {}
+    }
+    if let Some(words) = no_organization(app) {
+        return idle(view, Verdict::Failed(Reason::DependencyNotReady, words, Retry::Backoff));
+    }
+    match shown(view) {
+        None => Next::Read(SecretRead::Shown(id, evidence(view))),
+        Some(Observed::Present(seen)) if is_ours(view, app, &seen.value) => delete(view, id, names, seen.begun),
+        Some(Observed::Present(seen)) if seen.value.tag(OWNER_TAG).is_none() => {
+            let words = format!("app {id} shows no owner: waiting for SpiceApp {} to put that right", view.desired.app);
+            idle(view, Verdict::Deleting(words))
+        }
+        // It is another's app by now: nothing of it is ours.
+        Some(Observed::Present(_)) => release(view),
+        Some(Observed::Absent) => absent(view, id),
+        Some(Observed::Unknown(failure)) => idle(view, unseen(failure, "apps:read")),
+    }
+}
+
+fn delete(view: &SecretView<'_>, app: i64, mut names: Vec<String>, rests_on: Timestamp) -> Next {
+    let failed = view.observed.failed.iter().next();
+    if let Some((name, failure)) = failed {
+        return match failure::failed(failure, Call::Delete, "secrets:write", view.waits) {
+            Verdict::Failed(reason, words, retry) => {
+                idle(view, Verdict::Failed(reason, format!("{name}: {words}"), retry))
+            }
+            other => idle(view, other),
+        };
+    }
+    names.truncate(LARGEST_BATCH);
+    let listed = names.join(", ");
+    let notes = vec![Note::normal("Deleted", format!("deleted {listed}"))];
+    let write = SecretWrite::Delete { app, rests_on, names };
+    Plan { notes, ..Plan::remote(view.status.clone(), write, format!("deleting {listed}")) }.into()
+}
+
+/// A 404 and a complete list without the app: with it, its secrets are gone.
+fn absent(view: &SecretView<'_>, id: i64) -> Next {
+    match &view.observed.apps {
+        None => Next::Read(SecretRead::Apps(evidence(view))),
+        Some(Observed::Present(list)) if !list.value.iter().any(|app| app.id == id) => release(view),
+        Some(Observed::Unknown(failure)) => idle(view, unseen(failure, "apps:read")),
+        Some(Observed::Present(_) | Observed::Absent) => {
+            let words = format!("app {id} cannot be read, though the list of apps has it");
+            idle(view, Verdict::Unseen(Reason::RemoteUnavailable, words, Retry::Backoff))
+        }
+    }
+}
+
+fn release(view: &SecretView<'_>) -> Next {
+    Plan::kubernetes(view.status.clone(), KubernetesWrite::RemoveFinalizer, Verdict::Gone).into()
+}

@@ -1,0 +1,51 @@
+//! What status records of secrets that were set, and what lists show of them.
+
+use jiff::Timestamp;
+
+use crate::api::SecretEntry;
+
+/// Records an entry in the place of the one of its name.
+pub(super) fn record(entries: &mut Vec<SecretEntry>, entry: SecretEntry) {
+    entries.retain(|known| known.name != entry.name);
+    entries.push(entry);
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+}
+
+/// Whether two times are the same as far as both tell: the API may print one of them with fewer digits. What cannot be read
+/// tells nothing.
+pub(super) fn same_time(one: Option<&str>, other: Option<&str>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return true };
+    let (Ok(first), Ok(second)) = (one.parse::<Timestamp>(), other.parse::<Timestamp>()) else { return one == other };
+    let unit = 10_i128.pow(9 - digits(one).min(digits(other)));
+    first.as_nanosecond().div_euclid(unit) == second.as_nanosecond().div_euclid(unit)
+}
+
+/// Digits of a second's fraction.
+fn digits(time: &str) -> u32 {
+    let fraction = time.split_once('.').map_or("", |(_, fraction)| fraction);
+    let digits = fraction.chars().take_while(char::is_ascii_digit).count();
+    u32::try_from(digits).unwrap_or(9).min(9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_compared_at_the_coarser_precision() {
+        for (one, other, same) in [
+            ("2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05Z", true),
+            ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.999999Z", true),
+            ("2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.678901Z", true),
+            ("2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.679Z", false),
+            ("2026-01-02T03:04:05Z", "2026-01-02T03:04:06.000Z", false),
+            ("2026-01-02T03:04:05Z", "2026-01-02T04:04:05+01:00", true),
+            ("yesterday", "yesterday", true),
+            ("yesterday", "2026-01-02T03:04:05Z", false),
+        ] {
+            assert_eq!(same_time(Some(one), Some(other)), same, "{one} {other}");
+            assert_eq!(same_time(Some(other), Some(one)), same, "{other} {one}");
+        }
+        assert!(same_time(None, Some("2026-01-02T03:04:05Z")), "an API that shows none tells nothing");
+    }
+}

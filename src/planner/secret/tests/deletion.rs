@@ -1,0 +1,70 @@
+//! An object that is being deleted.
+
+use super::*;
+
+#[test]
+fn what_was_set_is_deleted_and_what_was_taken_over_stays_unless_the_policy_says_otherwise() {
+    for (policy, left) in [(None, vec!["B"]), (Some("Delete"), vec![]), (Some("Retain"), vec!["A", "B"])] {
+        let spec = json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt", "deletionPolicy": policy });
+        let mut world = World::new(spec, &[("A", "one"), ("B", "two")]);
+        world.portal("B", "theirs");
+        assert_eq!(world.visit().verdict, Verdict::Settled);
+        world.delete();
+        // Nothing of it is read: an object with an invalid spec, without its source, is deleted like any other.
+        world.source = None;
+        world.object.spec.secret_ref = None;
+        let visit = world.visit();
+        assert_eq!(visit.verdict, Verdict::Gone, "{policy:?}");
+        assert_eq!(world.remote.keys().collect::<Vec<_>>(), left, "{policy:?}");
+        assert_eq!(visit.remote_reads().is_empty(), policy == Some("Retain"));
+    }
+}
+
+/// What happens to the app.
+type Change = fn(&mut World);
+
+#[test]
+fn with_its_app_nothing_is_left_to_do() {
+    let cases: [(&str, Change); 4] = [
+        ("the SpiceApp is gone", |world| world.app_is_there = false),
+        ("it has no app any more", |world| world.app.id = None),
+        ("it has another app", |world| world.app.id = Some(APP + 1)),
+        ("the app is another's", |world| {
+            let app = json!({ "id": APP, "name": "my-app", "tags": { OWNER_TAG: "another" } });
+            world.app_shows = serde_json::from_value(app).unwrap();
+        }),
+    ];
+    for (case, change) in cases {
+        let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+        change(&mut world);
+        world.delete();
+        let visit = world.visit();
+        assert_eq!((visit.verdict, visit.deleted.len()), (Verdict::Gone, 0), "{case}");
+    }
+    // While the app is being deleted it is still there.
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    world.app.unready = Some("is being deleted".into());
+    world.delete();
+    let visit = world.visit();
+    assert_eq!((visit.verdict, visit.deleted.len()), (Verdict::Gone, 1));
+}
+
+#[test]
+fn a_delete_that_fails_is_tried_again_and_ends_when_it_is_to_be_retained() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    world.delete();
+    world.refused.insert("TOKEN".into(), FailureKind::Server);
+    let visit = world.visit();
+    assert!(matches!(visit.verdict, Verdict::Failed(Reason::RemoteUnavailable, ..)), "{visit:?}");
+    assert_eq!(world.names(), ["TOKEN"]);
+    world.object.spec.deletion_policy = Some(crate::api::DeletionPolicy::Retain);
+    world.pass(10);
+    let visit = world.visit();
+    assert_eq!((visit.verdict.clone(), visit.remote_reads().len()), (Verdict::Gone, 0));
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    world.delete();
+    world.app.organization.as_mut().unwrap().suspended = true;
+    let visit = world.visit();
+    assert!(matches!(visit.verdict, Verdict::Failed(Reason::DependencyNotReady, ..)), "{visit:?}");
+    assert_eq!((visit.remote_reads().len(), world.remote.len()), (0, 1), "the stop button");
+}

@@ -1,0 +1,104 @@
+//! What a SpiceSecret asks for, checked once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::{Identity, digest, suspended};
+use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, SecretRef, SpiceSecret, SpiceSecretSpec};
+
+/// What a SpiceSecret asks for. What a deletion needs is there even if the rest is invalid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecretDesired {
+    /// The SpiceApp.
+    pub(super) app: String,
+    /// The owner tag of that app.
+    pub(super) owner: String,
+    pub(super) deletion_policy: Option<DeletionPolicy>,
+    /// Whether a secret that exists already is taken over.
+    pub(super) adopts: bool,
+    /// Whether what somebody else changed is left so.
+    pub(super) leaves_drift: bool,
+    pub(super) suspended: bool,
+    pub(super) interval: Option<Duration>,
+    pub(super) spec: Result<Asked, String>,
+}
+
+/// Which keys of which Secret.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Asked {
+    /// The Kubernetes Secret.
+    pub(super) source: String,
+    pub(super) keys: Keys,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Keys {
+    /// Every key, under its own name.
+    All,
+    /// These, each with its name in the app.
+    These(Vec<(String, String)>),
+}
+
+impl SecretDesired {
+    pub(super) fn of(object: &SpiceSecret, identity: &Identity) -> Self {
+        let (meta, spec) = (&object.metadata, &object.spec);
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        Self {
+            app: spec.app_ref.name.clone(),
+            owner: digest::owner(identity, namespace, &spec.app_ref.name),
+            deletion_policy: spec.deletion_policy,
+            adopts: spec.adoption_policy == Some(AdoptionPolicy::Adopt),
+            leaves_drift: spec.drift_policy == Some(DriftPolicy::Report),
+            suspended: suspended(spec.suspend, meta),
+            interval: spec.interval.map(Duration::from),
+            spec: asked(spec),
+        }
+    }
+}
+
+/// The names that a spec asks for, as far as that can be told without its source.
+pub fn names_asked_for(spec: &SpiceSecretSpec) -> BTreeSet<String> {
+    match asked(spec) {
+        Ok(Asked { keys: Keys::These(keys), .. }) => keys.into_iter().map(|(_, name)| name).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The apiserver has checked most of it; what CEL cannot bound, and what an older schema let in, is checked here.
+fn asked(spec: &SpiceSecretSpec) -> Result<Asked, String> {
+    match (&spec.secret_key_ref, &spec.secret_ref) {
+        (Some(one), None) => {
+            let name = spec.name.clone().unwrap_or_else(|| one.key.clone());
+            check_name(&name).map_err(|why| format!("spec.name: {why}"))?;
+            Ok(Asked { source: one.name.clone(), keys: Keys::These(vec![(one.key.clone(), name)]) })
+        }
+        (None, Some(_)) if spec.name.is_some() => {
+            Err("spec.name goes with spec.secretKeyRef, not with spec.secretRef".to_owned())
+        }
+        (None, Some(SecretRef { name, items })) if items.is_empty() => {
+            Ok(Asked { source: name.clone(), keys: Keys::All })
+        }
+        (None, Some(SecretRef { name: source, items })) => {
+            let (mut keys, mut names) = (Vec::new(), BTreeSet::new());
+            for item in items {
+                let name = item.name.clone().unwrap_or_else(|| item.key.clone());
+                check_name(&name).map_err(|why| format!("spec.secretRef.items: {why}"))?;
+                if !names.insert(name.clone()) {
+                    return Err(format!("spec.secretRef.items: the name {name} is there twice"));
+                }
+                keys.push((item.key.clone(), name));
+            }
+            Ok(Asked { source: source.clone(), keys: Keys::These(keys) })
+        }
+        _ => Err("exactly one of spec.secretKeyRef and spec.secretRef must be set".to_owned()),
+    }
+}
+
+/// Contract section 10.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    if starts_well && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
+        return Ok(());
+    }
+    Err(format!("{name:?} is not letters, digits and _ that do not begin with a digit"))
+}

@@ -1,0 +1,151 @@
+//! Kills the operator at every point of an operation, and starts it again (invariant 3).
+//!
+//! A point is a call of the operator for the object under test, as `tests/support/proxy.rs` says. An undisturbed run
+//! counts n of them; then the operator is killed at each, once with the call held and dropped and once with it applied
+//! and its answer withheld, and once after the last: 2n + 1 runs.
+
+use std::{fmt::Debug, future::Future, path::PathBuf, sync::Arc};
+
+use serde_json::json;
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use crate::{
+    program,
+    support::{
+        control_plane::User,
+        eventually::DEADLINE,
+        proxy::{Gate, Point, Proxy},
+        sandbox::When,
+        world::World,
+    },
+};
+
+/// The clocks of sandbox and operator are one: an app that is older than the intent is, by however little. A create may
+/// take its time on a busy machine, and none of these deletions waits for one.
+const SETTINGS: &[&str] = &["--clock-skew=0s", "--create-settles=30s"];
+
+/// Runs side by side. Each is two operators and a sandbox, which wait most of the time.
+const SIDE_BY_SIDE: usize = 4;
+
+/// An operation on one object.
+pub trait Operation: Copy + Debug + Send + Sync + 'static {
+    /// The name of the object under test.
+    const OBJECT: &'static str;
+
+    /// How the sandbox is started.
+    fn sandbox(self) -> Vec<&'static str>;
+
+    /// What is so before the operation begins.
+    fn prepare(self, world: &World) -> impl Future<Output = ()> + Send;
+
+    fn begin(self, world: &World) -> impl Future<Output = ()> + Send;
+
+    /// Waits until the operation is done, and looks at what it left behind.
+    fn ends(self, world: &World) -> impl Future<Output = ()> + Send;
+
+    /// Whether a run may come to its end without this call.
+    fn may_do_without(self, _what: &str) -> bool {
+        false
+    }
+}
+
+/// A world behind a gate.
+struct Stage {
+    gate: Arc<Gate>,
+    world: World,
+    kubeconfig: PathBuf,
+    _proxies: [Proxy; 2],
+}
+
+impl Stage {
+    async fn new<O: Operation>(operation: O) -> Self {
+        let (gate, world) = (Gate::new(O::OBJECT), World::with_sandbox("kill", program(), &operation.sandbox()).await);
+        let management = Proxy::of_management(&gate, world.sandbox.url()).await.unwrap();
+        let client = world.cluster.client(User::Operator).await.unwrap();
+        let kubernetes = Proxy::of_kubernetes(&gate, client).await.unwrap();
+        world.organization(&management.url()).await;
+        // The proxy has the operator's rights.
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+            "clusters": [{ "name": "proxy", "cluster": { "server": kubernetes.url() } }],
+            "users": [{ "name": "operator", "user": {} }],
+            "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "operator" } }],
+        });
+        let kubeconfig = world.run.write("proxy.kubeconfig", &kubeconfig.to_string()).unwrap();
+        Self { gate, world, kubeconfig, _proxies: [management, kubernetes] }
+    }
+
+    /// The points that an undisturbed run has.
+    async fn undisturbed(self, operation: impl Operation) -> Vec<Point> {
+        let _operator = self.world.operator_by(&self.kubeconfig, SETTINGS).await;
+        self.world.organization_is("True", "Succeeded").await;
+        operation.prepare(&self.world).await;
+        self.gate.count(None);
+        operation.begin(&self.world).await;
+        operation.ends(&self.world).await;
+        self.gate.points()
+    }
+
+    /// Kills the operator at a point, or after the last, and starts another one.
+    async fn killed(self, operation: impl Operation, cut: Option<(Point, When)>) {
+        let world = &self.world;
+        let operator = world.operator_by(&self.kubeconfig, SETTINGS).await;
+        world.organization_is("True", "Succeeded").await;
+        operation.prepare(world).await;
+        let revision = world.sandbox.revision().await.unwrap();
+        self.gate.count(cut.clone());
+        operation.begin(world).await;
+        match cut {
+            Some(((what, _), when)) => {
+                // Not whether it is done: a last write whose answer is withheld makes it so.
+                tokio::select! {
+                    biased;
+                    stopped = tokio::time::timeout(DEADLINE, self.gate.stopped()) => {
+                        assert!(stopped.is_ok(), "it never came to that point: {:?}", self.gate.points());
+                    }
+                    () = operation.ends(world), if operation.may_do_without(&what) => return,
+                }
+                // What was held never came to the API, and what was applied did.
+                let points = self.gate.points();
+                let passed = &points[..points.len() - usize::from(matches!(when, When::Before))];
+                let sent = passed.iter().filter(|(what, _)| what.contains("/v1/")).count();
+                let calls = world.calls(revision).await.into_iter().filter(|call| call.contains("/apps"));
+                assert_eq!(calls.count(), sent, "{points:?}");
+            }
+            None => operation.ends(world).await,
+        }
+        operator.kill().unwrap();
+        self.gate.open();
+        let _operator = world.operator_by(&self.kubeconfig, SETTINGS).await;
+        operation.ends(world).await;
+    }
+}
+
+/// Kills the operator at every point of an operation, and wants the same end each time.
+pub async fn killed_at_every_point(operation: impl Operation) {
+    let points = Stage::new(operation).await.undisturbed(operation).await;
+    let mut cuts: Vec<_> = points
+        .iter()
+        .flat_map(|point| [When::Before, When::After].map(|when| (point, when)))
+        .map(|(point, when)| Some((point.clone(), when)))
+        .collect();
+    cuts.push(None);
+    assert_eq!(cuts.len(), 2 * points.len() + 1);
+    let list = points.iter().map(|(what, occurrence)| format!("{what} #{occurrence}")).collect::<Vec<_>>().join(", ");
+    println!("{operation:?}: {} kill points of n = {} calls: {list}", cuts.len(), points.len());
+
+    let (lanes, mut runs, mut failed) = (Arc::new(Semaphore::new(SIDE_BY_SIDE)), JoinSet::new(), Vec::new());
+    for cut in cuts {
+        let lanes = lanes.clone();
+        runs.spawn(async move {
+            let _lane = lanes.acquire_owned().await;
+            let name = format!("{cut:?}");
+            let run = tokio::spawn(async move { Stage::new(operation).await.killed(operation, cut).await });
+            run.await.map_err(|error| format!("{name}: {error}"))
+        });
+    }
+    while let Some(run) = runs.join_next().await {
+        failed.extend(run.unwrap().err());
+    }
+    assert!(failed.is_empty(), "{operation:?}: {}", failed.join("\n"));
+}
