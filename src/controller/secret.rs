@@ -324,8 +324,12 @@ pub(super) fn of_this_app(context: &Context, app: &SpiceApp) -> SecretsOfApp {
 fn names(object: &SpiceSecret) -> BTreeSet<String> {
     let status = object.status.iter();
     let entries = status.clone().flat_map(|status| &status.entries).map(|entry| entry.name.clone());
-    let held = status.flat_map(|status| &status.held).map(|held| held.name.clone());
-    names_asked_for(&object.spec).into_iter().chain(entries).chain(held).collect()
+    names_asked_for(&object.spec).into_iter().chain(entries).chain(held_names(object)).collect()
+}
+
+/// Names that an object asks for and another one holds: of one that takes all keys nothing else tells.
+fn held_names(object: &SpiceSecret) -> impl Iterator<Item = String> {
+    object.status.iter().flat_map(|status| &status.held).map(|held| held.name.clone())
 }
 
 fn others(context: &Context, object: &SpiceSecret) -> Vec<OtherSecret> {
@@ -338,7 +342,7 @@ fn others(context: &Context, object: &SpiceSecret) -> Vec<OtherSecret> {
             created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
             uid: other.uid().unwrap_or_default(),
             deleting: other.metadata.deletion_timestamp.is_some(),
-            named: names_asked_for(&other.spec),
+            named: names_asked_for(&other.spec).into_iter().chain(held_names(other)).collect(),
             set: other.status.iter().flat_map(|status| &status.entries).map(|entry| entry.name.clone()).collect(),
         })
         .collect()

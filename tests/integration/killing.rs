@@ -6,7 +6,6 @@
 
 use std::{fmt::Debug, future::Future, path::PathBuf, sync::Arc};
 
-use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
@@ -64,14 +63,7 @@ impl Stage {
         let client = world.cluster.client(User::Operator).await.unwrap();
         let kubernetes = Proxy::of_kubernetes(&gate, client).await.unwrap();
         world.organization(&management.url()).await;
-        // The proxy has the operator's rights.
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
-            "clusters": [{ "name": "proxy", "cluster": { "server": kubernetes.url() } }],
-            "users": [{ "name": "operator", "user": {} }],
-            "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "operator" } }],
-        });
-        let kubeconfig = world.run.write("proxy.kubeconfig", &kubeconfig.to_string()).unwrap();
+        let kubeconfig = world.run.write("proxy.kubeconfig", &kubernetes.kubeconfig().to_string()).unwrap();
         Self { gate, world, kubeconfig, _proxies: [management, kubernetes] }
     }
 

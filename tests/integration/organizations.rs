@@ -27,8 +27,8 @@ async fn a_missing_credential_is_named_and_picked_up_when_it_comes() {
     world.app("my-app", json!({})).await;
     let organization = world.organization_is("False", "CredentialsMissing").await;
     assert!(organization.status.unwrap().conditions[0].message.contains(CREDENTIAL.0));
-    let app = world.app_is("my-app", "False", "DependencyNotReady").await;
-    assert!(app.status.unwrap().conditions[0].message.contains("CredentialsMissing"));
+    // At first the organization itself had nothing to say yet.
+    world.says::<SpiceApp>("my-app", "DependencyNotReady", "CredentialsMissing").await;
     assert_eq!(world.calls(0).await, [""; 0]);
 
     world.give_credential("  \n").await;

@@ -18,6 +18,7 @@ use axum::{
     http::{HeaderMap, Method, Response, StatusCode, header},
 };
 use kube::Client;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 
 use super::sandbox::When;
@@ -33,6 +34,8 @@ pub struct Gate {
     name: String,
     inner: Mutex<Inner>,
     stopped: watch::Sender<bool>,
+    /// Paths of the Kubernetes API that were read.
+    reads: Mutex<Vec<String>>,
     /// Bearer tokens that came to the Management API, and what they are passed on as.
     bearers: Mutex<Bearers>,
 }
@@ -55,12 +58,18 @@ impl Gate {
     /// A gate for the object of this name, with everything passing uncounted.
     pub fn new(name: &str) -> Arc<Self> {
         let stopped = watch::Sender::new(false);
-        Arc::new(Self { name: name.to_owned(), inner: Mutex::default(), stopped, bearers: Mutex::default() })
+        let (inner, reads, bearers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { name: name.to_owned(), inner, stopped, reads, bearers })
     }
 
     /// Makes a token as good as another one, whose bearer the sandbox knows.
     pub fn accept(&self, token: &str, known: &str) {
         self.bearers().passed_on_as.insert(token.to_owned(), known.to_owned());
+    }
+
+    /// The paths of the Kubernetes API that were read so far.
+    pub fn reads(&self) -> Vec<String> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The tokens that came to the Management API.
@@ -177,6 +186,16 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
+    /// A kubeconfig that leads here. The proxy has the rights of its client, and needs no others.
+    pub fn kubeconfig(&self) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+            "clusters": [{ "name": "proxy", "cluster": { "server": self.url() } }],
+            "users": [{ "name": "operator", "user": {} }],
+            "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "operator" } }],
+        })
+    }
+
     async fn start(gate: &Arc<Gate>, upstream: Upstream) -> Result<Self, String> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| e.to_string())?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
@@ -198,6 +217,9 @@ async fn pass(State((gate, upstream)): State<(Arc<Gate>, Upstream)>, mut request
     }
     if *gate.stopped.borrow() {
         return pending().await;
+    }
+    if matches!(upstream, Upstream::Kubernetes(_)) && request.method() == Method::GET {
+        gate.reads.lock().unwrap_or_else(PoisonError::into_inner).push(request.uri().path().to_owned());
     }
     let point = gate.point_of(&upstream, request.method(), request.uri().path());
     match gate.enters(point) {

@@ -2,7 +2,12 @@
 //! exactly the permissions that we ship, a sandbox with a credential to it, operators that see this namespace only, and
 //! a witness who holds every status of theirs against the rulebook.
 
-use std::{fmt::Debug, path::Path, path::PathBuf, sync::Arc, thread};
+use std::{
+    fmt::Debug,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::{
@@ -57,7 +62,12 @@ pub struct World {
     pub run: Arc<RunFolder>,
     program: PathBuf,
     witness: Option<Witness>,
+    /// What the Secrets of this world held that is long enough to be told from other words.
+    values: Mutex<Vec<String>>,
 }
+
+/// As long as this, a value is in no text by chance.
+const TELLING: usize = 12;
 
 impl World {
     /// A world with an organization `default` whose credential is the sandbox's `operator`.
@@ -101,7 +111,8 @@ impl World {
         let (namespace, client) = (cluster.namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
         let witness = Witness::start(&cluster.kubeconfig(User::Admin), &namespace).unwrap();
         let (program, witness) = (program.to_owned(), Some(witness));
-        let world = Self { cluster, sandbox, namespace, client, run, program, witness };
+        let values = Mutex::default();
+        let world = Self { cluster, sandbox, namespace, client, run, program, witness, values };
         world.organization(world.sandbox.url()).await;
         world
     }
@@ -190,6 +201,8 @@ impl World {
 
     /// Makes or replaces a Kubernetes Secret that holds this.
     pub async fn values(&self, name: &str, values: Value) {
+        let texts = values.as_object().unwrap().values().filter_map(Value::as_str).map(str::to_owned);
+        self.values.lock().unwrap().extend(texts.filter(|text| (TELLING..1000).contains(&text.len())));
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": values,
         });
@@ -312,11 +325,24 @@ impl World {
 
     /// Asks for a visit of an app; returns the request's value.
     pub async fn request_visit(&self, name: &str) -> String {
+        self.ask_for_visit::<SpiceApp>(name).await
+    }
+
+    /// Asks for a visit of an object; returns the request's value.
+    pub async fn ask_for_visit<K: Kind>(&self, name: &str) -> String {
         let stamp = format!("{:?}", std::time::SystemTime::now());
         let patch = json!({ "metadata": { "annotations": { "cloud.spice.ai/reconcile-requested-at": stamp } } });
-        let params = PatchParams::default();
-        self.api::<SpiceApp>().patch(name, &params, &Patch::Merge(patch)).await.unwrap();
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
         stamp
+    }
+
+    /// Asks for a visit of a SpiceSecret that reads, and returns when it is over.
+    pub async fn visit_secret(&self, name: &str) -> SpiceSecret {
+        let stamp = self.ask_for_visit::<SpiceSecret>(name).await;
+        self.until(name, "visited on request", |secret: &SpiceSecret| {
+            secret.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref()) == Some(&stamp)
+        })
+        .await
     }
 
     /// Waits until an operator has finished so many visits of a kind.
@@ -360,8 +386,8 @@ impl Drop for World {
             witness.end().unwrap();
         }
         for (name, text) in self.run.logs_of("operator").unwrap() {
-            for secret in self.sandbox.secrets() {
-                assert_eq!(given_away(&secret, &secret, &text), [""; 0], "in {name}");
+            for secret in self.sandbox.secrets().iter().chain(&*self.values.lock().unwrap()) {
+                assert_eq!(given_away(secret, secret, &text), [""; 0], "in {name}");
             }
         }
     }

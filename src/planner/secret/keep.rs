@@ -538,17 +538,18 @@ fn is_same(entry: &SecretEntry, shown: &Secret) -> bool {
     entry.updated_at.is_some() && same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref())
 }
 
-/// A list has to be as new as this: for a check, as its time; otherwise as new as what a write may rest on. Never one that
-/// was judged on before.
+/// A list has to be as new as this. For a check, as its time: all objects of the app are checked then, and one list serves
+/// them. For an object that was not judged yet, as new as what a write may rest on: objects that are applied together share
+/// one. Otherwise somebody has changed something, and wants to see what is so now.
 fn fresh_since(view: &SecretView<'_>) -> Timestamp {
-    let judged = view.memory.last_observation.unwrap_or(Timestamp::MIN);
     let interval = view.interval();
-    let since = if standing(view) == Some(Standing::Achieved) && view.check_due(interval) {
-        schedule::last_point(view.phase(), interval, view.now)
-    } else {
-        evidence(view)
-    };
-    since.max(judged)
+    match () {
+        () if standing(view) == Some(Standing::Achieved) && view.check_due(interval) => {
+            schedule::last_point(view.phase(), interval, view.now)
+        }
+        () if view.memory.last_observation.is_none() => evidence(view),
+        () => view.memory.wanted_since.unwrap_or(view.now).max(evidence(view)),
+    }
 }
 
 fn about(name: &str, verdict: Verdict) -> Verdict {
