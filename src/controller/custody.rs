@@ -14,6 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::caches::Asked;
 use super::context::Context;
 use super::driver::kubernetes_words;
+use super::namespaces;
 use super::organization::{apps_of, credential_ref, dependants, users};
 use super::store;
 use super::watch::Guarded;
@@ -130,12 +131,11 @@ fn facts(context: &Context, secret: &Metadata) -> Custody {
         |one: &SpiceOrganization| one.metadata.deletion_timestamp.is_some() && dependants(context, one).is_empty();
     let users: Vec<_> = users.iter().filter_map(|one| one.0.as_ref().ok()).filter(|one| !done(one)).collect();
     let going = |app: &Arc<Guarded<SpiceApp>>| kube::Resource::meta(app.as_ref()).deletion_timestamp.is_some();
-    let of_namespace = caches.namespaces.get(&ObjectRef::new(&namespace));
     Custody {
         wanted: context.settings.hold_credentials,
         held: is_held(secret),
         deleted_at: secret.metadata.deletion_timestamp.as_ref().map(|time| time.0),
-        namespace_terminating: of_namespace.is_some_and(|it| it.metadata.deletion_timestamp.is_some()),
+        namespace_terminating: namespaces::is_ending(context, &namespace),
         organizations: users.len(),
         unreadable: !caches.organizations.state_filter(unreadable).is_empty(),
         dependant_going: users.iter().any(|one| apps_of(&caches.apps, one).iter().any(going)),

@@ -72,6 +72,9 @@ pub(super) trait Steward:
         write: &Self::Write,
         priority: Priority,
     ) -> impl Future<Output = End<Self::Answer>> + Send;
+
+    /// Is told after each visit, when its end is remembered.
+    fn ended(_context: &Context, _object: &Self) {}
 }
 
 /// Visits objects as they are requested, until the requests end; then waits for the visits in hand.
@@ -169,6 +172,7 @@ impl<'a, K: Steward> Visit<'a, K> {
         // What the watch has seen go was forgotten then, and is not to be remembered after it.
         if holds(K::cache(self.context), &self.object) {
             self.context.memories.remember(K::cache(self.context), &self.object, self.memory);
+            K::ended(self.context, &self.object);
         } else {
             self.context.memories.forget(self.object.meta().uid.as_ref());
         }

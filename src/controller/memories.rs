@@ -77,6 +77,11 @@ impl Memories {
         self.held().get(uid).map(|known| known.memory.last_observation.unwrap_or(known.memory.since))
     }
 
+    /// How often in a row an object has failed.
+    pub(super) fn failures(&self, uid: &str) -> u32 {
+        self.held().get(uid).map_or(0, |known| known.memory.failures)
+    }
+
     /// Forgets an object that is gone.
     pub(super) fn forget(&self, uid: Option<&String>) {
         self.held().remove(uid.map_or("", String::as_str));

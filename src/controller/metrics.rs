@@ -81,7 +81,7 @@ pub(super) fn outcome(verdict: &Verdict) -> &'static str {
         Verdict::Settled => "settled",
         Verdict::Unchanged => "unchanged",
         Verdict::Working(_) => "working",
-        Verdict::Waiting(..) => "waiting",
+        Verdict::Waiting(..) | Verdict::Bereft(..) => "waiting",
         Verdict::Unseen(..) => "unseen",
         Verdict::Failed(..) => "failed",
         Verdict::Stalled(..) => "stalled",

@@ -21,6 +21,12 @@ pub(super) fn admits(context: &Context, organization: &SpiceOrganization, namesp
     own || organization.spec.allowed_namespaces.as_ref().is_some_and(|allowed| selects(allowed, labels))
 }
 
+/// Whether a namespace is being deleted, and with it all that is in it.
+pub(super) fn is_ending(context: &Context, namespace: &str) -> bool {
+    let found = context.caches.namespaces.get(&ObjectRef::new(namespace));
+    found.is_some_and(|found| found.metadata.deletion_timestamp.is_some())
+}
+
 /// Whether a namespace with these labels is among the allowed ones. One that is not there is not.
 fn selects(
     allowed: &AllowedNamespaces,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
@@ -16,18 +17,22 @@ use super::app;
 use super::context::Context;
 use super::definition;
 use super::driver::{Steward, kubernetes_words, while_wanted};
+use super::namespaces;
 use super::organization;
 use super::store::bounded;
 use super::summary;
 use super::undecodable;
 use super::watch::{Changes, Guarded, React, decoded, is_current, own_matters};
-use crate::api::{ConditionType, ManagementPolicy, Reason, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus};
+use crate::api::{ConditionType, ManagementPolicy, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus};
 use crate::management::types::{Failure, FailureKind, Secret as RemoteSecret};
 use crate::management::{Answer, Priority, Stage};
 use crate::planner::{
     AppFacts, End, Observed, OtherSecret, SecretObserved, SecretRead, SecretWrite, SecretsOfApp, Values, elapsed,
     names_asked_for,
 };
+
+/// How many failures in a row make a deletion one that is stuck: about half a minute of them.
+const PATIENCE: u32 = 5;
 
 impl Steward for SpiceSecret {
     fn cache(context: &Context) -> &Store<Guarded<Self>> {
@@ -132,6 +137,12 @@ impl Steward for SpiceSecret {
             }
         }
         End { result: Ok(answer), begun }
+    }
+
+    fn ended(context: &Context, object: &Self) {
+        if is_stuck(context, object.meta()) {
+            context.queues.apps.request(app_ref(object));
+        }
     }
 }
 
@@ -306,18 +317,25 @@ fn interval(context: &Context, app: &SpiceApp) -> Option<Duration> {
 /// What an app has to know of its SpiceSecrets.
 pub(super) fn of_this_app(context: &Context, app: &SpiceApp) -> SecretsOfApp {
     let (mut going, mut stuck) = (Vec::new(), 0);
-    for secret in of(context, &app.namespace().unwrap_or_default(), &app.name_any()) {
+    let namespace = app.namespace().unwrap_or_default();
+    // The objects of a namespace that ends are deleted one by one, in an order that nobody knows.
+    let all_go = namespaces::is_ending(context, &namespace);
+    for secret in of(context, &namespace, &app.name_any()) {
         let is_held = secret.meta().finalizers.iter().flatten().any(|one| one == crate::api::FINALIZER);
-        if secret.meta().deletion_timestamp.is_none() || !is_held {
+        let deleting = secret.meta().deletion_timestamp.is_some();
+        if !is_held || !(deleting || all_go) {
             continue;
         }
-        let conditions = secret.0.iter().filter_map(|it| it.status.as_ref()).flat_map(|status| &status.conditions);
-        let ready = conditions.into_iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
-        let goes_on = [Reason::Succeeded, Reason::Progressing, Reason::Suspended].map(Reason::as_str);
-        stuck += usize::from(secret.0.is_err() || ready.is_some_and(|ready| !goes_on.contains(&ready.reason.as_str())));
+        stuck += usize::from(secret.0.is_err() || is_stuck(context, secret.meta()));
         going.push(secret.name_any());
     }
     SecretsOfApp { interval: interval(context, app), going, stuck }
+}
+
+/// Whether a deletion does not come to its end: an app that stays is not held back by it any longer.
+fn is_stuck(context: &Context, object: &ObjectMeta) -> bool {
+    let failures = context.memories.failures(object.uid.as_deref().unwrap_or_default());
+    object.deletion_timestamp.is_some() && failures >= PATIENCE
 }
 
 /// Names that an object asks for or has, as far as that is known without its source.
@@ -428,6 +446,11 @@ impl React<Guarded<SpiceSecret>> for Reaction {
         let interval = object.spec.interval.map(Duration::from);
         if self.told_app.differs(uid, (deleting, interval)) {
             self.tell_app(object);
+            // All objects of an app are checked at the same times, as often as one of them asks for.
+            let others = interval.map(|_| of(&self.context, &namespace(object), &object.spec.app_ref.name));
+            for other in others.into_iter().flatten() {
+                self.context.queues.spice_secrets.request(ObjectRef::from_obj(other.as_ref()));
+            }
         }
     }
 

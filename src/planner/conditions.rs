@@ -37,7 +37,7 @@ pub(crate) fn summarize(
                 (false, _) => working(*reason, words),
             }
         }
-        Verdict::Failed(reason, words, _) => working(*reason, words),
+        Verdict::Failed(reason, words, _) | Verdict::Bereft(reason, words) => working(*reason, words),
         Verdict::Stalled(reason, words) => {
             vec![write.ready("False", *reason, words), write.abnormal(ConditionType::Stalled, *reason, words)]
         }

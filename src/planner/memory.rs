@@ -101,7 +101,8 @@ impl Memory {
 
     /// Keeps what is to be known of a visit that began then and ended so. Says whether it looked at anything.
     pub fn account(&mut self, verdict: &Verdict, began: Timestamp, meta: &ObjectMeta) -> bool {
-        let looked = !matches!(verdict, Verdict::Unchanged | Verdict::Waiting(..) | Verdict::Suspended);
+        let waits = matches!(verdict, Verdict::Waiting(..) | Verdict::Bereft(..));
+        let looked = !waits && !matches!(verdict, Verdict::Unchanged | Verdict::Suspended);
         self.look_again &= !looked;
         if looked || self.annotations.is_none() {
             self.annotations = Some(annotations(meta));
@@ -111,7 +112,7 @@ impl Memory {
                 self.last_observation = Some(began);
                 (self.failures, self.wanted_since) = (0, None);
             }
-            Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Gone => {
+            Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Bereft(..) | Verdict::Gone => {
                 self.wanted_since = None;
             }
             Verdict::Failed(..) | Verdict::Working(_) => {

@@ -343,6 +343,8 @@ pub enum Verdict {
     Working(String),
     /// Another Kubernetes object has to change first; its watch wakes us.
     Waiting(Reason, String),
+    /// As waiting, for one that does not exist: with it went what was achieved.
+    Bereft(Reason, String),
     /// The remote side could not be seen.
     Unseen(Reason, String, Retry),
     /// A write was refused or its outcome is unknown.

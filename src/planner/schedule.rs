@@ -117,7 +117,7 @@ pub(crate) fn again<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Option<Du
         return Some(elapsed(view.now, until));
     }
     match verdict {
-        Verdict::Settled | Verdict::Unchanged | Verdict::Waiting(..) => Some(point(interval)),
+        Verdict::Settled | Verdict::Unchanged | Verdict::Waiting(..) | Verdict::Bereft(..) => Some(point(interval)),
         Verdict::Stalled(..) => Some(point(interval.max(view.waits.terminal_recheck))),
         Verdict::Unseen(_, _, retry) | Verdict::Failed(_, _, retry) => Some(delay(view, *retry)),
         Verdict::Working(_) | Verdict::Deleting(_) => Some(delay(view, Retry::Backoff)),

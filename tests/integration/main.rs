@@ -15,6 +15,7 @@ mod definitions;
 mod harness;
 mod invariants;
 mod kill_points;
+mod kill_points_of_secrets;
 mod killing;
 mod kills;
 mod leadership;

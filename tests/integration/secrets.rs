@@ -39,7 +39,7 @@ fn digest(value: &str) -> String {
 }
 
 /// The secrets of an app, by name, as digests of their values.
-async fn remote(world: &World, app: u64) -> BTreeMap<String, String> {
+pub async fn remote(world: &World, app: u64) -> BTreeMap<String, String> {
     let apps = world.remote_apps().await;
     let app = apps.iter().find(|one| one["id"] == app).unwrap();
     let secrets = app["secrets"].as_array().unwrap();
@@ -48,11 +48,11 @@ async fn remote(world: &World, app: u64) -> BTreeMap<String, String> {
 }
 
 /// What there should be.
-fn expected(values: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub fn expected(values: &[(&str, &str)]) -> BTreeMap<String, String> {
     values.iter().map(|(name, value)| ((*name).to_owned(), digest(value))).collect()
 }
 
-fn from_key(secret: &str, key: &str, name: &str) -> Value {
+pub fn from_key(secret: &str, key: &str, name: &str) -> Value {
     json!({ "secretKeyRef": { "name": secret, "key": key }, "name": name })
 }
 
@@ -95,7 +95,7 @@ async fn a_secret_is_set_with_one_post_follows_its_source_and_goes_with_its_obje
 }
 
 /// Sets a secret as somebody does in the portal.
-async fn portal_sets(world: &World, app: u64, name: &str, value: &str) {
+pub async fn portal_sets(world: &World, app: u64, name: &str, value: &str) {
     let body = json!({ "name": name, "value": value });
     world.sandbox.portal().unwrap().call(Method::POST, &format!("/apps/{app}/secrets"), Some(&body)).await.unwrap();
 }

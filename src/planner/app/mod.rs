@@ -70,7 +70,7 @@ pub struct AppObserved {
 pub struct SecretsOfApp {
     /// The shortest interval that any object of the app asks for, this one included.
     pub interval: Option<Duration>,
-    /// Those that are being deleted and hold secrets of the app.
+    /// Those that are being deleted, or will be with their namespace, and hold secrets of the app.
     pub going: Vec<String>,
     /// Of those, the ones whose deletion is held up by something.
     pub stuck: usize,

@@ -40,7 +40,7 @@ pub(super) fn next(view: &SecretView<'_>) -> Next {
     }
     let (app, id) = match usable(view) {
         Ok(found) => found,
-        Err(words) => return idle(view, Verdict::Waiting(Reason::DependencyNotReady, words)),
+        Err(verdict) => return idle(view, verdict),
     };
     match wanted(view, asked) {
         Ok(wanted) => Judge { view, app, id, wanted, must_read: Cell::new(false) }.next(),
@@ -49,20 +49,21 @@ pub(super) fn next(view: &SecretView<'_>) -> Next {
 }
 
 /// The app, and its id, if something may be set in it now.
-fn usable<'a>(view: &SecretView<'a>) -> Result<(&'a AppFacts, i64), String> {
+fn usable<'a>(view: &SecretView<'a>) -> Result<(&'a AppFacts, i64), Verdict> {
     let name = &view.desired.app;
+    let waiting = |words| Err(Verdict::Waiting(Reason::DependencyNotReady, words));
     match &view.observed.app {
-        Some(Observed::Present(app)) => {
-            if let Some(why) = &app.unready {
-                return Err(format!("SpiceApp {name} {why}"));
-            }
-            if let Some(why) = no_organization(app) {
-                return Err(why);
-            }
-            app.id.map(|id| (app, id)).ok_or_else(|| format!("SpiceApp {name} has no app yet"))
+        Some(Observed::Present(app)) => match (&app.unready, no_organization(app), app.id) {
+            (Some(why), ..) => waiting(format!("SpiceApp {name} {why}")),
+            (None, Some(why), _) => waiting(why),
+            (None, None, None) => waiting(format!("SpiceApp {name} has no app yet")),
+            (None, None, Some(id)) => Ok((app, id)),
+        },
+        Some(Observed::Unknown(failure)) => waiting(failure.to_string()),
+        Some(Observed::Absent) | None => {
+            let words = format!("SpiceApp {name} does not exist in this namespace");
+            Err(Verdict::Bereft(Reason::DependencyNotReady, words))
         }
-        Some(Observed::Unknown(failure)) => Err(failure.to_string()),
-        Some(Observed::Absent) | None => Err(format!("SpiceApp {name} does not exist in this namespace")),
     }
 }
 

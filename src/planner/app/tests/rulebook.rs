@@ -16,6 +16,7 @@ fn verdicts() -> Vec<Verdict> {
         Verdict::Settled,
         Verdict::Working(words()),
         Verdict::Waiting(Reason::DependencyNotReady, words()),
+        Verdict::Bereft(Reason::DependencyNotReady, words()),
         Verdict::Unseen(Reason::RemoteUnavailable, words(), Retry::Backoff),
         Verdict::Failed(Reason::PlanLimit, words(), Retry::Backoff),
         Verdict::Stalled(Reason::NameTaken, words()),
@@ -48,10 +49,12 @@ fn the_rulebook_holds_for_every_verdict_after_every_two() {
 
 #[test]
 fn what_was_achieved_does_not_flip_until_it_is_overdue() {
-    let [waiting, unseen] = [verdicts()[2].clone(), verdicts()[3].clone()];
     let achieved = summarize(&[], 1, &Verdict::Settled, false, at(1));
-    for verdict in [waiting, unseen] {
-        let ready = |conditions: &[Condition]| conditions[0].status.clone();
+    let ready = |conditions: &[Condition]| conditions[0].status.clone();
+    for verdict in verdicts() {
+        if !matches!(verdict, Verdict::Waiting(..) | Verdict::Unseen(..)) {
+            continue;
+        }
         assert_eq!(summarize(&achieved, 1, &verdict, false, at(2)), achieved, "{verdict:?}");
         assert_eq!(ready(&summarize(&achieved, 2, &verdict, false, at(2))), "False", "a newer generation: {verdict:?}");
         let overdue = summarize(&achieved, 1, &verdict, true, at(2));
@@ -60,6 +63,8 @@ fn what_was_achieved_does_not_flip_until_it_is_overdue() {
         assert_eq!(still, overdue, "Unknown stays until something is seen: {verdict:?}");
         assert_eq!(ready(&summarize(&overdue, 1, &Verdict::Settled, false, at(4))), "True");
     }
+    let bereft = Verdict::Bereft(Reason::DependencyNotReady, "gone".to_owned());
+    assert_eq!(ready(&summarize(&achieved, 1, &bereft, false, at(2))), "False", "that it is gone is known");
 }
 
 #[test]

@@ -270,33 +270,39 @@ fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
     world.source(values(&[("key", "two")]));
     let all_well = world.app.clone();
     let unready = |words: &str| Some(words.to_owned());
-    for (facts, there, words) in [
-        (all_well.clone(), false, "SpiceApp my-app does not exist in this namespace"),
-        (
-            AppFacts { unready: unready("is being deleted"), ..all_well.clone() },
-            true,
-            "SpiceApp my-app is being deleted",
-        ),
-        (AppFacts { id: None, ..all_well.clone() }, true, "SpiceApp my-app has no app yet"),
-        (AppFacts { organization: None, ..all_well.clone() }, true, "SpiceOrganization default does not exist"),
+    for (facts, words) in [
+        (AppFacts { unready: unready("is being deleted"), ..all_well.clone() }, "SpiceApp my-app is being deleted"),
+        (AppFacts { id: None, ..all_well.clone() }, "SpiceApp my-app has no app yet"),
+        (AppFacts { organization: None, ..all_well.clone() }, "SpiceOrganization default does not exist"),
         (
             AppFacts { recorded_in: Some("https://api.example#2".into()), ..all_well.clone() },
-            true,
             "SpiceOrganization default leads to another organization than the app was recorded in",
         ),
     ] {
-        (world.app, world.app_is_there) = (facts, there);
+        world.app = facts;
         let visit = world.visit();
         let expected = Verdict::Waiting(Reason::DependencyNotReady, words.to_owned());
         assert_eq!((visit.verdict.clone(), visit.remote_reads().len()), (expected, 0));
         assert_eq!(world.ready().0, "True", "what was achieved does not flip");
     }
-    (world.app, world.app_is_there) = (all_well, true);
+    world.app = all_well;
     world.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
     let visit = world.visit();
     assert_eq!((visit.verdict.clone(), visit.reads.len()), (Verdict::Suspended, 0));
     world.edit(one("TOKEN"));
     assert_eq!(world.visit().set, ["TOKEN"]);
+}
+
+#[test]
+fn without_its_app_a_secret_is_not_ready_until_there_is_another() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
+    world.app_is_there = false;
+    assert_eq!(world.visit().remote_reads().len(), 0);
+    let words = ["False", "DependencyNotReady", "SpiceApp my-app does not exist in this namespace"];
+    assert_eq!(world.ready(), words.map(str::to_owned).into());
+    world.app_is_there = true;
+    world.visit();
+    assert_eq!(world.ready().0, "True");
 }
 
 #[test]

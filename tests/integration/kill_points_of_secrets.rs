@@ -1,0 +1,231 @@
+//! The operator is killed at every point of everything that it does to a SpiceSecret, and started again (invariant 3).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt, api::DeleteParams};
+use serde_json::{Value, json};
+use spice_cloud_operator::api::{FINALIZER, SpiceApp, SpiceSecret};
+
+use crate::{
+    killing::{self, killed_at_every_point},
+    secrets::{expected, from_key, portal_sets, remote},
+    support::{
+        control_plane::ControlPlane,
+        eventually::{DEADLINE, eventually},
+        namespace_controller::NamespaceController,
+        world::{Kind, World, id_of},
+    },
+};
+
+/// The object under test has the name of its app, so that writes to both are points: an app waits for its secrets.
+const NAME: &str = "my-app";
+
+/// The Kubernetes Secret that the object follows.
+const SOURCE: &str = "src";
+
+/// What is done to the object under test.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Operation {
+    Create,
+    Rotate,
+    Rename,
+    /// One of two keys of the source goes.
+    Remove,
+    /// What somebody has set is taken over.
+    Adopt,
+    Delete,
+    /// The deletion of the app; its secret stays, and waits for another one.
+    DeleteApp,
+    /// The deletion of the namespace.
+    Teardown {
+        /// Whether the app outlives it.
+        retained: bool,
+    },
+}
+
+use Operation::{Adopt, Create, Delete, DeleteApp, Remove, Rename, Rotate, Teardown};
+
+impl Operation {
+    /// The spec before the operation, and what the source holds.
+    fn before(self) -> (Value, Value) {
+        match self {
+            Rename => (from_key(SOURCE, "A", "OLD"), json!({ "A": "fake-value-a" })),
+            _ => (json!({ "secretRef": { "name": SOURCE } }), json!({ "A": "fake-value-a", "B": "fake-value-b" })),
+        }
+    }
+
+    /// What the app's secrets are in the end.
+    fn wanted(self) -> BTreeMap<String, String> {
+        match self {
+            Create | Adopt => expected(&[("A", "fake-value-a"), ("B", "fake-value-b")]),
+            Rotate => expected(&[("A", "fake-value-a2"), ("B", "fake-value-b")]),
+            Rename => expected(&[("NEW", "fake-value-a")]),
+            Remove => expected(&[("A", "fake-value-a")]),
+            Delete | DeleteApp | Teardown { .. } => BTreeMap::new(),
+        }
+    }
+
+    /// Whether every secret is set, and the status says so.
+    async fn is_made(self, world: &World) -> Result<(), String> {
+        let app = only_app(world).await;
+        let wanted = self.wanted();
+        let found = remote(world, app["id"].as_u64().unwrap()).await;
+        if found != wanted {
+            return Err(format!("{found:?}"));
+        }
+        let secret = world.api::<SpiceSecret>().get(NAME).await.map_err(|error| error.to_string())?;
+        let ready = secret.conditions().iter().any(|one| {
+            one.type_ == "Ready" && one.status == "True" && one.observed_generation == secret.metadata.generation
+        });
+        // The times are those of the API: a check finds nothing to mend.
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let kept = app["secrets"].as_array().unwrap().iter();
+        let kept: BTreeMap<_, _> = kept.map(|one| (text(&one["name"]), Some(text(&one["updated_at"])))).collect();
+        let entries = secret.status.iter().flat_map(|status| &status.entries);
+        let told = entries.clone().map(|entry| (entry.name.clone(), entry.updated_at.clone())).collect();
+        let certain = entries.clone().all(|entry| entry.digest.is_some());
+        if ready && certain && kept == told && secret.finalizers() == [FINALIZER] {
+            Ok(())
+        } else {
+            Err(format!("{kept:?}, {secret:?}"))
+        }
+    }
+}
+
+impl killing::Operation for Operation {
+    const OBJECT: &'static str = NAME;
+
+    fn sandbox(self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    async fn prepare(self, world: &World) {
+        let policy = if matches!(self, Teardown { retained: true }) { "Retain" } else { "Delete" };
+        world.app(NAME, json!({ "deletionPolicy": policy })).await;
+        let app = id_of(&world.app_is(NAME, "True", "Succeeded").await);
+        let (spec, values) = self.before();
+        world.values(SOURCE, values).await;
+        match self {
+            Create => {}
+            Adopt => portal_sets(world, app, "A", "theirs").await,
+            _ => {
+                world.secret(NAME, spec).await;
+                world.secret_is(NAME, "True", "Succeeded").await;
+            }
+        }
+    }
+
+    async fn begin(self, world: &World) {
+        let params = DeleteParams::default();
+        let (mut spec, _) = self.before();
+        match self {
+            Create => drop(world.secret(NAME, spec).await),
+            Adopt => {
+                spec["adoptionPolicy"] = "Adopt".into();
+                world.secret(NAME, spec).await;
+            }
+            Rotate => world.values(SOURCE, json!({ "A": "fake-value-a2", "B": "fake-value-b" })).await,
+            Remove => world.values(SOURCE, json!({ "A": "fake-value-a" })).await,
+            Rename => drop(world.secret(NAME, from_key(SOURCE, "A", "NEW")).await),
+            Delete => drop(world.api::<SpiceSecret>().delete(NAME, &params).await.unwrap()),
+            DeleteApp => drop(world.api::<SpiceApp>().delete(NAME, &params).await.unwrap()),
+            Teardown { retained } => {
+                // The objects of a namespace go in any order. An app that goes first takes its secrets with it; one that is
+                // retained waits for them.
+                if !retained {
+                    world.api::<SpiceSecret>().delete(NAME, &params).await.unwrap();
+                }
+                let namespaces: Api<Namespace> = Api::all(world.client.clone());
+                namespaces.delete(&world.namespace, &params).await.unwrap();
+            }
+        }
+    }
+
+    async fn ends(self, world: &World) {
+        match self {
+            Create | Rotate | Rename | Remove | Adopt => {
+                eventually("all is set and told", DEADLINE, async || self.is_made(world).await).await;
+            }
+            Delete => {
+                world.gone::<SpiceSecret>(NAME).await;
+                assert_eq!(only_app(world).await["secrets"], json!([]));
+            }
+            DeleteApp => {
+                world.gone::<SpiceApp>(NAME).await;
+                world.says::<SpiceSecret>(NAME, "DependencyNotReady", "SpiceApp my-app does not exist").await;
+                assert_eq!(world.remote_apps().await, [Value::Null; 0]);
+            }
+            Teardown { retained: false } => {
+                world.namespace_is_gone().await;
+                assert_eq!(world.remote_apps().await, [Value::Null; 0]);
+            }
+            Teardown { retained: true } => {
+                world.namespace_is_gone().await;
+                assert_eq!(only_app(world).await["secrets"], json!([]));
+            }
+        }
+    }
+
+    /// Whether a run may come to its end without this call. In a namespace that ends, objects say what they wait for if they
+    /// are visited between the deletion of what they need and its end, and read again after they have waited.
+    fn may_do_without(self, what: &str) -> bool {
+        matches!(self, Teardown { .. }) && (what.ends_with("/status") || what.starts_with("GET"))
+    }
+}
+
+/// The one app that there is.
+async fn only_app(world: &World) -> Value {
+    let mut apps = world.remote_apps().await;
+    assert_eq!(apps.len(), 1, "{apps:?}");
+    apps.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_secrets_are_set() {
+    killed_at_every_point(Create).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_of_a_rotation_the_new_value_is_set() {
+    killed_at_every_point(Rotate).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_of_a_rename_the_old_name_is_gone() {
+    killed_at_every_point(Rename).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_after_a_key_went_its_secret_is_gone() {
+    killed_at_every_point(Remove).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_of_an_adoption_of_secrets_they_are_taken() {
+    killed_at_every_point(Adopt).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_of_the_deletion_of_secrets_none_is_left() {
+    killed_at_every_point(Delete).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_of_the_deletion_of_their_app_secrets_wait_for_another() {
+    killed_at_every_point(DeleteApp).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_of_the_end_of_their_namespace_no_secret_is_left() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let _controller = NamespaceController::start(&cluster).await.unwrap();
+    killed_at_every_point(Teardown { retained: false }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_of_the_end_of_a_namespace_no_secret_is_left_in_a_retained_app() {
+    let cluster = ControlPlane::shared().await.unwrap();
+    let _controller = NamespaceController::start(&cluster).await.unwrap();
+    killed_at_every_point(Teardown { retained: true }).await;
+}
