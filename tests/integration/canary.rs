@@ -1,16 +1,18 @@
 //! Invariant 7: no token in logs, events, statuses, metrics or anything stored but Secrets, in any encoding.
 
+use k8s_openapi::ByteString;
 use kube::api::DeleteParams;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use spice_cloud_operator::api::SpiceApp;
+use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
 
 use crate::{
-    program,
+    program, secrets,
     support::{
         canary::{base64, given_away, hex},
         proxy::{Gate, Proxy},
-        world::World,
+        sandbox::{Action, Fault, When},
+        world::{World, id_of},
     },
 };
 
@@ -46,7 +48,7 @@ fn a_token_is_recognized_in_every_encoding() {
 }
 
 #[tokio::test]
-async fn invariant_7_no_token_is_told_in_any_encoding() {
+async fn invariant_7_no_token_and_no_value_is_told_in_any_encoding() {
     let (gate, world) = (Gate::new("my-app"), World::without_credential("canary", program()).await);
     let proxy = Proxy::of_management(&gate, world.sandbox.url()).await.unwrap();
     world.organization(&proxy.url()).await;
@@ -63,6 +65,8 @@ async fn invariant_7_no_token_is_told_in_any_encoding() {
     world.app("to-delete", json!({})).await;
     world.app_is("my-app", "True", "Succeeded").await;
     world.app_is("to-delete", "True", "Succeeded").await;
+    let values = [(); 4].map(|()| fresh_token());
+    secrets_live(&world, &values).await;
     world.give_credential(&refused).await;
     world.organization_is("False", "Unauthorized").await;
     world.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
@@ -76,7 +80,7 @@ async fn invariant_7_no_token_is_told_in_any_encoding() {
 
     let metrics = reqwest::Client::builder().no_proxy().build().unwrap();
     let metrics = metrics.get(format!("{}/metrics", operator.admin())).send().await.unwrap().text().await.unwrap();
-    let list = ["get", "sorg,sapp,events,configmaps", "-n", &world.namespace, "-o", "yaml"];
+    let list = ["get", "sorg,sapp,ssec,events,configmaps", "-n", &world.namespace, "-o", "yaml"];
     let objects = world.cluster.kubectl(&list).await.unwrap();
     let stored = match world.cluster.dump().await.unwrap() {
         Some(parts) => {
@@ -95,6 +99,8 @@ async fn invariant_7_no_token_is_told_in_any_encoding() {
     }
     for token in [&first, &rotated, &refused] {
         assert!(gate.bearers_seen().contains(token), "it reached the API");
+    }
+    for token in values.iter().chain([&first, &rotated, &refused]) {
         for (what, text) in [
             ("log", operator.log().as_bytes()),
             ("output", operator.process().output().as_bytes()),
@@ -105,4 +111,40 @@ async fn invariant_7_no_token_is_told_in_any_encoding() {
             assert_eq!(given_away(token, PREFIX, text), [""; 0], "{what}");
         }
     }
+}
+
+/// Values are set, rotated, refused in words that repeat them, and cannot be sent.
+async fn secrets_live(world: &World, values: &[String; 4]) {
+    let [first, rotated, refused, binary] = values;
+    world.values("src", json!({ "TOKEN": first })).await;
+    world.secret("src", json!({ "secretRef": { "name": "src" }, "driftPolicy": "Report" })).await;
+    world.secret_is("src", "True", "Succeeded").await;
+    let app = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    world.values("src", json!({ "TOKEN": rotated, "bad-name": refused })).await;
+    world.says::<SpiceSecret>("src", "InvalidSpec", "bad-name").await;
+    assert_eq!(secrets::remote(world, app).await, secrets::expected(&[("TOKEN", rotated)]));
+    let source = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "binary", "namespace": world.namespace },
+        "data": { "BINARY": ByteString([binary.as_bytes(), &[0xff]].concat()) },
+    });
+    world.cluster.kubectl_apply_text(&source.to_string()).await.unwrap();
+    world.secret("binary", json!({ "secretRef": { "name": "binary" } })).await;
+    world.says::<SpiceSecret>("binary", "InvalidSpec", "not UTF-8").await;
+    // The API says no, and repeats what it was given.
+    let fault = Fault {
+        method: Some("POST".to_owned()),
+        route: Some("/v1/apps/{appId}/secrets".to_owned()),
+        when: When::Before,
+        action: Action::Answer {
+            status: 400,
+            headers: json!({}),
+            body: json!({ "error": format!("the value {refused} is not to be had") }),
+        },
+        times: Some(1),
+    };
+    world.sandbox.add_fault(&fault).await.unwrap();
+    world.values("src", json!({ "TOKEN": refused })).await;
+    world.says::<SpiceSecret>("src", "InvalidSpec", "is not to be had").await;
+    world.values("src", json!({ "TOKEN": rotated })).await;
+    world.secret_is("src", "True", "Succeeded").await;
 }

@@ -7,7 +7,7 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, custom_resource_definitions};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret, custom_resource_definitions};
 
 use crate::support::{
     control_plane::{ControlPlane, User},
@@ -283,6 +283,81 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
             ("default", with(json!({"interval": "1s"})), &[]),
             ("default", with(json!({"interval": "999ms"})), &["spec.interval", "1s or more"]),
             ("default", with(json!({"interval": "1 day"})), &["spec.interval"]),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_spice_secret_is_checked_when_it_is_made_and_edited() {
+    let kind = ApiResource::erase::<SpiceSecret>(&());
+    let api = objects(&kind, "secrets").await;
+    let with = |more: Value| {
+        let mut spec = json!({ "appRef": { "name": "my-app" } });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let key = |key: &str| json!({ "name": "src", "key": key });
+    let one = |source: &str, name: &str| with(json!({ "secretKeyRef": key(source), "name": name }));
+    let items = |items: Value| with(json!({ "secretRef": { "name": "src", "items": items } }));
+    let all = |more: Value| {
+        let mut spec = with(json!({ "secretRef": { "name": "src" } }));
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let many = |count: usize| (0..count).map(|n| json!({ "key": format!("K{n}") })).collect::<Value>();
+    let needs_name: &[&str] = &["spec.name", "not a name that a secret of an app can have"];
+    let item_needs_name: &[&str] = &["spec.secretRef.items[0].name", "not a name that a secret of an app can have"];
+    let source = "exactly one of secretKeyRef and secretRef";
+    create(
+        &api,
+        &kind,
+        &[
+            ("db", one("url", "DATABASE_URL"), &[]),
+            ("db", with(json!({ "secretKeyRef": key("url") })), &[]),
+            ("db", with(json!({ "secretKeyRef": key("tls.crt") })), needs_name),
+            ("db", with(json!({ "secretKeyRef": key("1st") })), needs_name),
+            ("db", one("tls.crt", "_tls_1"), &[]),
+            ("db", one("url", "DATABASE-URL"), &["spec.name"]),
+            ("db", one("url", "1st"), &["spec.name"]),
+            ("db", one("url", ""), &["spec.name"]),
+            ("db", one("url", &"x".repeat(253)), &[]),
+            ("db", one("url", &"x".repeat(254)), &["spec.name", "253"]),
+            ("db", one("a/b", "NAME"), &["spec.secretKeyRef.key"]),
+            ("db", with(json!({ "secretKeyRef": { "name": "", "key": "url" } })), &["spec.secretKeyRef.name"]),
+            ("db", with(json!({ "secretKeyRef": { "name": "src" } })), &["spec.secretKeyRef.key", "Required"]),
+            ("db", all(json!({})), &[]),
+            ("db", all(json!({ "name": "NAME" })), &["spec.name", "name goes with secretKeyRef"]),
+            ("db", all(json!({ "secretKeyRef": key("url") })), &["spec", source]),
+            ("db", with(json!({})), &["spec", source]),
+            ("db", json!({ "secretRef": { "name": "src" } }), &["spec.appRef", "Required"]),
+            ("db", all(json!({ "appRef": { "name": "" } })), &["spec.appRef.name"]),
+            ("db", with(json!({ "secretRef": { "name": "" } })), &["spec.secretRef.name"]),
+            ("db", items(json!([{ "key": "a.b", "name": "A_B" }, { "key": "C" }])), &[]),
+            ("db", items(json!([{ "key": "a.b" }])), item_needs_name),
+            ("db", items(json!([{ "key": "a/b", "name": "A_B" }])), &["spec.secretRef.items[0].key"]),
+            ("db", items(json!([{ "key": "A", "name": "a b" }])), &["spec.secretRef.items[0].name"]),
+            ("db", items(json!([{ "name": "A" }])), &["spec.secretRef.items[0].key", "Required"]),
+            ("db", items(many(256)), &[]),
+            ("db", items(many(257)), &["spec.secretRef.items", "256"]),
+            ("db", all(json!({ "adoptionPolicy": "Adopt", "driftPolicy": "Report", "deletionPolicy": "Retain" })), &[]),
+            ("db", all(json!({ "adoptionPolicy": "Take" })), &["spec.adoptionPolicy", "Adopt"]),
+            ("db", all(json!({ "driftPolicy": "Ignore" })), &["spec.driftPolicy", "Report"]),
+            ("db", all(json!({ "deletionPolicy": "Keep" })), &["spec.deletionPolicy", "Retain"]),
+            ("db", all(json!({ "interval": "1s", "suspend": true })), &[]),
+            ("db", all(json!({ "interval": "999ms" })), &["spec.interval", "1s or more"]),
+            ("db", all(json!({ "interval": "soon" })), &["spec.interval"]),
+        ],
+    )
+    .await;
+    edit(
+        &api,
+        &kind,
+        &[
+            (all(json!({})), json!({ "appRef": { "name": "other" } }), &["spec.appRef", "appRef cannot change"]),
+            (all(json!({})), json!({ "secretRef": { "name": "other" } }), &[]),
+            (all(json!({})), json!({ "secretRef": null, "secretKeyRef": key("url") }), &[]),
+            (one("url", "OLD"), json!({ "name": "NEW" }), &[]),
         ],
     )
     .await;

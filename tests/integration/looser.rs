@@ -6,7 +6,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, custom_resource_definitions};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret, custom_resource_definitions};
 
 use crate::program;
 use crate::support::{
@@ -114,6 +114,34 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
             "spec.endpoint",
         ),
     ];
+    let app = json!({ "name": "my-app" });
+    let secrets = [
+        ("no-source", json!({ "appRef": app }), "exactly one of spec.secretKeyRef and spec.secretRef"),
+        (
+            "two-sources",
+            json!({ "appRef": app, "secretRef": { "name": "a" }, "secretKeyRef": { "name": "a", "key": "A" } }),
+            "exactly one of spec.secretKeyRef and spec.secretRef",
+        ),
+        (
+            "wrong-secret-name",
+            json!({ "appRef": app, "secretKeyRef": { "name": "a", "key": "A" }, "name": "a b" }),
+            "spec.name",
+        ),
+        ("name-of-all", json!({ "appRef": app, "secretRef": { "name": "a" }, "name": "A" }), "spec.name"),
+        (
+            "wrong-item",
+            json!({ "appRef": app, "secretRef": { "name": "a", "items": [{ "key": "a.b" }] } }),
+            "spec.secretRef.items[0].name",
+        ),
+        (
+            "one-name-twice",
+            json!({ "appRef": app, "secretRef": { "name": "a", "items": [{ "key": "A" }, { "key": "b", "name": "A" }] } }),
+            "spec.secretRef.items[1].name",
+        ),
+    ];
+    for (name, spec, _) in &secrets {
+        made::<SpiceSecret>(&world, name, spec).await;
+    }
     for (name, spec, _) in &apps {
         made::<SpiceApp>(&world, name, spec).await;
     }
@@ -141,6 +169,11 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
     }
     for (name, _, field) in &organizations {
         world.says::<SpiceOrganization>(name, "InvalidSpec", field).await;
+    }
+    for (name, _, field) in &secrets {
+        world.says::<SpiceSecret>(name, "InvalidSpec", field).await;
+        world.api::<SpiceSecret>().delete(name, &DeleteParams::default()).await.unwrap();
+        world.gone::<SpiceSecret>(name).await;
     }
     for (name, ..) in &apps {
         world.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();

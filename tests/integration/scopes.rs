@@ -2,7 +2,7 @@
 
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
 use crate::{
     program,
@@ -98,6 +98,31 @@ async fn each_kind_works_with_its_scopes_and_names_the_one_that_is_missing() {
         world.gone::<SpiceApp>("my-app").await;
         let refusals = statuses(&world.sandbox).await.into_iter().filter(|status| *status == 403).count();
         assert_eq!(refusals, 0, "{scopes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_need_their_scopes_beside_those_of_their_app() {
+    let cases: [(&[&str], _); 3] = [
+        (&["apps:write", "secrets:write"], None),
+        (&["apps:write"], Some("secrets:read")),
+        (&["apps:write", "secrets:read"], Some("secrets:write")),
+    ];
+    for (scopes, missing) in cases {
+        let world = world_with(scopes, &[]).await;
+        let _operator = world.operator().await;
+        world.app("my-app", json!({})).await;
+        world.values("src", json!({ "TOKEN": "fake-value-token" })).await;
+        world.secret("src", json!({ "secretRef": { "name": "src" } })).await;
+        if let Some(scope) = missing {
+            world.says::<SpiceSecret>("src", "Forbidden", &format!("lacks the scope {scope}")).await;
+            continue;
+        }
+        world.secret_is("src", "True", "Succeeded").await;
+        world.visit_secret("src").await;
+        world.api::<SpiceSecret>().delete("src", &DeleteParams::default()).await.unwrap();
+        world.gone::<SpiceSecret>("src").await;
+        assert!(!statuses(&world.sandbox).await.contains(&403), "{scopes:?}");
     }
 }
 

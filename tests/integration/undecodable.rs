@@ -2,46 +2,56 @@
 
 use serde_json::{Value, json};
 
-use crate::program;
 use crate::support::{
     control_plane::use_existing_cluster,
     definitions::apply_definitions,
     eventually::{DEADLINE, poll},
-    world::World,
+    world::{World, id_of},
 };
+use crate::{program, secrets};
 
-/// What `kubectl get` prints of a SpiceApp.
-async fn shown(world: &World, name: &str, template: &str) -> Result<String, String> {
+/// What `kubectl get` prints of an object, which is named as `kind/name`.
+async fn shown(world: &World, object: &str, template: &str) -> Result<String, String> {
     let template = format!("jsonpath={template}");
-    world.cluster.kubectl(&["get", "sapp", name, "-n", &world.namespace, "-o", &template]).await
+    world.cluster.kubectl(&["get", object, "-n", &world.namespace, "-o", &template]).await
 }
 
-async fn patch(world: &World, name: &str, patch: &Value, more: &[&str]) -> Result<String, String> {
+async fn patch(world: &World, object: &str, patch: &Value, more: &[&str]) -> Result<String, String> {
     let patch = patch.to_string();
-    let mut args = vec!["patch", "sapp", name, "-n", &world.namespace, "--type=merge", "-p", &patch];
+    let mut args = vec!["patch", object, "-n", &world.namespace, "--type=merge", "-p", &patch];
     args.extend(more);
     world.cluster.kubectl(&args).await
 }
 
 /// Waits until the object says that it is stalled by this field.
-async fn told(world: &World, name: &str, field: &str) {
+async fn told(world: &World, object: &str, field: &str) {
     let wanted = format!("InvalidSpec False {field} cannot be read");
-    poll(&format!("{name} says {wanted}"), DEADLINE, async || {
+    poll(&format!("{object} says {wanted}"), DEADLINE, async || {
         let ready = r#"{range .status.conditions[?(@.type=="Ready")]}{.reason} {.status} {.message}{end}"#;
-        let found = shown(world, name, ready).await?;
+        let found = shown(world, object, ready).await?;
         if found.starts_with(&wanted) { Ok(()) } else { Err(found) }
     })
     .await
     .unwrap();
 }
 
-/// Takes the type off `spec.description`, until the definition is installed again.
-async fn any_description(world: &World) {
-    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/description";
+/// Takes the type off a field of a spec, until the definition is installed again.
+async fn takes_anything(world: &World, kinds: &str, field: &str) {
+    let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/{field}");
     let loose = json!([{ "op": "replace", "path": path, "value": { "x-kubernetes-preserve-unknown-fields": true } }]);
     let loose = loose.to_string();
-    let name = "spiceapps.cloud.spice.ai";
-    world.cluster.kubectl(&["patch", "crd", name, "--type=json", "-p", &loose]).await.unwrap();
+    let name = format!("{kinds}.cloud.spice.ai");
+    world.cluster.kubectl(&["patch", "crd", &name, "--type=json", "-p", &loose]).await.unwrap();
+}
+
+/// Stores a spec that breaks the definition, once the API server has learned that it does no more.
+async fn store(world: &World, object: &str, spec: &Value) {
+    poll("the definition takes it", DEADLINE, async || {
+        patch(world, object, spec, &["--dry-run=server"]).await.map(drop)
+    })
+    .await
+    .unwrap();
+    patch(world, object, spec, &[]).await.unwrap();
 }
 
 #[tokio::test]
@@ -56,18 +66,14 @@ async fn an_undecodable_object_is_told_holds_up_no_other_and_can_be_mended_and_d
         world.app(name, json!({})).await;
         world.app_is(name, "True", "Succeeded").await;
     }
-    any_description(&world).await;
-    let number = json!({ "spec": { "description": 5 } });
-    poll("the definition takes a number", DEADLINE, async || {
-        patch(&world, "mended-app", &number, &["--dry-run=server"]).await.map(drop)
-    })
-    .await
-    .unwrap();
-    patch(&world, "mended-app", &number, &[]).await.unwrap();
-    patch(&world, "deleted-app", &number, &[]).await.unwrap();
+    takes_anything(&world, "spiceapps", "description").await;
+    let broken = ["sapp/mended-app", "sapp/deleted-app"];
+    for object in broken {
+        store(&world, object, &json!({ "spec": { "description": 5 } })).await;
+    }
     apply_definitions(&world.cluster).await.unwrap();
-    for name in ["mended-app", "deleted-app"] {
-        told(&world, name, "spec.description").await;
+    for object in broken {
+        told(&world, object, "spec.description").await;
     }
     let event = [
         "get",
@@ -94,9 +100,41 @@ async fn an_undecodable_object_is_told_holds_up_no_other_and_can_be_mended_and_d
     let _operator = world.operator().await;
     world.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &world.namespace, "--timeout=30s"]).await.unwrap();
     assert_eq!(world.remote_apps().await.len(), 2);
-    patch(&world, "mended-app", &json!({ "spec": { "description": "mended" } }), &[]).await.unwrap();
+    patch(&world, "sapp/mended-app", &json!({ "spec": { "description": "mended" } }), &[]).await.unwrap();
     world.app_is("mended-app", "True", "Succeeded").await;
     assert_eq!(world.remote_apps().await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_undecodable_secret_is_told_sends_nothing_and_deletes_what_it_has_set() {
+    if use_existing_cluster() {
+        // Its definitions are not for tests to change.
+        return;
+    }
+    let world = World::alone("undecodable-secret", program()).await;
+    let _operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    let app = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    world.values("src", json!({ "TOKEN": "fake-value-1" })).await;
+    for name in ["mended", "deleted"] {
+        let spec = json!({ "secretKeyRef": { "name": "src", "key": "TOKEN" }, "name": name });
+        world.secret(name, spec).await;
+        world.secret_is(name, "True", "Succeeded").await;
+    }
+    takes_anything(&world, "spicesecrets", "suspend").await;
+    for object in ["ssec/mended", "ssec/deleted"] {
+        store(&world, object, &json!({ "spec": { "suspend": "maybe" } })).await;
+    }
+    apply_definitions(&world.cluster).await.unwrap();
+    for object in ["ssec/mended", "ssec/deleted"] {
+        told(&world, object, "spec.suspend").await;
+    }
+    world.values("src", json!({ "TOKEN": "fake-value-2" })).await;
+    world.cluster.kubectl(&["delete", "ssec/deleted", "-n", &world.namespace, "--timeout=30s"]).await.unwrap();
+    assert_eq!(secrets::remote(&world, app).await, secrets::expected(&[("mended", "fake-value-1")]));
+    patch(&world, "ssec/mended", &json!({ "spec": { "suspend": null } }), &[]).await.unwrap();
+    world.secret_is("mended", "True", "Succeeded").await;
+    assert_eq!(secrets::remote(&world, app).await, secrets::expected(&[("mended", "fake-value-2")]));
 }
 
 #[tokio::test]
@@ -109,16 +147,16 @@ async fn a_status_that_cannot_be_decoded_is_told_and_makes_no_second_app() {
     }
     operator.terminate().await.unwrap();
     let spoilt = json!({ "status": { "createIntent": { "id": "x", "name": "x", "at": "9999-12-31T23:59:59Z" } } });
-    for name in ["mended-app", "deleted-app"] {
+    for name in ["sapp/mended-app", "sapp/deleted-app"] {
         patch(&world, name, &spoilt, &["--subresource=status"]).await.unwrap();
     }
     let _operator = world.operator().await;
-    for name in ["mended-app", "deleted-app"] {
+    for name in ["sapp/mended-app", "sapp/deleted-app"] {
         told(&world, name, "status.createIntent").await;
     }
     world.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &world.namespace, "--timeout=30s"]).await.unwrap();
     let none = json!({ "status": { "createIntent": null } });
-    patch(&world, "mended-app", &none, &["--subresource=status"]).await.unwrap();
+    patch(&world, "sapp/mended-app", &none, &["--subresource=status"]).await.unwrap();
     world.app_is("mended-app", "True", "Succeeded").await;
     assert_eq!(world.remote_apps().await.len(), 1);
     let posts = world.calls(0).await.into_iter().filter(|call| call == "POST /v1/apps").count();

@@ -44,7 +44,7 @@ pub struct Witness {
 struct Seen {
     ends: AtomicBool,
     /// Statuses that were judged.
-    judged: Mutex<usize>,
+    judged: Mutex<Vec<String>>,
     broken: Mutex<Vec<String>>,
 }
 
@@ -73,13 +73,13 @@ impl Witness {
         Ok(Self { seen, thread: Some(thread) })
     }
 
-    /// Waits until all that was written is seen. What broke a rule, or why not all could be seen.
-    pub fn end(mut self) -> Result<usize, String> {
+    /// Waits until all that was written is seen, and returns it. What broke a rule, or why not all could be seen.
+    pub fn end(mut self) -> Result<Vec<String>, String> {
         self.seen.ends.store(true, Ordering::SeqCst);
         let thread = self.thread.take().ok_or("it has ended")?;
         thread.join().map_err(|_| "the witness panicked".to_owned())??;
         let broken = std::mem::take(&mut *self.seen.broken.lock().unwrap_or_else(PoisonError::into_inner));
-        let judged = *self.seen.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let judged = std::mem::take(&mut *self.seen.judged.lock().unwrap_or_else(PoisonError::into_inner));
         if broken.is_empty() { Ok(judged) } else { Err(broken.join("\n")) }
     }
 }
@@ -230,7 +230,8 @@ impl Watched {
     }
 
     fn judge(&self, object: &Object, seen: &Seen) {
-        *seen.judged.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let status = object.status.as_ref().map(Value::to_string).unwrap_or_default();
+        seen.judged.lock().unwrap_or_else(PoisonError::into_inner).push(status);
         if let Err(rule) = object.judge() {
             let (name, version) = object.version();
             let words = format!("{} {name} at version {version}: {rule}", self.kind);

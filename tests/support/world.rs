@@ -376,16 +376,15 @@ impl World {
     }
 }
 
-/// A status that broke a rule, or a secret in a log, fails the test, whatever the test was about.
+/// A status that broke a rule, or a secret in a status or a log, fails the test, whatever the test was about.
 impl Drop for World {
     fn drop(&mut self) {
         if thread::panicking() {
             return;
         }
-        if let Some(witness) = self.witness.take() {
-            witness.end().unwrap();
-        }
-        for (name, text) in self.run.logs_of("operator").unwrap() {
+        let statuses = self.witness.take().map(|witness| witness.end().unwrap().join("\n").into_bytes());
+        let statuses = statuses.map(|text| ("the statuses".to_owned(), text));
+        for (name, text) in self.run.logs_of("operator").unwrap().into_iter().chain(statuses) {
             for secret in self.sandbox.secrets().iter().chain(&*self.values.lock().unwrap()) {
                 assert_eq!(given_away(secret, secret, &text), [""; 0], "in {name}");
             }

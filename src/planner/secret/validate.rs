@@ -80,11 +80,11 @@ fn asked(spec: &SpiceSecretSpec) -> Result<Asked, String> {
         }
         (None, Some(SecretRef { name: source, items })) => {
             let (mut keys, mut names) = (Vec::new(), BTreeSet::new());
-            for item in items {
+            for (place, item) in items.iter().enumerate() {
                 let name = item.name.clone().unwrap_or_else(|| item.key.clone());
-                check_name(&name).map_err(|why| format!("spec.secretRef.items: {why}"))?;
+                check_name(&name).map_err(|why| format!("spec.secretRef.items[{place}].name: {why}"))?;
                 if !names.insert(name.clone()) {
-                    return Err(format!("spec.secretRef.items: the name {name} is there twice"));
+                    return Err(format!("spec.secretRef.items[{place}].name: {name} is there twice"));
                 }
                 keys.push((item.key.clone(), name));
             }

@@ -9,6 +9,8 @@ enum Event {
     /// The source holds these values, by key.
     Source(Vec<(usize, u8)>),
     SourceGone,
+    /// The spec asks for these names, each from a key; for all keys under their own names, if for none.
+    Spec(BTreeMap<usize, usize>),
     /// Somebody sets a secret in the portal.
     Portal(usize, u8),
     PortalDeletes(usize),
@@ -29,6 +31,7 @@ fn events() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => prop::collection::vec((name.clone(), any::<u8>()), 0..4).prop_map(Event::Source),
         1 => Just(Event::SourceGone),
+        2 => prop::collection::btree_map(name.clone(), name.clone(), 0..4).prop_map(Event::Spec),
         3 => (name.clone(), any::<u8>()).prop_map(|(name, value)| Event::Portal(name, value)),
         2 => name.clone().prop_map(Event::PortalDeletes),
         1 => (name, any::<bool>()).prop_map(|(name, set)| Event::Claim(name, set)),
@@ -47,6 +50,15 @@ fn check_foreign(world: &World, foreign: &BTreeMap<String, There>) {
     }
 }
 
+/// The names that the spec asks for, each with its key.
+fn asked(world: &World, held: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
+    let items = &world.object.spec.secret_ref.as_ref().unwrap().items;
+    if items.is_empty() {
+        return held.keys().map(|key| (key.clone(), key.clone())).collect();
+    }
+    items.iter().map(|item| (item.name.clone().unwrap(), item.key.clone())).collect()
+}
+
 fn apply(world: &mut World, foreign: &mut BTreeMap<String, There>, event: Event) {
     // Times are told in seconds: no two things happen in one.
     world.pass(1);
@@ -56,6 +68,10 @@ fn apply(world: &mut World, foreign: &mut BTreeMap<String, There>, event: Event)
             world.source(held.into_iter().map(|(name, of)| (NAMES[name].to_owned(), value(of).into_bytes())).collect());
         }
         Event::SourceGone => world.source = None,
+        Event::Spec(named) => {
+            let items = named.iter().map(|(name, key)| json!({ "key": NAMES[*key], "name": NAMES[*name] }));
+            world.edit(json!({ "secretRef": { "name": "source", "items": items.collect::<Vec<_>>() } }));
+        }
         Event::Portal(name, of) => {
             world.portal(NAMES[name], &value(of));
             // What an older object of ours has set passes to us.
@@ -119,12 +135,15 @@ proptest! {
         let Some((_, held)) = &world.source else { return Ok(()) };
         let held_elsewhere =
             |name: &str| of_others.contains(name) || world.others.iter().any(|other| other.named.contains(name));
-        for (key, value) in held.iter().filter(|(key, _)| !held_elsewhere(key) && !foreign.contains_key(*key)) {
-            prop_assert_eq!(remote.get(key).map(|(value, _)| value.as_bytes()), Some(value.as_slice()), "{}: {:?}", key, last);
+        let asked = asked(&world, held);
+        for (name, key) in asked.iter().filter(|(name, _)| !held_elsewhere(name) && !foreign.contains_key(*name)) {
+            // Of a key that is gone, what was set stays.
+            let Some(value) = held.get(key) else { continue };
+            prop_assert_eq!(remote.get(name).map(|(value, _)| value.as_bytes()), Some(value.as_slice()), "{}: {:?}", name, last);
         }
         let settled = last.verdict == Verdict::Settled;
         for entry in world.status().entries.iter().filter(|_| settled) {
-            prop_assert!(held.contains_key(&entry.name), "{} is no longer asked for", entry.name);
+            prop_assert!(asked.contains_key(&entry.name), "{} is no longer asked for", entry.name);
         }
     }
 }

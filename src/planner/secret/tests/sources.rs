@@ -119,9 +119,12 @@ fn a_spec_that_an_older_definition_let_in_is_refused_without_a_read() {
         (json!({ "secretKeyRef": reference, "name": "1A" }), "spec.name: \"1A\""),
         (
             json!({ "secretRef": { "name": "source", "items": [{ "key": "a", "name": "A" }, { "key": "A" }] } }),
-            "the name A is there twice",
+            "spec.secretRef.items[1].name: A is there twice",
         ),
-        (json!({ "secretRef": { "name": "source", "items": [{ "key": "a.b" }] } }), "spec.secretRef.items: \"a.b\""),
+        (
+            json!({ "secretRef": { "name": "source", "items": [{ "key": "a.b" }] } }),
+            "spec.secretRef.items[0].name: \"a.b\"",
+        ),
     ] {
         let mut world = World::new(spec, &[("key", "value")]);
         let visit = world.visit();
