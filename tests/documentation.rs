@@ -37,6 +37,7 @@ fn every_field_of_a_kind_is_on_its_page() {
     for (definition, page) in [
         ("crds/spiceorganizations.cloud.spice.ai.yaml", "docs/spiceorganization.md"),
         ("crds/spiceapps.cloud.spice.ai.yaml", "docs/spiceapp.md"),
+        ("crds/spicesecrets.cloud.spice.ai.yaml", "docs/spicesecret.md"),
     ] {
         let definition: Value = serde_saphyr::from_str(&text(definition)).unwrap();
         let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];

@@ -137,7 +137,7 @@ pub struct SpiceSecretStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub entries: Vec<SecretEntry>,
-    /// Names that this object asks for and another SpiceSecret of the app holds.
+    /// Names that this object asks for and another SpiceSecret of the app holds, or has set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub held: Vec<HeldName>,
@@ -199,7 +199,10 @@ pub struct HeldName {
     pub name: String,
     /// The SpiceSecret that holds it.
     pub by: String,
-    /// True if that one has set it: then it passes to this object when that one is gone.
+    /// True if that one has set it: then it passes to this object when that one lets go of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<bool>,
+    /// True if that one took it over when it existed already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<bool>,
 }

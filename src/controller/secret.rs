@@ -1,6 +1,6 @@
 //! SpiceSecret: its reads and writes, and who is woken when one changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,9 @@ use super::store::bounded;
 use super::summary;
 use super::undecodable;
 use super::watch::{Changes, Guarded, React, decoded, is_current, own_matters};
-use crate::api::{ConditionType, ManagementPolicy, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus};
+use crate::api::{
+    ConditionType, ManagementPolicy, SecretEntry, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus,
+};
 use crate::management::types::{Failure, FailureKind, Secret as RemoteSecret};
 use crate::management::{Answer, Priority, Stage};
 use crate::planner::{
@@ -340,12 +342,31 @@ fn is_stuck(context: &Context, object: &ObjectMeta) -> bool {
 
 /// Names that an object asks for or has, as far as that is known without its source.
 fn names(object: &SpiceSecret) -> BTreeSet<String> {
-    let status = object.status.iter();
-    let entries = status.clone().flat_map(|status| &status.entries).map(|entry| entry.name.clone());
+    let entries = entries(object).map(|entry| entry.name.clone());
     names_asked_for(&object.spec).into_iter().chain(entries).chain(held_names(object)).collect()
 }
 
-/// Names that an object asks for and another one holds: of one that takes all keys nothing else tells.
+/// Names of which the status of an object says that one of ours has set them.
+fn known(object: &SpiceSecret) -> BTreeSet<String> {
+    let held = object.status.iter().flat_map(|status| &status.held).filter(|held| held.set == Some(true));
+    entries(object).map(|entry| entry.name.clone()).chain(held.map(|held| held.name.clone())).collect()
+}
+
+fn entries(object: &SpiceSecret) -> impl Iterator<Item = &SecretEntry> {
+    object.status.iter().flat_map(|status| &status.entries)
+}
+
+/// Names that an object asks for, as far as that can be told without its source: of one that takes all keys, those that
+/// another one holds.
+fn named(object: &SpiceSecret) -> BTreeSet<String> {
+    if takes_all(object) { held_names(object).collect() } else { names_asked_for(&object.spec) }
+}
+
+fn takes_all(object: &SpiceSecret) -> bool {
+    object.spec.secret_ref.as_ref().is_some_and(|source| source.items.is_empty())
+}
+
+/// Names that an object asks for and another one holds.
 fn held_names(object: &SpiceSecret) -> impl Iterator<Item = String> {
     object.status.iter().flat_map(|status| &status.held).map(|held| held.name.clone())
 }
@@ -360,8 +381,13 @@ fn others(context: &Context, object: &SpiceSecret) -> Vec<OtherSecret> {
             created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
             uid: other.uid().unwrap_or_default(),
             deleting: other.metadata.deletion_timestamp.is_some(),
-            named: names_asked_for(&other.spec).into_iter().chain(held_names(other)).collect(),
-            set: other.status.iter().flat_map(|status| &status.entries).map(|entry| entry.name.clone()).collect(),
+            named: named(other),
+            set: entries(other).map(|entry| entry.name.clone()).collect(),
+            knows: known(other),
+            adopted: entries(other)
+                .filter(|entry| entry.adopted == Some(true))
+                .map(|entry| entry.name.clone())
+                .collect(),
         })
         .collect()
 }
@@ -389,24 +415,25 @@ pub(super) struct Reaction {
     seen: Changes,
     /// What the others of its app go by.
     told: Changes,
+    /// The names that each object asks for or has, by its uid: who waits for one has to hear of it when it is let go.
+    names: HashMap<String, BTreeSet<String>>,
     /// What its app goes by.
     told_app: Changes,
 }
 
 impl Reaction {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        let (seen, told, told_app) = Default::default();
-        Self { context, seen, told, told_app }
+        let (seen, told, names, told_app) = Default::default();
+        Self { context, seen, told, names, told_app }
     }
 
-    /// Lets those look again that ask for a name of this object.
-    fn tell_others(&self, object: &SpiceSecret) {
-        let own = names(object);
+    /// Lets those look again that ask for a name that this object has, or had.
+    fn tell_others(&self, object: &SpiceSecret, before: BTreeSet<String>) {
+        let own = before.into_iter().chain(names(object)).collect();
         for other in of(&self.context, &namespace(object), &object.spec.app_ref.name) {
             let Ok(decoded) = &other.0 else { continue };
             // Which names one asks for that takes all keys is not known.
-            let takes_all = decoded.spec.secret_ref.as_ref().is_some_and(|source| source.items.is_empty());
-            if decoded.uid() != object.uid() && (takes_all || !names(decoded).is_disjoint(&own)) {
+            if decoded.uid() != object.uid() && (takes_all(decoded) || !names(decoded).is_disjoint(&own)) {
                 self.context.look_at_secret(&other);
             }
         }
@@ -438,10 +465,10 @@ impl React<Guarded<SpiceSecret>> for Reaction {
         }
         let Ok(object) = &object.0 else { return };
         let deleting = object.metadata.deletion_timestamp.is_some();
-        let set: Vec<_> =
-            object.status.iter().flat_map(|status| &status.entries).map(|entry| entry.name.clone()).collect();
-        if self.told.differs(uid, (deleting, names_asked_for(&object.spec), set)) {
-            self.tell_others(object);
+        let set: Vec<_> = entries(object).map(|entry| (entry.name.clone(), entry.adopted)).collect();
+        if self.told.differs(uid, (deleting, names_asked_for(&object.spec), set, known(object))) {
+            let before = self.names.insert(uid.cloned().unwrap_or_default(), names(object));
+            self.tell_others(object, before.unwrap_or_default());
         }
         let interval = object.spec.interval.map(Duration::from);
         if self.told_app.differs(uid, (deleting, interval)) {
@@ -461,6 +488,7 @@ impl React<Guarded<SpiceSecret>> for Reaction {
             changes.forget(uid);
         }
         self.context.memories.forget(uid);
+        let before = uid.and_then(|uid| self.names.remove(uid)).unwrap_or_default();
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let app = self.context.secrets_by_app.referred_by(&namespace, &name);
         // Another of its name may have taken its place already.
@@ -472,7 +500,7 @@ impl React<Guarded<SpiceSecret>> for Reaction {
             self.context.queues.apps.request(ObjectRef::new(&app).within(&namespace));
         }
         if let Ok(object) = &object.0 {
-            self.tell_others(object);
+            self.tell_others(object, before);
         }
     }
 }

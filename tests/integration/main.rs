@@ -26,6 +26,7 @@ mod ownership;
 mod permissions;
 mod process;
 mod random;
+mod random_secrets;
 mod scopes;
 mod secrets;
 #[path = "../support/mod.rs"]

@@ -110,7 +110,7 @@ async fn another_second() {
 }
 
 /// Deletes a secret as somebody does in the portal.
-async fn portal_deletes(world: &World, app: u64, name: &str) {
+pub async fn portal_deletes(world: &World, app: u64, name: &str) {
     let path = format!("/apps/{app}/secrets/{name}");
     world.sandbox.portal().unwrap().call(Method::DELETE, &path, None).await.unwrap();
 }

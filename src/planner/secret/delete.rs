@@ -1,7 +1,8 @@
 //! Secrets of an object that is being deleted. Reads only what is recorded, references, policy and finalizers, so that an
 //! object with an invalid spec can be deleted too.
 
-use super::keep::{is_claimed, is_to_go};
+use super::claims::{claimant, own, waiting_for};
+use super::keep::is_to_go;
 use super::*;
 
 pub(super) fn next(view: &SecretView<'_>) -> Next {
@@ -9,7 +10,8 @@ pub(super) fn next(view: &SecretView<'_>) -> Next {
     if !view.has_finalizer() {
         return idle(view, Verdict::Gone);
     }
-    if !view.status.entries.iter().any(|entry| is_to_go(view, entry)) {
+    let has_none = view.status.entries.is_empty() && view.status.held.is_empty();
+    if has_none || view.desired.deletion_policy == Some(DeletionPolicy::Retain) {
         return release(view);
     }
     let cached = [(observed.app.is_none(), SecretRead::App), (observed.others.is_none(), SecretRead::Others)];
@@ -18,15 +20,22 @@ pub(super) fn next(view: &SecretView<'_>) -> Next {
     }
     let app = match &observed.app {
         Some(Observed::Present(app)) => app,
+        Some(Observed::Unknown(_)) if !own(view).iter().any(|entry| is_to_go(view, entry)) => {
+            return release(view);
+        }
         Some(Observed::Unknown(failure)) => {
             return idle(view, Verdict::Failed(Reason::DependencyNotReady, failure.to_string(), Retry::Backoff));
         }
         // With the app its secrets have gone, or are nobody's business any more.
         Some(Observed::Absent) | None => return release(view),
     };
-    let going = |entry: &&SecretEntry| is_to_go(view, entry) && !is_claimed(view, &entry.name);
-    let names: Vec<String> = view.status.entries.iter().filter(going).map(|entry| entry.name.clone()).collect();
+    let going = |entry: &&SecretEntry| is_to_go(view, entry) && claimant(view, &entry.name).is_none();
+    let own = own(view);
+    let names: Vec<String> = own.iter().filter(going).map(|entry| entry.name.clone()).collect();
     let Some(id) = app.id.filter(|id| view.status.app_id.is_none_or(|of| of == *id)) else { return release(view) };
+    if let Some(words) = unaware(view, &own).or_else(|| heir(view)) {
+        return idle(view, Verdict::Deleting(words));
+    }
     if names.is_empty() {
         return release(view);
     }
@@ -52,6 +61,26 @@ pub(super) fn next(view: &SecretView<'_>) -> Next {
         Some(Observed::Absent) => absent(view, id),
         Some(Observed::Unknown(failure)) => idle(view, unseen(failure, "apps:read")),
     }
+}
+
+/// Who wants a secret of ours and has not taken note yet that it is one: it would take it for a stranger's.
+fn unaware(view: &SecretView<'_>, own: &[SecretEntry]) -> Option<String> {
+    own.iter().find_map(|entry| {
+        let other = claimant(view, &entry.name).filter(|other| !other.knows.contains(&entry.name))?;
+        Some(waiting_for(other, &entry.name))
+    })
+}
+
+/// Whose secret may still pass on to us: it is being deleted as well, and may have left the secret to us before we were.
+fn heir(view: &SecretView<'_>) -> Option<String> {
+    let mut deleting = view.observed.others.iter().flatten().filter(|other| other.deleting);
+    let may_pass = |other: &OtherSecret| {
+        view.status.held.iter().find(|held| held.set == Some(true) && other.set.contains(&held.name))
+    };
+    deleting.find_map(|other| {
+        let held = may_pass(other)?;
+        Some(format!("waiting for SpiceSecret {}, which has {} and is being deleted too", other.object, held.name))
+    })
 }
 
 fn delete(view: &SecretView<'_>, app: i64, mut names: Vec<String>, rests_on: Timestamp) -> Next {

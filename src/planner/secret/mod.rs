@@ -1,9 +1,12 @@
 //! Plans for SpiceSecret: secrets of an app that follow a Kubernetes Secret.
 
+mod claims;
 mod content;
 mod delete;
 mod entries;
+mod judge;
 mod keep;
+mod tell;
 mod validate;
 
 #[cfg(test)]
@@ -23,7 +26,7 @@ use super::app::{OWNER_TAG, Organization};
 use super::failure::{self, Call};
 use super::{Common, End, Identity, Kind, KubernetesWrite, Note, Observed, Plan, Retry, Seen, Verdict, View, Waits};
 use super::{digest, schedule};
-use crate::api::{Reason, SecretEntry, SourceVersion, SpiceSecret, SpiceSecretStatus};
+use crate::api::{DeletionPolicy, Reason, SecretEntry, SourceVersion, SpiceSecret, SpiceSecretStatus};
 use crate::management::types::{App, Failure, FailureKind, PutSecret, Secret, SecretList};
 
 /// Secrets that one batch sets or deletes at most: what it rests on must not grow old while it is sent.
@@ -98,6 +101,10 @@ pub struct OtherSecret {
     pub named: BTreeSet<String>,
     /// Names that its status says it has set, or is about to.
     pub set: BTreeSet<String>,
+    /// Of these, the ones that it took over.
+    pub adopted: BTreeSet<String>,
+    /// Names of which its status says that one of ours has set them: itself, or the one that it waits for.
+    pub knows: BTreeSet<String>,
 }
 
 /// A read for a SpiceSecret.
@@ -238,7 +245,10 @@ impl Kind for SpiceSecret {
                     status.drift.retain(|drifted| drifted != name);
                     observed.set.insert(name.clone());
                 }
-                (SecretWrite::Delete { .. }, Ok(_)) => status.entries.retain(|entry| entry.name != *name),
+                (SecretWrite::Delete { .. }, Ok(_)) => {
+                    status.entries.retain(|entry| entry.name != *name);
+                    status.held.retain(|held| held.name != *name);
+                }
                 (SecretWrite::Set { .. }, Ok(None)) => {}
                 (write, Err(failure)) => {
                     let first = matches!(write, SecretWrite::Set { secrets, .. }

@@ -1,6 +1,7 @@
 //! Two objects that ask for one name.
 
 use super::*;
+use crate::api::HeldName;
 
 fn other(age: i64, named: &[&str], set: &[&str]) -> OtherSecret {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -11,6 +12,8 @@ fn other(age: i64, named: &[&str], set: &[&str]) -> OtherSecret {
         deleting: false,
         named: names(named),
         set: names(set),
+        adopted: BTreeSet::new(),
+        knows: names(set),
     }
 }
 
@@ -72,17 +75,109 @@ fn an_older_object_takes_over_what_a_younger_has_set_and_the_younger_lets_go() {
     assert_eq!((visit.set.len(), visit.deleted.len(), world.names()), (0, 0, vec!["MORE".to_owned()]));
 }
 
+/// Otherwise it could be taken for a stranger's when the other object is gone.
+#[test]
+fn what_another_object_has_set_is_noted_before_anything_else() {
+    for (age, app_is_ready, suspended) in [(10, true, false), (-10, false, false), (10, true, true)] {
+        let mut world = World::new(one("TOKEN"), &[("key", "ours")]);
+        world.portal("TOKEN", "of the other object");
+        (world.others, world.app.created_at) = (vec![other(age, &[], &["TOKEN"])], None);
+        world.others[0].adopted = ["TOKEN".to_owned()].into();
+        world.app.unready = (!app_is_ready).then(|| "is not ready".to_owned());
+        world.object.spec.suspend = Some(suspended);
+        world.visit();
+        let held = HeldName { name: "TOKEN".into(), by: "other".into(), set: Some(true), adopted: Some(true) };
+        assert_eq!(world.status().held, [held], "{age} {suspended}");
+        (world.others, world.app.unready, world.object.spec.suspend) = (Vec::new(), None, None);
+        world.memory.look_again = true;
+        let visit = world.visit();
+        assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 1), "it passes on");
+        assert_eq!(world.status().entries[0].adopted, Some(true), "and stays what it was");
+        assert_eq!(world.status().held, []);
+    }
+}
+
 #[test]
 fn what_another_object_asks_for_is_released_and_never_deleted() {
     let mut world = World::settled(all(), &[("A", "one"), ("B", "two"), ("C", "three")]);
     world.others = vec![other(-10, &["B"], &[])];
     world.source(values(&[("A", "one")]));
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.deleted), (Verdict::Settled, vec!["C".to_owned()]));
-    assert_eq!(world.names(), ["A"]);
+    let waits = Verdict::Working("waiting for SpiceSecret other to take note of B, which it asks for too".to_owned());
+    assert_eq!((visit.verdict, visit.deleted), (waits, vec!["C".to_owned()]));
+    world.others[0].knows.insert("B".to_owned());
+    assert_eq!((world.visit().verdict, world.names()), (Verdict::Settled, vec!["A".to_owned()]));
     world.others = vec![other(-10, &["A"], &[])];
     world.delete();
+    let waits = Verdict::Deleting("waiting for SpiceSecret other to take note of A, which it asks for too".to_owned());
+    assert_eq!(world.visit().verdict, waits);
+    world.others[0].knows.insert("A".to_owned());
     let visit = world.visit();
     assert_eq!((visit.verdict.clone(), visit.deleted.len(), visit.remote_reads().len()), (Verdict::Gone, 0, 0));
     assert_eq!(world.remote.len(), 2);
+}
+
+/// The other one left the secret to this one, which is deleted before it could set it.
+#[test]
+fn what_has_passed_on_is_deleted_with_its_heir_or_when_that_one_asks_for_it_no_longer() {
+    let heir = |adopted: bool| {
+        let mut world = World::new(one("TOKEN"), &[("key", "ours")]);
+        world.portal("TOKEN", "of the other object");
+        (world.others, world.app.created_at) = (vec![other(10, &["TOKEN"], &["TOKEN"])], None);
+        world.others[0].adopted.extend(adopted.then(|| "TOKEN".to_owned()));
+        assert_eq!(world.says().0, "NameTaken");
+        world
+    };
+    for (adopted, deleted) in [(false, vec!["TOKEN".to_owned()]), (true, Vec::new())] {
+        let mut world = heir(adopted);
+        world.others[0].deleting = true;
+        world.delete();
+        let visit = world.visit();
+        let waits = "waiting for SpiceSecret other, which has TOKEN and is being deleted too".to_owned();
+        assert_eq!((visit.verdict, visit.deleted.len()), (Verdict::Deleting(waits), 0));
+        world.others.clear();
+        let visit = world.visit();
+        assert_eq!((visit.verdict, visit.deleted), (Verdict::Gone, deleted.clone()), "{adopted}");
+
+        let mut world = heir(adopted);
+        world.edit(one("OTHER"));
+        world.others[0].deleting = true;
+        world.visit();
+        world.others.clear();
+        world.memory.look_again = true;
+        let visit = world.visit();
+        assert_eq!((visit.verdict, visit.deleted), (Verdict::Settled, deleted), "{adopted}");
+        assert_eq!((world.names(), world.status().held.len()), (vec!["OTHER".to_owned()], 0));
+    }
+    // One that stays keeps what it has.
+    let mut world = heir(false);
+    world.delete();
+    assert_eq!((world.visit().verdict, world.remote.len()), (Verdict::Gone, 1));
+}
+
+#[test]
+fn no_more_is_recorded_than_status_takes() {
+    let names = |from: usize| (from..from + 256).map(|number| format!("NAME_{number:04}")).collect::<Vec<_>>();
+    let held =
+        |names: &[String]| names.iter().map(|name| (name.clone(), b"value".to_vec())).collect::<BTreeMap<_, _>>();
+    let mut world = World::new(all(), &[]);
+    world.source(held(&names(0)));
+    world.visit();
+    // What is wrong with one key keeps what goes from being deleted.
+    for from in [255, 510, 765] {
+        let mut values = held(&names(from)[..255]);
+        values.insert("no name".to_owned(), b"value".to_vec());
+        world.source(values);
+        for _ in 0..2 {
+            world.memory.look_again = true;
+            assert!(matches!(world.visit().verdict, Verdict::Stalled(Reason::InvalidSpec, _)));
+        }
+        assert!(world.status().entries.len() <= 512);
+    }
+    world.source(held(&names(765)));
+    for _ in 0..3 {
+        world.memory.look_again = true;
+        world.visit();
+    }
+    assert_eq!(world.names(), names(765));
 }

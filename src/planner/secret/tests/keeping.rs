@@ -288,7 +288,7 @@ fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
     world.app = all_well;
     world.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
     let visit = world.visit();
-    assert_eq!((visit.verdict.clone(), visit.reads.len()), (Verdict::Suspended, 0));
+    assert_eq!((visit.verdict, visit.reads), (Verdict::Suspended, vec![SecretRead::Others]));
     world.edit(one("TOKEN"));
     assert_eq!(world.visit().set, ["TOKEN"]);
 }

@@ -93,8 +93,8 @@ fn apply(world: &mut World, foreign: &mut BTreeMap<String, There>, event: Event)
             let set = if set && !foreign.contains_key(NAMES[name]) { names.clone() } else { BTreeSet::new() };
             set.iter().for_each(|name| world.portal(name, "of the other object"));
             let created = Some(Timestamp::UNIX_EPOCH);
-            let other = OtherSecret { object: "other".into(), created, named: names, set, ..OtherSecret::default() };
-            world.others = vec![other];
+            let (object, knows) = ("other".to_owned(), set.clone());
+            world.others = vec![OtherSecret { object, created, named: names, set, knows, ..OtherSecret::default() }];
         }
         Event::ClaimGone => world.others.clear(),
         Event::KeyLost => world.key = DigestKey::new(format!("{:?} another key", world.now).into_bytes()),

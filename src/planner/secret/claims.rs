@@ -1,0 +1,99 @@
+//! Who has a name of which several objects ask for, and how it passes from one to another.
+//!
+//! The older object has it. A secret is somebody else's unless a status says that one of ours has set it; so whoever lets go
+//! of one waits until the status of the other says so, and whoever has noted that keeps the note as long as the secret may be
+//! passing on.
+
+use super::validate::{Asked, Keys};
+use super::*;
+use crate::api::HeldName;
+
+/// The object that goes before us for a name: the older, then the one of the lower uid. One that is being deleted holds what
+/// it has until it is gone.
+pub(super) fn holder<'a>(view: &SecretView<'a>, name: &str) -> Option<&'a OtherSecret> {
+    let own = (view.meta.creation_timestamp.as_ref().map(|time| time.0), view.meta.uid.clone().unwrap_or_default());
+    let asks = |other: &&OtherSecret| other.set.contains(name) || (!other.deleting && other.named.contains(name));
+    let before = |other: &&OtherSecret| (other.created, other.uid.clone()) < own;
+    others(view).filter(asks).filter(before).min_by_key(|other| (other.created, &other.uid))
+}
+
+pub(super) fn held_by(other: &OtherSecret, name: &str) -> HeldName {
+    let told = |names: &BTreeSet<String>| names.contains(name).then_some(true);
+    HeldName { name: name.to_owned(), by: other.object.clone(), set: told(&other.set), adopted: told(&other.adopted) }
+}
+
+/// Whatever else becomes of a visit, status says which names another object has set: that one lets go of them only then, and
+/// nothing else tells later that they are no stranger's.
+pub(super) fn note_held(view: &SecretView<'_>, status: &mut SpiceSecretStatus) {
+    let Ok(Asked { keys: Keys::These(keys), .. }) = &view.desired.spec else { return };
+    for (_, name) in keys {
+        let is_recorded = status.entries.iter().any(|entry| entry.name == *name);
+        let other = others(view).find(|other| other.set.contains(name));
+        let Some(other) = holder(view, name).or(other).filter(|other| !is_recorded && other.set.contains(name)) else {
+            continue;
+        };
+        status.held.retain(|held| held.name != *name);
+        status.held.push(held_by(other, name));
+    }
+    status.held.sort_by(|one, other| one.name.cmp(&other.name));
+}
+
+/// Whether status says of every name who has it now.
+pub(super) fn is_told_rightly(view: &SecretView<'_>) -> bool {
+    let told = |name: &String| view.status.held.iter().find(|held| held.name == *name);
+    let has = |name: &String, other: &OtherSecret| told(name) == Some(&held_by(other, name));
+    let is_right = |name: &String| match holder(view, name) {
+        Some(other) => has(name, other),
+        // It is ours to set; or it was asked for once, and whoever has it may still let go of it.
+        None => told(name).is_none_or(|_| !asks(view, name) && others(view).any(|other| has(name, other))),
+    };
+    view.status
+        .entries
+        .iter()
+        .map(|entry| &entry.name)
+        .chain(view.status.held.iter().map(|held| &held.name))
+        .all(is_right)
+}
+
+fn others<'a>(view: &SecretView<'a>) -> impl Iterator<Item = &'a OtherSecret> + Clone {
+    view.observed.others.iter().flatten()
+}
+
+/// Whether a name is asked for, as far as that can be told without the source.
+fn asks(view: &SecretView<'_>, name: &str) -> bool {
+    match &view.desired.spec {
+        Ok(Asked { keys: Keys::These(keys), .. }) => keys.iter().any(|(_, asked)| asked == name),
+        Ok(Asked { keys: Keys::All, .. }) | Err(_) => true,
+    }
+}
+
+/// The object that wants what we have, if there is one: then it is left to that one.
+pub(super) fn claimant<'a>(view: &SecretView<'a>, name: &str) -> Option<&'a OtherSecret> {
+    let claims = |other: &&OtherSecret| other.named.contains(name) || other.set.contains(name);
+    // Of several, one that knows already whose it is.
+    others(view).filter(|other| !other.deleting).filter(claims).max_by_key(|other| other.knows.contains(name))
+}
+
+/// What is ours: what we have set, and what has passed on to us without being set by us yet.
+pub(super) fn own(view: &SecretView<'_>) -> Vec<SecretEntry> {
+    let entries = &view.status.entries;
+    let is_had = |name: &String| {
+        entries.iter().any(|entry| entry.name == *name) || others(view).any(|other| other.set.contains(name))
+    };
+    let passed_on = view.status.held.iter().filter(|held| held.set == Some(true) && !is_had(&held.name));
+    let as_entry =
+        |held: &HeldName| SecretEntry { name: held.name.clone(), adopted: held.adopted, ..SecretEntry::default() };
+    entries.iter().cloned().chain(passed_on.map(as_entry)).collect()
+}
+
+/// A release that waits.
+pub(super) fn waiting_for(other: &OtherSecret, name: &str) -> String {
+    format!("waiting for SpiceSecret {} to take note of {name}, which it asks for too", other.object)
+}
+
+/// Whether a note is to be kept of a name that is not asked for any more: the secret has passed on to us, or may be passing
+/// on now, because whoever has it and asks for it no longer may have seen us ask.
+pub(super) fn is_passing_on(view: &SecretView<'_>, held: &HeldName) -> bool {
+    let mut others = others(view).filter(|other| !other.deleting);
+    held.set == Some(true) && !others.any(|other| other.set.contains(&held.name) && other.named.contains(&held.name))
+}

@@ -1,0 +1,368 @@
+//! What is to be done about each secret that an object asks for or has.
+
+use std::cell::Cell;
+
+use super::claims::{claimant, held_by, holder, is_passing_on, own, waiting_for};
+use super::content::{Content, Wanted};
+use super::entries::{record, same_time};
+use super::keep::{is_confirmed, is_to_go, sources, standing};
+use super::tell::named;
+use super::*;
+use crate::api::HeldName;
+use crate::planner::Standing;
+
+/// As many entries as status takes.
+const MOST_ENTRIES: usize = 512;
+
+/// What is to become of one name.
+enum Step {
+    /// It is as it should be.
+    Leave,
+    /// Somebody else has changed it, and it is left so.
+    Drift,
+    /// It is to be set.
+    Set { adopted: bool, corrects: bool },
+    /// An object before us has it.
+    Held(HeldName),
+    /// It is not ours.
+    Taken(String),
+}
+
+pub(super) struct Judge<'a> {
+    pub(super) view: &'a SecretView<'a>,
+    pub(super) app: &'a AppFacts,
+    pub(super) id: i64,
+    /// Nothing where all is as it was: then what was set is what is wanted.
+    pub(super) wanted: Option<Wanted>,
+    /// Whether values are needed that were not read.
+    must_read: Cell<bool>,
+}
+
+/// All that is to be done, and all that is in the way.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) sets: Vec<Set>,
+    /// Names of those that put back what somebody else has changed.
+    pub(super) corrects: Vec<String>,
+    pub(super) drift: Vec<String>,
+    pub(super) held: Vec<HeldName>,
+    /// Why a name cannot be had.
+    pub(super) taken: Vec<String>,
+    deletes: Vec<String>,
+    /// Names that are to be recorded no more, without a call.
+    released: Vec<String>,
+    /// What another object has to take note of before it is released.
+    pub(super) waiting: Option<String>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(view: &'a SecretView<'a>, app: &'a AppFacts, id: i64, wanted: Option<Wanted>) -> Self {
+        Self { view, app, id, wanted, must_read: Cell::new(false) }
+    }
+
+    pub(super) fn next(self) -> Next {
+        let view = self.view;
+        if self.needs_list() && view.observed.list.is_none() {
+            return Next::Read(SecretRead::List(self.id, fresh_since(view)));
+        }
+        match &view.observed.list {
+            Some(Observed::Unknown(failure)) => return idle(view, unseen(failure, "secrets:read")),
+            Some(Observed::Absent) => return idle(view, self.gone()),
+            Some(Observed::Present(_)) | None => {}
+        }
+        let work = self.work();
+        if self.must_read.get() {
+            return Next::Read(SecretRead::Values);
+        }
+        // What met one secret and is not about itself would meet the others as well.
+        let halted = view.observed.failed.values().any(|failure| !is_refusal(failure));
+        if halted || (work.sets.is_empty() && work.deletes.is_empty()) {
+            return self.done(work);
+        }
+        match shown(view) {
+            None => Next::Read(SecretRead::Shown(self.id, evidence(view))),
+            Some(Observed::Present(seen)) if is_ours(view, self.app, &seen.value) => self.write(work, seen.begun),
+            Some(Observed::Present(_)) => {
+                let words =
+                    format!("app {} does not show that it is ours: SpiceApp {} says why", self.id, view.desired.app);
+                idle(view, Verdict::Waiting(Reason::DependencyNotReady, words))
+            }
+            Some(Observed::Absent) => idle(view, self.gone()),
+            Some(Observed::Unknown(failure)) => idle(view, unseen(failure, "apps:read")),
+        }
+    }
+
+    fn gone(&self) -> Verdict {
+        let words = format!("app {} cannot be read; SpiceApp {} finds out", self.id, self.view.desired.app);
+        Verdict::Unseen(Reason::DependencyNotReady, words, Retry::Backoff)
+    }
+
+    pub(super) fn list(&self) -> Option<&SecretList> {
+        match &self.view.observed.list {
+            Some(Observed::Present(list)) => Some(&list.value),
+            _ => None,
+        }
+    }
+
+    /// Whether what there is has to be looked at: not for a mere change of values that we have set ourselves.
+    fn needs_list(&self) -> bool {
+        let (view, entries) = (self.view, &self.view.status.entries);
+        let Some(wanted) = &self.wanted else { return true };
+        let confirmed = |name: &String| {
+            entries.iter().any(|entry| entry.name == *name && is_confirmed(entry, self.app))
+                || view.observed.set.contains(name)
+        };
+        let of_today = entries.iter().all(|entry| entry.digest.is_none() || is_confirmed(entry, self.app));
+        let only_values = standing(view) == Some(Standing::Achieved)
+            && !view.check_due(view.interval())
+            && of_today
+            && wanted.contents.keys().all(confirmed);
+        !only_values
+    }
+
+    fn work(&self) -> Work {
+        let view = self.view;
+        let mut work = Work::default();
+        let entries = &view.status.entries;
+        let names: BTreeSet<&String> = match &self.wanted {
+            Some(wanted) => wanted.contents.keys().collect(),
+            None => entries.iter().map(|entry| &entry.name).collect(),
+        };
+        for name in &names {
+            let content = self.wanted.as_ref().and_then(|wanted| wanted.contents.get(*name));
+            match self.step(name, content) {
+                Step::Leave => {}
+                Step::Drift => work.drift.push((*name).clone()),
+                Step::Held(held) => work.held.push(held),
+                Step::Taken(words) => work.taken.push(words),
+                Step::Set { adopted, corrects } => match content {
+                    None => self.must_read.set(true),
+                    Some(content) => {
+                        work.sets.push(self.set(name, content, adopted));
+                        work.corrects.extend(corrects.then(|| (*name).clone()));
+                    }
+                },
+            }
+        }
+        // What another object has set is that one's. Before, it knows by our record that it may set it.
+        let passed = work.held.iter().filter(|held| held.set == Some(true));
+        work.released.extend(passed.map(|held| held.name.clone()));
+        let all_well = work.taken.is_empty() && view.observed.failed.is_empty();
+        if let Some(wanted) = self.wanted.as_ref().filter(|wanted| wanted.problems.is_empty() && all_well) {
+            for entry in own(view).iter().filter(|entry| !wanted.contents.contains_key(&entry.name)) {
+                match claimant(view, &entry.name) {
+                    // It has to learn first that the secret is one of ours.
+                    Some(other) if !other.knows.contains(&entry.name) => {
+                        work.waiting = Some(waiting_for(other, &entry.name));
+                    }
+                    None if self.is_to_be_deleted(entry) => work.deletes.push(entry.name.clone()),
+                    _ => work.released.push(entry.name.clone()),
+                }
+            }
+        }
+        // Of more than status can tell of, the others wait until something is deleted.
+        let mut room = MOST_ENTRIES.saturating_sub(entries.len());
+        work.sets.retain(|set| {
+            let fits = !set.first || room > 0;
+            room -= usize::from(set.first && fits);
+            fits
+        });
+        work
+    }
+
+    fn is_to_be_deleted(&self, entry: &SecretEntry) -> bool {
+        let there = || {
+            let shown = self.list().and_then(|list| list.get(&entry.name));
+            shown.is_some_and(|shown| is_same(entry, shown))
+        };
+        let is_here = entry.digest.is_none() || is_confirmed(entry, self.app);
+        is_to_go(self.view, entry) && (is_here || there())
+    }
+
+    fn step(&self, name: &str, content: Option<&Content>) -> Step {
+        let view = self.view;
+        if view.observed.failed.contains_key(name) {
+            return Step::Leave;
+        }
+        if let Some(other) = holder(view, name) {
+            return Step::Held(held_by(other, name));
+        }
+        match view.status.entries.iter().find(|entry| entry.name == name) {
+            // It was about to be set when it was heard of last.
+            Some(entry) if entry.digest.is_none() => {
+                Step::Set { adopted: entry.adopted == Some(true), corrects: false }
+            }
+            Some(entry) if is_confirmed(entry, self.app) => self.step_set(entry, content),
+            other => self.step_new(name, other),
+        }
+    }
+
+    /// A secret that we have set.
+    fn step_set(&self, entry: &SecretEntry, content: Option<&Content>) -> Step {
+        let (view, name) = (self.view, entry.name.as_str());
+        let adopted = entry.adopted == Some(true);
+        if content.is_some_and(|content| entry.digest.as_ref() != Some(&content.digest)) {
+            return Step::Set { adopted, corrects: false };
+        }
+        let believed = !view.just_written() && !view.observed.set.contains(name);
+        let differs = self.list().is_some_and(|list| {
+            list.get(name).is_none_or(|shown| !same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref()))
+        });
+        match differs && believed {
+            false if !believed && view.status.drift.iter().any(|drifted| drifted == name) => Step::Drift,
+            false => Step::Leave,
+            true if view.desired.leaves_drift || self.fights(name) => Step::Drift,
+            true => Step::Set { adopted, corrects: true },
+        }
+    }
+
+    pub(super) fn fights(&self, name: &str) -> bool {
+        let (view, generation) = (self.view, self.view.meta.generation);
+        view.memory.corrections.fights(generation, name, view.now, view.waits.fight_pause)
+    }
+
+    /// A secret that we have not set in the app as it is now. What is there is somebody else's, unless there is proof of the
+    /// contrary.
+    fn step_new(&self, name: &str, before: Option<&SecretEntry>) -> Step {
+        let view = self.view;
+        let Some(there) = self.list().and_then(|list| list.get(name)) else {
+            return Step::Set { adopted: false, corrects: false };
+        };
+        let survived = before.is_some_and(|entry| is_same(entry, there));
+        let another = view.observed.others.iter().flatten().find(|other| other.set.contains(name));
+        // Whoever had it is gone: otherwise that one would go before us.
+        let passed_on = view.status.held.iter().find(|held| held.name == name && held.set == Some(true));
+        if survived || another.is_some() || passed_on.is_some() || self.is_left_over(there) {
+            // Whoever took it over: it was somebody else's once.
+            let adopted = before.is_some_and(|entry| entry.adopted == Some(true))
+                || another.is_some_and(|other| other.adopted.contains(name))
+                || passed_on.is_some_and(|held| held.adopted == Some(true));
+            return Step::Set { adopted, corrects: false };
+        }
+        let allowed = self.app.organization.as_ref().is_some_and(|organization| organization.adoption_allowed);
+        if view.desired.adopts && allowed {
+            return Step::Set { adopted: true, corrects: false };
+        }
+        Step::Taken(if view.desired.adopts {
+            format!(
+                "{name} exists in app {}, and spec.adoption of SpiceOrganization {} does not let this namespace adopt it",
+                self.id, self.app.organization_name
+            )
+        } else {
+            format!(
+                "{name} exists in app {} and was not set by this object: set spec.adoptionPolicy to Adopt to overwrite it",
+                self.id
+            )
+        })
+    }
+
+    /// Whether a secret was there before we made the app: it had been deleted, and came back with what it had.
+    pub(super) fn is_left_over(&self, there: &Secret) -> bool {
+        let set_at = there.updated_at.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
+        let (Some(set_at), Some(created)) = (set_at, self.app.created_at) else { return false };
+        schedule::elapsed(set_at, created) > self.view.waits.clock_skew
+    }
+
+    fn set(&self, name: &str, content: &Content, adopted: bool) -> Set {
+        let view = self.view;
+        let before = view.status.entries.iter().find(|entry| entry.name == name);
+        // The same content has the same id, also under another key: the source is as it was.
+        let same = before.filter(|entry| {
+            entry.digest.as_ref() == Some(&content.digest)
+                || entry.digest.is_some() && view.status.sources == sources(view)
+        });
+        let content_id = same.and_then(|entry| entry.content_id.clone()).or_else(|| Some(content.digest.clone()));
+        let entry = SecretEntry {
+            name: name.to_owned(),
+            digest: Some(content.digest.clone()),
+            content_id,
+            updated_at: None,
+            incarnation: self.app.incarnation.clone(),
+            adopted: adopted.then_some(true),
+        };
+        let body = PutSecret { name: name.to_owned(), value: content.value.clone() };
+        Set { body, entry, first: before.is_none() }
+    }
+
+    /// One batch. What is not recorded yet is recorded first, so that it is known for ours if its outcome is lost.
+    fn write(&self, mut work: Work, rests_on: Timestamp) -> Next {
+        let (view, app) = (self.view, self.id);
+        let mut status = self.status(&work);
+        if work.sets.is_empty() {
+            work.deletes.truncate(LARGEST_BATCH);
+            let message = format!("deleting {}", work.deletes.join(", "));
+            let notes = vec![Note::normal("Deleted", format!("deleted {}", work.deletes.join(", ")))];
+            let write = SecretWrite::Delete { app, rests_on, names: work.deletes };
+            return Plan { notes, ..Plan::remote(status, write, message) }.into();
+        }
+        let notes = self.notes(&work);
+        work.sets.truncate(LARGEST_BATCH);
+        let mut recorded = false;
+        for set in &work.sets {
+            let known = view.status.entries.iter().find(|entry| entry.name == set.body.name);
+            if known.is_none_or(|entry| entry.digest.is_some() && !is_confirmed(entry, self.app)) {
+                let entry = SecretEntry { digest: None, updated_at: None, ..set.entry.clone() };
+                record(&mut status.entries, entry);
+                recorded = true;
+            }
+        }
+        let names = named(work.sets.iter().map(|set| set.body.name.as_str()));
+        let write = SecretWrite::Set { app, rests_on, secrets: work.sets, corrects: work.corrects };
+        let plan = Plan { notes, ..Plan::remote(status, write, format!("setting {names}")) };
+        Plan { first: recorded.then_some(KubernetesWrite::StoreStatus), ..plan }.into()
+    }
+
+    /// The status with what is known by now.
+    fn status(&self, work: &Work) -> SpiceSecretStatus {
+        let mut status = self.view.status.clone();
+        status.app_id = Some(self.id);
+        status.entries.retain(|entry| !work.released.contains(&entry.name));
+        if self.list().is_some() {
+            status.drift = work.drift.clone();
+        } else {
+            let there = |name: &String| status.entries.iter().any(|entry| entry.name == *name);
+            status.drift.retain(there);
+        }
+        if let Some(wanted) = &self.wanted {
+            let is_done = |name: &String| wanted.contents.contains_key(name) || work.released.contains(name);
+            status.held.retain(|held| !is_done(&held.name) && is_passing_on(self.view, held));
+            status.held.extend(work.held.iter().cloned());
+        }
+        status
+    }
+
+    /// Nothing is to be sent: where that leaves the object.
+    fn done(&self, work: Work) -> Next {
+        let view = self.view;
+        let mut status = self.status(&work);
+        let verdict = self.verdict(&work);
+        if matches!(verdict, Verdict::Settled | Verdict::Stalled(..)) {
+            status.sources = sources(view);
+        }
+        Plan::idle(&status, verdict).into()
+    }
+}
+
+/// Whether a write was refused for what it says.
+pub(super) fn is_refusal(failure: &Failure) -> bool {
+    failure.kind == FailureKind::Invalid
+}
+
+/// Whether what is shown is certainly what an entry tells of.
+fn is_same(entry: &SecretEntry, shown: &Secret) -> bool {
+    entry.updated_at.is_some() && same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref())
+}
+
+/// A list has to be as new as this. For a check, as its time: all objects of the app are checked then, and one list serves
+/// them. For an object that was not judged yet, as new as what a write may rest on: objects that are applied together share
+/// one. Otherwise somebody has changed something, and wants to see what is so now.
+fn fresh_since(view: &SecretView<'_>) -> Timestamp {
+    let interval = view.interval();
+    match () {
+        () if standing(view) == Some(Standing::Achieved) && view.check_due(interval) => {
+            schedule::last_point(view.phase(), interval, view.now)
+        }
+        () if view.memory.last_observation.is_none() => evidence(view),
+        () => view.memory.wanted_since.unwrap_or(view.now).max(evidence(view)),
+    }
+}
