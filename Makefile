@@ -36,7 +36,7 @@ test-extended: require-rust ## Run the tests that take minutes as well, and show
 	TEST_EXTENDED=1 $(CARGO) test --locked --test integration -- --show-output budget kill_points
 	TEST_SANDBOX_PROFILE=seed $(CARGO) test --locked --test integration
 
-bench: require-rust ## Measure what the operator costs, with 500 apps (QUICK=1: with 50)
+bench: require-rust ## Measure what the operator costs, with 500 apps of 4 secrets each (QUICK=1: 50)
 	@$(MAKE) --no-print-directory control-plane
 	@$(CARGO) build --locked --release
 	@$(CARGO) run --locked --release --quiet --example bench

@@ -1,7 +1,8 @@
-//! `make bench`: what the operator costs, measured on real parts. 500 apps, or 50 with `QUICK=1`.
+//! `make bench`: what the operator costs, measured on real parts. 500 apps with 4 secrets each, or 50 with `QUICK=1`.
 //!
 //! The budget of the organization is raised so far that it is not what is measured. Each phase has an operator of its
-//! own: one that creates, one that starts with everything in date, and one that checks every app once a second.
+//! own: one that creates, one that starts with everything in date, and one that checks every app once a second; and so
+//! again for the secrets, which all come from one Kubernetes Secret.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,8 +29,8 @@ use kube::{
     Api, Client,
     api::{ListParams, Patch, PatchParams},
 };
-use serde_json::json;
-use spice_cloud_operator::api::SpiceApp;
+use serde_json::{Value, json};
+use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
 use support::{
     control_plane::{ControlPlane, User},
     definitions::install_definitions,
@@ -37,6 +38,7 @@ use support::{
     operator::Operator,
     run_folder::RunFolder,
     sandbox::Sandbox,
+    world::Kind,
 };
 
 /// Reached only when something is wrong.
@@ -44,7 +46,11 @@ const DEADLINE: Duration = Duration::from_secs(600);
 
 /// Nothing is due by the clock, so that only what has to be done is counted.
 const AT_REST: [&str; 2] = ["--default-interval=24h", "--log-filter=warn"];
+const CHECKING_SECRETS: [&str; 3] = ["--min-interval=1s", "--default-interval=5s", "--log-filter=warn"];
 const CHECKING: [&str; 3] = ["--min-interval=1s", "--default-interval=1s", "--log-filter=warn"];
+
+/// Secrets of each app.
+const SECRETS: usize = 4;
 
 /// Ticks of `/proc/PID/stat` in a second: fixed for programs, whatever the kernel counts in.
 const TICKS: f64 = 100.0;
@@ -79,11 +85,16 @@ async fn bench() -> Result<(), String> {
     let quick = env::var("QUICK").is_ok_and(|quick| quick == "1");
     let (apps, cycles) = if quick { (50, 10) } else { (500, 100) };
     let stage = Stage::set_up(apps).await?;
-    println!("{apps} apps, each with a setting that needs a PUT; {cycles} cycles of checks\n");
+    println!(
+        "{apps} apps, each with a setting that needs a PUT; {cycles} cycles of checks; {SECRETS} secrets an app\n"
+    );
     println!("{:<44} {:>12} {:>14}", "", "measured", "least / aim");
     stage.creates().await?;
-    stage.restarts().await?;
-    stage.checks(cycles).await
+    stage.restarts::<SpiceApp>(apps).await?;
+    stage.checks(cycles).await?;
+    stage.sets_secrets().await?;
+    stage.restarts::<SpiceSecret>(SECRETS * apps).await?;
+    stage.checks_secrets(cycles / 10).await
 }
 
 fn row(what: &str, measured: String, aim: &str) {
@@ -129,34 +140,40 @@ impl Stage {
         Ok((operator, began.elapsed()))
     }
 
-    fn api(&self) -> Api<SpiceApp> {
+    fn api<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    async fn creates(&self) -> Result<(), String> {
-        let (operator, ready) = self.operator(&AT_REST).await?;
-        row("start to ready, nothing there", seconds(ready), "1 s");
-        let began = Instant::now();
-        stream::iter(0..self.apps)
-            .map(|number| async move {
-                let name = format!("app-{number:04}");
-                let app = json!({ "apiVersion": "cloud.spice.ai/v1alpha1", "kind": "SpiceApp",
-                    "metadata": { "name": name },
-                    "spec": { "description": "one of many", "runtime": { "replicas": 2 } } });
-                self.api().patch(&name, &PatchParams::apply("bench"), &Patch::Apply(&app)).await.map(drop)
+    /// Applies objects of a kind, and waits until as many are Ready.
+    async fn settles<K: Kind>(&self, specs: Vec<(String, Value)>, operator: &Operator) -> Result<(), String> {
+        let (began, count, kind, api) = (Instant::now(), specs.len(), K::kind(&()), &self.api::<K>());
+        stream::iter(specs)
+            .map(|(name, spec)| async move {
+                let (version, kind) = (K::api_version(&()), K::kind(&()));
+                let object = json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name }, "spec": spec });
+                api.patch(&name, &PatchParams::apply("bench"), &Patch::Apply(&object)).await.map(drop)
             })
             .buffer_unordered(16)
             .try_collect::<()>()
             .await
             .map_err(|error| error.to_string())?;
         row("apply, all stored in Kubernetes", seconds(began.elapsed()), "");
-        poll("every app is Ready", DEADLINE, async || {
-            let list = self.api().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-            let ready = list.items.iter().filter(|app| is_ready(app)).count();
-            if ready == self.apps { Ok(()) } else { Err(format!("{ready} of {} are", self.apps)) }
+        poll("every object is Ready", DEADLINE, async || {
+            let metrics = operator.metrics().await?;
+            let ready = metrics.sum("spice_operator_objects", &[("kind", &kind), ("reason", "Succeeded")]);
+            if ready >= count as f64 { Ok(()) } else { Err(format!("{ready} of {count} are")) }
         })
         .await?;
         row("apply to all Ready", seconds(began.elapsed()), "");
+        Ok(())
+    }
+
+    async fn creates(&self) -> Result<(), String> {
+        let (operator, ready) = self.operator(&AT_REST).await?;
+        row("start to ready, nothing there", seconds(ready), "1 s");
+        let spec = json!({ "description": "one of many", "runtime": { "replicas": 2 } });
+        let specs = (0..self.apps).map(|number| (app(number), spec.clone())).collect();
+        self.settles::<SpiceApp>(specs, &operator).await?;
         let calls = self.calls(&operator).await?;
         row("create: calls in all", format!("{calls}"), &format!("{}", 2 * self.apps));
         let lists = operator.metrics().await?.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps")]);
@@ -166,16 +183,77 @@ impl Stage {
         operator.terminate().await.map(drop)
     }
 
-    async fn restarts(&self) -> Result<(), String> {
+    async fn restarts<K: Kind>(&self, objects: usize) -> Result<(), String> {
         let (operator, ready) = self.operator(&AT_REST).await?;
         row("restart: start to ready", seconds(ready), "1 s");
-        poll("every app was visited", DEADLINE, async || {
-            let visits = operator.metrics().await?.visits("SpiceApp");
-            if visits >= self.apps as f64 { Ok(()) } else { Err(format!("{visits} visits")) }
+        poll("every object was visited", DEADLINE, async || {
+            let visits = operator.metrics().await?.visits(&K::kind(&()));
+            if visits >= objects as f64 { Ok(()) } else { Err(format!("{visits} visits")) }
         })
         .await?;
         row("restart: calls", format!("{}", self.calls(&operator).await?), "0");
         self.process("restart", &operator)?;
+        operator.terminate().await.map(drop)
+    }
+
+    /// The one Kubernetes Secret that all values come from.
+    async fn values(&self, version: usize) -> Result<(), String> {
+        let values = (0..SECRETS).map(|key| (format!("KEY_{key}"), json!(format!("fake-value-{key}-{version}"))));
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "stringData": Value::Object(values.collect()),
+            "metadata": { "name": "values", "namespace": self.namespace } });
+        self.cluster.kubectl_apply_text(&secret.to_string()).await.map(drop)
+    }
+
+    async fn sets_secrets(&self) -> Result<(), String> {
+        self.values(0).await?;
+        let (operator, _) = self.operator(&AT_REST).await?;
+        let object = |number: usize| {
+            let (app, key) = (app(number / SECRETS), format!("KEY_{}", number % SECRETS));
+            let source = json!({ "name": "values", "key": key });
+            (format!("{app}-{}", number % SECRETS), json!({ "appRef": { "name": app }, "secretKeyRef": source }))
+        };
+        let count = SECRETS * self.apps;
+        self.settles::<SpiceSecret>((0..count).map(object).collect(), &operator).await?;
+        let calls = self.calls(&operator).await?;
+        row("secrets: calls in all", format!("{calls}"), &format!("{count}"));
+        let route = ("route", "/v1/apps/{appId}/secrets");
+        let lists = operator.metrics().await?.sum(CALLS, &[("method", "GET"), route]);
+        row("secrets: of these, pages of lists", format!("{lists}"), "1 an app");
+        row("secrets: calls a secret", format!("{:.2}", calls / count as f64), "1");
+
+        let began = Instant::now();
+        self.values(1).await?;
+        poll("every secret is set anew", DEADLINE, async || {
+            let posts = operator.metrics().await?.sum(CALLS, &[("method", "POST"), route]);
+            if posts >= (2 * count) as f64 { Ok(()) } else { Err(format!("{posts} of {}", 2 * count)) }
+        })
+        .await?;
+        row("one Kubernetes Secret rotated, all set anew", seconds(began.elapsed()), "");
+        let calls = self.calls(&operator).await? - calls;
+        row("rotation: calls a secret", format!("{:.2}", calls / count as f64), "1");
+        self.process("secrets", &operator)?;
+        operator.terminate().await.map(drop)
+    }
+
+    /// Checks of apps and all their secrets.
+    async fn checks_secrets(&self, cycles: usize) -> Result<(), String> {
+        let operator = self.operator(&CHECKING_SECRETS).await?.0;
+        let (wanted, pages) = ((self.apps * cycles) as f64, [("method", "GET"), ("route", "/v1/apps/{appId}/secrets")]);
+        poll("the checks are made", DEADLINE, async || {
+            let made = operator.metrics().await?.sum(CALLS, &pages);
+            if made >= wanted { Ok(()) } else { Err(format!("{made} of {wanted}")) }
+        })
+        .await?;
+        let (calls, metrics) = (self.calls(&operator).await?, operator.metrics().await?);
+        // The checks of an app and of its secrets are not made at the same moment: the last of some are under way.
+        let checks = metrics.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps/{appId}")]);
+        row(&format!("drift: {cycles} checks of each app, its detail"), format!("{checks}"), &format!("{wanted}"));
+        row("drift: pages of secrets", format!("{}", metrics.sum(CALLS, &pages)), &format!("{wanted}"));
+        let singly = format!("{} one by one", 1 + SECRETS);
+        row("drift: calls a check of an app and its secrets", format!("{:.2}", calls / checks), &singly);
+        let writes = calls - metrics.sum(CALLS, &[("method", "GET")]);
+        row("drift: remote writes", format!("{}", writes.max(0.0)), "0");
+        self.process("drift", &operator)?;
         operator.terminate().await.map(drop)
     }
 
@@ -207,7 +285,7 @@ impl Stage {
 
     /// The version of every app, in the order of their names.
     async fn versions(&self) -> Result<Vec<Option<String>>, String> {
-        let list = self.api().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let list = self.api::<SpiceApp>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         Ok(list.items.into_iter().map(|app| app.metadata.resource_version).collect())
     }
 
@@ -232,9 +310,9 @@ impl Stage {
 
 const CALLS: &str = "spice_operator_management_api_requests_total";
 
-fn is_ready(app: &SpiceApp) -> bool {
-    let conditions = app.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+/// The name of an app.
+fn app(number: usize) -> String {
+    format!("app-{number:04}")
 }
 
 /// The operator of the same build, which `make bench` makes a release.

@@ -23,13 +23,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use support::{
     control_plane::{ControlPlane, User},
     eventually::{DEADLINE, poll},
     operator::Operator,
     run_folder::RunFolder,
-    sandbox::Sandbox,
+    sandbox::{Entry, Sandbox},
 };
 
 const NAMESPACE: &str = "demo";
@@ -124,26 +125,53 @@ impl Stage {
         self.settled().await?;
         self.kubectl(&["events", "--for", &format!("spiceapp/{APP}"), "--no-headers"]).await?;
 
+        heading("A secret is rotated in Kubernetes: one POST");
+        self.rotate().await?;
+
         heading("Deleted in the cluster, gone in the API");
-        self.kubectl(&["delete", "spiceapp", APP, "--timeout=60s"]).await?;
-        self.kubectl(&["get", "spiceapps"]).await?;
+        self.kubectl(&["delete", &format!("spicesecret/{APP}"), &format!("spiceapp/{APP}"), "--timeout=60s"]).await?;
+        self.kubectl(&["get", "spiceapps,spicesecrets"]).await?;
         self.print_remote().await?;
         if portal.app_named(APP).await?.is_some() {
             return Err(format!("the app {APP} is still there"));
         }
         println!("\nWhat the operator asked of the API:");
         for call in self.sandbox.calls_by("operator", 0).await? {
-            println!("  {:<6} {:<22} {}", call.method, call.path, call.status.map_or(String::new(), |s| s.to_string()));
+            print_call(&call);
         }
         Ok(())
     }
 
+    async fn rotate(&self) -> Result<(), String> {
+        let before = self.sandbox.revision().await?;
+        let patch = json!({ "stringData": { "OPENAI_API_KEY": "fake-key-2" } });
+        self.kubectl(&["patch", "secret", APP, "--type=merge", "--patch", &patch.to_string()]).await?;
+        let writes = async || {
+            let calls = self.sandbox.calls_by("operator", before).await?;
+            Ok::<_, String>(calls.into_iter().filter(|call| call.method != "GET").collect::<Vec<Entry>>())
+        };
+        poll("the new value is sent", DEADLINE, async || {
+            match writes().await?.iter().any(|call| call.status.is_some()) {
+                true => Ok(()),
+                false => Err("nothing was sent".to_owned()),
+            }
+        })
+        .await?;
+        self.settled().await?;
+        self.kubectl(&["events", "--for", &format!("spicesecret/{APP}"), "--no-headers"]).await?;
+        let writes = writes().await?;
+        println!("What the operator wrote since:");
+        writes.iter().for_each(print_call);
+        if writes.len() == 1 { Ok(()) } else { Err(format!("{} writes where one was due", writes.len())) }
+    }
+
     async fn create(&self) -> Result<(), String> {
-        heading("An app, declared in YAML (config/samples)");
+        heading("An app and its secrets, declared in YAML (config/samples)");
         self.cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
         let token = self.sandbox.credential("operator")?.token.clone().unwrap_or_default();
         let literal = format!("--from-literal=token={token}");
         self.kubectl(&["create", "secret", "generic", "spice-credentials", &literal]).await?;
+        self.kubectl(&["create", "secret", "generic", APP, "--from-literal=OPENAI_API_KEY=fake-key-1"]).await?;
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let overlay = root.join("config/demo");
         let manifests = self.cluster.kubectl(&["kustomize", &overlay.to_string_lossy()]).await?;
@@ -156,9 +184,10 @@ impl Stage {
         self.settled().await
     }
 
-    /// Waits until the app is Ready for its current generation, and shows both sides.
+    /// Waits until the app and its secrets are Ready for their current generation, and shows both sides.
     async fn settled(&self) -> Result<(), String> {
-        self.kubectl(&["wait", "spiceapp", APP, "--for=condition=Ready", "--timeout=60s"]).await?;
+        let objects = [format!("spiceapp/{APP}"), format!("spicesecret/{APP}")];
+        self.kubectl(&["wait", &objects[0], &objects[1], "--for=condition=Ready", "--timeout=60s"]).await?;
         self.kubectl(&["get", "spice"]).await?;
         self.print_remote().await
     }
@@ -194,6 +223,11 @@ impl Stage {
                 app["config"]["replicas"],
                 text(&app["description"]),
             );
+            let secrets = portal.call(Method::GET, &format!("/apps/{}/secrets", app["id"]), None).await?;
+            let secrets: Value = serde_json::from_str(&secrets).map_err(|error| error.to_string())?;
+            for secret in secrets["secrets"].as_array().into_iter().flatten() {
+                println!("        secret {}, set {}", text(&secret["name"]), text(&secret["updated_at"]));
+            }
         }
         Ok(())
     }
@@ -243,6 +277,10 @@ fn memory(pid: u32) -> Option<(String, String)> {
         Some(format!("{:.1} MiB", kib / 1024.0))
     };
     Some((field("VmRSS:")?, field("VmHWM:")?))
+}
+
+fn print_call(call: &Entry) {
+    println!("  {:<6} {:<44} {}", call.method, call.path, call.status.map_or(String::new(), |s| s.to_string()));
 }
 
 fn heading(text: &str) {

@@ -87,7 +87,7 @@ impl Values {
 
     fn content(&self, source: &str, key: &str, name: &str) -> Result<Content, Problem> {
         if check_name(name).is_err() {
-            let rule = "is not letters, digits and _ that do not begin with a digit";
+            let rule = "cannot be the name of a secret of an app: list it in spec.secretRef.items with another name";
             return Err(Problem::Invalid(format!("Secret {source}: key {key} {rule}")));
         }
         let invalid = |why: &str| Err(Problem::Invalid(format!("Secret {source}: the value of key {key} {why}")));

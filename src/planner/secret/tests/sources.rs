@@ -64,8 +64,8 @@ fn what_cannot_be_sent_is_listed_one_by_one_and_the_rest_goes_out() {
     assert_eq!(
         words,
         [
-            "Secret source: key 1st is not letters, digits and _ that do not begin with a digit",
-            "Secret source: key bad-name is not letters, digits and _ that do not begin with a digit",
+            "Secret source: key 1st cannot be the name of a secret of an app: list it in spec.secretRef.items with another name",
+            "Secret source: key bad-name cannot be the name of a secret of an app: list it in spec.secretRef.items with another name",
             "Secret source: the value of key binary is not UTF-8",
             "Secret source: the value of key huge is longer than 64 KiB",
         ]
