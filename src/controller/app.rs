@@ -236,7 +236,12 @@ fn siblings(context: &Context, app: &SpiceApp) -> Vec<i64> {
 /// Reads a spicepod from its ConfigMap.
 async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> Observed<Sourced> {
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &app.namespace().unwrap_or_default());
-    match bounded(api.get_opt(&key.name)).await {
+    let what = format!("{}/{}", app.namespace().unwrap_or_default(), key.name);
+    let read = async || {
+        let config_map = bounded(api.get_opt(&key.name)).await.map_err(|error| kubernetes_words(&error))?;
+        Ok(config_map.map(Arc::new))
+    };
+    match context.config_maps.join(what, read).await {
         Ok(Some(config_map)) => {
             let text = config_map.data.as_ref().and_then(|data| data.get(&key.key));
             let binary = config_map.binary_data.as_ref().is_some_and(|data| data.contains_key(&key.key));
@@ -249,7 +254,7 @@ async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> O
         }
         Ok(None) => Observed::Absent,
         Err(error) => {
-            let words = format!("ConfigMap {} cannot be read: {}", key.name, kubernetes_words(&error));
+            let words = format!("ConfigMap {} cannot be read: {error}", key.name);
             Observed::Unknown(Failure::local(FailureKind::Connect, words))
         }
     }

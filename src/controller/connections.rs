@@ -69,7 +69,8 @@ impl Connections {
         if let Some((_, connection)) = held.get(&uid).filter(|(known, _)| *known == basis) {
             return Ok(Arc::clone(connection));
         }
-        let (credential, read) = credentials::read(&self.kubernetes, organization).await?;
+        // Boxed: seldom done, and every visit would need the room for it.
+        let (credential, read) = Box::pin(credentials::read(&self.kubernetes, organization)).await?;
         basis.version = read;
         // Which organization a credential acts in is not known before the first answer. That all who use one endpoint share
         // the budget of one organization is never too much, and too little only above 8,000 requests a minute.

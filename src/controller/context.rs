@@ -1,19 +1,22 @@
 //! What every visit has at hand.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::caches::{Caches, Queues};
+use super::claims::Claims;
 use super::connections::Connections;
 use super::custody::Unheld;
 use super::digest_key::KeyPlace;
 use super::events::Events;
+use super::flights::{self, Flights};
 use super::index::Index;
 use super::interest::Interests;
 use super::leadership::Leadership;
@@ -23,7 +26,7 @@ use super::store;
 use super::watch::Guarded;
 use crate::api::{SpiceApp, SpiceSecret};
 use crate::management;
-use crate::planner::{DigestKey, Identity, Waits};
+use crate::planner::{DigestKey, Identity, Observed, Values, Waits};
 
 /// Settings of the controllers.
 #[derive(Clone, Debug)]
@@ -67,8 +70,16 @@ pub(super) struct Context {
     pub(super) secrets_by_app: Index,
     /// SpiceSecrets by the Kubernetes Secret that they take their values from.
     pub(super) secrets_by_source: Index,
+    /// What SpiceSecrets of one app know of each other.
+    pub(super) claims: Claims,
     /// The key of digests, once it is known. No SpiceSecret is visited before.
     pub(super) digest_key: OnceLock<DigestKey>,
+    /// Reads of Kubernetes Secrets for the objects that take their values from them.
+    pub(super) values: Flights<Observed<Values>>,
+    /// Reads of ConfigMaps for the apps whose spicepod they hold.
+    pub(super) config_maps: Flights<Result<Option<Arc<ConfigMap>>, String>>,
+    /// Reads of our own CustomResourceDefinitions.
+    pub(super) definitions: Flights<Observed<bool>>,
     /// The turns of writes to the objects.
     pub(super) writes: Semaphore,
     /// Told when the Secrets that organizations name may be others than before.
@@ -88,7 +99,11 @@ impl Context {
         leadership: Leadership,
         shutdown: CancellationToken,
     ) -> Self {
+        let reads = flights::turns();
         Self {
+            values: Flights::new(&reads),
+            config_maps: Flights::new(&reads),
+            definitions: Flights::new(&reads),
             connections: Connections::new(client.clone(), settings.management.clone(), calls),
             events: Events::new(client.clone(), leadership.clone(), metrics.clone()),
             memories: Memories::default(),
@@ -102,6 +117,7 @@ impl Context {
             unheld: Unheld::default(),
             secrets_by_app: Index::default(),
             secrets_by_source: Index::default(),
+            claims: Claims::default(),
             digest_key: OnceLock::new(),
             writes: Semaphore::new(store::WRITES_AT_ONCE),
             secrets_named: Notify::new(),

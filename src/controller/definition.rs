@@ -12,6 +12,10 @@ use crate::planner::Observed;
 
 /// Whether the definition of a kind is being deleted.
 pub(super) async fn is_deleting<K: CustomResourceExt>(context: &Context) -> Observed<bool> {
+    context.definitions.join(K::crd_name().to_owned(), async || read::<K>(context).await).await
+}
+
+async fn read<K: CustomResourceExt>(context: &Context) -> Observed<bool> {
     let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
     match bounded(definitions.get_opt(K::crd_name())).await {
         Ok(Some(definition)) => Observed::Present(definition.metadata.deletion_timestamp.is_some()),

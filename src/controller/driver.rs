@@ -113,7 +113,7 @@ async fn entry<K: Steward>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Re
 
 /// A visit of an object that the watch could not decode.
 async fn visit_undecodable<K: Steward>(context: &Context, object: &Guarded<K>, meta: &ObjectMeta) -> Option<Duration> {
-    match undecodable::reread::<K>(context, meta).await {
+    match Box::pin(undecodable::reread::<K>(context, meta)).await {
         Ok(Reread::Mended(mended)) => Visit::begin(context, mended.as_ref()).run().await,
         Ok(Reread::Hopeless { words, news }) => {
             if news {
@@ -389,7 +389,7 @@ pub(super) async fn while_wanted<K: Steward, T>(
     let current = || is_current(K::cache(context), object);
     let withdrawn = || Err(Failure::local(FailureKind::Withdrawn, "the object changed meanwhile"));
     tokio::select! {
-        result = context.interests.while_current(&uid, current, work) => result.unwrap_or_else(withdrawn),
+        result = context.interests.while_current(&uid, current, Box::pin(work)) => result.unwrap_or_else(withdrawn),
         () = context.shutdown.cancelled() => Err(Failure::local(FailureKind::Connect, "the operator is shutting down")),
     }
 }

@@ -4,6 +4,7 @@
 
 mod app;
 mod caches;
+mod claims;
 mod connections;
 mod context;
 mod credentials;
@@ -12,6 +13,7 @@ mod definition;
 mod digest_key;
 mod driver;
 mod events;
+mod flights;
 mod index;
 mod interest;
 mod leadership;

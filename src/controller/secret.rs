@@ -1,6 +1,6 @@
 //! SpiceSecret: its reads and writes, and who is woken when one changes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use super::app;
+use super::claims::{share_a_name, takes_all};
 use super::context::Context;
 use super::definition;
 use super::driver::{Steward, kubernetes_words, while_wanted};
@@ -23,14 +24,11 @@ use super::store::bounded;
 use super::summary;
 use super::undecodable;
 use super::watch::{Changes, Guarded, React, decoded, is_current, own_matters};
-use crate::api::{
-    ConditionType, ManagementPolicy, SecretEntry, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus,
-};
+use crate::api::{ConditionType, ManagementPolicy, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus};
 use crate::management::types::{Failure, FailureKind, Secret as RemoteSecret};
 use crate::management::{Answer, Priority, Stage};
 use crate::planner::{
     AppFacts, End, Observed, OtherSecret, SecretObserved, SecretRead, SecretWrite, SecretsOfApp, Values, elapsed,
-    names_asked_for,
 };
 
 /// How many failures in a row make a deletion one that is stuck: about half a minute of them.
@@ -214,11 +212,12 @@ async fn of_app<T>(
     object: &SpiceSecret,
     work: impl AsyncFnOnce(&SpiceApp) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let Some(Ok(app)) = decoded(context.caches.apps.get(&app_ref(object))) else {
+    let app = context.caches.apps.get(&app_ref(object));
+    let Some(Ok(app)) = app.as_deref().map(|app| app.0.as_ref()) else {
         return Err(Failure::local(FailureKind::Withdrawn, "the SpiceApp is gone"));
     };
-    let result = while_wanted(context, object, work(&app)).await;
-    app::doubted(context, &app, result)
+    let result = while_wanted(context, object, work(app)).await;
+    app::doubted(context, app, result)
 }
 
 fn namespace(object: &SpiceSecret) -> String {
@@ -340,62 +339,21 @@ fn is_stuck(context: &Context, object: &ObjectMeta) -> bool {
     object.deletion_timestamp.is_some() && failures >= PATIENCE
 }
 
-/// Names that an object asks for or has, as far as that is known without its source.
-fn names(object: &SpiceSecret) -> BTreeSet<String> {
-    let entries = entries(object).map(|entry| entry.name.clone());
-    names_asked_for(&object.spec).into_iter().chain(entries).chain(held_names(object)).collect()
-}
-
-/// Names of which the status of an object says that one of ours has set them.
-fn known(object: &SpiceSecret) -> BTreeSet<String> {
-    let held = object.status.iter().flat_map(|status| &status.held).filter(|held| held.set == Some(true));
-    entries(object).map(|entry| entry.name.clone()).chain(held.map(|held| held.name.clone())).collect()
-}
-
-fn entries(object: &SpiceSecret) -> impl Iterator<Item = &SecretEntry> {
-    object.status.iter().flat_map(|status| &status.entries)
-}
-
-/// Names that an object asks for, as far as that can be told without its source: of one that takes all keys, those that
-/// another one holds.
-fn named(object: &SpiceSecret) -> BTreeSet<String> {
-    if takes_all(object) { held_names(object).collect() } else { names_asked_for(&object.spec) }
-}
-
-fn takes_all(object: &SpiceSecret) -> bool {
-    object.spec.secret_ref.as_ref().is_some_and(|source| source.items.is_empty())
-}
-
-/// Names that an object asks for and another one holds.
-fn held_names(object: &SpiceSecret) -> impl Iterator<Item = String> {
-    object.status.iter().flat_map(|status| &status.held).map(|held| held.name.clone())
-}
-
-fn others(context: &Context, object: &SpiceSecret) -> Vec<OtherSecret> {
+/// What is known of the other SpiceSecrets of the app.
+fn others(context: &Context, object: &SpiceSecret) -> Vec<Arc<OtherSecret>> {
     let all = of(context, &namespace(object), &object.spec.app_ref.name);
-    let others = all.iter().filter(|other| other.meta().uid != object.metadata.uid);
-    others
-        .filter_map(|other| other.0.as_ref().ok())
-        .map(|other| OtherSecret {
-            object: other.name_any(),
-            created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            uid: other.uid().unwrap_or_default(),
-            deleting: other.metadata.deletion_timestamp.is_some(),
-            named: named(other),
-            set: entries(other).map(|entry| entry.name.clone()).collect(),
-            knows: known(other),
-            adopted: entries(other)
-                .filter(|entry| entry.adopted == Some(true))
-                .map(|entry| entry.name.clone())
-                .collect(),
-        })
-        .collect()
+    let others = all.iter().filter(|other| other.0.is_ok() && other.meta().uid != object.metadata.uid);
+    others.filter_map(|other| context.claims.of(other.meta().uid.as_ref())).collect()
 }
 
-/// Reads the Kubernetes Secret that an object names.
+/// What the Kubernetes Secret holds that an object names.
 async fn values(context: &Context, object: &SpiceSecret) -> Observed<Values> {
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace(object));
-    let name = source(object);
+    let (namespace, name) = (namespace(object), source(object));
+    context.values.join(format!("{namespace}/{name}"), async || read(context, &namespace, name).await).await
+}
+
+async fn read(context: &Context, namespace: &str, name: &str) -> Observed<Values> {
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let unknown = |words: String| Observed::Unknown(Failure::local(FailureKind::Connect, words));
     let Some(key) = context.digest_key.get() else { return unknown("there is no key of digests yet".to_owned()) };
     match bounded(secrets.get_opt(name)).await {
@@ -413,27 +371,26 @@ async fn values(context: &Context, object: &SpiceSecret) -> Observed<Values> {
 pub(super) struct Reaction {
     context: Arc<Context>,
     seen: Changes,
-    /// What the others of its app go by.
-    told: Changes,
-    /// The names that each object asks for or has, by its uid: who waits for one has to hear of it when it is let go.
-    names: HashMap<String, BTreeSet<String>>,
+    /// What the others of its app were told last, by the object's uid.
+    told: HashMap<String, Arc<OtherSecret>>,
     /// What its app goes by.
     told_app: Changes,
 }
 
 impl Reaction {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        let (seen, told, names, told_app) = Default::default();
-        Self { context, seen, told, names, told_app }
+        let (seen, told, told_app) = Default::default();
+        Self { context, seen, told, told_app }
     }
 
     /// Lets those look again that ask for a name that this object has, or had.
-    fn tell_others(&self, object: &SpiceSecret, before: BTreeSet<String>) {
-        let own = before.into_iter().chain(names(object)).collect();
+    fn tell_others(&self, object: &SpiceSecret, claims: &[Arc<OtherSecret>]) {
         for other in of(&self.context, &namespace(object), &object.spec.app_ref.name) {
             let Ok(decoded) = &other.0 else { continue };
+            let Some(theirs) = self.context.claims.of(other.meta().uid.as_ref()) else { continue };
             // Which names one asks for that takes all keys is not known.
-            if decoded.uid() != object.uid() && (takes_all(decoded) || !names(decoded).is_disjoint(&own)) {
+            let concerned = takes_all(decoded) || claims.iter().any(|ours| share_a_name(ours, &theirs));
+            if decoded.uid() != object.uid() && concerned {
                 self.context.look_at_secret(&other);
             }
         }
@@ -451,6 +408,7 @@ impl React<Guarded<SpiceSecret>> for Reaction {
             let (namespace, name) = (namespace(object), object.name_any());
             self.context.secrets_by_app.set(&namespace, &name, Some(&object.spec.app_ref.name));
             self.context.secrets_by_source.set(&namespace, &name, Some(source(object)));
+            self.context.claims.set(object);
         }
     }
 
@@ -464,14 +422,14 @@ impl React<Guarded<SpiceSecret>> for Reaction {
             self.context.secrets_named.notify_one();
         }
         let Ok(object) = &object.0 else { return };
-        let deleting = object.metadata.deletion_timestamp.is_some();
-        let set: Vec<_> = entries(object).map(|entry| (entry.name.clone(), entry.adopted)).collect();
-        if self.told.differs(uid, (deleting, names_asked_for(&object.spec), set, known(object))) {
-            let before = self.names.insert(uid.cloned().unwrap_or_default(), names(object));
-            self.tell_others(object, before.unwrap_or_default());
+        if let Some(now) = self.context.claims.of(uid) {
+            let before = self.told.insert(uid.cloned().unwrap_or_default(), Arc::clone(&now));
+            if before.as_ref() != Some(&now) {
+                self.tell_others(object, &before.into_iter().chain([now]).collect::<Vec<_>>());
+            }
         }
         let interval = object.spec.interval.map(Duration::from);
-        if self.told_app.differs(uid, (deleting, interval)) {
+        if self.told_app.differs(uid, (object.metadata.deletion_timestamp.is_some(), interval)) {
             self.tell_app(object);
             // All objects of an app are checked at the same times, as often as one of them asks for.
             let others = interval.map(|_| of(&self.context, &namespace(object), &object.spec.app_ref.name));
@@ -484,11 +442,12 @@ impl React<Guarded<SpiceSecret>> for Reaction {
     fn deleted(&mut self, object: &Guarded<SpiceSecret>) {
         let uid = object.meta().uid.as_ref();
         self.context.interests.changed(uid);
-        for changes in [&mut self.seen, &mut self.told, &mut self.told_app] {
+        for changes in [&mut self.seen, &mut self.told_app] {
             changes.forget(uid);
         }
         self.context.memories.forget(uid);
-        let before = uid.and_then(|uid| self.names.remove(uid)).unwrap_or_default();
+        let told = uid.and_then(|uid| self.told.remove(uid));
+        let claims: Vec<_> = told.into_iter().chain(self.context.claims.forget(uid)).collect();
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let app = self.context.secrets_by_app.referred_by(&namespace, &name);
         // Another of its name may have taken its place already.
@@ -500,7 +459,7 @@ impl React<Guarded<SpiceSecret>> for Reaction {
             self.context.queues.apps.request(ObjectRef::new(&app).within(&namespace));
         }
         if let Ok(object) = &object.0 {
-            self.tell_others(object, before);
+            self.tell_others(object, &claims);
         }
     }
 }

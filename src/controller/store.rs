@@ -44,14 +44,15 @@ async fn turn(context: &Context) -> Result<SemaphorePermit<'_>, Error> {
 }
 
 /// Does a write in its turn, and counts how it ended.
-async fn write<T>(
+async fn write<T, F: Future<Output = Result<T, Error>>>(
     context: &Context,
     verb: &'static str,
     kind: &'static str,
-    call: impl Future<Output = Result<T, Error>>,
+    call: impl FnOnce() -> F,
 ) -> Result<T, Error> {
     let _turn = turn(context).await?;
-    let result = bounded(call).await;
+    // Boxed: most visits wait, and need no room meanwhile for what they do once their turn has come.
+    let result = bounded(Box::pin(call())).await;
     context.metrics.wrote(verb, kind, &result);
     result
 }
@@ -60,7 +61,7 @@ async fn write<T>(
 pub(super) async fn set_finalizer<K: Steward>(context: &Context, object: &K, present: bool) -> Result<K, Error> {
     let (patch, params) = finalizer_patch(object, FINALIZER, present);
     let (objects, name) = (api(&context.client, object), object.name_any());
-    write(context, "patch", K::NAME, objects.patch(&name, &params, &patch)).await
+    write(context, "patch", K::NAME, || objects.patch(&name, &params, &patch)).await
 }
 
 /// Adds or removes our finalizer on the Secret of a credential. Neither sends nor receives what it holds.
@@ -71,14 +72,15 @@ pub(super) async fn hold_secret(
 ) -> Result<(), Error> {
     let (patch, params) = finalizer_patch(secret, CREDENTIAL_FINALIZER, present);
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &secret.namespace().unwrap_or_default());
-    write(context, "patch", "Secret", secrets.patch_metadata(&secret.name_any(), &params, &patch)).await.map(drop)
+    let name = secret.name_any();
+    write(context, "patch", "Secret", || secrets.patch_metadata(&name, &params, &patch)).await.map(drop)
 }
 
 /// Makes a Secret of our own.
 pub(super) async fn create_secret(context: &Context, secret: &Secret) -> Result<(), Error> {
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &secret.namespace().unwrap_or_default());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-    write(context, "create", "Secret", secrets.create(&params, secret)).await.map(drop)
+    write(context, "create", "Secret", || secrets.create(&params, secret)).await.map(drop)
 }
 
 /// Sets a finalizer or takes it off, and leaves all others.
@@ -97,7 +99,7 @@ pub(super) async fn set_status<K: Steward>(context: &Context, object: &K, status
     let with_status = object.clone().with_status(status.clone());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
     let (objects, name) = (api(&context.client, object), object.name_any());
-    write(context, "update", K::NAME, objects.replace_status(&name, &params, &with_status)).await
+    write(context, "update", K::NAME, || objects.replace_status(&name, &params, &with_status)).await
 }
 
 /// Stores the facts of a status after a remote effect, until they are stored or the object is no more.
@@ -148,7 +150,8 @@ pub(super) async fn set_raw_status(
     object: &DynamicObject,
 ) -> Result<(), Error> {
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
-    write(context, "update", kind, api.replace_status(&object.name_any(), &params, object)).await.map(drop)
+    let name = object.name_any();
+    write(context, "update", kind, || api.replace_status(&name, &params, object)).await.map(drop)
 }
 
 /// Whether the apiserver will not have it, and not only not now.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
@@ -21,7 +22,7 @@ pub type SecretList = BTreeMap<String, Secret>;
 
 /// The value of a secret. Nothing shows it but the request that carries it.
 #[derive(Clone)]
-pub struct SecretValue(SecretString);
+pub struct SecretValue(Arc<SecretString>);
 
 impl SecretValue {
     /// Whether there is nothing in it.
@@ -39,7 +40,7 @@ impl SecretValue {
 
 impl From<String> for SecretValue {
     fn from(value: String) -> Self {
-        Self(value.into())
+        Self(Arc::new(value.into()))
     }
 }
 

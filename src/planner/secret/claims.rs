@@ -25,8 +25,12 @@ pub(super) fn held_by(other: &OtherSecret, name: &str) -> HeldName {
 /// Whatever else becomes of a visit, status says which names another object has set: that one lets go of them only then, and
 /// nothing else tells later that they are no stranger's.
 pub(super) fn note_held(view: &SecretView<'_>, status: &mut SpiceSecretStatus) {
-    let Ok(Asked { keys: Keys::These(keys), .. }) = &view.desired.spec else { return };
-    for (_, name) in keys {
+    // Of one that takes all keys, nothing else tells without its source what it asks for.
+    let names: Vec<String> = match &view.desired.spec {
+        Ok(Asked { keys: Keys::These(keys), .. }) => keys.iter().map(|(_, name)| name.clone()).collect(),
+        Ok(Asked { keys: Keys::All, .. }) | Err(_) => status.held.iter().map(|held| held.name.clone()).collect(),
+    };
+    for name in &names {
         let is_recorded = status.entries.iter().any(|entry| entry.name == *name);
         let other = others(view).find(|other| other.set.contains(name));
         let Some(other) = holder(view, name).or(other).filter(|other| !is_recorded && other.set.contains(name)) else {
@@ -55,8 +59,9 @@ pub(super) fn is_told_rightly(view: &SecretView<'_>) -> bool {
         .all(is_right)
 }
 
-fn others<'a>(view: &SecretView<'a>) -> impl Iterator<Item = &'a OtherSecret> + Clone {
-    view.observed.others.iter().flatten()
+/// The other SpiceSecrets of the app.
+pub(super) fn others<'a>(view: &SecretView<'a>) -> impl Iterator<Item = &'a OtherSecret> + Clone {
+    view.observed.others.iter().flatten().map(|other| &**other)
 }
 
 /// Whether a name is asked for, as far as that can be told without the source.

@@ -1,6 +1,7 @@
 //! What a Kubernetes Secret holds, as far as it can become secrets of an app.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::super::DigestKey;
 use super::validate::{Asked, Keys, check_name};
@@ -12,13 +13,13 @@ const LONGEST_VALUE: usize = 64 * 1024;
 /// As many secrets as one object can stand for: what is told of them has to fit into its status.
 const MOST: usize = 256;
 
-/// What a Kubernetes Secret holds, read once and digested.
+/// What a Kubernetes Secret holds. All who have read it together share it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values {
     /// The version that was read.
     pub(super) version: SourceVersion,
     /// By key. What is not UTF-8 is none.
-    held: BTreeMap<String, Option<SecretValue>>,
+    held: Arc<BTreeMap<String, Option<SecretValue>>>,
     /// The key of the digests.
     key: DigestKey,
 }
@@ -52,7 +53,7 @@ impl Values {
     /// Takes what a Secret of this version holds; digests are made with this key.
     pub fn new(version: SourceVersion, data: BTreeMap<String, Vec<u8>>, key: DigestKey) -> Self {
         let text = |bytes| String::from_utf8(bytes).ok().map(SecretValue::from);
-        let held = data.into_iter().map(|(key, bytes)| (key, text(bytes))).collect();
+        let held = Arc::new(data.into_iter().map(|(key, bytes)| (key, text(bytes))).collect());
         Self { version, held, key }
     }
 

@@ -1,7 +1,7 @@
 //! Secrets of an object that is being deleted. Reads only what is recorded, references, policy and finalizers, so that an
 //! object with an invalid spec can be deleted too.
 
-use super::claims::{claimant, own, waiting_for};
+use super::claims::{claimant, others, own, waiting_for};
 use super::keep::is_to_go;
 use super::*;
 
@@ -73,7 +73,7 @@ fn unaware(view: &SecretView<'_>, own: &[SecretEntry]) -> Option<String> {
 
 /// Whose secret may still pass on to us: it is being deleted as well, and may have left the secret to us before we were.
 fn heir(view: &SecretView<'_>) -> Option<String> {
-    let mut deleting = view.observed.others.iter().flatten().filter(|other| other.deleting);
+    let mut deleting = others(view).filter(|other| other.deleting);
     let may_pass = |other: &OtherSecret| {
         view.status.held.iter().find(|held| held.set == Some(true) && other.set.contains(&held.name))
     };

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::claims::{claimant, held_by, holder, is_passing_on, own, waiting_for};
+use super::claims::{claimant, held_by, holder, is_passing_on, others, own, waiting_for};
 use super::content::{Content, Wanted};
 use super::entries::{record, same_time};
 use super::keep::{is_confirmed, is_to_go, sources, standing};
@@ -229,7 +229,7 @@ impl<'a> Judge<'a> {
             return Step::Set { adopted: false, corrects: false };
         };
         let survived = before.is_some_and(|entry| is_same(entry, there));
-        let another = view.observed.others.iter().flatten().find(|other| other.set.contains(name));
+        let another = others(view).find(|other| other.set.contains(name));
         // Whoever had it is gone: otherwise that one would go before us.
         let passed_on = view.status.held.iter().find(|held| held.name == name && held.set == Some(true));
         if survived || another.is_some() || passed_on.is_some() || self.is_left_over(there) {

@@ -38,7 +38,7 @@ pub struct SecretObserved {
     /// The app that they are in, from the cache.
     pub app: Option<Observed<AppFacts>>,
     /// Other SpiceSecrets of the app, from the cache.
-    pub others: Option<Vec<OtherSecret>>,
+    pub others: Option<Vec<Arc<OtherSecret>>>,
     /// The Kubernetes Secret, in the version that the cache shows.
     pub source: Option<Observed<SourceVersion>>,
     /// The id of the key of digests.

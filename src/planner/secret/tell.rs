@@ -1,5 +1,6 @@
 //! What is told of secrets: the verdict, and notes of what was done.
 
+use super::claims::others;
 use super::content::Problem;
 use super::judge::{Judge, Work, is_refusal};
 use super::keep::is_confirmed;
@@ -32,7 +33,7 @@ impl Judge<'_> {
     /// What came back with the app and is named by nobody. Told once, by whoever sets the app's first secret.
     fn left_overs(&self) -> Option<Note> {
         let view = self.view;
-        let others = view.observed.others.iter().flatten();
+        let others = others(view);
         let begun = others.clone().any(|other| !other.set.is_empty())
             || view.status.entries.iter().any(|entry| is_confirmed(entry, self.app));
         let wanted = |name: &String| self.wanted.as_ref().is_some_and(|wanted| wanted.contents.contains_key(name));

@@ -98,6 +98,19 @@ fn what_another_object_has_set_is_noted_before_anything_else() {
 }
 
 #[test]
+fn one_that_takes_all_keys_notes_it_too_when_the_other_has_set_what_it_waits_for() {
+    let mut world = World::new(all(), &[("TOKEN", "ours")]);
+    (world.others, world.app.created_at) = (vec![other(10, &["TOKEN"], &[])], None);
+    world.visit();
+    assert_eq!(world.status().held[0].set, None);
+    world.portal("TOKEN", "of the other object");
+    world.others[0].set.insert("TOKEN".to_owned());
+    world.app.unready = Some("is not ready".to_owned());
+    world.visit();
+    assert_eq!(world.status().held[0].set, Some(true), "whatever else is in the way");
+}
+
+#[test]
 fn what_another_object_asks_for_is_released_and_never_deleted() {
     let mut world = World::settled(all(), &[("A", "one"), ("B", "two"), ("C", "three")]);
     world.others = vec![other(-10, &["B"], &[])];

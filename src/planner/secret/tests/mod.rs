@@ -193,7 +193,7 @@ impl World {
         match read {
             SecretRead::App if !self.app_is_there => observed.app = Some(Observed::Absent),
             SecretRead::App => observed.app = Some(Observed::Present(self.app.clone())),
-            SecretRead::Others => observed.others = Some(self.others.clone()),
+            SecretRead::Others => observed.others = Some(self.others.iter().cloned().map(Arc::new).collect()),
             SecretRead::Source => {
                 let version = self.source.as_ref().map(|(number, _)| version(*number));
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));

@@ -1,0 +1,70 @@
+//! What the SpiceSecrets of one app have to know of each other: worked out once for each version of an object, and shared by
+//! all who look at it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::ResourceExt;
+
+use crate::api::{SecretEntry, SpiceSecret};
+use crate::planner::{OtherSecret, names_asked_for};
+
+/// By the uid of the object.
+#[derive(Debug, Default)]
+pub(super) struct Claims(Mutex<HashMap<String, Arc<OtherSecret>>>);
+
+impl Claims {
+    /// Takes note of an object.
+    pub(super) fn set(&self, object: &SpiceSecret) {
+        self.known().insert(object.uid().unwrap_or_default(), Arc::new(claim(object)));
+    }
+
+    /// What is known of an object.
+    pub(super) fn of(&self, uid: Option<&String>) -> Option<Arc<OtherSecret>> {
+        self.known().get(uid?).cloned()
+    }
+
+    /// Forgets an object that is gone. What was known of it.
+    pub(super) fn forget(&self, uid: Option<&String>) -> Option<Arc<OtherSecret>> {
+        self.known().remove(uid?)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<OtherSecret>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn claim(object: &SpiceSecret) -> OtherSecret {
+    let names = |wanted: fn(&SecretEntry) -> bool| {
+        let entries = object.status.iter().flat_map(|status| &status.entries);
+        entries.filter(|entry| wanted(entry)).map(|entry| entry.name.clone()).collect::<BTreeSet<_>>()
+    };
+    let held = || object.status.iter().flat_map(|status| &status.held);
+    let set = names(|_| true);
+    let noted = held().filter(|held| held.set == Some(true)).map(|held| held.name.clone());
+    OtherSecret {
+        object: object.name_any(),
+        created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        uid: object.uid().unwrap_or_default(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        // Of one that takes all keys nothing tells without its source what it asks for, but that another one holds it.
+        named: match takes_all(object) {
+            true => held().map(|held| held.name.clone()).collect(),
+            false => names_asked_for(&object.spec),
+        },
+        adopted: names(|entry| entry.adopted == Some(true)),
+        knows: noted.chain(set.iter().cloned()).collect(),
+        set,
+    }
+}
+
+/// Whether an object asks for all keys of its Kubernetes Secret.
+pub(super) fn takes_all(object: &SpiceSecret) -> bool {
+    object.spec.secret_ref.as_ref().is_some_and(|source| source.items.is_empty())
+}
+
+/// Whether two objects have to hear of each other: one has, or asks for, a name that the other one does.
+pub(super) fn share_a_name(one: &OtherSecret, other: &OtherSecret) -> bool {
+    let names = |of: &'_ OtherSecret, name: &String| of.named.contains(name) || of.knows.contains(name);
+    one.named.iter().chain(&one.knows).any(|name| names(other, name))
+}

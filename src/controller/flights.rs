@@ -1,0 +1,109 @@
+//! Reads of Kubernetes that serve all who wait for them: of each thing one at a time, and of all things not too many.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
+
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
+
+/// Reads under way at once. Each costs a connection, and the apiserver answers in milliseconds.
+const AT_ONCE: usize = 16;
+
+/// Reads of one sort. Nothing is kept of what nobody waits for.
+#[derive(Debug)]
+pub(super) struct Flights<T> {
+    turns: Arc<Semaphore>,
+    /// By what is read.
+    under_way: Lock<HashMap<String, Arc<Flight<T>>>>,
+}
+
+/// The last answer, and when its read was begun. Held while one is under way.
+type Flight<T> = Mutex<Option<(Instant, T)>>;
+
+/// What all sorts of reads have in common: how many may be under way.
+pub(super) fn turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(AT_ONCE))
+}
+
+impl<T: Clone> Flights<T> {
+    pub(super) fn new(turns: &Arc<Semaphore>) -> Self {
+        Self { turns: Arc::clone(turns), under_way: Lock::default() }
+    }
+
+    /// What a read comes to that is begun from now on: of several who wait for one thing, one does it for all.
+    pub(super) async fn join(&self, what: String, read: impl AsyncFnOnce() -> T) -> T {
+        let asked = Instant::now();
+        let seat = Seat { flight: Arc::clone(self.under_way().entry(what.clone()).or_default()), what, flights: self };
+        let mut last = seat.flight.lock().await;
+        if let Some((_, answer)) = last.as_ref().filter(|(begun, _)| *begun >= asked) {
+            return answer.clone();
+        }
+        let _turn = self.turns.acquire().await;
+        let begun = Instant::now();
+        // Boxed: those who wait need no room for it.
+        let answer = Box::pin(read()).await;
+        *last = Some((begun, answer.clone()));
+        answer
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<String, Arc<Flight<T>>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who waits. With the last one goes what was read.
+struct Seat<'a, T: Clone> {
+    flights: &'a Flights<T>,
+    what: String,
+    flight: Arc<Flight<T>>,
+}
+
+impl<T: Clone> Drop for Seat<'_, T> {
+    fn drop(&mut self) {
+        let mut under_way = self.flights.under_way();
+        // The map's and this one.
+        if Arc::strong_count(&self.flight) <= 2 {
+            under_way.remove(&self.what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::join_all;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_while_a_read_is_under_way_shares_the_next_one() {
+        let (flights, reads) = (Flights::new(&turns()), AtomicUsize::new(0));
+        let join = |what: &str| {
+            flights.join(what.to_owned(), async || {
+                let number = reads.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                number
+            })
+        };
+        let others = join_all((0..1000).map(|_| async {
+            // Those who come while the first read is under way do not know whether it shows what woke them.
+            tokio::time::sleep(std::time::Duration::from_micros(1)).await;
+            join("one").await
+        }));
+        let (first, others, other) = tokio::join!(join("one"), others, join("other"));
+        assert_eq!((first, other), (0, 1), "another thing is read beside it");
+        assert!(others.iter().all(|number| *number == 2), "{others:?}");
+        assert!(flights.under_way().is_empty(), "nothing is kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_given_up_holds_nobody_up() {
+        let flights = Flights::new(&turns());
+        let given_up = flights.join("one".to_owned(), async || std::future::pending::<u32>().await);
+        let given_up = tokio::time::timeout(std::time::Duration::from_secs(1), given_up);
+        let (given_up, waited) = tokio::join!(given_up, flights.join("one".to_owned(), async || 7));
+        assert!(given_up.is_err() && waited == 7);
+        assert!(flights.under_way().is_empty());
+    }
+}
