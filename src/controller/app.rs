@@ -114,6 +114,7 @@ impl Steward for SpiceApp {
 /// Looks once more before a write is sent: it may have waited long for its turn.
 fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), Failure> {
     still_allowed(context, app, elapsed(write.rests_on(), context.now()))?;
+    still_admitted(context, app)?;
     if is_current(&context.caches.apps, app) {
         return Ok(());
     }
@@ -133,6 +134,16 @@ pub(super) fn still_allowed(context: &Context, app: &SpiceApp, evidence: Duratio
     match organization_of(context, app) {
         Observed::Present(organization) if !organization.suspended => Ok(()),
         _ => withdrawn("the organization was suspended, or is gone"),
+    }
+}
+
+/// Whether the organization still admits the app's namespace; for an app that is being deleted it need not.
+pub(super) fn still_admitted(context: &Context, app: &SpiceApp) -> Result<(), Failure> {
+    match organization_of(context, app) {
+        Observed::Present(Organization { not_allowed: Some(why), .. }) => {
+            Err(Failure::local(FailureKind::Withdrawn, why))
+        }
+        _ => Ok(()),
     }
 }
 

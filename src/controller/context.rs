@@ -139,6 +139,13 @@ impl Context {
         self.queues.spice_secrets.request(ObjectRef::from_obj(secret));
     }
 
+    /// The same for what another SpiceSecret of its app has, or asks for. What has failed is not tried again for that.
+    pub(super) fn look_at_sibling(&self, secret: &Guarded<SpiceSecret>) {
+        let uid = Resource::meta(secret).uid.as_deref().unwrap_or_default();
+        self.memories.others_changed(uid, self.now());
+        self.queues.spice_secrets.request(ObjectRef::from_obj(secret));
+    }
+
     /// The wall clock, in one place.
     #[expect(clippy::unused_self, reason = "the clock belongs to the context, so that it can be replaced there")]
     pub(super) fn now(&self) -> Timestamp {

@@ -7,6 +7,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::ObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::oneshot;
 
 use super::context::Context;
 use super::driver::kubernetes_words;
@@ -28,53 +30,71 @@ pub struct KeyPlace {
     pub name: String,
 }
 
-/// The key that is kept, or a new one that is kept from now on: waited for until shutdown.
-pub(super) async fn load(context: &Context, readiness: &Readiness) -> Option<DigestKey> {
+/// Reads the key, or makes one, for the context to have; then puts it back where it is deleted, until shutdown. `tried` is
+/// told when it was looked for once.
+pub(super) async fn keep(context: Arc<Context>, readiness: Readiness, tried: oneshot::Sender<()>) {
     let KeyPlace { namespace, name } = &context.settings.digest_key;
-    let _pending = readiness.waiting_for(format!("the key of digests in Secret {namespace}/{name}"));
-    loop {
-        let error = match found_or_made(context).await {
-            Ok(key) => return Some(key),
-            Err(error) => error,
-        };
-        tracing::warn!(namespace, name, error, "the key of digests cannot be read or made; trying again");
-        tokio::select! {
-            () = tokio::time::sleep(context.settings.definition_poll) => {}
-            () = context.shutdown.cancelled() => return None,
-        }
-    }
-}
-
-/// Puts the key back where it is deleted while this process knows it, until shutdown.
-pub(super) async fn keep(context: Arc<Context>, key: DigestKey) {
-    let KeyPlace { namespace, name } = &context.settings.digest_key;
-    let mut told = false;
+    let what = format!("the key of digests in Secret {namespace}/{name}");
+    let mut reliance = readiness.relying_on(what, context.settings.unready_after);
+    let Some(key) = load(&context, tried).await else { return };
+    reliance.works();
     loop {
         tokio::select! {
             () = tokio::time::sleep(context.settings.digest_key_poll) => {}
             () = context.shutdown.cancelled() => return,
         }
-        match read(&context).await {
-            Ok(Some(found)) if found == key => told = false,
-            Ok(Some(_)) if !told => {
-                told = true;
-                tracing::error!(
-                    namespace,
-                    name,
-                    "the Secret holds another key of digests than this process uses: after its next start every secret is set \
-                     once more"
-                );
+        match kept(&context, &key).await {
+            Ok(()) => reliance.works(),
+            Err(error) => {
+                tracing::warn!(namespace, name, error, "the key of digests cannot be read or put back");
+                reliance.fails();
             }
-            Ok(Some(_)) => {}
-            Ok(None) => match make(&context, &key).await {
-                Ok(()) => tracing::warn!(namespace, name, "the key of digests was deleted and is put back"),
-                Err(error) => {
-                    tracing::warn!(namespace, name, error, "the key of digests was deleted and is not put back")
-                }
-            },
-            Err(error) => tracing::warn!(namespace, name, error, "the key of digests cannot be read"),
         }
     }
+}
+
+/// The key that is kept, or a new one that is kept from now on: waited for until shutdown.
+async fn load(context: &Context, tried: oneshot::Sender<()>) -> Option<DigestKey> {
+    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let mut tried = Some(tried);
+    let key = loop {
+        let error = match found_or_made(context).await {
+            Ok(key) => break key,
+            Err(error) => error,
+        };
+        tracing::warn!(namespace, name, error, "the key of digests cannot be read or made; trying again");
+        drop(tried.take());
+        tokio::select! {
+            () = tokio::time::sleep(context.settings.definition_poll) => {}
+            () = context.shutdown.cancelled() => return None,
+        }
+    };
+    let key = context.digest_key.get_or_init(|| key).clone();
+    if tried.is_none() {
+        // They were visited without.
+        for object in context.caches.spice_secrets.state() {
+            context.queues.spice_secrets.request(ObjectRef::from_obj(object.as_ref()));
+        }
+    }
+    Some(key)
+}
+
+/// Puts the key back if it is not there.
+async fn kept(context: &Context, key: &DigestKey) -> Result<(), String> {
+    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    match read(context).await? {
+        Some(found) if found == *key => {}
+        Some(_) => tracing::error!(
+            namespace,
+            name,
+            "the Secret holds another key of digests than this process uses: after its next start every secret is set once more"
+        ),
+        None => {
+            make(context, key).await?;
+            tracing::warn!(namespace, name, "the key of digests was deleted and is put back");
+        }
+    }
+    Ok(())
 }
 
 async fn found_or_made(context: &Context) -> Result<DigestKey, String> {

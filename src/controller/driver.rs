@@ -104,6 +104,8 @@ async fn entry<K: Steward>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Re
         Ok(again) => again,
         // A bug that one object brings out is not to end the visits of all others. The panic itself is on stderr.
         Err(_) => {
+            let (namespace, name) = (object.namespace(), object.name_any());
+            tracing::error!(kind = K::NAME, namespace, object = name, "a visit panicked: a bug");
             context.metrics.visited(K::NAME, "panicked");
             Some(context.settings.waits.backoff_max)
         }
@@ -148,7 +150,9 @@ struct Visit<'a, K: Steward> {
 impl<'a, K: Steward> Visit<'a, K> {
     fn begin(context: &'a Context, found: &K) -> Self {
         let (mut memory, object) = context.memories.recall(K::cache(context), found, context.now());
-        memory.begin(object.meta());
+        let now = context.now();
+        let quiet_since = now.checked_sub(context.settings.waits.quiet_after_write).unwrap_or(Timestamp::MIN);
+        memory.begin(object.meta(), quiet_since);
         let status = object.stored_status().cloned().unwrap_or_default();
         let desired = object.desired(&context.settings.identity);
         Self { context, object, desired, status, observed: K::Observed::default(), memory, unstored: false }
@@ -253,18 +257,25 @@ impl<'a, K: Steward> Visit<'a, K> {
             return Ok(None);
         };
         let end = K::act(self.context, &self.object, &write, self.priority()).await;
-        self.memory.last_write = Some(self.context.now());
+        self.memory.wrote(K::touched(&write, &end), self.context.now());
         K::learn(&mut self.status, &mut self.observed, &write, &end);
         self.unstored = true;
         if K::stored_at_once(&write) {
             self.store_facts().await;
         }
         match end.result {
-            Ok(_) => {
+            Ok(answer) => {
                 tracing::info!(write = %described(&write), "remote write done");
                 let (now, pause) = (self.context.now(), self.context.settings.waits.fight_pause);
-                self.memory.corrections.count(self.object.meta().generation, K::corrects(&write), now, pause);
-                self.context.events.publish(&self.object, plan.notes);
+                let corrected = K::corrected(&write, &answer);
+                self.memory.corrections.count(self.object.meta().generation, &corrected, now, pause);
+                let notes = K::done(&write, &answer).into_iter().chain(plan.notes).collect();
+                self.context.events.publish(&self.object, notes);
+                Ok(None)
+            }
+            // It says nothing of the object: whoever comes next finds out.
+            Err(failure) if self.is_over() => {
+                tracing::debug!(write = %described(&write), "remote write cut short: {failure}");
                 Ok(None)
             }
             Err(failure) => {

@@ -21,11 +21,13 @@ struct Recollection {
     memory: Memory,
     /// The object as the last write of ours left it, until the cache shows it so.
     written: Option<Arc<dyn Any + Send + Sync>>,
+    /// Whether another object changed that it goes by. What has failed meanwhile is not tried again for that.
+    others_changed: bool,
 }
 
 impl Recollection {
     fn new(now: Timestamp) -> Self {
-        Self { memory: Memory::new(now), written: None }
+        Self { memory: Memory::new(now), written: None, others_changed: false }
     }
 }
 
@@ -42,18 +44,21 @@ impl Memories {
             Some(written) if version(written.meta()) > version(cached.meta()) => written.clone(),
             _ => cached.clone(),
         };
-        let memory = known.memory.clone();
+        let mut memory = known.memory.clone();
         // Taken over by this visit; one that is set while it lasts is the next one's.
         known.memory.look_again = false;
+        memory.look_again |= std::mem::take(&mut known.others_changed) && !memory.is_held(now);
         (memory, object)
     }
 
     pub(super) fn remember<K: Steward>(&self, cache: &Store<Guarded<K>>, object: &K, mut memory: Memory) {
         let (mut held, uid) = (self.held(), object.uid().unwrap_or_default());
-        memory.look_again |= held.get(&uid).is_some_and(|known| known.memory.look_again);
+        let known = held.get(&uid);
+        memory.look_again |= known.is_some_and(|known| known.memory.look_again);
+        let others_changed = known.is_some_and(|known| known.others_changed);
         let ahead = cached(cache, object).is_some_and(|cached| version(cached.meta()) < version(object.meta()));
         let written = ahead.then(|| Arc::new(object.clone()) as Arc<dyn Any + Send + Sync>);
-        held.insert(uid, Recollection { memory, written });
+        held.insert(uid, Recollection { memory, written, others_changed });
     }
 
     /// Lets go of what the cache shows by now: most of what an object takes is kept once.
@@ -70,6 +75,12 @@ impl Memories {
     pub(super) fn look_again(&self, uid: &str, now: Timestamp) {
         let mut held = self.held();
         held.entry(uid.to_owned()).or_insert_with(|| Recollection::new(now)).memory.look_again = true;
+    }
+
+    /// The same for a change of what others have: one whose failed write is held back by then does not try it for that.
+    pub(super) fn others_changed(&self, uid: &str, now: Timestamp) {
+        let mut held = self.held();
+        held.entry(uid.to_owned()).or_insert_with(|| Recollection::new(now)).others_changed = true;
     }
 
     /// When an object was last checked completely, or else when it was first seen; none before its first visit.

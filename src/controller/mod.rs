@@ -43,6 +43,7 @@ use futures::StreamExt;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -100,12 +101,16 @@ pub async fn run(
     ended
 }
 
-/// Visits SpiceSecrets, from when there is a key for their digests.
+/// Visits SpiceSecrets. Those that are deleted need no key for their digests; the others wait for it.
 async fn visit_secrets(context: Arc<Context>, readiness: Readiness, requests: Asked<watch::Guarded<SpiceSecret>>) {
-    let Some(key) = digest_key::load(&context, &readiness).await else { return };
-    let key = context.digest_key.get_or_init(|| key).clone();
     let store = context.caches.spice_secrets.clone();
-    tokio::join!(driver::run(Arc::clone(&context), store, requests), digest_key::keep(context, key));
+    let (tried, once) = oneshot::channel();
+    let visits = async {
+        // As a rule it is there at once, and nothing is visited twice.
+        let _ = once.await;
+        driver::run(Arc::clone(&context), store, requests).await;
+    };
+    tokio::join!(visits, digest_key::keep(Arc::clone(&context), readiness, tried));
 }
 
 /// Follows every resource, each in a task, and returns when the caches hold what there is.

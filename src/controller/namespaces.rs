@@ -8,6 +8,7 @@ use kube::core::{PartialObjectMeta, Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 
 use super::context::Context;
+use super::secret;
 use super::watch::{Changes, React};
 use crate::api::{AllowedNamespaces, NamespacesFrom, SpiceApp, SpiceOrganization};
 
@@ -67,6 +68,7 @@ impl React<PartialObjectMeta<Namespace>> for Reaction {
         };
         for app in self.context.caches.apps.state_filter(|app| app.0.as_ref().is_ok_and(concerned)) {
             self.context.look_at_app(&app);
+            secret::tell_secrets_of(&self.context, &name, &app.name_any());
         }
     }
 

@@ -53,6 +53,7 @@ struct Told<'a> {
 struct Tally {
     objects: BTreeMap<Judged, i64>,
     suspended: BTreeMap<OfKind, i64>,
+    drifted: BTreeMap<OfKind, i64>,
     /// Of those that are checked: not suspended, not being deleted.
     oldest_check: BTreeMap<OfKind, i64>,
     oldest_deletion: BTreeMap<OfKind, i64>,
@@ -64,6 +65,9 @@ impl Tally {
         let kind_alone = OfKind { kind };
         *self.objects.entry(Judged { kind, ready, reason }).or_default() += 1;
         *self.suspended.entry(kind_alone).or_default() += i64::from(told.suspended);
+        let is_drifted = |it: &&Condition| it.type_ == ConditionType::Drifted.as_str() && it.status == "True";
+        let drifted = told.conditions.unwrap_or_default().iter().any(|it| is_drifted(&it));
+        *self.drifted.entry(kind_alone).or_default() += i64::from(drifted);
         let deleted = told.meta.deletion_timestamp.as_ref().map(|time| time.0);
         let (oldest, since) = match deleted {
             Some(deleted) => (&mut self.oldest_deletion, Some(deleted)),
@@ -139,10 +143,12 @@ impl fmt::Debug for Objects {
 
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let Tally { objects, suspended, oldest_check, oldest_deletion } = self.tally();
+        let Tally { objects, suspended, drifted, oldest_check, oldest_deletion } = self.tally();
         let help = "Objects, by kind and by status and reason of Ready; Unknown: none yet, or not one of ours";
         gauges(&mut encoder, "objects", help, &objects)?;
         gauges(&mut encoder, "suspended_objects", "Objects that a person has suspended, by kind", &suspended)?;
+        let help = "Objects of which something was changed outside and is left so, by kind";
+        gauges(&mut encoder, "drifted_objects", help, &drifted)?;
         let help = "Unix time of the last complete check of the object that was checked the longest ago, by kind; of one \
                     that this process has not checked, when it first saw it";
         gauges(&mut encoder, "oldest_check_timestamp_seconds", help, &oldest_check)?;
@@ -219,7 +225,7 @@ mod tests {
         }
         let it = OfKind { kind: "It" };
         assert_eq!(tally.objects, [(Judged { kind: "It", ready: "Unknown", reason: "Unknown" }, 6)].into());
-        assert_eq!(tally.suspended, [(it, 2)].into());
+        assert_eq!((tally.suspended, tally.drifted), ([(it, 2)].into(), [(it, 0)].into()));
         assert_eq!((tally.oldest_check, tally.oldest_deletion), ([(it, 40)].into(), [(it, 30)].into()));
     }
 }

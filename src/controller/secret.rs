@@ -74,7 +74,10 @@ impl Steward for SpiceSecret {
                 let version = context.caches.secret_version(&namespace(object), source(object));
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
             }
-            SecretRead::Key => observed.key = context.digest_key.get().map(|key| key.id().to_owned()),
+            SecretRead::Key => {
+                let key = context.digest_key.get().map(|key| key.id().to_owned());
+                observed.key = Some(key.map_or(Observed::Absent, Observed::Present));
+            }
             SecretRead::Values => observed.values = Some(values(context, object).await),
             SecretRead::Definition => {
                 observed.definition_deleting = Some(definition::is_deleting::<Self>(context).await)
@@ -121,11 +124,15 @@ impl Steward for SpiceSecret {
         let mut answer = Vec::new();
         for part in parts(write) {
             let result =
-                of_app(context, object, async |app| one(context, object, app, write, &part, priority).await).await;
+                with_app(context, object, async |app| one(context, object, app, write, &part, priority).await).await;
             let name = part.name().to_owned();
             // Each secret is refused for itself; anything else would meet the others as well.
             let stops = result.as_ref().is_err_and(|failure| failure.kind != FailureKind::Invalid);
             if let Err(failure) = &result {
+                // So many have gone before it that what they rest on has grown old: it is looked at anew for the others.
+                if !answer.is_empty() && has_grown_old(context, write) && failure.proves_not_applied() {
+                    break;
+                }
                 tracing::warn!(name, kind = failure.label(), "a secret was not written: {failure}");
                 if answer.is_empty() && stops {
                     return End { result: Err(failure.clone()), begun };
@@ -177,8 +184,13 @@ async fn one(
     part: &Part<'_>,
     priority: Priority,
 ) -> Result<Option<RemoteSecret>, Failure> {
-    let connection = app::connection(context, app).await?;
-    let permit = connection.client.permit(priority, Stage::Act).await?;
+    let permitted = async {
+        let connection = app::connection(context, app).await?;
+        let permit = connection.client.permit(priority, Stage::Act).await?;
+        Ok((connection, permit))
+    };
+    // What is sent is waited for: its outcome is to be known.
+    let (connection, permit) = while_wanted(context, object, permitted).await?;
     still_wanted(context, object, app, write)?;
     let id = write.app();
     let result = match part {
@@ -197,17 +209,25 @@ async fn one(
     result
 }
 
+fn has_grown_old(context: &Context, write: &SecretWrite) -> bool {
+    elapsed(write.rests_on(), context.now()) > context.settings.waits.evidence
+}
+
 /// Looks once more before a write is sent: it may have waited long for its turn.
 fn still_wanted(context: &Context, object: &SpiceSecret, app: &SpiceApp, write: &SecretWrite) -> Result<(), Failure> {
     app::still_allowed(context, app, elapsed(write.rests_on(), context.now()))?;
+    // What was set is deleted all the same.
+    if let SecretWrite::Set { .. } = write {
+        app::still_admitted(context, app)?;
+    }
     if is_current(&context.caches.spice_secrets, object) {
         return Ok(());
     }
     Err(Failure::local(FailureKind::Withdrawn, "the object changed while it waited for its turn"))
 }
 
-/// Work about the app of an object, as long as it is wanted.
-async fn of_app<T>(
+/// Work about the app of an object.
+async fn with_app<T>(
     context: &Context,
     object: &SpiceSecret,
     work: impl AsyncFnOnce(&SpiceApp) -> Result<T, Failure>,
@@ -216,8 +236,16 @@ async fn of_app<T>(
     let Some(Ok(app)) = app.as_deref().map(|app| app.0.as_ref()) else {
         return Err(Failure::local(FailureKind::Withdrawn, "the SpiceApp is gone"));
     };
-    let result = while_wanted(context, object, work(app)).await;
-    app::doubted(context, app, result)
+    app::doubted(context, app, work(app).await)
+}
+
+/// Reads about the app of an object, as long as they are wanted.
+async fn of_app<T>(
+    context: &Context,
+    object: &SpiceSecret,
+    work: impl AsyncFnOnce(&SpiceApp) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    with_app(context, object, async |app| while_wanted(context, object, work(app)).await).await
 }
 
 fn namespace(object: &SpiceSecret) -> String {
@@ -342,7 +370,8 @@ fn is_stuck(context: &Context, object: &ObjectMeta) -> bool {
 /// What is known of the other SpiceSecrets of the app.
 fn others(context: &Context, object: &SpiceSecret) -> Vec<Arc<OtherSecret>> {
     let all = of(context, &namespace(object), &object.spec.app_ref.name);
-    let others = all.iter().filter(|other| other.0.is_ok() && other.meta().uid != object.metadata.uid);
+    // One that cannot be decoded now has what it had when it could be.
+    let others = all.iter().filter(|other| other.meta().uid != object.metadata.uid);
     others.filter_map(|other| context.claims.of(other.meta().uid.as_ref())).collect()
 }
 
@@ -384,14 +413,14 @@ impl Reaction {
     }
 
     /// Lets those look again that ask for a name that this object has, or had.
-    fn tell_others(&self, object: &SpiceSecret, claims: &[Arc<OtherSecret>]) {
-        for other in of(&self.context, &namespace(object), &object.spec.app_ref.name) {
+    fn tell_others(&self, namespace: &str, app: &str, uid: Option<&String>, claims: &[Arc<OtherSecret>]) {
+        for other in of(&self.context, namespace, app) {
             let Ok(decoded) = &other.0 else { continue };
             let Some(theirs) = self.context.claims.of(other.meta().uid.as_ref()) else { continue };
             // Which names one asks for that takes all keys is not known.
             let concerned = takes_all(decoded) || claims.iter().any(|ours| share_a_name(ours, &theirs));
-            if decoded.uid() != object.uid() && concerned {
-                self.context.look_at_secret(&other);
+            if other.meta().uid.as_ref() != uid && concerned {
+                self.context.look_at_sibling(&other);
             }
         }
     }
@@ -425,7 +454,8 @@ impl React<Guarded<SpiceSecret>> for Reaction {
         if let Some(now) = self.context.claims.of(uid) {
             let before = self.told.insert(uid.cloned().unwrap_or_default(), Arc::clone(&now));
             if before.as_ref() != Some(&now) {
-                self.tell_others(object, &before.into_iter().chain([now]).collect::<Vec<_>>());
+                let claims: Vec<_> = before.into_iter().chain([now]).collect();
+                self.tell_others(&namespace(object), &object.spec.app_ref.name, uid, &claims);
             }
         }
         let interval = object.spec.interval.map(Duration::from);
@@ -457,9 +487,7 @@ impl React<Guarded<SpiceSecret>> for Reaction {
         }
         if let Some(app) = app {
             self.context.queues.apps.request(ObjectRef::new(&app).within(&namespace));
-        }
-        if let Ok(object) = &object.0 {
-            self.tell_others(object, &claims);
+            self.tell_others(&namespace, &app, uid, &claims);
         }
     }
 }

@@ -133,6 +133,11 @@ pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, statu
                 current = fresh;
             }
             Ok(_) => return None,
+            // Status is to say so, which takes a visit of its own; the fact is found out again, as after a crash.
+            Err(error @ Error::SerdeError(_)) => {
+                tracing::error!(%error, kind = K::NAME, namespace = object.namespace(), object = object.name_any(), "a fact is not stored: the object cannot be decoded any more");
+                return None;
+            }
             Err(error) => {
                 tracing::warn!(%error, kind = K::NAME, namespace = object.namespace(), object = object.name_any(), "cannot read the object again")
             }

@@ -9,14 +9,26 @@ use crate::api::{ConditionType, Reason};
 /// Paths that the message of Drifted names; status has all of them.
 const LONGEST_DRIFT: usize = 8;
 
-/// The conditions after a visit. `overdue`: too many intervals went by without an observation.
-pub(crate) fn summarize(
-    before: &[Condition],
-    generation: i64,
-    verdict: &Verdict,
-    overdue: bool,
-    now: Timestamp,
-) -> Vec<Condition> {
+/// Of one that stands as it was achieved.
+const SUSPENDED: &str = "suspended: nothing is looked at or changed";
+/// Of one whose spec, as it is now, was not achieved before.
+const NOT_ACHIEVED: &str = "suspended; the spec as it is now was not achieved before";
+
+/// What the conditions depend on besides the verdict.
+pub(crate) struct Situation {
+    /// The generation that was judged.
+    pub(crate) generation: i64,
+    /// Whether too many intervals went by without an observation.
+    pub(crate) overdue: bool,
+    /// What the spec refers to and has changed since it was taken up.
+    pub(crate) renewed: Option<String>,
+    /// When it was judged.
+    pub(crate) now: Timestamp,
+}
+
+/// The conditions after a visit.
+pub(crate) fn summarize(before: &[Condition], verdict: &Verdict, situation: &Situation) -> Vec<Condition> {
+    let Situation { generation, overdue, ref renewed, now } = *situation;
     let write = Writer { before, generation, now };
     let achieved = standing(before, Some(generation)) == Some(Standing::Achieved);
     let lost = is_lost(before, Some(generation));
@@ -28,6 +40,10 @@ pub(crate) fn summarize(
         Verdict::Unchanged | Verdict::Gone => before.to_vec(),
         Verdict::Working(words) | Verdict::Deleting(words) => working(Reason::Progressing, words),
         Verdict::Waiting(reason, words) | Verdict::Unseen(reason, words, _) => {
+            // As an edit of the spec: what was judged before is not what is wanted now.
+            if let Some(source) = renewed {
+                return working(*reason, &format!("{source} has changed, which is not taken up yet: {words}"));
+            }
             let stalled = standing(before, Some(generation)) == Some(Standing::Stalled);
             match (achieved || lost, overdue || lost) {
                 (true, true) => vec![write.ready("Unknown", *reason, words)],
@@ -41,10 +57,11 @@ pub(crate) fn summarize(
         Verdict::Stalled(reason, words) => {
             vec![write.ready("False", *reason, words), write.abnormal(ConditionType::Stalled, *reason, words)]
         }
-        Verdict::Suspended if achieved => find(before, ConditionType::Ready).into_iter().cloned().collect(),
-        Verdict::Suspended => {
-            vec![write.ready("Unknown", Reason::Suspended, "suspended; the spec is newer than what was achieved")]
+        Verdict::Suspended if achieved => vec![write.ready("True", Reason::Succeeded, SUSPENDED)],
+        Verdict::Suspended if lost || is_suspended(before, Some(generation)) => {
+            vec![write.ready("Unknown", Reason::Suspended, SUSPENDED)]
         }
+        Verdict::Suspended => vec![write.ready("Unknown", Reason::Suspended, NOT_ACHIEVED)],
     }
 }
 
@@ -58,9 +75,16 @@ pub(crate) fn is_lost(conditions: &[Condition], generation: Option<i64>) -> bool
     })
 }
 
+/// Whether what was achieved was suspended then.
+pub(crate) fn is_suspended(conditions: &[Condition], generation: Option<i64>) -> bool {
+    find(conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.message == SUSPENDED && ready.observed_generation == generation)
+}
+
 /// The conditions of an object that cannot be decoded.
 pub fn unreadable(before: &[Condition], generation: i64, words: &str, now: Timestamp) -> Vec<Condition> {
-    summarize(before, generation, &Verdict::Stalled(Reason::InvalidSpec, words.to_owned()), false, now)
+    let situation = Situation { generation, overdue: false, renewed: None, now };
+    summarize(before, &Verdict::Stalled(Reason::InvalidSpec, words.to_owned()), &situation)
 }
 
 /// Sets or takes away the condition that tells of fields which are left as somebody else made them.

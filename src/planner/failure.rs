@@ -96,8 +96,9 @@ pub(crate) fn about_repository(failure: &Failure) -> bool {
 
 fn words(failure: &Failure, scope: &str) -> String {
     if failure.kind == FailureKind::Forbidden && about_scope(failure) {
-        // The service knows better which one, if it says.
-        let scope = SCOPES.iter().find(|named| failure.message.contains(**named)).unwrap_or(&scope);
+        // The service knows better which one, if it names that alone.
+        let mut named = SCOPES.iter().filter(|named| failure.message.contains(**named));
+        let scope = named.next().filter(|_| named.next().is_none()).unwrap_or(&scope);
         format!("the credential lacks the scope {scope}: {failure}")
     } else {
         failure.to_string()
@@ -114,6 +115,20 @@ fn retry(failure: &Failure) -> Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_scope_that_is_named_is_the_one_that_is_missing() {
+        for (text, expected) in [
+            ("Insufficient scope. Required: config:write", "config:write"),
+            ("Insufficient scope. Required: apps:write. Granted: apps:read", "apps:write"),
+            ("Insufficient scope", "apps:write"),
+        ] {
+            let code = Some("insufficient_scope".to_owned());
+            let failure = Failure { kind: FailureKind::Forbidden, code, message: text.to_owned() };
+            let words = words(&failure, "apps:write");
+            assert_eq!(words, format!("the credential lacks the scope {expected}: {text}"));
+        }
+    }
 
     #[test]
     fn the_code_of_a_403_decides_then_a_scope_name_then_the_call() {

@@ -22,6 +22,8 @@ pub struct Memory {
     pub last_observation: Option<Timestamp>,
     /// When our last remote write ended.
     pub last_write: Option<Timestamp>,
+    /// What was written lately, by name, where several things are told apart: a read may not show it yet.
+    pub written: BTreeMap<String, Timestamp>,
     /// Since when remote work is wanted and not done.
     pub wanted_since: Option<Timestamp>,
     /// Something changed that may have kept the object from being as wanted.
@@ -83,6 +85,7 @@ impl Memory {
             deletion_seen: false,
             last_observation: None,
             last_write: None,
+            written: BTreeMap::new(),
             wanted_since: None,
             look_again: false,
             held: None,
@@ -92,11 +95,23 @@ impl Memory {
     }
 
     /// Takes note of what a visit begins with.
-    pub fn begin(&mut self, meta: &ObjectMeta) {
+    pub fn begin(&mut self, meta: &ObjectMeta, quiet_since: Timestamp) {
+        self.written.retain(|_, at| *at > quiet_since);
         if meta.deletion_timestamp.is_some() && !std::mem::replace(&mut self.deletion_seen, true) {
             // What was in the way of keeping it says nothing of its end.
             self.failures = 0;
         }
+    }
+
+    /// Whether a failed write is held back, if the object is as it was then.
+    pub fn is_held(&self, now: Timestamp) -> bool {
+        self.held.as_ref().is_some_and(|hold| now < hold.until)
+    }
+
+    /// Takes note of a write that has ended, and of what it may have changed.
+    pub fn wrote(&mut self, names: Vec<String>, now: Timestamp) {
+        self.last_write = Some(now);
+        self.written.extend(names.into_iter().map(|name| (name, now)));
     }
 
     /// Keeps what is to be known of a visit that began then and ended so. Says whether it looked at anything.

@@ -78,8 +78,18 @@ pub trait Kind: Sized {
     /// Where a write that did not end well leaves the object; none if the next round goes another way.
     fn failed(write: &Self::Write, failure: &Failure, waits: &Waits) -> Option<Verdict>;
 
-    /// The paths that a write puts back because somebody else changed them.
-    fn corrects(write: &Self::Write) -> &[String];
+    /// The paths that a write has put back because somebody else had changed them.
+    fn corrected(write: &Self::Write, answer: &Self::Answer) -> Vec<String>;
+
+    /// What a write may have changed by now, by name, where several things are told apart.
+    fn touched(_write: &Self::Write, _end: &End<Self::Answer>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What to tell people of what a write has done, besides the plan's own notes.
+    fn done(_write: &Self::Write, _answer: &Self::Answer) -> Vec<Note> {
+        Vec::new()
+    }
 
     /// The paths that differ from the spec and are left so.
     fn drift(status: &Self::Status) -> &[String];
@@ -102,13 +112,23 @@ pub trait Kind: Sized {
     }
 
     /// Whether nothing that the object refers to has changed since it was judged. Otherwise somebody waits for it.
-    fn in_date(_view: &View<'_, Self>) -> bool {
-        true
+    fn in_date(view: &View<'_, Self>) -> bool {
+        !view.sources_changed()
     }
 
     /// The Kubernetes objects that the spec refers to, in the versions seen now.
     fn sources(_view: &View<'_, Self>) -> Vec<SourceVersion> {
         Vec::new()
+    }
+
+    /// The same, in the versions that were taken up last.
+    fn taken_up(_status: &Self::Status) -> &[SourceVersion] {
+        &[]
+    }
+
+    /// Whether what failed is held back until it is to be tried again, whatever else wakes the object.
+    fn holds_back(retry: Retry) -> bool {
+        matches!(retry, Retry::After(_))
     }
 
     /// The longest wait after failures in a row.
@@ -157,6 +177,11 @@ pub struct View<'a, K: Kind> {
 }
 
 impl<K: Kind> View<'_, K> {
+    /// Whether what the spec refers to is in another version than was taken up last.
+    pub(crate) fn sources_changed(&self) -> bool {
+        K::sources(self) != K::taken_up(self.status)
+    }
+
     /// Whether the object is being deleted.
     pub fn deleting(&self) -> bool {
         self.meta.deletion_timestamp.is_some()
@@ -182,6 +207,12 @@ impl<K: Kind> View<'_, K> {
     pub fn lost(&self) -> bool {
         let mut status = self.status.clone();
         conditions::is_lost(K::common(&mut status).conditions, self.meta.generation)
+    }
+
+    /// Whether what was achieved was suspended when it was looked at last.
+    fn resumed(&self) -> bool {
+        let mut status = self.status.clone();
+        conditions::is_suspended(K::common(&mut status).conditions, self.meta.generation)
     }
 
     /// Where in the interval this object's checks are: the same in every process.
@@ -226,7 +257,10 @@ impl<K: Kind> View<'_, K> {
 
     /// The hold that a verdict asks for: a server that refused is not asked again by whatever wakes us next.
     pub fn hold(&self, verdict: &Verdict) -> Option<Hold> {
-        let Verdict::Failed(_, _, Retry::After(_)) = verdict else { return None };
+        let Verdict::Failed(_, _, retry) = verdict else { return None };
+        if !K::holds_back(*retry) {
+            return None;
+        }
         let until = self.now.checked_add(schedule::again(self, verdict)?).ok()?;
         let requested = requested_reconcile(self.meta).map(str::to_owned);
         Some(Hold { generation: self.meta.generation, requested, sources: K::sources(self), until })
@@ -238,7 +272,7 @@ impl<K: Kind> View<'_, K> {
         let asked = self.memory.annotations.is_some_and(|then| then != memory::annotations(self.meta));
         let nothing_new = !self.memory.look_again && !asked;
         match self.visited(self.status.clone()) {
-            Some(Standing::Achieved) => !self.check_due(self.interval()) || self.just_written(),
+            Some(Standing::Achieved) => !self.resumed() && (!self.check_due(self.interval()) || self.just_written()),
             Some(Standing::Stalled) => nothing_new && !self.check_due(self.interval().max(self.waits.terminal_recheck)),
             None => nothing_new && self.held_until().is_some(),
         }
@@ -408,7 +442,8 @@ pub fn report<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Report<K::Statu
     let before = common.conditions.clone();
     let generation = view.meta.generation.unwrap_or_default();
     if !matches!(verdict, Verdict::Gone | Verdict::Unchanged) {
-        *common.conditions = conditions::summarize(&before, generation, verdict, overdue, view.now);
+        let situation = conditions::Situation { generation, overdue, renewed: renewed(view), now: view.now };
+        *common.conditions = conditions::summarize(&before, verdict, &situation);
         *common.observed_generation = generation;
         let drift = K::drift(view.status);
         let common = K::common(&mut status);
@@ -420,6 +455,15 @@ pub fn report<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Report<K::Statu
     }
     let notes = conditions::transition(&before, common.conditions).into_iter().collect();
     Report { status, notes, again: schedule::again(view, verdict) }
+}
+
+/// What the spec refers to and is in another version than was achieved, in words.
+fn renewed<K: Kind>(view: &View<'_, K>) -> Option<String> {
+    let of = |sources: &[SourceVersion]| sources.first().map(|source| format!("{} {}", source.kind, source.name));
+    if view.deleting() || !view.sources_changed() {
+        return None;
+    }
+    of(&K::sources(view)).or_else(|| of(K::taken_up(view.status)))
 }
 
 /// The value of the annotation that asks for a visit, as far as it is told apart from others and acknowledged.

@@ -28,6 +28,7 @@ mod process;
 mod random;
 mod random_secrets;
 mod scopes;
+mod secret_trouble;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;

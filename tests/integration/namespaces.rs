@@ -1,12 +1,15 @@
 //! A SpiceOrganization that is used from other namespaces.
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Secret},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
 use crate::{
     program,
@@ -33,6 +36,22 @@ async fn app_is(client: &Client, namespace: &str, status: &str, reason: &str) ->
     })
     .await
     .unwrap()
+}
+
+/// Waits until the SpiceSecret says so of its spec as it is now.
+async fn secret_says(objects: &Api<SpiceSecret>, status: &str, reason: &str, words: &str) -> Result<(), String> {
+    poll(&format!("my-secret says {status} {reason} {words}"), DEADLINE, async || {
+        let object = objects.get("my-secret").await.map_err(|error| error.to_string())?;
+        let conditions = object.status.map(|status| status.conditions).unwrap_or_default();
+        let holds = |it: &&Condition| {
+            it.observed_generation == object.metadata.generation
+                && (&*it.status, &*it.reason) == (status, reason)
+                && it.message.contains(words)
+        };
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+        if ready.is_some_and(|ready| holds(&ready)) { Ok(()) } else { Err(format!("{ready:?}")) }
+    })
+    .await
 }
 
 async fn label(client: &Client, namespace: &str, team: Value) {
@@ -86,6 +105,46 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     label(&client, &away, json!("data")).await;
     app_is(&client, &away, "True", "Succeeded").await;
 
+    // So it is with values: none goes out from a namespace that is admitted no more.
+    let value = async |value: &str| {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "values" }, "stringData": { "TOKEN": value },
+        });
+        let (secrets, params) = (Api::<Secret>::namespaced(client.clone(), &away), PatchParams::apply("test"));
+        secrets.patch("values", &params, &Patch::Apply(secret)).await.unwrap();
+    };
+    let posts = async || {
+        let calls = sandbox.calls_by("operator", 0).await.unwrap();
+        calls.iter().filter(|call| call.method == "POST" && call.path.ends_with("/secrets")).count()
+    };
+    let spec = json!({ "appRef": { "name": "my-app" }, "secretRef": { "name": "values" }, "interval": "24h" });
+    let object = SpiceSecret::new("my-secret", serde_json::from_value(spec).unwrap());
+    let objects: Api<SpiceSecret> = Api::namespaced(client.clone(), &away);
+    value("fake-value-1").await;
+    objects.create(&PostParams::default(), &object).await.unwrap();
+    secret_says(&objects, "True", "Succeeded", "").await.unwrap();
+    label(&client, &away, json!(null)).await;
+    // What was achieved stays so; an edit shows that the label has been seen to go.
+    let hours = std::sync::atomic::AtomicU64::new(24);
+    poll("the namespace is admitted no more", DEADLINE, async || {
+        let interval = format!("{}h", hours.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
+        let edit = Patch::Merge(json!({ "spec": { "interval": interval } }));
+        objects.patch("my-secret", &PatchParams::default(), &edit).await.map_err(|error| error.to_string())?;
+        tokio::select! {
+            seen = secret_says(&objects, "False", "NamespaceNotAllowed", "") => seen,
+            seen = secret_says(&objects, "True", "Succeeded", "") => seen.and(Err("it is still admitted".to_owned())),
+        }
+    })
+    .await
+    .unwrap();
+    value("fake-value-2").await;
+    let words = "Secret values has changed, which is not taken up yet";
+    secret_says(&objects, "False", "NamespaceNotAllowed", words).await.unwrap();
+    assert_eq!(posts().await, 1);
+    label(&client, &away, json!("data")).await;
+    secret_says(&objects, "True", "Succeeded", "").await.unwrap();
+    assert_eq!(posts().await, 2);
+
     // It holds its organization, wherever it is; and it can go although its namespace is admitted no more.
     organizations.delete("default", &DeleteParams::default()).await.unwrap();
     poll("the organization says who holds it", DEADLINE, async || {
@@ -97,6 +156,7 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     .await
     .unwrap();
     label(&client, &away, json!(null)).await;
+    objects.delete("my-secret", &DeleteParams::default()).await.unwrap();
     apps.delete("my-app", &DeleteParams::default()).await.unwrap();
     poll("both are gone", DEADLINE, async || {
         let app = apps.get_opt("my-app").await.map_err(|error| error.to_string())?;
@@ -106,5 +166,5 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     .await
     .unwrap();
     let deleted = sandbox.calls_by("operator", 0).await.unwrap().iter().filter(|call| call.method == "DELETE").count();
-    assert_eq!(deleted, 1);
+    assert_eq!(deleted, 2, "the app and its secret");
 }

@@ -101,7 +101,7 @@ pub async fn portal_sets(world: &World, app: u64, name: &str, value: &str) {
 }
 
 /// Waits for the next second of the clock: of times that are told to the second, two in one second are the same.
-async fn another_second() {
+pub async fn another_second() {
     let now = Timestamp::now().as_second();
     eventually("another second", DEADLINE, async || {
         if Timestamp::now().as_second() > now { Ok(()) } else { Err("the same".to_owned()) }

@@ -1,6 +1,7 @@
 //! Objects that the operator cannot decode: they are told, hold up nobody, and can be deleted.
 
 use serde_json::{Value, json};
+use spice_cloud_operator::api::SpiceSecret;
 
 use crate::support::{
     control_plane::use_existing_cluster,
@@ -121,6 +122,11 @@ async fn an_undecodable_secret_is_told_sends_nothing_and_deletes_what_it_has_set
         world.secret(name, spec).await;
         world.secret_is(name, "True", "Succeeded").await;
     }
+    // It asks for a name that an older one has, by a clock that tells seconds.
+    secrets::another_second().await;
+    let spec = json!({ "secretKeyRef": { "name": "src", "key": "TOKEN" }, "name": "mended" });
+    world.secret("younger", spec).await;
+    world.says::<SpiceSecret>("younger", "NameTaken", "mended is held by SpiceSecret mended").await;
     takes_anything(&world, "spicesecrets", "suspend").await;
     for object in ["ssec/mended", "ssec/deleted"] {
         store(&world, object, &json!({ "spec": { "suspend": "maybe" } })).await;
@@ -131,6 +137,11 @@ async fn an_undecodable_secret_is_told_sends_nothing_and_deletes_what_it_has_set
     }
     world.values("src", json!({ "TOKEN": "fake-value-2" })).await;
     world.cluster.kubectl(&["delete", "ssec/deleted", "-n", &world.namespace, "--timeout=30s"]).await.unwrap();
+    world.visit_secret("younger").await;
+    assert_eq!(secrets::remote(&world, app).await, secrets::expected(&[("mended", "fake-value-1")]));
+    // Nor is what both have recorded deleted when the younger one goes.
+    world.says::<SpiceSecret>("younger", "NameTaken", "mended is held by SpiceSecret mended").await;
+    world.cluster.kubectl(&["delete", "ssec/younger", "-n", &world.namespace, "--timeout=30s"]).await.unwrap();
     assert_eq!(secrets::remote(&world, app).await, secrets::expected(&[("mended", "fake-value-1")]));
     patch(&world, "ssec/mended", &json!({ "spec": { "suspend": null } }), &[]).await.unwrap();
     world.secret_is("mended", "True", "Succeeded").await;

@@ -318,10 +318,10 @@ impl Kind for SpiceApp {
         }
     }
 
-    fn corrects(write: &AppWrite) -> &[String] {
+    fn corrected(write: &AppWrite, _: &Option<App>) -> Vec<String> {
         match write {
-            AppWrite::Update { corrects, .. } => corrects,
-            AppWrite::Create { .. } | AppWrite::LetGo { .. } | AppWrite::Delete { .. } => &[],
+            AppWrite::Update { corrects, .. } => corrects.clone(),
+            AppWrite::Create { .. } | AppWrite::LetGo { .. } | AppWrite::Delete { .. } => Vec::new(),
         }
     }
 
@@ -374,8 +374,8 @@ impl Kind for SpiceApp {
         observed.secrets.as_ref().map_or(desired.interval, |secrets| secrets.interval)
     }
 
-    fn in_date(view: &View<'_, Self>) -> bool {
-        view.status.sources == keep::sources(view)
+    fn taken_up(status: &SpiceAppStatus) -> &[SourceVersion] {
+        &status.sources
     }
 }
 

@@ -160,7 +160,7 @@ impl Kind for SpiceOrganization {
         match *write {}
     }
 
-    fn corrects(write: &OrganizationWrite) -> &[String] {
+    fn corrected(write: &OrganizationWrite, (): &()) -> Vec<String> {
         match *write {}
     }
 

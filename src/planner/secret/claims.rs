@@ -11,10 +11,14 @@ use crate::api::HeldName;
 /// The object that goes before us for a name: the older, then the one of the lower uid. One that is being deleted holds what
 /// it has until it is gone.
 pub(super) fn holder<'a>(view: &SecretView<'a>, name: &str) -> Option<&'a OtherSecret> {
-    let own = (view.meta.creation_timestamp.as_ref().map(|time| time.0), view.meta.uid.clone().unwrap_or_default());
     let asks = |other: &&OtherSecret| other.set.contains(name) || (!other.deleting && other.named.contains(name));
-    let before = |other: &&OtherSecret| (other.created, other.uid.clone()) < own;
-    others(view).filter(asks).filter(before).min_by_key(|other| (other.created, &other.uid))
+    others(view).filter(asks).filter(|other| is_before_us(view, other)).min_by_key(|other| (other.created, &other.uid))
+}
+
+/// Whether another object is older than this one, or else has the lower uid.
+pub(super) fn is_before_us(view: &SecretView<'_>, other: &OtherSecret) -> bool {
+    let created = view.meta.creation_timestamp.as_ref().map(|time| time.0);
+    (other.created, other.uid.as_str()) < (created, view.meta.uid.as_deref().unwrap_or_default())
 }
 
 pub(super) fn held_by(other: &OtherSecret, name: &str) -> HeldName {

@@ -1,7 +1,7 @@
 //! Secrets of an object that is being deleted. Reads only what is recorded, references, policy and finalizers, so that an
 //! object with an invalid spec can be deleted too.
 
-use super::claims::{claimant, others, own, waiting_for};
+use super::claims::{claimant, is_before_us, others, own, waiting_for};
 use super::keep::is_to_go;
 use super::*;
 
@@ -71,9 +71,11 @@ fn unaware(view: &SecretView<'_>, own: &[SecretEntry]) -> Option<String> {
     })
 }
 
-/// Whose secret may still pass on to us: it is being deleted as well, and may have left the secret to us before we were.
+/// Whose secret may still pass on to us: it is being deleted as well, and may have left the secret to us before we were. Of
+/// several that would wait for each other the oldest waits for none.
 fn heir(view: &SecretView<'_>) -> Option<String> {
-    let mut deleting = others(view).filter(|other| other.deleting);
+    let waits_too = |other: &OtherSecret| other.knows.iter().any(|name| !other.set.contains(name));
+    let mut deleting = others(view).filter(|other| other.deleting && (is_before_us(view, other) || !waits_too(other)));
     let may_pass = |other: &OtherSecret| {
         view.status.held.iter().find(|held| held.set == Some(true) && other.set.contains(&held.name))
     };
@@ -94,10 +96,9 @@ fn delete(view: &SecretView<'_>, app: i64, mut names: Vec<String>, rests_on: Tim
         };
     }
     names.truncate(LARGEST_BATCH);
-    let listed = names.join(", ");
-    let notes = vec![Note::normal("Deleted", format!("deleted {listed}"))];
+    let message = format!("deleting {}", tell::named(names.iter().map(String::as_str)));
     let write = SecretWrite::Delete { app, rests_on, names };
-    Plan { notes, ..Plan::remote(view.status.clone(), write, format!("deleting {listed}")) }.into()
+    Plan::remote(view.status.clone(), write, message).into()
 }
 
 /// A 404 and a complete list without the app: with it, its secrets are gone.

@@ -204,7 +204,8 @@ impl<'a> Judge<'a> {
         if content.is_some_and(|content| entry.digest.as_ref() != Some(&content.digest)) {
             return Step::Set { adopted, corrects: false };
         }
-        let believed = !view.just_written() && !view.observed.set.contains(name);
+        // The list may be from before it was set, or not show it yet.
+        let believed = !view.memory.written.contains_key(name) && !view.observed.set.contains(name);
         let differs = self.list().is_some_and(|list| {
             list.get(name).is_none_or(|shown| !same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref()))
         });
@@ -267,9 +268,10 @@ impl<'a> Judge<'a> {
         let view = self.view;
         let before = view.status.entries.iter().find(|entry| entry.name == name);
         // The same content has the same id, also under another key: the source is as it was.
-        let same = before.filter(|entry| {
-            entry.digest.as_ref() == Some(&content.digest)
-                || entry.digest.is_some() && view.status.sources == sources(view)
+        let same = before.filter(|entry| match &entry.digest {
+            Some(digest) if digest::is_under(digest, key(view)) => *digest == content.digest,
+            Some(_) => !view.sources_changed() && Some(view.status.observed_generation) == view.meta.generation,
+            None => false,
         });
         let content_id = same.and_then(|entry| entry.content_id.clone()).or_else(|| Some(content.digest.clone()));
         let entry = SecretEntry {
@@ -290,13 +292,13 @@ impl<'a> Judge<'a> {
         let mut status = self.status(&work);
         if work.sets.is_empty() {
             work.deletes.truncate(LARGEST_BATCH);
-            let message = format!("deleting {}", work.deletes.join(", "));
-            let notes = vec![Note::normal("Deleted", format!("deleted {}", work.deletes.join(", ")))];
+            let message = format!("deleting {}", named(work.deletes.iter().map(String::as_str)));
             let write = SecretWrite::Delete { app, rests_on, names: work.deletes };
-            return Plan { notes, ..Plan::remote(status, write, message) }.into();
+            return Plan::remote(status, write, message).into();
         }
-        let notes = self.notes(&work);
+        let notes = self.left_overs().into_iter().collect();
         work.sets.truncate(LARGEST_BATCH);
+        work.corrects.retain(|name| work.sets.iter().any(|set| set.body.name == *name));
         let mut recorded = false;
         for set in &work.sets {
             let known = view.status.entries.iter().find(|entry| entry.name == set.body.name);

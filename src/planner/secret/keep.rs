@@ -42,6 +42,11 @@ fn judged(view: &SecretView<'_>) -> Next {
     if let Some((_, read)) = cached.into_iter().find(|(missing, _)| *missing) {
         return Next::Read(read);
     }
+    // What was set cannot be compared with what is wanted.
+    if observed.key == Some(Observed::Absent) {
+        let words = "the operator has no key of digests yet: its /readyz and its log say why";
+        return idle(view, Verdict::Waiting(Reason::DependencyNotReady, words.to_owned()));
+    }
     if rests(view) {
         return idle(view, Verdict::Unchanged);
     }
@@ -60,11 +65,12 @@ fn usable<'a>(view: &SecretView<'a>) -> Result<(&'a AppFacts, i64), Verdict> {
     let name = &view.desired.app;
     let waiting = |words| Err(Verdict::Waiting(Reason::DependencyNotReady, words));
     match &view.observed.app {
-        Some(Observed::Present(app)) => match (&app.unready, no_organization(app), app.id) {
-            (Some(why), ..) => waiting(format!("SpiceApp {name} {why}")),
-            (None, Some(why), _) => waiting(why),
-            (None, None, None) => waiting(format!("SpiceApp {name} has no app yet")),
-            (None, None, Some(id)) => Ok((app, id)),
+        Some(Observed::Present(app)) => match (not_admitted(app), &app.unready, no_organization(app), app.id) {
+            (Some(why), ..) => Err(Verdict::Waiting(Reason::NamespaceNotAllowed, why.clone())),
+            (None, Some(why), ..) => waiting(format!("SpiceApp {name} {why}")),
+            (None, None, Some(why), _) => waiting(why),
+            (None, None, None, None) => waiting(format!("SpiceApp {name} has no app yet")),
+            (None, None, None, Some(id)) => Ok((app, id)),
         },
         Some(Observed::Unknown(failure)) => waiting(failure.to_string()),
         Some(Observed::Absent) | None => {
@@ -80,7 +86,7 @@ fn wanted(view: &SecretView<'_>, asked: &Asked) -> Result<Option<Wanted>, Next> 
     let name = &asked.source;
     let missing = || {
         let words = format!("Secret {name} does not exist in this namespace; what was set from it stays");
-        Err(idle(view, Verdict::Failed(Reason::CredentialsMissing, words, Retry::Backoff)))
+        Err(idle(view, tell::missing(view, words)))
     };
     if view.observed.source == Some(Observed::Absent) {
         return missing();
@@ -102,7 +108,8 @@ fn rests(view: &SecretView<'_>) -> bool {
     let observed = view.observed;
     // An answer of this visit is judged, whatever the schedule says.
     let untouched = observed.values.is_none() && observed.list.is_none() && observed.shown.is_none();
-    untouched && (in_date(view) || view.held_until().is_some()) && view.rests()
+    let is_held = || view.held_until().is_some() && is_told_rightly(view);
+    untouched && (in_date(view) || is_held()) && view.rests()
 }
 
 /// The version of the Kubernetes Secret: as it was read, or else as the cache shows it.
@@ -118,11 +125,10 @@ pub(super) fn sources(view: &SecretView<'_>) -> Vec<SourceVersion> {
 /// compared, and nobody before us.
 pub(super) fn in_date(view: &SecretView<'_>) -> bool {
     let Some(app) = app(view.observed) else { return false };
-    let key = view.observed.key.as_deref().unwrap_or_default();
     let confirmed = |entry: &SecretEntry| {
-        is_confirmed(entry, app) && entry.digest.as_deref().is_some_and(|it| digest::is_under(it, key))
+        is_confirmed(entry, app) && entry.digest.as_deref().is_some_and(|it| digest::is_under(it, key(view)))
     };
-    view.status.sources == sources(view) && view.status.entries.iter().all(confirmed) && is_told_rightly(view)
+    !view.sources_changed() && view.status.entries.iter().all(confirmed) && is_told_rightly(view)
 }
 
 /// Whether an entry was certainly set, in the app as it is now.

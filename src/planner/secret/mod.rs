@@ -41,8 +41,8 @@ pub struct SecretObserved {
     pub others: Option<Vec<Arc<OtherSecret>>>,
     /// The Kubernetes Secret, in the version that the cache shows.
     pub source: Option<Observed<SourceVersion>>,
-    /// The id of the key of digests.
-    pub key: Option<String>,
+    /// The id of the key of digests; absent as long as it could be neither read nor made.
+    pub key: Option<Observed<String>>,
     /// What the Kubernetes Secret holds.
     pub values: Option<Observed<Values>>,
     /// The app as the API shows it. Absent here is one 404: it takes the list of apps to make it an absence.
@@ -257,6 +257,12 @@ impl Kind for SpiceSecret {
                     if first && failure.proves_not_applied() {
                         status.entries.retain(|entry| entry.name != *name);
                     }
+                    // It may be there with another value than is recorded: it is to be set again, whatever that is by then.
+                    let known = status.entries.iter_mut().find(|entry| entry.name == *name);
+                    if let (Some(entry), SecretWrite::Set { .. }, false) = (known, write, failure.proves_not_applied())
+                    {
+                        entry.digest = None;
+                    }
                     observed.failed.insert(name.clone(), failure.clone());
                 }
             }
@@ -279,11 +285,21 @@ impl Kind for SpiceSecret {
         Some(failure::failed(failure, call, "secrets:write", waits))
     }
 
-    fn corrects(write: &SecretWrite) -> &[String] {
-        match write {
-            SecretWrite::Set { corrects, .. } => corrects,
-            SecretWrite::Delete { .. } => &[],
+    fn corrected(write: &SecretWrite, answer: &SecretAnswer) -> Vec<String> {
+        let SecretWrite::Set { corrects, .. } = write else { return Vec::new() };
+        let put_back = answer.iter().filter(|(name, result)| result.is_ok() && corrects.contains(name));
+        put_back.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn touched(write: &SecretWrite, end: &End<SecretAnswer>) -> Vec<String> {
+        match &end.result {
+            Ok(answer) => answer.iter().map(|(name, _)| name.clone()).collect(),
+            Err(_) => write.first().map(str::to_owned).into_iter().collect(),
         }
+    }
+
+    fn done(write: &SecretWrite, answer: &SecretAnswer) -> Vec<Note> {
+        tell::done(write, answer)
     }
 
     fn drift(status: &SpiceSecretStatus) -> &[String] {
@@ -319,6 +335,15 @@ impl Kind for SpiceSecret {
 
     fn sources(view: &View<'_, Self>) -> Vec<SourceVersion> {
         keep::sources(view)
+    }
+
+    fn taken_up(status: &SpiceSecretStatus) -> &[SourceVersion] {
+        &status.sources
+    }
+
+    /// Objects of one app wake each other: one that fails is not to be tried as often as others change.
+    fn holds_back(_: Retry) -> bool {
+        true
     }
 
     fn interval(desired: &SecretDesired, observed: &SecretObserved) -> Option<Duration> {
@@ -364,6 +389,19 @@ fn app(observed: &SecretObserved) -> Option<&AppFacts> {
         Some(Observed::Present(app)) => Some(app),
         _ => None,
     }
+}
+
+/// The id of the key of digests.
+fn key<'a>(view: &SecretView<'a>) -> &'a str {
+    match &view.observed.key {
+        Some(Observed::Present(key)) => key,
+        _ => "",
+    }
+}
+
+/// Why nothing may be set in the app by objects of this namespace, if so. What was set is still deleted.
+fn not_admitted(app: &AppFacts) -> Option<&String> {
+    app.organization.as_ref()?.not_allowed.as_ref()
 }
 
 /// Why the organization of the app cannot be used, if it cannot.

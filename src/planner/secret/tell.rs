@@ -10,28 +10,8 @@ use super::*;
 const MOST_WORDS: usize = 16;
 
 impl Judge<'_> {
-    pub(super) fn notes(&self, work: &Work) -> Vec<Note> {
-        let sets = || work.sets.iter().take(LARGEST_BATCH);
-        let is_correction = |set: &&Set| work.corrects.contains(&set.body.name);
-        let (put_back, set): (Vec<&Set>, Vec<&Set>) = sets().partition(is_correction);
-        let names = |sets: &[&Set]| named(sets.iter().map(|set| set.body.name.as_str()));
-        let mut notes = Vec::new();
-        if !set.is_empty() {
-            notes.push(Note::normal("Updated", format!("set {}", names(&set))));
-        }
-        if !put_back.is_empty() {
-            notes.push(Note::warning("DriftCorrected", format!("changed outside and put back: {}", names(&put_back))));
-        }
-        let empty: Vec<&Set> = sets().filter(|set| set.body.value.is_empty()).collect();
-        if !empty.is_empty() {
-            notes.push(Note::warning("EmptyValue", format!("the value is empty: {}", names(&empty))));
-        }
-        notes.extend(self.left_overs());
-        notes
-    }
-
     /// What came back with the app and is named by nobody. Told once, by whoever sets the app's first secret.
-    fn left_overs(&self) -> Option<Note> {
+    pub(super) fn left_overs(&self) -> Option<Note> {
         let view = self.view;
         let others = others(view);
         let begun = others.clone().any(|other| !other.set.is_empty())
@@ -64,7 +44,7 @@ impl Judge<'_> {
         let fought: Vec<&str> = work.drift.iter().map(String::as_str).filter(|name| self.fights(name)).collect();
         let listed = listed(&words);
         match () {
-            () if is_missing => Verdict::Failed(Reason::CredentialsMissing, listed, Retry::Backoff),
+            () if is_missing => missing(view, listed),
             () if failed.len() > 0 => {
                 Verdict::Failed(Reason::InvalidSpec, listed, Retry::After(view.waits.refused_write_repeat))
             }
@@ -81,6 +61,36 @@ impl Judge<'_> {
             () => work.waiting.clone().map_or(Verdict::Settled, Verdict::Working),
         }
     }
+}
+
+/// What a batch of writes has done.
+pub(super) fn done(write: &SecretWrite, answer: &SecretAnswer) -> Vec<Note> {
+    let written = || answer.iter().filter(|(_, result)| result.is_ok()).map(|(name, _)| name.as_str());
+    let note = |make: fn(&str, String) -> Note, reason, words: &str, names: Vec<&str>| {
+        (!names.is_empty()).then(|| make(reason, format!("{words}{}", named(names.into_iter()))))
+    };
+    match write {
+        SecretWrite::Delete { .. } => {
+            note(Note::normal, "Deleted", "deleted ", written().collect()).into_iter().collect()
+        }
+        SecretWrite::Set { secrets, corrects, .. } => {
+            let (put_back, set) = written().partition(|name| corrects.iter().any(|corrected| corrected == name));
+            let is_empty = |set: &&Set| set.body.value.is_empty();
+            let empty: Vec<&str> = secrets.iter().filter(is_empty).map(|set| set.body.name.as_str()).collect();
+            let empty = written().filter(|name| empty.contains(name)).collect();
+            let notes = [
+                note(Note::normal, "Updated", "set ", set),
+                note(Note::warning, "DriftCorrected", "changed outside and put back: ", put_back),
+                note(Note::warning, "EmptyValue", "the value is empty: ", empty),
+            ];
+            notes.into_iter().flatten().collect()
+        }
+    }
+}
+
+/// The source, or a key of it, is not there: the watch tells when it comes.
+pub(super) fn missing(view: &SecretView<'_>, words: String) -> Verdict {
+    Verdict::Failed(Reason::CredentialsMissing, words, Retry::After(view.waits.refused_write_repeat))
 }
 
 fn about(name: &str, verdict: Verdict) -> Verdict {

@@ -219,7 +219,7 @@ impl World {
     /// One visit, as the driver makes it.
     fn visit(&mut self) -> Visit {
         let (mut status, mut observed) = (self.status(), AppObserved::default());
-        self.memory.begin(&self.object.metadata);
+        self.memory.begin(&self.object.metadata, self.now);
         let mut visit = Visit {
             reads: Vec::new(),
             first: Vec::new(),
@@ -268,21 +268,24 @@ impl World {
             assert!(self.has_finalizer(), "a remote write before the finalizer");
             self.remote.now = Some(self.now);
             let end = End { result: self.remote.carry_out(&write), begun: self.now };
-            self.memory.last_write = Some(self.now);
+            self.memory.wrote(SpiceApp::touched(&write, &end), self.now);
             SpiceApp::learn(&mut status, &mut observed, &write, &end);
             if SpiceApp::stored_at_once(&write) {
                 self.object.status = Some(status.clone());
             }
             visit.writes.push(write.clone());
-            if let Err(failure) = end.result {
-                match SpiceApp::failed(&write, &failure, &self.waits) {
-                    Some(verdict) => visit.verdict = verdict,
+            let answer = match end.result {
+                Ok(answer) => answer,
+                Err(failure) => match SpiceApp::failed(&write, &failure, &self.waits) {
+                    Some(verdict) => {
+                        visit.verdict = verdict;
+                        break;
+                    }
                     None => continue,
-                }
-                break;
-            }
+                },
+            };
             let (generation, pause) = (self.object.metadata.generation, self.waits.fight_pause);
-            self.memory.corrections.count(generation, SpiceApp::corrects(&write), self.now, pause);
+            self.memory.corrections.count(generation, &SpiceApp::corrected(&write, &answer), self.now, pause);
             visit.notes.extend(plan.notes);
         }
         self.conclude(&mut visit, &status, &observed);

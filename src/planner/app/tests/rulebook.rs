@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::super::super::conditions::{summarize, transition};
+use super::super::super::conditions::{self, Situation, transition};
 use super::*;
 
 /// What holds of the conditions of every status ever written.
@@ -23,6 +23,16 @@ fn verdicts() -> Vec<Verdict> {
         Verdict::Suspended,
         Verdict::Deleting(words()),
     ]
+}
+
+fn summarize(
+    before: &[Condition],
+    generation: i64,
+    verdict: &Verdict,
+    overdue: bool,
+    now: Timestamp,
+) -> Vec<Condition> {
+    conditions::summarize(before, verdict, &Situation { generation, overdue, renewed: None, now })
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -65,6 +75,65 @@ fn what_was_achieved_does_not_flip_until_it_is_overdue() {
     }
     let bereft = Verdict::Bereft(Reason::DependencyNotReady, "gone".to_owned());
     assert_eq!(ready(&summarize(&achieved, 1, &bereft, false, at(2))), "False", "that it is gone is known");
+}
+
+#[test]
+fn what_refers_to_something_newer_is_not_as_wanted_while_that_cannot_be_taken_up() {
+    let before = [
+        summarize(&[], 1, &Verdict::Settled, false, at(1)),
+        summarize(
+            &[],
+            1,
+            &Verdict::Stalled(Reason::InvalidSpec, "ConfigMap pod does not exist".to_owned()),
+            false,
+            at(1),
+        ),
+    ];
+    let lost = summarize(&before[0], 1, &Verdict::Waiting(Reason::DependencyNotReady, "down".to_owned()), true, at(2));
+    for before in before.into_iter().chain([lost]) {
+        let renewed = Some("ConfigMap pod".to_owned());
+        let verdict = Verdict::Waiting(Reason::DependencyNotReady, "down".to_owned());
+        let situation = Situation { generation: 1, overdue: false, renewed, now: at(3) };
+        let after = conditions::summarize(&before, &verdict, &situation);
+        holds(&after, Some(1));
+        let told = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
+        assert_eq!(told, ("False", "DependencyNotReady", "ConfigMap pod has changed, which is not taken up yet: down"));
+        assert_eq!(after[1].type_, "Reconciling");
+    }
+}
+
+#[test]
+fn one_that_is_suspended_says_so_and_not_more_than_is_so() {
+    let settled = summarize(&[], 1, &Verdict::Settled, false, at(1));
+    let stalled = summarize(&[], 1, &Verdict::Stalled(Reason::NameTaken, "taken".to_owned()), false, at(1));
+    let lost = summarize(&settled, 1, &Verdict::Waiting(Reason::DependencyNotReady, "down".to_owned()), true, at(2));
+    for (before, generation, expected) in [
+        (&settled, 1, ("True", "Succeeded", "suspended: nothing is looked at or changed")),
+        (&lost, 1, ("Unknown", "Suspended", "suspended: nothing is looked at or changed")),
+        (&settled, 2, ("Unknown", "Suspended", "suspended; the spec as it is now was not achieved before")),
+        (&stalled, 1, ("Unknown", "Suspended", "suspended; the spec as it is now was not achieved before")),
+    ] {
+        let mut after = summarize(before, generation, &Verdict::Suspended, false, at(3));
+        for _ in 0..2 {
+            let told = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
+            assert_eq!((after.len(), told), (1, expected));
+            // However often it is looked at.
+            after = summarize(&after, generation, &Verdict::Suspended, false, at(4));
+        }
+    }
+}
+
+#[test]
+fn one_that_is_resumed_is_looked_at_and_says_nothing_of_the_past() {
+    let mut world = World::settled(json!({}));
+    let annotations = world.object.metadata.annotations.get_or_insert_default();
+    annotations.insert(crate::api::SUSPEND.to_owned(), "true".to_owned());
+    world.visit();
+    let message = |world: &World| world.status().conditions[0].message.clone();
+    assert_eq!(message(&world), "suspended: nothing is looked at or changed");
+    world.object.metadata.annotations = None;
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(message(&world), "");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! An object that is being deleted.
 
 use super::*;
+use crate::api::HeldName;
 
 #[test]
 fn what_was_set_is_deleted_and_what_was_taken_over_stays_unless_the_policy_says_otherwise() {
@@ -67,4 +68,46 @@ fn a_delete_that_fails_is_tried_again_and_ends_when_it_is_to_be_retained() {
     let visit = world.visit();
     assert!(matches!(visit.verdict, Verdict::Failed(Reason::DependencyNotReady, ..)), "{visit:?}");
     assert_eq!((visit.remote_reads().len(), world.remote.len()), (0, 1), "the stop button");
+}
+
+#[test]
+fn two_that_are_deleted_at_once_do_not_wait_for_each_other() {
+    // Each has noted that the other one has set what it asks for.
+    let names = |names: [&str; 1]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+    for (created, waits) in [(-10, true), (10, false)] {
+        let mut world = World::settled(one("OURS"), &[("key", "value")]);
+        let mut status = world.status();
+        let theirs = HeldName { name: "THEIRS".into(), by: "other".into(), set: Some(true), adopted: None };
+        status.held.push(theirs);
+        world.object.status = Some(status);
+        world.others = vec![OtherSecret {
+            object: "other".into(),
+            created: Some(Timestamp::from_second(1_000_000 + created).unwrap()),
+            uid: "uid-of-other".into(),
+            deleting: true,
+            named: names(["OURS"]),
+            set: names(["THEIRS"]),
+            adopted: BTreeSet::new(),
+            knows: ["OURS", "THEIRS"].map(str::to_owned).into(),
+        }];
+        world.delete();
+        let visit = world.visit();
+        assert_eq!(matches!(visit.verdict, Verdict::Deleting(_)), waits, "{visit:?}");
+        assert_eq!(visit.deleted.is_empty(), waits);
+    }
+}
+
+#[test]
+fn without_a_key_of_digests_nothing_is_set_and_what_was_set_can_be_deleted() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    world.has_key = false;
+    world.source(values(&[("key", "rotated")]));
+    let visit = world.visit();
+    assert_eq!((visit.set.len(), visit.remote_reads().len()), (0, 0), "{visit:?}");
+    assert!(world.ready().2.contains("no key of digests yet"), "{:?}", world.ready());
+    world.has_key = true;
+    assert_eq!(world.visit().set, ["TOKEN"]);
+    world.has_key = false;
+    world.delete();
+    assert_eq!(world.visit().deleted, ["TOKEN"]);
 }

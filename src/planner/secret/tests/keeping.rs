@@ -267,10 +267,9 @@ fn more_secrets_than_one_batch_takes_are_set_in_one_visit() {
 #[test]
 fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
     let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
-    world.source(values(&[("key", "two")]));
     let all_well = world.app.clone();
     let unready = |words: &str| Some(words.to_owned());
-    for (facts, words) in [
+    let troubles = [
         (AppFacts { unready: unready("is being deleted"), ..all_well.clone() }, "SpiceApp my-app is being deleted"),
         (AppFacts { id: None, ..all_well.clone() }, "SpiceApp my-app has no app yet"),
         (AppFacts { organization: None, ..all_well.clone() }, "SpiceOrganization default does not exist"),
@@ -278,12 +277,19 @@ fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
             AppFacts { recorded_in: Some("https://api.example#2".into()), ..all_well.clone() },
             "SpiceOrganization default leads to another organization than the app was recorded in",
         ),
-    ] {
-        world.app = facts;
-        let visit = world.visit();
-        let expected = Verdict::Waiting(Reason::DependencyNotReady, words.to_owned());
-        assert_eq!((visit.verdict.clone(), visit.remote_reads().len()), (expected, 0));
-        assert_eq!(world.ready().0, "True", "what was achieved does not flip");
+    ];
+    // Before a rotation and after it.
+    for (rotated, ready) in [(false, "True"), (true, "False")] {
+        if rotated {
+            world.source(values(&[("key", "two")]));
+        }
+        for (facts, words) in troubles.clone() {
+            world.app = facts;
+            let visit = world.visit();
+            let expected = Verdict::Waiting(Reason::DependencyNotReady, words.to_owned());
+            assert_eq!((visit.verdict.clone(), visit.remote_reads().len()), (expected, 0));
+            assert_eq!(world.ready().0, ready, "what was achieved does not flip, and only that");
+        }
     }
     world.app = all_well;
     world.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
@@ -318,4 +324,107 @@ fn an_app_that_does_not_show_that_it_is_ours_gets_nothing() {
     world.app_shows = serde_json::from_value(json!({ "id": APP, "name": "my-app" })).unwrap();
     world.app.untagged = true;
     assert_eq!(world.visit().set, ["TOKEN"], "where no tags are kept the recorded id counts");
+}
+
+#[test]
+fn of_many_that_were_deleted_outside_all_are_put_back_and_none_is_taken_for_a_fight() {
+    let names: Vec<String> = (0..256).map(|number| format!("NAME_{number:03}")).collect();
+    let held: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "value")).collect();
+    let mut world = World::settled(all(), &held);
+    for loss in 0..2 {
+        world.remote.clear();
+        let visit = world.visit();
+        assert_eq!((&visit.verdict, visit.set.len()), (&Verdict::Settled, 256), "loss {loss}");
+        assert_eq!(world.remote.len(), 256);
+        let told = visit.notes.iter().filter(|note| note.reason == "DriftCorrected").count();
+        assert_eq!(told, 6, "one a batch: {:?}", visit.notes);
+        world.pass(660);
+    }
+}
+
+#[test]
+fn what_is_told_and_counted_is_what_was_done() {
+    let mut world = World::settled(all(), &[("A", "one"), ("B", "two")]);
+    world.refused.insert("A".to_owned(), FailureKind::Invalid);
+    for _ in 0..4 {
+        world.remote.clear();
+        let visit = world.visit();
+        assert!(matches!(visit.verdict, Verdict::Failed(Reason::InvalidSpec, ..)), "{visit:?}");
+        assert_eq!(
+            visit.told("DriftCorrected").unwrap_or("changed outside and put back: B"),
+            "changed outside and put back: B"
+        );
+        assert_eq!(visit.told("Updated"), None);
+        world.pass(1860);
+    }
+    assert!(!world.memory.corrections.fights(
+        world.object.metadata.generation,
+        "A",
+        world.now,
+        world.waits.fight_pause
+    ));
+    world.refused.insert("A".to_owned(), FailureKind::Server);
+    world.source(values(&[("A", "new")]));
+    let visit = world.visit();
+    assert_eq!((visit.told("Updated"), visit.told("DriftCorrected")), (None, None), "{visit:?}");
+}
+
+#[test]
+fn a_rotation_whose_outcome_is_unknown_is_set_again_also_where_the_old_value_is_back() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "old")]);
+    world.source(values(&[("key", "new")]));
+    // It took effect; the answer was lost.
+    world.refused.insert("TOKEN".to_owned(), FailureKind::Interrupted);
+    assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::RemoteUnavailable, ..)));
+    world.portal("TOKEN", "new");
+    world.refused.clear();
+    world.source(values(&[("key", "old")]));
+    let visit = world.visit();
+    assert_eq!((visit.verdict, world.remote()), (Verdict::Settled, vec![("TOKEN", "old")]));
+}
+
+#[test]
+fn another_key_of_the_same_source_is_other_content() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "one"), ("other", "two")]);
+    let before = world.status().entries[0].content_id.clone();
+    world.edit(json!({ "secretKeyRef": { "name": "source", "key": "other" }, "name": "TOKEN" }));
+    assert_eq!(world.visit().set, ["TOKEN"]);
+    assert_ne!(world.status().entries[0].content_id, before);
+}
+
+#[test]
+fn a_namespace_that_is_admitted_no_more_sets_nothing_and_may_still_delete() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    let organization = world.app.organization.as_mut().unwrap();
+    organization.not_allowed = Some("SpiceOrganization org/default does not admit namespace team".into());
+    world.source(values(&[("key", "rotated")]));
+    let visit = world.visit();
+    assert_eq!((visit.set.len(), visit.remote_reads().len()), (0, 0), "{visit:?}");
+    let (status, reason, message) = world.ready();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NamespaceNotAllowed"));
+    assert!(message.starts_with("Secret source has changed, which is not taken up yet: "), "{message}");
+    world.delete();
+    assert_eq!(world.visit().deleted, ["TOKEN"]);
+}
+
+#[test]
+fn what_was_refused_is_not_sent_again_for_what_others_of_the_app_do() {
+    let mut world = World::new(all(), &[("A", "one")]);
+    for kind in [FailureKind::Forbidden, FailureKind::Throttled { retry_after: None }, FailureKind::Connect] {
+        world.refused.insert("A".to_owned(), kind);
+        world.edit(all());
+        assert!(matches!(world.visit().verdict, Verdict::Failed(..)));
+        // Another one records a name, withdraws it, and so on.
+        for set in ["B", "C"] {
+            world.others =
+                vec![OtherSecret { object: "other".into(), set: [set.to_owned()].into(), ..OtherSecret::default() }];
+            let visit = world.visit();
+            assert_eq!((&visit.verdict, visit.remote_reads().len()), (&Verdict::Unchanged, 0), "{kind:?}: {visit:?}");
+        }
+        world.others.clear();
+    }
+    // Its time comes.
+    world.refused.clear();
+    world.pass(3600);
+    assert_eq!(world.visit().set, ["A"]);
 }

@@ -35,6 +35,7 @@ struct World {
     /// The version of the Kubernetes Secret, and what it holds.
     source: Option<(u32, BTreeMap<String, Vec<u8>>)>,
     key: DigestKey,
+    has_key: bool,
     memory: Memory,
     waits: Waits,
     now: Timestamp,
@@ -96,6 +97,7 @@ impl World {
             others: Vec::new(),
             source: Some((1, values(held))),
             key: DigestKey::new(vec![7; 32]),
+            has_key: true,
             memory: Memory::new(now),
             waits: Waits::default(),
             now,
@@ -198,7 +200,10 @@ impl World {
                 let version = self.source.as_ref().map(|(number, _)| version(*number));
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
             }
-            SecretRead::Key => observed.key = Some(self.key.id().to_owned()),
+            SecretRead::Key => {
+                let key = self.has_key.then(|| self.key.id().to_owned());
+                observed.key = Some(key.map_or(Observed::Absent, Observed::Present));
+            }
             SecretRead::Values => {
                 let held = self.source.clone();
                 let held = held.map(|(number, held)| Values::new(version(number), held, self.key.clone()));
@@ -269,7 +274,8 @@ impl World {
     /// The same, by a process that is killed right after so many writes, of either kind.
     fn visit_until(&mut self, mut writes: usize) -> Visit {
         let (mut status, mut observed) = (self.status(), SecretObserved::default());
-        self.memory.begin(&self.object.metadata);
+        let quiet_since = self.now.checked_sub(self.waits.quiet_after_write).unwrap();
+        self.memory.begin(&self.object.metadata, quiet_since);
         let verdict = Verdict::Working("more steps are needed than one visit takes".to_owned());
         let (reads, first, set, deleted, notes) = Default::default();
         let mut visit = Visit { reads, first, set, deleted, verdict, notes };
@@ -318,16 +324,19 @@ impl World {
                 return visit;
             }
             writes -= 1;
-            self.memory.last_write = Some(self.now);
             let end = End { result, begun: self.now };
+            self.memory.wrote(SpiceSecret::touched(&write, &end), self.now);
             SpiceSecret::learn(&mut status, &mut observed, &write, &end);
-            if let Err(failure) = end.result {
-                visit.verdict = SpiceSecret::failed(&write, &failure, &self.waits).unwrap();
-                break;
-            }
+            let answer = match end.result {
+                Ok(answer) => answer,
+                Err(failure) => {
+                    visit.verdict = SpiceSecret::failed(&write, &failure, &self.waits).unwrap();
+                    break;
+                }
+            };
             let (generation, pause) = (self.object.metadata.generation, self.waits.fight_pause);
-            self.memory.corrections.count(generation, SpiceSecret::corrects(&write), self.now, pause);
-            visit.notes.extend(plan.notes);
+            self.memory.corrections.count(generation, &SpiceSecret::corrected(&write, &answer), self.now, pause);
+            visit.notes.extend(SpiceSecret::done(&write, &answer).into_iter().chain(plan.notes));
         }
         self.conclude(&mut visit, &status, &observed);
         visit

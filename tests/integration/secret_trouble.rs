@@ -1,0 +1,161 @@
+//! What comes in between while secrets are set: a deletion, a shutdown, a refusal, somebody who clears them out.
+
+use kube::api::{DeleteParams, Patch, PatchParams};
+use reqwest::Method;
+use serde_json::{Value, json};
+use spice_cloud_operator::api::{SpiceOrganization, SpiceSecret};
+
+use crate::{
+    program,
+    secrets::{expected, from_key, remote},
+    support::{
+        eventually::{DEADLINE, eventually, poll},
+        operator::Operator,
+        sandbox::{Action, Fault, When},
+        world::{World, id_of},
+    },
+};
+
+const SECRETS: &str = "/v1/apps/{appId}/secrets";
+
+/// A world with an app `my-app` that is Ready.
+async fn world(name: &str) -> (World, Operator, u64) {
+    let world = World::new(name, program()).await;
+    let operator = world.operator().await;
+    world.app("my-app", json!({})).await;
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    (world, operator, id)
+}
+
+fn on_post(when: When, action: Action, times: Option<u32>) -> Fault {
+    Fault { method: Some("POST".to_owned()), route: Some(SECRETS.to_owned()), when, action, times }
+}
+
+/// Has a secret set, up to where its answer is withheld.
+async fn held_after_it_took_effect(world: &World) {
+    world.sandbox.add_fault(&on_post(When::After, Action::Hang, Some(1))).await.unwrap();
+    world.values("src", json!({ "key": "fake-value-1" })).await;
+    world.secret("src", from_key("src", "key", "TOKEN")).await;
+    world.sandbox.call("the POST is held", 0, |call| call.state == "applied-held").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_whose_object_is_deleted_while_it_is_sent_goes_with_it() {
+    let (world, _operator, id) = world("secret-deleted").await;
+    held_after_it_took_effect(&world).await;
+    world.api::<SpiceSecret>().delete("src", &DeleteParams::default()).await.unwrap();
+    // Long enough for an operator that lets go of it: the deletion has woken it, as has the app's.
+    world.visit("my-app").await;
+    world.sandbox.remove_faults().await.unwrap();
+    world.gone::<SpiceSecret>("src").await;
+    assert_eq!(remote(&world, id).await, expected(&[]));
+}
+
+#[tokio::test]
+async fn at_sigterm_a_secret_that_is_being_set_is_recorded_as_ours() {
+    let (world, operator, id) = world("secret-sigterm").await;
+    held_after_it_took_effect(&world).await;
+    operator.process().terminate().unwrap();
+    poll("it says that it stops", DEADLINE, async || {
+        if operator.log().contains("calls in hand may finish") { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await
+    .unwrap();
+    world.sandbox.remove_faults().await.unwrap();
+    assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
+    let status = world.api::<SpiceSecret>().get("src").await.unwrap().status.unwrap();
+    assert!(status.entries[0].updated_at.is_some(), "{:?}", status.entries);
+
+    let _operator = world.operator().await;
+    world.secret_is("src", "True", "Succeeded").await;
+    assert_eq!(remote(&world, id).await, expected(&[("TOKEN", "fake-value-1")]));
+}
+
+#[tokio::test]
+async fn a_shutdown_while_rotations_wait_for_their_turn_is_not_told_as_an_outage() {
+    const OBJECTS: usize = 8;
+    let (world, operator, _) = world("secret-queue").await;
+    let names: Vec<String> = (0..OBJECTS).map(|number| format!("s{number}")).collect();
+    let values = |value: &str| names.iter().map(|name| (name.clone(), json!(value))).collect::<Value>();
+    world.values("src", values("fake-value-1")).await;
+    for name in &names {
+        world.secret(name, from_key("src", name, name)).await;
+    }
+    for name in &names {
+        world.secret_is(name, "True", "Succeeded").await;
+    }
+    // So few that most of them wait.
+    let budget = json!({ "spec": { "requestBudget": { "requestsPerMinute": 40, "reservePercent": 10 } } });
+    let organizations = world.api::<SpiceOrganization>();
+    organizations.patch("default", &PatchParams::default(), &Patch::Merge(budget)).await.unwrap();
+    world.organization_is("True", "Succeeded").await;
+    world.values("src", values("fake-value-2")).await;
+    eventually("they wait", DEADLINE, async || {
+        let waiting = operator.metrics().await?.sum("spice_operator_management_api_waiting_requests", &[]);
+        if waiting >= 2.0 { Ok(()) } else { Err(format!("{waiting} wait")) }
+    })
+    .await;
+    assert_eq!(operator.terminate().await.unwrap(), Some(0));
+    for name in &names {
+        let status = world.api::<SpiceSecret>().get(name).await.unwrap().status.unwrap();
+        let told: Vec<_> = status.conditions.iter().map(|it| (&*it.reason, &*it.message)).collect();
+        assert!(told.iter().all(|(reason, _)| *reason != "RemoteUnavailable"), "{name}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn objects_of_one_app_whose_secrets_are_refused_do_not_drive_each_other() {
+    let (world, _operator, _) = world("secret-refused").await;
+    let body = json!({ "error": "no", "code": "insufficient_scope" });
+    let refusal = Action::Answer { status: 403, headers: json!({}), body };
+    world.sandbox.add_fault(&on_post(When::Before, refusal, None)).await.unwrap();
+    for name in ["one", "two", "three"] {
+        world.values(name, json!({ name.to_uppercase(): "fake-value-1" })).await;
+        world.secret(name, json!({ "secretRef": { "name": name } })).await;
+    }
+    for name in ["one", "two", "three"] {
+        world.secret_is(name, "False", "Forbidden").await;
+    }
+    // Meanwhile others of the app come and go.
+    for name in ["four", "five"] {
+        world.values(name, json!({ name.to_uppercase(): "fake-value-1" })).await;
+        world.secret(name, json!({ "secretRef": { "name": name } })).await;
+        world.secret_is(name, "False", "Forbidden").await;
+        world.visit("my-app").await;
+    }
+    let posts = world.calls(0).await.iter().filter(|call| **call == format!("POST {SECRETS}")).count();
+    println!("{posts} refused POSTs of 5 objects");
+    // One each, and one more where a status could not be stored because the object had changed meanwhile.
+    assert!(posts <= 7, "{posts} POSTs");
+    // The scope is granted, and somebody says so.
+    world.sandbox.remove_faults().await.unwrap();
+    for name in ["one", "two", "three", "four", "five"] {
+        world.ask_for_visit::<SpiceSecret>(name).await;
+        world.secret_is(name, "True", "Succeeded").await;
+    }
+}
+
+#[tokio::test]
+async fn secrets_that_somebody_clears_out_are_all_put_back_at_the_next_check() {
+    const KEYS: usize = 60;
+    let (world, operator, id) = world("secret-cleared").await;
+    let organizations = world.api::<SpiceOrganization>();
+    let budget = json!({ "spec": { "requestBudget": { "requestsPerMinute": 1_000_000 } } });
+    organizations.patch("default", &PatchParams::default(), &Patch::Merge(budget)).await.unwrap();
+    let names: Vec<String> = (0..KEYS).map(|number| format!("N{number:02}")).collect();
+    let values: Value = names.iter().map(|name| (name.clone(), json!("fake-value-1"))).collect();
+    world.values("src", values).await;
+    world.secret("src", json!({ "secretRef": { "name": "src" } })).await;
+    world.secret_is("src", "True", "Succeeded").await;
+    operator.terminate().await.unwrap();
+    let portal = world.sandbox.portal().unwrap();
+    for name in &names {
+        portal.call(Method::DELETE, &format!("/apps/{id}/secrets/{name}"), None).await.unwrap();
+    }
+    // The wait that is in force by default, in which no read is believed about what was just written.
+    let _operator = world.operator_with(&["--quiet-after-write=30s"]).await;
+    world.ask_for_visit::<SpiceSecret>("src").await;
+    world.secret("src", json!({ "secretRef": { "name": "src" }, "interval": "23h" })).await;
+    world.secret_is("src", "True", "Succeeded").await;
+    assert_eq!(remote(&world, id).await.len(), KEYS);
+}
