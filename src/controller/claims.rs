@@ -4,9 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use crate::api::{SecretEntry, SpiceSecret};
+use crate::api::{HeldName, SecretEntry, SpiceSecret};
 use crate::planner::{OtherSecret, names_asked_for};
 
 /// By the uid of the object.
@@ -34,6 +35,30 @@ impl Claims {
     }
 }
 
+/// What is known of an object that cannot be decoded: what it had when it could be, or else what another one has noted of it.
+pub(super) fn of_undecodable(meta: &ObjectMeta, before: Option<&OtherSecret>, noted_by: &SpiceSecret) -> OtherSecret {
+    let held = noted_by.status.iter().flat_map(|status| &status.held);
+    let held = held.filter(|held| held.set == Some(true) && Some(&held.by) == meta.name.as_ref());
+    let names = |wanted: fn(&HeldName) -> bool| {
+        held.clone().filter(|held| wanted(held)).map(|held| held.name.clone()).collect::<BTreeSet<_>>()
+    };
+    let set = names(|_| true);
+    let noted = || OtherSecret {
+        adopted: names(|held| held.adopted == Some(true)),
+        knows: set.clone(),
+        set: set.clone(),
+        ..OtherSecret::default()
+    };
+    OtherSecret {
+        object: meta.name.clone().unwrap_or_default(),
+        created: meta.creation_timestamp.as_ref().map(|time| time.0),
+        uid: meta.uid.clone().unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+        undecodable: true,
+        ..before.cloned().unwrap_or_else(noted)
+    }
+}
+
 fn claim(object: &SpiceSecret) -> OtherSecret {
     let names = |wanted: fn(&SecretEntry) -> bool| {
         let entries = object.status.iter().flat_map(|status| &status.entries);
@@ -47,6 +72,7 @@ fn claim(object: &SpiceSecret) -> OtherSecret {
         created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
         uid: object.uid().unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
+        undecodable: false,
         // Of one that takes all keys nothing tells without its source what it asks for, but that another one holds it.
         named: match takes_all(object) {
             true => held().map(|held| held.name.clone()).collect(),

@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use super::caches::Asked;
 use super::context::Context;
-use super::metrics::outcome;
+use super::metrics::{PANICKED, outcome};
 use super::store;
 use super::undecodable::{self, Reread};
 use super::watch::{Guarded, holds, is_current};
@@ -106,7 +106,7 @@ async fn entry<K: Steward>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Re
         Err(_) => {
             let (namespace, name) = (object.namespace(), object.name_any());
             tracing::error!(kind = K::NAME, namespace, object = name, "a visit panicked: a bug");
-            context.metrics.visited(K::NAME, "panicked");
+            context.metrics.visited(K::NAME, PANICKED);
             Some(context.settings.waits.backoff_max)
         }
     };
@@ -306,6 +306,8 @@ impl<'a, K: Steward> Visit<'a, K> {
                 }
                 Err(error) => {
                     self.interrupted(&error);
+                    // What was not told is not held back: the next visit is to tell it.
+                    self.memory.held = None;
                     return self.conclude(&Verdict::Working(String::new()));
                 }
             }

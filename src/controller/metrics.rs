@@ -7,7 +7,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::objects::Objects;
-use crate::planner::Verdict;
+use crate::api::{SpiceApp, SpiceOrganization, SpiceSecret};
+use crate::planner::{Kind, Verdict};
+
+/// How a visit ends that a bug has ended.
+pub(super) const PANICKED: &str = "panicked";
 
 /// What is counted as it happens, and what there is. A clone counts into the same figures.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +40,10 @@ struct WriteLabels {
 impl Metrics {
     /// Adds the figures to a registry.
     pub fn register(&self, registry: &mut Registry) {
+        // There from the start: of a series that begins with its first event no rate tells.
+        for kind in [SpiceOrganization::NAME, SpiceApp::NAME, SpiceSecret::NAME] {
+            drop(self.visits.get_or_create(&VisitLabels { kind, outcome: PANICKED }));
+        }
         registry.register("visits", "Finished visits of objects, by kind and outcome", self.visits.clone());
         registry.register(
             "kubernetes_writes",

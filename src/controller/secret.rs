@@ -1,6 +1,6 @@
 //! SpiceSecret: its reads and writes, and who is woken when one changes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use super::app;
-use super::claims::{share_a_name, takes_all};
+use super::claims::{of_undecodable, share_a_name, takes_all};
 use super::context::Context;
 use super::definition;
 use super::driver::{Steward, kubernetes_words, while_wanted};
@@ -369,10 +369,21 @@ fn is_stuck(context: &Context, object: &ObjectMeta) -> bool {
 
 /// What is known of the other SpiceSecrets of the app.
 fn others(context: &Context, object: &SpiceSecret) -> Vec<Arc<OtherSecret>> {
-    let all = of(context, &namespace(object), &object.spec.app_ref.name);
-    // One that cannot be decoded now has what it had when it could be.
+    let namespace = namespace(object);
+    let mut all = of(context, &namespace, &object.spec.app_ref.name);
+    // Which app one is about that could never be decoded tells only who has noted it.
+    let noted: BTreeSet<&String> = object.status.iter().flat_map(|status| &status.held).map(|held| &held.by).collect();
+    let hidden = noted.into_iter().filter(|name| context.secrets_by_app.referred_by(&namespace, name).is_none());
+    all.extend(hidden.filter_map(|name| context.caches.spice_secrets.get(&ObjectRef::new(name).within(&namespace))));
     let others = all.iter().filter(|other| other.meta().uid != object.metadata.uid);
-    others.filter_map(|other| context.claims.of(other.meta().uid.as_ref())).collect()
+    let known = others.filter_map(|other| {
+        let (meta, known) = (other.meta(), context.claims.of(other.meta().uid.as_ref()));
+        match &other.0 {
+            Ok(_) => known,
+            Err(_) => Some(Arc::new(of_undecodable(meta, known.as_deref(), object))),
+        }
+    });
+    known.collect()
 }
 
 /// What the Kubernetes Secret holds that an object names.
@@ -422,6 +433,18 @@ impl Reaction {
             if other.meta().uid.as_ref() != uid && concerned {
                 self.context.look_at_sibling(&other);
             }
+        }
+    }
+
+    /// The same of one whose app was never known, because it could never be decoded.
+    fn tell_those_who_noted(&self, namespace: &str, name: &str) {
+        let noted = |other: &SpiceSecret| {
+            let held = other.status.iter().flat_map(|status| &status.held);
+            other.metadata.namespace.as_deref() == Some(namespace) && held.into_iter().any(|held| held.by == name)
+        };
+        let all = &self.context.caches.spice_secrets;
+        for other in all.state_filter(|other| other.0.as_ref().is_ok_and(noted)) {
+            self.context.look_at_sibling(&other);
         }
     }
 
@@ -485,9 +508,12 @@ impl React<Guarded<SpiceSecret>> for Reaction {
             self.context.secrets_by_app.set(&namespace, &name, None);
             self.context.secrets_by_source.set(&namespace, &name, None);
         }
-        if let Some(app) = app {
-            self.context.queues.apps.request(ObjectRef::new(&app).within(&namespace));
-            self.tell_others(&namespace, &app, uid, &claims);
+        match app {
+            Some(app) => {
+                self.context.queues.apps.request(ObjectRef::new(&app).within(&namespace));
+                self.tell_others(&namespace, &app, uid, &claims);
+            }
+            None => self.tell_those_who_noted(&namespace, &name),
         }
     }
 }

@@ -11,6 +11,8 @@ const LONGEST_DRIFT: usize = 8;
 
 /// Of one that stands as it was achieved.
 const SUSPENDED: &str = "suspended: nothing is looked at or changed";
+/// Of the same, once it is not suspended any more.
+const RESUMED: &str = "not looked at since it was suspended";
 /// Of one whose spec, as it is now, was not achieved before.
 const NOT_ACHIEVED: &str = "suspended; the spec as it is now was not achieved before";
 
@@ -20,7 +22,7 @@ pub(crate) struct Situation {
     pub(crate) generation: i64,
     /// Whether too many intervals went by without an observation.
     pub(crate) overdue: bool,
-    /// What the spec refers to and has changed since it was taken up.
+    /// What became of what the spec refers to since that was taken up, in words.
     pub(crate) renewed: Option<String>,
     /// When it was judged.
     pub(crate) now: Timestamp,
@@ -40,17 +42,18 @@ pub(crate) fn summarize(before: &[Condition], verdict: &Verdict, situation: &Sit
         Verdict::Unchanged | Verdict::Gone => before.to_vec(),
         Verdict::Working(words) | Verdict::Deleting(words) => working(Reason::Progressing, words),
         Verdict::Waiting(reason, words) | Verdict::Unseen(reason, words, _) => {
-            // As an edit of the spec: what was judged before is not what is wanted now.
-            if let Some(source) = renewed {
-                return working(*reason, &format!("{source} has changed, which is not taken up yet: {words}"));
-            }
             let stalled = standing(before, Some(generation)) == Some(Standing::Stalled);
-            match (achieved || lost, overdue || lost) {
-                (true, true) => vec![write.ready("Unknown", *reason, words)],
+            match (achieved || lost, overdue || lost, renewed) {
+                // As an edit of the spec: what was judged before is not what is wanted now.
+                (judged, _, Some(news)) if judged || stalled => working(*reason, &format!("{news}: {words}")),
+                (true, true, _) => vec![write.ready("Unknown", *reason, words)],
+                (true, false, _) if is_suspended(before, Some(generation)) => {
+                    vec![write.ready("True", Reason::Succeeded, RESUMED)]
+                }
                 // An outage tells nothing new of an object that waits for a person.
-                (true, false) => before.to_vec(),
-                (false, _) if stalled => before.to_vec(),
-                (false, _) => working(*reason, words),
+                (true, false, _) => before.to_vec(),
+                (false, _, _) if stalled => before.to_vec(),
+                (false, _, _) => working(*reason, words),
             }
         }
         Verdict::Failed(reason, words, _) | Verdict::Bereft(reason, words) => working(*reason, words),
@@ -75,10 +78,10 @@ pub(crate) fn is_lost(conditions: &[Condition], generation: Option<i64>) -> bool
     })
 }
 
-/// Whether what was achieved was suspended then.
+/// Whether what was achieved was suspended then, and not looked at since.
 pub(crate) fn is_suspended(conditions: &[Condition], generation: Option<i64>) -> bool {
     find(conditions, ConditionType::Ready)
-        .is_some_and(|ready| ready.message == SUSPENDED && ready.observed_generation == generation)
+        .is_some_and(|ready| [SUSPENDED, RESUMED].contains(&&*ready.message) && ready.observed_generation == generation)
 }
 
 /// The conditions of an object that cannot be decoded.

@@ -127,7 +127,9 @@ impl Memory {
                 self.last_observation = Some(began);
                 (self.failures, self.wanted_since) = (0, None);
             }
-            Verdict::Unchanged | Verdict::Suspended | Verdict::Waiting(..) | Verdict::Bereft(..) | Verdict::Gone => {
+            // Whoever resumes it wants to see how it is.
+            Verdict::Suspended => (self.wanted_since, self.held) = (None, None),
+            Verdict::Unchanged | Verdict::Waiting(..) | Verdict::Bereft(..) | Verdict::Gone => {
                 self.wanted_since = None;
             }
             Verdict::Failed(..) | Verdict::Working(_) => {

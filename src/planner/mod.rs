@@ -457,13 +457,14 @@ pub fn report<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Report<K::Statu
     Report { status, notes, again: schedule::again(view, verdict) }
 }
 
-/// What the spec refers to and is in another version than was achieved, in words.
+/// What has become of the object that the spec refers to, in words, if it is not as it was when it was taken up last.
 fn renewed<K: Kind>(view: &View<'_, K>) -> Option<String> {
-    let of = |sources: &[SourceVersion]| sources.first().map(|source| format!("{} {}", source.kind, source.name));
-    if view.deleting() || !view.sources_changed() {
-        return None;
+    let (now, then) = (K::sources(view), K::taken_up(view.status).first()?);
+    match now.first() {
+        None => Some(format!("{} {} is gone", then.kind, then.name)),
+        Some(now) if now == then || (&now.kind, &now.name) != (&then.kind, &then.name) => None,
+        Some(_) => Some(format!("{} {} has changed, which is not taken up yet", then.kind, then.name)),
     }
-    of(&K::sources(view)).or_else(|| of(K::taken_up(view.status)))
 }
 
 /// The value of the annotation that asks for a visit, as far as it is told apart from others and acknowledged.

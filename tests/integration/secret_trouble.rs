@@ -1,6 +1,10 @@
 //! What comes in between while secrets are set: a deletion, a shutdown, a refusal, somebody who clears them out.
 
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceOrganization, SpiceSecret};
@@ -9,6 +13,7 @@ use crate::{
     program,
     secrets::{expected, from_key, remote},
     support::{
+        control_plane::{OPERATOR_NAMESPACE, User},
         eventually::{DEADLINE, eventually, poll},
         operator::Operator,
         sandbox::{Action, Fault, When},
@@ -20,8 +25,13 @@ const SECRETS: &str = "/v1/apps/{appId}/secrets";
 
 /// A world with an app `my-app` that is Ready.
 async fn world(name: &str) -> (World, Operator, u64) {
+    world_with(name, &[]).await
+}
+
+/// The same, with settings.
+async fn world_with(name: &str, settings: &[&str]) -> (World, Operator, u64) {
     let world = World::new(name, program()).await;
-    let operator = world.operator().await;
+    let operator = world.operator_with(settings).await;
     world.app("my-app", json!({})).await;
     let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
     (world, operator, id)
@@ -105,7 +115,7 @@ async fn a_shutdown_while_rotations_wait_for_their_turn_is_not_told_as_an_outage
 
 #[tokio::test]
 async fn objects_of_one_app_whose_secrets_are_refused_do_not_drive_each_other() {
-    let (world, _operator, _) = world("secret-refused").await;
+    let (world, _operator, _) = world_with("secret-refused", &["--refused-write-repeat=1h"]).await;
     let body = json!({ "error": "no", "code": "insufficient_scope" });
     let refusal = Action::Answer { status: 403, headers: json!({}), body };
     world.sandbox.add_fault(&on_post(When::Before, refusal, None)).await.unwrap();
@@ -158,4 +168,42 @@ async fn secrets_that_somebody_clears_out_are_all_put_back_at_the_next_check() {
     world.secret("src", json!({ "secretRef": { "name": "src" }, "interval": "23h" })).await;
     world.secret_is("src", "True", "Succeeded").await;
     assert_eq!(remote(&world, id).await.len(), KEYS);
+}
+
+#[tokio::test]
+async fn without_a_key_of_digests_the_operator_says_so_and_what_is_deleted_goes() {
+    let world = World::new("keyless", program()).await;
+    let key = format!("--digest-key-secret={}", world.namespace);
+    let settings = [key.as_str()];
+    let operator = world.operator_with(&settings).await;
+    world.app("my-app", json!({})).await;
+    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
+    world.values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
+    for name in ["A", "B"] {
+        let object = name.to_lowercase();
+        world.secret(&object, from_key("src", name, name)).await;
+        world.secret_is(&object, "True", "Succeeded").await;
+    }
+    operator.terminate().await.unwrap();
+    let keys: Api<Secret> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
+    let params = DeleteParams::default();
+    keys.delete(&world.namespace, &params).await.unwrap();
+    let empty = json!({ "metadata": { "name": world.namespace } });
+    keys.create(&Default::default(), &serde_json::from_value(empty).unwrap()).await.unwrap();
+
+    let kubeconfig = world.cluster.kubeconfig(User::Operator);
+    let operator = world.operator_begun(&kubeconfig, &settings, &[]).await;
+    let what = format!("waiting for the key of digests in Secret {OPERATOR_NAMESPACE}/{}", world.namespace);
+    operator.unready(&what).await.unwrap();
+    world.api::<SpiceSecret>().delete("a", &params).await.unwrap();
+    world.gone::<SpiceSecret>("a").await;
+    world.secret("b", from_key("src", "B", "NEW")).await;
+    world.says::<SpiceSecret>("b", "DependencyNotReady", "no key of digests yet").await;
+    assert_eq!(remote(&world, id).await, expected(&[("B", "fake-value-b")]));
+    // What is deleted is made anew.
+    keys.delete(&world.namespace, &params).await.unwrap();
+    operator.ready().await.unwrap();
+    world.secret_is("b", "True", "Succeeded").await;
+    assert_eq!(remote(&world, id).await, expected(&[("NEW", "fake-value-b")]));
+    keys.delete(&world.namespace, &params).await.unwrap();
 }

@@ -113,7 +113,7 @@ async fn an_undecodable_secret_is_told_sends_nothing_and_deletes_what_it_has_set
         return;
     }
     let world = World::alone("undecodable-secret", program()).await;
-    let _operator = world.operator().await;
+    let operator = world.operator().await;
     world.app("my-app", json!({})).await;
     let app = id_of(&world.app_is("my-app", "True", "Succeeded").await);
     world.values("src", json!({ "TOKEN": "fake-value-1" })).await;
@@ -135,6 +135,9 @@ async fn an_undecodable_secret_is_told_sends_nothing_and_deletes_what_it_has_set
     for object in ["ssec/mended", "ssec/deleted"] {
         told(&world, object, "spec.suspend").await;
     }
+    // Also a process that finds it so.
+    operator.terminate().await.unwrap();
+    let _operator = world.operator().await;
     world.values("src", json!({ "TOKEN": "fake-value-2" })).await;
     world.cluster.kubectl(&["delete", "ssec/deleted", "-n", &world.namespace, "--timeout=30s"]).await.unwrap();
     world.visit_secret("younger").await;

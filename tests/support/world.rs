@@ -134,6 +134,13 @@ impl World {
 
     /// The same, with more environment variables.
     pub async fn operator_in(&self, kubeconfig: &Path, more: &[&str], variables: &[(&str, &str)]) -> Operator {
+        let operator = self.operator_begun(kubeconfig, more, variables).await;
+        operator.ready().await.unwrap();
+        operator
+    }
+
+    /// The same, not waited for until it is ready.
+    pub async fn operator_begun(&self, kubeconfig: &Path, more: &[&str], variables: &[(&str, &str)]) -> Operator {
         let name = |argument: &str| argument.split('=').next().unwrap_or_default().to_owned();
         let mut args = QUICK.to_vec();
         args.retain(|quick| more.iter().all(|argument| name(argument) != name(quick)));
@@ -147,9 +154,7 @@ impl World {
             ("SPICE_OPERATOR_LEASE_NAMESPACE", OPERATOR_NAMESPACE),
         ];
         environment.extend(variables);
-        let operator = Operator::start(&self.run, &self.program, kubeconfig, &args, &environment).await.unwrap();
-        operator.ready().await.unwrap();
-        operator
+        Operator::start(&self.run, &self.program, kubeconfig, &args, &environment).await.unwrap()
     }
 
     /// Changes the Secret of the credential, and nothing in its value.

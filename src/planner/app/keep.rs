@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::super::{Note, schedule};
+use super::super::{Note, digest, schedule};
 use super::fields::{self, Managed, Merge};
 use super::find;
 use super::validate::ValidSpec;
@@ -86,11 +86,18 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
         Ok(spec) => plan_wanted(view, &spec),
         Err(verdict) => idle(verdict),
     };
-    // Not before it was acted on: until then the change is still to be seen.
-    if matches!(plan.verdict, Verdict::Settled | Verdict::Stalled(..)) {
+    // Not before it was acted on: until then the change is still to be seen. Another version of what was sent is none.
+    if matches!(plan.verdict, Verdict::Settled | Verdict::Stalled(..)) || is_applied_already(view) {
         plan.status.sources = sources(view);
     }
     plan
+}
+
+/// Whether the spicepod that was read is the one that was sent last.
+fn is_applied_already(view: &AppView<'_>) -> bool {
+    let Some(Observed::Present(Sourced { spicepod: Ok(spicepod), .. })) = &view.observed.spicepod else { return false };
+    let applied = view.status.applied.get("spicepod").map(|applied| &applied.sent);
+    view.achieved() && applied == Some(&digest::of_value(&Value::Object(spicepod.clone())))
 }
 
 fn plan_wanted(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {

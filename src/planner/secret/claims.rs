@@ -11,7 +11,8 @@ use crate::api::HeldName;
 /// The object that goes before us for a name: the older, then the one of the lower uid. One that is being deleted holds what
 /// it has until it is gone.
 pub(super) fn holder<'a>(view: &SecretView<'a>, name: &str) -> Option<&'a OtherSecret> {
-    let asks = |other: &&OtherSecret| other.set.contains(name) || (!other.deleting && other.named.contains(name));
+    let asks_no_more = |other: &OtherSecret| other.deleting || other.undecodable;
+    let asks = |other: &&OtherSecret| other.set.contains(name) || (!asks_no_more(other) && other.named.contains(name));
     others(view).filter(asks).filter(|other| is_before_us(view, other)).min_by_key(|other| (other.created, &other.uid))
 }
 
@@ -78,7 +79,8 @@ fn asks(view: &SecretView<'_>, name: &str) -> bool {
 
 /// The object that wants what we have, if there is one: then it is left to that one.
 pub(super) fn claimant<'a>(view: &SecretView<'a>, name: &str) -> Option<&'a OtherSecret> {
-    let claims = |other: &&OtherSecret| other.named.contains(name) || other.set.contains(name);
+    let asks = |other: &OtherSecret| !other.undecodable && other.named.contains(name);
+    let claims = |other: &&OtherSecret| asks(other) || other.set.contains(name);
     // Of several, one that knows already whose it is.
     others(view).filter(|other| !other.deleting).filter(claims).max_by_key(|other| other.knows.contains(name))
 }

@@ -15,6 +15,10 @@ pub(super) fn next(view: &SecretView<'_>) -> Next {
     match judged(view) {
         Next::Do(mut plan) => {
             note_held(view, &mut plan.status);
+            // Another version of what is set already is taken up, whatever else is in the way.
+            if is_set_already(view) {
+                plan.status.sources = sources(view);
+            }
             Next::Do(plan)
         }
         read @ Next::Read(_) => read,
@@ -52,6 +56,10 @@ fn judged(view: &SecretView<'_>) -> Next {
     }
     let (app, id) = match usable(view) {
         Ok(found) => found,
+        // Whether it is still as wanted is to be told all the same.
+        Err(Verdict::Waiting(..)) if view.sources_changed() && view.achieved() && observed.values.is_none() => {
+            return Next::Read(SecretRead::Values);
+        }
         Err(verdict) => return idle(view, verdict),
     };
     match wanted(view, asked) {
@@ -78,6 +86,22 @@ fn usable<'a>(view: &SecretView<'a>) -> Result<(&'a AppFacts, i64), Verdict> {
             Err(Verdict::Bereft(Reason::DependencyNotReady, words))
         }
     }
+}
+
+/// Whether the source, as it was read, holds what was set last and nothing else.
+fn is_set_already(view: &SecretView<'_>) -> bool {
+    let (Some(Observed::Present(values)), Ok(asked)) = (&view.observed.values, &view.desired.spec) else {
+        return false;
+    };
+    let (wanted, entries) = (values.wanted(asked), &view.status.entries);
+    let is_set = |entry: &SecretEntry| {
+        entry.digest.is_some()
+            && entry.digest.as_ref() == wanted.contents.get(&entry.name).map(|content| &content.digest)
+    };
+    view.achieved()
+        && wanted.problems.is_empty()
+        && wanted.contents.len() == entries.len()
+        && entries.iter().all(is_set)
 }
 
 /// What is wanted, or what is to be done before that is known. Nothing, where all is as it was: then what was set is

@@ -97,6 +97,8 @@ pub struct OtherSecret {
     pub uid: String,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Whether it cannot be decoded: it keeps what it has set, and can ask for nothing and take note of nothing.
+    pub undecodable: bool,
     /// Names that its spec asks for, as far as that can be told without its source.
     pub named: BTreeSet<String>,
     /// Names that its status says it has set, or is about to.

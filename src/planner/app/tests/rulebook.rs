@@ -91,7 +91,7 @@ fn what_refers_to_something_newer_is_not_as_wanted_while_that_cannot_be_taken_up
     ];
     let lost = summarize(&before[0], 1, &Verdict::Waiting(Reason::DependencyNotReady, "down".to_owned()), true, at(2));
     for before in before.into_iter().chain([lost]) {
-        let renewed = Some("ConfigMap pod".to_owned());
+        let renewed = Some("ConfigMap pod has changed, which is not taken up yet".to_owned());
         let verdict = Verdict::Waiting(Reason::DependencyNotReady, "down".to_owned());
         let situation = Situation { generation: 1, overdue: false, renewed, now: at(3) };
         let after = conditions::summarize(&before, &verdict, &situation);
@@ -132,6 +132,12 @@ fn one_that_is_resumed_is_looked_at_and_says_nothing_of_the_past() {
     let message = |world: &World| world.status().conditions[0].message.clone();
     assert_eq!(message(&world), "suspended: nothing is looked at or changed");
     world.object.metadata.annotations = None;
+    world.blind = Some((At::App, Failure::local(FailureKind::Connect, "down")));
+    for _ in 0..2 {
+        assert!(matches!(world.visit().verdict, Verdict::Unseen(..)));
+        assert_eq!(message(&world), "not looked at since it was suspended");
+    }
+    world.blind = None;
     assert_eq!(world.visit().verdict, Verdict::Settled);
     assert_eq!(message(&world), "");
 }

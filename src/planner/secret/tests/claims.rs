@@ -10,6 +10,7 @@ fn other(age: i64, named: &[&str], set: &[&str]) -> OtherSecret {
         created: Some(Timestamp::from_second(1_000_000 - age).unwrap()),
         uid: "uid-1".into(),
         deleting: false,
+        undecodable: false,
         named: names(named),
         set: names(set),
         adopted: BTreeSet::new(),
@@ -193,4 +194,26 @@ fn no_more_is_recorded_than_status_takes() {
         world.visit();
     }
     assert_eq!(world.names(), names(765));
+}
+
+#[test]
+fn one_that_cannot_be_decoded_keeps_what_it_has_set_and_asks_for_nothing_more() {
+    let other = |set: &[&str], named: &[&str]| OtherSecret {
+        object: "older".into(),
+        uid: "uid-0".into(),
+        undecodable: true,
+        set: set.iter().map(|name| (*name).to_owned()).collect(),
+        named: named.iter().map(|name| (*name).to_owned()).collect(),
+        knows: set.iter().map(|name| (*name).to_owned()).collect(),
+        ..OtherSecret::default()
+    };
+    let mut world = World::new(one("TOKEN"), &[("key", "value")]);
+    world.others = vec![other(&["TOKEN"], &["TOKEN"])];
+    assert_eq!(world.says().1, "TOKEN is held by SpiceSecret older");
+    // It asks for what it has not: nobody waits for it.
+    world.others = vec![other(&[], &["TOKEN"])];
+    assert_eq!(world.visit().set, ["TOKEN"]);
+    world.delete();
+    let visit = world.visit();
+    assert_eq!((visit.verdict, visit.deleted), (Verdict::Gone, vec!["TOKEN".to_owned()]));
 }

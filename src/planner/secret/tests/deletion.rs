@@ -85,6 +85,7 @@ fn two_that_are_deleted_at_once_do_not_wait_for_each_other() {
             created: Some(Timestamp::from_second(1_000_000 + created).unwrap()),
             uid: "uid-of-other".into(),
             deleting: true,
+            undecodable: false,
             named: names(["OURS"]),
             set: names(["THEIRS"]),
             adopted: BTreeSet::new(),

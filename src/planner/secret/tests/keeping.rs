@@ -428,3 +428,47 @@ fn what_was_refused_is_not_sent_again_for_what_others_of_the_app_do() {
     world.pass(3600);
     assert_eq!(world.visit().set, ["A"]);
 }
+
+#[test]
+fn another_version_of_the_same_content_flips_nothing_also_where_nothing_can_be_set() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    let well = world.app.clone();
+    world.app.unready = Some("is not ready: RateLimited".to_owned());
+    // As a label makes it.
+    world.source(values(&[("key", "value"), ("another", "which is not asked for")]));
+    let visit = world.visit();
+    assert!(matches!(visit.verdict, Verdict::Waiting(..)), "{visit:?}");
+    assert_eq!((world.ready().0.as_str(), visit.remote_reads().len()), ("True", 0));
+    assert!(!world.visit().reads.contains(&SecretRead::Values), "it was taken up");
+    world.source(values(&[("key", "rotated")]));
+    world.visit();
+    assert_eq!(world.ready().0, "False");
+    assert!(
+        world.ready().2.starts_with("Secret source has changed, which is not taken up yet: "),
+        "{:?}",
+        world.ready()
+    );
+    world.app = well;
+    assert_eq!(world.visit().set, ["TOKEN"]);
+}
+
+#[test]
+fn one_that_was_never_set_waits_and_speaks_of_no_change() {
+    let mut world = World::new(one("TOKEN"), &[("key", "value")]);
+    world.app.unready = Some("was not visited yet".to_owned());
+    let (reason, message) = world.says();
+    assert_eq!((reason.as_str(), message.as_str()), ("DependencyNotReady", "SpiceApp my-app was not visited yet"));
+}
+
+#[test]
+fn one_that_is_resumed_is_tried_whatever_was_refused_before() {
+    let mut world = World::new(one("TOKEN"), &[("key", "value")]);
+    world.refused.insert("TOKEN".to_owned(), FailureKind::Forbidden);
+    world.visit();
+    let annotations = world.object.metadata.annotations.get_or_insert_default();
+    annotations.insert(crate::api::SUSPEND.to_owned(), "true".to_owned());
+    assert_eq!(world.says().0, "Suspended");
+    world.object.metadata.annotations = None;
+    world.refused.clear();
+    assert_eq!(world.visit().set, ["TOKEN"]);
+}
