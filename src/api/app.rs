@@ -296,6 +296,9 @@ pub struct CreateIntent {
     /// True after the API answered that an app of the name exists: then only its tag tells whether it is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflicted: Option<bool>,
+    /// Owner tag of somebody else that the app came back with, which had been deleted: it is to be replaced by ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_back_with: Option<String>,
 }
 
 /// Digests of one managed field. A digest names its version (`v1:`) and covers canonical JSON.

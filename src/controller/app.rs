@@ -113,7 +113,12 @@ impl Steward for SpiceApp {
 
 /// Looks once more before a write is sent: it may have waited long for its turn.
 fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), Failure> {
-    still_allowed(context, app, elapsed(write.rests_on(), context.now()))?;
+    let evidence = match write {
+        // That the name is free was read after somebody asked for the app; the API itself says if it is taken by now.
+        AppWrite::Create { .. } => Duration::ZERO,
+        _ => elapsed(write.rests_on(), context.now()),
+    };
+    still_allowed(context, app, evidence)?;
     still_admitted(context, app)?;
     if is_current(&context.caches.apps, app) {
         return Ok(());

@@ -13,9 +13,11 @@ const AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub(super) struct Flights<T> {
     turns: Arc<Semaphore>,
-    /// By what is read.
-    under_way: Lock<HashMap<String, Arc<Flight<T>>>>,
+    under_way: Lock<UnderWay<T>>,
 }
+
+/// By what is read; and how many wait for it.
+type UnderWay<T> = HashMap<String, (Arc<Flight<T>>, usize)>;
 
 /// The last answer, and when its read was begun. Held while one is under way.
 type Flight<T> = Mutex<Option<(Instant, T)>>;
@@ -33,7 +35,7 @@ impl<T: Clone> Flights<T> {
     /// What a read comes to that is begun from now on: of several who wait for one thing, one does it for all.
     pub(super) async fn join(&self, what: String, read: impl AsyncFnOnce() -> T) -> T {
         let asked = Instant::now();
-        let seat = Seat { flight: Arc::clone(self.under_way().entry(what.clone()).or_default()), what, flights: self };
+        let seat = self.seat(what);
         let mut last = seat.flight.lock().await;
         if let Some((_, answer)) = last.as_ref().filter(|(begun, _)| *begun >= asked) {
             return answer.clone();
@@ -46,7 +48,14 @@ impl<T: Clone> Flights<T> {
         answer
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<String, Arc<Flight<T>>>> {
+    fn seat(&self, what: String) -> Seat<'_, T> {
+        let mut under_way = self.under_way();
+        let (flight, seats) = under_way.entry(what.clone()).or_default();
+        *seats += 1;
+        Seat { flight: Arc::clone(flight), what, flights: self }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, UnderWay<T>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -61,8 +70,9 @@ struct Seat<'a, T: Clone> {
 impl<T: Clone> Drop for Seat<'_, T> {
     fn drop(&mut self) {
         let mut under_way = self.flights.under_way();
-        // The map's and this one.
-        if Arc::strong_count(&self.flight) <= 2 {
+        let Some((_, seats)) = under_way.get_mut(&self.what) else { return };
+        *seats -= 1;
+        if *seats == 0 {
             under_way.remove(&self.what);
         }
     }

@@ -107,7 +107,8 @@ async fn observe_remote(
 /// How the lists ended that were read over the connection of an organization.
 async fn lists(context: &Context, organization: &SpiceOrganization) -> BTreeMap<String, ListEnd> {
     let connection = context.connections.known(&organization.uid().unwrap_or_default()).await;
-    connection.map(|connection| connection.reads.ends()).unwrap_or_default()
+    let told = organization.status.iter().flat_map(|status| &status.incomplete_lists).map(|list| &list.path);
+    connection.map(|connection| connection.reads.ends(told)).unwrap_or_default()
 }
 
 /// The complete list of apps of an organization, for one of them.

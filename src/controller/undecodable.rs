@@ -112,19 +112,21 @@ pub(super) fn retain(data: &mut Value, name: &str, kept: &[&str]) {
 }
 
 /// An error of the decoder without the value that it quotes.
-fn without_values(error: &str) -> String {
-    let (mut quoted, mut words) = (None, String::new());
-    for letter in error.chars() {
-        match quoted {
-            None => {
+pub(super) fn without_values(error: &str) -> String {
+    let (mut quoted, mut words, mut letters) = (false, String::new(), error.chars());
+    while let Some(letter) = letters.next() {
+        match (quoted, letter) {
+            (false, letter) => {
                 words.push(letter);
-                quoted = (letter == '"').then_some(letter);
+                quoted = letter == '"';
             }
-            Some(quote) if letter == quote => {
+            (true, '"') => {
                 words.push_str("...\"");
-                quoted = None;
+                quoted = false;
             }
-            Some(_) => {}
+            // A quote after it belongs to the value.
+            (true, '\\') => drop(letters.next()),
+            (true, _) => {}
         }
     }
     words
@@ -143,6 +145,7 @@ mod tests {
     fn an_error_of_the_decoder_quotes_no_value() {
         for (error, words) in [
             (r#"invalid type: string "a \ b", expected i64"#, r#"invalid type: string "...", expected i64"#),
+            (r#"invalid type: string "a: {key: \"hunter2\"}", expected"#, r#"invalid type: string "...", expected"#),
             ("missing field `credentials`", "missing field `credentials`"),
             (r#"invalid value "cut"#, r#"invalid value ""#),
         ] {

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::readiness::Reliance;
+use super::undecodable::without_values;
 use crate::api::GROUP;
 
 /// An object as a watch holds it: one that cannot be decoded must not break the watch of all others.
@@ -270,7 +271,7 @@ where
     let guarded = object?;
     Some(match &guarded.0 {
         Ok(object) => Ok(object.clone()),
-        Err(invalid) => Err(invalid.error.clone()),
+        Err(invalid) => Err(without_values(&invalid.error)),
     })
 }
 

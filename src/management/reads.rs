@@ -2,20 +2,24 @@
 //! read before it.
 
 mod of_app;
+mod turn;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Mutex;
 
 use self::of_app::OfApp;
+use self::turn::Turn;
 use super::types::{App, Failure, FailureKind, ListEnd, Secret, SecretList};
 use super::{Answer, Client, Priority};
 
 /// Apps of which something is kept; more are not, and are read again.
 const MOST_APPS: usize = 1000;
+/// How often a read is made anew because a write of ours has ended since it was begun. More often it is only where the clock
+/// was set back.
+const ATTEMPTS: usize = 3;
 
 /// The shared reads of one connection. Holds at most one app list, and of so many apps as were read lately their details
 /// and secrets.
@@ -26,8 +30,8 @@ pub struct Reads {
     gap: Duration,
     /// How long what was read of an app is kept.
     keep: Duration,
-    /// Held while the request runs, so that a second reader waits for the first one's answer.
-    apps: Mutex<Held<Vec<App>>>,
+    apps: Lock<Held<Vec<App>>>,
+    apps_turn: Turn,
     /// How each list ended last, by its path.
     ended: Lock<BTreeMap<String, ListEnd>>,
     /// By the app's id.
@@ -51,7 +55,9 @@ impl<T> Default for Held<T> {
 impl<T> Held<T> {
     /// What can be answered without a request to one who asks at `asked` for what is true since `not_before`.
     fn known(&self, not_before: Timestamp, asked: Timestamp) -> Option<Result<Answer<Arc<T>>, Failure>> {
-        if let Some(answer) = self.answer.as_ref().filter(|answer| answer.begun >= not_before) {
+        // What is said to have been read in the future was read before the clock was set back.
+        let is_fresh = |answer: &&Answer<Arc<T>>| answer.begun >= not_before && answer.begun <= Timestamp::now();
+        if let Some(answer) = self.answer.as_ref().filter(is_fresh) {
             return Some(Ok(answer.clone()));
         }
         // Who waited for a request that failed has its answer too: a queue must not fail one by one.
@@ -62,7 +68,14 @@ impl<T> Held<T> {
     /// Takes what a request came to.
     fn take(&mut self, result: Result<Answer<T>, Failure>) -> Result<Answer<Arc<T>>, Failure> {
         match result {
-            Ok(Answer { value, begun }) => Ok(self.answer.insert(Answer { value: Arc::new(value), begun }).clone()),
+            Ok(Answer { value, begun }) => {
+                let answer = Answer { value: Arc::new(value), begun };
+                // One that was more urgent may have overtaken it.
+                if self.answer.as_ref().is_none_or(|known| known.begun <= begun || known.begun > Timestamp::now()) {
+                    self.answer = Some(answer.clone());
+                }
+                Ok(answer)
+            }
             Err(failure) => {
                 self.failed = Some((Timestamp::now(), failure.clone()));
                 Err(failure)
@@ -78,8 +91,8 @@ impl Reads {
     /// Shared reads through this client. `gap`: least time between the begins of two lists of apps, in which more readers
     /// gather. `keep`: how long what was read of an app is kept.
     pub fn new(client: Arc<Client>, gap: Duration, keep: Duration) -> Self {
-        let (apps, ended, of_app) = (Mutex::default(), Lock::default(), Lock::default());
-        Self { client, gap, keep, apps, ended, of_app }
+        let (apps, apps_turn, ended, of_app) = Default::default();
+        Self { client, gap, keep, apps, apps_turn, ended, of_app }
     }
 
     /// The complete list of apps, as it was at `not_before` or later.
@@ -88,19 +101,26 @@ impl Reads {
     /// What the client says; [`FailureKind::IncompleteList`] when the end of the list cannot be told.
     pub async fn apps(&self, not_before: Timestamp, priority: Priority) -> Result<Answer<Arc<Vec<App>>>, Failure> {
         let asked = Timestamp::now();
-        let mut held = self.apps.lock().await;
-        if let Some(known) = held.known(not_before, asked) {
+        let _turn = self.apps_turn.wait(priority).await;
+        if let Some(known) = self.held().known(not_before, asked) {
             return known;
         }
-        if let Some(Answer { begun, .. }) = &held.answer {
-            let since = Duration::try_from(Timestamp::now().duration_since(*begun)).unwrap_or_default();
+        let last = self.held().answer.as_ref().map(|answer| answer.begun);
+        if let Some(begun) = last {
+            let since = Duration::try_from(Timestamp::now().duration_since(begun)).unwrap_or_default();
             tokio::time::sleep(self.gap.saturating_sub(since)).await;
         }
         let list = self.client.apps(priority).await;
         if let Some(end) = end(&list) {
-            self.ended().insert(APPS.to_owned(), end);
+            let mut ended = self.ended();
+            ended.insert(APPS.to_owned(), end);
+            // Of an app that is gone nobody reads a list again.
+            if let Ok(Answer { value, .. }) = &list {
+                let alive: BTreeSet<String> = value.iter().map(|app| secrets_path(app.id)).collect();
+                ended.retain(|path, _| path == APPS || alive.contains(path));
+            }
         }
-        held.take(list)
+        self.held().take(list)
     }
 
     /// One app, as it was at `not_before` or later, or as a write of ours showed it since.
@@ -110,8 +130,8 @@ impl Reads {
     pub async fn app(&self, id: i64, not_before: Timestamp, priority: Priority) -> Result<Answer<Arc<App>>, Failure> {
         let asked = Timestamp::now();
         let of_app = self.of_app(id);
-        let _turn = of_app.turns.app.lock().await;
-        loop {
+        let _turn = of_app.turns.app.wait(priority).await;
+        for _ in 0..ATTEMPTS {
             if let Some(known) = of_app.held().app.known(not_before, asked) {
                 return known;
             }
@@ -120,6 +140,7 @@ impl Reads {
                 return answer;
             }
         }
+        Err(overtaken())
     }
 
     /// The complete list of an app's secrets, as it was at `not_before` or later but for what we have written since.
@@ -134,8 +155,8 @@ impl Reads {
     ) -> Result<Answer<Arc<SecretList>>, Failure> {
         let asked = Timestamp::now();
         let of_app = self.of_app(app);
-        let _turn = of_app.turns.secrets.lock().await;
-        loop {
+        let _turn = of_app.turns.secrets.wait(priority).await;
+        for _ in 0..ATTEMPTS {
             if let Some(known) = of_app.held().secrets.known(not_before, asked) {
                 return known;
             }
@@ -147,6 +168,7 @@ impl Reads {
                 return list;
             }
         }
+        Err(overtaken())
     }
 
     /// Takes note of a write to an app that has just ended: what its answer shows, if it ended well.
@@ -159,9 +181,22 @@ impl Reads {
         self.of_app(app).held().secret_written(name, now_there, Timestamp::now());
     }
 
-    /// How each list ended that was read lately, and each whose end cannot be told, by its path.
-    pub fn ends(&self) -> BTreeMap<String, ListEnd> {
-        self.ended().clone()
+    /// How each list ended that was read lately, and each whose end cannot be told, by its path. One of `asked` counts as
+    /// complete where the app that it is about is gone.
+    pub fn ends<'a>(&self, asked: impl Iterator<Item = &'a String>) -> BTreeMap<String, ListEnd> {
+        let mut ends = self.ended().clone();
+        let apps = self.held().answer.as_ref().map(|answer| Arc::clone(&answer.value));
+        for path in asked {
+            let is_gone = |apps: &Vec<App>| path != APPS && !apps.iter().any(|app| secrets_path(app.id) == *path);
+            if !ends.contains_key(path) && apps.as_deref().is_some_and(is_gone) {
+                ends.insert(path.clone(), ListEnd::Complete);
+            }
+        }
+        ends
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held<Vec<App>>> {
+        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ended(&self) -> MutexGuard<'_, BTreeMap<String, ListEnd>> {
@@ -188,6 +223,12 @@ impl Reads {
         one.held().used = Timestamp::now();
         one
     }
+}
+
+/// Each answer was begun before a write of ours had ended.
+fn overtaken() -> Failure {
+    let words = "every answer was begun before our last write had ended: was the clock of this machine set back?";
+    Failure::local(FailureKind::Unexpected, words)
 }
 
 /// The path of the list of an app's secrets.

@@ -67,12 +67,16 @@ fn reason(failure: &Failure, call: Call) -> Reason {
 }
 
 fn forbidden(failure: &Failure, call: Call) -> Reason {
-    let about_access = match failure.code.as_deref() {
+    if about_access(failure) || call != Call::Write { Reason::Forbidden } else { Reason::PlanLimit }
+}
+
+/// Whether a 403 says that a scope or a role is missing, and nothing of what was sent.
+pub(crate) fn about_access(failure: &Failure) -> bool {
+    match failure.code.as_deref() {
         Some("insufficient_scope" | "forbidden" | "org_forbidden" | "org_assertion_mismatch") => true,
         Some(_) => false,
         None => names_a_scope(&failure.message),
-    };
-    if about_access || call != Call::Write { Reason::Forbidden } else { Reason::PlanLimit }
+    }
 }
 
 fn names_a_scope(text: &str) -> bool {
@@ -80,7 +84,7 @@ fn names_a_scope(text: &str) -> bool {
 }
 
 /// Whether a 403 says that a scope is missing.
-pub(crate) fn about_scope(failure: &Failure) -> bool {
+fn about_scope(failure: &Failure) -> bool {
     failure.code.as_deref() == Some("insufficient_scope") || (failure.code.is_none() && names_a_scope(&failure.message))
 }
 

@@ -290,3 +290,21 @@ async fn every_object_carries_the_finalizer_before_the_first_remote_call() {
     let app = world.app_is("my-app", "True", "Succeeded").await;
     assert_eq!(app.finalizers(), ["cloud.spice.ai/finalizer"]);
 }
+
+#[tokio::test]
+async fn a_create_rests_on_a_list_however_long_that_took() {
+    let world = World::new("long-list", program()).await;
+    // As where the pages of the list take longer than an answer may be old that a write by id rests on.
+    let _operator = world.operator_with(&["--evidence=1ms"]).await;
+    let fault = Fault {
+        method: Some("GET".to_owned()),
+        route: Some("/v1/apps".to_owned()),
+        when: When::After,
+        action: Action::Delay(50),
+        times: None,
+    };
+    world.sandbox.add_fault(&fault).await.unwrap();
+    world.app("my-app", json!({})).await;
+    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(world.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 1);
+}

@@ -139,6 +139,8 @@ pub enum Action {
     Close,
     /// A connection on which nothing comes.
     Hang,
+    /// The answer, so many milliseconds late.
+    Delay(u64),
     /// This status, with these headers and this body.
     #[serde(untagged)]
     Answer { status: u16, headers: Value, body: Value },

@@ -4,23 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use tokio::sync::Mutex;
 
 use super::Held;
+use super::turn::Turn;
 use crate::management::Answer;
 use crate::management::types::{App, Failure, Secret, SecretList};
 
 #[derive(Debug, Default)]
 pub(super) struct OfApp {
-    /// Each held while its request runs, so that a second reader waits for the first one's answer.
     pub(super) turns: Turns,
     held: Lock<Kept>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    pub(super) app: Mutex<()>,
-    pub(super) secrets: Mutex<()>,
+    pub(super) app: Turn,
+    pub(super) secrets: Turn,
 }
 
 #[derive(Debug, Default)]

@@ -147,6 +147,7 @@ fn plan_present(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
     let app = &seen.value;
     match owner(app, view.desired) {
         _ if !same_name(app, view.desired) => release(view),
+        Owner::Another if came_back(view.status, app) => delete(view, seen),
         Owner::Another => release(view),
         Owner::Us => delete(view, seen),
         // Our tag is gone: it is put back first, so that the delete rests on an answer that showed it.

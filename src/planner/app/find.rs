@@ -157,7 +157,12 @@ pub(super) fn adopt(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> P
 fn observe(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<SpiceApp> {
     let app = &seen.value;
     let mut status = view.status.clone();
-    let ours = owner(app, view.desired) == Owner::Us;
+    let ours = match owner(app, view.desired) {
+        Owner::Us => true,
+        // Where no tags are kept the recorded id counts.
+        Owner::Nobody => status.untagged == Some(true) && status.id == Some(app.id),
+        Owner::Another => false,
+    };
     let incarnation = status.incarnation.take().filter(|_| ours);
     attach(&mut status, view.observed, app);
     // An incarnation says that the app is ours; one of somebody else's is none of ours.
@@ -195,8 +200,13 @@ fn plan_create(view: &AppView<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<
     let id = kept.map_or_else(|| view.fresh_id.to_owned(), |intent| intent.id);
     let incarnation = format!("c-{id}");
     // Each attempt may take effect for as long as the first: the time is that of the last one.
-    status.create_intent =
-        Some(CreateIntent { id, name: view.desired.name.clone(), at: MicroTime(view.now), conflicted: None });
+    status.create_intent = Some(CreateIntent {
+        id,
+        name: view.desired.name.clone(),
+        at: MicroTime(view.now),
+        conflicted: None,
+        came_back_with: None,
+    });
     // What was only observed is not ours.
     (status.id, status.applied, status.drift) = (None, BTreeMap::new(), Vec::new());
     // Known before the create: should its outcome be lost, an app without our tag may be what it made.
@@ -211,7 +221,8 @@ fn plan_create(view: &AppView<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<
     let message = format!("creating app {}", body.name);
     let notes = vec![Note::normal("Created", format!("created app {}", body.name))];
     let reactivated_if_before = view.now.checked_sub(view.waits.clock_skew).unwrap_or(view.now);
-    let write = AppWrite::Create { body, managed, repeated, rests_on: listed, reactivated_if_before };
+    let first_untagged = status.untagged == Some(true) && view.status.untagged != Some(true);
+    let write = AppWrite::Create { body, managed, repeated, first_untagged, rests_on: listed, reactivated_if_before };
     Plan { first: Some(KubernetesWrite::StoreStatus), notes, ..Plan::remote(status, write, message) }
 }
 

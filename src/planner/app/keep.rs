@@ -186,6 +186,9 @@ fn plan_present(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<
         status.incarnation = view.status.incarnation.clone();
     }
     status.incarnation.get_or_insert_with(|| format!("a-{}", view.fresh_id));
+    if !came_back(view.status, app) {
+        status.create_intent = None;
+    }
     put_right(view, spec, seen, status)
 }
 
@@ -197,10 +200,6 @@ pub(super) fn put_right(
     mut status: SpiceAppStatus,
 ) -> Plan<SpiceApp> {
     let app = &seen.value;
-    if app.tag(OWNER_TAG).is_none() && tags_are_lost(view) {
-        // Of its own, whatever becomes of the app that showed it.
-        status.untagged = Some(true);
-    }
     let named = desired_fields(view, spec, status.incarnation.as_deref(), Some(app));
     let fights = |path: &str| {
         let (generation, pause) = (view.meta.generation, view.waits.fight_pause);
@@ -214,6 +213,12 @@ pub(super) fn put_right(
     status.applied.extend(settled);
     status.applied.retain(|path, _| !abandoned.contains(path));
     status.drift = left;
+    // Recorded of its own, whatever becomes of the app that showed it. A refusal alone does not show it: not before what
+    // remains without the tags is taken, or where nothing remains.
+    let is_known = view.status.untagged == Some(true) || takes_no_tags(view);
+    if app.tag(OWNER_TAG).is_none() && tags_are_lost(view) && (is_known || update.0.is_empty()) {
+        status.untagged = Some(true);
+    }
     let mut notes: Vec<Note> = abandoned.iter().map(|path| unmanaged(path)).collect();
     if update.0.is_empty() {
         // Fields that are no longer named and no longer there need no write to be forgotten.
@@ -281,7 +286,7 @@ fn not_ours(view: &AppView<'_>, app: &App) -> Option<Verdict> {
         ));
     }
     match owner(app, view.desired) {
-        Owner::Another if view.observed.created => None,
+        Owner::Another if came_back(view.status, app) => None,
         Owner::Another => stop(find::owned_elsewhere(app)),
         Owner::Us | Owner::Nobody => None,
     }
@@ -298,6 +303,7 @@ fn plan_gone(view: &AppView<'_>, id: i64) -> Plan<SpiceApp> {
                 id: None,
                 incarnation: None,
                 created_at: None,
+                create_intent: None,
                 endpoint: None,
                 url: None,
                 region: None,
@@ -337,8 +343,12 @@ pub(super) fn desired_fields(
 
 /// Whether tags of ours would not be kept.
 pub(super) fn tags_are_lost(view: &AppView<'_>) -> bool {
-    let organization = matches!(&view.observed.organization, Some(Observed::Present(it)) if it.takes_no_tags);
-    view.observed.tags_refused || view.status.untagged == Some(true) || organization
+    view.observed.tags_refused || view.status.untagged == Some(true) || takes_no_tags(view)
+}
+
+/// Whether another app of the organization has shown that they would not.
+fn takes_no_tags(view: &AppView<'_>) -> bool {
+    matches!(&view.observed.organization, Some(Observed::Present(it)) if it.takes_no_tags)
 }
 
 fn is_own_tag(path: &str) -> bool {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use self::shown::{Absence, Owner, absence, attach, created, learn_tags, owner, recorded, same_name};
+use self::shown::{Absence, Owner, absence, attach, came_back, created, learn_tags, owner, recorded, same_name};
 use super::failure::{self, Call};
 use super::{Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits};
 use crate::api::{ACCEPT_ABSENT, ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
@@ -51,8 +51,6 @@ pub struct AppObserved {
     pub tags_refused: bool,
     /// Whether the spicepod was refused in this visit, because it comes from a connected repository.
     pub repository_connected: bool,
-    /// Whether the app was created in this visit: it is ours, whatever tags it shows that it had before.
-    pub created: bool,
     /// Whether the app that was created in this visit had been deleted before and came back.
     pub reactivated: bool,
     /// The complete list of apps.
@@ -156,6 +154,8 @@ pub enum AppWrite {
         managed: Vec<Managed>,
         /// Whether an earlier attempt under the same intent may have taken effect, so that no refusal proves otherwise.
         repeated: bool,
+        /// Whether it is the first attempt that carries no tags of ours.
+        first_untagged: bool,
         /// When the list was begun that showed the name absent.
         rests_on: Timestamp,
         /// An app that is older than this had been deleted and came back.
@@ -219,6 +219,14 @@ impl AppWrite {
         matches!(self, Self::Update { body, .. } if body.0.contains_key(&AppField::Spicepod))
     }
 
+    /// Our owner tag, if it carries that.
+    fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Create { body, .. } => body.tags.get(OWNER_TAG).map(String::as_str),
+            Self::Update { .. } | Self::LetGo { .. } | Self::Delete { .. } => None,
+        }
+    }
+
     /// Whether it sets our tags where there were none.
     fn marks(&self) -> bool {
         match self {
@@ -259,10 +267,15 @@ impl Kind for SpiceApp {
     fn learn(status: &mut SpiceAppStatus, observed: &mut AppObserved, write: &AppWrite, end: &End<Option<App>>) {
         match (write, &end.result) {
             (AppWrite::Create { managed, reactivated_if_before, .. }, Ok(Some(app))) => {
-                status.create_intent = None;
+                let others = app.tag(OWNER_TAG).filter(|tag| write.owner().is_some_and(|ours| ours != *tag));
+                let others = others.map(str::to_owned);
+                status.create_intent = status.create_intent.take().filter(|_| others.is_some());
+                if let Some(intent) = &mut status.create_intent {
+                    // What our own create has brought back is ours, whosever it was; until it shows our tag, this tells so.
+                    intent.came_back_with = others;
+                }
                 status.applied = fields::taken(managed, app);
                 observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
-                observed.created = true;
                 let incarnation = status.incarnation.clone();
                 attach(status, observed, app);
                 // One that it had before says nothing of this one.
@@ -273,6 +286,9 @@ impl Kind for SpiceApp {
             (AppWrite::Update { managed, released, .. }, Ok(Some(app))) => {
                 status.applied.retain(|path, _| !released.contains(path));
                 status.applied.extend(fields::echoed(managed, app));
+                if !came_back(status, app) {
+                    status.create_intent = None;
+                }
                 attach(status, observed, app);
                 learn_tags(status, observed, write, app);
                 observed.retagged = true;
@@ -288,10 +304,17 @@ impl Kind for SpiceApp {
                     observed.tags_refused = true;
                 }
                 observed.repository_connected |= write.sends_spicepod() && failure::about_repository(failure);
-                // Nothing was made, so nothing is to be looked for when the object is deleted.
-                if matches!(write, AppWrite::Create { repeated: false, .. }) && proves_not_created(failure) {
-                    status.create_intent = None;
-                    status.untagged = None;
+                if let AppWrite::Create { repeated, first_untagged, .. } = write
+                    && proves_not_created(failure)
+                {
+                    // Nothing was made, so nothing is to be looked for when the object is deleted.
+                    if !repeated {
+                        status.create_intent = None;
+                    }
+                    // Nor was anything made without tags: whether they are kept is not known.
+                    if !repeated || *first_untagged {
+                        status.untagged = None;
+                    }
                 }
                 if let (AppWrite::Create { repeated: false, .. }, FailureKind::Conflict) = (write, failure.kind)
                     && let Some(intent) = &mut status.create_intent
@@ -386,11 +409,11 @@ fn proves_not_created(failure: &Failure) -> bool {
 }
 
 /// A refusal that may be about our tags and not about the rest: the write is repeated once without them. One about a
-/// scope is not.
+/// scope or a role is not.
 fn may_be_about_tags(failure: &Failure) -> bool {
     match failure.kind {
         FailureKind::Invalid => true,
-        FailureKind::Forbidden => !failure::about_scope(failure),
+        FailureKind::Forbidden => !failure::about_access(failure),
         _ => false,
     }
 }

@@ -17,6 +17,13 @@ pub(super) fn created(status: &SpiceAppStatus) -> bool {
     status.incarnation.as_deref().is_some_and(|incarnation| incarnation.starts_with("c-"))
 }
 
+/// Whether an app shows somebody else's tag that our own create has brought back with it.
+pub(super) fn came_back(status: &SpiceAppStatus, app: &App) -> bool {
+    let intent = status.create_intent.as_ref().filter(|_| status.id == Some(app.id));
+    intent
+        .is_some_and(|intent| intent.came_back_with.is_some() && intent.came_back_with.as_deref() == app.tag(OWNER_TAG))
+}
+
 /// What a look for an app whose id cannot be read came to.
 pub(super) enum Absence {
     /// It is certainly not there.

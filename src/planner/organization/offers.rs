@@ -18,6 +18,11 @@ pub(super) fn lacks(failure: &Failure) -> bool {
     matches!(failure.kind, FailureKind::NotFound { .. } | FailureKind::Forbidden | FailureKind::Invalid)
 }
 
+/// Whether that is the API's own word, and not a proxy's.
+fn is_certain(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::NotFound { json: true } | FailureKind::Forbidden)
+}
+
 /// The status with all that was seen.
 pub(super) fn discovered(
     view: &View<'_, SpiceOrganization>,
@@ -42,7 +47,8 @@ pub(super) fn discovered(
     if !matches!(organizations, Some(Observed::Present(_))) {
         missing.push(ORGANIZATIONS.to_owned());
     }
-    match looked(regions.as_ref()) {
+    let had_regions = !status.regions.is_empty() || status.default_region.is_some();
+    match looked(regions.as_ref(), had_regions) {
         Look::Shown(regions) => show_regions(&mut status, regions),
         Look::Lacking => {
             (status.regions, status.default_region) = (Vec::new(), None);
@@ -51,21 +57,22 @@ pub(super) fn discovered(
         Look::Unseen => {}
     }
     for channel in CHANNELS {
-        match looked(images.get(channel)) {
+        match looked(images.get(channel), status.images.contains_key(channel)) {
             Look::Shown(Images { default: Some(tag) }) if tag.len() <= LONGEST => {
                 status.images.insert(channel.to_owned(), tag.clone());
             }
-            Look::Shown(_) | Look::Lacking => {
+            Look::Shown(_) => drop(status.images.remove(channel)),
+            Look::Lacking => {
                 status.images.remove(channel);
+                // Enterprise images take a subscription; that one has none is no lack of the API.
+                if channel == CHANNELS[0] {
+                    missing.push("/v1/container-images".to_owned());
+                }
             }
             Look::Unseen => {}
         }
     }
-    // Enterprise images take a subscription; that one has none is no lack of the API.
-    if matches!(looked(images.get(CHANNELS[0])), Look::Lacking) {
-        missing.push("/v1/container-images".to_owned());
-    }
-    match looked(limits.as_ref()) {
+    match looked(limits.as_ref(), status.limits.is_some()) {
         Look::Shown(limits) => status.limits = Some(shown_limits(limits)),
         Look::Lacking => {
             status.limits = None;
@@ -85,10 +92,11 @@ enum Look<'a, T> {
     Unseen,
 }
 
-fn looked<T>(observed: Option<&Observed<Seen<T>>>) -> Look<'_, T> {
+/// What was `shown_before` is not taken for lacking because of a proxy's page.
+fn looked<T>(observed: Option<&Observed<Seen<T>>>, shown_before: bool) -> Look<'_, T> {
     match observed {
         Some(Observed::Present(seen)) => Look::Shown(&seen.value),
-        Some(Observed::Unknown(failure)) if lacks(failure) => Look::Lacking,
+        Some(Observed::Unknown(failure)) if lacks(failure) && (is_certain(failure) || !shown_before) => Look::Lacking,
         Some(Observed::Absent) => Look::Lacking,
         Some(Observed::Unknown(_)) | None => Look::Unseen,
     }

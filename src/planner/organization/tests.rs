@@ -289,6 +289,25 @@ fn where_no_organizations_are_told_the_endpoint_alone_is_bound_and_status_says_s
 }
 
 #[test]
+fn what_was_shown_is_not_taken_back_for_a_page_of_something_in_between() {
+    let mut world = World::new();
+    assert_eq!(world.visit(), Verdict::Settled);
+    let shown = world.status();
+    assert!(shown.default_region.is_some() && shown.limits.is_some() && !shown.images.is_empty());
+    for (kind, stays) in
+        [(FailureKind::NotFound { json: false }, true), (FailureKind::Invalid, true), (FailureKind::Forbidden, false)]
+    {
+        world.offers = Observed::Unknown(failure(kind));
+        world.secret.resource_version.push('1');
+        assert_eq!(world.visit(), Verdict::Settled, "{kind:?}");
+        let now = world.status();
+        assert_eq!(now.default_region.is_some(), stays, "{kind:?}");
+        assert_eq!((now.limits.is_some(), now.missing.is_empty()), (stays, stays), "{kind:?}");
+        assert_eq!(!now.images.is_empty(), stays, "{kind:?}");
+    }
+}
+
+#[test]
 fn what_an_older_api_lacks_is_named_and_makes_nothing_unready() {
     for kind in [LACKING, FailureKind::NotFound { json: false }, FailureKind::Forbidden, FailureKind::Invalid] {
         let mut world = World::new();

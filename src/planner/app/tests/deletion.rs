@@ -7,7 +7,13 @@ use crate::api::{CreateIntent, DeletionPolicy};
 
 fn with_intent(world: World) -> World {
     let at = world.now;
-    let intent = CreateIntent { id: "i".into(), name: "my-app".into(), at: MicroTime(at), conflicted: None };
+    let intent = CreateIntent {
+        id: "i".into(),
+        name: "my-app".into(),
+        at: MicroTime(at),
+        conflicted: None,
+        came_back_with: None,
+    };
     let status =
         SpiceAppStatus { create_intent: Some(intent), incarnation: Some("c-i".into()), ..SpiceAppStatus::default() };
     world.with_status(status)

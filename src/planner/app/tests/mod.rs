@@ -316,7 +316,8 @@ impl World {
         let untagged = (tag.is_none() || keeps_none) && shown.is_none();
         let desired = self.object.desired(&Self::identity());
         let taken_over = desired.adopts && shown.is_some() && shown == desired.take_over;
-        let made = observed.created && tag.is_none();
+        let came_back = plan.status.create_intent.as_ref().and_then(|intent| intent.came_back_with.clone());
+        let made = shown.is_some() && shown == came_back;
         assert!(shown == Some(self.owner()) || untagged || taken_over || made, "{plan:?} rests on {app:?}");
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Remote {
     pub(super) fault: Option<(Failure, bool)>,
     /// Every write ends so, not only the next.
     pub(super) fault_lasts: bool,
+    /// So many writes pass before.
+    pub(super) fault_after: usize,
 }
 
 /// What the controller makes of a failed read.
@@ -73,6 +75,10 @@ impl Remote {
     }
 
     pub(super) fn carry_out(&mut self, write: &AppWrite) -> Result<Option<App>, Failure> {
+        if self.fault_after > 0 {
+            self.fault_after -= 1;
+            return self.apply(write);
+        }
         let fault = if self.fault_lasts { self.fault.clone() } else { self.fault.take() };
         match fault {
             Some((failure, applied)) => {

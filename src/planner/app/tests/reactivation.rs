@@ -53,3 +53,33 @@ fn what_our_create_brought_back_is_ours_whosever_it_was() {
     assert_eq!(tags[INCARNATION_TAG].as_str(), world.status().incarnation.as_deref());
     assert_ne!(world.status().incarnation.as_deref(), Some("c-theirs"));
 }
+
+#[test]
+fn what_our_create_brought_back_stays_ours_when_its_tags_are_not_set_at_once() {
+    for deleted in [false, true] {
+        let mut world = World::new(json!({"description": "one"}));
+        let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
+        let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
+        let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags}));
+        world.remote.deleted.insert(old);
+        world.remote.keeps_reactivated = true;
+        world.remote.fault = Some((Failure::local(FailureKind::Server, "no"), false));
+        world.remote.fault_after = 1;
+        assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::RemoteUnavailable, ..)));
+        world.restart();
+        if deleted {
+            world.delete();
+            let visit = world.visit();
+            assert_eq!((visit.deletes(), visit.verdict), (vec![old], Verdict::Gone));
+            continue;
+        }
+        assert_eq!(world.visit().verdict, Verdict::Settled);
+        assert_eq!(world.status().create_intent, None);
+        assert_eq!(world.remote.list()[0].tag(OWNER_TAG), Some(world.owner().as_str()));
+        // From then on, another's tag is another's.
+        let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
+        world.remote.apps.get_mut(&old).unwrap().insert("tags".into(), tags);
+        world.pass(3600);
+        assert_eq!(world.visit().stalled(), Some(Reason::OwnedElsewhere));
+    }
+}

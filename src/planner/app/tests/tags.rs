@@ -93,3 +93,64 @@ fn tags_that_come_back_count_again() {
     world.pass(3600);
     assert_eq!((world.visit().verdict, world.status().untagged), (Verdict::Settled, None));
 }
+
+#[test]
+fn a_refusal_of_the_whole_write_does_not_show_that_tags_are_lost() {
+    let refused = |kind, code: &str| Failure { code: Some(code.into()), ..Failure::local(kind, "no") };
+    for (spec, failure, reason) in [
+        (
+            json!({"adoptionPolicy": "Adopt", "runtime": {"imageTag": "9"}}),
+            refused(FailureKind::Invalid, "bad"),
+            Reason::InvalidSpec,
+        ),
+        (
+            json!({"adoptionPolicy": "Adopt", "runtime": {"imageTag": "9"}}),
+            refused(FailureKind::Forbidden, "image_tag_requires_enterprise"),
+            Reason::PlanLimit,
+        ),
+        // Nothing but our tags is to be sent, by somebody who may send nothing.
+        (json!({"adoptionPolicy": "Adopt"}), refused(FailureKind::Forbidden, "forbidden"), Reason::Forbidden),
+    ] {
+        let mut world = World::new(spec);
+        world.remote.add("my-app", json!({}));
+        world.remote.fault = Some((failure, false));
+        world.remote.fault_lasts = true;
+        let visit = world.visit();
+        assert!(matches!(visit.verdict, Verdict::Failed(found, ..) if found == reason), "{visit:?}");
+        assert_eq!(world.status().untagged, None, "{visit:?}");
+        (world.remote.fault, world.remote.fault_lasts) = (None, false);
+        world.pass(3600);
+        assert_eq!(world.visit().verdict, Verdict::Settled);
+        assert_eq!(world.remote.list()[0].tag(OWNER_TAG), Some(world.owner().as_str()));
+    }
+}
+
+#[test]
+fn a_repeated_create_that_is_refused_does_not_show_that_tags_are_lost() {
+    let mut world = World::new(json!({}));
+    world.remote.fault = Some((Failure::local(FailureKind::Interrupted, "broken"), false));
+    world.visit();
+    let limit = Failure { code: Some("plan_limit".into()), ..Failure::local(FailureKind::Forbidden, "no") };
+    (world.remote.fault, world.remote.fault_lasts) = (Some((limit, false)), true);
+    world.pass(200);
+    let visit = world.visit();
+    assert!(matches!(visit.verdict, Verdict::Failed(Reason::PlanLimit, ..)), "{visit:?}");
+    assert_eq!(visit.writes.len(), 2, "with tags and without");
+    assert!(world.status().create_intent.is_some() && world.status().untagged.is_none(), "{:?}", world.status());
+    (world.remote.fault, world.remote.fault_lasts) = (None, false);
+    world.pass(3600);
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.remote.list()[0].tag(OWNER_TAG), Some(world.owner().as_str()));
+}
+
+#[test]
+fn an_app_without_tags_that_was_only_observed_for_a_while_is_still_ours() {
+    let mut world = World::new(json!({}));
+    world.remote.drops_tags = true;
+    world.visit();
+    let incarnation = world.status().incarnation;
+    world.edit(json!({"managementPolicy": "Observe"}));
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    world.edit(json!({}));
+    assert_eq!((world.visit().verdict, world.status().incarnation), (Verdict::Settled, incarnation));
+}
