@@ -1,7 +1,6 @@
 //! SpiceApp: its reads and writes, and who is woken when one changes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -113,12 +112,16 @@ impl Steward for SpiceApp {
 
 /// Looks once more before a write is sent: it may have waited long for its turn.
 fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), Failure> {
-    let evidence = match write {
-        // That the name is free was read after somebody asked for the app; the API itself says if it is taken by now.
-        AppWrite::Create { .. } => Duration::ZERO,
-        _ => elapsed(write.rests_on(), context.now()),
+    let waits = &context.settings.waits;
+    let is_fresh = match write {
+        // That the name is free was read after somebody asked for the app, and the API itself says if it is taken by now.
+        // But by when the create was decided on it is told what came of it.
+        AppWrite::Create { intended_at, .. } => {
+            elapsed(*intended_at, context.now()) <= waits.create_settles.max(waits.evidence)
+        }
+        _ => elapsed(write.rests_on(), context.now()) <= waits.evidence,
     };
-    still_allowed(context, app, evidence)?;
+    still_allowed(context, app, is_fresh)?;
     still_admitted(context, app)?;
     if is_current(&context.caches.apps, app) {
         return Ok(());
@@ -126,10 +129,10 @@ fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(
     Err(Failure::local(FailureKind::Withdrawn, "the object changed while it waited for its turn"))
 }
 
-/// Whether anything may be written about an app by now, on the strength of an answer of this age.
-pub(super) fn still_allowed(context: &Context, app: &SpiceApp, evidence: Duration) -> Result<(), Failure> {
+/// Whether anything may be written about an app by now. `is_fresh`: whether what it rests on is.
+pub(super) fn still_allowed(context: &Context, app: &SpiceApp, is_fresh: bool) -> Result<(), Failure> {
     let withdrawn = |why: &str| Err(Failure::local(FailureKind::Withdrawn, why));
-    if evidence > context.settings.waits.evidence {
+    if !is_fresh {
         let words = "not sent: within the request budget its turn came so late that what it rests on had grown old";
         return Err(Failure::local(FailureKind::Throttled { retry_after: None }, words));
     }

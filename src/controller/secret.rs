@@ -215,7 +215,7 @@ fn has_grown_old(context: &Context, write: &SecretWrite) -> bool {
 
 /// Looks once more before a write is sent: it may have waited long for its turn.
 fn still_wanted(context: &Context, object: &SpiceSecret, app: &SpiceApp, write: &SecretWrite) -> Result<(), Failure> {
-    app::still_allowed(context, app, elapsed(write.rests_on(), context.now()))?;
+    app::still_allowed(context, app, !has_grown_old(context, write))?;
     // What was set is deleted all the same.
     if let SecretWrite::Set { .. } = write {
         app::still_admitted(context, app)?;
@@ -415,12 +415,14 @@ pub(super) struct Reaction {
     told: HashMap<String, Arc<OtherSecret>>,
     /// What its app goes by.
     told_app: Changes,
+    /// Those that cannot be decoded, and whether they are being deleted.
+    undecodable: Changes,
 }
 
 impl Reaction {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        let (seen, told, told_app) = Default::default();
-        Self { context, seen, told, told_app }
+        let (seen, told, told_app, undecodable) = Default::default();
+        Self { context, seen, told, told_app, undecodable }
     }
 
     /// Lets those look again that ask for a name that this object has, or had.
@@ -436,7 +438,19 @@ impl Reaction {
         }
     }
 
-    /// The same of one whose app was never known, because it could never be decoded.
+    /// Lets its app and the others look again for an object that is gone, or cannot be decoded. Where its app was never known,
+    /// because it could never be decoded, those do that have noted what it has.
+    fn tell_all(&self, object: &ObjectMeta, app: Option<&str>, claims: &[Arc<OtherSecret>]) {
+        let (namespace, name) = (object.namespace.as_deref().unwrap_or_default(), object.name.as_deref());
+        match app {
+            Some(app) => {
+                self.context.queues.apps.request(ObjectRef::new(app).within(namespace));
+                self.tell_others(namespace, app, object.uid.as_ref(), claims);
+            }
+            None => self.tell_those_who_noted(namespace, name.unwrap_or_default()),
+        }
+    }
+
     fn tell_those_who_noted(&self, namespace: &str, name: &str) {
         let noted = |other: &SpiceSecret| {
             let held = other.status.iter().flat_map(|status| &status.held);
@@ -473,7 +487,17 @@ impl React<Guarded<SpiceSecret>> for Reaction {
             self.context.queues.spice_secrets.request(ObjectRef::from_obj(object));
             self.context.secrets_named.notify_one();
         }
-        let Ok(object) = &object.0 else { return };
+        let Ok(object) = &object.0 else {
+            // It asks for nothing more.
+            let meta = object.meta();
+            if self.undecodable.differs(uid, meta.deletion_timestamp.is_some()) {
+                let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+                let app = self.context.secrets_by_app.referred_by(&namespace, &name);
+                self.tell_all(meta, app.as_deref(), self.context.claims.of(uid).as_slice());
+            }
+            return;
+        };
+        self.undecodable.forget(uid);
         if let Some(now) = self.context.claims.of(uid) {
             let before = self.told.insert(uid.cloned().unwrap_or_default(), Arc::clone(&now));
             if before.as_ref() != Some(&now) {
@@ -495,7 +519,7 @@ impl React<Guarded<SpiceSecret>> for Reaction {
     fn deleted(&mut self, object: &Guarded<SpiceSecret>) {
         let uid = object.meta().uid.as_ref();
         self.context.interests.changed(uid);
-        for changes in [&mut self.seen, &mut self.told_app] {
+        for changes in [&mut self.seen, &mut self.told_app, &mut self.undecodable] {
             changes.forget(uid);
         }
         self.context.memories.forget(uid);
@@ -508,13 +532,7 @@ impl React<Guarded<SpiceSecret>> for Reaction {
             self.context.secrets_by_app.set(&namespace, &name, None);
             self.context.secrets_by_source.set(&namespace, &name, None);
         }
-        match app {
-            Some(app) => {
-                self.context.queues.apps.request(ObjectRef::new(&app).within(&namespace));
-                self.tell_others(&namespace, &app, uid, &claims);
-            }
-            None => self.tell_those_who_noted(&namespace, &name),
-        }
+        self.tell_all(object.meta(), app.as_deref(), &claims);
     }
 }
 

@@ -69,12 +69,10 @@ impl<T> Held<T> {
     fn take(&mut self, result: Result<Answer<T>, Failure>) -> Result<Answer<Arc<T>>, Failure> {
         match result {
             Ok(Answer { value, begun }) => {
-                let answer = Answer { value: Arc::new(value), begun };
                 // One that was more urgent may have overtaken it.
-                if self.answer.as_ref().is_none_or(|known| known.begun <= begun || known.begun > Timestamp::now()) {
-                    self.answer = Some(answer.clone());
-                }
-                Ok(answer)
+                let newer = self.answer.take().filter(|known| known.begun > begun && known.begun <= Timestamp::now());
+                let answer = newer.unwrap_or_else(|| Answer { value: Arc::new(value), begun });
+                Ok(self.answer.insert(answer).clone())
             }
             Err(failure) => {
                 self.failed = Some((Timestamp::now(), failure.clone()));
@@ -109,6 +107,9 @@ impl Reads {
         if let Some(begun) = last {
             let since = Duration::try_from(Timestamp::now().duration_since(begun)).unwrap_or_default();
             tokio::time::sleep(self.gap.saturating_sub(since)).await;
+            if let Some(known) = self.held().known(not_before, asked) {
+                return known;
+            }
         }
         let list = self.client.apps(priority).await;
         if let Some(end) = end(&list) {

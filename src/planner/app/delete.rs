@@ -3,6 +3,7 @@
 
 use super::super::{Note, schedule};
 use super::find;
+use super::keep::marked;
 use super::*;
 use crate::api::DeletionPolicy;
 
@@ -147,6 +148,10 @@ fn plan_present(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
     let app = &seen.value;
     match owner(app, view.desired) {
         _ if !same_name(app, view.desired) => release(view),
+        // What our own create has brought back shows our tag first, so that the delete rests on that.
+        Owner::Another if came_back(view.status, app) && !view.observed.retagged && !view.observed.tags_refused => {
+            marked(view, seen, view.status.clone())
+        }
         Owner::Another if came_back(view.status, app) => delete(view, seen),
         Owner::Another => release(view),
         Owner::Us => delete(view, seen),
@@ -154,7 +159,7 @@ fn plan_present(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
         Owner::Nobody
             if !view.observed.retagged && !view.observed.tags_refused && view.status.untagged != Some(true) =>
         {
-            retag(view, seen)
+            marked(view, seen, view.status.clone())
         }
         // The organization takes no tags: then the recorded id counts.
         Owner::Nobody => delete(view, seen),
@@ -195,17 +200,6 @@ fn delete(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
     let (id, rests_on) = (seen.value.id, seen.begun);
     let notes = vec![Note::normal("Deleted", format!("deleted app {id}"))];
     Plan { notes, ..Plan::remote(view.status.clone(), AppWrite::Delete { id, rests_on }, format!("deleting app {id}")) }
-}
-
-fn retag(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
-    let app = &seen.value;
-    let mut tags = app.tags();
-    tags.insert(OWNER_TAG.to_owned(), view.desired.owner.clone());
-    let body = UpdateApp([(AppField::Tags, serde_json::json!(tags))].into());
-    let (id, rests_on) = (app.id, seen.begun);
-    let (managed, released, corrects) = (Vec::new(), Vec::new(), Vec::new());
-    let write = AppWrite::Update { id, rests_on, body, managed, released, corrects, marks: true };
-    Plan::remote(view.status.clone(), write, "putting back our own tag")
 }
 
 fn release(view: &AppView<'_>) -> Plan<SpiceApp> {

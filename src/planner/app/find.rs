@@ -161,7 +161,7 @@ fn observe(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<Spice
         Owner::Us => true,
         // Where no tags are kept the recorded id counts.
         Owner::Nobody => status.untagged == Some(true) && status.id == Some(app.id),
-        Owner::Another => false,
+        Owner::Another => came_back(&status, app),
     };
     let incarnation = status.incarnation.take().filter(|_| ours);
     attach(&mut status, view.observed, app);
@@ -221,8 +221,18 @@ fn plan_create(view: &AppView<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<
     let message = format!("creating app {}", body.name);
     let notes = vec![Note::normal("Created", format!("created app {}", body.name))];
     let reactivated_if_before = view.now.checked_sub(view.waits.clock_skew).unwrap_or(view.now);
+    let (owner, intended_at) = (view.desired.owner.clone(), view.now);
     let first_untagged = status.untagged == Some(true) && view.status.untagged != Some(true);
-    let write = AppWrite::Create { body, managed, repeated, first_untagged, rests_on: listed, reactivated_if_before };
+    let write = AppWrite::Create {
+        body,
+        managed,
+        repeated,
+        first_untagged,
+        owner,
+        intended_at,
+        rests_on: listed,
+        reactivated_if_before,
+    };
     Plan { first: Some(KubernetesWrite::StoreStatus), notes, ..Plan::remote(status, write, message) }
 }
 

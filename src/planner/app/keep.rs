@@ -97,7 +97,7 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
 fn is_applied_already(view: &AppView<'_>) -> bool {
     let Some(Observed::Present(Sourced { spicepod: Ok(spicepod), .. })) = &view.observed.spicepod else { return false };
     let applied = view.status.applied.get("spicepod").map(|applied| &applied.sent);
-    view.achieved() && applied == Some(&digest::of_value(&Value::Object(spicepod.clone())))
+    applied == Some(&digest::of_value(&Value::Object(spicepod.clone())))
 }
 
 fn plan_wanted(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
@@ -125,7 +125,8 @@ fn in_the_way(view: &AppView<'_>) -> Option<Verdict> {
 fn rests(view: &AppView<'_>) -> bool {
     // An answer of this visit is judged, whatever the schedule says.
     let in_date = view.status.sources == sources(view) || view.held_until().is_some();
-    view.observed.app.is_none() && view.status.create_intent.is_none() && in_date && view.rests()
+    let is_made = view.status.id.is_some() || view.status.create_intent.is_none();
+    view.observed.app.is_none() && is_made && in_date && view.rests()
 }
 
 /// The versions of what the spec refers to: as it was read, or else as the cache shows it.
@@ -188,8 +189,28 @@ fn plan_present(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<
     status.incarnation.get_or_insert_with(|| format!("a-{}", view.fresh_id));
     if !came_back(view.status, app) {
         status.create_intent = None;
+    } else if !view.observed.tags_refused {
+        // Before anything that may be refused: from then on the app itself says whose it is.
+        return marked(view, seen, status);
     }
     put_right(view, spec, seen, status)
+}
+
+/// Our own tags in the place of those that the app came back with, and nothing else.
+pub(super) fn marked(view: &AppView<'_>, seen: &Seen<App>, status: SpiceAppStatus) -> Plan<SpiceApp> {
+    let app = &seen.value;
+    let mut tags = app.tags();
+    tags.insert(OWNER_TAG.to_owned(), view.desired.owner.clone());
+    if let Some(incarnation) = &status.incarnation {
+        tags.insert(INCARNATION_TAG.to_owned(), incarnation.clone());
+    }
+    let own = [OWNER_TAG, INCARNATION_TAG].map(|key| tags.get(key).map(|tag| (key, tag.clone())));
+    let managed = own.into_iter().flatten().map(|(key, tag)| fields::managed_tag(key, Value::from(tag))).collect();
+    let body = UpdateApp([(AppField::Tags, serde_json::json!(tags))].into());
+    let (released, corrects) = (Vec::new(), Vec::new());
+    let (id, rests_on) = (app.id, seen.begun);
+    let write = AppWrite::Update { id, rests_on, body, managed, released, corrects, marks: true };
+    Plan::remote(status, write, "putting our own tags on the app")
 }
 
 /// The update that makes the app as the spec wants it, or where it stands if nothing is to be sent.
@@ -332,7 +353,7 @@ pub(super) fn desired_fields(
     app: Option<&App>,
 ) -> Vec<Managed> {
     let shown = app.is_some_and(|app| app.tag(OWNER_TAG).is_some());
-    let own = if shown || !tags_are_lost(view) {
+    let own = if (shown && !view.observed.tags_refused) || !tags_are_lost(view) {
         [Some((OWNER_TAG, view.desired.owner.as_str())), incarnation.map(|value| (INCARNATION_TAG, value))]
     } else {
         [None, None]

@@ -156,6 +156,10 @@ pub enum AppWrite {
         repeated: bool,
         /// Whether it is the first attempt that carries no tags of ours.
         first_untagged: bool,
+        /// Our owner tag, whether it is carried or not.
+        owner: String,
+        /// When it was decided on: what is recorded of it says so.
+        intended_at: Timestamp,
         /// When the list was begun that showed the name absent.
         rests_on: Timestamp,
         /// An app that is older than this had been deleted and came back.
@@ -219,14 +223,6 @@ impl AppWrite {
         matches!(self, Self::Update { body, .. } if body.0.contains_key(&AppField::Spicepod))
     }
 
-    /// Our owner tag, if it carries that.
-    fn owner(&self) -> Option<&str> {
-        match self {
-            Self::Create { body, .. } => body.tags.get(OWNER_TAG).map(String::as_str),
-            Self::Update { .. } | Self::LetGo { .. } | Self::Delete { .. } => None,
-        }
-    }
-
     /// Whether it sets our tags where there were none.
     fn marks(&self) -> bool {
         match self {
@@ -266,9 +262,8 @@ impl Kind for SpiceApp {
 
     fn learn(status: &mut SpiceAppStatus, observed: &mut AppObserved, write: &AppWrite, end: &End<Option<App>>) {
         match (write, &end.result) {
-            (AppWrite::Create { managed, reactivated_if_before, .. }, Ok(Some(app))) => {
-                let others = app.tag(OWNER_TAG).filter(|tag| write.owner().is_some_and(|ours| ours != *tag));
-                let others = others.map(str::to_owned);
+            (AppWrite::Create { managed, reactivated_if_before, owner, .. }, Ok(Some(app))) => {
+                let others = app.tag(OWNER_TAG).filter(|tag| owner != tag).map(str::to_owned);
                 status.create_intent = status.create_intent.take().filter(|_| others.is_some());
                 if let Some(intent) = &mut status.create_intent {
                     // What our own create has brought back is ours, whosever it was; until it shows our tag, this tells so.

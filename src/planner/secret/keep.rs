@@ -57,7 +57,9 @@ fn judged(view: &SecretView<'_>) -> Next {
     let (app, id) = match usable(view) {
         Ok(found) => found,
         // Whether it is still as wanted is to be told all the same.
-        Err(Verdict::Waiting(..)) if view.sources_changed() && view.achieved() && observed.values.is_none() => {
+        Err(Verdict::Waiting(..))
+            if view.sources_changed() && !view.status.sources.is_empty() && observed.values.is_none() =>
+        {
             return Next::Read(SecretRead::Values);
         }
         Err(verdict) => return idle(view, verdict),
@@ -98,10 +100,7 @@ fn is_set_already(view: &SecretView<'_>) -> bool {
         entry.digest.is_some()
             && entry.digest.as_ref() == wanted.contents.get(&entry.name).map(|content| &content.digest)
     };
-    view.achieved()
-        && wanted.problems.is_empty()
-        && wanted.contents.len() == entries.len()
-        && entries.iter().all(is_set)
+    wanted.problems.is_empty() && wanted.contents.len() == entries.len() && entries.iter().all(is_set)
 }
 
 /// What is wanted, or what is to be done before that is known. Nothing, where all is as it was: then what was set is

@@ -47,7 +47,8 @@ fn what_our_create_brought_back_is_ours_whosever_it_was() {
     world.remote.deleted.insert(old);
     world.remote.keeps_reactivated = true;
     let visit = world.visit();
-    assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 2), "{visit:?}");
+    // The create, our tags, and then the rest.
+    assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 3), "{visit:?}");
     let tags = &world.remote.apps[&old]["tags"];
     assert_eq!((tags[OWNER_TAG].as_str(), world.status().id), (Some(world.owner().as_str()), Some(old)));
     assert_eq!(tags[INCARNATION_TAG].as_str(), world.status().incarnation.as_deref());
@@ -82,4 +83,55 @@ fn what_our_create_brought_back_stays_ours_when_its_tags_are_not_set_at_once() {
         world.pass(3600);
         assert_eq!(world.visit().stalled(), Some(Reason::OwnedElsewhere));
     }
+}
+
+#[test]
+fn our_tags_are_put_on_what_came_back_before_anything_that_may_be_refused() {
+    for no_tags in [false, true] {
+        let mut world = World::new(json!({"runtime": {"imageTag": "9"}}));
+        let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
+        let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
+        let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags}));
+        world.remote.deleted.insert(old);
+        world.remote.keeps_reactivated = true;
+        if no_tags {
+            world.organization = Observed::Present(Organization {
+                takes_no_tags: true,
+                default_region: Some("us-west-2".into()),
+                ..Organization::default()
+            });
+        }
+        // The create, the tags; then what is refused.
+        world.remote.fault = Some((Failure::local(FailureKind::Invalid, "no such image"), false));
+        (world.remote.fault_after, world.remote.fault_lasts) = (2, true);
+        let visit = world.visit();
+        assert!(matches!(visit.verdict, Verdict::Failed(Reason::InvalidSpec, ..)), "{visit:?}");
+        assert_eq!(world.remote.list()[0].tag(OWNER_TAG), Some(world.owner().as_str()));
+        assert_eq!(world.status().create_intent, None);
+        // Nor is it sent again before its time.
+        world.pass(60);
+        assert_eq!(world.visit().verdict, Verdict::Unchanged);
+        (world.remote.fault, world.remote.fault_lasts) = (None, false);
+        world.delete();
+        let visit = world.visit();
+        assert_eq!((visit.deletes(), visit.verdict), (vec![old], Verdict::Gone));
+    }
+}
+
+#[test]
+fn what_came_back_and_is_only_observed_for_a_while_is_still_ours() {
+    let mut world = World::new(json!({}));
+    let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
+    let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
+    let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags}));
+    world.remote.deleted.insert(old);
+    world.remote.keeps_reactivated = true;
+    world.remote.fault = Some((Failure::local(FailureKind::Server, "no"), false));
+    world.remote.fault_after = 1;
+    world.visit();
+    world.edit(json!({"managementPolicy": "Observe"}));
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    world.edit(json!({}));
+    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.remote.list()[0].tag(OWNER_TAG), Some(world.owner().as_str()));
 }

@@ -472,3 +472,15 @@ fn one_that_is_resumed_is_tried_whatever_was_refused_before() {
     world.refused.clear();
     assert_eq!(world.visit().set, ["TOKEN"]);
 }
+
+#[test]
+fn another_version_of_the_same_content_says_nothing_new_of_one_that_was_not_seen_for_long() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    world.app.unready = Some("is not ready: RemoteUnavailable".to_owned());
+    world.pass(4 * 660);
+    world.visit();
+    assert_eq!(world.ready().0, "Unknown");
+    world.source(values(&[("key", "value"), ("another", "which is not asked for")]));
+    world.visit();
+    assert_eq!(world.ready().0, "Unknown", "{:?}", world.ready());
+}
