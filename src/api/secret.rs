@@ -89,7 +89,7 @@ pub struct SpiceSecretSpec {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// The keys to take; all of them, each under its own name, if this is not set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

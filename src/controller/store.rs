@@ -161,7 +161,9 @@ pub(super) async fn set_raw_status(
 
 /// Whether the apiserver will not have it, and not only not now.
 fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::Api(status) if (400..500).contains(&status.code) && ![408, 409, 429].contains(&status.code))
+    let is_final = |code: u16| (400..500).contains(&code) && ![408, 409, 429].contains(&code);
+    // What is too large for etcd the apiserver tells as an error of its own.
+    matches!(error, Error::Api(status) if is_final(status.code) || status.message.contains("too large"))
 }
 
 /// Whether the apiserver answered with this status code.

@@ -1,5 +1,8 @@
 //! Turns an error body into one short sentence that holds nothing we sent.
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 /// Longest text taken from a body, in characters: enough for a validation message, too short to flood a status.
@@ -13,6 +16,8 @@ const SHORTEST_BEGINNING: usize = 8;
 const SHORTEST_SECRET: usize = 4;
 /// Words of the contract: no message could do without them.
 const WORDS: [&str; 4] = ["Spicepod", "true", "false", "null"];
+/// What is encoded in a URL.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const REPLACEMENT: &str = "[redacted]";
 
 /// The code and the words of an error body. `sent` are all values that must not come back.
@@ -64,10 +69,7 @@ fn field_errors(body: &serde_json::Map<String, Value>) -> Vec<(String, String)> 
 }
 
 fn sanitized(text: &str, sent: &[&str]) -> String {
-    // A server may quote a value as it is, or escaped as JSON has it, in one line or in several.
-    let escaped = |value: &str| Value::from(value).to_string().trim_matches('"').to_owned();
-    let forms = |value: &&str| [one_line(value), one_line(&escaped(value))];
-    let mut values: Vec<String> = sent.iter().flat_map(forms).collect();
+    let mut values: Vec<String> = sent.iter().flat_map(|value| forms(value)).collect();
     values.retain(|value| value.chars().count() >= SHORTEST_SECRET && !WORDS.contains(&value.as_str()));
     // Longest first, so that no part of a longer value is left behind by a shorter one inside it.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
@@ -87,6 +89,33 @@ fn sanitized(text: &str, sent: &[&str]) -> String {
     }
 }
 
+/// A server may quote a value as it is, in one line or in several, or as something has written it: JSON, with or without other
+/// letters than those of ASCII, a URL, HTML, or base64 as Kubernetes shows it.
+fn forms(value: &str) -> [String; 7] {
+    let json = Value::from(value).to_string().trim_matches('"').to_owned();
+    let ascii = |letter: char| match letter {
+        ' '..='~' => letter.to_string(),
+        other => other.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+    };
+    let html = |letter: char| match letter {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\'' => "&#39;".to_owned(),
+        other => other.to_string(),
+    };
+    [
+        one_line(value),
+        one_line(&json),
+        one_line(&json.chars().map(ascii).collect::<String>()),
+        one_line(&value.chars().map(html).collect::<String>()),
+        utf8_percent_encode(value, ENCODED).to_string(),
+        STANDARD.encode(value),
+        URL_SAFE_NO_PAD.encode(value),
+    ]
+}
+
 /// The text without any beginning of a value that is long enough to tell: a server may have cut it.
 fn without_beginning(text: &str, value: &str) -> String {
     let scheme = value.find("://").map_or(0, |at| at + 3);
@@ -104,14 +133,32 @@ fn without_beginning(text: &str, value: &str) -> String {
     kept + rest
 }
 
+/// In one line, and without what a terminal would obey.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let obeyed =
+        |letter: char| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let shown = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    shown.chars().filter(|letter| !letter.is_control() && !obeyed(*letter)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn nothing_comes_back_in_another_form_and_nothing_that_a_terminal_obeys() {
+        let value = "ab/cd+ef=\"gh\"ü-zürich<1>";
+        for form in [
+            "ab%2Fcd%2Bef%3D%22gh%22%C3%BC-z%C3%BCrich%3C1%3E",
+            "YWIvY2QrZWY9ImdoIsO8LXrDvHJpY2g8MT4=",
+            r#"ab/cd+ef=\"gh\"\u00fc-z\u00fcrich<1>"#,
+            "ab/cd+ef=&quot;gh&quot;ü-zürich&lt;1&gt;",
+        ] {
+            let (_, words, _) = error_body(&format!("no \u{1b}[31m{form}\u{202e}\0 at all"), &[value]);
+            assert_eq!(words, "no [31m[redacted] at all", "{form}");
+        }
+    }
 
     #[test]
     fn nothing_that_was_sent_comes_back() {

@@ -225,10 +225,14 @@ impl Settings {
     }
 }
 
+/// Longer waits cannot be added to every clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 fn duration(text: &str) -> Result<Duration, String> {
     let explain = || "a duration such as 90s, 10m or 1h30m is needed".to_owned();
     let parsed: SignedDuration = text.parse().map_err(|_| explain())?;
-    Duration::try_from(parsed).map_err(|_| explain())
+    let parsed = Duration::try_from(parsed).map_err(|_| explain())?;
+    if parsed > LONGEST_WAIT { Err("at most 87600h, ten years, can be waited".to_owned()) } else { Ok(parsed) }
 }
 
 /// A duration that would make a loop of what it is to space out, if it were nothing.

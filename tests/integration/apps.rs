@@ -308,3 +308,28 @@ async fn a_create_rests_on_a_list_however_long_that_took() {
     world.app_is("my-app", "True", "Succeeded").await;
     assert_eq!(world.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 1);
 }
+
+#[tokio::test]
+async fn an_answer_that_makes_status_too_large_or_shows_no_app_holds_up_nothing() {
+    let world = World::new("odd-answers", program()).await;
+    let _operator = world.operator().await;
+    let answer = |body: Value| Fault {
+        method: Some("POST".to_owned()),
+        route: Some("/v1/apps".to_owned()),
+        when: When::After,
+        action: Action::Answer { status: 201, headers: json!({}), body },
+        times: Some(1),
+    };
+    // The sandbox counts its apps from one id on: the next one is known once there is one.
+    world.app("first", json!({})).await;
+    let next = id_of(&world.app_is("first", "True", "Succeeded").await) + 1;
+    let huge = json!({ "id": next, "name": "huge", "tags": {}, "endpoint": "e".repeat(1_800_000) });
+    world.sandbox.add_fault(&answer(huge)).await.unwrap();
+    world.app("huge", json!({})).await;
+    world.app_is("huge", "True", "Succeeded").await;
+    world.sandbox.add_fault(&answer(json!({ "id": 0, "name": "none", "tags": {} }))).await.unwrap();
+    world.app("none", json!({})).await;
+    world.app_is("none", "True", "Succeeded").await;
+    assert_eq!(world.remote_apps().await.len(), 3);
+    assert_eq!(world.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 3);
+}

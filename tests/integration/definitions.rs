@@ -270,6 +270,11 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
             ("default", with(json!({"organization": "my org"})), &["spec.organization"]),
             ("default", with(json!({"caBundle": "-----BEGIN CERTIFICATE-----"})), &[]),
             ("default", with(json!({"caBundle": "none"})), &["spec.caBundle", "PEM"]),
+            (
+                "default",
+                with(json!({"credentials": {"personalAccessToken": {"name": "../other/secrets/x", "key": "token"}}})),
+                &["spec.credentials.personalAccessToken.name"],
+            ),
             ("default", with(json!({"requestBudget": {"account": "mine"}})), &[]),
             ("default", with(json!({"requestBudget": {"account": ""}})), &["spec.requestBudget.account"]),
             ("default", budget("requestsPerMinute", 38), &[]),

@@ -23,6 +23,7 @@ fn a_bad_setting_ends_with_one_line_that_names_it() {
     for (args, named) in [
         (vec!["run", "--min-interval", "soon"], "--min-interval"),
         (vec!["run", "--backoff-min", "0s"], "--backoff-min"),
+        (vec!["run", "--retry-within", "9223372036854775807s"], "--retry-within"),
         (vec!["run", "--admin-address", "nowhere"], "--admin-address"),
         (vec!["run", "--log-format", "xml"], "--log-format"),
         (vec!["run", "--missed-intervals", "0"], "--missed-intervals"),

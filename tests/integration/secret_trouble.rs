@@ -207,3 +207,25 @@ async fn without_a_key_of_digests_the_operator_says_so_and_what_is_deleted_goes(
     assert_eq!(remote(&world, id).await, expected(&[("NEW", "fake-value-b")]));
     keys.delete(&world.namespace, &params).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_can_be_no_name_and_stands_in_a_status_is_nowhere_deleted_and_holds_up_nothing() {
+    let (world, _operator, id) = world("secret-names").await;
+    world.values("src", json!({ "key": "fake-value-1" })).await;
+    world.secret("src", from_key("src", "key", "TOKEN")).await;
+    let entry = &world.secret_is("src", "True", "Succeeded").await.status.unwrap().entries[0];
+    let entries: Vec<Value> = ["..", ".", "TOKEN"]
+        .iter()
+        .map(|name| json!({ "name": name, "digest": entry.digest, "incarnation": entry.incarnation }))
+        .collect();
+    let api = world.api::<SpiceSecret>();
+    let forged = json!({ "status": { "entries": entries } });
+    let before = world.sandbox.revision().await.unwrap();
+    api.patch_status("src", &PatchParams::default(), &Patch::Merge(&forged)).await.unwrap();
+    api.delete("src", &DeleteParams::default()).await.unwrap();
+    world.gone::<SpiceSecret>("src").await;
+    assert_eq!(remote(&world, id).await, expected(&[]));
+    let calls = world.calls(before).await;
+    let deletes: Vec<&String> = calls.iter().filter(|call| call.starts_with("DELETE")).collect();
+    assert_eq!(deletes, ["DELETE /v1/apps/{appId}/secrets/{secretName}"]);
+}

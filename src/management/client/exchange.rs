@@ -203,6 +203,10 @@ impl Client {
     }
 
     fn url(&self, path: &[String]) -> Result<Url, Failure> {
+        // These would lead to another path than is meant.
+        if let Some(segment) = path.iter().find(|segment| ["", ".", ".."].contains(&segment.as_str())) {
+            return Err(Failure::local(FailureKind::Invalid, format!("{segment:?} is no name")));
+        }
         let mut url = self.base.clone();
         let unusable = || Failure::local(FailureKind::Invalid, "endpoint cannot be a base URL");
         url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
@@ -242,7 +246,7 @@ pub(in crate::management) fn transport(error: &reqwest::Error) -> Failure {
 fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> Failure {
     let (code, words, json) = redact::error_body(body, sent);
     let kind = match status.as_u16() {
-        400 | 422 => FailureKind::Invalid,
+        400 | 413 | 422 => FailureKind::Invalid,
         401 => FailureKind::Unauthorized,
         403 => FailureKind::Forbidden,
         404 => FailureKind::NotFound { json },

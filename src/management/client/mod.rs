@@ -326,9 +326,9 @@ fn certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, Failure> {
 /// An answer about another app than was asked for says nothing of the one that was.
 fn about(answer: Result<Answer<App>, Failure>, asked_for: impl Fn(&App) -> bool) -> Result<Answer<App>, Failure> {
     let answer = answer?;
-    if asked_for(&answer.value) {
+    if answer.value.id > 0 && asked_for(&answer.value) {
         return Ok(answer);
     }
-    let message = format!("the answer shows another app: {} ({})", answer.value.id, answer.value.name);
+    let message = format!("the answer shows another app than was asked for: {}", answer.value.id);
     Err(Failure::local(FailureKind::Unexpected, message))
 }

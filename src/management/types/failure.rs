@@ -23,7 +23,7 @@ pub enum FailureKind {
     Connect,
     /// The connection broke, or time ran out, after something was sent.
     Interrupted,
-    /// 400 or 422: the API will not take this request.
+    /// 400, 413 or 422: the API will not take this request.
     Invalid,
     /// 401: the credential is not accepted.
     Unauthorized,

@@ -277,7 +277,7 @@ impl Elector {
             lease_duration_seconds: Some(whole_seconds(self.election.lease_duration)),
             acquire_time: if renewed { before.acquire_time } else { Some(now.clone()) },
             renew_time: Some(now),
-            lease_transitions: Some(before.lease_transitions.unwrap_or(0) + i32::from(!renewed)),
+            lease_transitions: Some(before.lease_transitions.unwrap_or(0).saturating_add(i32::from(!renewed))),
             ..before
         });
         lease

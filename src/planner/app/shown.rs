@@ -73,6 +73,9 @@ pub(super) fn recorded(status: &SpiceAppStatus) -> Option<i64> {
     status.id.filter(|_| status.incarnation.is_some())
 }
 
+/// A longer text is no endpoint or region, and status has to stay small; in bytes.
+const LONGEST: usize = 2048;
+
 /// Records what an answer shows of the app itself.
 pub(super) fn attach(status: &mut SpiceAppStatus, observed: &AppObserved, app: &App) {
     status.id = Some(app.id);
@@ -81,12 +84,15 @@ pub(super) fn attach(status: &mut SpiceAppStatus, observed: &AppObserved, app: &
     }
     status.incarnation = app.tag(INCARNATION_TAG).map(str::to_owned).or(status.incarnation.take());
     // A list shows neither; what an earlier answer showed then stays.
-    status.endpoint = app.endpoint().map(str::to_owned).or(status.endpoint.take());
+    let fits = |text: &&str| text.len() <= LONGEST;
+    status.endpoint = app.endpoint().filter(fits).map(str::to_owned).or(status.endpoint.take());
     if let Some(Observed::Present(Organization { portal: Some(page), .. })) = &observed.organization {
         status.url = Some(page.clone());
     }
-    status.region =
-        app.field(AppField::Region).and_then(|region| Some(region.as_str()?.to_owned())).or(status.region.take());
+    status.region = app
+        .field(AppField::Region)
+        .and_then(|region| Some(region.as_str().filter(fits)?.to_owned()))
+        .or(status.region.take());
 }
 
 /// Whose an app is, by its tag.

@@ -103,13 +103,13 @@ fn looked<T>(observed: Option<&Observed<Seen<T>>>, shown_before: bool) -> Look<'
 }
 
 fn show_regions(status: &mut SpiceOrganizationStatus, regions: &Regions) {
-    let usable = regions.regions.iter().filter(|region| region.disabled != Some(true));
+    let usable = regions.regions.iter().filter(|it| it.disabled != Some(true) && it.region.len() <= LONGEST);
     let flagged = usable.clone().find(|region| region.is_default == Some(true)).map(|region| region.region.clone());
-    status.default_region = regions.default.clone().or(flagged);
+    status.default_region = regions.default.clone().filter(|region| region.len() <= LONGEST).or(flagged);
     let shown = usable.take(MOST_REGIONS).map(|region| RegionStatus {
         region: region.region.clone(),
-        name: region.name.clone(),
-        provider: region.provider.clone(),
+        name: region.name.clone().filter(|name| name.len() <= LONGEST),
+        provider: region.provider.clone().filter(|name| name.len() <= LONGEST),
     });
     status.regions = shown.collect();
 }

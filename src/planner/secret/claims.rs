@@ -4,7 +4,7 @@
 //! of one waits until the status of the other says so, and whoever has noted that keeps the note as long as the secret may be
 //! passing on.
 
-use super::validate::{Asked, Keys};
+use super::validate::{Asked, Keys, check_name};
 use super::*;
 use crate::api::HeldName;
 
@@ -94,7 +94,9 @@ pub(super) fn own(view: &SecretView<'_>) -> Vec<SecretEntry> {
     let passed_on = view.status.held.iter().filter(|held| held.set == Some(true) && !is_had(&held.name));
     let as_entry =
         |held: &HeldName| SecretEntry { name: held.name.clone(), adopted: held.adopted, ..SecretEntry::default() };
-    entries.iter().cloned().chain(passed_on.map(as_entry)).collect()
+    // What can be no name was written into the status by somebody, and is in no app.
+    let all = entries.iter().cloned().chain(passed_on.map(as_entry));
+    all.filter(|entry| check_name(&entry.name).is_ok()).collect()
 }
 
 /// A release that waits.

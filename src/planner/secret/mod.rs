@@ -284,7 +284,8 @@ impl Kind for SpiceSecret {
             SecretWrite::Set { .. } => Call::Write,
             SecretWrite::Delete { .. } => Call::Delete,
         };
-        Some(failure::failed(failure, call, "secrets:write", waits))
+        let verdict = failure::failed(failure, call, "secrets:write", waits);
+        Some(write.first().map_or(verdict.clone(), |name| tell::about(name, verdict)))
     }
 
     fn corrected(write: &SecretWrite, answer: &SecretAnswer) -> Vec<String> {

@@ -93,7 +93,7 @@ pub(super) fn missing(view: &SecretView<'_>, words: String) -> Verdict {
     Verdict::Failed(Reason::CredentialsMissing, words, Retry::After(view.waits.refused_write_repeat))
 }
 
-fn about(name: &str, verdict: Verdict) -> Verdict {
+pub(super) fn about(name: &str, verdict: Verdict) -> Verdict {
     match verdict {
         Verdict::Failed(reason, words, retry) => Verdict::Failed(reason, format!("{name}: {words}"), retry),
         other => other,
