@@ -134,8 +134,13 @@ pub fn parse_spicepod(text: &str) -> Result<Map<String, Value>, String> {
     if text.len() > 4 * LARGEST_SPICEPOD {
         return Err(format!("{} bytes, at most {LARGEST_SPICEPOD} as JSON are allowed", text.len()));
     }
-    // `no` and `on` are words, as they are to the runtime, which reads YAML 1.2 as well.
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    // `no` and `on` are words, as they are to the runtime, which reads YAML 1.2 as well; `00123` is no number but a text that
+    // must not lose its zeros.
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true
+    };
     match serde_saphyr::from_str_with_options(text, options) {
         Ok(Value::Object(spicepod)) => check_spicepod(&spicepod).map(|()| spicepod),
         Ok(_) => Err("not a mapping".to_owned()),
@@ -148,7 +153,7 @@ fn unreadable(error: &serde_saphyr::Error) -> String {
     let what = match error.without_snippet() {
         serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is there twice",
         serde_saphyr::Error::MultipleDocuments { .. } => "more than one document",
-        _ => "not YAML, or nested too deep",
+        _ => "not YAML, not what JSON can say (a number without end, a key that is no text), or nested too deep",
     };
     match error.location() {
         Some(place) => format!("{what}: line {}, column {}", place.line(), place.column()),

@@ -112,3 +112,10 @@ fn a_source_that_cannot_be_read_stops_nothing_else_than_this_visit() {
     world.blind = None;
     assert_eq!(world.visit().verdict, Verdict::Settled);
 }
+
+#[test]
+fn what_looks_like_a_number_and_begins_with_a_zero_is_a_text() {
+    let read = parse_spicepod("account: 00123456789\nmode: 0644\ncount: 12\nshare: 0.5\nnone: 0\n").unwrap();
+    let expected = json!({"account": "00123456789", "mode": "0644", "count": 12, "share": 0.5, "none": 0});
+    assert_eq!(Value::Object(read), expected);
+}
