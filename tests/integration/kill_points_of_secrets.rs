@@ -167,6 +167,15 @@ impl killing::Operation for Operation {
         }
     }
 
+    /// An app that is retained waits for no secret whose deletion has failed five times in a row, which is half a minute by the
+    /// defaults, and one second by the waits of other tests.
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Teardown { retained: true } => &["--backoff-min=500ms", "--backoff-max=5s"],
+            _ => &[],
+        }
+    }
+
     /// Whether a run may come to its end without this call. In a namespace that ends, objects say what they wait for if they
     /// are visited between the deletion of what they need and its end, and read again after they have waited. The tags of an
     /// app that stays are taken off if that can be done at once.

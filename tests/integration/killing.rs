@@ -42,6 +42,11 @@ pub trait Operation: Copy + Debug + Send + Sync + 'static {
     /// Waits until the operation is done, and looks at what it left behind.
     fn ends(self, world: &World) -> impl Future<Output = ()> + Send;
 
+    /// Settings of the operator besides those of all operations.
+    fn settings(self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether a run may come to its end without this call.
     fn may_do_without(self, _what: &str) -> bool {
         false
@@ -69,7 +74,8 @@ impl Stage {
 
     /// The points that an undisturbed run has.
     async fn undisturbed(self, operation: impl Operation) -> Vec<Point> {
-        let _operator = self.world.operator_by(&self.kubeconfig, SETTINGS).await;
+        let settings = [SETTINGS, operation.settings()].concat();
+        let _operator = self.world.operator_by(&self.kubeconfig, &settings).await;
         self.world.organization_is("True", "Succeeded").await;
         operation.prepare(&self.world).await;
         self.gate.count(None);
@@ -81,7 +87,8 @@ impl Stage {
     /// Kills the operator at a point, or after the last, and starts another one.
     async fn killed(self, operation: impl Operation, cut: Option<(Point, When)>) {
         let world = &self.world;
-        let operator = world.operator_by(&self.kubeconfig, SETTINGS).await;
+        let settings = [SETTINGS, operation.settings()].concat();
+        let operator = world.operator_by(&self.kubeconfig, &settings).await;
         world.organization_is("True", "Succeeded").await;
         operation.prepare(world).await;
         let revision = world.sandbox.revision().await.unwrap();
@@ -108,7 +115,7 @@ impl Stage {
         }
         operator.kill().unwrap();
         self.gate.open();
-        let _operator = world.operator_by(&self.kubeconfig, SETTINGS).await;
+        let _operator = world.operator_by(&self.kubeconfig, &settings).await;
         operation.ends(world).await;
     }
 }

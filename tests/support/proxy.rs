@@ -52,6 +52,15 @@ struct Inner {
     occurrences: BTreeMap<String, usize>,
     points: Vec<Point>,
     cut: Option<(Point, When)>,
+    /// Whether the cut was reached: what comes after it, while it is being applied, comes too late.
+    closed: bool,
+}
+
+/// What becomes of a request.
+enum Entry {
+    Passes,
+    Stops(When),
+    IsHeld,
 }
 
 impl Gate {
@@ -120,14 +129,19 @@ impl Gate {
     }
 
     /// Whether the world stops with this request, and when.
-    fn enters(&self, what: Option<String>) -> Option<When> {
+    fn enters(&self, what: Option<String>) -> Entry {
         let mut inner = self.inner();
-        let what = what.filter(|_| inner.counts)?;
+        let Some(what) = what.filter(|_| inner.counts) else { return Entry::Passes };
+        if inner.closed {
+            return Entry::IsHeld;
+        }
         let occurrence = inner.occurrences.entry(what.clone()).or_default();
         *occurrence += 1;
         let point = (what, *occurrence);
         inner.points.push(point.clone());
-        inner.cut.as_ref().filter(|(cut, _)| *cut == point).map(|(_, when)| *when)
+        let when = inner.cut.as_ref().filter(|(cut, _)| *cut == point).map(|(_, when)| *when);
+        inner.closed = when.is_some();
+        when.map_or(Entry::Passes, Entry::Stops)
     }
 
     /// Stops the world. Never returns: who is told of a stop is killed.
@@ -223,9 +237,10 @@ async fn pass(State((gate, upstream)): State<(Arc<Gate>, Upstream)>, mut request
     }
     let point = gate.point_of(&upstream, request.method(), request.uri().path());
     match gate.enters(point) {
-        None => forward(&upstream, request).await,
-        Some(When::Before) => gate.stop().await,
-        Some(When::After) => {
+        Entry::Passes => forward(&upstream, request).await,
+        Entry::IsHeld => pending().await,
+        Entry::Stops(When::Before) => gate.stop().await,
+        Entry::Stops(When::After) => {
             let answer = forward(&upstream, request).await;
             // To its end: it is applied.
             to_bytes(answer.into_body(), LARGEST_BODY).await.ok();
