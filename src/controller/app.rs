@@ -121,16 +121,15 @@ fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(
         }
         _ => elapsed(write.rests_on(), context.now()) <= waits.evidence,
     };
-    still_allowed(context, app, is_fresh)?;
-    still_admitted(context, app)?;
+    admitted(&still_allowed(context, app, is_fresh)?)?;
     if is_current(&context.caches.apps, app) {
         return Ok(());
     }
     Err(Failure::local(FailureKind::Withdrawn, "the object changed while it waited for its turn"))
 }
 
-/// Whether anything may be written about an app by now. `is_fresh`: whether what it rests on is.
-pub(super) fn still_allowed(context: &Context, app: &SpiceApp, is_fresh: bool) -> Result<(), Failure> {
+/// Its organization, if anything may be written about an app by now. `is_fresh`: whether what it rests on is.
+pub(super) fn still_allowed(context: &Context, app: &SpiceApp, is_fresh: bool) -> Result<Organization, Failure> {
     let withdrawn = |why: &str| Err(Failure::local(FailureKind::Withdrawn, why));
     if !is_fresh {
         let words = "not sent: within the request budget its turn came so late that what it rests on had grown old";
@@ -140,19 +139,15 @@ pub(super) fn still_allowed(context: &Context, app: &SpiceApp, is_fresh: bool) -
         return withdrawn("this process holds the lease no more");
     }
     match organization_of(context, app) {
-        Observed::Present(organization) if !organization.suspended => Ok(()),
+        Observed::Present(organization) if !organization.suspended => Ok(organization),
         _ => withdrawn("the organization was suspended, or is gone"),
     }
 }
 
-/// Whether the organization still admits the app's namespace; for an app that is being deleted it need not.
-pub(super) fn still_admitted(context: &Context, app: &SpiceApp) -> Result<(), Failure> {
-    match organization_of(context, app) {
-        Observed::Present(Organization { not_allowed: Some(why), .. }) => {
-            Err(Failure::local(FailureKind::Withdrawn, why))
-        }
-        _ => Ok(()),
-    }
+/// Whether the organization admits the app's namespace; for an app that is being deleted it need not.
+pub(super) fn admitted(organization: &Organization) -> Result<(), Failure> {
+    let why = organization.not_allowed.as_ref();
+    why.map_or(Ok(()), |why| Err(Failure::local(FailureKind::Withdrawn, why)))
 }
 
 /// A credential that is refused concerns all that use it: the organization is looked at, and says so for all of them.

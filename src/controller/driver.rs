@@ -149,8 +149,8 @@ struct Visit<'a, K: Steward> {
 
 impl<'a, K: Steward> Visit<'a, K> {
     fn begin(context: &'a Context, found: &K) -> Self {
-        let (mut memory, object) = context.memories.recall(K::cache(context), found, context.now());
         let now = context.now();
+        let (mut memory, object) = context.memories.recall(K::cache(context), found, now);
         let quiet_since = now.checked_sub(context.settings.waits.quiet_after_write).unwrap_or(Timestamp::MIN);
         memory.begin(object.meta(), quiet_since);
         let status = object.stored_status().cloned().unwrap_or_default();

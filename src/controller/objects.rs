@@ -65,8 +65,8 @@ impl Tally {
         let kind_alone = OfKind { kind };
         *self.objects.entry(Judged { kind, ready, reason }).or_default() += 1;
         *self.suspended.entry(kind_alone).or_default() += i64::from(told.suspended);
-        let is_drifted = |it: &&Condition| it.type_ == ConditionType::Drifted.as_str() && it.status == "True";
-        let drifted = told.conditions.unwrap_or_default().iter().any(|it| is_drifted(&it));
+        let is_drifted = |it: &Condition| it.type_ == ConditionType::Drifted.as_str() && it.status == "True";
+        let drifted = told.conditions.unwrap_or_default().iter().any(is_drifted);
         *self.drifted.entry(kind_alone).or_default() += i64::from(drifted);
         let deleted = told.meta.deletion_timestamp.as_ref().map(|time| time.0);
         let (oldest, since) = match deleted {

@@ -209,12 +209,6 @@ impl<K: Kind> View<'_, K> {
         conditions::is_lost(K::common(&mut status).conditions, self.meta.generation)
     }
 
-    /// Whether what was achieved was suspended when it was looked at last.
-    fn resumed(&self) -> bool {
-        let mut status = self.status.clone();
-        conditions::is_suspended(K::common(&mut status).conditions, self.meta.generation)
-    }
-
     /// Where in the interval this object's checks are: the same in every process.
     pub fn phase(&self) -> u64 {
         K::phase(self.meta, self.observed)
@@ -271,8 +265,10 @@ impl<K: Kind> View<'_, K> {
         // Of what was asked for before this process began nothing is known: then it was handled, or the next check does.
         let asked = self.memory.annotations.is_some_and(|then| then != memory::annotations(self.meta));
         let nothing_new = !self.memory.look_again && !asked;
-        match self.visited(self.status.clone()) {
-            Some(Standing::Achieved) => !self.resumed() && (!self.check_due(self.interval()) || self.just_written()),
+        let mut status = self.status.clone();
+        let resumed = conditions::is_suspended(K::common(&mut status).conditions, self.meta.generation);
+        match self.visited(status) {
+            Some(Standing::Achieved) => !resumed && (!self.check_due(self.interval()) || self.just_written()),
             Some(Standing::Stalled) => nothing_new && !self.check_due(self.interval().max(self.waits.terminal_recheck)),
             None => nothing_new && self.held_until().is_some(),
         }

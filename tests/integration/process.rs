@@ -87,12 +87,7 @@ async fn at_sigterm_a_call_in_hand_finishes_and_its_outcome_is_stored() {
     world.sandbox.add_fault(&fault).await.unwrap();
     world.app("my-app", json!({})).await;
     world.sandbox.call("the POST is held", 0, |call| call.state == "applied-held").await.unwrap();
-    operator.process().terminate().unwrap();
-    poll("it says that it stops", DEADLINE, async || {
-        if operator.log().contains("calls in hand may finish") { Ok(()) } else { Err("not yet".to_owned()) }
-    })
-    .await
-    .unwrap();
+    operator.begins_to_stop().await.unwrap();
     world.sandbox.remove_faults().await.unwrap();
     assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
 

@@ -14,7 +14,7 @@ use crate::{
     secrets::{expected, from_key, remote},
     support::{
         control_plane::{OPERATOR_NAMESPACE, User},
-        eventually::{DEADLINE, eventually, poll},
+        eventually::{DEADLINE, eventually},
         operator::Operator,
         sandbox::{Action, Fault, When},
         world::{World, id_of},
@@ -65,12 +65,7 @@ async fn a_secret_whose_object_is_deleted_while_it_is_sent_goes_with_it() {
 async fn at_sigterm_a_secret_that_is_being_set_is_recorded_as_ours() {
     let (world, operator, id) = world("secret-sigterm").await;
     held_after_it_took_effect(&world).await;
-    operator.process().terminate().unwrap();
-    poll("it says that it stops", DEADLINE, async || {
-        if operator.log().contains("calls in hand may finish") { Ok(()) } else { Err("not yet".to_owned()) }
-    })
-    .await
-    .unwrap();
+    operator.begins_to_stop().await.unwrap();
     world.sandbox.remove_faults().await.unwrap();
     assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
     let status = world.api::<SpiceSecret>().get("src").await.unwrap().status.unwrap();

@@ -87,6 +87,15 @@ impl Operator {
         self.child.kill().map(drop)
     }
 
+    /// Tells it to stop, and waits until it waits for its calls in hand.
+    pub async fn begins_to_stop(&self) -> Result<(), String> {
+        self.child.terminate()?;
+        poll("it says that it stops", DEADLINE, async || {
+            if self.log().contains("calls in hand may finish") { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await
+    }
+
     /// SIGTERM: it stops as it does in a cluster. Returns its exit code when it is gone.
     pub async fn terminate(self) -> Result<Option<i32>, String> {
         self.child.terminate()?;

@@ -148,21 +148,17 @@ fn plan_present(view: &AppView<'_>, seen: &Seen<App>) -> Plan<SpiceApp> {
     let app = &seen.value;
     match owner(app, view.desired) {
         _ if !same_name(app, view.desired) => release(view),
-        // What our own create has brought back shows our tag first, so that the delete rests on that.
-        Owner::Another if came_back(view.status, app) && !view.observed.retagged && !view.observed.tags_refused => {
-            marked(view, seen, view.status.clone())
-        }
-        Owner::Another if came_back(view.status, app) => delete(view, seen),
-        Owner::Another => release(view),
+        Owner::Another if !came_back(view.status, app) => release(view),
         Owner::Us => delete(view, seen),
-        // Our tag is gone: it is put back first, so that the delete rests on an answer that showed it.
-        Owner::Nobody
+        // Our tag is gone, or never was on what our create has brought back: it is put there first, so that the delete rests
+        // on an answer that showed it.
+        Owner::Another | Owner::Nobody
             if !view.observed.retagged && !view.observed.tags_refused && view.status.untagged != Some(true) =>
         {
             marked(view, seen, view.status.clone())
         }
         // The organization takes no tags: then the recorded id counts.
-        Owner::Nobody => delete(view, seen),
+        Owner::Another | Owner::Nobody => delete(view, seen),
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) fn plan(view: &AppView<'_>) -> Plan<SpiceApp> {
 fn is_applied_already(view: &AppView<'_>) -> bool {
     let Some(Observed::Present(Sourced { spicepod: Ok(spicepod), .. })) = &view.observed.spicepod else { return false };
     let applied = view.status.applied.get("spicepod").map(|applied| &applied.sent);
-    applied == Some(&digest::of_value(&Value::Object(spicepod.clone())))
+    view.sources_changed() && applied == Some(&digest::of_value(&Value::Object(spicepod.clone())))
 }
 
 fn plan_wanted(view: &AppView<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
@@ -124,7 +124,7 @@ fn in_the_way(view: &AppView<'_>) -> Option<Verdict> {
 
 fn rests(view: &AppView<'_>) -> bool {
     // An answer of this visit is judged, whatever the schedule says.
-    let in_date = view.status.sources == sources(view) || view.held_until().is_some();
+    let in_date = !view.sources_changed() || view.held_until().is_some();
     let is_made = view.status.id.is_some() || view.status.create_intent.is_none();
     view.observed.app.is_none() && is_made && in_date && view.rests()
 }
@@ -199,13 +199,10 @@ fn plan_present(view: &AppView<'_>, spec: &ValidSpec, seen: &Seen<App>) -> Plan<
 /// Our own tags in the place of those that the app came back with, and nothing else.
 pub(super) fn marked(view: &AppView<'_>, seen: &Seen<App>, status: SpiceAppStatus) -> Plan<SpiceApp> {
     let app = &seen.value;
+    let own = own_tags(view, status.incarnation.as_deref());
     let mut tags = app.tags();
-    tags.insert(OWNER_TAG.to_owned(), view.desired.owner.clone());
-    if let Some(incarnation) = &status.incarnation {
-        tags.insert(INCARNATION_TAG.to_owned(), incarnation.clone());
-    }
-    let own = [OWNER_TAG, INCARNATION_TAG].map(|key| tags.get(key).map(|tag| (key, tag.clone())));
-    let managed = own.into_iter().flatten().map(|(key, tag)| fields::managed_tag(key, Value::from(tag))).collect();
+    tags.extend(own.iter().map(|(key, tag)| ((*key).to_owned(), (*tag).to_owned())));
+    let managed = own.iter().map(|(key, tag)| fields::managed_tag(key, Value::from(*tag))).collect();
     let body = UpdateApp([(AppField::Tags, serde_json::json!(tags))].into());
     let (released, corrects) = (Vec::new(), Vec::new());
     let (id, rests_on) = (app.id, seen.begun);
@@ -236,8 +233,8 @@ pub(super) fn put_right(
     status.drift = left;
     // Recorded of its own, whatever becomes of the app that showed it. A refusal alone does not show it: not before what
     // remains without the tags is taken, or where nothing remains.
-    let is_known = view.status.untagged == Some(true) || takes_no_tags(view);
-    if app.tag(OWNER_TAG).is_none() && tags_are_lost(view) && (is_known || update.0.is_empty()) {
+    let is_shown = is_known_to_lose_tags(view) || (view.observed.tags_refused && update.0.is_empty());
+    if app.tag(OWNER_TAG).is_none() && is_shown {
         status.untagged = Some(true);
     }
     let mut notes: Vec<Note> = abandoned.iter().map(|path| unmanaged(path)).collect();
@@ -267,7 +264,7 @@ pub(super) fn put_right(
 /// Whether the spicepod comes from a connected repository: no read tells. What was refused is not sent again before a
 /// person has changed something, or asks for it.
 fn repository_connected(view: &AppView<'_>) -> bool {
-    let refused_before = || view.status.sources == sources(view) && view.stalled_for(Reason::RepositoryConnected);
+    let refused_before = || !view.sources_changed() && view.stalled_for(Reason::RepositoryConnected);
     view.observed.repository_connected || refused_before()
 }
 
@@ -353,23 +350,27 @@ pub(super) fn desired_fields(
     app: Option<&App>,
 ) -> Vec<Managed> {
     let shown = app.is_some_and(|app| app.tag(OWNER_TAG).is_some());
-    let own = if (shown && !view.observed.tags_refused) || !tags_are_lost(view) {
-        [Some((OWNER_TAG, view.desired.owner.as_str())), incarnation.map(|value| (INCARNATION_TAG, value))]
-    } else {
-        [None, None]
-    };
-    let tags = own.into_iter().flatten().map(|(key, value)| fields::managed_tag(key, Value::from(value)));
+    let named = (shown && !view.observed.tags_refused) || !tags_are_lost(view);
+    let own = if named { own_tags(view, incarnation) } else { Vec::new() };
+    let tags = own.into_iter().map(|(key, value)| fields::managed_tag(key, Value::from(value)));
     spec.managed.iter().cloned().chain(tags).collect()
+}
+
+/// The tags that say that an app is ours.
+fn own_tags<'a>(view: &AppView<'a>, incarnation: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
+    let incarnation = incarnation.map(|incarnation| (INCARNATION_TAG, incarnation));
+    [(OWNER_TAG, view.desired.owner.as_str())].into_iter().chain(incarnation).collect()
 }
 
 /// Whether tags of ours would not be kept.
 pub(super) fn tags_are_lost(view: &AppView<'_>) -> bool {
-    view.observed.tags_refused || view.status.untagged == Some(true) || takes_no_tags(view)
+    view.observed.tags_refused || is_known_to_lose_tags(view)
 }
 
-/// Whether another app of the organization has shown that they would not.
-fn takes_no_tags(view: &AppView<'_>) -> bool {
-    matches!(&view.observed.organization, Some(Observed::Present(it)) if it.takes_no_tags)
+/// Whether this app, or another one of the organization, has shown that they are not.
+fn is_known_to_lose_tags(view: &AppView<'_>) -> bool {
+    let organization = matches!(&view.observed.organization, Some(Observed::Present(it)) if it.takes_no_tags);
+    view.status.untagged == Some(true) || organization
 }
 
 fn is_own_tag(path: &str) -> bool {

@@ -88,12 +88,7 @@ fn heir(view: &SecretView<'_>) -> Option<String> {
 fn delete(view: &SecretView<'_>, app: i64, mut names: Vec<String>, rests_on: Timestamp) -> Next {
     let failed = view.observed.failed.iter().next();
     if let Some((name, failure)) = failed {
-        return match failure::failed(failure, Call::Delete, "secrets:write", view.waits) {
-            Verdict::Failed(reason, words, retry) => {
-                idle(view, Verdict::Failed(reason, format!("{name}: {words}"), retry))
-            }
-            other => idle(view, other),
-        };
+        return idle(view, tell::about(name, failure::failed(failure, Call::Delete, "secrets:write", view.waits)));
     }
     names.truncate(LARGEST_BATCH);
     let message = format!("deleting {}", tell::named(names.iter().map(String::as_str)));

@@ -16,7 +16,7 @@ pub(super) fn next(view: &SecretView<'_>) -> Next {
         Next::Do(mut plan) => {
             note_held(view, &mut plan.status);
             // Another version of what is set already is taken up, whatever else is in the way.
-            if is_set_already(view) {
+            if view.sources_changed() && is_set_already(view) {
                 plan.status.sources = sources(view);
             }
             Next::Do(plan)

@@ -253,17 +253,16 @@ impl Kind for SpiceSecret {
                 }
                 (SecretWrite::Set { .. }, Ok(None)) => {}
                 (write, Err(failure)) => {
-                    let first = matches!(write, SecretWrite::Set { secrets, .. }
-                        if secrets.iter().any(|set| set.first && set.body.name == *name));
-                    // Nothing of ours is there, so nothing is to be taken for ours.
-                    if first && failure.proves_not_applied() {
-                        status.entries.retain(|entry| entry.name != *name);
-                    }
-                    // It may be there with another value than is recorded: it is to be set again, whatever that is by then.
-                    let known = status.entries.iter_mut().find(|entry| entry.name == *name);
-                    if let (Some(entry), SecretWrite::Set { .. }, false) = (known, write, failure.proves_not_applied())
-                    {
-                        entry.digest = None;
+                    if let SecretWrite::Set { secrets, .. } = write {
+                        let first = secrets.iter().any(|set| set.first && set.body.name == *name);
+                        if !failure.proves_not_applied() {
+                            // It may be there with another value than is recorded: it is set again, whatever that is by then.
+                            let known = status.entries.iter_mut().filter(|entry| entry.name == *name);
+                            known.for_each(|entry| entry.digest = None);
+                        } else if first {
+                            // Nothing of ours is there, so nothing is to be taken for ours.
+                            status.entries.retain(|entry| entry.name != *name);
+                        }
                     }
                     observed.failed.insert(name.clone(), failure.clone());
                 }
@@ -285,7 +284,10 @@ impl Kind for SpiceSecret {
             SecretWrite::Delete { .. } => Call::Delete,
         };
         let verdict = failure::failed(failure, call, "secrets:write", waits);
-        Some(write.first().map_or(verdict.clone(), |name| tell::about(name, verdict)))
+        Some(match write.first() {
+            Some(name) => tell::about(name, verdict),
+            None => verdict,
+        })
     }
 
     fn corrected(write: &SecretWrite, answer: &SecretAnswer) -> Vec<String> {

@@ -2,6 +2,19 @@
 
 use super::*;
 
+fn tags_of_others() -> Value {
+    json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" })
+}
+
+/// A deleted app of the name that somebody else had made, and that a create brings back as it was.
+fn comes_back_with_tags_of_others(world: &mut World) -> i64 {
+    let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
+    let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags_of_others()}));
+    world.remote.deleted.insert(old);
+    world.remote.keeps_reactivated = true;
+    old
+}
+
 #[test]
 fn a_deleted_app_of_the_name_comes_back_as_the_spec_wants_it() {
     let mut world = World::new(json!({"description": "one", "runtime": {"replicas": 3}}));
@@ -41,11 +54,7 @@ fn what_a_reactivated_app_kept_is_put_right_and_the_rest_of_it_is_told() {
 #[test]
 fn what_our_create_brought_back_is_ours_whosever_it_was() {
     let mut world = World::new(json!({"description": "one"}));
-    let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
-    let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
-    let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags}));
-    world.remote.deleted.insert(old);
-    world.remote.keeps_reactivated = true;
+    let old = comes_back_with_tags_of_others(&mut world);
     let visit = world.visit();
     // The create, our tags, and then the rest.
     assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 3), "{visit:?}");
@@ -59,11 +68,7 @@ fn what_our_create_brought_back_is_ours_whosever_it_was() {
 fn what_our_create_brought_back_stays_ours_when_its_tags_are_not_set_at_once() {
     for deleted in [false, true] {
         let mut world = World::new(json!({"description": "one"}));
-        let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
-        let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
-        let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags}));
-        world.remote.deleted.insert(old);
-        world.remote.keeps_reactivated = true;
+        let old = comes_back_with_tags_of_others(&mut world);
         world.remote.fault = Some((Failure::local(FailureKind::Server, "no"), false));
         world.remote.fault_after = 1;
         assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::RemoteUnavailable, ..)));
@@ -78,7 +83,7 @@ fn what_our_create_brought_back_stays_ours_when_its_tags_are_not_set_at_once() {
         assert_eq!(world.status().create_intent, None);
         assert_eq!(world.remote.list()[0].tag(OWNER_TAG), Some(world.owner().as_str()));
         // From then on, another's tag is another's.
-        let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
+        let tags = tags_of_others();
         world.remote.apps.get_mut(&old).unwrap().insert("tags".into(), tags);
         world.pass(3600);
         assert_eq!(world.visit().stalled(), Some(Reason::OwnedElsewhere));
@@ -89,11 +94,7 @@ fn what_our_create_brought_back_stays_ours_when_its_tags_are_not_set_at_once() {
 fn our_tags_are_put_on_what_came_back_before_anything_that_may_be_refused() {
     for no_tags in [false, true] {
         let mut world = World::new(json!({"runtime": {"imageTag": "9"}}));
-        let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
-        let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
-        let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags}));
-        world.remote.deleted.insert(old);
-        world.remote.keeps_reactivated = true;
+        let old = comes_back_with_tags_of_others(&mut world);
         if no_tags {
             world.organization = Observed::Present(Organization {
                 takes_no_tags: true,
@@ -121,11 +122,7 @@ fn our_tags_are_put_on_what_came_back_before_anything_that_may_be_refused() {
 #[test]
 fn what_came_back_and_is_only_observed_for_a_while_is_still_ours() {
     let mut world = World::new(json!({}));
-    let tags = json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" });
-    let created_at = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
-    let old = world.remote.add("my-app", json!({"created_at": created_at, "tags": tags}));
-    world.remote.deleted.insert(old);
-    world.remote.keeps_reactivated = true;
+    comes_back_with_tags_of_others(&mut world);
     world.remote.fault = Some((Failure::local(FailureKind::Server, "no"), false));
     world.remote.fault_after = 1;
     world.visit();

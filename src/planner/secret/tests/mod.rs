@@ -2,9 +2,11 @@
 
 mod claims;
 mod deletion;
+mod failing;
 mod keeping;
 mod random;
 mod sources;
+mod waiting;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};

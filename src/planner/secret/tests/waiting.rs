@@ -1,0 +1,108 @@
+//! What is said of an object that cannot be looked at now.
+
+use super::*;
+
+#[test]
+fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
+    let all_well = world.app.clone();
+    let unready = |words: &str| Some(words.to_owned());
+    let troubles = [
+        (AppFacts { unready: unready("is being deleted"), ..all_well.clone() }, "SpiceApp my-app is being deleted"),
+        (AppFacts { id: None, ..all_well.clone() }, "SpiceApp my-app has no app yet"),
+        (AppFacts { organization: None, ..all_well.clone() }, "SpiceOrganization default does not exist"),
+        (
+            AppFacts { recorded_in: Some("https://api.example#2".into()), ..all_well.clone() },
+            "SpiceOrganization default leads to another organization than the app was recorded in",
+        ),
+    ];
+    // Before a rotation and after it.
+    for (rotated, ready) in [(false, "True"), (true, "False")] {
+        if rotated {
+            world.source(values(&[("key", "two")]));
+        }
+        for (facts, words) in troubles.clone() {
+            world.app = facts;
+            let visit = world.visit();
+            let expected = Verdict::Waiting(Reason::DependencyNotReady, words.to_owned());
+            assert_eq!((visit.verdict.clone(), visit.remote_reads().len()), (expected, 0));
+            assert_eq!(world.ready().0, ready, "what was achieved does not flip, and only that");
+        }
+    }
+    world.app = all_well;
+    world.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
+    let visit = world.visit();
+    assert_eq!((visit.verdict, visit.reads), (Verdict::Suspended, vec![SecretRead::Others]));
+    world.edit(one("TOKEN"));
+    assert_eq!(world.visit().set, ["TOKEN"]);
+}
+
+#[test]
+fn without_its_app_a_secret_is_not_ready_until_there_is_another() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
+    world.app_is_there = false;
+    assert_eq!(world.visit().remote_reads().len(), 0);
+    let words = ["False", "DependencyNotReady", "SpiceApp my-app does not exist in this namespace"];
+    assert_eq!(world.ready(), words.map(str::to_owned).into());
+    world.app_is_there = true;
+    world.visit();
+    assert_eq!(world.ready().0, "True");
+}
+
+#[test]
+fn a_namespace_that_is_admitted_no_more_sets_nothing_and_may_still_delete() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    let organization = world.app.organization.as_mut().unwrap();
+    organization.not_allowed = Some("SpiceOrganization org/default does not admit namespace team".into());
+    world.source(values(&[("key", "rotated")]));
+    let visit = world.visit();
+    assert_eq!((visit.set.len(), visit.remote_reads().len()), (0, 0), "{visit:?}");
+    let (status, reason, message) = world.ready();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NamespaceNotAllowed"));
+    assert!(message.starts_with("Secret source has changed, which is not taken up yet: "), "{message}");
+    world.delete();
+    assert_eq!(world.visit().deleted, ["TOKEN"]);
+}
+
+#[test]
+fn another_version_of_the_same_content_flips_nothing_also_where_nothing_can_be_set() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    let well = world.app.clone();
+    world.app.unready = Some("is not ready: RateLimited".to_owned());
+    // As a label makes it.
+    world.source(values(&[("key", "value"), ("another", "which is not asked for")]));
+    let visit = world.visit();
+    assert!(matches!(visit.verdict, Verdict::Waiting(..)), "{visit:?}");
+    assert_eq!((world.ready().0.as_str(), visit.remote_reads().len()), ("True", 0));
+    assert!(!world.visit().reads.contains(&SecretRead::Values), "it was taken up");
+    world.source(values(&[("key", "rotated")]));
+    world.visit();
+    assert_eq!(world.ready().0, "False");
+    assert!(
+        world.ready().2.starts_with("Secret source has changed, which is not taken up yet: "),
+        "{:?}",
+        world.ready()
+    );
+    world.app = well;
+    assert_eq!(world.visit().set, ["TOKEN"]);
+}
+
+#[test]
+fn one_that_was_never_set_waits_and_speaks_of_no_change() {
+    let mut world = World::new(one("TOKEN"), &[("key", "value")]);
+    world.app.unready = Some("was not visited yet".to_owned());
+    let (reason, message) = world.says();
+    assert_eq!((reason.as_str(), message.as_str()), ("DependencyNotReady", "SpiceApp my-app was not visited yet"));
+}
+
+#[test]
+fn another_version_of_the_same_content_says_nothing_new_of_one_that_was_not_seen_for_long() {
+    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
+    world.app.unready = Some("is not ready: RemoteUnavailable".to_owned());
+    world.pass(4 * 660);
+    world.visit();
+    assert_eq!(world.ready().0, "Unknown");
+    world.source(values(&[("key", "value"), ("another", "which is not asked for")]));
+    world.visit();
+    assert_eq!(world.ready().0, "Unknown", "{:?}", world.ready());
+}
