@@ -36,8 +36,12 @@ use support::{
 const NAMESPACE: &str = "demo";
 const APP: &str = "taxi-trips";
 /// Checks come every ten minutes as shipped; nobody wants to watch that long.
-const QUICK: [&str; 4] =
-    ["--min-interval=1s", "--default-interval=3s", "--quiet-after-write=1s", "--log-filter=spice_cloud_operator=debug"];
+const QUICK: [&str; 4] = [
+    "--min-interval=1s",
+    "--default-interval=3s",
+    "--write-settle-period=1s",
+    "--log-filter=spice_cloud_operator=debug",
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {

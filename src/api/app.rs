@@ -109,7 +109,7 @@ pub struct SpiceAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub management_policy: Option<ManagementPolicy>,
     /// Whether an app of this name that exists already is taken over. Defaults to `Fail`. One that carries another
-    /// owner's tag is taken over only if the annotation `cloud.spice.ai/take-over` names that tag.
+    /// owner's tag is taken over only if the annotation `cloud.spice.ai/take-ownership-from` names that tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption_policy: Option<AdoptionPolicy>,
     /// What happens when somebody changes the app outside. Defaults to `Correct`.

@@ -20,7 +20,7 @@ pub use organization::{
     OrganizationStatus, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
 };
 pub use reference::{AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
-pub use secret::{HeldName, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
+pub use secret::{SecretConflict, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
 
 /// The API group of every kind.
 pub const GROUP: &str = "cloud.spice.ai";
@@ -39,10 +39,10 @@ pub const RECONCILE_REQUESTED_AT: &str = "cloud.spice.ai/reconcile-requested-at"
 pub const SUSPEND: &str = "cloud.spice.ai/suspend";
 
 /// Annotation on a SpiceOrganization: so many recorded apps may be missing from its list of apps at once.
-pub const ACCEPT_ABSENT: &str = "cloud.spice.ai/accept-absent";
+pub const ACCEPT_MISSING_APPS: &str = "cloud.spice.ai/accept-missing-apps";
 
 /// Annotation: the owner tag of another owner whose app is to be taken over, for `adoptionPolicy: Adopt`.
-pub const TAKE_OVER: &str = "cloud.spice.ai/take-over";
+pub const TAKE_OWNERSHIP_FROM: &str = "cloud.spice.ai/take-ownership-from";
 
 /// Annotation on a SpiceOrganization: the id of the organization that the credential leads to now (the endpoint, where
 /// the API tells no id), for a person who means the change.

@@ -140,7 +140,7 @@ pub struct SpiceSecretStatus {
     /// Names that this object asks for and another SpiceSecret of the app holds, or has set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub held: Vec<HeldName>,
+    pub held: Vec<SecretConflict>,
     /// Names of secrets that somebody else has set or deleted and that are left so: by `driftPolicy: Report`, or because they
     /// were put back again and again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -194,7 +194,7 @@ pub struct SecretEntry {
 /// A name that another SpiceSecret of the app holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct HeldName {
+pub struct SecretConflict {
     /// The name of the app's secret.
     pub name: String,
     /// The SpiceSecret that holds it.

@@ -13,22 +13,24 @@ use super::connections::Connection;
 use super::context::Context;
 use super::custody;
 use super::definition;
-use super::driver::{Steward, kubernetes_words, while_wanted};
+use super::driver::{Reconciler, kubernetes_words, while_wanted};
 use super::organization;
 use super::secret;
 use super::store::bounded;
 use super::summary;
 use super::undecodable;
-use super::watch::{Changes, Guarded, React, is_current, own_matters};
+use super::watch::{ChangeFilter, EventHandler, is_current, own_matters};
 use crate::api::{ConfigMapKeyRef, CreateIntent, SourceVersion, SpiceApp, SpiceAppStatus};
-use crate::management::types::{App, Failure, FailureKind};
-use crate::management::{Answer, Priority, Stage};
+use crate::management::types::{ApiError, App, ErrorKind};
+use crate::management::{AccessMode, ApiResponse, Priority};
 use crate::planner::{
-    AppObserved, AppRead, AppWrite, Claim, End, Observed, Organization, Seen, Sourced, elapsed, parse_spicepod,
+    AppObserved, AppRead, AppWrite, CompetingApp, LoadedSpicepod, Observation, Observed, OrganizationView, WriteResult,
+    elapsed, parse_spicepod,
 };
+use kube::core::DeserializeGuard;
 
-impl Steward for SpiceApp {
-    fn cache(context: &Context) -> &Store<Guarded<Self>> {
+impl Reconciler for SpiceApp {
+    fn cache(context: &Context) -> &Store<DeserializeGuard<Self>> {
         &context.caches.apps
     }
 
@@ -54,7 +56,7 @@ impl Steward for SpiceApp {
     async fn observe(context: &Context, object: &Self, read: &AppRead, priority: Priority, observed: &mut AppObserved) {
         match read {
             AppRead::Organization => observed.organization = Some(organization_of(context, object)),
-            AppRead::Claims => observed.claims = Some(claims(context, object)),
+            AppRead::CompetingApps => observed.claims = Some(claims(context, object)),
             AppRead::Source(key) => {
                 let version = context.caches.config_map_version(&object.namespace().unwrap_or_default(), &key.name);
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
@@ -62,7 +64,7 @@ impl Steward for SpiceApp {
             AppRead::Spicepod(key) => observed.spicepod = Some(spicepod(context, object, key).await),
             AppRead::Secrets => observed.secrets = Some(secret::of_this_app(context, object)),
             AppRead::Siblings => observed.siblings = Some(siblings(context, object)),
-            AppRead::Definition => observed.definition_deleting = Some(definition::is_deleting::<Self>(context).await),
+            AppRead::CrdTerminating => observed.crd_terminating = Some(definition::is_deleting::<Self>(context).await),
             AppRead::List(not_before) => {
                 let list = async {
                     let connection = connection(context, object).await?;
@@ -76,21 +78,24 @@ impl Steward for SpiceApp {
                 let app = async { connection(context, object).await?.reads.app(*id, *not_before, priority).await };
                 let app = doubted(context, object, while_wanted(context, object, app).await);
                 observed.app =
-                    Some(seen(app.map(|app| Answer { value: Arc::unwrap_or_clone(app.value), begun: app.begun })));
+                    Some(seen(app.map(|app| ApiResponse {
+                        value: Arc::unwrap_or_clone(app.value),
+                        started_at: app.started_at,
+                    })));
             }
         }
     }
 
-    async fn act(context: &Context, object: &Self, write: &AppWrite, priority: Priority) -> End<Option<App>> {
-        let begun = context.now();
+    async fn act(context: &Context, object: &Self, write: &AppWrite, priority: Priority) -> WriteResult<Option<App>> {
+        let started_at = context.now();
         let answer = async {
             let connection = connection(context, object).await?;
             let client = &connection.client;
-            let permit = while_wanted(context, object, client.permit(priority, Stage::Act)).await?;
+            let permit = while_wanted(context, object, client.permit(priority, AccessMode::Write)).await?;
             still_wanted(context, object, write)?;
             let answer = match write {
                 AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(Some),
-                AppWrite::Update { id, body, .. } | AppWrite::LetGo { id, body, .. } => {
+                AppWrite::Update { id, body, .. } | AppWrite::RemoveOwnerTags { id, body, .. } => {
                     client.update_app(*id, body, permit).await.map(Some)
                 }
                 AppWrite::Delete { id, .. } => client.delete_app(*id, permit).await.map(|_| None),
@@ -103,37 +108,37 @@ impl Steward for SpiceApp {
             answer
         };
         match doubted(context, object, answer.await) {
-            Ok(Some(answer)) => End { result: Ok(Some(answer.value)), begun: answer.begun },
-            Ok(None) => End { result: Ok(None), begun },
-            Err(failure) => End { result: Err(failure), begun },
+            Ok(Some(answer)) => WriteResult { result: Ok(Some(answer.value)), started_at: answer.started_at },
+            Ok(None) => WriteResult { result: Ok(None), started_at },
+            Err(error) => WriteResult { result: Err(error), started_at },
         }
     }
 }
 
 /// Looks once more before a write is sent: it may have waited long for its turn.
-fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), Failure> {
-    let waits = &context.settings.waits;
+fn still_wanted(context: &Context, app: &SpiceApp, write: &AppWrite) -> Result<(), ApiError> {
+    let timings = &context.settings.timings;
     let is_fresh = match write {
         // That the name is free was read after somebody asked for the app, and the API itself says if it is taken by now.
         // But by when the create was decided on it is told what came of it.
         AppWrite::Create { intended_at, .. } => {
-            elapsed(*intended_at, context.now()) <= waits.create_settles.max(waits.evidence)
+            elapsed(*intended_at, context.now()) <= timings.create_confirmation_timeout.max(timings.max_read_age)
         }
-        _ => elapsed(write.rests_on(), context.now()) <= waits.evidence,
+        _ => elapsed(write.based_on(), context.now()) <= timings.max_read_age,
     };
     admitted(&still_allowed(context, app, is_fresh)?)?;
     if is_current(&context.caches.apps, app) {
         return Ok(());
     }
-    Err(Failure::local(FailureKind::Withdrawn, "the object changed while it waited for its turn"))
+    Err(ApiError::local(ErrorKind::Cancelled, "the object changed while it waited for its turn"))
 }
 
 /// Its organization, if anything may be written about an app by now. `is_fresh`: whether what it rests on is.
-pub(super) fn still_allowed(context: &Context, app: &SpiceApp, is_fresh: bool) -> Result<Organization, Failure> {
-    let withdrawn = |why: &str| Err(Failure::local(FailureKind::Withdrawn, why));
+pub(super) fn still_allowed(context: &Context, app: &SpiceApp, is_fresh: bool) -> Result<OrganizationView, ApiError> {
+    let withdrawn = |why: &str| Err(ApiError::local(ErrorKind::Cancelled, why));
     if !is_fresh {
-        let words = "not sent: within the request budget its turn came so late that what it rests on had grown old";
-        return Err(Failure::local(FailureKind::Throttled { retry_after: None }, words));
+        let message = "not sent: within the request budget its turn came so late that what it rests on had grown old";
+        return Err(ApiError::local(ErrorKind::RateLimited { retry_after: None }, message));
     }
     if !context.leadership.may_write() {
         return withdrawn("this process holds the lease no more");
@@ -145,17 +150,17 @@ pub(super) fn still_allowed(context: &Context, app: &SpiceApp, is_fresh: bool) -
 }
 
 /// Whether the organization admits the app's namespace; for an app that is being deleted it need not.
-pub(super) fn admitted(organization: &Organization) -> Result<(), Failure> {
+pub(super) fn admitted(organization: &OrganizationView) -> Result<(), ApiError> {
     let why = organization.not_allowed.as_ref();
-    why.map_or(Ok(()), |why| Err(Failure::local(FailureKind::Withdrawn, why)))
+    why.map_or(Ok(()), |why| Err(ApiError::local(ErrorKind::Cancelled, why)))
 }
 
 /// A credential that is refused concerns all that use it: the organization is looked at, and says so for all of them.
-pub(super) fn doubted<T>(context: &Context, app: &SpiceApp, result: Result<T, Failure>) -> Result<T, Failure> {
-    if let Err(Failure { kind: FailureKind::Unauthorized, .. }) = &result
+pub(super) fn doubted<T>(context: &Context, app: &SpiceApp, result: Result<T, ApiError>) -> Result<T, ApiError> {
+    if let Err(ApiError { kind: ErrorKind::Unauthorized, .. }) = &result
         && let Some(Ok(organization)) = organization::of_app(context, app)
     {
-        context.memories.look_again(organization.uid().as_deref().unwrap_or_default(), context.now());
+        context.memories.force_resync(organization.uid().as_deref().unwrap_or_default(), context.now());
         let namespace = organization.namespace().unwrap_or_default();
         context.queues.organizations.request(ObjectRef::new(&organization.name_any()).within(&namespace));
     }
@@ -163,46 +168,46 @@ pub(super) fn doubted<T>(context: &Context, app: &SpiceApp, result: Result<T, Fa
 }
 
 /// A 404 of the API's own is an absence for the planner to weigh; any other failure leaves it unknown.
-pub(super) fn seen<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
+pub(super) fn seen<T>(result: Result<ApiResponse<T>, ApiError>) -> Observed<Observation<T>> {
     match result {
         Ok(answer) => present(answer),
-        Err(Failure { kind: FailureKind::NotFound { json: true }, .. }) => Observed::Absent,
-        Err(failure) => Observed::Unknown(failure),
+        Err(ApiError { kind: ErrorKind::NotFound { json: true }, .. }) => Observed::Absent,
+        Err(error) => Observed::Unknown(error),
     }
 }
 
-pub(super) fn present<T>(answer: Answer<T>) -> Observed<Seen<T>> {
-    Observed::Present(Seen { value: answer.value, begun: answer.begun })
+pub(super) fn present<T>(answer: ApiResponse<T>) -> Observed<Observation<T>> {
+    Observed::Present(Observation { value: answer.value, started_at: answer.started_at })
 }
 
-pub(super) async fn connection(context: &Context, app: &SpiceApp) -> Result<Arc<Connection>, Failure> {
+pub(super) async fn connection(context: &Context, app: &SpiceApp) -> Result<Arc<Connection>, ApiError> {
     match organization::of_app(context, app) {
         Some(Ok(organization)) => organization::connection(context, &organization).await,
-        _ => Err(Failure::local(FailureKind::NoCredential, "the SpiceOrganization is gone")),
+        _ => Err(ApiError::local(ErrorKind::CredentialMissing, "the SpiceOrganization is gone")),
     }
 }
 
-fn organization_of(context: &Context, app: &SpiceApp) -> Observed<Organization> {
+fn organization_of(context: &Context, app: &SpiceApp) -> Observed<OrganizationView> {
     match organization::of_app(context, app) {
         None => Observed::Absent,
         Some(Ok(organization)) => {
-            let takes_no_tags = organization::takes_no_tags(context, &organization);
-            Observed::Present(Organization { takes_no_tags, ..summary::for_app(context, &organization, app) })
+            let tags_unsupported = organization::tags_unsupported(context, &organization);
+            Observed::Present(OrganizationView { tags_unsupported, ..summary::for_app(context, &organization, app) })
         }
         Some(Err(error)) => {
             let unusable = Some(format!("it cannot be decoded: {error}"));
-            Observed::Present(Organization { unusable, ..Organization::default() })
+            Observed::Present(OrganizationView { unusable, ..OrganizationView::default() })
         }
     }
 }
 
 /// Other SpiceApps that stand for an app of the same organization and name.
-fn claims(context: &Context, app: &SpiceApp) -> Vec<Claim> {
+fn claims(context: &Context, app: &SpiceApp) -> Vec<CompetingApp> {
     let others = context.caches.apps.state_filter(|other| match &other.0 {
         Ok(other) => other.uid() != app.uid() && same_claim(context, other, app),
         Err(_) => false,
     });
-    let claim = |other: &SpiceApp| Claim {
+    let claim = |other: &SpiceApp| CompetingApp {
         without_id: other.status.as_ref().is_none_or(|status| status.id.is_none()),
         created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
         uid: other.uid().unwrap_or_default(),
@@ -219,7 +224,7 @@ fn same_claim(context: &Context, one: &SpiceApp, other: &SpiceApp) -> bool {
 
 fn same_organization(context: &Context, one: &SpiceApp, other: &SpiceApp) -> bool {
     // Whom it does not admit claims nothing of it, unless something was made.
-    let counts = |app: &SpiceApp, organization: &Organization| {
+    let counts = |app: &SpiceApp, organization: &OrganizationView| {
         organization.not_allowed.is_none() || app.status.as_ref().is_some_and(|status| status.id.is_some())
     };
     let pin = |app: &SpiceApp| {
@@ -248,7 +253,7 @@ fn siblings(context: &Context, app: &SpiceApp) -> Vec<i64> {
 }
 
 /// Reads a spicepod from its ConfigMap.
-async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> Observed<Sourced> {
+async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> Observed<LoadedSpicepod> {
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &app.namespace().unwrap_or_default());
     let what = format!("{}/{}", app.namespace().unwrap_or_default(), key.name);
     let read = async || {
@@ -264,38 +269,41 @@ async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> O
                 None if binary => Err("it is in binaryData, where no text is".to_owned()),
                 None => Err("there is no such key in its data".to_owned()),
             };
-            Observed::Present(Sourced { version: SourceVersion::of("ConfigMap", &config_map.metadata), spicepod })
+            Observed::Present(LoadedSpicepod {
+                version: SourceVersion::of("ConfigMap", &config_map.metadata),
+                spicepod,
+            })
         }
         Ok(None) => Observed::Absent,
         Err(error) => {
-            let words = format!("ConfigMap {} cannot be read: {error}", key.name);
-            Observed::Unknown(Failure::local(FailureKind::Connect, words))
+            let message = format!("ConfigMap {} cannot be read: {error}", key.name);
+            Observed::Unknown(ApiError::local(ErrorKind::Connect, message))
         }
     }
 }
 
 /// A changed app is visited. One that goes frees its name, and its organization if that waits to go.
-pub(super) struct Reaction {
+pub(super) struct AppEventHandler {
     context: Arc<Context>,
-    seen: Changes,
+    seen: ChangeFilter,
     /// What its SpiceSecrets go by.
-    told: Changes,
+    told: ChangeFilter,
 }
 
-impl Reaction {
+impl AppEventHandler {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, seen: Changes::default(), told: Changes::default() }
+        Self { context, seen: ChangeFilter::default(), told: ChangeFilter::default() }
     }
 }
 
-impl Reaction {
-    fn tell_secrets(&self, object: &Guarded<SpiceApp>) {
+impl AppEventHandler {
+    fn tell_secrets(&self, object: &DeserializeGuard<SpiceApp>) {
         secret::tell_secrets_of(&self.context, &object.namespace().unwrap_or_default(), &object.name_any());
     }
 }
 
-impl React<Guarded<SpiceApp>> for Reaction {
-    fn changed(&mut self, object: &Guarded<SpiceApp>) {
+impl EventHandler<DeserializeGuard<SpiceApp>> for AppEventHandler {
+    fn changed(&mut self, object: &DeserializeGuard<SpiceApp>) {
         self.context.interests.changed(kube::Resource::meta(object).uid.as_ref());
         self.context.memories.caught_up(object);
         // A visit mends what cannot be decoded, if anything does.
@@ -307,7 +315,7 @@ impl React<Guarded<SpiceApp>> for Reaction {
         }
     }
 
-    fn deleted(&mut self, object: &Guarded<SpiceApp>) {
+    fn deleted(&mut self, object: &DeserializeGuard<SpiceApp>) {
         let uid = kube::Resource::meta(object).uid.as_ref();
         self.context.interests.changed(uid);
         self.seen.forget(uid);
@@ -326,7 +334,7 @@ impl React<Guarded<SpiceApp>> for Reaction {
             custody::look_at_credential(&self.context, &organization);
         }
         for claim in claims(&self.context, app) {
-            self.context.memories.look_again(&claim.uid, self.context.now());
+            self.context.memories.force_resync(&claim.uid, self.context.now());
             if let Some((namespace, name)) = claim.object.split_once('/') {
                 self.context.queues.apps.request(ObjectRef::new(name).within(namespace));
             }
@@ -335,17 +343,17 @@ impl React<Guarded<SpiceApp>> for Reaction {
 }
 
 /// A changed ConfigMap wakes the apps whose spicepod it holds.
-pub(super) struct ConfigMapReaction {
+pub(super) struct ConfigMapEventHandler {
     context: Arc<Context>,
 }
 
-impl ConfigMapReaction {
+impl ConfigMapEventHandler {
     pub(super) fn new(context: Arc<Context>) -> Self {
         Self { context }
     }
 }
 
-impl React<PartialObjectMeta<ConfigMap>> for ConfigMapReaction {
+impl EventHandler<PartialObjectMeta<ConfigMap>> for ConfigMapEventHandler {
     fn changed(&mut self, config_map: &PartialObjectMeta<ConfigMap>) {
         let holds = |app: &SpiceApp| {
             let source = app.spec.spicepod_from.as_ref().map(|source| &source.config_map_key_ref.name);

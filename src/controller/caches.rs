@@ -6,15 +6,16 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 
-use super::watch::{Guarded, Queue};
+use super::watch::WorkQueue;
 use crate::api::{SourceVersion, SpiceApp, SpiceOrganization, SpiceSecret};
+use kube::core::DeserializeGuard;
 
 /// The caches that watches fill.
 #[derive(Clone)]
 pub(super) struct Caches {
-    pub(super) organizations: Store<Guarded<SpiceOrganization>>,
-    pub(super) apps: Store<Guarded<SpiceApp>>,
-    pub(super) spice_secrets: Store<Guarded<SpiceSecret>>,
+    pub(super) organizations: Store<DeserializeGuard<SpiceOrganization>>,
+    pub(super) apps: Store<DeserializeGuard<SpiceApp>>,
+    pub(super) spice_secrets: Store<DeserializeGuard<SpiceSecret>>,
     pub(super) secrets: Store<PartialObjectMeta<Secret>>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) config_maps: Store<PartialObjectMeta<ConfigMap>>,
@@ -22,9 +23,9 @@ pub(super) struct Caches {
 
 /// What fills them.
 pub(super) struct Writers {
-    pub(super) organizations: Writer<Guarded<SpiceOrganization>>,
-    pub(super) apps: Writer<Guarded<SpiceApp>>,
-    pub(super) spice_secrets: Writer<Guarded<SpiceSecret>>,
+    pub(super) organizations: Writer<DeserializeGuard<SpiceOrganization>>,
+    pub(super) apps: Writer<DeserializeGuard<SpiceApp>>,
+    pub(super) spice_secrets: Writer<DeserializeGuard<SpiceSecret>>,
     pub(super) secrets: Writer<PartialObjectMeta<Secret>>,
     pub(super) namespaces: Writer<PartialObjectMeta<Namespace>>,
     pub(super) config_maps: Writer<PartialObjectMeta<ConfigMap>>,
@@ -76,34 +77,34 @@ impl Caches {
 }
 
 /// Where visits are asked for.
-pub(super) struct Queues {
-    pub(super) organizations: Queue<Guarded<SpiceOrganization>>,
-    pub(super) apps: Queue<Guarded<SpiceApp>>,
-    pub(super) spice_secrets: Queue<Guarded<SpiceSecret>>,
+pub(super) struct WorkQueues {
+    pub(super) organizations: WorkQueue<DeserializeGuard<SpiceOrganization>>,
+    pub(super) apps: WorkQueue<DeserializeGuard<SpiceApp>>,
+    pub(super) spice_secrets: WorkQueue<DeserializeGuard<SpiceSecret>>,
     /// Of the Secrets that hold credentials.
-    pub(super) secrets: Queue<PartialObjectMeta<Secret>>,
+    pub(super) secrets: WorkQueue<PartialObjectMeta<Secret>>,
 }
 
 /// The visits that are asked for, of one kind.
-pub(super) type Asked<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
+pub(super) type ReconcileRequests<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
 
 /// The visits that are asked for.
-pub(super) struct Requests {
-    pub(super) organizations: Asked<Guarded<SpiceOrganization>>,
-    pub(super) apps: Asked<Guarded<SpiceApp>>,
-    pub(super) spice_secrets: Asked<Guarded<SpiceSecret>>,
-    pub(super) secrets: Asked<PartialObjectMeta<Secret>>,
+pub(super) struct QueueReceivers {
+    pub(super) organizations: ReconcileRequests<DeserializeGuard<SpiceOrganization>>,
+    pub(super) apps: ReconcileRequests<DeserializeGuard<SpiceApp>>,
+    pub(super) spice_secrets: ReconcileRequests<DeserializeGuard<SpiceSecret>>,
+    pub(super) secrets: ReconcileRequests<PartialObjectMeta<Secret>>,
 }
 
-impl Queues {
-    pub(super) fn new() -> (Self, Requests) {
-        let (organizations, of_organizations) = Queue::new();
-        let (apps, of_apps) = Queue::new();
-        let (spice_secrets, of_spice_secrets) = Queue::new();
-        let (secrets, of_secrets) = Queue::new();
+impl WorkQueues {
+    pub(super) fn new() -> (Self, QueueReceivers) {
+        let (organizations, of_organizations) = WorkQueue::new();
+        let (apps, of_apps) = WorkQueue::new();
+        let (spice_secrets, of_spice_secrets) = WorkQueue::new();
+        let (secrets, of_secrets) = WorkQueue::new();
         (
             Self { organizations, apps, spice_secrets, secrets },
-            Requests {
+            QueueReceivers {
                 organizations: of_organizations,
                 apps: of_apps,
                 spice_secrets: of_spice_secrets,

@@ -7,49 +7,53 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use crate::api::{HeldName, SecretEntry, SpiceSecret};
-use crate::planner::{OtherSecret, names_asked_for};
+use crate::api::{SecretConflict, SecretEntry, SpiceSecret};
+use crate::planner::{SiblingSecret, requested_names};
 
 /// By the uid of the object.
 #[derive(Debug, Default)]
-pub(super) struct Claims(Mutex<HashMap<String, Arc<OtherSecret>>>);
+pub(super) struct SiblingIndex(Mutex<HashMap<String, Arc<SiblingSecret>>>);
 
-impl Claims {
+impl SiblingIndex {
     /// Takes note of an object.
     pub(super) fn set(&self, object: &SpiceSecret) {
         self.known().insert(object.uid().unwrap_or_default(), Arc::new(claim(object)));
     }
 
     /// What is known of an object.
-    pub(super) fn of(&self, uid: Option<&String>) -> Option<Arc<OtherSecret>> {
+    pub(super) fn of(&self, uid: Option<&String>) -> Option<Arc<SiblingSecret>> {
         self.known().get(uid?).cloned()
     }
 
     /// Forgets an object that is gone. What was known of it.
-    pub(super) fn forget(&self, uid: Option<&String>) -> Option<Arc<OtherSecret>> {
+    pub(super) fn forget(&self, uid: Option<&String>) -> Option<Arc<SiblingSecret>> {
         self.known().remove(uid?)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<OtherSecret>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<SiblingSecret>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What is known of an object that cannot be decoded: what it had when it could be, or else what another one has noted of it.
-pub(super) fn of_undecodable(meta: &ObjectMeta, before: Option<&OtherSecret>, noted_by: &SpiceSecret) -> OtherSecret {
+pub(super) fn of_undecodable(
+    meta: &ObjectMeta,
+    before: Option<&SiblingSecret>,
+    noted_by: &SpiceSecret,
+) -> SiblingSecret {
     let held = noted_by.status.iter().flat_map(|status| &status.held);
     let held = held.filter(|held| held.set == Some(true) && Some(&held.by) == meta.name.as_ref());
-    let names = |wanted: fn(&HeldName) -> bool| {
+    let names = |wanted: fn(&SecretConflict) -> bool| {
         held.clone().filter(|held| wanted(held)).map(|held| held.name.clone()).collect::<BTreeSet<_>>()
     };
     let set = names(|_| true);
-    let noted = || OtherSecret {
+    let noted = || SiblingSecret {
         adopted: names(|held| held.adopted == Some(true)),
         knows: set.clone(),
         set: set.clone(),
-        ..OtherSecret::default()
+        ..SiblingSecret::default()
     };
-    OtherSecret {
+    SiblingSecret {
         object: meta.name.clone().unwrap_or_default(),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         uid: meta.uid.clone().unwrap_or_default(),
@@ -59,7 +63,7 @@ pub(super) fn of_undecodable(meta: &ObjectMeta, before: Option<&OtherSecret>, no
     }
 }
 
-fn claim(object: &SpiceSecret) -> OtherSecret {
+fn claim(object: &SpiceSecret) -> SiblingSecret {
     let names = |wanted: fn(&SecretEntry) -> bool| {
         let entries = object.status.iter().flat_map(|status| &status.entries);
         entries.filter(|entry| wanted(entry)).map(|entry| entry.name.clone()).collect::<BTreeSet<_>>()
@@ -67,7 +71,7 @@ fn claim(object: &SpiceSecret) -> OtherSecret {
     let held = || object.status.iter().flat_map(|status| &status.held);
     let set = names(|_| true);
     let noted = held().filter(|held| held.set == Some(true)).map(|held| held.name.clone());
-    OtherSecret {
+    SiblingSecret {
         object: object.name_any(),
         created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
         uid: object.uid().unwrap_or_default(),
@@ -76,7 +80,7 @@ fn claim(object: &SpiceSecret) -> OtherSecret {
         // Of one that takes all keys nothing tells without its source what it asks for, but that another one holds it.
         named: match takes_all(object) {
             true => held().map(|held| held.name.clone()).collect(),
-            false => names_asked_for(&object.spec),
+            false => requested_names(&object.spec),
         },
         adopted: names(|entry| entry.adopted == Some(true)),
         knows: noted.chain(set.iter().cloned()).collect(),
@@ -90,7 +94,7 @@ pub(super) fn takes_all(object: &SpiceSecret) -> bool {
 }
 
 /// Whether two objects have to hear of each other: one has, or asks for, a name that the other one does.
-pub(super) fn share_a_name(one: &OtherSecret, other: &OtherSecret) -> bool {
-    let names = |of: &'_ OtherSecret, name: &String| of.named.contains(name) || of.knows.contains(name);
+pub(super) fn share_a_name(one: &SiblingSecret, other: &SiblingSecret) -> bool {
+    let names = |of: &'_ SiblingSecret, name: &String| of.named.contains(name) || of.knows.contains(name);
     one.named.iter().chain(&one.knows).any(|name| names(other, name))
 }

@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 
 use super::credentials;
 use crate::api::{Credentials, SourceVersion, SpiceOrganization};
-use crate::management::types::{Failure, FailureKind};
-use crate::management::{self, AccountKey, Budgets, Quota, Reads, Target};
+use crate::management::types::{ApiError, ErrorKind};
+use crate::management::{self, AccountKey, Budgets, ClientConfig, Quota, Reads};
 use crate::planner::organization_problem;
 
 /// A connection and the reads shared over it.
@@ -23,7 +23,7 @@ pub(super) struct Connection {
 
 /// All that a connection depends on; another value is another connection.
 #[derive(Clone, PartialEq)]
-struct Basis {
+struct ConnectionKey {
     endpoint: String,
     token_endpoint: Option<String>,
     organization: Option<String>,
@@ -40,12 +40,12 @@ pub(super) struct Connections {
     metrics: management::Metrics,
     budgets: Budgets,
     /// By the organization's uid. Held while a Secret is read, so that it is read once however many objects wait.
-    held: Mutex<HashMap<String, (Basis, Arc<Connection>)>>,
+    held: Mutex<HashMap<String, (ConnectionKey, Arc<Connection>)>>,
 }
 
 impl Connections {
     pub(super) fn new(kubernetes: Client, settings: management::Settings, metrics: management::Metrics) -> Self {
-        let budgets = Budgets::new(settings.longest_pause, metrics.clone());
+        let budgets = Budgets::new(settings.max_rate_limit_pause, metrics.clone());
         Self { kubernetes, settings, metrics, budgets, held: Mutex::default() }
     }
 
@@ -58,10 +58,10 @@ impl Connections {
         &self,
         organization: &SpiceOrganization,
         credential: &SourceVersion,
-    ) -> Result<Arc<Connection>, Failure> {
+    ) -> Result<Arc<Connection>, ApiError> {
         // The one place that every call comes by: no credential goes where the spec does not allow it.
         if let Some(problem) = organization_problem(&organization.spec) {
-            return Err(Failure::local(FailureKind::Invalid, problem));
+            return Err(ApiError::local(ErrorKind::Invalid, problem));
         }
         let mut held = self.held.lock().await;
         let mut basis = basis(organization, credential);
@@ -76,7 +76,7 @@ impl Connections {
         // the budget of one organization is never too much, and too little only above 8,000 requests a minute.
         let key = AccountKey::new(&basis.endpoint, basis.account.as_deref(), &credential);
         let budget = Arc::new(self.budgets.account(key, &basis.endpoint, basis.quota));
-        let target = Target {
+        let target = ClientConfig {
             endpoint: basis.endpoint.clone(),
             organization: basis.organization.clone(),
             ca_bundle: basis.ca_bundle.clone(),
@@ -84,7 +84,7 @@ impl Connections {
         };
         let client = Arc::new(management::Client::new(target, budget, &self.settings, self.metrics.clone())?);
         let version = basis.version.clone();
-        let reads = Reads::new(Arc::clone(&client), self.settings.list_gap, self.settings.keep_reads);
+        let reads = Reads::new(Arc::clone(&client), self.settings.min_list_interval, self.settings.keep_reads);
         let connection = Arc::new(Connection { reads, client, version });
         if let Some((_, former)) = held.insert(uid, (basis, Arc::clone(&connection))) {
             former.client.retire();
@@ -105,10 +105,10 @@ impl Connections {
     }
 }
 
-fn basis(organization: &SpiceOrganization, credential: &SourceVersion) -> Basis {
+fn basis(organization: &SpiceOrganization, credential: &SourceVersion) -> ConnectionKey {
     let spec = &organization.spec;
     let budget = spec.request_budget.clone().unwrap_or_default();
-    Basis {
+    ConnectionKey {
         endpoint: spec.endpoint.clone(),
         token_endpoint: spec.token_endpoint.clone(),
         organization: spec.organization.clone(),

@@ -10,23 +10,23 @@ use kube::{Client, Resource};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::caches::{Caches, Queues};
-use super::claims::Claims;
+use super::caches::{Caches, WorkQueues};
+use super::claims::SiblingIndex;
 use super::connections::Connections;
-use super::custody::Unheld;
-use super::digest_key::KeyPlace;
+use super::custody::UnprotectedSecrets;
+use super::digest_key::DigestKeyRef;
 use super::events::Events;
-use super::flights::{self, Flights};
+use super::flights::{self, SingleFlight};
 use super::index::Index;
-use super::interest::Interests;
+use super::interest::CancelOnChange;
 use super::leadership::Leadership;
-use super::memories::Memories;
+use super::memories::ObjectStates;
 use super::metrics::Metrics;
 use super::store;
-use super::watch::Guarded;
 use crate::api::{SpiceApp, SpiceSecret};
 use crate::management;
-use crate::planner::{DigestKey, Identity, Observed, Values, Waits};
+use crate::planner::{DigestKey, Identity, Observed, SourceValues, Timings};
+use kube::core::DeserializeGuard;
 
 /// Settings of the controllers.
 #[derive(Clone, Debug)]
@@ -34,23 +34,23 @@ pub struct Settings {
     /// Who this operator is to the remote side.
     pub identity: Identity,
     /// Every wait that a decision depends on.
-    pub waits: Waits,
+    pub timings: Timings,
     /// How the Management API is talked to.
     pub management: management::Settings,
     /// The one namespace whose objects are watched; all of them if unset.
     pub watch_namespace: Option<String>,
     /// How often to look for a CustomResourceDefinition that is missing.
-    pub definition_poll: Duration,
+    pub startup_poll_interval: Duration,
     /// How long a watch may fail before this process is not ready.
-    pub unready_after: Duration,
+    pub readiness_failure_threshold: Duration,
     /// Where the key of digests is kept.
-    pub digest_key: KeyPlace,
+    pub digest_key: DigestKeyRef,
     /// How often it is looked whether it still is.
-    pub digest_key_poll: Duration,
+    pub digest_key_check_interval: Duration,
     /// Whether the Secrets of credentials are held by a finalizer.
-    pub hold_credentials: bool,
+    pub protect_credential_secrets: bool,
     /// How often the Secrets of credentials are read; they are watched if unset.
-    pub secret_poll: Option<Duration>,
+    pub secret_poll_interval: Option<Duration>,
 }
 
 /// What every visit has at hand.
@@ -58,28 +58,28 @@ pub(super) struct Context {
     pub(super) client: Client,
     pub(super) settings: Settings,
     pub(super) caches: Caches,
-    pub(super) queues: Queues,
+    pub(super) queues: WorkQueues,
     pub(super) connections: Connections,
     pub(super) events: Events,
     pub(super) metrics: Metrics,
-    pub(super) memories: Memories,
-    pub(super) interests: Interests,
+    pub(super) memories: ObjectStates,
+    pub(super) interests: CancelOnChange,
     pub(super) leadership: Leadership,
-    pub(super) unheld: Unheld,
+    pub(super) unheld: UnprotectedSecrets,
     /// SpiceSecrets by their SpiceApp.
     pub(super) secrets_by_app: Index,
     /// SpiceSecrets by the Kubernetes Secret that they take their values from.
     pub(super) secrets_by_source: Index,
     /// What SpiceSecrets of one app know of each other.
-    pub(super) claims: Claims,
+    pub(super) claims: SiblingIndex,
     /// The key of digests, once it is known. No SpiceSecret is visited before.
     pub(super) digest_key: OnceLock<DigestKey>,
     /// Reads of Kubernetes Secrets for the objects that take their values from them.
-    pub(super) values: Flights<Observed<Values>>,
+    pub(super) values: SingleFlight<Observed<SourceValues>>,
     /// Reads of ConfigMaps for the apps whose spicepod they hold.
-    pub(super) config_maps: Flights<Result<Option<Arc<ConfigMap>>, String>>,
+    pub(super) config_maps: SingleFlight<Result<Option<Arc<ConfigMap>>, String>>,
     /// Reads of our own CustomResourceDefinitions.
-    pub(super) definitions: Flights<Observed<bool>>,
+    pub(super) definitions: SingleFlight<Observed<bool>>,
     /// The turns of writes to the objects.
     pub(super) writes: Semaphore,
     /// Told when the Secrets that organizations name may be others than before.
@@ -93,7 +93,7 @@ impl Context {
         client: Client,
         settings: Settings,
         caches: Caches,
-        queues: Queues,
+        queues: WorkQueues,
         calls: management::Metrics,
         metrics: Metrics,
         leadership: Leadership,
@@ -101,23 +101,23 @@ impl Context {
     ) -> Self {
         let reads = flights::turns();
         Self {
-            values: Flights::new(&reads),
-            config_maps: Flights::new(&reads),
-            definitions: Flights::new(&reads),
+            values: SingleFlight::new(&reads),
+            config_maps: SingleFlight::new(&reads),
+            definitions: SingleFlight::new(&reads),
             connections: Connections::new(client.clone(), settings.management.clone(), calls),
             events: Events::new(client.clone(), leadership.clone(), metrics.clone()),
-            memories: Memories::default(),
-            interests: Interests::default(),
+            memories: ObjectStates::default(),
+            interests: CancelOnChange::default(),
             client,
             settings,
             caches,
             queues,
             metrics,
             leadership,
-            unheld: Unheld::default(),
+            unheld: UnprotectedSecrets::default(),
             secrets_by_app: Index::default(),
             secrets_by_source: Index::default(),
-            claims: Claims::default(),
+            claims: SiblingIndex::default(),
             digest_key: OnceLock::new(),
             writes: Semaphore::new(store::WRITES_AT_ONCE),
             secrets_named: Notify::new(),
@@ -126,21 +126,21 @@ impl Context {
     }
 
     /// Lets an app be visited and looked at anew, whatever it was judged to be.
-    pub(super) fn look_at_app(&self, app: &Guarded<SpiceApp>) {
+    pub(super) fn look_at_app(&self, app: &DeserializeGuard<SpiceApp>) {
         let uid = Resource::meta(app).uid.as_deref().unwrap_or_default();
-        self.memories.look_again(uid, self.now());
+        self.memories.force_resync(uid, self.now());
         self.queues.apps.request(ObjectRef::from_obj(app));
     }
 
     /// Lets a SpiceSecret be visited and looked at anew, whatever it was judged to be.
-    pub(super) fn look_at_secret(&self, secret: &Guarded<SpiceSecret>) {
+    pub(super) fn look_at_secret(&self, secret: &DeserializeGuard<SpiceSecret>) {
         let uid = Resource::meta(secret).uid.as_deref().unwrap_or_default();
-        self.memories.look_again(uid, self.now());
+        self.memories.force_resync(uid, self.now());
         self.queues.spice_secrets.request(ObjectRef::from_obj(secret));
     }
 
     /// The same for what another SpiceSecret of its app has, or asks for. What has failed is not tried again for that.
-    pub(super) fn look_at_sibling(&self, secret: &Guarded<SpiceSecret>) {
+    pub(super) fn look_at_sibling(&self, secret: &DeserializeGuard<SpiceSecret>) {
         let uid = Resource::meta(secret).uid.as_deref().unwrap_or_default();
         self.memories.others_changed(uid, self.now());
         self.queues.spice_secrets.request(ObjectRef::from_obj(secret));

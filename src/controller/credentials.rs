@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::driver::kubernetes_words;
 use super::store::bounded;
 use crate::api::{OAuthClient, SourceVersion, SpiceOrganization};
-use crate::management::types::{Failure, FailureKind};
+use crate::management::types::{ApiError, ErrorKind};
 use crate::management::{Credential, token_endpoint};
 
 /// Reads the credential of an organization, and tells in which version of the Secret.
@@ -17,14 +17,14 @@ use crate::management::{Credential, token_endpoint};
 pub(super) async fn read(
     kubernetes: &Client,
     organization: &SpiceOrganization,
-) -> Result<(Credential, SourceVersion), Failure> {
+) -> Result<(Credential, SourceVersion), ApiError> {
     let credentials = &organization.spec.credentials;
     let name = credentials.secret().unwrap_or_default();
     let secrets: Api<Secret> =
         Api::namespaced(kubernetes.clone(), organization.namespace().as_deref().unwrap_or_default());
     let secret = bounded(secrets.get_opt(name)).await.map_err(|error| {
-        let words = format!("Secret {name} cannot be read: {}", kubernetes_words(&error));
-        Failure::local(FailureKind::Connect, words)
+        let message = format!("Secret {name} cannot be read: {}", kubernetes_words(&error));
+        ApiError::local(ErrorKind::Connect, message)
     })?;
     let Some(secret) = secret else {
         return Err(missing(format!("Secret {name} does not exist in this namespace")));
@@ -43,7 +43,7 @@ fn oauth_client(
     organization: &SpiceOrganization,
     client: &OAuthClient,
     secret: &Secret,
-) -> Result<Credential, Failure> {
+) -> Result<Credential, ApiError> {
     let reference = &client.secret_ref;
     let id = match (&client.client_id, &reference.client_id_key) {
         (Some(id), _) => id.trim().to_owned(),
@@ -53,8 +53,8 @@ fn oauth_client(
     let secret = SecretString::from(value(secret, &reference.name, &reference.client_secret_key)?);
     let derived = || token_endpoint(&organization.spec.endpoint);
     let token_endpoint = organization.spec.token_endpoint.clone().or_else(derived).ok_or_else(|| {
-        Failure::local(
-            FailureKind::Invalid,
+        ApiError::local(
+            ErrorKind::Invalid,
             "no token endpoint can be derived from spec.endpoint: set spec.tokenEndpoint",
         )
     })?;
@@ -62,7 +62,7 @@ fn oauth_client(
 }
 
 /// What a key of a Secret holds, if it can be part of a credential.
-fn value<'a>(secret: &'a Secret, name: &str, key: &str) -> Result<&'a str, Failure> {
+fn value<'a>(secret: &'a Secret, name: &str, key: &str) -> Result<&'a str, ApiError> {
     let Some(bytes) = secret.data.as_ref().and_then(|data| data.get(key)) else {
         return Err(missing(format!("Secret {name} has no key {key}")));
     };
@@ -71,14 +71,14 @@ fn value<'a>(secret: &'a Secret, name: &str, key: &str) -> Result<&'a str, Failu
         return Err(missing(format!("Secret {name}: key {key} is empty")));
     }
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let words = "has a character in it that no token has: only printable ASCII without spaces can be sent";
-        return Err(missing(format!("Secret {name}: key {key} {words}")));
+        let message = "has a character in it that no token has: only printable ASCII without spaces can be sent";
+        return Err(missing(format!("Secret {name}: key {key} {message}")));
     }
     Ok(text)
 }
 
-fn missing(why: String) -> Failure {
-    Failure::local(FailureKind::NoCredential, why)
+fn missing(why: String) -> ApiError {
+    ApiError::local(ErrorKind::CredentialMissing, why)
 }
 
 #[cfg(test)]
@@ -115,9 +115,9 @@ mod tests {
                 (Ok(Credential::Client { id, token_endpoint, .. }), Ok(url)) => {
                     assert_eq!((id.as_str(), token_endpoint.as_str()), ("fake-id", url));
                 }
-                (Err(failure), Err(word)) => {
-                    assert_eq!(failure.kind, FailureKind::NoCredential);
-                    assert!(failure.message.contains(word), "{failure}");
+                (Err(error), Err(word)) => {
+                    assert_eq!(error.kind, ErrorKind::CredentialMissing);
+                    assert!(error.message.contains(word), "{error}");
                 }
                 (found, expected) => panic!("{found:?}, not {expected:?}"),
             }

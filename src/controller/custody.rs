@@ -1,4 +1,4 @@
-//! Our finalizer on the Secrets of credentials: the facts that [`Custody`] judges, and the patch.
+//! Our finalizer on the Secrets of credentials: the facts that [`CredentialSecretState`] judges, and the patch.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -11,23 +11,23 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Action, ReconcileRequest};
 use kube::runtime::reflector::ObjectRef;
 
-use super::caches::Asked;
+use super::caches::ReconcileRequests;
 use super::context::Context;
 use super::driver::kubernetes_words;
 use super::namespaces;
-use super::organization::{apps_of, credential_ref, dependants, users};
+use super::organization::{apps_of, credential_ref, dependents, users};
 use super::store;
-use super::watch::Guarded;
 use crate::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
-use crate::planner::{Custody, CustodyStep};
+use crate::planner::{CredentialSecretState, FinalizerAction};
+use kube::core::DeserializeGuard;
 
 type Metadata = PartialObjectMeta<Secret>;
 
 /// Secrets, by uid, that could not be given our finalizer: their organizations do without.
 #[derive(Default)]
-pub(super) struct Unheld(Mutex<HashSet<String>>);
+pub(super) struct UnprotectedSecrets(Mutex<HashSet<String>>);
 
-impl Unheld {
+impl UnprotectedSecrets {
     /// Forgets a Secret that is gone.
     pub(super) fn forget(&self, secret: &Metadata) {
         self.uids().remove(&secret.uid().unwrap_or_default());
@@ -39,7 +39,7 @@ impl Unheld {
 }
 
 /// Looks at Secrets as it is asked to, until shutdown.
-pub(super) async fn run(context: Arc<Context>, requests: Asked<Metadata>) {
+pub(super) async fn run(context: Arc<Context>, requests: ReconcileRequests<Metadata>) {
     let stopped = context.shutdown.clone().cancelled_owned();
     let queue = requests.take_until(stopped).map(|secret| Ok::<_, Infallible>(ReconcileRequest::from(secret)));
     let secrets = context.caches.secrets.clone();
@@ -70,13 +70,14 @@ pub(super) fn look_at_held(context: &Context, namespace: &str) {
 /// Whether the Secret that an organization names is about to change, because it gets our finalizer.
 pub(super) fn is_about_to_hold(context: &Context, organization: &SpiceOrganization) -> bool {
     let Some(secret) = context.caches.secrets.get(&credential_ref(organization)) else { return false };
-    let step = facts(context, &secret).step(context.settings.waits.credential_release, context.now());
-    step == CustodyStep::Hold && !context.unheld.uids().contains(&secret.uid().unwrap_or_default())
+    let step = facts(context, &secret).step(context.settings.timings.credential_release_delay, context.now());
+    step == FinalizerAction::Add && !context.unheld.uids().contains(&secret.uid().unwrap_or_default())
 }
 
 /// Whether a Secret carries our finalizer for nobody.
 pub(super) fn is_to_be_let_go(context: &Context, secret: &Metadata) -> bool {
-    facts(context, secret).step(context.settings.waits.credential_release, context.now()) == CustodyStep::Release
+    facts(context, secret).step(context.settings.timings.credential_release_delay, context.now())
+        == FinalizerAction::Remove
 }
 
 /// Whether a Secret carries our finalizer.
@@ -85,12 +86,12 @@ pub(super) fn is_held(secret: &Metadata) -> bool {
 }
 
 async fn look(secret: Arc<Metadata>, context: Arc<Context>) -> Result<Action, Infallible> {
-    let step = facts(&context, &secret).step(context.settings.waits.credential_release, context.now());
+    let step = facts(&context, &secret).step(context.settings.timings.credential_release_delay, context.now());
     let hold = match step {
-        CustodyStep::Nothing => return Ok(Action::await_change()),
-        CustodyStep::LookAgain(wait) => return Ok(Action::requeue(wait)),
-        CustodyStep::Hold => true,
-        CustodyStep::Release => false,
+        FinalizerAction::None => return Ok(Action::await_change()),
+        FinalizerAction::RequeueAfter(wait) => return Ok(Action::requeue(wait)),
+        FinalizerAction::Add => true,
+        FinalizerAction::Remove => false,
     };
     let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
     let uid = secret.uid().unwrap_or_default();
@@ -106,7 +107,7 @@ async fn look(secret: Arc<Metadata>, context: Arc<Context>) -> Result<Action, In
         // Its change is on its way here; without a watch, it is to be read once more.
         Err(error) if store::is_code(&error, 409) => {
             context.secrets_named.notify_one();
-            Action::requeue(context.settings.waits.min_interval)
+            Action::requeue(context.settings.timings.min_interval)
         }
         Err(error) => {
             let error = kubernetes_words(&error);
@@ -116,28 +117,29 @@ async fn look(secret: Arc<Metadata>, context: Arc<Context>) -> Result<Action, In
                     context.queues.organizations.request(ObjectRef::from_obj(organization.as_ref()));
                 }
             }
-            Action::requeue(context.settings.waits.min_interval)
+            Action::requeue(context.settings.timings.min_interval)
         }
     })
 }
 
-fn facts(context: &Context, secret: &Metadata) -> Custody {
+fn facts(context: &Context, secret: &Metadata) -> CredentialSecretState {
     let namespace = secret.namespace().unwrap_or_default();
     let caches = &context.caches;
-    let unreadable =
-        |one: &Guarded<SpiceOrganization>| one.0.is_err() && one.namespace().as_deref() == Some(namespace.as_str());
+    let unreadable = |one: &DeserializeGuard<SpiceOrganization>| {
+        one.0.is_err() && one.namespace().as_deref() == Some(namespace.as_str())
+    };
     let users = users(context, secret);
     let done =
-        |one: &SpiceOrganization| one.metadata.deletion_timestamp.is_some() && dependants(context, one).is_empty();
+        |one: &SpiceOrganization| one.metadata.deletion_timestamp.is_some() && dependents(context, one).is_empty();
     let users: Vec<_> = users.iter().filter_map(|one| one.0.as_ref().ok()).filter(|one| !done(one)).collect();
-    let going = |app: &Arc<Guarded<SpiceApp>>| kube::Resource::meta(app.as_ref()).deletion_timestamp.is_some();
-    Custody {
-        wanted: context.settings.hold_credentials,
+    let going = |app: &Arc<DeserializeGuard<SpiceApp>>| kube::Resource::meta(app.as_ref()).deletion_timestamp.is_some();
+    CredentialSecretState {
+        wanted: context.settings.protect_credential_secrets,
         held: is_held(secret),
         deleted_at: secret.metadata.deletion_timestamp.as_ref().map(|time| time.0),
         namespace_terminating: namespaces::is_ending(context, &namespace),
         organizations: users.len(),
         unreadable: !caches.organizations.state_filter(unreadable).is_empty(),
-        dependant_going: users.iter().any(|one| apps_of(&caches.apps, one).iter().any(going)),
+        dependent_terminating: users.iter().any(|one| apps_of(&caches.apps, one).iter().any(going)),
     }
 }

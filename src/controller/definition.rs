@@ -7,7 +7,7 @@ use kube::{Api, CustomResourceExt};
 use super::context::Context;
 use super::driver::kubernetes_words;
 use super::store::bounded;
-use crate::management::types::{Failure, FailureKind};
+use crate::management::types::{ApiError, ErrorKind};
 use crate::planner::Observed;
 
 /// Whether the definition of a kind is being deleted.
@@ -21,8 +21,8 @@ async fn read<K: CustomResourceExt>(context: &Context) -> Observed<bool> {
         Ok(Some(definition)) => Observed::Present(definition.metadata.deletion_timestamp.is_some()),
         Ok(None) => Observed::Absent,
         Err(error) => {
-            let words = format!("the CustomResourceDefinition cannot be read: {}", kubernetes_words(&error));
-            Observed::Unknown(Failure::local(FailureKind::Connect, words))
+            let message = format!("the CustomResourceDefinition cannot be read: {}", kubernetes_words(&error));
+            Observed::Unknown(ApiError::local(ErrorKind::Connect, message))
         }
     }
 }

@@ -23,7 +23,7 @@ const LENGTH: usize = 32;
 
 /// Where the key is kept.
 #[derive(Clone, Debug)]
-pub struct KeyPlace {
+pub struct DigestKeyRef {
     /// The namespace that the operator runs in.
     pub namespace: String,
     /// The name of the Secret.
@@ -33,14 +33,14 @@ pub struct KeyPlace {
 /// Reads the key, or makes one, for the context to have; then puts it back where it is deleted, until shutdown. `tried` is
 /// told when it was looked for once.
 pub(super) async fn keep(context: Arc<Context>, readiness: Readiness, tried: oneshot::Sender<()>) {
-    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let DigestKeyRef { namespace, name } = &context.settings.digest_key;
     let what = format!("the key of digests in Secret {namespace}/{name}");
-    let mut reliance = readiness.relying_on(what, context.settings.unready_after);
+    let mut reliance = readiness.relying_on(what, context.settings.readiness_failure_threshold);
     let Some(key) = load(&context, tried).await else { return };
     reliance.works();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(context.settings.digest_key_poll) => {}
+            () = tokio::time::sleep(context.settings.digest_key_check_interval) => {}
             () = context.shutdown.cancelled() => return,
         }
         match kept(&context, &key).await {
@@ -55,7 +55,7 @@ pub(super) async fn keep(context: Arc<Context>, readiness: Readiness, tried: one
 
 /// The key that is kept, or a new one that is kept from now on: waited for until shutdown.
 async fn load(context: &Context, tried: oneshot::Sender<()>) -> Option<DigestKey> {
-    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let DigestKeyRef { namespace, name } = &context.settings.digest_key;
     let mut tried = Some(tried);
     let key = loop {
         let error = match found_or_made(context).await {
@@ -65,7 +65,7 @@ async fn load(context: &Context, tried: oneshot::Sender<()>) -> Option<DigestKey
         tracing::warn!(namespace, name, error, "the key of digests cannot be read or made; trying again");
         drop(tried.take());
         tokio::select! {
-            () = tokio::time::sleep(context.settings.definition_poll) => {}
+            () = tokio::time::sleep(context.settings.startup_poll_interval) => {}
             () = context.shutdown.cancelled() => return None,
         }
     };
@@ -81,7 +81,7 @@ async fn load(context: &Context, tried: oneshot::Sender<()>) -> Option<DigestKey
 
 /// Puts the key back if it is not there.
 async fn kept(context: &Context, key: &DigestKey) -> Result<(), String> {
-    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let DigestKeyRef { namespace, name } = &context.settings.digest_key;
     match read(context).await? {
         Some(found) if found == *key => {}
         Some(_) => tracing::error!(
@@ -113,7 +113,7 @@ async fn found_or_made(context: &Context) -> Result<DigestKey, String> {
 }
 
 async fn read(context: &Context) -> Result<Option<DigestKey>, String> {
-    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let DigestKeyRef { namespace, name } = &context.settings.digest_key;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let Some(secret) = bounded(secrets.get_opt(name)).await.map_err(|error| kubernetes_words(&error))? else {
         return Ok(None);
@@ -125,7 +125,7 @@ async fn read(context: &Context) -> Result<Option<DigestKey>, String> {
 }
 
 async fn make(context: &Context, key: &DigestKey) -> Result<(), String> {
-    let KeyPlace { namespace, name } = &context.settings.digest_key;
+    let DigestKeyRef { namespace, name } = &context.settings.digest_key;
     let labels = BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "spice-cloud-operator".to_owned())]);
     let secret = Secret {
         metadata: ObjectMeta {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::leadership::Leadership;
 use super::metrics::Metrics;
 use super::store::bounded;
-use crate::planner::Note;
+use crate::planner::EventRecord;
 
 /// Longest note of an event, in bytes; the API allows 1 kB.
 const LONGEST_NOTE: usize = 1000;
@@ -34,11 +34,11 @@ impl Events {
     }
 
     /// Publishes notes about an object, in the background.
-    pub(super) fn publish<K>(&self, object: &K, notes: Vec<Note>)
+    pub(super) fn publish<K>(&self, object: &K, events: Vec<EventRecord>)
     where
         K: Resource<DynamicType = ()> + Lookup<DynamicType = ()>,
     {
-        for note in notes {
+        for note in events {
             let event = Event {
                 type_: if note.warning { EventType::Warning } else { EventType::Normal },
                 reason: note.reason,

@@ -11,23 +11,23 @@ const AT_ONCE: usize = 16;
 
 /// Reads of one sort. Nothing is kept of what nobody waits for.
 #[derive(Debug)]
-pub(super) struct Flights<T> {
+pub(super) struct SingleFlight<T> {
     turns: Arc<Semaphore>,
-    under_way: Lock<UnderWay<T>>,
+    under_way: Lock<InFlightCalls<T>>,
 }
 
 /// By what is read; and how many wait for it.
-type UnderWay<T> = HashMap<String, (Arc<Flight<T>>, usize)>;
+type InFlightCalls<T> = HashMap<String, (Arc<InFlightCall<T>>, usize)>;
 
 /// The last answer, and when its read was begun. Held while one is under way.
-type Flight<T> = Mutex<Option<(Instant, T)>>;
+type InFlightCall<T> = Mutex<Option<(Instant, T)>>;
 
 /// What all sorts of reads have in common: how many may be under way.
 pub(super) fn turns() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(AT_ONCE))
 }
 
-impl<T: Clone> Flights<T> {
+impl<T: Clone> SingleFlight<T> {
     pub(super) fn new(turns: &Arc<Semaphore>) -> Self {
         Self { turns: Arc::clone(turns), under_way: Lock::default() }
     }
@@ -37,37 +37,37 @@ impl<T: Clone> Flights<T> {
         let asked = Instant::now();
         let seat = self.seat(what);
         let mut last = seat.flight.lock().await;
-        if let Some((_, answer)) = last.as_ref().filter(|(begun, _)| *begun >= asked) {
+        if let Some((_, answer)) = last.as_ref().filter(|(started_at, _)| *started_at >= asked) {
             return answer.clone();
         }
         let _turn = self.turns.acquire().await;
-        let begun = Instant::now();
+        let started_at = Instant::now();
         // Boxed: those who wait need no room for it.
         let answer = Box::pin(read()).await;
-        *last = Some((begun, answer.clone()));
+        *last = Some((started_at, answer.clone()));
         answer
     }
 
-    fn seat(&self, what: String) -> Seat<'_, T> {
+    fn seat(&self, what: String) -> WaiterGuard<'_, T> {
         let mut under_way = self.under_way();
         let (flight, seats) = under_way.entry(what.clone()).or_default();
         *seats += 1;
-        Seat { flight: Arc::clone(flight), what, flights: self }
+        WaiterGuard { flight: Arc::clone(flight), what, flights: self }
     }
 
-    fn under_way(&self) -> MutexGuard<'_, UnderWay<T>> {
+    fn under_way(&self) -> MutexGuard<'_, InFlightCalls<T>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Somebody who waits. With the last one goes what was read.
-struct Seat<'a, T: Clone> {
-    flights: &'a Flights<T>,
+struct WaiterGuard<'a, T: Clone> {
+    flights: &'a SingleFlight<T>,
     what: String,
-    flight: Arc<Flight<T>>,
+    flight: Arc<InFlightCall<T>>,
 }
 
-impl<T: Clone> Drop for Seat<'_, T> {
+impl<T: Clone> Drop for WaiterGuard<'_, T> {
     fn drop(&mut self) {
         let mut under_way = self.flights.under_way();
         let Some((_, seats)) = under_way.get_mut(&self.what) else { return };
@@ -88,7 +88,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_while_a_read_is_under_way_shares_the_next_one() {
-        let (flights, reads) = (Flights::new(&turns()), AtomicUsize::new(0));
+        let (flights, reads) = (SingleFlight::new(&turns()), AtomicUsize::new(0));
         let join = |what: &str| {
             flights.join(what.to_owned(), async || {
                 let number = reads.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_is_given_up_holds_nobody_up() {
-        let flights = Flights::new(&turns());
+        let flights = SingleFlight::new(&turns());
         let given_up = flights.join("one".to_owned(), async || std::future::pending::<u32>().await);
         let given_up = tokio::time::timeout(std::time::Duration::from_secs(1), given_up);
         let (given_up, waited) = tokio::join!(given_up, flights.join("one".to_owned(), async || 7));

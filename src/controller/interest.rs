@@ -8,17 +8,17 @@ use tokio::sync::Notify;
 
 /// Who works for which object. Bounded by the visits in hand, of which there is one an object at most.
 #[derive(Debug, Default)]
-pub(super) struct Interests {
+pub(super) struct CancelOnChange {
     working: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 /// Leaves the list when the work ends, however it ends.
 struct Entry<'a> {
-    interests: &'a Interests,
+    interests: &'a CancelOnChange,
     uid: &'a str,
 }
 
-impl Interests {
+impl CancelOnChange {
     /// The outcome of the work; nothing if `current` ceases to hold first. It is asked at the begin, and whenever the
     /// object of this uid is seen to have changed.
     pub(super) async fn while_current<T>(
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_ends_when_its_object_changes_and_only_then() {
-        let (interests, current) = (Interests::default(), AtomicBool::new(true));
+        let (interests, current) = (CancelOnChange::default(), AtomicBool::new(true));
         let uid = "one".to_owned();
         let is_current = || current.load(Ordering::SeqCst);
         let mut endless = Box::pin(interests.while_current(&uid, is_current, std::future::pending::<()>()));

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 /// A moment by two clocks. `Instant` runs on while the process is stopped, yet not while the machine is suspended; the
 /// wall clock does, yet it can be set.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct DualInstant {
     steady: Instant,
     wall: SystemTime,
 }
 
-impl Moment {
+impl DualInstant {
     /// The present moment.
     pub fn now() -> Self {
         Self { steady: Instant::now(), wall: SystemTime::now() }
@@ -32,11 +32,11 @@ impl Moment {
 
 /// From when, and for how long, writes are allowed.
 #[derive(Clone, Copy, Debug)]
-enum Term {
+enum WritePermit {
     /// Another process may write.
     None,
     /// From then on for so long.
-    Until(Moment, Duration),
+    Until(DualInstant, Duration),
     /// There is no election.
     Always,
 }
@@ -44,36 +44,36 @@ enum Term {
 /// Whether this process may write. A clone is the same answer.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    term: Arc<watch::Sender<Term>>,
+    term: Arc<watch::Sender<WritePermit>>,
 }
 
 impl Leadership {
     /// Without an election: always.
     pub fn always() -> Self {
-        Self { term: Arc::new(watch::Sender::new(Term::Always)) }
+        Self { term: Arc::new(watch::Sender::new(WritePermit::Always)) }
     }
 
     /// Not before [`Leadership::hold`].
     pub fn contested() -> Self {
-        Self { term: Arc::new(watch::Sender::new(Term::None)) }
+        Self { term: Arc::new(watch::Sender::new(WritePermit::None)) }
     }
 
     /// Allows writes for so long from a moment that has passed.
-    pub fn hold(&self, from: Moment, term: Duration) {
-        self.term.send_replace(Term::Until(from, term));
+    pub fn hold(&self, from: DualInstant, term: Duration) {
+        self.term.send_replace(WritePermit::Until(from, term));
     }
 
     /// Allows no more writes.
     pub fn drop_it(&self) {
-        self.term.send_replace(Term::None);
+        self.term.send_replace(WritePermit::None);
     }
 
     /// Whether a write may be sent now.
     pub fn may_write(&self) -> bool {
         match *self.term.borrow() {
-            Term::None => false,
-            Term::Until(from, term) => from.at_most_ago() < term,
-            Term::Always => true,
+            WritePermit::None => false,
+            WritePermit::Until(from, term) => from.at_most_ago() < term,
+            WritePermit::Always => true,
         }
     }
 
@@ -81,7 +81,7 @@ impl Leadership {
     pub(super) async fn acquired(&self) {
         let mut term = self.term.subscribe();
         // The sender lives as long as this.
-        let _ = term.wait_for(|term| !matches!(term, Term::None)).await;
+        let _ = term.wait_for(|term| !matches!(term, WritePermit::None)).await;
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     fn a_term_begins_and_ends() {
         let leadership = Leadership::contested();
         assert!(!leadership.may_write());
-        leadership.hold(Moment::now(), Duration::from_secs(3600));
+        leadership.hold(DualInstant::now(), Duration::from_secs(3600));
         assert!(leadership.clone().may_write());
         leadership.drop_it();
         assert!(!leadership.may_write());
@@ -102,12 +102,12 @@ mod tests {
 
     #[test]
     fn a_term_ends_by_whichever_clock_says_so_first() {
-        let (now, hour) = (Moment::now(), Duration::from_secs(3600));
+        let (now, hour) = (DualInstant::now(), Duration::from_secs(3600));
         let leadership = Leadership::contested();
-        let slept = Moment { wall: now.wall - 2 * hour, ..now };
+        let slept = DualInstant { wall: now.wall - 2 * hour, ..now };
         leadership.hold(slept, hour);
         assert!(!leadership.may_write(), "the machine was suspended");
-        let set_back = Moment { wall: now.wall + hour, ..now };
+        let set_back = DualInstant { wall: now.wall + hour, ..now };
         leadership.hold(set_back, hour);
         assert!(leadership.may_write());
         leadership.hold(set_back, Duration::ZERO);

@@ -5,64 +5,75 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt};
 
-use super::driver::Steward;
-use super::watch::{Guarded, cached, version};
-use crate::planner::Memory;
+use super::driver::Reconciler;
+use super::watch::{cached, version};
+use crate::planner::RuntimeState;
 
 #[derive(Default)]
-pub(super) struct Memories {
-    held: Mutex<HashMap<String, Recollection>>,
+pub(super) struct ObjectStates {
+    held: Mutex<HashMap<String, ObjectState>>,
 }
 
-struct Recollection {
-    memory: Memory,
+struct ObjectState {
+    runtime_state: RuntimeState,
     /// The object as the last write of ours left it, until the cache shows it so.
     written: Option<Arc<dyn Any + Send + Sync>>,
     /// Whether another object changed that it goes by. What has failed meanwhile is not tried again for that.
     others_changed: bool,
 }
 
-impl Recollection {
+impl ObjectState {
     fn new(now: Timestamp) -> Self {
-        Self { memory: Memory::new(now), written: None, others_changed: false }
+        Self { runtime_state: RuntimeState::new(now), written: None, others_changed: false }
     }
 }
 
-impl Memories {
+impl ObjectStates {
     /// What is known of an object, and the newest of it: as it was found, as the cache shows it now, or as we wrote it last.
-    pub(super) fn recall<K: Steward>(&self, cache: &Store<Guarded<K>>, found: &K, now: Timestamp) -> (Memory, K) {
+    pub(super) fn recall<K: Reconciler>(
+        &self,
+        cache: &Store<DeserializeGuard<K>>,
+        found: &K,
+        now: Timestamp,
+    ) -> (RuntimeState, K) {
         let mut held = self.held();
         // The cache may have gone on since it was asked. What we wrote is let go of when the cache shows it, and only then.
         let shown = cached(cache, found);
         let shown = shown.as_ref().and_then(|shown| shown.0.as_ref().ok());
         let cached = shown.filter(|shown| version(shown.meta()) > version(found.meta())).unwrap_or(found);
-        let known = held.entry(cached.uid().unwrap_or_default()).or_insert_with(|| Recollection::new(now));
+        let known = held.entry(cached.uid().unwrap_or_default()).or_insert_with(|| ObjectState::new(now));
         let object = match known.written.as_ref().and_then(|written| written.downcast_ref::<K>()) {
             Some(written) if version(written.meta()) > version(cached.meta()) => written.clone(),
             _ => cached.clone(),
         };
-        let mut memory = known.memory.clone();
+        let mut runtime_state = known.runtime_state.clone();
         // Taken over by this visit; one that is set while it lasts is the next one's.
-        known.memory.look_again = false;
-        memory.look_again |= std::mem::take(&mut known.others_changed) && !memory.is_held(now);
-        (memory, object)
+        known.runtime_state.force_resync = false;
+        runtime_state.force_resync |= std::mem::take(&mut known.others_changed) && !runtime_state.is_write_held(now);
+        (runtime_state, object)
     }
 
-    pub(super) fn remember<K: Steward>(&self, cache: &Store<Guarded<K>>, object: &K, mut memory: Memory) {
+    pub(super) fn remember<K: Reconciler>(
+        &self,
+        cache: &Store<DeserializeGuard<K>>,
+        object: &K,
+        mut runtime_state: RuntimeState,
+    ) {
         let (mut held, uid) = (self.held(), object.uid().unwrap_or_default());
         let known = held.get(&uid);
-        memory.look_again |= known.is_some_and(|known| known.memory.look_again);
+        runtime_state.force_resync |= known.is_some_and(|known| known.runtime_state.force_resync);
         let others_changed = known.is_some_and(|known| known.others_changed);
         let ahead = cached(cache, object).is_some_and(|cached| version(cached.meta()) < version(object.meta()));
         let written = ahead.then(|| Arc::new(object.clone()) as Arc<dyn Any + Send + Sync>);
-        held.insert(uid, Recollection { memory, written, others_changed });
+        held.insert(uid, ObjectState { runtime_state, written, others_changed });
     }
 
     /// Lets go of what the cache shows by now: most of what an object takes is kept once.
-    pub(super) fn caught_up<K: Steward>(&self, cached: &Guarded<K>) {
+    pub(super) fn caught_up<K: Reconciler>(&self, cached: &DeserializeGuard<K>) {
         let mut held = self.held();
         let Some(known) = held.get_mut(cached.meta().uid.as_deref().unwrap_or_default()) else { return };
         let written = known.written.as_ref().and_then(|written| written.downcast_ref::<K>());
@@ -72,25 +83,25 @@ impl Memories {
     }
 
     /// Lets the next visit of an object look anew, whatever it was judged to be.
-    pub(super) fn look_again(&self, uid: &str, now: Timestamp) {
+    pub(super) fn force_resync(&self, uid: &str, now: Timestamp) {
         let mut held = self.held();
-        held.entry(uid.to_owned()).or_insert_with(|| Recollection::new(now)).memory.look_again = true;
+        held.entry(uid.to_owned()).or_insert_with(|| ObjectState::new(now)).runtime_state.force_resync = true;
     }
 
     /// The same for a change of what others have: one whose failed write is held back by then does not try it for that.
     pub(super) fn others_changed(&self, uid: &str, now: Timestamp) {
         let mut held = self.held();
-        held.entry(uid.to_owned()).or_insert_with(|| Recollection::new(now)).others_changed = true;
+        held.entry(uid.to_owned()).or_insert_with(|| ObjectState::new(now)).others_changed = true;
     }
 
     /// When an object was last checked completely, or else when it was first seen; none before its first visit.
     pub(super) fn checked(&self, uid: &str) -> Option<Timestamp> {
-        self.held().get(uid).map(|known| known.memory.last_observation.unwrap_or(known.memory.since))
+        self.held().get(uid).map(|known| known.runtime_state.last_synced_at.unwrap_or(known.runtime_state.since))
     }
 
     /// How often in a row an object has failed.
     pub(super) fn failures(&self, uid: &str) -> u32 {
-        self.held().get(uid).map_or(0, |known| known.memory.failures)
+        self.held().get(uid).map_or(0, |known| known.runtime_state.failures)
     }
 
     /// Forgets an object that is gone.
@@ -98,7 +109,7 @@ impl Memories {
         self.held().remove(uid.map_or("", String::as_str));
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Recollection>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<String, ObjectState>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,7 +118,6 @@ impl Memories {
 mod tests {
     use super::*;
     use crate::api::{SpiceApp, SpiceAppSpec};
-    use kube::core::DeserializeGuard;
     use kube::runtime::reflector::store;
     use kube::runtime::watcher::Event;
 
@@ -121,12 +131,12 @@ mod tests {
 
     #[test]
     fn a_visit_begins_with_the_newest_that_is_known_however_the_cache_and_our_write_overtake_each_other() {
-        let (cache, mut writer) = store::<Guarded<SpiceApp>>();
-        let (memories, now) = (Memories::default(), Timestamp::UNIX_EPOCH);
+        let (cache, mut writer) = store::<DeserializeGuard<SpiceApp>>();
+        let (memories, now) = (ObjectStates::default(), Timestamp::UNIX_EPOCH);
         writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(app("1")))));
         let version = |found: &str| memories.recall(&cache, &app(found), now).1.resource_version().unwrap();
         assert_eq!(version("1"), "1");
-        memories.remember(&cache, &app("2"), Memory::new(now));
+        memories.remember(&cache, &app("2"), RuntimeState::new(now));
         assert_eq!(version("1"), "2", "the cache runs behind our write");
         // It catches up between the moment in which the next visit's object was taken from it, and the visit's beginning.
         let caught_up = DeserializeGuard(Ok(app("2")));

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 
 use super::objects::Objects;
 use crate::api::{SpiceApp, SpiceOrganization, SpiceSecret};
-use crate::planner::{Kind, Verdict};
+use crate::planner::{Outcome, ResourcePlanner};
 
 /// How a visit ends that a bug has ended.
 pub(super) const PANICKED: &str = "panicked";
@@ -16,7 +16,7 @@ pub(super) const PANICKED: &str = "panicked";
 /// What is counted as it happens, and what there is. A clone counts into the same figures.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    visits: Family<VisitLabels, Counter>,
+    visits: Family<ReconcileLabels, Counter>,
     writes: Family<WriteLabels, Counter>,
     events_dropped: Counter,
     pub(super) objects: Objects,
@@ -24,7 +24,7 @@ pub struct Metrics {
 
 /// The labels are bounded: kinds and verdicts are ours. No object's name may become a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VisitLabels {
+struct ReconcileLabels {
     kind: &'static str,
     outcome: &'static str,
 }
@@ -42,7 +42,7 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         // There from the start: of a series that begins with its first event no rate tells.
         for kind in [SpiceOrganization::NAME, SpiceApp::NAME, SpiceSecret::NAME] {
-            drop(self.visits.get_or_create(&VisitLabels { kind, outcome: PANICKED }));
+            drop(self.visits.get_or_create(&ReconcileLabels { kind, outcome: PANICKED }));
         }
         registry.register("visits", "Finished visits of objects, by kind and outcome", self.visits.clone());
         registry.register(
@@ -59,7 +59,7 @@ impl Metrics {
     }
 
     pub(super) fn visited(&self, kind: &'static str, outcome: &'static str) {
-        self.visits.get_or_create(&VisitLabels { kind, outcome }).inc();
+        self.visits.get_or_create(&ReconcileLabels { kind, outcome }).inc();
     }
 
     /// Counts a write that was sent to the Kubernetes API.
@@ -84,18 +84,18 @@ fn written<T>(result: &Result<T, Error>) -> String {
 }
 
 /// A verdict's word for metrics and logs.
-pub(super) fn outcome(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Settled => "settled",
-        Verdict::Unchanged => "unchanged",
-        Verdict::Working(_) => "working",
-        Verdict::Waiting(..) | Verdict::Bereft(..) => "waiting",
-        Verdict::Unseen(..) => "unseen",
-        Verdict::Failed(..) => "failed",
-        Verdict::Stalled(..) => "stalled",
-        Verdict::Suspended => "suspended",
-        Verdict::Deleting(_) => "deleting",
-        Verdict::Gone => "gone",
+pub(super) fn result_label(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::InSync => "settled",
+        Outcome::Skipped => "unchanged",
+        Outcome::InProgress(_) => "working",
+        Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..) => "waiting",
+        Outcome::ReadFailed(..) => "unseen",
+        Outcome::WriteFailed(..) => "failed",
+        Outcome::Stalled(..) => "stalled",
+        Outcome::Suspended => "suspended",
+        Outcome::Terminating(_) => "deleting",
+        Outcome::Finalized => "gone",
     }
 }
 

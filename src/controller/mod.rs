@@ -30,12 +30,12 @@ mod summary;
 mod undecodable;
 mod watch;
 
-pub use crate::planner::{Identity, Waits};
+pub use crate::planner::{Identity, Timings};
 pub use context::Settings;
-pub use digest_key::KeyPlace;
-pub use leadership::{Leadership, Moment};
+pub use digest_key::DigestKeyRef;
+pub use leadership::{DualInstant, Leadership};
 pub use metrics::Metrics;
-pub use readiness::{Pending, Readiness, Reliance};
+pub use readiness::{HealthCheck, Readiness, ReadinessGate};
 
 use std::sync::Arc;
 
@@ -48,8 +48,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::SpiceSecret;
-use caches::{Asked, Caches, Queues, Writers};
+use caches::{Caches, ReconcileRequests, WorkQueues, Writers};
 use context::Context;
+use kube::core::DeserializeGuard;
 
 /// Runs the controllers until `shutdown`, then waits for the visits in hand. `starting` is what is missing until the
 /// controllers say themselves what they wait for.
@@ -61,13 +62,13 @@ pub async fn run(
     settings: Settings,
     metrics: Metrics,
     calls: crate::management::Metrics,
-    starting: Pending,
+    starting: ReadinessGate,
     leadership: Leadership,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
     let readiness = starting.readiness().clone();
     tokio::select! {
-        () = readiness::definitions(&client, &readiness, settings.definition_poll) => {}
+        () = readiness::definitions(&client, &readiness, settings.startup_poll_interval) => {}
         () = shutdown.cancelled() => return Ok(()),
     }
     // A process that stands by is ready: it waits for nothing but its turn.
@@ -78,7 +79,7 @@ pub async fn run(
     }
     let starting = readiness.waiting_for("the caches to fill");
     let (caches, writers) = Caches::new();
-    let (queues, requests) = Queues::new();
+    let (queues, requests) = WorkQueues::new();
     let context = Context::new(client, settings, caches, queues, calls, metrics, leadership, shutdown.clone());
     let context = Arc::new(context);
     context.metrics.objects.of(&context);
@@ -102,7 +103,11 @@ pub async fn run(
 }
 
 /// Visits SpiceSecrets. Those that are deleted need no key for their digests; the others wait for it.
-async fn visit_secrets(context: Arc<Context>, readiness: Readiness, requests: Asked<watch::Guarded<SpiceSecret>>) {
+async fn visit_secrets(
+    context: Arc<Context>,
+    readiness: Readiness,
+    requests: ReconcileRequests<DeserializeGuard<SpiceSecret>>,
+) {
     let store = context.caches.spice_secrets.clone();
     let (tried, once) = oneshot::channel();
     let visits = async {
@@ -119,40 +124,40 @@ async fn follow_all(
     context: &Arc<Context>,
     writers: Writers,
     readiness: &Readiness,
-    starting: Pending,
+    starting: ReadinessGate,
 ) {
     let (client, shutdown) = (&context.client, &context.shutdown);
     let namespace = context.settings.watch_namespace.as_deref();
     let all = watcher::Config::default;
-    let patience = context.settings.unready_after;
+    let patience = context.settings.readiness_failure_threshold;
     // So that one that goes on in silence has proved it before it is taken for one that fails.
     let doubt = patience / 2;
     let relying = |what: &str| readiness.relying_on(format!("the watch of {what}"), patience);
 
     let events = watch::changes(watched(client, namespace), all(), doubt);
-    let reaction = organization::Reaction::new(Arc::clone(context));
+    let reaction = organization::OrganizationEventHandler::new(Arc::clone(context));
     let reliance = relying("SpiceOrganizations");
     tasks.spawn(watch::follow(events, writers.organizations, reliance, shutdown.clone(), watch::trim, reaction));
 
     let events = watch::changes(watched(client, namespace), all(), doubt);
-    let reaction = app::Reaction::new(Arc::clone(context));
+    let reaction = app::AppEventHandler::new(Arc::clone(context));
     tasks.spawn(watch::follow(events, writers.apps, relying("SpiceApps"), shutdown.clone(), watch::trim, reaction));
 
     let events = watch::changes(watched(client, namespace), all(), doubt);
-    let reaction = secret::Reaction::new(Arc::clone(context));
+    let reaction = secret::SpiceSecretEventHandler::new(Arc::clone(context));
     let reliance = relying("SpiceSecrets");
     tasks.spawn(watch::follow(events, writers.spice_secrets, reliance, shutdown.clone(), watch::trim, reaction));
 
     // Their labels tell who may use an organization.
     let ours = namespace.iter().fold(all(), |all, one| all.fields(&format!("metadata.name={one}")));
     let events = watch::changes(Api::all(client.clone()), ours, doubt);
-    let reaction = namespaces::Reaction::new(Arc::clone(context));
+    let reaction = namespaces::NamespaceEventHandler::new(Arc::clone(context));
     let reliance = relying("namespaces' metadata");
     tasks.spawn(watch::follow(events, writers.namespaces, reliance, shutdown.clone(), watch::trim_to_labels, reaction));
 
     // One of every namespace is nobody's spicepod.
     let events = watch::changes(watched(client, namespace), all().fields("metadata.name!=kube-root-ca.crt"), doubt);
-    let reaction = app::ConfigMapReaction::new(Arc::clone(context));
+    let reaction = app::ConfigMapEventHandler::new(Arc::clone(context));
     let reliance = relying("ConfigMaps' metadata");
     tasks.spawn(watch::follow(
         events,
@@ -167,12 +172,12 @@ async fn follow_all(
     drop(starting);
     context.caches.filled().await;
     // Last, because without a watch it is the organizations that tell which Secrets there are.
-    let events = match context.settings.secret_poll {
+    let events = match context.settings.secret_poll_interval {
         Some(every) => polled::secrets(Arc::clone(context), every).boxed(),
         // Helm's release records are many, large and never ours.
         None => watch::changes(watched(client, namespace), all().fields("type!=helm.sh/release.v1"), doubt),
     };
-    let reaction = organization::SecretReaction::new(Arc::clone(context));
+    let reaction = organization::SecretEventHandler::new(Arc::clone(context));
     tasks.spawn(watch::follow(events, writers.secrets, reliance, shutdown.clone(), watch::trim_to_version, reaction));
     // An error means that the watch has ended, which it does at shutdown only.
     let _ = context.caches.secrets.wait_until_ready().await;

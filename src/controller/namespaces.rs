@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::context::Context;
 use super::secret;
-use super::watch::{Changes, React};
+use super::watch::{ChangeFilter, EventHandler};
 use crate::api::{AllowedNamespaces, NamespacesFrom, SpiceApp, SpiceOrganization};
 
 /// Whether an organization admits objects of a namespace; its own it always does.
@@ -45,18 +45,18 @@ fn selects(
 }
 
 /// A namespace whose labels changed wakes its objects that refer to another namespace.
-pub(super) struct Reaction {
+pub(super) struct NamespaceEventHandler {
     context: Arc<Context>,
-    seen: Changes,
+    seen: ChangeFilter,
 }
 
-impl Reaction {
+impl NamespaceEventHandler {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, seen: Changes::default() }
+        Self { context, seen: ChangeFilter::default() }
     }
 }
 
-impl React<PartialObjectMeta<Namespace>> for Reaction {
+impl EventHandler<PartialObjectMeta<Namespace>> for NamespaceEventHandler {
     fn changed(&mut self, namespace: &PartialObjectMeta<Namespace>) {
         if !self.seen.differs(namespace.metadata.uid.as_ref(), &namespace.metadata.labels) {
             return;

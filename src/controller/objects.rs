@@ -17,10 +17,10 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as NoReason;
 
 use super::context::Context;
-use super::driver::Steward;
-use super::watch::Guarded;
+use super::driver::Reconciler;
 use crate::api::{ConditionType, Reason, SpiceApp, SpiceOrganization, SpiceSecret};
-use crate::planner::{Kind, suspended};
+use crate::planner::{ResourcePlanner, suspended};
+use kube::core::DeserializeGuard;
 
 /// The objects of a running controller; none before it runs. A clone shows the same.
 #[derive(Clone, Default)]
@@ -28,19 +28,19 @@ pub(super) struct Objects(Arc<OnceLock<Weak<Context>>>);
 
 /// The labels are bounded: three kinds, three statuses, the reasons that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
-struct Judged {
+struct ReadyLabels {
     kind: &'static str,
     ready: &'static str,
     reason: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
-struct OfKind {
+struct KindLabels {
     kind: &'static str,
 }
 
 /// What is told of one object.
-struct Told<'a> {
+struct ObjectSample<'a> {
     meta: &'a ObjectMeta,
     /// None if it cannot be decoded.
     conditions: Option<&'a [Condition]>,
@@ -50,20 +50,20 @@ struct Told<'a> {
 }
 
 #[derive(Debug, Default, PartialEq)]
-struct Tally {
-    objects: BTreeMap<Judged, i64>,
-    suspended: BTreeMap<OfKind, i64>,
-    drifted: BTreeMap<OfKind, i64>,
+struct ObjectCounts {
+    objects: BTreeMap<ReadyLabels, i64>,
+    suspended: BTreeMap<KindLabels, i64>,
+    drifted: BTreeMap<KindLabels, i64>,
     /// Of those that are checked: not suspended, not being deleted.
-    oldest_check: BTreeMap<OfKind, i64>,
-    oldest_deletion: BTreeMap<OfKind, i64>,
+    oldest_check: BTreeMap<KindLabels, i64>,
+    oldest_deletion: BTreeMap<KindLabels, i64>,
 }
 
-impl Tally {
-    fn add(&mut self, kind: &'static str, told: &Told<'_>) {
+impl ObjectCounts {
+    fn add(&mut self, kind: &'static str, told: &ObjectSample<'_>) {
         let (ready, reason) = judged(told.conditions.unwrap_or_default());
-        let kind_alone = OfKind { kind };
-        *self.objects.entry(Judged { kind, ready, reason }).or_default() += 1;
+        let kind_alone = KindLabels { kind };
+        *self.objects.entry(ReadyLabels { kind, ready, reason }).or_default() += 1;
         *self.suspended.entry(kind_alone).or_default() += i64::from(told.suspended);
         let is_drifted = |it: &Condition| it.type_ == ConditionType::Drifted.as_str() && it.status == "True";
         let drifted = told.conditions.unwrap_or_default().iter().any(is_drifted);
@@ -99,8 +99,8 @@ impl Objects {
         let _ = self.0.set(Arc::downgrade(context));
     }
 
-    fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
+    fn tally(&self) -> ObjectCounts {
+        let mut tally = ObjectCounts::default();
         let Some(context) = self.0.get().and_then(Weak::upgrade) else { return tally };
         let of_app = |app: &SpiceApp| app.spec.suspend;
         let of_secret = |secret: &SpiceSecret| secret.spec.suspend;
@@ -116,22 +116,22 @@ impl Objects {
     }
 }
 
-fn add<K: Steward>(
-    tally: &mut Tally,
+fn add<K: Reconciler>(
+    tally: &mut ObjectCounts,
     context: &Context,
-    cache: &Store<Guarded<K>>,
+    cache: &Store<DeserializeGuard<K>>,
     suspend: fn(&K) -> Option<bool>,
     conditions: fn(&K) -> Option<&[Condition]>,
 ) {
     for object in cache.state() {
         let (meta, decoded) = (object.meta(), object.0.as_ref().ok());
-        let told = Told {
+        let told = ObjectSample {
             meta,
             conditions: decoded.and_then(conditions),
             suspended: suspended(decoded.and_then(suspend), meta),
             checked: context.memories.checked(meta.uid.as_deref().unwrap_or_default()),
         };
-        tally.add(<K as Kind>::NAME, &told);
+        tally.add(<K as ResourcePlanner>::NAME, &told);
     }
 }
 
@@ -143,7 +143,7 @@ impl fmt::Debug for Objects {
 
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let Tally { objects, suspended, drifted, oldest_check, oldest_deletion } = self.tally();
+        let ObjectCounts { objects, suspended, drifted, oldest_check, oldest_deletion } = self.tally();
         let help = "Objects, by kind and by status and reason of Ready; Unknown: none yet, or not one of ours";
         gauges(&mut encoder, "objects", help, &objects)?;
         gauges(&mut encoder, "suspended_objects", "Objects that a person has suspended, by kind", &suspended)?;
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn the_oldest_check_is_of_an_object_that_is_checked() {
         let second = |second| Timestamp::from_second(second).unwrap();
-        let mut tally = Tally::default();
+        let mut tally = ObjectCounts::default();
         for (deleted, suspended, checked) in [
             (None, false, Some(50)),
             (None, false, Some(40)),
@@ -221,10 +221,10 @@ mod tests {
             (Some(35), true, Some(20)),
         ] {
             let meta = ObjectMeta { deletion_timestamp: deleted.map(|it| Time(second(it))), ..ObjectMeta::default() };
-            tally.add("It", &Told { meta: &meta, conditions: None, suspended, checked: checked.map(second) });
+            tally.add("It", &ObjectSample { meta: &meta, conditions: None, suspended, checked: checked.map(second) });
         }
-        let it = OfKind { kind: "It" };
-        assert_eq!(tally.objects, [(Judged { kind: "It", ready: "Unknown", reason: "Unknown" }, 6)].into());
+        let it = KindLabels { kind: "It" };
+        assert_eq!(tally.objects, [(ReadyLabels { kind: "It", ready: "Unknown", reason: "Unknown" }, 6)].into());
         assert_eq!((tally.suspended, tally.drifted), ([(it, 2)].into(), [(it, 0)].into()));
         assert_eq!((tally.oldest_check, tally.oldest_deletion), ([(it, 40)].into(), [(it, 30)].into()));
     }

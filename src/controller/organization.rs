@@ -13,20 +13,23 @@ use serde_json::{Value, json};
 use super::connections::Connection;
 use super::context::Context;
 use super::custody;
-use super::driver::{Steward, while_wanted};
+use super::driver::{Reconciler, while_wanted};
 use super::namespaces;
 use super::secret::{tell_secrets_of, tell_users_of};
 use super::summary;
 use super::undecodable;
-use super::watch::{Changes, Guarded, React, decoded, own_matters};
+use super::watch::{ChangeFilter, EventHandler, decoded, own_matters};
 use crate::api::{OrganizationRef, SpiceApp, SpiceAppStatus};
 use crate::api::{SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::types::{App, Failure, FailureKind, ListEnd, SecretList};
-use crate::management::{Answer, Priority};
-use crate::planner::{End, Observed, Organization, OrganizationObserved, OrganizationRead, OrganizationWrite, Seen};
+use crate::management::types::{ApiError, App, ErrorKind, ListCompleteness, SecretList};
+use crate::management::{ApiResponse, Priority};
+use crate::planner::{
+    Observation, Observed, OrganizationObserved, OrganizationRead, OrganizationView, OrganizationWrite, WriteResult,
+};
+use kube::core::DeserializeGuard;
 
-impl Steward for SpiceOrganization {
-    fn cache(context: &Context) -> &Store<Guarded<Self>> {
+impl Reconciler for SpiceOrganization {
+    fn cache(context: &Context) -> &Store<DeserializeGuard<Self>> {
         &context.caches.organizations
     }
 
@@ -57,12 +60,12 @@ impl Steward for SpiceOrganization {
                 observed.about_to_be_held = custody::is_about_to_hold(context, object);
                 observed.lists = lists(context, object).await;
             }
-            OrganizationRead::Dependants => observed.dependants = Some(holders(context, object)),
+            OrganizationRead::Dependents => observed.dependents = Some(holders(context, object)),
             remote => observe_remote(context, object, remote, priority, observed).await,
         }
     }
 
-    async fn act(_: &Context, _: &Self, write: &OrganizationWrite, _: Priority) -> End<()> {
+    async fn act(_: &Context, _: &Self, write: &OrganizationWrite, _: Priority) -> WriteResult<()> {
         match *write {}
     }
 }
@@ -77,7 +80,7 @@ async fn observe_remote(
 ) {
     let client = async { Ok(Arc::clone(&unverified_connection(context, object).await?.client)) };
     match read {
-        OrganizationRead::Credential | OrganizationRead::Dependants => {}
+        OrganizationRead::Credential | OrganizationRead::Dependents => {}
         OrganizationRead::Organizations => {
             let answer = async { client.await?.organizations(priority).await };
             observed.organizations = Some(looked(while_wanted(context, object, answer).await));
@@ -85,8 +88,8 @@ async fn observe_remote(
         OrganizationRead::Health => {
             let answer = async { client.await?.health(priority).await };
             observed.health = Some(match while_wanted(context, object, answer).await {
-                Ok(Answer { value: (), .. }) => Observed::Present(()),
-                Err(failure) => Observed::Unknown(failure),
+                Ok(ApiResponse { value: (), .. }) => Observed::Present(()),
+                Err(error) => Observed::Unknown(error),
             });
         }
         OrganizationRead::Regions => {
@@ -105,7 +108,7 @@ async fn observe_remote(
 }
 
 /// How the lists ended that were read over the connection of an organization.
-async fn lists(context: &Context, organization: &SpiceOrganization) -> BTreeMap<String, ListEnd> {
+async fn lists(context: &Context, organization: &SpiceOrganization) -> BTreeMap<String, ListCompleteness> {
     let connection = context.connections.known(&organization.uid().unwrap_or_default()).await;
     let told = organization.status.iter().flat_map(|status| &status.incomplete_lists).map(|list| &list.path);
     connection.map(|connection| connection.reads.ends(told)).unwrap_or_default()
@@ -118,7 +121,7 @@ pub(super) async fn apps(
     connection: &Connection,
     not_before: Timestamp,
     priority: Priority,
-) -> Result<Answer<Arc<Vec<App>>>, Failure> {
+) -> Result<ApiResponse<Arc<Vec<App>>>, ApiError> {
     telling_its_end(context, app, connection.reads.apps(not_before, priority).await, "/v1/apps")
 }
 
@@ -130,7 +133,7 @@ pub(super) async fn secrets(
     id: i64,
     not_before: Timestamp,
     priority: Priority,
-) -> Result<Answer<Arc<SecretList>>, Failure> {
+) -> Result<ApiResponse<Arc<SecretList>>, ApiError> {
     let list = connection.reads.secrets(id, not_before, priority).await;
     telling_its_end(context, app, list, &format!("/v1/apps/{id}/secrets"))
 }
@@ -139,15 +142,15 @@ pub(super) async fn secrets(
 fn telling_its_end<T>(
     context: &Context,
     app: &SpiceApp,
-    list: Result<Answer<T>, Failure>,
+    list: Result<ApiResponse<T>, ApiError>,
     path: &str,
-) -> Result<Answer<T>, Failure> {
+) -> Result<ApiResponse<T>, ApiError> {
     let organization = of_app(context, app).and_then(Result::ok);
     let told = organization.iter().filter_map(|it| it.status.as_ref()).flat_map(|status| &status.incomplete_lists);
     let told = told.filter(|list| list.path == path).map(|list| list.seen).next();
     let news = match &list {
         Ok(_) => told.is_some(),
-        Err(Failure { kind: FailureKind::IncompleteList { seen }, .. }) => told != i64::try_from(*seen).ok(),
+        Err(ApiError { kind: ErrorKind::IncompleteList { seen }, .. }) => told != i64::try_from(*seen).ok(),
         Err(_) => false,
     };
     if news {
@@ -157,10 +160,10 @@ fn telling_its_end<T>(
 }
 
 /// What a failure means is for the planner to say.
-fn looked<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
+fn looked<T>(result: Result<ApiResponse<T>, ApiError>) -> Observed<Observation<T>> {
     match result {
-        Ok(answer) => Observed::Present(Seen { value: answer.value, begun: answer.begun }),
-        Err(failure) => Observed::Unknown(failure),
+        Ok(answer) => Observed::Present(Observation { value: answer.value, started_at: answer.started_at }),
+        Err(error) => Observed::Unknown(error),
     }
 }
 
@@ -171,8 +174,8 @@ fn looked<T>(result: Result<Answer<T>, Failure>) -> Observed<Seen<T>> {
 pub(super) async fn connection(
     context: &Context,
     organization: &SpiceOrganization,
-) -> Result<Arc<Connection>, Failure> {
-    let withdrawn = |why: String| Failure::local(FailureKind::Withdrawn, why);
+) -> Result<Arc<Connection>, ApiError> {
+    let withdrawn = |why: String| ApiError::local(ErrorKind::Cancelled, why);
     if let Some(why) = summary::of(context, organization).unusable {
         return Err(withdrawn(why));
     }
@@ -188,16 +191,16 @@ pub(super) async fn connection(
 async fn unverified_connection(
     context: &Context,
     organization: &SpiceOrganization,
-) -> Result<Arc<Connection>, Failure> {
-    use FailureKind::NoCredential;
+) -> Result<Arc<Connection>, ApiError> {
+    use ErrorKind::CredentialMissing;
     let (namespace, secret) = (namespace(organization), credential_secret(organization));
     let version = context.caches.secret_version(&namespace, secret);
-    let missing = || Failure::local(NoCredential, format!("Secret {secret} does not exist in this namespace"));
+    let missing = || ApiError::local(CredentialMissing, format!("Secret {secret} does not exist in this namespace"));
     context.connections.of(organization, &version.ok_or_else(missing)?).await
 }
 
 /// Whether an app of the organization has shown that it keeps no tags of ours.
-pub(super) fn takes_no_tags(context: &Context, organization: &SpiceOrganization) -> bool {
+pub(super) fn tags_unsupported(context: &Context, organization: &SpiceOrganization) -> bool {
     let untagged =
         |app: &SpiceApp| app.status.as_ref().is_some_and(|status| status.id.is_some() && status.untagged == Some(true));
     apps_of(&context.caches.apps, organization).iter().any(|app| app.0.as_ref().is_ok_and(untagged))
@@ -209,18 +212,18 @@ pub(super) fn of_app(context: &Context, app: &SpiceApp) -> Option<Result<SpiceOr
 }
 
 /// Where the organization that an app refers to would be.
-pub(super) fn reference(app: &SpiceApp) -> ObjectRef<Guarded<SpiceOrganization>> {
+pub(super) fn reference(app: &SpiceApp) -> ObjectRef<DeserializeGuard<SpiceOrganization>> {
     let OrganizationRef { name, namespace } = &app.spec.organization_ref;
     ObjectRef::new(name).within(&namespace.clone().or_else(|| app.namespace()).unwrap_or_default())
 }
 
 /// Who holds an organization that is to go.
 fn holders(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
-    let users = dependants(context, organization);
+    let users = dependents(context, organization);
     let secret = context.caches.secrets.get(&credential_ref(organization));
     let held = secret.is_some_and(|secret| custody::is_to_be_let_go(context, &secret));
     // Without a watch it is organizations that tell which Secrets there are: nobody would find this one again.
-    if users.is_empty() && context.settings.secret_poll.is_some() && held {
+    if users.is_empty() && context.settings.secret_poll_interval.is_some() && held {
         return vec![format!("Secret {}, which is about to be let go", credential_secret(organization))];
     }
     users
@@ -228,9 +231,9 @@ fn holders(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
 
 /// The objects that use an organization. An app that may not use it and has nothing remote does not: anybody could
 /// make one.
-pub(super) fn dependants(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
+pub(super) fn dependents(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
     let own = namespace(organization);
-    let holds = |app: &Guarded<SpiceApp>| match &app.0 {
+    let holds = |app: &DeserializeGuard<SpiceApp>| match &app.0 {
         Ok(app) => {
             let remote = |status: &SpiceAppStatus| status.id.is_some() || status.create_intent.is_some();
             app.status.as_ref().is_some_and(remote)
@@ -238,7 +241,7 @@ pub(super) fn dependants(context: &Context, organization: &SpiceOrganization) ->
         }
         Err(_) => true,
     };
-    let name = |app: Arc<Guarded<SpiceApp>>| match app.namespace() {
+    let name = |app: Arc<DeserializeGuard<SpiceApp>>| match app.namespace() {
         Some(other) if other != own => format!("SpiceApp {other}/{}", app.name_any()),
         _ => format!("SpiceApp {}", app.name_any()),
     };
@@ -250,9 +253,9 @@ pub(super) fn dependants(context: &Context, organization: &SpiceOrganization) ->
 
 /// Those who refer to an organization.
 pub(super) fn apps_of(
-    apps: &Store<Guarded<SpiceApp>>,
+    apps: &Store<DeserializeGuard<SpiceApp>>,
     organization: &SpiceOrganization,
-) -> Vec<Arc<Guarded<SpiceApp>>> {
+) -> Vec<Arc<DeserializeGuard<SpiceApp>>> {
     let own = ObjectRef::new(&organization.name_any()).within(&namespace(organization));
     apps.state_filter(|app| match &app.0 {
         Ok(app) => reference(app) == own,
@@ -266,14 +269,20 @@ fn namespace(organization: &SpiceOrganization) -> String {
 }
 
 /// The organizations whose credential a Secret holds.
-pub(super) fn users(context: &Context, secret: &PartialObjectMeta<Secret>) -> Vec<Arc<Guarded<SpiceOrganization>>> {
+pub(super) fn users(
+    context: &Context,
+    secret: &PartialObjectMeta<Secret>,
+) -> Vec<Arc<DeserializeGuard<SpiceOrganization>>> {
     let (namespace, name) = (secret.namespace(), secret.name_any());
     let names = |one: &SpiceOrganization| one.namespace() == namespace && credential_secret(one) == name;
     context.caches.organizations.state_filter(|organization| organization.0.as_ref().is_ok_and(names))
 }
 
 /// The organizations of a namespace.
-pub(super) fn of_namespace(context: &Context, namespace: Option<&str>) -> Vec<Arc<Guarded<SpiceOrganization>>> {
+pub(super) fn of_namespace(
+    context: &Context,
+    namespace: Option<&str>,
+) -> Vec<Arc<DeserializeGuard<SpiceOrganization>>> {
     context.caches.organizations.state_filter(|one| one.namespace().as_deref() == namespace)
 }
 
@@ -288,19 +297,19 @@ pub(super) fn credential_ref(organization: &SpiceOrganization) -> ObjectRef<Part
 }
 
 /// A changed organization is visited, and its apps when its identity or readiness changed.
-pub(super) struct Reaction {
+pub(super) struct OrganizationEventHandler {
     context: Arc<Context>,
-    seen: Changes,
-    told: Changes,
+    seen: ChangeFilter,
+    told: ChangeFilter,
 }
 
-impl Reaction {
+impl OrganizationEventHandler {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, seen: Changes::default(), told: Changes::default() }
+        Self { context, seen: ChangeFilter::default(), told: ChangeFilter::default() }
     }
 
     /// The Secret that it names now may have to be held, and one that it named before to be let go.
-    fn tell_secrets(&self, object: &Guarded<SpiceOrganization>) {
+    fn tell_secrets(&self, object: &DeserializeGuard<SpiceOrganization>) {
         self.context.secrets_named.notify_one();
         if let Ok(organization) = &object.0 {
             custody::look_at_credential(&self.context, organization);
@@ -316,8 +325,8 @@ impl Reaction {
     }
 }
 
-impl React<Guarded<SpiceOrganization>> for Reaction {
-    fn changed(&mut self, object: &Guarded<SpiceOrganization>) {
+impl EventHandler<DeserializeGuard<SpiceOrganization>> for OrganizationEventHandler {
+    fn changed(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
         let uid = kube::Resource::meta(object).uid.clone();
         self.context.interests.changed(uid.as_ref());
         self.context.memories.caught_up(object);
@@ -327,7 +336,7 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
             self.tell_secrets(object);
         }
         if let Ok(organization) = &object.0 {
-            let Organization { unusable, suspended, pin, accept_absent, default_region, .. } =
+            let OrganizationView { unusable, suspended, pin, accepted_missing_apps, default_region, .. } =
                 summary::of(&self.context, organization);
             let spec = &organization.spec;
             let admission = serde_json::to_string(&(&spec.allowed_namespaces, spec.adoption)).unwrap_or_default();
@@ -335,16 +344,16 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
             let sources = organization.status.iter().flat_map(|status| &status.sources);
             let versions: Vec<_> =
                 sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
-            if self
-                .told
-                .differs(uid.as_ref(), (unusable, suspended, pin, accept_absent, default_region, admission, versions))
-            {
+            if self.told.differs(
+                uid.as_ref(),
+                (unusable, suspended, pin, accepted_missing_apps, default_region, admission, versions),
+            ) {
                 self.tell_apps(organization);
             }
         }
     }
 
-    fn deleted(&mut self, object: &Guarded<SpiceOrganization>) {
+    fn deleted(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
         let uid = kube::Resource::meta(object).uid.clone();
         self.context.interests.changed(uid.as_ref());
         self.seen.forget(uid.as_ref());
@@ -360,17 +369,17 @@ impl React<Guarded<SpiceOrganization>> for Reaction {
 }
 
 /// A changed Secret wakes the organizations whose credential it holds.
-pub(super) struct SecretReaction {
+pub(super) struct SecretEventHandler {
     context: Arc<Context>,
 }
 
-impl SecretReaction {
+impl SecretEventHandler {
     pub(super) fn new(context: Arc<Context>) -> Self {
         Self { context }
     }
 }
 
-impl React<PartialObjectMeta<Secret>> for SecretReaction {
+impl EventHandler<PartialObjectMeta<Secret>> for SecretEventHandler {
     fn changed(&mut self, secret: &PartialObjectMeta<Secret>) {
         tell_users_of(&self.context, secret);
         let users = users(&self.context, secret);

@@ -90,13 +90,13 @@ impl Poll {
             Err(error) => {
                 tracing::warn!(namespace, name, error = kubernetes_words(&error), "Secret cannot be read");
                 // One that was never seen is taken for there: its organization then says why it cannot be read.
-                let unseen = || {
+                let read_failed = || {
                     let mut secret = Metadata::default();
                     secret.metadata.namespace = Some(namespace.to_owned());
                     secret.metadata.name = Some(name.to_owned());
                     secret
                 };
-                Some(known.cloned().unwrap_or_else(unseen))
+                Some(known.cloned().unwrap_or_else(read_failed))
             }
         }
     }

@@ -26,7 +26,7 @@ struct List {
 
 /// Something that is missing until this is dropped.
 #[derive(Debug)]
-pub struct Pending {
+pub struct ReadinessGate {
     readiness: Readiness,
     what: String,
 }
@@ -35,27 +35,27 @@ pub struct Pending {
 /// longer than is put up with: the apiserver is away for a moment now and then, and nobody is helped by a process that is
 /// taken for unready then.
 #[derive(Debug)]
-pub struct Reliance {
+pub struct HealthCheck {
     readiness: Readiness,
     what: String,
     patience: Duration,
     /// None once it has worked.
-    pending: Option<Pending>,
+    pending: Option<ReadinessGate>,
 }
 
 impl Readiness {
     /// Adds something that is missing; it stays until the answer is dropped.
-    pub fn waiting_for(&self, what: impl Into<String>) -> Pending {
+    pub fn waiting_for(&self, what: impl Into<String>) -> ReadinessGate {
         let what = what.into();
         *self.list().missing.entry(what.clone()).or_default() += 1;
-        Pending { readiness: self.clone(), what }
+        ReadinessGate { readiness: self.clone(), what }
     }
 
     /// Adds something that has to work from now on, and may fail for as long as `patience`. No two may have one name.
-    pub fn relying_on(&self, what: impl Into<String>, patience: Duration) -> Reliance {
+    pub fn relying_on(&self, what: impl Into<String>, patience: Duration) -> HealthCheck {
         let what = what.into();
         let pending = Some(self.waiting_for(what.clone()));
-        Reliance { readiness: self.clone(), what, patience, pending }
+        HealthCheck { readiness: self.clone(), what, patience, pending }
     }
 
     /// What is missing now; empty when ready.
@@ -73,14 +73,14 @@ impl Readiness {
     }
 }
 
-impl Pending {
+impl ReadinessGate {
     /// The list that it is on.
     pub(super) fn readiness(&self) -> &Readiness {
         &self.readiness
     }
 }
 
-impl Drop for Pending {
+impl Drop for ReadinessGate {
     fn drop(&mut self) {
         let mut list = self.readiness.list();
         if let Some(count) = list.missing.get_mut(&self.what) {
@@ -92,7 +92,7 @@ impl Drop for Pending {
     }
 }
 
-impl Reliance {
+impl HealthCheck {
     /// It has just been seen to work.
     pub fn works(&mut self) {
         self.pending = None;
@@ -108,7 +108,7 @@ impl Reliance {
     }
 }
 
-impl Drop for Reliance {
+impl Drop for HealthCheck {
     fn drop(&mut self) {
         self.readiness.list().failing.remove(&self.what);
     }

@@ -2,7 +2,7 @@
 
 mod reaction;
 
-pub(super) use reaction::Reaction;
+pub(super) use reaction::SpiceSecretEventHandler;
 
 use std::collections::BTreeSet;
 use std::hash::Hash;
@@ -21,25 +21,27 @@ use super::app;
 use super::claims::of_undecodable;
 use super::context::Context;
 use super::definition;
-use super::driver::{Steward, kubernetes_words, while_wanted};
+use super::driver::{Reconciler, kubernetes_words, while_wanted};
 use super::namespaces;
 use super::organization;
 use super::store::bounded;
 use super::summary;
 use super::undecodable;
-use super::watch::{Guarded, decoded, is_current};
+use super::watch::{decoded, is_current};
 use crate::api::{ConditionType, ManagementPolicy, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus};
-use crate::management::types::{Failure, FailureKind, Secret as RemoteSecret};
-use crate::management::{Answer, Priority, Stage};
+use crate::management::types::{ApiError, ErrorKind, Secret as RemoteSecret};
+use crate::management::{AccessMode, ApiResponse, Priority};
 use crate::planner::{
-    AppFacts, End, Observed, OtherSecret, SecretObserved, SecretRead, SecretWrite, SecretsOfApp, Values, elapsed,
+    AppSecrets, Observed, ParentApp, SecretObserved, SecretRead, SecretWrite, SiblingSecret, SourceValues, WriteResult,
+    elapsed,
 };
+use kube::core::DeserializeGuard;
 
 /// How many failures in a row make a deletion one that is stuck: about half a minute of them.
 const PATIENCE: u32 = 5;
 
-impl Steward for SpiceSecret {
-    fn cache(context: &Context) -> &Store<Guarded<Self>> {
+impl Reconciler for SpiceSecret {
+    fn cache(context: &Context) -> &Store<DeserializeGuard<Self>> {
         &context.caches.spice_secrets
     }
 
@@ -73,7 +75,7 @@ impl Steward for SpiceSecret {
     ) {
         match read {
             SecretRead::App => observed.app = Some(app_facts(context, object)),
-            SecretRead::Others => observed.others = Some(others(context, object)),
+            SecretRead::Siblings => observed.others = Some(others(context, object)),
             SecretRead::Source => {
                 let version = context.caches.secret_version(&namespace(object), source(object));
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
@@ -82,11 +84,11 @@ impl Steward for SpiceSecret {
                 let key = context.digest_key.get().map(|key| key.id().to_owned());
                 observed.key = Some(key.map_or(Observed::Absent, Observed::Present));
             }
-            SecretRead::Values => observed.values = Some(values(context, object).await),
-            SecretRead::Definition => {
-                observed.definition_deleting = Some(definition::is_deleting::<Self>(context).await)
+            SecretRead::SourceValues => observed.values = Some(values(context, object).await),
+            SecretRead::CrdTerminating => {
+                observed.crd_terminating = Some(definition::is_deleting::<Self>(context).await)
             }
-            SecretRead::Shown(id, not_before) => {
+            SecretRead::RemoteApp(id, not_before) => {
                 let shown = of_app(context, object, async |app| {
                     app::connection(context, app).await?.reads.app(*id, *not_before, priority).await
                 });
@@ -123,23 +125,23 @@ impl Steward for SpiceSecret {
         object: &Self,
         write: &SecretWrite,
         priority: Priority,
-    ) -> End<crate::planner::SecretAnswer> {
-        let begun = context.now();
+    ) -> WriteResult<crate::planner::SecretResponse> {
+        let started_at = context.now();
         let mut answer = Vec::new();
         for part in parts(write) {
             let result =
                 with_app(context, object, async |app| one(context, object, app, write, &part, priority).await).await;
             let name = part.name().to_owned();
             // Each secret is refused for itself; anything else would meet the others as well.
-            let stops = result.as_ref().is_err_and(|failure| failure.kind != FailureKind::Invalid);
-            if let Err(failure) = &result {
+            let stops = result.as_ref().is_err_and(|error| error.kind != ErrorKind::Invalid);
+            if let Err(error) = &result {
                 // So many have gone before it that what they rest on has grown old: it is looked at anew for the others.
-                if !answer.is_empty() && has_grown_old(context, write) && failure.proves_not_applied() {
+                if !answer.is_empty() && has_grown_old(context, write) && error.proves_not_applied() {
                     break;
                 }
-                tracing::warn!(name, kind = failure.label(), "a secret was not written: {failure}");
+                tracing::warn!(name, kind = error.label(), "a secret was not written: {error}");
                 if answer.is_empty() && stops {
-                    return End { result: Err(failure.clone()), begun };
+                    return WriteResult { result: Err(error.clone()), started_at };
                 }
             }
             answer.push((name, result));
@@ -147,7 +149,7 @@ impl Steward for SpiceSecret {
                 break;
             }
         }
-        End { result: Ok(answer), begun }
+        WriteResult { result: Ok(answer), started_at }
     }
 
     fn ended(context: &Context, object: &Self) {
@@ -158,12 +160,12 @@ impl Steward for SpiceSecret {
 }
 
 /// One write of a batch.
-enum Part<'a> {
+enum SecretOperation<'a> {
     Set(&'a crate::management::types::PutSecret),
     Delete(&'a str),
 }
 
-impl Part<'_> {
+impl SecretOperation<'_> {
     fn name(&self) -> &str {
         match self {
             Self::Set(body) => &body.name,
@@ -172,10 +174,10 @@ impl Part<'_> {
     }
 }
 
-fn parts(write: &SecretWrite) -> Vec<Part<'_>> {
+fn parts(write: &SecretWrite) -> Vec<SecretOperation<'_>> {
     match write {
-        SecretWrite::Set { secrets, .. } => secrets.iter().map(|set| Part::Set(&set.body)).collect(),
-        SecretWrite::Delete { names, .. } => names.iter().map(|name| Part::Delete(name)).collect(),
+        SecretWrite::Set { secrets, .. } => secrets.iter().map(|set| SecretOperation::Set(&set.body)).collect(),
+        SecretWrite::Delete { names, .. } => names.iter().map(|name| SecretOperation::Delete(name)).collect(),
     }
 }
 
@@ -185,12 +187,12 @@ async fn one(
     object: &SpiceSecret,
     app: &SpiceApp,
     write: &SecretWrite,
-    part: &Part<'_>,
+    part: &SecretOperation<'_>,
     priority: Priority,
-) -> Result<Option<RemoteSecret>, Failure> {
+) -> Result<Option<RemoteSecret>, ApiError> {
     let permitted = async {
         let connection = app::connection(context, app).await?;
-        let permit = connection.client.permit(priority, Stage::Act).await?;
+        let permit = connection.client.permit(priority, AccessMode::Write).await?;
         Ok((connection, permit))
     };
     // What is sent is waited for: its outcome is to be known.
@@ -198,27 +200,29 @@ async fn one(
     still_wanted(context, object, app, write)?;
     let id = write.app();
     let result = match part {
-        Part::Set(body) => connection.client.put_secret(id, body, permit).await.map(|Answer { value, .. }| Some(value)),
-        Part::Delete(name) => match connection.client.delete_secret(id, name, permit).await {
+        SecretOperation::Set(body) => {
+            connection.client.put_secret(id, body, permit).await.map(|ApiResponse { value, .. }| Some(value))
+        }
+        SecretOperation::Delete(name) => match connection.client.delete_secret(id, name, permit).await {
             // One that is not there is as good as deleted.
-            Ok(_) | Err(Failure { kind: FailureKind::NotFound { json: true }, .. }) => Ok(None),
-            Err(failure) => Err(failure),
+            Ok(_) | Err(ApiError { kind: ErrorKind::NotFound { json: true }, .. }) => Ok(None),
+            Err(error) => Err(error),
         },
     };
     match &result {
         Ok(now_there) => connection.reads.secret_written(id, part.name(), Some(now_there.clone())),
-        Err(failure) if failure.proves_not_applied() => {}
+        Err(error) if error.proves_not_applied() => {}
         Err(_) => connection.reads.secret_written(id, part.name(), None),
     }
     result
 }
 
 fn has_grown_old(context: &Context, write: &SecretWrite) -> bool {
-    elapsed(write.rests_on(), context.now()) > context.settings.waits.evidence
+    elapsed(write.based_on(), context.now()) > context.settings.timings.max_read_age
 }
 
 /// Looks once more before a write is sent: it may have waited long for its turn.
-fn still_wanted(context: &Context, object: &SpiceSecret, app: &SpiceApp, write: &SecretWrite) -> Result<(), Failure> {
+fn still_wanted(context: &Context, object: &SpiceSecret, app: &SpiceApp, write: &SecretWrite) -> Result<(), ApiError> {
     let organization = app::still_allowed(context, app, !has_grown_old(context, write))?;
     // What was set is deleted all the same.
     if let SecretWrite::Set { .. } = write {
@@ -227,18 +231,18 @@ fn still_wanted(context: &Context, object: &SpiceSecret, app: &SpiceApp, write: 
     if is_current(&context.caches.spice_secrets, object) {
         return Ok(());
     }
-    Err(Failure::local(FailureKind::Withdrawn, "the object changed while it waited for its turn"))
+    Err(ApiError::local(ErrorKind::Cancelled, "the object changed while it waited for its turn"))
 }
 
 /// Work about the app of an object.
 async fn with_app<T>(
     context: &Context,
     object: &SpiceSecret,
-    work: impl AsyncFnOnce(&SpiceApp) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    work: impl AsyncFnOnce(&SpiceApp) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
     let app = context.caches.apps.get(&app_ref(object));
     let Some(Ok(app)) = app.as_deref().map(|app| app.0.as_ref()) else {
-        return Err(Failure::local(FailureKind::Withdrawn, "the SpiceApp is gone"));
+        return Err(ApiError::local(ErrorKind::Cancelled, "the SpiceApp is gone"));
     };
     app::doubted(context, app, work(app).await)
 }
@@ -247,8 +251,8 @@ async fn with_app<T>(
 async fn of_app<T>(
     context: &Context,
     object: &SpiceSecret,
-    work: impl AsyncFnOnce(&SpiceApp) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    work: impl AsyncFnOnce(&SpiceApp) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
     with_app(context, object, async |app| while_wanted(context, object, work(app)).await).await
 }
 
@@ -257,7 +261,7 @@ fn namespace(object: &SpiceSecret) -> String {
 }
 
 /// Where the app of an object would be.
-fn app_ref(object: &SpiceSecret) -> ObjectRef<Guarded<SpiceApp>> {
+fn app_ref(object: &SpiceSecret) -> ObjectRef<DeserializeGuard<SpiceApp>> {
     ObjectRef::new(&object.spec.app_ref.name).within(&namespace(object))
 }
 
@@ -275,19 +279,19 @@ fn look_at_app(context: &Context, object: &SpiceSecret) {
     }
 }
 
-fn app_facts(context: &Context, object: &SpiceSecret) -> Observed<AppFacts> {
+fn app_facts(context: &Context, object: &SpiceSecret) -> Observed<ParentApp> {
     let app = match decoded(context.caches.apps.get(&app_ref(object))) {
         None => return Observed::Absent,
         Some(Ok(app)) => app,
         Some(Err(error)) => {
-            let words = format!("SpiceApp {} cannot be decoded: {error}", object.spec.app_ref.name);
-            return Observed::Unknown(Failure::local(FailureKind::Unexpected, words));
+            let message = format!("SpiceApp {} cannot be decoded: {error}", object.spec.app_ref.name);
+            return Observed::Unknown(ApiError::local(ErrorKind::InvalidResponse, message));
         }
     };
     let status = app.status.clone().unwrap_or_default();
     let ours = status.incarnation.is_some() && app.spec.management_policy != Some(ManagementPolicy::Observe);
     let organization = organization::of_app(context, &app).and_then(Result::ok);
-    Observed::Present(AppFacts {
+    Observed::Present(ParentApp {
         uid: app.uid().unwrap_or_default(),
         interval: interval(context, &app),
         name: app.spec.name.clone().unwrap_or_else(|| app.name_any()),
@@ -319,7 +323,7 @@ fn unready(app: &SpiceApp) -> Option<String> {
 }
 
 /// What of an app its SpiceSecrets go by.
-pub(super) fn matters(app: &Guarded<SpiceApp>) -> impl Hash + use<> {
+pub(super) fn matters(app: &DeserializeGuard<SpiceApp>) -> impl Hash + use<> {
     let facts = |app: &SpiceApp| {
         let status = app.status.clone().unwrap_or_default();
         let own = (status.id, status.incarnation, status.untagged, status.organization);
@@ -329,11 +333,11 @@ pub(super) fn matters(app: &Guarded<SpiceApp>) -> impl Hash + use<> {
 }
 
 /// The SpiceSecrets of an app.
-pub(super) fn of(context: &Context, namespace: &str, app: &str) -> Vec<Arc<Guarded<SpiceSecret>>> {
+pub(super) fn of(context: &Context, namespace: &str, app: &str) -> Vec<Arc<DeserializeGuard<SpiceSecret>>> {
     let names = context.secrets_by_app.referring_to(namespace, app);
     let found =
         names.iter().filter_map(|name| context.caches.spice_secrets.get(&ObjectRef::new(name).within(namespace)));
-    let refers = |object: &Arc<Guarded<SpiceSecret>>| match &object.0 {
+    let refers = |object: &Arc<DeserializeGuard<SpiceSecret>>| match &object.0 {
         Ok(object) => object.spec.app_ref.name == app,
         Err(_) => true,
     };
@@ -348,7 +352,7 @@ fn interval(context: &Context, app: &SpiceApp) -> Option<Duration> {
 }
 
 /// What an app has to know of its SpiceSecrets.
-pub(super) fn of_this_app(context: &Context, app: &SpiceApp) -> SecretsOfApp {
+pub(super) fn of_this_app(context: &Context, app: &SpiceApp) -> AppSecrets {
     let (mut going, mut stuck) = (Vec::new(), 0);
     let namespace = app.namespace().unwrap_or_default();
     // The objects of a namespace that ends are deleted one by one, in an order that nobody knows.
@@ -362,7 +366,7 @@ pub(super) fn of_this_app(context: &Context, app: &SpiceApp) -> SecretsOfApp {
         stuck += usize::from(secret.0.is_err() || is_stuck(context, secret.meta()));
         going.push(secret.name_any());
     }
-    SecretsOfApp { interval: interval(context, app), going, stuck }
+    AppSecrets { interval: interval(context, app), going, stuck }
 }
 
 /// Whether a deletion does not come to its end: an app that stays is not held back by it any longer.
@@ -372,7 +376,7 @@ fn is_stuck(context: &Context, object: &ObjectMeta) -> bool {
 }
 
 /// What is known of the other SpiceSecrets of the app.
-fn others(context: &Context, object: &SpiceSecret) -> Vec<Arc<OtherSecret>> {
+fn others(context: &Context, object: &SpiceSecret) -> Vec<Arc<SiblingSecret>> {
     let namespace = namespace(object);
     let mut all = of(context, &namespace, &object.spec.app_ref.name);
     // Which app one is about that could never be decoded tells only who has noted it.
@@ -391,20 +395,20 @@ fn others(context: &Context, object: &SpiceSecret) -> Vec<Arc<OtherSecret>> {
 }
 
 /// What the Kubernetes Secret holds that an object names.
-async fn values(context: &Context, object: &SpiceSecret) -> Observed<Values> {
+async fn values(context: &Context, object: &SpiceSecret) -> Observed<SourceValues> {
     let (namespace, name) = (namespace(object), source(object));
     context.values.join(format!("{namespace}/{name}"), async || read(context, &namespace, name).await).await
 }
 
-async fn read(context: &Context, namespace: &str, name: &str) -> Observed<Values> {
+async fn read(context: &Context, namespace: &str, name: &str) -> Observed<SourceValues> {
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let unknown = |words: String| Observed::Unknown(Failure::local(FailureKind::Connect, words));
+    let unknown = |message: String| Observed::Unknown(ApiError::local(ErrorKind::Connect, message));
     let Some(key) = context.digest_key.get() else { return unknown("there is no key of digests yet".to_owned()) };
     match bounded(secrets.get_opt(name)).await {
         Ok(Some(secret)) => {
             let version = SourceVersion::of("Secret", &secret.metadata);
             let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-            Observed::Present(Values::new(version, data, key.clone()))
+            Observed::Present(SourceValues::new(version, data, key.clone()))
         }
         Ok(None) => Observed::Absent,
         Err(error) => unknown(format!("Secret {name} cannot be read: {}", kubernetes_words(&error))),

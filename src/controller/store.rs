@@ -11,7 +11,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::context::Context;
-use super::driver::Steward;
+use super::driver::Reconciler;
 use crate::api::{CREDENTIAL_FINALIZER, FINALIZER};
 
 const FIELD_MANAGER: &str = "spice-cloud-operator";
@@ -58,7 +58,7 @@ async fn write<T, F: Future<Output = Result<T, Error>>>(
 }
 
 /// Adds or removes our finalizer.
-pub(super) async fn set_finalizer<K: Steward>(context: &Context, object: &K, present: bool) -> Result<K, Error> {
+pub(super) async fn set_finalizer<K: Reconciler>(context: &Context, object: &K, present: bool) -> Result<K, Error> {
     let (patch, params) = finalizer_patch(object, FINALIZER, present);
     let (objects, name) = (api(&context.client, object), object.name_any());
     write(context, "patch", K::NAME, || objects.patch(&name, &params, &patch)).await
@@ -95,7 +95,7 @@ fn finalizer_patch(object: &impl ResourceExt, finalizer: &str, present: bool) ->
 }
 
 /// Stores a status.
-pub(super) async fn set_status<K: Steward>(context: &Context, object: &K, status: &K::Status) -> Result<K, Error> {
+pub(super) async fn set_status<K: Reconciler>(context: &Context, object: &K, status: &K::Status) -> Result<K, Error> {
     let with_status = object.clone().with_status(status.clone());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
     let (objects, name) = (api(&context.client, object), object.name_any());
@@ -105,8 +105,12 @@ pub(super) async fn set_status<K: Steward>(context: &Context, object: &K, status
 /// Stores the facts of a status after a remote effect, until they are stored or the object is no more.
 ///
 /// A conflict means that somebody changed the object meanwhile: it is read again, and only the facts are carried over.
-pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, status: &K::Status) -> Option<K> {
-    let (mut wait, begun) = (FACT_WAITS.0, Instant::now());
+pub(super) async fn persist_external_state<K: Reconciler>(
+    context: &Context,
+    object: &K,
+    status: &K::Status,
+) -> Option<K> {
+    let (mut wait, started_at) = (FACT_WAITS.0, Instant::now());
     let (mut current, mut next) = (object.clone(), status.clone());
     loop {
         match set_status(context, &current, &next).await {
@@ -114,7 +118,7 @@ pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, statu
             Err(error) if is_code(&error, 404) => return None,
             // Whoever holds the lease now finds out, as after a crash.
             Err(_) if !context.leadership.may_write() => return None,
-            Err(error) if is_refusal(&error) && begun.elapsed() > LONGEST_REFUSAL => {
+            Err(error) if is_refusal(&error) && started_at.elapsed() > LONGEST_REFUSAL => {
                 tracing::error!(%error, kind = K::NAME, namespace = object.namespace(), object = object.name_any(), "a fact is refused and not stored");
                 return None;
             }
@@ -129,7 +133,7 @@ pub(super) async fn store_facts<K: Steward>(context: &Context, object: &K, statu
         match bounded(api(&context.client, object).get_opt(&object.name_any())).await {
             Ok(Some(fresh)) if fresh.uid() == object.uid() => {
                 next = fresh.stored_status().cloned().unwrap_or_default();
-                K::carry_facts(status, &mut next);
+                K::copy_external_state(status, &mut next);
                 current = fresh;
             }
             Ok(_) => return None,
@@ -171,6 +175,6 @@ pub(super) fn is_code(error: &Error, code: u16) -> bool {
     matches!(error, Error::Api(status) if status.code == code)
 }
 
-fn api<K: Steward>(client: &Client, object: &K) -> Api<K> {
+fn api<K: Reconciler>(client: &Client, object: &K) -> Api<K> {
     Api::namespaced(client.clone(), &object.namespace().unwrap_or_default())
 }

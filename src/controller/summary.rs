@@ -5,12 +5,12 @@ use kube::ResourceExt;
 use super::context::Context;
 use super::namespaces;
 use super::organization::credential_secret;
-use crate::api::{ACCEPT_ABSENT, Adoption, ConditionType, SpiceApp, SpiceOrganization, SpiceOrganizationStatus};
+use crate::api::{ACCEPT_MISSING_APPS, Adoption, ConditionType, SpiceApp, SpiceOrganization, SpiceOrganizationStatus};
 use crate::management::portal;
-use crate::planner::{Organization, suspended};
+use crate::planner::{OrganizationView, suspended};
 
 /// What an app has to know of its organization.
-pub(super) fn of(context: &Context, organization: &SpiceOrganization) -> Organization {
+pub(super) fn of(context: &Context, organization: &SpiceOrganization) -> OrganizationView {
     let status = organization.status.clone().unwrap_or_default();
     let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
     let deleting = organization.metadata.deletion_timestamp.is_some();
@@ -31,18 +31,18 @@ pub(super) fn of(context: &Context, organization: &SpiceOrganization) -> Organiz
         }
         Some(_) => None,
     };
-    Organization {
+    OrganizationView {
         unusable,
         suspended: suspended(organization.spec.suspend, &organization.metadata),
         pin: pin(&status),
-        accept_absent: accept_absent(organization),
+        accepted_missing_apps: accepted_missing_apps(organization),
         default_region: status.default_region,
-        ..Organization::default()
+        ..OrganizationView::default()
     }
 }
 
 /// What one app has to know of its organization.
-pub(super) fn for_app(context: &Context, organization: &SpiceOrganization, app: &SpiceApp) -> Organization {
+pub(super) fn for_app(context: &Context, organization: &SpiceOrganization, app: &SpiceApp) -> OrganizationView {
     let namespace = app.namespace().unwrap_or_default();
     // What it has made is dealt with even if the namespace is admitted no more.
     let refused = app.metadata.deletion_timestamp.is_none() && !namespaces::admits(context, organization, &namespace);
@@ -63,7 +63,7 @@ pub(super) fn for_app(context: &Context, organization: &SpiceOrganization, app: 
         summary.unusable.get_or_insert_with(|| "it is being deleted".to_owned());
     }
     let portal = portal_page(organization, app);
-    Organization { not_allowed, adoption_allowed, portal, ..summary }
+    OrganizationView { not_allowed, adoption_allowed, portal, ..summary }
 }
 
 fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<String> {
@@ -72,8 +72,8 @@ fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<Strin
 }
 
 /// How many recorded apps a person says are gone.
-fn accept_absent(organization: &SpiceOrganization) -> usize {
-    organization.annotations().get(ACCEPT_ABSENT).and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+fn accepted_missing_apps(organization: &SpiceOrganization) -> usize {
+    organization.annotations().get(ACCEPT_MISSING_APPS).and_then(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
 /// What the organization is bound to, in one text: its endpoint, and `#` and its id where the API tells it.

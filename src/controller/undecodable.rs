@@ -8,16 +8,16 @@ use kube::api::{ApiResource, DynamicObject};
 use serde_json::{Map, Value, json};
 
 use super::context::Context;
-use super::driver::{Steward, kubernetes_words};
+use super::driver::{Reconciler, kubernetes_words};
 use super::store::{self, bounded};
 use crate::planner::unreadable;
 
 /// What became of an object that cannot be decoded.
-pub(super) enum Reread<K> {
+pub(super) enum DecodeRecovery<K> {
     /// It can be visited without what is wrong with it.
-    Mended(Box<K>),
+    Recovered(Box<K>),
     /// It cannot, for the reason that the words give.
-    Hopeless { words: String, news: bool },
+    Unrecoverable { message: String, news: bool },
 }
 
 /// Reads an object again. Conditions are computed anew in every visit, and an object that is being deleted takes a few
@@ -25,7 +25,7 @@ pub(super) enum Reread<K> {
 ///
 /// # Errors
 /// When it cannot be read at all; in words.
-pub(super) async fn reread<K: Steward>(context: &Context, meta: &ObjectMeta) -> Result<Reread<K>, String> {
+pub(super) async fn reread<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Result<DecodeRecovery<K>, String> {
     let api = dynamic::<K>(context, meta);
     let object =
         bounded(api.get(meta.name.as_deref().unwrap_or_default())).await.map_err(|error| kubernetes_words(&error))?;
@@ -40,20 +40,20 @@ pub(super) async fn reread<K: Steward>(context: &Context, meta: &ObjectMeta) -> 
         }
     }
     let field = culprit::<K>(&mended).unwrap_or_else(|| "the object".to_owned());
-    let words = format!(
+    let message = format!(
         "{field} cannot be read ({}): correct it; until then nothing is done",
         without_values(&error.to_string())
     );
-    let news = tell::<K>(context, object, &words).await;
-    Ok(Reread::Hopeless { words, news })
+    let news = tell::<K>(context, object, &message).await;
+    Ok(DecodeRecovery::Unrecoverable { message, news })
 }
 
-fn parsed<K: Steward>(object: DynamicObject) -> Result<Reread<K>, String> {
-    object.try_parse().map(|object| Reread::Mended(Box::new(object))).map_err(|error| error.to_string())
+fn parsed<K: Reconciler>(object: DynamicObject) -> Result<DecodeRecovery<K>, String> {
+    object.try_parse().map(|object| DecodeRecovery::Recovered(Box::new(object))).map_err(|error| error.to_string())
 }
 
 /// The field without which the rest can be decoded.
-fn culprit<K: Steward>(object: &DynamicObject) -> Option<String> {
+fn culprit<K: Reconciler>(object: &DynamicObject) -> Option<String> {
     let fields = |name: &str| object.data.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
     let all = ["spec", "status"].map(|name| fields(name).into_iter().map(move |(field, _)| (name, field)));
     let mut all = all.into_iter().flatten();
@@ -66,11 +66,11 @@ fn culprit<K: Steward>(object: &DynamicObject) -> Option<String> {
 }
 
 /// Says in the object's status what is wrong with it; whether it did not say so yet.
-async fn tell<K: Steward>(context: &Context, mut object: DynamicObject, words: &str) -> bool {
+async fn tell<K: Reconciler>(context: &Context, mut object: DynamicObject, message: &str) -> bool {
     let stored = object.data.get("status").and_then(|status| status.get("conditions")).cloned().unwrap_or_default();
     let before: Vec<Condition> = serde_json::from_value(stored).unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
-    let conditions = unreadable(&before, generation, words, context.now());
+    let conditions = unreadable(&before, generation, message, context.now());
     if conditions == before {
         return false;
     }
@@ -84,7 +84,7 @@ async fn tell<K: Steward>(context: &Context, mut object: DynamicObject, words: &
     true
 }
 
-fn dynamic<K: Steward>(context: &Context, meta: &ObjectMeta) -> Api<DynamicObject> {
+fn dynamic<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Api<DynamicObject> {
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     Api::namespaced_with(context.client.clone(), namespace, &ApiResource::erase::<K>(&()))
 }
@@ -113,15 +113,15 @@ pub(super) fn retain(data: &mut Value, name: &str, kept: &[&str]) {
 
 /// An error of the decoder without the value that it quotes.
 pub(super) fn without_values(error: &str) -> String {
-    let (mut quoted, mut words, mut letters) = (false, String::new(), error.chars());
+    let (mut quoted, mut message, mut letters) = (false, String::new(), error.chars());
     while let Some(letter) = letters.next() {
         match (quoted, letter) {
             (false, letter) => {
-                words.push(letter);
+                message.push(letter);
                 quoted = letter == '"';
             }
             (true, '"') => {
-                words.push_str("...\"");
+                message.push_str("...\"");
                 quoted = false;
             }
             // A quote after it belongs to the value.
@@ -129,7 +129,7 @@ pub(super) fn without_values(error: &str) -> String {
             (true, _) => {}
         }
     }
-    words
+    message
 }
 
 /// A create that cannot be read any more: it was begun, and only the tag tells what came of it.
@@ -143,13 +143,13 @@ mod tests {
 
     #[test]
     fn an_error_of_the_decoder_quotes_no_value() {
-        for (error, words) in [
+        for (error, message) in [
             (r#"invalid type: string "a \ b", expected i64"#, r#"invalid type: string "...", expected i64"#),
             (r#"invalid type: string "a: {key: \"hunter2\"}", expected"#, r#"invalid type: string "...", expected"#),
             ("missing field `credentials`", "missing field `credentials`"),
             (r#"invalid value "cut"#, r#"invalid value ""#),
         ] {
-            assert_eq!(without_values(error), words);
+            assert_eq!(without_values(error), message);
         }
     }
 }

@@ -18,25 +18,22 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::readiness::Reliance;
+use super::readiness::HealthCheck;
 use super::undecodable::without_values;
 use crate::api::GROUP;
 
-/// An object as a watch holds it: one that cannot be decoded must not break the watch of all others.
-pub(super) type Guarded<K> = DeserializeGuard<K>;
-
 /// Requests for visits of one kind. Unbounded, because kube's scheduler behind it holds at most one an object.
-pub(super) struct Queue<K: Lookup> {
+pub(super) struct WorkQueue<K: Lookup> {
     sender: mpsc::UnboundedSender<ObjectRef<K>>,
 }
 
-impl<K: Lookup> Clone for Queue<K> {
+impl<K: Lookup> Clone for WorkQueue<K> {
     fn clone(&self) -> Self {
         Self { sender: self.sender.clone() }
     }
 }
 
-impl<K: Lookup> Queue<K> {
+impl<K: Lookup> WorkQueue<K> {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<ObjectRef<K>>) {
         let (sender, requests) = mpsc::unbounded();
         (Self { sender }, requests)
@@ -49,7 +46,7 @@ impl<K: Lookup> Queue<K> {
 }
 
 /// What is to happen when objects of a kind change. Called after the cache holds the change.
-pub(super) trait React<K>: Send + 'static {
+pub(super) trait EventHandler<K>: Send + 'static {
     /// The cache is about to hold this object: whoever finds it there finds it by what is noted here.
     fn before(&mut self, _object: &K) {}
     /// An object was added or changed.
@@ -116,10 +113,10 @@ impl<K, F: Fn() -> Events<K>> Watch<K, F> {
 pub(super) async fn follow<K>(
     events: Events<K>,
     mut writer: Writer<K>,
-    mut reliance: Reliance,
+    mut reliance: HealthCheck,
     shutdown: CancellationToken,
     trim: fn(&mut K),
-    mut reaction: impl React<K>,
+    mut reaction: impl EventHandler<K>,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -190,11 +187,11 @@ pub(super) fn trim_to_labels<K: Resource>(object: &mut K) {
 
 /// Tells changes that matter from those that do not: keeps a digest of what matters for every object.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(super) struct ChangeFilter {
     known: HashMap<String, u64>,
 }
 
-impl Changes {
+impl ChangeFilter {
     /// Whether what matters of the object of this uid changed since the last call.
     pub(super) fn differs(&mut self, uid: Option<&String>, matters: impl Hash) -> bool {
         let digest = digest(matters);
@@ -215,7 +212,7 @@ fn digest(matters: impl Hash) -> u64 {
 
 /// What of an object's metadata asks for a visit of the object itself. Not the generation alone: that would hide the
 /// write of the finalizer, annotations carry requests, and a status that could not be decoded may be mended.
-pub(super) fn own_matters<K: Resource<DynamicType = ()>>(object: &Guarded<K>) -> impl Hash + use<K> {
+pub(super) fn own_matters<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>) -> impl Hash + use<K> {
     let meta = object.meta();
     let deleted = meta.deletion_timestamp.as_ref().map(|time| time.0);
     (object.0.is_ok(), meta.generation, deleted, meta.finalizers.clone(), meta.annotations.clone())
@@ -232,7 +229,7 @@ fn asked<K: Resource>(object: &K) -> impl Hash + use<K> {
 }
 
 /// Whether a cache holds this very object, and not only one of its name.
-pub(super) fn holds<K>(store: &Store<Guarded<K>>, object: &K) -> bool
+pub(super) fn holds<K>(store: &Store<DeserializeGuard<K>>, object: &K) -> bool
 where
     K: Resource<DynamicType = ()> + Clone,
 {
@@ -240,7 +237,7 @@ where
 }
 
 /// Whether an object is as the cache shows it, or newer: the cache runs behind our own writes.
-pub(super) fn is_current<K>(store: &Store<Guarded<K>>, object: &K) -> bool
+pub(super) fn is_current<K>(store: &Store<DeserializeGuard<K>>, object: &K) -> bool
 where
     K: Resource<DynamicType = ()> + Clone,
 {
@@ -250,7 +247,7 @@ where
 }
 
 /// What a cache holds of this very object.
-pub(super) fn cached<K>(store: &Store<Guarded<K>>, object: &K) -> Option<Arc<Guarded<K>>>
+pub(super) fn cached<K>(store: &Store<DeserializeGuard<K>>, object: &K) -> Option<Arc<DeserializeGuard<K>>>
 where
     K: Resource<DynamicType = ()> + Clone,
 {
@@ -264,7 +261,7 @@ pub(super) fn version(meta: &ObjectMeta) -> u64 {
 }
 
 /// An object in the cache, if it is there and can be decoded.
-pub(super) fn decoded<K>(object: Option<Arc<Guarded<K>>>) -> Option<Result<K, String>>
+pub(super) fn decoded<K>(object: Option<Arc<DeserializeGuard<K>>>) -> Option<Result<K, String>>
 where
     K: Clone,
 {

@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use reqwest::StatusCode;
 use tokio::time::Instant;
 
-use super::types::{Failure, FailureKind};
+use super::types::{ApiError, ErrorKind};
 
 /// Counts of Management API calls. A clone counts into the same figures.
 #[derive(Clone, Debug, Default)]
@@ -50,12 +50,12 @@ impl Drop for Waiting {
 
 /// How a request ended: the status code of its answer; where there is none, or where it promised an answer that did not
 /// come whole, the word of the failure.
-pub(super) fn outcome<T>(status: Option<StatusCode>, result: &Result<T, Failure>) -> String {
+pub(super) fn outcome<T>(status: Option<StatusCode>, result: &Result<T, ApiError>) -> String {
     match (status, result) {
         (Some(status), Ok(_)) => status.as_u16().to_string(),
         (Some(status), Err(_)) if !status.is_success() => status.as_u16().to_string(),
-        (Some(_), Err(failure)) if failure.kind != FailureKind::Interrupted => "unexpected".to_owned(),
-        (_, Err(failure)) => failure.label().to_owned(),
+        (Some(_), Err(error)) if error.kind != ErrorKind::OutcomeUnknown => "unexpected".to_owned(),
+        (_, Err(error)) => error.label().to_owned(),
         (None, Ok(_)) => "unexpected".to_owned(),
     }
 }
@@ -145,19 +145,19 @@ mod tests {
 
     #[test]
     fn an_outcome_is_the_status_code_wherever_one_tells_how_it_ended() {
-        let failed = |kind| Err::<(), _>(Failure::local(kind, ""));
+        let failed = |kind| Err::<(), _>(ApiError::local(kind, ""));
         for (status, result, expected) in [
             (Some(201), Ok(()), "201"),
-            (Some(403), failed(FailureKind::Forbidden), "403"),
-            (Some(502), failed(FailureKind::Server), "502"),
-            (Some(302), failed(FailureKind::Unexpected), "302"),
-            (Some(503), failed(FailureKind::Interrupted), "503"),
+            (Some(403), failed(ErrorKind::Forbidden), "403"),
+            (Some(502), failed(ErrorKind::Server), "502"),
+            (Some(302), failed(ErrorKind::InvalidResponse), "302"),
+            (Some(503), failed(ErrorKind::OutcomeUnknown), "503"),
             // A success that nobody got is none.
-            (Some(200), failed(FailureKind::Interrupted), "interrupted"),
-            (Some(200), failed(FailureKind::Unexpected), "unexpected"),
-            (Some(200), failed(FailureKind::Connect), "unexpected"),
-            (None, failed(FailureKind::Connect), "connect"),
-            (None, failed(FailureKind::Interrupted), "interrupted"),
+            (Some(200), failed(ErrorKind::OutcomeUnknown), "interrupted"),
+            (Some(200), failed(ErrorKind::InvalidResponse), "unexpected"),
+            (Some(200), failed(ErrorKind::Connect), "unexpected"),
+            (None, failed(ErrorKind::Connect), "connect"),
+            (None, failed(ErrorKind::OutcomeUnknown), "interrupted"),
         ] {
             let status = status.map(|code| StatusCode::from_u16(code).unwrap());
             assert_eq!(outcome(status, &result), expected, "{status:?} {result:?}");

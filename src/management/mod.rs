@@ -14,8 +14,8 @@ mod site;
 pub mod types;
 
 pub use auth::Credential;
-pub use budget::{AccountKey, Budget, Budgets, Leave, Priority, Quota, Stage};
-pub use client::{Client, Permit, Settings, Target};
+pub use budget::{AccessMode, AccountKey, Budget, Budgets, Leave, Priority, Quota};
+pub use client::{Client, ClientConfig, Permit, Settings};
 pub use metrics::Metrics;
 pub use reads::Reads;
 pub use site::{portal, token_endpoint};
@@ -24,9 +24,9 @@ use jiff::Timestamp;
 
 /// What the API answered, and when the request for it was begun: what it shows may be older than its arrival.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer<T> {
+pub struct ApiResponse<T> {
     /// The decoded body.
     pub value: T,
     /// When the request was let through by the budget.
-    pub begun: Timestamp,
+    pub started_at: Timestamp,
 }

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 
 use self::of_app::OfApp;
 use self::turn::Turn;
-use super::types::{App, Failure, FailureKind, ListEnd, Secret, SecretList};
-use super::{Answer, Client, Priority};
+use super::types::{ApiError, App, ErrorKind, ListCompleteness, Secret, SecretList};
+use super::{ApiResponse, Client, Priority};
 
 /// Apps of which something is kept; more are not, and are read again.
 const MOST_APPS: usize = 1000;
@@ -33,7 +33,7 @@ pub struct Reads {
     apps: Lock<Held<Vec<App>>>,
     apps_turn: Turn,
     /// How each list ended last, by its path.
-    ended: Lock<BTreeMap<String, ListEnd>>,
+    ended: Lock<BTreeMap<String, ListCompleteness>>,
     /// By the app's id.
     of_app: Lock<HashMap<i64, Arc<OfApp>>>,
 }
@@ -41,9 +41,9 @@ pub struct Reads {
 /// The last answer to a question, and the last failure.
 #[derive(Debug)]
 struct Held<T> {
-    answer: Option<Answer<Arc<T>>>,
+    answer: Option<ApiResponse<Arc<T>>>,
     /// The last failure, and when its request ended.
-    failed: Option<(Timestamp, Failure)>,
+    failed: Option<(Timestamp, ApiError)>,
 }
 
 impl<T> Default for Held<T> {
@@ -54,29 +54,33 @@ impl<T> Default for Held<T> {
 
 impl<T> Held<T> {
     /// What can be answered without a request to one who asks at `asked` for what is true since `not_before`.
-    fn known(&self, not_before: Timestamp, asked: Timestamp) -> Option<Result<Answer<Arc<T>>, Failure>> {
+    fn known(&self, not_before: Timestamp, asked: Timestamp) -> Option<Result<ApiResponse<Arc<T>>, ApiError>> {
         // What is said to have been read in the future was read before the clock was set back.
-        let is_fresh = |answer: &&Answer<Arc<T>>| answer.begun >= not_before && answer.begun <= Timestamp::now();
+        let is_fresh =
+            |answer: &&ApiResponse<Arc<T>>| answer.started_at >= not_before && answer.started_at <= Timestamp::now();
         if let Some(answer) = self.answer.as_ref().filter(is_fresh) {
             return Some(Ok(answer.clone()));
         }
         // Who waited for a request that failed has its answer too: a queue must not fail one by one.
         let failed = self.failed.as_ref().filter(|(ended, _)| *ended >= asked);
-        failed.map(|(_, failure)| Err(failure.clone()))
+        failed.map(|(_, error)| Err(error.clone()))
     }
 
     /// Takes what a request came to.
-    fn take(&mut self, result: Result<Answer<T>, Failure>) -> Result<Answer<Arc<T>>, Failure> {
+    fn take(&mut self, result: Result<ApiResponse<T>, ApiError>) -> Result<ApiResponse<Arc<T>>, ApiError> {
         match result {
-            Ok(Answer { value, begun }) => {
+            Ok(ApiResponse { value, started_at }) => {
                 // One that was more urgent may have overtaken it.
-                let newer = self.answer.take().filter(|known| known.begun > begun && known.begun <= Timestamp::now());
-                let answer = newer.unwrap_or_else(|| Answer { value: Arc::new(value), begun });
+                let newer = self
+                    .answer
+                    .take()
+                    .filter(|known| known.started_at > started_at && known.started_at <= Timestamp::now());
+                let answer = newer.unwrap_or_else(|| ApiResponse { value: Arc::new(value), started_at });
                 Ok(self.answer.insert(answer).clone())
             }
-            Err(failure) => {
-                self.failed = Some((Timestamp::now(), failure.clone()));
-                Err(failure)
+            Err(error) => {
+                self.failed = Some((Timestamp::now(), error.clone()));
+                Err(error)
             }
         }
     }
@@ -96,16 +100,20 @@ impl Reads {
     /// The complete list of apps, as it was at `not_before` or later.
     ///
     /// # Errors
-    /// What the client says; [`FailureKind::IncompleteList`] when the end of the list cannot be told.
-    pub async fn apps(&self, not_before: Timestamp, priority: Priority) -> Result<Answer<Arc<Vec<App>>>, Failure> {
+    /// What the client says; [`ErrorKind::IncompleteList`] when the end of the list cannot be told.
+    pub async fn apps(
+        &self,
+        not_before: Timestamp,
+        priority: Priority,
+    ) -> Result<ApiResponse<Arc<Vec<App>>>, ApiError> {
         let asked = Timestamp::now();
         let _turn = self.apps_turn.wait(priority).await;
         if let Some(known) = self.held().known(not_before, asked) {
             return known;
         }
-        let last = self.held().answer.as_ref().map(|answer| answer.begun);
-        if let Some(begun) = last {
-            let since = Duration::try_from(Timestamp::now().duration_since(begun)).unwrap_or_default();
+        let last = self.held().answer.as_ref().map(|answer| answer.started_at);
+        if let Some(started_at) = last {
+            let since = Duration::try_from(Timestamp::now().duration_since(started_at)).unwrap_or_default();
             tokio::time::sleep(self.gap.saturating_sub(since)).await;
             if let Some(known) = self.held().known(not_before, asked) {
                 return known;
@@ -116,7 +124,7 @@ impl Reads {
             let mut ended = self.ended();
             ended.insert(APPS.to_owned(), end);
             // Of an app that is gone nobody reads a list again.
-            if let Ok(Answer { value, .. }) = &list {
+            if let Ok(ApiResponse { value, .. }) = &list {
                 let alive: BTreeSet<String> = value.iter().map(|app| secrets_path(app.id)).collect();
                 ended.retain(|path, _| path == APPS || alive.contains(path));
             }
@@ -128,7 +136,12 @@ impl Reads {
     ///
     /// # Errors
     /// What the client says.
-    pub async fn app(&self, id: i64, not_before: Timestamp, priority: Priority) -> Result<Answer<Arc<App>>, Failure> {
+    pub async fn app(
+        &self,
+        id: i64,
+        not_before: Timestamp,
+        priority: Priority,
+    ) -> Result<ApiResponse<Arc<App>>, ApiError> {
         let asked = Timestamp::now();
         let of_app = self.of_app(id);
         let _turn = of_app.turns.app.wait(priority).await;
@@ -147,13 +160,13 @@ impl Reads {
     /// The complete list of an app's secrets, as it was at `not_before` or later but for what we have written since.
     ///
     /// # Errors
-    /// What the client says; [`FailureKind::IncompleteList`] when the end of the list cannot be told.
+    /// What the client says; [`ErrorKind::IncompleteList`] when the end of the list cannot be told.
     pub async fn secrets(
         &self,
         app: i64,
         not_before: Timestamp,
         priority: Priority,
-    ) -> Result<Answer<Arc<SecretList>>, Failure> {
+    ) -> Result<ApiResponse<Arc<SecretList>>, ApiError> {
         let asked = Timestamp::now();
         let of_app = self.of_app(app);
         let _turn = of_app.turns.secrets.wait(priority).await;
@@ -173,7 +186,7 @@ impl Reads {
     }
 
     /// Takes note of a write to an app that has just ended: what its answer shows, if it ended well.
-    pub fn app_written(&self, id: i64, answer: Option<&Answer<App>>) {
+    pub fn app_written(&self, id: i64, answer: Option<&ApiResponse<App>>) {
         self.of_app(id).held().app_written(answer, Timestamp::now());
     }
 
@@ -184,13 +197,13 @@ impl Reads {
 
     /// How each list ended that was read lately, and each whose end cannot be told, by its path. One of `asked` counts as
     /// complete where the app that it is about is gone.
-    pub fn ends<'a>(&self, asked: impl Iterator<Item = &'a String>) -> BTreeMap<String, ListEnd> {
+    pub fn ends<'a>(&self, asked: impl Iterator<Item = &'a String>) -> BTreeMap<String, ListCompleteness> {
         let mut ends = self.ended().clone();
         let apps = self.held().answer.as_ref().map(|answer| Arc::clone(&answer.value));
         for path in asked {
             let is_gone = |apps: &Vec<App>| path != APPS && !apps.iter().any(|app| secrets_path(app.id) == *path);
             if !ends.contains_key(path) && apps.as_deref().is_some_and(is_gone) {
-                ends.insert(path.clone(), ListEnd::Complete);
+                ends.insert(path.clone(), ListCompleteness::Complete);
             }
         }
         ends
@@ -200,7 +213,7 @@ impl Reads {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ended(&self) -> MutexGuard<'_, BTreeMap<String, ListEnd>> {
+    fn ended(&self) -> MutexGuard<'_, BTreeMap<String, ListCompleteness>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -214,7 +227,7 @@ impl Reads {
             all.retain(|id, one| {
                 let kept = Arc::strong_count(one) > 1 || (!full && one.held().used >= oldest);
                 let path = secrets_path(*id);
-                if !kept && ended.get(&path) == Some(&ListEnd::Complete) {
+                if !kept && ended.get(&path) == Some(&ListCompleteness::Complete) {
                     ended.remove(&path);
                 }
                 kept
@@ -227,9 +240,9 @@ impl Reads {
 }
 
 /// Each answer was begun before a write of ours had ended.
-fn overtaken() -> Failure {
-    let words = "every answer was begun before our last write had ended: was the clock of this machine set back?";
-    Failure::local(FailureKind::Unexpected, words)
+fn overtaken() -> ApiError {
+    let message = "every answer was begun before our last write had ended: was the clock of this machine set back?";
+    ApiError::local(ErrorKind::InvalidResponse, message)
 }
 
 /// The path of the list of an app's secrets.
@@ -238,10 +251,12 @@ fn secrets_path(app: i64) -> String {
 }
 
 /// How a list ended, if that was told at all.
-fn end<T>(list: &Result<Answer<T>, Failure>) -> Option<ListEnd> {
+fn end<T>(list: &Result<ApiResponse<T>, ApiError>) -> Option<ListCompleteness> {
     match list {
-        Ok(_) => Some(ListEnd::Complete),
-        Err(Failure { kind: FailureKind::IncompleteList { seen }, .. }) => Some(ListEnd::Unknown { seen: *seen }),
+        Ok(_) => Some(ListCompleteness::Complete),
+        Err(ApiError { kind: ErrorKind::IncompleteList { seen }, .. }) => {
+            Some(ListCompleteness::Unknown { seen: *seen })
+        }
         Err(_) => None,
     }
 }

@@ -23,18 +23,18 @@ const REPLACEMENT: &str = "[redacted]";
 /// The code and the words of an error body. `sent` are all values that must not come back.
 pub(super) fn error_body(text: &str, sent: &[&str]) -> (Option<String>, String, bool) {
     let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else {
-        let words = if text.trim_start().starts_with('<') { String::new() } else { sanitized(text, sent) };
-        return (None, words, false);
+        let message = if text.trim_start().starts_with('<') { String::new() } else { sanitized(text, sent) };
+        return (None, message, false);
     };
     let text_of = |key: &str| body.get(key).and_then(Value::as_str);
     let code = text_of("code").map(|code| sanitized(code, sent));
-    let mut words = text_of("error").or_else(|| text_of("message")).unwrap_or_default().to_owned();
+    let mut message = text_of("error").or_else(|| text_of("message")).unwrap_or_default().to_owned();
     for (field, messages) in field_errors(&body) {
-        words.push_str(if words.is_empty() { "" } else { "; " });
-        words.push_str(&format!("{field}: {messages}"));
+        message.push_str(if message.is_empty() { "" } else { "; " });
+        message.push_str(&format!("{field}: {messages}"));
     }
     let own = body.contains_key("error") || body.contains_key("message");
-    (code, sanitized(&words, sent), own)
+    (code, sanitized(&message, sent), own)
 }
 
 /// Whether a message holds a secret that is too short to be taken out of it: then none of it can be shown.
@@ -155,8 +155,8 @@ mod tests {
             r#"ab/cd+ef=\"gh\"\u00fc-z\u00fcrich<1>"#,
             "ab/cd+ef=&quot;gh&quot;ü-zürich&lt;1&gt;",
         ] {
-            let (_, words, _) = error_body(&format!("no \u{1b}[31m{form}\u{202e}\0 at all"), &[value]);
-            assert_eq!(words, "no [31m[redacted] at all", "{form}");
+            let (_, message, _) = error_body(&format!("no \u{1b}[31m{form}\u{202e}\0 at all"), &[value]);
+            assert_eq!(message, "no [31m[redacted] at all", "{form}");
         }
     }
 
@@ -166,9 +166,9 @@ mod tests {
             json!({ "name": "my-app", "spicepod": { "params": { "key": "hunter2-long", "list": ["hunter2"] } } });
         let sent = strings_in(&body);
         let answer = r#"{"error":"my-app: hunter2-long is bad,\n hunter2 too","code":"bad"}"#;
-        let (code, words, own) = error_body(answer, &sent);
+        let (code, message, own) = error_body(answer, &sent);
         assert_eq!(code.as_deref(), Some("bad"));
-        assert_eq!(words, "my-app: [redacted] is bad, [redacted] too");
+        assert_eq!(message, "my-app: [redacted] is bad, [redacted] too");
         assert!(own);
     }
 
@@ -180,22 +180,22 @@ mod tests {
         let escaped = Value::from(secret).to_string();
         for quoted in [secret.to_owned(), escaped] {
             let answer = json!({ "error": format!("my-app: Spicepod has {quoted} in it") }).to_string();
-            let (_, words, _) = error_body(&answer, &sent);
-            assert!(!words.contains("hunter2") && !words.contains("line"), "{words}");
-            assert!(words.starts_with("my-app: Spicepod has "), "{words}");
+            let (_, message, _) = error_body(&answer, &sent);
+            assert!(!message.contains("hunter2") && !message.contains("line"), "{message}");
+            assert!(message.starts_with("my-app: Spicepod has "), "{message}");
         }
     }
 
     #[test]
     fn a_value_that_the_server_has_cut_is_found_and_a_long_text_is_cut_first() {
         let value = "hunter2-is-a-long-value";
-        for (text, words) in [
+        for (text, message) in [
             ("no: hunter2-is-a", "no: [redacted]"),
             ("no: 'hunter2-...'", "no: '[redacted]...'"),
             ("no: hunter2-is-a-long-value, hunter2-is-a-long-valu", "no: [redacted], [redacted]"),
             ("no: hunter", "no: hunter"),
         ] {
-            assert_eq!(sanitized(text, &[value]), words);
+            assert_eq!(sanitized(text, &[value]), message);
         }
         assert_eq!(sanitized("see https://docs.example", &["https://hidden.example/x"]), "see https://docs.example");
         assert_eq!(sanitized("at https://hidden.ex", &["https://hidden.example/x"]), "at [redacted]");
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn bodies_of_every_shape_are_survived() {
-        for (body, words, own) in [
+        for (body, message, own) in [
             ("", "", false),
             ("{}", "", false),
             ("<html>no</html>", "", false),
@@ -218,7 +218,7 @@ mod tests {
             ),
         ] {
             let (_, found, found_own) = error_body(body, &[]);
-            assert_eq!((found.as_str(), found_own), (words, own), "{body}");
+            assert_eq!((found.as_str(), found_own), (message, own), "{body}");
         }
         assert_eq!(error_body(&"x".repeat(1000), &[]).1.len(), LONGEST + 3);
     }

@@ -11,7 +11,7 @@ use kube::{Client, Config};
 use tower::BoxError;
 use tower::util::MapResponseLayer;
 
-use super::lean_json::LeanJson;
+use super::response_filter::ResponseFilter;
 use super::{Error, Settings};
 
 /// Longest time without a byte of an answer.
@@ -39,7 +39,7 @@ where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     response.map(|body| {
-        let mut state = LeanJson::default();
+        let mut state = ResponseFilter::default();
         let frames = body.map_frame(move |frame| frame.map_data(|chunk| Bytes::from(state.pass(&chunk))));
         frames.map_err(Into::into).boxed_unsync()
     })

@@ -2,15 +2,15 @@
 
 mod admin;
 mod kubernetes;
-mod lean_json;
 mod lease;
 mod metrics;
+mod response_filter;
 mod settings;
 mod shutdown;
 mod telemetry;
 
-pub use lease::Loss;
-pub use settings::{Announce, LogFormat, Settings};
+pub use lease::LeaseLossReason;
+pub use settings::{LogFormat, PrintAddress, Settings};
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{self, Identity, Leadership, Readiness};
-use lease::{Elector, Signs, Term};
+use lease::{ElectionTask, ElectionTelemetry, Elector};
 use metrics::Metrics;
 
 /// Why the operator could not start.
@@ -52,7 +52,7 @@ pub enum Error {
         /// Its name.
         lease: String,
         /// How.
-        loss: Loss,
+        loss: LeaseLossReason,
     },
     /// The election's settings contradict each other.
     #[error("{0}")]
@@ -87,7 +87,7 @@ async fn operate(settings: Settings) -> Result<(), Error> {
     let registry = metrics.registry(readiness.clone());
     let started = readiness.waiting_for("the Kubernetes API");
     let admin = admin::start(settings.admin_address, readiness.clone(), Arc::new(registry)).await?;
-    announce(settings.announce, admin.address);
+    print_address(settings.print_address, admin.address);
     tell_start(&settings, admin.address);
 
     let client = kubernetes::client(&settings).await?;
@@ -107,7 +107,7 @@ async fn operate(settings: Settings) -> Result<(), Error> {
             tracing::info!("stopping: calls in hand may finish");
             tokio::select! {
                 lost = term.lost() => Err(lost),
-                ended = tokio::time::timeout(settings.shutdown_grace, work) => ended.unwrap_or_else(|_| {
+                ended = tokio::time::timeout(settings.graceful_shutdown_timeout, work) => ended.unwrap_or_else(|_| {
                     tracing::warn!("stopped with calls in hand; a restart finds out what became of them");
                     Ok(())
                 }).map_err(Error::Controllers),
@@ -131,20 +131,24 @@ fn tell_start(settings: &Settings, admin: std::net::SocketAddr) {
 }
 
 /// Stands for election, if there is one.
-async fn stand(settings: &Settings, readiness: &Readiness, metrics: &Metrics) -> Result<(Leadership, Term), Error> {
+async fn stand(
+    settings: &Settings,
+    readiness: &Readiness,
+    metrics: &Metrics,
+) -> Result<(Leadership, ElectionTask), Error> {
     let leading = metrics.leading.clone();
     if !settings.leader_elect {
         leading.set(1);
-        return Ok((Leadership::always(), Term::unlimited()));
+        return Ok((Leadership::always(), ElectionTask::unlimited()));
     }
     // A client of its own: the lease waits behind nothing else.
     let client = kubernetes::client(settings).await?;
     let election = settings.election(client.default_namespace())?;
     let lease = format!("the Lease {}/{}", election.namespace, election.name);
-    let lease = readiness.relying_on(lease, settings.unready_after);
-    let signs = Signs { leading, lease, metrics: metrics.controller.clone() };
+    let lease = readiness.relying_on(lease, settings.readiness_failure_threshold);
+    let signs = ElectionTelemetry { leading, lease, metrics: metrics.controller.clone() };
     let leadership = Leadership::contested();
-    Ok((leadership.clone(), Term::begin(Elector::new(client, election, leadership, signs))))
+    Ok((leadership.clone(), ElectionTask::begin(Elector::new(client, election, leadership, signs))))
 }
 
 /// Longest wait for namespace kube-system.
@@ -168,14 +172,14 @@ async fn cluster_id(settings: &Settings, client: &Client, shutdown: &Cancellatio
         };
         tracing::warn!(error, "namespace kube-system cannot be read for its uid; trying again");
         tokio::select! {
-            () = tokio::time::sleep(settings.start_poll) => {}
+            () = tokio::time::sleep(settings.startup_poll_interval) => {}
             () = shutdown.cancelled() => return None,
         }
     }
 }
 
-fn announce(announce: Option<Announce>, admin: std::net::SocketAddr) {
-    if announce == Some(Announce::Json) {
+fn print_address(print_address: Option<PrintAddress>, admin: std::net::SocketAddr) {
+    if print_address == Some(PrintAddress::Json) {
         let line = serde_json::json!({ "admin": format!("http://{admin}") });
         let mut out = std::io::stdout().lock();
         // Nobody reads it: nobody asked for it either.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{Note, Standing, Verdict};
+use super::{EventRecord, LastResult, Outcome};
 use crate::api::{ConditionType, Reason};
 
 /// Paths that the message of Drifted names; status has all of them.
@@ -17,7 +17,7 @@ const RESUMED: &str = "not looked at since it was suspended";
 const NOT_ACHIEVED: &str = "suspended; the spec as it is now was not achieved before";
 
 /// What the conditions depend on besides the verdict.
-pub(crate) struct Situation {
+pub(crate) struct ConditionInput {
     /// The generation that was judged.
     pub(crate) generation: i64,
     /// Whether too many intervals went by without an observation.
@@ -29,48 +29,54 @@ pub(crate) struct Situation {
 }
 
 /// The conditions after a visit.
-pub(crate) fn summarize(before: &[Condition], verdict: &Verdict, situation: &Situation) -> Vec<Condition> {
-    let Situation { generation, overdue, ref renewed, now } = *situation;
+pub(crate) fn compute_conditions(
+    before: &[Condition],
+    outcome: &Outcome,
+    situation: &ConditionInput,
+) -> Vec<Condition> {
+    let ConditionInput { generation, overdue, ref renewed, now } = *situation;
     let write = Writer { before, generation, now };
-    let achieved = standing(before, Some(generation)) == Some(Standing::Achieved);
-    let lost = is_lost(before, Some(generation));
-    let working = |reason, words: &str| {
-        vec![write.ready("False", reason, words), write.abnormal(ConditionType::Reconciling, reason, words)]
+    let achieved = standing(before, Some(generation)) == Some(LastResult::Ready);
+    let lost = is_ready_unknown(before, Some(generation));
+    let working = |reason, message: &str| {
+        vec![write.ready("False", reason, message), write.abnormal(ConditionType::Reconciling, reason, message)]
     };
-    match verdict {
-        Verdict::Settled => vec![write.ready("True", Reason::Succeeded, "")],
-        Verdict::Unchanged | Verdict::Gone => before.to_vec(),
-        Verdict::Working(words) | Verdict::Deleting(words) => working(Reason::Progressing, words),
-        Verdict::Waiting(reason, words) | Verdict::Unseen(reason, words, _) => {
-            let stalled = standing(before, Some(generation)) == Some(Standing::Stalled);
+    match outcome {
+        Outcome::InSync => vec![write.ready("True", Reason::Succeeded, "")],
+        Outcome::Skipped | Outcome::Finalized => before.to_vec(),
+        Outcome::InProgress(message) | Outcome::Terminating(message) => working(Reason::Progressing, message),
+        Outcome::WaitingForDependency(reason, message) | Outcome::ReadFailed(reason, message, _) => {
+            let stalled = standing(before, Some(generation)) == Some(LastResult::Stalled);
             match (achieved || lost, overdue || lost, renewed) {
                 // As an edit of the spec: what was judged before is not what is wanted now.
-                (judged, _, Some(news)) if judged || stalled => working(*reason, &format!("{news}: {words}")),
-                (true, true, _) => vec![write.ready("Unknown", *reason, words)],
+                (judged, _, Some(news)) if judged || stalled => working(*reason, &format!("{news}: {message}")),
+                (true, true, _) => vec![write.ready("Unknown", *reason, message)],
                 (true, false, _) if is_suspended(before, Some(generation)) => {
                     vec![write.ready("True", Reason::Succeeded, RESUMED)]
                 }
                 // An outage tells nothing new of an object that waits for a person.
                 (true, false, _) => before.to_vec(),
                 (false, _, _) if stalled => before.to_vec(),
-                (false, _, _) => working(*reason, words),
+                (false, _, _) => working(*reason, message),
             }
         }
-        Verdict::Failed(reason, words, _) | Verdict::Bereft(reason, words) => working(*reason, words),
-        Verdict::Stalled(reason, words) => {
-            vec![write.ready("False", *reason, words), write.abnormal(ConditionType::Stalled, *reason, words)]
+        Outcome::WriteFailed(reason, message, _) | Outcome::DependencyDeleted(reason, message) => {
+            working(*reason, message)
         }
-        Verdict::Suspended if achieved => vec![write.ready("True", Reason::Succeeded, SUSPENDED)],
-        Verdict::Suspended if lost || is_suspended(before, Some(generation)) => {
+        Outcome::Stalled(reason, message) => {
+            vec![write.ready("False", *reason, message), write.abnormal(ConditionType::Stalled, *reason, message)]
+        }
+        Outcome::Suspended if achieved => vec![write.ready("True", Reason::Succeeded, SUSPENDED)],
+        Outcome::Suspended if lost || is_suspended(before, Some(generation)) => {
             vec![write.ready("Unknown", Reason::Suspended, SUSPENDED)]
         }
-        Verdict::Suspended => vec![write.ready("Unknown", Reason::Suspended, NOT_ACHIEVED)],
+        Outcome::Suspended => vec![write.ready("Unknown", Reason::Suspended, NOT_ACHIEVED)],
     }
 }
 
 /// Whether Ready became Unknown for want of observations: then it stays so until the next. One that is Unknown for a
 /// suspended edit does not.
-pub(crate) fn is_lost(conditions: &[Condition], generation: Option<i64>) -> bool {
+pub(crate) fn is_ready_unknown(conditions: &[Condition], generation: Option<i64>) -> bool {
     find(conditions, ConditionType::Ready).is_some_and(|ready| {
         ready.status == "Unknown"
             && ready.observed_generation == generation
@@ -85,13 +91,13 @@ pub(crate) fn is_suspended(conditions: &[Condition], generation: Option<i64>) ->
 }
 
 /// The conditions of an object that cannot be decoded.
-pub fn unreadable(before: &[Condition], generation: i64, words: &str, now: Timestamp) -> Vec<Condition> {
-    let situation = Situation { generation, overdue: false, renewed: None, now };
-    summarize(before, &Verdict::Stalled(Reason::InvalidSpec, words.to_owned()), &situation)
+pub fn unreadable(before: &[Condition], generation: i64, message: &str, now: Timestamp) -> Vec<Condition> {
+    let situation = ConditionInput { generation, overdue: false, renewed: None, now };
+    compute_conditions(before, &Outcome::Stalled(Reason::InvalidSpec, message.to_owned()), &situation)
 }
 
 /// Sets or takes away the condition that tells of fields which are left as somebody else made them.
-pub(crate) fn tell_drift(
+pub(crate) fn set_drifted(
     conditions: &mut Vec<Condition>,
     before: &[Condition],
     generation: i64,
@@ -105,26 +111,26 @@ pub(crate) fn tell_drift(
     let shown = drift.iter().take(LONGEST_DRIFT).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = drift.len().saturating_sub(LONGEST_DRIFT);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let words = format!("differs from the spec and is left so: {shown}{more}");
+    let message = format!("differs from the spec and is left so: {shown}{more}");
     let write = Writer { before, generation, now };
-    conditions.push(write.abnormal(ConditionType::Drifted, Reason::DriftDetected, &words));
+    conditions.push(write.abnormal(ConditionType::Drifted, Reason::DriftDetected, &message));
 }
 
 /// How `generation` was last judged, if it was.
-pub(crate) fn standing(conditions: &[Condition], generation: Option<i64>) -> Option<Standing> {
+pub(crate) fn standing(conditions: &[Condition], generation: Option<i64>) -> Option<LastResult> {
     let holds = |type_| {
         find(conditions, type_)
             .is_some_and(|condition| condition.status == "True" && condition.observed_generation == generation)
     };
     match () {
-        () if holds(ConditionType::Ready) => Some(Standing::Achieved),
-        () if holds(ConditionType::Stalled) => Some(Standing::Stalled),
+        () if holds(ConditionType::Ready) => Some(LastResult::Ready),
+        () if holds(ConditionType::Stalled) => Some(LastResult::Stalled),
         () => None,
     }
 }
 
 /// The event that a change of Ready deserves, if it changed.
-pub(crate) fn transition(before: &[Condition], after: &[Condition]) -> Option<Note> {
+pub(crate) fn transition(before: &[Condition], after: &[Condition]) -> Option<EventRecord> {
     let ready = find(after, ConditionType::Ready)?;
     let was = find(before, ConditionType::Ready);
     if was.is_some_and(|was| was.status == ready.status && was.reason == ready.reason) {
@@ -139,7 +145,7 @@ pub(crate) fn transition(before: &[Condition], after: &[Condition]) -> Option<No
         && ready.status == "Unknown"
         && ready.reason != Reason::Suspended.as_str();
     let warning = lost || !quiet.iter().any(|reason| reason.as_str() == ready.reason);
-    Some(Note { warning, reason: ready.reason.clone(), message })
+    Some(EventRecord { warning, reason: ready.reason.clone(), message })
 }
 
 fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {

@@ -4,11 +4,11 @@
 
 mod app;
 mod conditions;
-mod custody;
+mod credential_finalizer;
 mod digest;
-mod failure;
-mod memory;
+mod errors;
 mod organization;
+mod runtime_state;
 mod schedule;
 mod secret;
 
@@ -17,20 +17,21 @@ mod secret;
 mod rulebook;
 
 pub use app::{
-    AppDesired, AppObserved, AppRead, AppWrite, Claim, Managed, Organization, SecretsOfApp, Sourced, parse_spicepod,
+    AppDesired, AppObserved, AppRead, AppSecrets, AppWrite, CompetingApp, LoadedSpicepod, ManagedField,
+    OrganizationView, parse_spicepod,
 };
 pub use conditions::unreadable;
-pub use custody::{Custody, CustodyStep};
+pub use credential_finalizer::{CredentialSecretState, FinalizerAction};
 pub use digest::DigestKey;
-pub use memory::{Corrections, Hold, Memory};
 pub use organization::{
     OrganizationDesired, OrganizationObserved, OrganizationRead, OrganizationWrite, organization_problem,
 };
-pub use schedule::Waits;
+pub use runtime_state::{Corrections, RetryHold, RuntimeState};
+pub use schedule::Timings;
 pub(crate) use schedule::elapsed;
 pub use secret::{
-    AppFacts, OtherSecret, SecretAnswer, SecretDesired, SecretObserved, SecretRead, SecretWrite, Set, Values,
-    names_asked_for,
+    ParentApp, SecretDesired, SecretObserved, SecretRead, SecretResponse, SecretWrite, Set, SiblingSecret,
+    SourceValues, requested_names,
 };
 
 use std::fmt::Debug;
@@ -40,10 +41,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT, Reason, SourceVersion};
-use crate::management::types::Failure;
+use crate::management::types::ApiError;
 
 /// One kind of custom resource, as the generic driver sees it.
-pub trait Kind: Sized {
+pub trait ResourcePlanner: Sized {
     /// What the spec asks for, checked once; later stages cannot see the raw spec.
     type Desired: Debug;
     /// The kind's status.
@@ -55,7 +56,7 @@ pub trait Kind: Sized {
     /// A remote write.
     type Write: Clone + Debug + PartialEq;
     /// What a remote write answers.
-    type Answer: Debug;
+    type Response: Debug;
 
     /// The kind's name, for logs and metrics.
     const NAME: &'static str;
@@ -66,28 +67,33 @@ pub trait Kind: Sized {
     /// The stored status, if there is one.
     fn stored_status(&self) -> Option<&Self::Status>;
 
-    /// The reads to make next; empty when [`Kind::plan`] can be asked.
-    fn needs(view: &View<'_, Self>) -> Vec<Self::Read>;
+    /// The reads to make next; empty when [`ResourcePlanner::plan`] can be asked.
+    fn required_reads(input: &PlanInput<'_, Self>) -> Vec<Self::Read>;
 
     /// What to do next.
-    fn plan(view: &View<'_, Self>) -> Plan<Self>;
+    fn plan(input: &PlanInput<'_, Self>) -> Plan<Self>;
 
     /// Records what a write's end tells: facts into the status, the answer into what was seen.
-    fn learn(status: &mut Self::Status, observed: &mut Self::Observed, write: &Self::Write, end: &End<Self::Answer>);
+    fn apply_write_result(
+        status: &mut Self::Status,
+        observed: &mut Self::Observed,
+        write: &Self::Write,
+        end: &WriteResult<Self::Response>,
+    );
 
     /// Where a write that did not end well leaves the object; none if the next round goes another way.
-    fn failed(write: &Self::Write, failure: &Failure, waits: &Waits) -> Option<Verdict>;
+    fn on_write_error(write: &Self::Write, error: &ApiError, timings: &Timings) -> Option<Outcome>;
 
     /// The paths that a write has put back because somebody else had changed them.
-    fn corrected(write: &Self::Write, answer: &Self::Answer) -> Vec<String>;
+    fn corrected_paths(write: &Self::Write, answer: &Self::Response) -> Vec<String>;
 
     /// What a write may have changed by now, by name, where several things are told apart.
-    fn touched(_write: &Self::Write, _end: &End<Self::Answer>) -> Vec<String> {
+    fn affected_names(_write: &Self::Write, _end: &WriteResult<Self::Response>) -> Vec<String> {
         Vec::new()
     }
 
     /// What to tell people of what a write has done, besides the plan's own notes.
-    fn done(_write: &Self::Write, _answer: &Self::Answer) -> Vec<Note> {
+    fn success_events(_write: &Self::Write, _answer: &Self::Response) -> Vec<EventRecord> {
         Vec::new()
     }
 
@@ -95,13 +101,13 @@ pub trait Kind: Sized {
     fn drift(status: &Self::Status) -> &[String];
 
     /// Whether a write's outcome is to be stored before anything else happens.
-    fn stored_at_once(write: &Self::Write) -> bool;
+    fn must_persist_immediately(write: &Self::Write) -> bool;
 
     /// Re-applies the facts of `from` to a status that was read anew.
-    fn carry_facts(from: &Self::Status, to: &mut Self::Status);
+    fn copy_external_state(from: &Self::Status, to: &mut Self::Status);
 
     /// The parts of a status that every kind has.
-    fn common(status: &mut Self::Status) -> Common<'_>;
+    fn common(status: &mut Self::Status) -> CommonStatus<'_>;
 
     /// How often the object is checked, as asked for by it or by those that it is checked with.
     fn interval(desired: &Self::Desired, observed: &Self::Observed) -> Option<Duration>;
@@ -112,17 +118,17 @@ pub trait Kind: Sized {
     }
 
     /// Whether nothing that the object refers to has changed since it was judged. Otherwise somebody waits for it.
-    fn in_date(view: &View<'_, Self>) -> bool {
-        !view.sources_changed()
+    fn sources_unchanged(input: &PlanInput<'_, Self>) -> bool {
+        !input.sources_changed()
     }
 
     /// The Kubernetes objects that the spec refers to, in the versions seen now.
-    fn sources(_view: &View<'_, Self>) -> Vec<SourceVersion> {
+    fn sources(_view: &PlanInput<'_, Self>) -> Vec<SourceVersion> {
         Vec::new()
     }
 
     /// The same, in the versions that were taken up last.
-    fn taken_up(_status: &Self::Status) -> &[SourceVersion] {
+    fn observed_sources(_status: &Self::Status) -> &[SourceVersion] {
         &[]
     }
 
@@ -132,14 +138,14 @@ pub trait Kind: Sized {
     }
 
     /// The longest wait after failures in a row.
-    fn longest_backoff(_interval: Duration, waits: &Waits) -> Duration {
-        waits.backoff_max
+    fn longest_backoff(_interval: Duration, timings: &Timings) -> Duration {
+        timings.max_retry_delay
     }
 }
 
 /// The parts of a status that every kind has.
 #[derive(Debug)]
-pub struct Common<'a> {
+pub struct CommonStatus<'a> {
     /// `status.observedGeneration`.
     pub observed_generation: &'a mut i64,
     /// `status.conditions`.
@@ -157,7 +163,7 @@ pub struct Identity {
 
 /// All that a decision may rest on.
 #[derive(Debug)]
-pub struct View<'a, K: Kind> {
+pub struct PlanInput<'a, K: ResourcePlanner> {
     /// The object's metadata.
     pub meta: &'a ObjectMeta,
     /// What is wanted.
@@ -165,21 +171,21 @@ pub struct View<'a, K: Kind> {
     /// What is recorded: the stored status and the facts learnt since.
     pub status: &'a K::Status,
     /// What this process knows and status does not.
-    pub memory: &'a Memory,
+    pub runtime_state: &'a RuntimeState,
     /// What was seen in this visit.
     pub observed: &'a K::Observed,
     /// The waits in force.
-    pub waits: &'a Waits,
+    pub timings: &'a Timings,
     /// A fresh random id (32 hexadecimal digits), should one be needed.
     pub fresh_id: &'a str,
     /// The time of the decision.
     pub now: Timestamp,
 }
 
-impl<K: Kind> View<'_, K> {
+impl<K: ResourcePlanner> PlanInput<'_, K> {
     /// Whether what the spec refers to is in another version than was taken up last.
     pub(crate) fn sources_changed(&self) -> bool {
-        K::sources(self) != K::taken_up(self.status)
+        K::sources(self) != K::observed_sources(self.status)
     }
 
     /// Whether the object is being deleted.
@@ -194,19 +200,19 @@ impl<K: Kind> View<'_, K> {
 
     /// The interval of checks, raised to the operator's least.
     pub fn interval(&self) -> Duration {
-        self.waits.interval(K::interval(self.desired, self.observed))
+        self.timings.interval(K::interval(self.desired, self.observed))
     }
 
     /// Whether the current generation was achieved, as far as is recorded.
-    pub fn achieved(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         let mut status = self.status.clone();
-        conditions::standing(K::common(&mut status).conditions, self.meta.generation) == Some(Standing::Achieved)
+        conditions::standing(K::common(&mut status).conditions, self.meta.generation) == Some(LastResult::Ready)
     }
 
     /// Whether the current generation was achieved and could not be seen for long: it is checked, and nobody has edited it.
-    pub fn lost(&self) -> bool {
+    pub fn is_ready_unknown(&self) -> bool {
         let mut status = self.status.clone();
-        conditions::is_lost(K::common(&mut status).conditions, self.meta.generation)
+        conditions::is_ready_unknown(K::common(&mut status).conditions, self.meta.generation)
     }
 
     /// Where in the interval this object's checks are: the same in every process.
@@ -215,12 +221,14 @@ impl<K: Kind> View<'_, K> {
     }
 
     /// Whether our own last write is so recent that a read may not show it yet.
-    pub fn just_written(&self) -> bool {
-        self.memory.last_write.is_some_and(|at| schedule::elapsed(at, self.now) < self.waits.quiet_after_write)
+    pub fn is_within_settle_period(&self) -> bool {
+        self.runtime_state
+            .last_write
+            .is_some_and(|at| schedule::elapsed(at, self.now) < self.timings.write_settle_period)
     }
 
     /// Whether the last visit judged this very generation, and every request to look again was handled.
-    fn visited(&self, mut status: K::Status) -> Option<Standing> {
+    fn visited(&self, mut status: K::Status) -> Option<LastResult> {
         let common = K::common(&mut status);
         let current = Some(*common.observed_generation) == self.meta.generation
             && requested_reconcile(self.meta) == common.last_handled.as_deref();
@@ -231,18 +239,18 @@ impl<K: Kind> View<'_, K> {
     pub(crate) fn stalled_for(&self, reason: Reason) -> bool {
         let mut status = self.status.clone();
         let told = K::common(&mut status).conditions.iter().any(|condition| condition.reason == reason.as_str());
-        told && self.visited(status) == Some(Standing::Stalled)
+        told && self.visited(status) == Some(LastResult::Stalled)
     }
 
     /// Whether the next check's time has come since the last observation.
     pub(crate) fn check_due(&self, interval: Duration) -> bool {
-        let last = self.memory.last_observation.unwrap_or(self.memory.since);
+        let last = self.runtime_state.last_synced_at.unwrap_or(self.runtime_state.since);
         schedule::due(self.phase(), interval, last, self.now)
     }
 
     /// Until when the write that was refused for this very state of the object is held back.
-    pub(crate) fn held_until(&self) -> Option<Timestamp> {
-        let hold = self.memory.held.as_ref()?;
+    pub(crate) fn write_held_until(&self) -> Option<Timestamp> {
+        let hold = self.runtime_state.retry_hold.as_ref()?;
         let same = hold.generation == self.meta.generation
             && hold.requested.as_deref() == requested_reconcile(self.meta)
             && hold.sources == K::sources(self);
@@ -250,36 +258,38 @@ impl<K: Kind> View<'_, K> {
     }
 
     /// The hold that a verdict asks for: a server that refused is not asked again by whatever wakes us next.
-    pub fn hold(&self, verdict: &Verdict) -> Option<Hold> {
-        let Verdict::Failed(_, _, retry) = verdict else { return None };
+    pub fn hold(&self, outcome: &Outcome) -> Option<RetryHold> {
+        let Outcome::WriteFailed(_, _, retry) = outcome else { return None };
         if !K::holds_back(*retry) {
             return None;
         }
-        let until = self.now.checked_add(schedule::again(self, verdict)?).ok()?;
+        let until = self.now.checked_add(schedule::requeue_after(self, outcome)?).ok()?;
         let requested = requested_reconcile(self.meta).map(str::to_owned);
-        Some(Hold { generation: self.meta.generation, requested, sources: K::sources(self), until })
+        Some(RetryHold { generation: self.meta.generation, requested, sources: K::sources(self), until })
     }
 
     /// Whether nothing need be read: the object stands as it was judged, and no check is due.
-    pub(crate) fn rests(&self) -> bool {
+    pub(crate) fn can_skip(&self) -> bool {
         // Of what was asked for before this process began nothing is known: then it was handled, or the next check does.
-        let asked = self.memory.annotations.is_some_and(|then| then != memory::annotations(self.meta));
-        let nothing_new = !self.memory.look_again && !asked;
+        let asked = self.runtime_state.annotations.is_some_and(|then| then != runtime_state::annotations(self.meta));
+        let nothing_new = !self.runtime_state.force_resync && !asked;
         let mut status = self.status.clone();
         let resumed = conditions::is_suspended(K::common(&mut status).conditions, self.meta.generation);
         match self.visited(status) {
-            Some(Standing::Achieved) => !resumed && (!self.check_due(self.interval()) || self.just_written()),
-            Some(Standing::Stalled) => nothing_new && !self.check_due(self.interval().max(self.waits.terminal_recheck)),
-            None => nothing_new && self.held_until().is_some(),
+            Some(LastResult::Ready) => !resumed && (!self.check_due(self.interval()) || self.is_within_settle_period()),
+            Some(LastResult::Stalled) => {
+                nothing_new && !self.check_due(self.interval().max(self.timings.stalled_resync_interval))
+            }
+            None => nothing_new && self.write_held_until().is_some(),
         }
     }
 }
 
 /// How the current generation was last judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum LastResult {
     /// Ready.
-    Achieved,
+    Ready,
     /// Nothing goes on without a person.
     Stalled,
 }
@@ -292,30 +302,30 @@ pub enum Observed<T> {
     /// It is certainly not there.
     Absent,
     /// It cannot be told; nothing is created or deleted on the strength of that.
-    Unknown(Failure),
+    Unknown(ApiError),
 }
 
 /// A value and when the request that showed it was begun.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen<T> {
+pub struct Observation<T> {
     /// What was shown.
     pub value: T,
     /// When the request was begun.
-    pub begun: Timestamp,
+    pub started_at: Timestamp,
 }
 
 /// How a remote write ended, and when it was begun.
 #[derive(Clone, Debug)]
-pub struct End<A> {
+pub struct WriteResult<A> {
     /// The answer, or why there is none.
-    pub result: Result<A, Failure>,
+    pub result: Result<A, ApiError>,
     /// When the request was begun.
-    pub begun: Timestamp,
+    pub started_at: Timestamp,
 }
 
 /// What to do next: data, with no decision left to who carries it out.
 #[derive(Debug, PartialEq)]
-pub struct Plan<K: Kind> {
+pub struct Plan<K: ResourcePlanner> {
     /// The status with every fact known by now; stored at the latest when the visit ends.
     pub status: K::Status,
     /// A Kubernetes write that must come first.
@@ -323,30 +333,30 @@ pub struct Plan<K: Kind> {
     /// A remote write.
     pub remote: Option<K::Write>,
     /// Where the object stands.
-    pub verdict: Verdict,
+    pub outcome: Outcome,
     /// What to tell people once it is done.
-    pub notes: Vec<Note>,
+    pub events: Vec<EventRecord>,
 }
 
-impl<K: Kind> Plan<K> {
+impl<K: ResourcePlanner> Plan<K> {
     /// Nothing to do.
-    pub(crate) fn idle(status: &K::Status, verdict: Verdict) -> Self {
-        Self { status: status.clone(), first: None, remote: None, verdict, notes: Vec::new() }
+    pub(crate) fn no_op(status: &K::Status, outcome: Outcome) -> Self {
+        Self { status: status.clone(), first: None, remote: None, outcome, events: Vec::new() }
     }
 
     /// One Kubernetes write and nothing else.
-    pub(crate) fn kubernetes(status: K::Status, write: KubernetesWrite, verdict: Verdict) -> Self {
-        Self { status, first: Some(write), remote: None, verdict, notes: Vec::new() }
+    pub(crate) fn kubernetes(status: K::Status, write: KubernetesWrite, outcome: Outcome) -> Self {
+        Self { status, first: Some(write), remote: None, outcome, events: Vec::new() }
     }
 
     /// One remote write.
     pub(crate) fn remote(status: K::Status, write: K::Write, message: impl Into<String>) -> Self {
-        let verdict = Verdict::Working(message.into());
-        Self { status, first: None, remote: Some(write), verdict, notes: Vec::new() }
+        let outcome = Outcome::InProgress(message.into());
+        Self { status, first: None, remote: Some(write), outcome, events: Vec::new() }
     }
 
     /// Whether there is anything to carry out.
-    pub fn is_idle(&self) -> bool {
+    pub fn is_no_op(&self) -> bool {
         self.first.is_none() && self.remote.is_none()
     }
 }
@@ -364,29 +374,29 @@ pub enum KubernetesWrite {
 
 /// Where an object stands.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum Outcome {
     /// All is as the spec wants it.
-    Settled,
+    InSync,
     /// As it was judged before; nothing was looked at.
-    Unchanged,
+    Skipped,
     /// Steps remain.
-    Working(String),
+    InProgress(String),
     /// Another Kubernetes object has to change first; its watch wakes us.
-    Waiting(Reason, String),
+    WaitingForDependency(Reason, String),
     /// As waiting, for one that does not exist: with it went what was achieved.
-    Bereft(Reason, String),
+    DependencyDeleted(Reason, String),
     /// The remote side could not be seen.
-    Unseen(Reason, String, Retry),
+    ReadFailed(Reason, String, Retry),
     /// A write was refused or its outcome is unknown.
-    Failed(Reason, String, Retry),
+    WriteFailed(Reason, String, Retry),
     /// Nothing goes on without a person; looked at again by reads only.
     Stalled(Reason, String),
     /// Suspended by a person.
     Suspended,
     /// Being deleted, and waiting for what the words say.
-    Deleting(String),
+    Terminating(String),
     /// Nothing of it is left to us.
-    Gone,
+    Finalized,
 }
 
 /// When to try again.
@@ -400,7 +410,7 @@ pub enum Retry {
 
 /// Something to tell people as an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct EventRecord {
     /// Whether it is a warning.
     pub warning: bool,
     /// One word.
@@ -409,7 +419,7 @@ pub struct Note {
     pub message: String,
 }
 
-impl Note {
+impl EventRecord {
     pub(crate) fn normal(reason: &str, message: String) -> Self {
         Self { warning: false, reason: reason.to_owned(), message }
     }
@@ -425,37 +435,37 @@ pub struct Report<S> {
     /// The status to store, if it differs from what is stored.
     pub status: S,
     /// Events for transitions.
-    pub notes: Vec<Note>,
+    pub events: Vec<EventRecord>,
     /// When to come back, if nothing else wakes us.
-    pub again: Option<Duration>,
+    pub requeue_after: Option<Duration>,
 }
 
 /// Sums a visit up: conditions, events for transitions, and the next visit. Runs once, whatever happened.
-pub fn report<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Report<K::Status> {
-    let mut status = view.status.clone();
-    let overdue = schedule::overdue(view.memory, view.interval(), view.waits, view.now);
+pub fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Outcome) -> Report<K::Status> {
+    let mut status = input.status.clone();
+    let overdue = schedule::overdue(input.runtime_state, input.interval(), input.timings, input.now);
     let common = K::common(&mut status);
     let before = common.conditions.clone();
-    let generation = view.meta.generation.unwrap_or_default();
-    if !matches!(verdict, Verdict::Gone | Verdict::Unchanged) {
-        let situation = conditions::Situation { generation, overdue, renewed: renewed(view), now: view.now };
-        *common.conditions = conditions::summarize(&before, verdict, &situation);
+    let generation = input.meta.generation.unwrap_or_default();
+    if !matches!(outcome, Outcome::Finalized | Outcome::Skipped) {
+        let situation = conditions::ConditionInput { generation, overdue, renewed: renewed(input), now: input.now };
+        *common.conditions = conditions::compute_conditions(&before, outcome, &situation);
         *common.observed_generation = generation;
-        let drift = K::drift(view.status);
+        let drift = K::drift(input.status);
         let common = K::common(&mut status);
-        conditions::tell_drift(common.conditions, &before, generation, drift, view.now);
+        conditions::set_drifted(common.conditions, &before, generation, drift, input.now);
     }
     let common = K::common(&mut status);
-    if matches!(verdict, Verdict::Settled | Verdict::Stalled(..) | Verdict::Failed(..)) {
-        *common.last_handled = requested_reconcile(view.meta).map(str::to_owned);
+    if matches!(outcome, Outcome::InSync | Outcome::Stalled(..) | Outcome::WriteFailed(..)) {
+        *common.last_handled = requested_reconcile(input.meta).map(str::to_owned);
     }
-    let notes = conditions::transition(&before, common.conditions).into_iter().collect();
-    Report { status, notes, again: schedule::again(view, verdict) }
+    let events = conditions::transition(&before, common.conditions).into_iter().collect();
+    Report { status, events, requeue_after: schedule::requeue_after(input, outcome) }
 }
 
 /// What has become of the object that the spec refers to, in words, if it is not as it was when it was taken up last.
-fn renewed<K: Kind>(view: &View<'_, K>) -> Option<String> {
-    let (now, then) = (K::sources(view), K::taken_up(view.status).first()?);
+fn renewed<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Option<String> {
+    let (now, then) = (K::sources(input), K::observed_sources(input.status).first()?);
     match now.first() {
         None => Some(format!("{} {} is gone", then.kind, then.name)),
         Some(now) if now == then || (&now.kind, &now.name) != (&then.kind, &then.name) => None,

@@ -5,62 +5,62 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Kind, Memory, Retry, Verdict, View, digest};
+use super::{Outcome, PlanInput, ResourcePlanner, Retry, RuntimeState, digest};
 
 /// Every wait that a decision depends on. All are settings, so that tests can be quick.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Waits {
+pub struct Timings {
     /// The interval of an object that names none.
     pub default_interval: Duration,
     /// The least interval: a shorter one is raised to it.
     pub min_interval: Duration,
     /// Intervals without an observation after which Ready becomes Unknown.
-    pub missed_intervals: u32,
+    pub ready_unknown_after_intervals: u32,
     /// The least time between two looks at an object that waits for a person.
-    pub terminal_recheck: Duration,
+    pub stalled_resync_interval: Duration,
     /// When a write is repeated whose refusal cannot be seen by reads to have lost its cause.
-    pub refused_write_repeat: Duration,
+    pub rejected_write_retry_interval: Duration,
     /// First wait after a failure.
-    pub backoff_min: Duration,
+    pub min_retry_delay: Duration,
     /// Longest wait after failures in a row.
-    pub backoff_max: Duration,
+    pub max_retry_delay: Duration,
     /// How old the answer may be that a write by id rests on.
-    pub evidence: Duration,
+    pub max_read_age: Duration,
     /// How long after our own write no absence and no drift is believed.
-    pub quiet_after_write: Duration,
+    pub write_settle_period: Duration,
     /// How long after a create was begun it may still take effect unseen.
-    pub create_settles: Duration,
+    pub create_confirmation_timeout: Duration,
     /// How far the clocks of the service and of this process may be apart.
     pub clock_skew: Duration,
     /// How long nothing is put back that was put back again and again.
-    pub fight_pause: Duration,
+    pub correction_loop_cooldown: Duration,
     /// How long after the deletion of a credential's Secret an object that needs it may still turn out to be going as well.
-    pub credential_release: Duration,
+    pub credential_release_delay: Duration,
 }
 
-impl Default for Waits {
+impl Default for Timings {
     fn default() -> Self {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         Self {
             default_interval: minutes(10),
             min_interval: minutes(1),
-            missed_intervals: 3,
-            terminal_recheck: minutes(10),
-            refused_write_repeat: minutes(30),
-            backoff_min: Duration::from_secs(1),
-            backoff_max: minutes(30),
-            evidence: Duration::from_secs(30),
-            quiet_after_write: Duration::from_secs(30),
+            ready_unknown_after_intervals: 3,
+            stalled_resync_interval: minutes(10),
+            rejected_write_retry_interval: minutes(30),
+            min_retry_delay: Duration::from_secs(1),
+            max_retry_delay: minutes(30),
+            max_read_age: Duration::from_secs(30),
+            write_settle_period: Duration::from_secs(30),
             // Request deadline and as long again for the service to show what it took.
-            create_settles: Duration::from_secs(90),
+            create_confirmation_timeout: Duration::from_secs(90),
             clock_skew: minutes(5),
-            fight_pause: minutes(24 * 60),
-            credential_release: Duration::from_secs(30),
+            correction_loop_cooldown: minutes(24 * 60),
+            credential_release_delay: Duration::from_secs(30),
         }
     }
 }
 
-impl Waits {
+impl Timings {
     /// The interval in force for an object that asks for this one.
     pub fn interval(&self, asked: Option<Duration>) -> Duration {
         asked.unwrap_or(self.default_interval).max(self.min_interval)
@@ -97,45 +97,50 @@ pub(crate) fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
 }
 
 /// Whether so many intervals went by without an observation that what was seen last says nothing of today.
-pub(crate) fn overdue(memory: &Memory, interval: Duration, waits: &Waits, now: Timestamp) -> bool {
-    let last = memory.last_observation.unwrap_or(memory.since);
-    elapsed(last, now) > interval.saturating_mul(waits.missed_intervals)
+pub(crate) fn overdue(runtime_state: &RuntimeState, interval: Duration, timings: &Timings, now: Timestamp) -> bool {
+    let last = runtime_state.last_synced_at.unwrap_or(runtime_state.since);
+    elapsed(last, now) > interval.saturating_mul(timings.ready_unknown_after_intervals)
 }
 
 /// When to come back.
-pub(crate) fn again<K: Kind>(view: &View<'_, K>, verdict: &Verdict) -> Option<Duration> {
-    let interval = view.interval();
+pub(crate) fn requeue_after<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Outcome) -> Option<Duration> {
+    let interval = input.interval();
     let point = |interval: Duration| {
-        let last = view.memory.last_observation.unwrap_or(view.memory.since);
-        let quiet_ends = view.memory.last_write.and_then(|at| at.checked_add(view.waits.quiet_after_write).ok());
+        let last = input.runtime_state.last_synced_at.unwrap_or(input.runtime_state.since);
+        let quiet_ends =
+            input.runtime_state.last_write.and_then(|at| at.checked_add(input.timings.write_settle_period).ok());
         // A point that has passed is visited when the quiet time after a write is over.
-        let next = next_point(view.phase(), interval, last).max(quiet_ends.unwrap_or(last));
-        let next = if next > view.now { next } else { next_point(view.phase(), interval, view.now) };
-        elapsed(view.now, next)
+        let next = next_point(input.phase(), interval, last).max(quiet_ends.unwrap_or(last));
+        let next = if next > input.now { next } else { next_point(input.phase(), interval, input.now) };
+        elapsed(input.now, next)
     };
-    if let (Verdict::Unchanged, Some(until)) = (verdict, view.held_until()) {
-        return Some(elapsed(view.now, until));
+    if let (Outcome::Skipped, Some(until)) = (outcome, input.write_held_until()) {
+        return Some(elapsed(input.now, until));
     }
-    match verdict {
-        Verdict::Settled | Verdict::Unchanged | Verdict::Waiting(..) | Verdict::Bereft(..) => Some(point(interval)),
-        Verdict::Stalled(..) => Some(point(interval.max(view.waits.terminal_recheck))),
-        Verdict::Unseen(_, _, retry) | Verdict::Failed(_, _, retry) => Some(delay(view, *retry)),
-        Verdict::Working(_) | Verdict::Deleting(_) => Some(delay(view, Retry::Backoff)),
-        Verdict::Suspended | Verdict::Gone => None,
+    match outcome {
+        Outcome::InSync | Outcome::Skipped | Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..) => {
+            Some(point(interval))
+        }
+        Outcome::Stalled(..) => Some(point(interval.max(input.timings.stalled_resync_interval))),
+        Outcome::ReadFailed(_, _, retry) | Outcome::WriteFailed(_, _, retry) => Some(delay(input, *retry)),
+        Outcome::InProgress(_) | Outcome::Terminating(_) => Some(delay(input, Retry::Backoff)),
+        Outcome::Suspended | Outcome::Finalized => None,
     }
 }
 
-fn delay<K: Kind>(view: &View<'_, K>, retry: Retry) -> Duration {
-    let failures = view.memory.failures;
-    let doubled = view.waits.backoff_min.saturating_mul(1_u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
-    let longest = doubled.min(K::longest_backoff(view.interval(), view.waits));
+fn delay<K: ResourcePlanner>(input: &PlanInput<'_, K>, retry: Retry) -> Duration {
+    let failures = input.runtime_state.failures;
+    let doubled = input.timings.min_retry_delay.saturating_mul(1_u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
+    let longest = doubled.min(K::longest_backoff(input.interval(), input.timings));
     // Half fixed, half jitter: spread over the fleet and over the attempts, yet the same in every run of a test.
-    let jitter = digest::number(&format!("{}/{failures}", view.phase())) % 1000;
+    let jitter = digest::number(&format!("{}/{failures}", input.phase())) % 1000;
     let backoff = longest / 2 + longest.mul_f64(jitter as f64 / 2000.0);
     match retry {
         Retry::Backoff => backoff,
         // However long a server asks for: whoever mends it is not to wait longer than after failures of any other kind.
-        Retry::After(after) => after.min(view.waits.backoff_max.max(view.waits.refused_write_repeat)).max(backoff),
+        Retry::After(after) => {
+            after.min(input.timings.max_retry_delay.max(input.timings.rejected_write_retry_interval)).max(backoff)
+        }
     }
 }
 

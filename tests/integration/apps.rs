@@ -295,7 +295,7 @@ async fn every_object_carries_the_finalizer_before_the_first_remote_call() {
 async fn a_create_rests_on_a_list_however_long_that_took() {
     let world = World::new("long-list", program()).await;
     // As where the pages of the list take longer than an answer may be old that a write by id rests on.
-    let _operator = world.operator_with(&["--evidence=1ms"]).await;
+    let _operator = world.operator_with(&["--max-read-age=1ms"]).await;
     let fault = Fault {
         method: Some("GET".to_owned()),
         route: Some("/v1/apps".to_owned()),

@@ -94,7 +94,7 @@ async fn invariant_6_another_client_of_the_account_is_never_refused() {
     });
     let lives = 6;
     for _ in 0..lives {
-        let operator = world.operator_with(&["--longest-pause=10m"]).await;
+        let operator = world.operator_with(&["--max-rate-limit-pause=10m"]).await;
         tokio::time::sleep(SHORT_WINDOW / 2).await;
         assert!(!client.is_finished(), "it was refused: {:?}", client.await);
         operator.kill().unwrap();

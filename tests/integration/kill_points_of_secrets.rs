@@ -171,7 +171,7 @@ impl killing::Operation for Operation {
     /// defaults, and one second by the waits of other tests.
     fn settings(self) -> &'static [&'static str] {
         match self {
-            Teardown { retained: true } => &["--backoff-min=500ms", "--backoff-max=5s"],
+            Teardown { retained: true } => &["--min-retry-delay=500ms", "--max-retry-delay=5s"],
             _ => &[],
         }
     }

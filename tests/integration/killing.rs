@@ -21,7 +21,7 @@ use crate::{
 
 /// The clocks of sandbox and operator are one: an app that is older than the intent is, by however little. A create may
 /// take its time on a busy machine, and none of these deletions waits for one.
-const SETTINGS: &[&str] = &["--clock-skew=0s", "--create-settles=30s"];
+const SETTINGS: &[&str] = &["--clock-skew=0s", "--create-confirmation-timeout=30s"];
 
 /// Runs side by side. Each is two operators and a sandbox, which wait most of the time.
 const SIDE_BY_SIDE: usize = 4;

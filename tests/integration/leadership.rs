@@ -34,10 +34,10 @@ impl Election {
         let world = World::new(name, program()).await;
         let arguments = vec![
             "--leader-elect=true".to_owned(),
-            format!("--lease-namespace={}", world.namespace),
-            "--lease-duration=4s".to_owned(),
-            "--lease-renew-deadline=3s".to_owned(),
-            "--lease-retry-period=200ms".to_owned(),
+            format!("--leader-elect-resource-namespace={}", world.namespace),
+            "--leader-elect-lease-duration=4s".to_owned(),
+            "--leader-elect-renew-deadline=3s".to_owned(),
+            "--leader-elect-retry-period=200ms".to_owned(),
         ];
         Self { world, arguments }
     }

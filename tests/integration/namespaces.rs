@@ -88,7 +88,7 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     let app = SpiceApp::new("my-app", serde_json::from_value(spec).unwrap());
     apps.create(&PostParams::default(), &app).await.unwrap();
 
-    let args = ["--min-interval=1s", "--backoff-min=50ms", "--backoff-max=500ms", "--quiet-after-write=0s"];
+    let args = ["--min-interval=1s", "--min-retry-delay=50ms", "--max-retry-delay=500ms", "--write-settle-period=0s"];
     let operator = Operator::start(&run, program(), &cluster.kubeconfig(User::Operator), &args, &[]).await.unwrap();
     operator.ready().await.unwrap();
 

@@ -60,7 +60,7 @@ async fn an_app_that_exists_is_adopted_with_one_put_and_outlives_its_object() {
 
 #[tokio::test]
 async fn another_owners_app_is_taken_over_when_an_annotation_names_the_owner() {
-    let world = World::new("take-over", program()).await;
+    let world = World::new("take-ownership-from", program()).await;
     let _operator = world.operator().await;
     let owner = "0123456789abcdef0123456789abcdef";
     let theirs = json!({ "name": "my-app", "region": "us-east-1", "tags": { "spice-operator-owner": owner } });
@@ -68,7 +68,7 @@ async fn another_owners_app_is_taken_over_when_an_annotation_names_the_owner() {
     world.app("my-app", json!({ "adoptionPolicy": "Adopt" })).await;
     let refused = world.app_is("my-app", "False", "OwnedElsewhere").await;
     assert!(refused.status.unwrap().conditions[0].message.contains(owner));
-    let annotation = format!("cloud.spice.ai/take-over={owner}");
+    let annotation = format!("cloud.spice.ai/take-ownership-from={owner}");
     world.cluster.kubectl(&["annotate", "sapp/my-app", "-n", &world.namespace, &annotation]).await.unwrap();
     world.app_is("my-app", "True", "Succeeded").await;
     assert_ne!(world.remote_apps().await[0]["tags"]["spice-operator-owner"], owner);
@@ -177,7 +177,7 @@ async fn many_apps_missing_at_once_are_taken_for_another_organization_until_a_pe
         world.app_is(name, "False", "OrganizationMismatch").await;
     }
     assert_eq!(world.remote_apps().await, [json!(null); 0]);
-    let accept = ["annotate", "sorg/default", "-n", &world.namespace, "cloud.spice.ai/accept-absent=4"];
+    let accept = ["annotate", "sorg/default", "-n", &world.namespace, "cloud.spice.ai/accept-missing-apps=4"];
     world.cluster.kubectl(&accept).await.unwrap();
     for name in names {
         world.app_is(name, "True", "Succeeded").await;

@@ -22,11 +22,11 @@ use crate::{
 fn a_bad_setting_ends_with_one_line_that_names_it() {
     for (args, named) in [
         (vec!["run", "--min-interval", "soon"], "--min-interval"),
-        (vec!["run", "--backoff-min", "0s"], "--backoff-min"),
-        (vec!["run", "--retry-within", "9223372036854775807s"], "--retry-within"),
+        (vec!["run", "--min-retry-delay", "0s"], "--min-retry-delay"),
+        (vec!["run", "--read-retry-timeout", "9223372036854775807s"], "--read-retry-timeout"),
         (vec!["run", "--admin-address", "nowhere"], "--admin-address"),
         (vec!["run", "--log-format", "xml"], "--log-format"),
-        (vec!["run", "--missed-intervals", "0"], "--missed-intervals"),
+        (vec!["run", "--ready-unknown-after-intervals", "0"], "--ready-unknown-after-intervals"),
         (vec!["run", "--log-filter", "a=b=c"], "--log-filter"),
         (vec!["run", "--admin-address", "192.0.2.1:1"], "--admin-address"),
         (vec!["run", "--no-such-thing"], "--no-such-thing"),
@@ -41,8 +41,8 @@ fn a_bad_setting_ends_with_one_line_that_names_it() {
         assert!(error.contains(named), "{args:?}: {error}");
         assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
     }
-    let by_environment = Command::new(program()).arg("run").env("SPICE_OPERATOR_EVIDENCE", "x").output().unwrap();
-    assert!(String::from_utf8(by_environment.stderr).unwrap().contains("--evidence"));
+    let by_environment = Command::new(program()).arg("run").env("SPICE_OPERATOR_MAX_READ_AGE", "x").output().unwrap();
+    assert!(String::from_utf8(by_environment.stderr).unwrap().contains("--max-read-age"));
 }
 
 #[test]
@@ -69,7 +69,7 @@ async fn without_our_definitions_it_waits_names_them_and_starts_when_they_come()
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     cluster.kubectl_apply(&root.join("config/rbac")).await.unwrap();
     let kubeconfig = cluster.kubeconfig(User::Operator);
-    let operator = Operator::start(&run, program(), &kubeconfig, &["--start-poll=50ms"], &[]).await.unwrap();
+    let operator = Operator::start(&run, program(), &kubeconfig, &["--startup-poll-interval=50ms"], &[]).await.unwrap();
     operator.unready("CustomResourceDefinition spiceorganizations.cloud.spice.ai").await.unwrap();
     assert_eq!(operator.answer("livez").await.unwrap().0, 200);
     install(&cluster).await;
@@ -100,7 +100,7 @@ async fn at_sigterm_a_call_in_hand_finishes_and_its_outcome_is_stored() {
 #[tokio::test]
 async fn at_sigterm_a_call_that_never_ends_is_given_up_and_found_out_after_the_restart() {
     let world = World::new("sigterm-hang", program()).await;
-    let operator = world.operator_with(&["--shutdown-grace=100ms"]).await;
+    let operator = world.operator_with(&["--graceful-shutdown-timeout=100ms"]).await;
     let fault =
         Fault { method: Some("POST".to_owned()), route: None, when: When::After, action: Action::Hang, times: Some(1) };
     world.sandbox.add_fault(&fault).await.unwrap();
@@ -134,7 +134,7 @@ async fn what_a_shutdown_cut_short_is_not_told_as_an_outage() {
 #[tokio::test]
 async fn when_a_definition_is_deleted_the_operator_is_not_ready_and_names_what_it_cannot_watch() {
     let world = World::alone("vanished", program()).await;
-    let operator = world.operator_with(&["--unready-after=200ms"]).await;
+    let operator = world.operator_with(&["--readiness-failure-threshold=200ms"]).await;
     let definition = "crds/spiceapps.cloud.spice.ai.yaml";
     world.cluster.kubectl(&["delete", "-f", definition]).await.unwrap();
     operator.unready("the watch of SpiceApps, which has failed for").await.unwrap();

@@ -110,7 +110,7 @@ async fn a_shutdown_while_rotations_wait_for_their_turn_is_not_told_as_an_outage
 
 #[tokio::test]
 async fn objects_of_one_app_whose_secrets_are_refused_do_not_drive_each_other() {
-    let (world, _operator, _) = world_with("secret-refused", &["--refused-write-repeat=1h"]).await;
+    let (world, _operator, _) = world_with("secret-refused", &["--rejected-write-retry-interval=1h"]).await;
     let body = json!({ "error": "no", "code": "insufficient_scope" });
     let refusal = Action::Answer { status: 403, headers: json!({}), body };
     world.sandbox.add_fault(&on_post(When::Before, refusal, None)).await.unwrap();
@@ -158,7 +158,7 @@ async fn secrets_that_somebody_clears_out_are_all_put_back_at_the_next_check() {
         portal.call(Method::DELETE, &format!("/apps/{id}/secrets/{name}"), None).await.unwrap();
     }
     // The wait that is in force by default, in which no read is believed about what was just written.
-    let _operator = world.operator_with(&["--quiet-after-write=30s"]).await;
+    let _operator = world.operator_with(&["--write-settle-period=30s"]).await;
     world.ask_for_visit::<SpiceSecret>("src").await;
     world.secret("src", json!({ "secretRef": { "name": "src" }, "interval": "23h" })).await;
     world.secret_is("src", "True", "Succeeded").await;

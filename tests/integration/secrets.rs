@@ -310,7 +310,7 @@ async fn what_was_made_in_the_portal_is_not_touched_until_it_is_adopted_and_stay
 async fn the_key_of_digests_is_put_back_while_known_and_without_it_each_entry_is_set_once_more() {
     let world = World::new("key", program()).await;
     let key = format!("--digest-key-secret={}", world.namespace);
-    let settings = [key.as_str(), "--digest-key-poll=50ms"];
+    let settings = [key.as_str(), "--digest-key-check-interval=50ms"];
     let operator = world.operator_with(&settings).await;
     world.app("my-app", json!({})).await;
     world.app_is("my-app", "True", "Succeeded").await;

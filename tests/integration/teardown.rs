@@ -82,7 +82,7 @@ async fn parts_that_are_deleted_one_by_one_go_in_every_order_and_leave_nothing()
 
 async fn deleted_in(order: [Part; 3], restart: bool) {
     let world = World::new("parts", program()).await;
-    let mut operator = Some(world.operator_with(&["--credential-release=1h"]).await);
+    let mut operator = Some(world.operator_with(&["--credential-release-delay=1h"]).await);
     in_use(&world).await;
     for part in order {
         if restart && part == order[1] {
@@ -91,7 +91,7 @@ async fn deleted_in(order: [Part; 3], restart: bool) {
         part.delete(&world).await;
     }
     if restart {
-        operator = Some(world.operator_with(&["--credential-release=1h"]).await);
+        operator = Some(world.operator_with(&["--credential-release-delay=1h"]).await);
     }
     world.gone::<SpiceApp>("my-app").await;
     world.gone::<SpiceOrganization>("default").await;
@@ -111,7 +111,7 @@ async fn a_namespace_goes_with_all_that_is_in_it_and_leaves_nothing() {
 
 async fn namespace_goes(while_away: bool, settings: &'static str) {
     let world = World::new("namespace", program()).await;
-    let settings: Vec<_> = ["--secret-poll=1s", settings].into_iter().filter(|it| !it.is_empty()).collect();
+    let settings: Vec<_> = ["--secret-poll-interval=1s", settings].into_iter().filter(|it| !it.is_empty()).collect();
     let mut operator = Some(world.operator_with(&settings).await);
     in_use(&world).await;
     let spec = json!({ "deletionPolicy": "Retain" });
@@ -135,7 +135,7 @@ async fn namespace_goes(while_away: bool, settings: &'static str) {
 #[tokio::test]
 async fn a_credential_is_let_go_when_nobody_needs_it() {
     let world = World::new("let-go", program()).await;
-    let operator = world.operator_with(&["--credential-release=1s"]).await;
+    let operator = world.operator_with(&["--credential-release-delay=1s"]).await;
     in_use(&world).await;
 
     // Named no more.
@@ -163,15 +163,16 @@ async fn a_credential_is_let_go_when_nobody_needs_it() {
     world.give_credential("sandbox-fake-token-operator").await;
     secret_is(&world, "the credential is held again", is_held).await;
     operator.kill().unwrap();
-    let _operator = world.operator_with(&["--hold-credentials=false"]).await;
+    let _operator = world.operator_with(&["--protect-credential-secrets=false"]).await;
     secret_is(&world, "the credential is let go", |secret| secret.is_some() && !is_held(secret)).await;
 }
 
 #[tokio::test]
 async fn without_a_watch_a_credential_is_read_now_and_then() {
     let world = World::without_credential("polled", program()).await;
-    let _operator =
-        world.operator_with(&["--watch-secrets=false", "--secret-poll=1s", "--credential-release=1s"]).await;
+    let _operator = world
+        .operator_with(&["--watch-secrets=false", "--secret-poll-interval=1s", "--credential-release-delay=1s"])
+        .await;
     world.organization_is("False", "CredentialsMissing").await;
     world.give_credential("sandbox-fake-token-unknown").await;
     world.organization_is("False", "Unauthorized").await;
@@ -185,9 +186,9 @@ async fn without_a_watch_a_credential_is_read_now_and_then() {
 #[tokio::test]
 async fn it_works_with_fewer_rights_to_secrets() {
     for (verbs, settings) in [
-        (json!(["get", "list", "watch"]), &["--hold-credentials=false"][..]),
+        (json!(["get", "list", "watch"]), &["--protect-credential-secrets=false"][..]),
         (json!(["get", "patch"]), &["--watch-secrets=false"]),
-        (json!(["get"]), &["--watch-secrets=false", "--hold-credentials=false"]),
+        (json!(["get"]), &["--watch-secrets=false", "--protect-credential-secrets=false"]),
         // Not told so, it finds out, and goes on.
         (json!(["get", "list", "watch"]), &[]),
     ] {

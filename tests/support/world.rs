@@ -40,17 +40,17 @@ pub const CREDENTIAL: (&str, &str) = ("spice-credentials", "token");
 /// Waits that a test need not sit out. Everything else is as shipped.
 const QUICK: [&str; 12] = [
     "--min-interval=1s",
-    "--terminal-recheck=1s",
-    "--refused-write-repeat=1s",
-    "--backoff-min=50ms",
-    "--backoff-max=500ms",
-    "--quiet-after-write=0s",
-    "--create-settles=1s",
-    "--start-poll=100ms",
+    "--stalled-resync-interval=1s",
+    "--rejected-write-retry-interval=1s",
+    "--min-retry-delay=50ms",
+    "--max-retry-delay=500ms",
+    "--write-settle-period=0s",
+    "--create-confirmation-timeout=1s",
+    "--startup-poll-interval=100ms",
     "--request-timeout=10s",
-    "--list-gap=0s",
-    "--longest-pause=500ms",
-    "--retry-within=300ms",
+    "--min-list-interval=0s",
+    "--max-rate-limit-pause=500ms",
+    "--read-retry-timeout=300ms",
 ];
 
 /// See the module.
@@ -151,7 +151,7 @@ impl World {
             ("SPICE_OPERATOR_LOG_FILTER", "info,spice_cloud_operator=debug"),
             ("SPICE_OPERATOR_LEADER_ELECT", "false"),
             // Whoever it is, and whatever namespace its kubeconfig names.
-            ("SPICE_OPERATOR_LEASE_NAMESPACE", OPERATOR_NAMESPACE),
+            ("SPICE_OPERATOR_LEADER_ELECT_RESOURCE_NAMESPACE", OPERATOR_NAMESPACE),
         ];
         environment.extend(variables);
         Operator::start(&self.run, &self.program, kubeconfig, &args, &environment).await.unwrap()

@@ -12,29 +12,30 @@ use super::{app_ref, namespace, of, source};
 use crate::api::SpiceSecret;
 use crate::controller::claims::{share_a_name, takes_all};
 use crate::controller::context::Context;
-use crate::controller::watch::{Changes, Guarded, React, own_matters};
-use crate::planner::OtherSecret;
+use crate::controller::watch::{ChangeFilter, EventHandler, own_matters};
+use crate::planner::SiblingSecret;
+use kube::core::DeserializeGuard;
 
 /// A changed SpiceSecret is visited, and those that want a name of it; its app, where that waits for it or is checked with it.
-pub(in crate::controller) struct Reaction {
+pub(in crate::controller) struct SpiceSecretEventHandler {
     context: Arc<Context>,
-    seen: Changes,
+    seen: ChangeFilter,
     /// What the others of its app were told last, by the object's uid.
-    told: HashMap<String, Arc<OtherSecret>>,
+    told: HashMap<String, Arc<SiblingSecret>>,
     /// What its app goes by.
-    told_app: Changes,
+    told_app: ChangeFilter,
     /// Those that cannot be decoded, and whether they are being deleted.
-    undecodable: Changes,
+    undecodable: ChangeFilter,
 }
 
-impl Reaction {
+impl SpiceSecretEventHandler {
     pub(in crate::controller) fn new(context: Arc<Context>) -> Self {
         let (seen, told, told_app, undecodable) = Default::default();
         Self { context, seen, told, told_app, undecodable }
     }
 
     /// Lets those look again that ask for a name that this object has, or had.
-    fn tell_others(&self, namespace: &str, app: &str, uid: Option<&String>, claims: &[Arc<OtherSecret>]) {
+    fn tell_others(&self, namespace: &str, app: &str, uid: Option<&String>, claims: &[Arc<SiblingSecret>]) {
         for other in of(&self.context, namespace, app) {
             let Ok(decoded) = &other.0 else { continue };
             let Some(theirs) = self.context.claims.of(other.meta().uid.as_ref()) else { continue };
@@ -48,7 +49,7 @@ impl Reaction {
 
     /// Lets its app and the others look again for an object that is gone, or cannot be decoded. Where its app was never known,
     /// because it could never be decoded, those do that have noted what it has.
-    fn tell_all(&self, object: &ObjectMeta, app: Option<&str>, claims: &[Arc<OtherSecret>]) {
+    fn tell_all(&self, object: &ObjectMeta, app: Option<&str>, claims: &[Arc<SiblingSecret>]) {
         let (namespace, name) = (object.namespace.as_deref().unwrap_or_default(), object.name.as_deref());
         match app {
             Some(app) => {
@@ -75,8 +76,8 @@ impl Reaction {
     }
 }
 
-impl React<Guarded<SpiceSecret>> for Reaction {
-    fn before(&mut self, object: &Guarded<SpiceSecret>) {
+impl EventHandler<DeserializeGuard<SpiceSecret>> for SpiceSecretEventHandler {
+    fn before(&mut self, object: &DeserializeGuard<SpiceSecret>) {
         // One that cannot be decoded now is found where it was found before.
         if let Ok(object) = &object.0 {
             let (namespace, name) = (namespace(object), object.name_any());
@@ -86,7 +87,7 @@ impl React<Guarded<SpiceSecret>> for Reaction {
         }
     }
 
-    fn changed(&mut self, object: &Guarded<SpiceSecret>) {
+    fn changed(&mut self, object: &DeserializeGuard<SpiceSecret>) {
         let uid = object.meta().uid.as_ref();
         self.context.interests.changed(uid);
         self.context.memories.caught_up(object);
@@ -124,7 +125,7 @@ impl React<Guarded<SpiceSecret>> for Reaction {
         }
     }
 
-    fn deleted(&mut self, object: &Guarded<SpiceSecret>) {
+    fn deleted(&mut self, object: &DeserializeGuard<SpiceSecret>) {
         let uid = object.meta().uid.as_ref();
         self.context.interests.changed(uid);
         for changes in [&mut self.seen, &mut self.told_app, &mut self.undecodable] {

@@ -17,8 +17,8 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::types::{Failure, FailureKind};
-use super::{Budget, Metrics, Priority, Stage, metrics, redact};
+use super::types::{ApiError, ErrorKind};
+use super::{AccessMode, Budget, Metrics, Priority, metrics, redact};
 
 /// What proves to the API who we are.
 #[derive(Clone, Debug)]
@@ -101,7 +101,7 @@ struct Slot {
     /// Whether the last token was refused by the API.
     refused: bool,
     /// The last failure, and when it was told.
-    failed: Option<(Instant, Failure)>,
+    failed: Option<(Instant, ApiError)>,
 }
 
 #[derive(Debug)]
@@ -131,11 +131,11 @@ impl Tokens {
         http: &reqwest::Client,
         budget: &Arc<Budget>,
         metrics: &Metrics,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ApiError> {
         let source = match credential {
             Credential::Token(token) => Source::Fixed(Token::new(token, false)),
             Credential::Client { id, secret, token_endpoint } => {
-                let bad = |error| Failure::local(FailureKind::Invalid, format!("tokenEndpoint is not a URL: {error}"));
+                let bad = |error| ApiError::local(ErrorKind::Invalid, format!("tokenEndpoint is not a URL: {error}"));
                 Source::Fetched(Box::new(Fetched {
                     http: http.clone(),
                     budget: Arc::clone(budget),
@@ -151,7 +151,7 @@ impl Tokens {
     }
 
     /// A token to send. It may take a request, which takes its share of the budget.
-    pub(super) async fn token(&self) -> Result<Arc<Token>, Failure> {
+    pub(super) async fn token(&self) -> Result<Arc<Token>, ApiError> {
         match &self.0 {
             Source::Fixed(token) => Ok(Arc::clone(token)),
             Source::Fetched(fetched) => fetched.token().await,
@@ -180,40 +180,40 @@ impl Tokens {
 }
 
 impl Fetched {
-    async fn token(&self) -> Result<Arc<Token>, Failure> {
+    async fn token(&self) -> Result<Arc<Token>, ApiError> {
         let asked = Instant::now();
         let mut slot = self.slot.lock().await;
         if let Some(held) = slot.held.as_ref().filter(|held| Instant::now() < held.renew) {
             return Ok(Arc::clone(&held.token));
         }
         // Who waited for a request that failed has its answer too: a queue must not fail one by one.
-        if let Some((_, failure)) = slot.failed.as_ref().filter(|(told, _)| *told >= asked) {
-            return Err(failure.clone());
+        if let Some((_, error)) = slot.failed.as_ref().filter(|(told, _)| *told >= asked) {
+            return Err(error.clone());
         }
-        let begun = Instant::now();
+        let started_at = Instant::now();
         match self.ask().await {
             Ok((value, lifetime)) => {
                 let token = Token::new(value, slot.refused);
-                let renew = begun + lifetime.saturating_sub(AHEAD).max(lifetime / 2);
-                slot.held = Some(Held { token: Arc::clone(&token), renew, expires: begun + lifetime });
+                let renew = started_at + lifetime.saturating_sub(AHEAD).max(lifetime / 2);
+                slot.held = Some(Held { token: Arc::clone(&token), renew, expires: started_at + lifetime });
                 slot.refused = false;
                 Ok(token)
             }
-            Err(failure) => {
+            Err(error) => {
                 let now = Instant::now();
                 if let Some(held) = slot.held.as_mut().filter(|held| now < held.expires) {
                     held.renew = now + NEXT_RENEWAL;
                     return Ok(Arc::clone(&held.token));
                 }
-                (slot.held, slot.failed) = (None, Some((now, failure.clone())));
-                Err(failure)
+                (slot.held, slot.failed) = (None, Some((now, error.clone())));
+                Err(error)
             }
         }
     }
 
-    async fn ask(&self) -> Result<(SecretString, Duration), Failure> {
+    async fn ask(&self) -> Result<(SecretString, Duration), ApiError> {
         // All wait for it, so it goes first.
-        let _leave = self.budget.token(Priority::Edit, Stage::Act).await?;
+        let _leave = self.budget.token(Priority::Edit, AccessMode::Write).await?;
         let body = json!({
             "grant_type": "client_credentials", "client_id": self.id, "client_secret": self.secret.expose_secret(),
         });
@@ -221,45 +221,45 @@ impl Fetched {
         let (status, result) = match answer(request).await {
             Ok((status, text)) if status == StatusCode::OK => (Some(status), granted(&text)),
             Ok((status, text)) => (Some(status), Err(self.refusal(status, &text))),
-            Err(failure) => (None, Err(failure)),
+            Err(error) => (None, Err(error)),
         };
         let outcome = metrics::outcome(status, &result);
         tracing::debug!(method = "POST", route = ROUTE, outcome, "token request");
         self.metrics.sent("POST", ROUTE, outcome);
-        result.map_err(|failure| Failure { message: format!("POST {ROUTE}: {}", failure.message), ..failure })
+        result.map_err(|error| ApiError { message: format!("POST {ROUTE}: {}", error.message), ..error })
     }
 
-    fn refusal(&self, status: StatusCode, body: &str) -> Failure {
-        let (_, words, _) = redact::error_body(body, &[self.secret.expose_secret(), &self.id]);
+    fn refusal(&self, status: StatusCode, body: &str) -> ApiError {
+        let (_, message, _) = redact::error_body(body, &[self.secret.expose_secret(), &self.id]);
         let kind = match status.as_u16() {
-            400..=403 => FailureKind::Unauthorized,
-            429 => FailureKind::Throttled { retry_after: None },
-            _ => FailureKind::Connect,
+            400..=403 => ErrorKind::Unauthorized,
+            429 => ErrorKind::RateLimited { retry_after: None },
+            _ => ErrorKind::Connect,
         };
-        let words = if words.is_empty() { String::new() } else { format!(": {words}") };
-        Failure::local(kind, format!("no token for the OAuth client: {status}{words}"))
+        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+        ApiError::local(kind, format!("no token for the OAuth client: {status}{message}"))
     }
 }
 
 /// Whatever goes wrong here, nothing was sent to the API: hence `Connect`.
-async fn answer(request: reqwest::RequestBuilder) -> Result<(StatusCode, String), Failure> {
+async fn answer(request: reqwest::RequestBuilder) -> Result<(StatusCode, String), ApiError> {
     let lost = |error: &reqwest::Error| {
-        let failure = super::client::transport(error);
-        Failure { kind: FailureKind::Connect, message: format!("token endpoint: {}", failure.message), ..failure }
+        let error = super::client::transport(error);
+        ApiError { kind: ErrorKind::Connect, message: format!("token endpoint: {}", error.message), ..error }
     };
     let mut response = request.send().await.map_err(|error| lost(&error))?;
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error))? {
         if bytes.len() + chunk.len() > LARGEST_ANSWER {
-            return Err(Failure::local(FailureKind::Connect, "the token endpoint's answer is longer than 64 KiB"));
+            return Err(ApiError::local(ErrorKind::Connect, "the token endpoint's answer is longer than 64 KiB"));
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok((response.status(), String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-fn granted(text: &str) -> Result<(SecretString, Duration), Failure> {
-    let none = || Failure::local(FailureKind::Connect, "the token endpoint's answer holds no bearer token");
+fn granted(text: &str) -> Result<(SecretString, Duration), ApiError> {
+    let none = || ApiError::local(ErrorKind::Connect, "the token endpoint's answer holds no bearer token");
     let granted: Granted = serde_json::from_str(text).map_err(|_| none())?;
     let token = granted.access_token.expose_secret();
     let sendable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::management::client::tests::client_of;
-use crate::management::{Client, Target, token_endpoint};
+use crate::management::{Client, ClientConfig, token_endpoint};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode as Code};
 use axum::routing::{delete, get, post};
@@ -69,7 +69,7 @@ fn client(url: &str) -> Client {
 
 fn connect(url: &str, credential: Credential) -> Client {
     let organization = Some("mine".to_owned());
-    client_of(Target { endpoint: url.to_owned(), organization, ca_bundle: None, credential }).unwrap()
+    client_of(ClientConfig { endpoint: url.to_owned(), organization, ca_bundle: None, credential }).unwrap()
 }
 
 fn calls(twin: &Twin) -> Vec<String> {
@@ -105,9 +105,9 @@ async fn a_refused_token_is_replaced_once_and_a_second_refusal_is_told() {
     assert_eq!(calls(&twin), ["fake-1", "fake-1", "fake-2"]);
     twin.0.revoked.lock().unwrap().push("*".to_owned());
     for expected in [vec!["fake-2", "fake-3"], vec!["fake-4"]] {
-        let failure = client.regions(Priority::Check).await.unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Unauthorized);
-        assert!(!failure.message.contains("fake"), "{failure}");
+        let error = client.regions(Priority::Check).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unauthorized);
+        assert!(!error.message.contains("fake"), "{error}");
         assert_eq!(calls(&twin), expected);
     }
 }
@@ -118,11 +118,11 @@ async fn a_write_whose_token_is_refused_is_not_sent_again_in_this_visit() {
     let client = client(&url);
     client.regions(Priority::Check).await.unwrap();
     twin.0.revoked.lock().unwrap().push("fake-1".to_owned());
-    let permit = client.permit(Priority::Edit, Stage::Act).await.unwrap();
-    let failure = client.delete_app(1, permit).await.unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Withdrawn);
-    assert!(failure.proves_not_applied());
-    let permit = client.permit(Priority::Edit, Stage::Act).await.unwrap();
+    let permit = client.permit(Priority::Edit, AccessMode::Write).await.unwrap();
+    let error = client.delete_app(1, permit).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Cancelled);
+    assert!(error.proves_not_applied());
+    let permit = client.permit(Priority::Edit, AccessMode::Write).await.unwrap();
     client.delete_app(1, permit).await.unwrap();
     assert_eq!(calls(&twin), ["fake-1", "fake-1", "fake-2"]);
 }
@@ -155,20 +155,20 @@ async fn a_token_endpoint_that_refuses_is_told_from_one_that_does_not_work() {
     let (twin, url) = twin().await;
     let client = client(&url);
     for (status, body, expected) in [
-        (401, json!({ "error": "invalid_client: fake-client-secret" }), FailureKind::Unauthorized),
-        (400, json!({ "error": "invalid_scope" }), FailureKind::Unauthorized),
-        (429, json!({}), FailureKind::Throttled { retry_after: None }),
-        (500, json!({}), FailureKind::Connect),
-        (404, json!("<html>"), FailureKind::Connect),
-        (200, json!({}), FailureKind::Connect),
-        (200, json!({ "access_token": "fake", "token_type": "mac" }), FailureKind::Connect),
-        (200, json!({ "access_token": "two words" }), FailureKind::Connect),
+        (401, json!({ "error": "invalid_client: fake-client-secret" }), ErrorKind::Unauthorized),
+        (400, json!({ "error": "invalid_scope" }), ErrorKind::Unauthorized),
+        (429, json!({}), ErrorKind::RateLimited { retry_after: None }),
+        (500, json!({}), ErrorKind::Connect),
+        (404, json!("<html>"), ErrorKind::Connect),
+        (200, json!({}), ErrorKind::Connect),
+        (200, json!({ "access_token": "fake", "token_type": "mac" }), ErrorKind::Connect),
+        (200, json!({ "access_token": "two words" }), ErrorKind::Connect),
     ] {
         *twin.0.token_answer.lock().unwrap() = Some((status, body.clone()));
-        let failure = client.regions(Priority::Check).await.unwrap_err();
-        assert_eq!(failure.kind, expected, "{status} {body}");
-        assert!(failure.proves_not_applied(), "{failure}");
-        assert!(!failure.message.contains("fake"), "{failure}");
+        let error = client.regions(Priority::Check).await.unwrap_err();
+        assert_eq!(error.kind, expected, "{status} {body}");
+        assert!(error.proves_not_applied(), "{error}");
+        assert!(!error.message.contains("fake"), "{error}");
         assert_eq!(calls(&twin), [""; 0], "nothing is sent without a token");
     }
     *twin.0.token_answer.lock().unwrap() = None;
@@ -181,7 +181,7 @@ async fn a_token_of_its_own_is_sent_as_it_is_and_never_replaced() {
     let client = connect(&url, Credential::Token("fake-own".into()));
     client.regions(Priority::Check).await.unwrap();
     twin.0.revoked.lock().unwrap().push("*".to_owned());
-    assert_eq!(client.regions(Priority::Check).await.unwrap_err().kind, FailureKind::Unauthorized);
+    assert_eq!(client.regions(Priority::Check).await.unwrap_err().kind, ErrorKind::Unauthorized);
     assert_eq!(calls(&twin), ["fake-own", "fake-own"]);
     assert!(twin.0.bodies.lock().unwrap().is_empty());
 }
@@ -191,14 +191,14 @@ async fn a_bundle_without_certificates_is_refused_before_anything_is_sent() {
     for bundle in
         ["", "none", "-----BEGIN CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
     {
-        let target = Target {
+        let target = ClientConfig {
             endpoint: "https://api.example".to_owned(),
             organization: None,
             ca_bundle: Some(bundle.to_owned()),
             credential: Credential::Token("fake".into()),
         };
-        let failure = client_of(target).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Invalid, "{bundle}");
+        let error = client_of(target).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid, "{bundle}");
     }
 }
 

@@ -57,7 +57,7 @@ impl fmt::Debug for AccountKey {
 /// The budgets of accounts and organizations. Holds those in use, and accounts still paused.
 #[derive(Debug)]
 pub struct Budgets {
-    longest_pause: Duration,
+    max_rate_limit_pause: Duration,
     metrics: Metrics,
     held: Mutex<Held>,
 }
@@ -69,10 +69,10 @@ struct Held {
 }
 
 impl Budgets {
-    /// No budgets yet. No header of an answer pauses an account for longer than `longest_pause`: a mistake of the service,
+    /// No budgets yet. No header of an answer pauses an account for longer than `max_rate_limit_pause`: a mistake of the service,
     /// or of something in front of it, must not stop the operator for days. Asking anew after that costs one request.
-    pub fn new(longest_pause: Duration, metrics: Metrics) -> Self {
-        Self { longest_pause, metrics, held: Mutex::default() }
+    pub fn new(max_rate_limit_pause: Duration, metrics: Metrics) -> Self {
+        Self { max_rate_limit_pause, metrics, held: Mutex::default() }
     }
 
     /// A connection's part of the account's budget, under that of `organization` (a name that is the same for all
@@ -97,7 +97,7 @@ impl Budgets {
         });
         drop(held);
         let claim = Arc::new(Claim::new(account, quota));
-        Budget { claim, organization, longest_pause: self.longest_pause, metrics: self.metrics.clone() }
+        Budget { claim, organization, max_rate_limit_pause: self.max_rate_limit_pause, metrics: self.metrics.clone() }
     }
 }
 

@@ -37,7 +37,7 @@ impl Cause {
     }
 
     /// What keeps a request from being sent; the same words however long it lasts.
-    pub(super) fn words(self) -> &'static str {
+    pub(super) fn message(self) -> &'static str {
         match self {
             Self::Asked => "not sent: the service asked this account to pause",
             Self::UsedUp => "not sent: what the account has left of its rate limit is the reserve for others",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::organization::Organization;
-use super::{Priority, Stage};
+use super::{AccessMode, Priority};
 
 /// Every `FAIR_SHARE`th token goes to the least urgent waiter, so that checks go on under a storm of edits.
 const FAIR_SHARE: u64 = 8;
@@ -17,7 +17,7 @@ const FAIR_SHARE: u64 = 8;
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) priority: Priority,
-    pub(super) stage: Stage,
+    pub(super) stage: AccessMode,
     pub(super) organization: Arc<Organization>,
     /// Leave to go, and a place among the requests under way; or how long the account is paused, where that is too long to
     /// wait.
@@ -78,7 +78,7 @@ impl Line {
 }
 
 impl Place {
-    fn key(&self) -> (Priority, Stage, u64) {
+    fn key(&self) -> (Priority, AccessMode, u64) {
         (self.waiter.priority, self.waiter.stage, self.number)
     }
 }

@@ -29,7 +29,7 @@ use self::limits::Cause;
 use self::line::Waiter;
 use self::organization::Organization;
 use super::Metrics;
-use super::types::{Failure, FailureKind};
+use super::types::{ApiError, ErrorKind};
 
 /// How urgent a request is; the first is let through first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,11 +46,11 @@ pub enum Priority {
 
 /// What a request is for. Of equal urgency, acting goes before looking: a write rests on an answer that grows old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum AccessMode {
     /// It writes, on the strength of what was read.
-    Act,
+    Write,
     /// It reads.
-    Look,
+    Read,
 }
 
 /// How many requests may pass.
@@ -110,7 +110,7 @@ pub struct Leave {
 pub struct Budget {
     claim: Arc<Claim>,
     organization: Arc<Organization>,
-    longest_pause: Duration,
+    max_rate_limit_pause: Duration,
     metrics: Metrics,
 }
 
@@ -118,10 +118,10 @@ impl Budget {
     /// Waits for a token, and until few enough requests are under way.
     ///
     /// # Errors
-    /// [`FailureKind::Throttled`] while the account is paused for longer than a request waits; `Withdrawn` when the
+    /// [`ErrorKind::RateLimited`] while the account is paused for longer than a request waits; `Withdrawn` when the
     /// connection is replaced; `Connect` when the process is going down.
-    pub async fn token(&self, priority: Priority, stage: Stage) -> Result<Leave, Failure> {
-        let closed = || Failure::local(FailureKind::Connect, "the operator is shutting down");
+    pub async fn token(&self, priority: Priority, stage: AccessMode) -> Result<Leave, ApiError> {
+        let closed = || ApiError::local(ErrorKind::Connect, "the operator is shutting down");
         let (grant, granted) = oneshot::channel();
         let organization = Arc::clone(&self.organization);
         let _waiting = self.metrics.waiting();
@@ -129,15 +129,15 @@ impl Budget {
         let turn = tokio::select! {
             turn = granted => turn.map_err(|_| closed())?,
             () = self.claim.retired() => {
-                let words = "the SpiceOrganization or its credential changed while the request waited for its turn";
-                return Err(Failure::local(FailureKind::Withdrawn, words));
+                let message = "the SpiceOrganization or its credential changed while the request waited for its turn";
+                return Err(ApiError::local(ErrorKind::Cancelled, message));
             }
         };
         match turn {
             Ok(place) => Ok(Leave { granted: Timestamp::now(), _place: place }),
             Err(wait) => {
-                let words = self.claim.account.cause().unwrap_or(Cause::Asked).words();
-                Err(Failure::local(FailureKind::Throttled { retry_after: Some(wait) }, words))
+                let message = self.claim.account.cause().unwrap_or(Cause::Asked).message();
+                Err(ApiError::local(ErrorKind::RateLimited { retry_after: Some(wait) }, message))
             }
         }
     }
@@ -151,7 +151,7 @@ impl Budget {
     pub(super) fn heard(&self, status: StatusCode, limits: &Limits) {
         let Some(quota) = self.claim.account.quota() else { return };
         let Some((cause, wait)) = limits.pause(status, quota) else { return };
-        let wait = wait.min(self.longest_pause);
+        let wait = wait.min(self.max_rate_limit_pause);
         if self.paused().is_none() {
             tracing::info!(cause = cause.label(), seconds = wait.as_secs_f64(), "the account pauses");
         }

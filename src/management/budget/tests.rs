@@ -38,7 +38,7 @@ fn limits(lines: &[(&str, &str)]) -> Limits {
 
 async fn granted(budget: &Budget) -> Duration {
     let start = Instant::now();
-    budget.token(Priority::Check, Stage::Look).await.unwrap();
+    budget.token(Priority::Check, AccessMode::Read).await.unwrap();
     start.elapsed()
 }
 
@@ -86,7 +86,7 @@ proptest! {
                     2 => second = Some(all.account(key("fake"), "organization", quota(rate))),
                     _ => for turn in 0..amount {
                         let budget = second.as_ref().filter(|_| turn % 2 == 0).unwrap_or(&first);
-                        budget.token(Priority::Check, Stage::Look).await.unwrap();
+                        budget.token(Priority::Check, AccessMode::Read).await.unwrap();
                         grants.push(Instant::now());
                     },
                 }
@@ -114,9 +114,9 @@ async fn only_so_many_requests_are_under_way_and_the_next_goes_when_one_ends() {
     let budget = budgets().account(key("fake"), "organization", quota(1_000_000));
     let mut under_way = Vec::new();
     for _ in 0..account::UNDER_WAY {
-        under_way.push(budget.token(Priority::Check, Stage::Look).await.unwrap());
+        under_way.push(budget.token(Priority::Check, AccessMode::Read).await.unwrap());
     }
-    let next = budget.token(Priority::Edit, Stage::Act);
+    let next = budget.token(Priority::Edit, AccessMode::Write);
     tokio::pin!(next);
     assert!(tokio::time::timeout(MINUTE, &mut next).await.is_err(), "one more is sent while all hang");
     under_way.pop();
@@ -129,7 +129,7 @@ async fn connections_of_one_account_share_a_budget_and_others_do_not() {
     let start = Instant::now();
     let shared = [(); 3].map(|()| all.account(key("fake"), "organization", quota(60)));
     for budget in shared.iter().cycle().take(60) {
-        budget.token(Priority::Check, Stage::Look).await.unwrap();
+        budget.token(Priority::Check, AccessMode::Read).await.unwrap();
     }
     assert!(start.elapsed() >= MINUTE);
     let named = |endpoint, name| AccountKey::new(endpoint, name, &Credential::Token(SecretString::from("fake")));
@@ -161,12 +161,12 @@ async fn a_connection_that_is_replaced_lets_go_of_who_waits_and_of_its_quota() {
     let former = budgets.account(key("one"), "o", quota(10));
     let waiting = tokio::spawn({
         let former = former.clone();
-        async move { former.token(Priority::Check, Stage::Look).await.map(drop) }
+        async move { former.token(Priority::Check, AccessMode::Read).await.map(drop) }
     });
     tokio::task::yield_now().await;
     let next = budgets.account(key("one"), "o", quota(600));
     former.retire();
-    assert_eq!(waiting.await.unwrap().unwrap_err().kind, FailureKind::Withdrawn);
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind, ErrorKind::Cancelled);
     assert!(granted(&next).await < Duration::from_secs(1), "the smaller quota holds no more, though it is kept");
     drop(former);
 }
@@ -181,7 +181,7 @@ async fn accounts_of_one_organization_stay_in_its_budget_together() {
         tasks.spawn(async move {
             let mut grants = Vec::new();
             while start.elapsed() < MINUTE * 2 {
-                budget.token(Priority::Check, Stage::Look).await.unwrap();
+                budget.token(Priority::Check, AccessMode::Read).await.unwrap();
                 grants.push(start.elapsed().as_millis());
             }
             grants
@@ -228,20 +228,20 @@ async fn a_pause_longer_than_anybody_waits_is_said_at_once_also_to_those_in_line
     let budget = all.account(key("fake"), "organization", quota(10));
     let waiting = tokio::spawn({
         let budget = budget.clone();
-        async move { budget.token(Priority::Edit, Stage::Act).await }
+        async move { budget.token(Priority::Edit, AccessMode::Write).await }
     });
     tokio::task::yield_now().await;
     budget.heard(StatusCode::TOO_MANY_REQUESTS, &limits(&[("retry-after", "99999999999999")]));
-    for result in [waiting.await.unwrap(), budget.token(Priority::Edit, Stage::Act).await] {
-        let FailureKind::Throttled { retry_after: Some(wait) } = result.unwrap_err().kind else { panic!("throttled") };
+    for result in [waiting.await.unwrap(), budget.token(Priority::Edit, AccessMode::Write).await] {
+        let ErrorKind::RateLimited { retry_after: Some(wait) } = result.unwrap_err().kind else { panic!("throttled") };
         assert!(wait <= Duration::from_secs(600), "however absurd the header: {wait:?}");
     }
     // The pause outlives the connections.
     drop(budget);
     let budget = all.account(key("fake"), "organization", quota(10));
-    budget.token(Priority::Edit, Stage::Act).await.unwrap_err();
+    budget.token(Priority::Edit, AccessMode::Write).await.unwrap_err();
     tokio::time::sleep(Duration::from_secs(601)).await;
-    budget.token(Priority::Edit, Stage::Act).await.unwrap();
+    budget.token(Priority::Edit, AccessMode::Write).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -317,16 +317,16 @@ fn an_answer_pauses_the_account_only_if_it_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_goes_before_the_reads_that_queued_before_it() {
-    let stages = [Stage::Look, Stage::Look, Stage::Look, Stage::Act];
+    let stages = [AccessMode::Read, AccessMode::Read, AccessMode::Read, AccessMode::Write];
     let order = order_of(stages.map(|stage| (Priority::Delete, stage)).to_vec()).await;
-    let order: Vec<Stage> = order.into_iter().map(|(_, stage)| stage).collect();
-    assert_eq!(order, [Stage::Act, Stage::Look, Stage::Look, Stage::Look]);
+    let order: Vec<AccessMode> = order.into_iter().map(|(_, stage)| stage).collect();
+    assert_eq!(order, [AccessMode::Write, AccessMode::Read, AccessMode::Read, AccessMode::Read]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn urgent_requests_go_first_and_none_starves() {
     let asked = std::iter::repeat_n(Priority::Check, 2).chain(std::iter::repeat_n(Priority::Edit, 10));
-    let order = order_of(asked.map(|priority| (priority, Stage::Look)).collect()).await;
+    let order = order_of(asked.map(|priority| (priority, AccessMode::Read)).collect()).await;
     let order: Vec<Priority> = order.into_iter().map(|(priority, _)| priority).collect();
     assert_eq!(order[..7], [Priority::Edit; 7]);
     assert_eq!(order[7], Priority::Check, "the eighth token is the least urgent waiter's");
@@ -335,7 +335,7 @@ async fn urgent_requests_go_first_and_none_starves() {
 }
 
 /// In which order requests that came in this order are let through.
-async fn order_of(requests: Vec<(Priority, Stage)>) -> Vec<(Priority, Stage)> {
+async fn order_of(requests: Vec<(Priority, AccessMode)>) -> Vec<(Priority, AccessMode)> {
     let budget = budgets().account(key("fake"), "organization", quota(60));
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = tokio::task::JoinSet::new();

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::{Client, Permit};
 use crate::management::auth::Token;
 use crate::management::budget::Limits as RateLimits;
-use crate::management::types::{Failure, FailureKind, SecretValue};
-use crate::management::{Answer, Stage, metrics, redact, retry};
+use crate::management::types::{ApiError, ErrorKind, SecretValue};
+use crate::management::{AccessMode, ApiResponse, metrics, redact, retry};
 
 /// Names the organization that a request acts on (contract section 2.3).
 const ORGANIZATION_HEADER: &str = "X-Org-Name";
@@ -51,9 +51,9 @@ impl Request {
         Self { query: query.to_vec(), ..self }
     }
 
-    pub(super) fn body(self, body: &impl Serialize) -> Result<Self, Failure> {
+    pub(super) fn body(self, body: &impl Serialize) -> Result<Self, ApiError> {
         let body = serde_json::to_value(body).map_err(|error| {
-            Failure::local(FailureKind::Invalid, format!("{}: cannot encode the body: {error}", self.name()))
+            ApiError::local(ErrorKind::Invalid, format!("{}: cannot encode the body: {error}", self.name()))
         })?;
         Ok(Self { body: Some(body), ..self })
     }
@@ -77,32 +77,32 @@ impl Client {
         &self,
         request: Request,
         permit: Permit,
-    ) -> Result<Answer<T>, Failure> {
+    ) -> Result<ApiResponse<T>, ApiError> {
         let answer = self.send(&request, permit).await?;
         let value = serde_json::from_str(&answer.value).map_err(|_| {
             let message =
                 format!("{}: the answer is not what the Management API is documented to send", request.name());
-            Failure::local(FailureKind::Unexpected, message)
+            ApiError::local(ErrorKind::InvalidResponse, message)
         })?;
-        Ok(Answer { value, begun: answer.begun })
+        Ok(ApiResponse { value, started_at: answer.started_at })
     }
 
     /// Sends a request, a read again if need be, and returns the text of a good answer.
-    pub(super) async fn send(&self, request: &Request, mut permit: Permit) -> Result<Answer<String>, Failure> {
-        let (deadline, mut attempt) = (Instant::now() + self.retry_within, 1);
+    pub(super) async fn send(&self, request: &Request, mut permit: Permit) -> Result<ApiResponse<String>, ApiError> {
+        let (deadline, mut attempt) = (Instant::now() + self.read_retry_timeout, 1);
         loop {
             let (priority, stage, anonymous) = (permit.priority, permit.stage, permit.token.is_none());
             // Boxed: most visits wait for their turn, and need no room meanwhile for what they do once it has come.
-            let failure = match Box::pin(self.send_accepted(request, permit)).await {
+            let error = match Box::pin(self.send_accepted(request, permit)).await {
                 Ok(answer) => {
                     self.answered.store(true, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(failure) => failure,
+                Err(error) => error,
             };
-            let outage = retry::is_outage(&failure);
+            let outage = retry::is_outage(&error);
             let repeatable = request.is_read() && (!outage || self.answered.load(Ordering::Relaxed));
-            let wait = retry::wait(&failure, attempt, self.budget.paused()).filter(|_| repeatable);
+            let wait = retry::wait(&error, attempt, self.budget.paused()).filter(|_| repeatable);
             let next = match wait.filter(|wait| Instant::now() + *wait < deadline) {
                 Some(wait) => {
                     tokio::time::timeout_at(deadline, async {
@@ -111,11 +111,11 @@ impl Client {
                     })
                     .await
                 }
-                None => Ok(Err(failure.clone())),
+                None => Ok(Err(error.clone())),
             };
             let Ok(Ok(next)) = next else {
                 self.answered.store(!outage, Ordering::Relaxed);
-                return Err(failure);
+                return Err(error);
             };
             (permit, attempt) = (next, attempt + 1);
         }
@@ -123,17 +123,17 @@ impl Client {
 
     /// Sends one request and returns the text of a good answer. A read whose token is refused is sent once more with a
     /// fresh one, where there can be one; a write is left to the next visit, because what it rests on grows old.
-    async fn send_accepted(&self, request: &Request, permit: Permit) -> Result<Answer<String>, Failure> {
+    async fn send_accepted(&self, request: &Request, permit: Permit) -> Result<ApiResponse<String>, ApiError> {
         let (token, priority) = (permit.token.clone(), permit.priority);
         let result = self.send_once(request, permit).await;
         if !self.worth_another_token(token, &result).await {
             return result;
         }
         if !request.is_read() {
-            let words = "the access token was refused; trying again with a fresh one";
-            return Err(Failure::local(FailureKind::Withdrawn, words));
+            let message = "the access token was refused; trying again with a fresh one";
+            return Err(ApiError::local(ErrorKind::Cancelled, message));
         }
-        let permit = self.permit(priority, Stage::Look).await?;
+        let permit = self.permit(priority, AccessMode::Read).await?;
         let token = permit.token.clone();
         let result = self.send_once(request, permit).await;
         self.worth_another_token(token, &result).await;
@@ -141,10 +141,14 @@ impl Client {
     }
 
     /// Notes whether a token was accepted. Says whether the request is worth another try with a fresh one.
-    async fn worth_another_token(&self, token: Option<Arc<Token>>, result: &Result<Answer<String>, Failure>) -> bool {
+    async fn worth_another_token(
+        &self,
+        token: Option<Arc<Token>>,
+        result: &Result<ApiResponse<String>, ApiError>,
+    ) -> bool {
         let Some(token) = token else { return false };
         match result {
-            Err(failure) if failure.kind == FailureKind::Unauthorized => self.tokens.refused(&token).await,
+            Err(error) if error.kind == ErrorKind::Unauthorized => self.tokens.refused(&token).await,
             Ok(_) => {
                 token.accept();
                 false
@@ -154,7 +158,7 @@ impl Client {
     }
 
     /// Sends one request and returns the text of a good answer.
-    async fn send_once(&self, request: &Request, permit: Permit) -> Result<Answer<String>, Failure> {
+    async fn send_once(&self, request: &Request, permit: Permit) -> Result<ApiResponse<String>, ApiError> {
         let Request { method, route, path, query, body, secret } = request;
         let mut http = self.http.request(method.clone(), self.url(path)?);
         http = http.header(header::ACCEPT, "application/json").query(query);
@@ -172,12 +176,12 @@ impl Client {
         tracing::debug!(%method, route, outcome, "management api call");
         self.metrics.sent(method.as_str(), route, outcome);
         match result {
-            Ok(value) => Ok(Answer { value, begun: permit.leave.granted }),
-            Err(failure) if secret.as_ref().is_some_and(|secret| redact::tells(&failure.message, secret)) => {
+            Ok(value) => Ok(ApiResponse { value, started_at: permit.leave.granted }),
+            Err(error) if secret.as_ref().is_some_and(|secret| redact::tells(&error.message, secret)) => {
                 let message = format!("{}: refused, in words that hold what was sent", request.name());
-                Err(Failure { message, ..failure })
+                Err(ApiError { message, ..error })
             }
-            Err(failure) => Err(Failure { message: format!("{}: {}", request.name(), failure.message), ..failure }),
+            Err(error) => Err(ApiError { message: format!("{}: {}", request.name(), error.message), ..error }),
         }
     }
 
@@ -186,7 +190,7 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
         sent: &[&str],
-    ) -> (Option<StatusCode>, Result<String, Failure>) {
+    ) -> (Option<StatusCode>, Result<String, ApiError>) {
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return (None, Err(transport(&error))),
@@ -197,36 +201,36 @@ impl Client {
         let result = match text(response).await {
             Ok(text) if status.is_success() => Ok(text),
             Ok(text) => Err(refusal(status, limits.retry_after, &text, sent)),
-            Err(failure) => Err(failure),
+            Err(error) => Err(error),
         };
         (Some(status), result)
     }
 
-    fn url(&self, path: &[String]) -> Result<Url, Failure> {
+    fn url(&self, path: &[String]) -> Result<Url, ApiError> {
         // These would lead to another path than is meant.
         if let Some(segment) = path.iter().find(|segment| ["", ".", ".."].contains(&segment.as_str())) {
-            return Err(Failure::local(FailureKind::Invalid, format!("{segment:?} is no name")));
+            return Err(ApiError::local(ErrorKind::Invalid, format!("{segment:?} is no name")));
         }
         let mut url = self.base.clone();
-        let unusable = || Failure::local(FailureKind::Invalid, "endpoint cannot be a base URL");
+        let unusable = || ApiError::local(ErrorKind::Invalid, "endpoint cannot be a base URL");
         url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
         Ok(url)
     }
 }
 
 /// The body of an answer.
-async fn text(mut response: reqwest::Response) -> Result<String, Failure> {
+async fn text(mut response: reqwest::Response) -> Result<String, ApiError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
         if bytes.len() + chunk.len() > LARGEST_BODY {
-            return Err(Failure::local(FailureKind::Unexpected, "the answer is longer than 8 MiB"));
+            return Err(ApiError::local(ErrorKind::InvalidResponse, "the answer is longer than 8 MiB"));
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-pub(in crate::management) fn transport(error: &reqwest::Error) -> Failure {
+pub(in crate::management) fn transport(error: &reqwest::Error) -> ApiError {
     // The library's own text holds the URL and at times a header. The innermost cause is the system's, and holds neither.
     let mut innermost = error.source();
     while let Some(cause) = innermost.and_then(Error::source) {
@@ -235,26 +239,26 @@ pub(in crate::management) fn transport(error: &reqwest::Error) -> Failure {
     let cause = innermost.map_or(String::new(), |cause| format!(": {cause}"));
     let host = error.url().and_then(reqwest::Url::host_str).unwrap_or("the service");
     if error.is_connect() {
-        return Failure::local(FailureKind::Connect, format!("cannot connect to {host}{cause}"));
+        return ApiError::local(ErrorKind::Connect, format!("cannot connect to {host}{cause}"));
     }
     if error.is_timeout() {
-        return Failure::local(FailureKind::Interrupted, format!("no answer of {host} in time"));
+        return ApiError::local(ErrorKind::OutcomeUnknown, format!("no answer of {host} in time"));
     }
-    Failure::local(FailureKind::Interrupted, format!("the connection to {host} broke before the answer{cause}"))
+    ApiError::local(ErrorKind::OutcomeUnknown, format!("the connection to {host} broke before the answer{cause}"))
 }
 
-fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> Failure {
-    let (code, words, json) = redact::error_body(body, sent);
+fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> ApiError {
+    let (code, message, json) = redact::error_body(body, sent);
     let kind = match status.as_u16() {
-        400 | 413 | 422 => FailureKind::Invalid,
-        401 => FailureKind::Unauthorized,
-        403 => FailureKind::Forbidden,
-        404 => FailureKind::NotFound { json },
-        409 => FailureKind::Conflict,
-        429 => FailureKind::Throttled { retry_after },
-        500..=599 => FailureKind::Server,
-        _ => FailureKind::Unexpected,
+        400 | 413 | 422 => ErrorKind::Invalid,
+        401 => ErrorKind::Unauthorized,
+        403 => ErrorKind::Forbidden,
+        404 => ErrorKind::NotFound { json },
+        409 => ErrorKind::Conflict,
+        429 => ErrorKind::RateLimited { retry_after },
+        500..=599 => ErrorKind::Server,
+        _ => ErrorKind::InvalidResponse,
     };
-    let message = if words.is_empty() { format!("{status}") } else { format!("{status}: {words}") };
-    Failure { kind, code, message }
+    let message = if message.is_empty() { format!("{status}") } else { format!("{status}: {message}") };
+    ApiError { kind, code, message }
 }

@@ -18,9 +18,11 @@ use serde::de::DeserializeOwned;
 
 use super::auth::{Credential, Token, Tokens};
 use super::pages::{self, Pages, Progress};
-use super::types::{App, AppEnvelope, CreateApp, Failure, FailureKind, Images, Limits, Listed, PutSecret, Reached};
-use super::types::{ReachedEnvelope, Regions, Secret, SecretEnvelope, UpdateApp};
-use super::{Answer, Budget, Leave, Metrics, Priority, Stage};
+use super::types::{
+    AccessibleOrganization, ApiError, App, AppEnvelope, CreateApp, ErrorKind, Images, Limits, Listed, PutSecret,
+};
+use super::types::{AccessibleOrganizationEnvelope, Regions, Secret, SecretEnvelope, UpdateApp};
+use super::{AccessMode, ApiResponse, Budget, Leave, Metrics, Priority};
 
 /// How a client talks.
 #[derive(Clone, Debug)]
@@ -30,18 +32,18 @@ pub struct Settings {
     /// Longest time from the first byte sent to the last received.
     pub request_timeout: Duration,
     /// How long after a read was first sent it may be sent again.
-    pub retry_within: Duration,
+    pub read_retry_timeout: Duration,
     /// Longest pause of an account, whatever the headers of an answer say.
-    pub longest_pause: Duration,
+    pub max_rate_limit_pause: Duration,
     /// Least time between the begins of two lists of apps.
-    pub list_gap: Duration,
+    pub min_list_interval: Duration,
     /// How long what was read of an app is kept for others who can use it.
     pub keep_reads: Duration,
 }
 
 /// Whom a client talks to, and as whom.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct ClientConfig {
     /// Base URL of the API, without the `/v1`.
     pub endpoint: String,
     /// Handle of the organization to act on; without one it is the one that the credential was made for.
@@ -61,7 +63,7 @@ pub struct Client {
     tokens: Tokens,
     budget: Arc<Budget>,
     metrics: Metrics,
-    retry_within: Duration,
+    read_retry_timeout: Duration,
     /// Whether the last call was answered: in an outage each object asks once a visit, and none repeats.
     answered: AtomicBool,
 }
@@ -71,7 +73,7 @@ pub struct Client {
 pub struct Permit {
     leave: Leave,
     priority: Priority,
-    stage: Stage,
+    stage: AccessMode,
     /// What the request carries to prove who we are.
     token: Option<Arc<Token>>,
 }
@@ -86,9 +88,14 @@ impl Client {
     ///
     /// # Errors
     /// When a URL is none, a certificate is none, or the HTTP client cannot be built.
-    pub fn new(target: Target, budget: Arc<Budget>, settings: &Settings, metrics: Metrics) -> Result<Self, Failure> {
-        let Target { endpoint, organization, ca_bundle, credential } = target;
-        let bad = |why: String| Failure::local(FailureKind::Invalid, why);
+    pub fn new(
+        target: ClientConfig,
+        budget: Arc<Budget>,
+        settings: &Settings,
+        metrics: Metrics,
+    ) -> Result<Self, ApiError> {
+        let ClientConfig { endpoint, organization, ca_bundle, credential } = target;
+        let bad = |why: String| ApiError::local(ErrorKind::Invalid, why);
         let base = Url::parse(&endpoint).map_err(|error| bad(format!("endpoint is not a URL: {error}")))?;
         let certificates = ca_bundle.as_deref().map(certificates).transpose()?.unwrap_or_default();
         let http = reqwest::Client::builder()
@@ -104,8 +111,8 @@ impl Client {
                 None => bad(format!("cannot set up HTTP: {error}")),
             })?;
         let tokens = Tokens::new(credential, &http, &budget, &metrics)?;
-        let (retry_within, answered) = (settings.retry_within, AtomicBool::new(true));
-        Ok(Self { http, base, organization, tokens, budget, metrics, retry_within, answered })
+        let (read_retry_timeout, answered) = (settings.read_retry_timeout, AtomicBool::new(true));
+        Ok(Self { http, base, organization, tokens, budget, metrics, read_retry_timeout, answered })
     }
 
     /// Withdraws the requests that wait for their turn: another client takes the place of this one.
@@ -118,7 +125,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no token to send, or the process goes down. Nothing was sent to the API then.
-    pub async fn permit(&self, priority: Priority, stage: Stage) -> Result<Permit, Failure> {
+    pub async fn permit(&self, priority: Priority, stage: AccessMode) -> Result<Permit, ApiError> {
         let token = self.tokens.token().await?;
         let leave = self.budget.token(priority, stage).await?;
         if let Some(token) = self.tokens.current(token) {
@@ -131,36 +138,40 @@ impl Client {
     }
 
     /// Leave to send a read that shows nobody's credential.
-    async fn anonymous(&self, priority: Priority) -> Result<Permit, Failure> {
-        let stage = Stage::Look;
+    async fn anonymous(&self, priority: Priority) -> Result<Permit, ApiError> {
+        let stage = AccessMode::Read;
         Ok(Permit { leave: self.budget.token(priority, stage).await?, priority, stage, token: None })
     }
 
     /// `GET /v1/regions`: where an app can be.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn regions(&self, priority: Priority) -> Result<Answer<Regions>, Failure> {
-        let permit = self.permit(priority, Stage::Look).await?;
+    /// As every call here: see [`ErrorKind`].
+    pub async fn regions(&self, priority: Priority) -> Result<ApiResponse<Regions>, ApiError> {
+        let permit = self.permit(priority, AccessMode::Read).await?;
         self.call(Request::get("/v1/regions", ["regions"]), permit).await
     }
 
     /// `GET /v1/orgs`: the organizations that the credential reaches. Older versions of the API have no such call.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn organizations(&self, priority: Priority) -> Result<Answer<Vec<Reached>>, Failure> {
-        let permit = self.permit(priority, Stage::Look).await?;
-        let answer: Answer<ReachedEnvelope> = self.call(Request::get("/v1/orgs", ["orgs"]), permit).await?;
-        Ok(Answer { value: answer.value.items(), begun: answer.begun })
+    /// As every call here: see [`ErrorKind`].
+    pub async fn organizations(
+        &self,
+        priority: Priority,
+    ) -> Result<ApiResponse<Vec<AccessibleOrganization>>, ApiError> {
+        let permit = self.permit(priority, AccessMode::Read).await?;
+        let answer: ApiResponse<AccessibleOrganizationEnvelope> =
+            self.call(Request::get("/v1/orgs", ["orgs"]), permit).await?;
+        Ok(ApiResponse { value: answer.value.items(), started_at: answer.started_at })
     }
 
     /// `GET /v1/container-images`: what the platform runs apps with, by channel.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn images(&self, channel: &str, priority: Priority) -> Result<Answer<Images>, Failure> {
-        let permit = self.permit(priority, Stage::Look).await?;
+    /// As every call here: see [`ErrorKind`].
+    pub async fn images(&self, channel: &str, priority: Priority) -> Result<ApiResponse<Images>, ApiError> {
+        let permit = self.permit(priority, AccessMode::Read).await?;
         let request = Request::get("/v1/container-images", ["container-images"]);
         self.call(request.query([("channel", channel.to_owned())]), permit).await
     }
@@ -168,35 +179,35 @@ impl Client {
     /// `GET /v1/limits`: what the plan allows. Older versions of the API have no such call.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn limits(&self, priority: Priority) -> Result<Answer<Limits>, Failure> {
-        let permit = self.permit(priority, Stage::Look).await?;
+    /// As every call here: see [`ErrorKind`].
+    pub async fn limits(&self, priority: Priority) -> Result<ApiResponse<Limits>, ApiError> {
+        let permit = self.permit(priority, AccessMode::Read).await?;
         self.call(Request::get("/v1/limits", ["limits"]), permit).await
     }
 
     /// `GET /v1/health`, without a credential: whether the API is up at all.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn health(&self, priority: Priority) -> Result<Answer<()>, Failure> {
+    /// As every call here: see [`ErrorKind`].
+    pub async fn health(&self, priority: Priority) -> Result<ApiResponse<()>, ApiError> {
         let permit = self.anonymous(priority).await?;
         let answer = self.send(&Request::get("/v1/health", ["health"]), permit).await?;
-        Ok(Answer { value: (), begun: answer.begun })
+        Ok(ApiResponse { value: (), started_at: answer.started_at })
     }
 
     /// `GET /v1/apps`, page by page: the complete list.
     ///
     /// # Errors
-    /// Also [`FailureKind::IncompleteList`], when the pages do not tell where the list ends.
-    pub async fn apps(&self, priority: Priority) -> Result<Answer<Vec<App>>, Failure> {
+    /// Also [`ErrorKind::IncompleteList`], when the pages do not tell where the list ends.
+    pub async fn apps(&self, priority: Priority) -> Result<ApiResponse<Vec<App>>, ApiError> {
         self.list::<AppEnvelope>(|| Request::get("/v1/apps", ["apps"]), priority).await
     }
 
     /// `GET /v1/apps/{appId}/secrets`, page by page: the complete list.
     ///
     /// # Errors
-    /// Also [`FailureKind::IncompleteList`], when the pages do not tell where the list ends.
-    pub async fn secrets(&self, app: i64, priority: Priority) -> Result<Answer<Vec<Secret>>, Failure> {
+    /// Also [`ErrorKind::IncompleteList`], when the pages do not tell where the list ends.
+    pub async fn secrets(&self, app: i64, priority: Priority) -> Result<ApiResponse<Vec<Secret>>, ApiError> {
         self.list::<SecretEnvelope>(|| secrets_of(Method::GET, app), priority).await
     }
 
@@ -205,7 +216,7 @@ impl Client {
         &self,
         request: impl Fn() -> Request,
         priority: Priority,
-    ) -> Result<Answer<Vec<E::Item>>, Failure> {
+    ) -> Result<ApiResponse<Vec<E::Item>>, ApiError> {
         let mut attempt = 1;
         loop {
             let (list, end) = self.pages::<E>(&request, priority).await?;
@@ -216,7 +227,7 @@ impl Client {
                     let seen = list.value.len();
                     let message =
                         format!("{}: {seen} items seen, and whether there are more cannot be told", request().name());
-                    return Err(Failure::local(FailureKind::IncompleteList { seen }, message));
+                    return Err(ApiError::local(ErrorKind::IncompleteList { seen }, message));
                 }
             }
         }
@@ -227,15 +238,15 @@ impl Client {
         &self,
         request: impl Fn() -> Request,
         priority: Priority,
-    ) -> Result<(Answer<Vec<E::Item>>, Progress), Failure> {
+    ) -> Result<(ApiResponse<Vec<E::Item>>, Progress), ApiError> {
         let (mut pages, mut end) = (Pages::new(), Progress::More(0));
-        let mut list = Answer { value: Vec::new(), begun: Timestamp::MAX };
+        let mut list = ApiResponse { value: Vec::new(), started_at: Timestamp::MAX };
         for _ in 0..MOST_PAGES {
             let Progress::More(offset) = end else { break };
             let query = [("limit", pages::LIMIT.to_string()), ("offset", offset.to_string())];
-            let permit = self.permit(priority, Stage::Look).await?;
-            let page: Answer<E> = self.call(request().query(query), permit).await?;
-            list.begun = list.begun.min(page.begun);
+            let permit = self.permit(priority, AccessMode::Read).await?;
+            let page: ApiResponse<E> = self.call(request().query(query), permit).await?;
+            list.started_at = list.started_at.min(page.started_at);
             let items = page.value.items();
             let keys: Vec<E::Key> = items.iter().map(E::key).collect();
             list.value.extend(items.into_iter().filter(|item| !pages.has(&E::key(item))));
@@ -247,9 +258,9 @@ impl Client {
     /// `GET /v1/apps/{appId}`.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn app(&self, id: i64, priority: Priority) -> Result<Answer<App>, Failure> {
-        let permit = self.permit(priority, Stage::Look).await?;
+    /// As every call here: see [`ErrorKind`].
+    pub async fn app(&self, id: i64, priority: Priority) -> Result<ApiResponse<App>, ApiError> {
+        let permit = self.permit(priority, AccessMode::Read).await?;
         let answer = self.call(one_app(Method::GET, id), permit).await;
         about(answer, |app: &App| app.id == id)
     }
@@ -257,8 +268,8 @@ impl Client {
     /// `POST /v1/apps`. Not idempotent: after an answer that proves nothing the caller must look before trying again.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn create_app(&self, body: &CreateApp, permit: Permit) -> Result<Answer<App>, Failure> {
+    /// As every call here: see [`ErrorKind`].
+    pub async fn create_app(&self, body: &CreateApp, permit: Permit) -> Result<ApiResponse<App>, ApiError> {
         let request = Request::new(Method::POST, "/v1/apps", ["apps"]).body(body)?;
         let answer = self.call(request, permit).await;
         about(answer, |app: &App| app.name.eq_ignore_ascii_case(&body.name))
@@ -267,8 +278,8 @@ impl Client {
     /// `PUT /v1/apps/{appId}`: a merge.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn update_app(&self, id: i64, body: &UpdateApp, permit: Permit) -> Result<Answer<App>, Failure> {
+    /// As every call here: see [`ErrorKind`].
+    pub async fn update_app(&self, id: i64, body: &UpdateApp, permit: Permit) -> Result<ApiResponse<App>, ApiError> {
         let answer = self.call(one_app(Method::PUT, id).body(body)?, permit).await;
         about(answer, |app: &App| app.id == id)
     }
@@ -276,34 +287,39 @@ impl Client {
     /// `POST /v1/apps/{appId}/secrets`: sets a secret, whether it is there or not.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`]. No message holds the value.
-    pub async fn put_secret(&self, app: i64, body: &PutSecret, permit: Permit) -> Result<Answer<Secret>, Failure> {
+    /// As every call here: see [`ErrorKind`]. No message holds the value.
+    pub async fn put_secret(
+        &self,
+        app: i64,
+        body: &PutSecret,
+        permit: Permit,
+    ) -> Result<ApiResponse<Secret>, ApiError> {
         let request = secrets_of(Method::POST, app).secret(&body.value).body(body)?;
-        let answer: Answer<Secret> = self.call(request, permit).await?;
+        let answer: ApiResponse<Secret> = self.call(request, permit).await?;
         if answer.value.name == body.name {
             return Ok(answer);
         }
-        Err(Failure::local(FailureKind::Unexpected, format!("the answer about {} shows another secret", body.name)))
+        Err(ApiError::local(ErrorKind::InvalidResponse, format!("the answer about {} shows another secret", body.name)))
     }
 
     /// `DELETE /v1/apps/{appId}/secrets/{secretName}`.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn delete_secret(&self, app: i64, name: &str, permit: Permit) -> Result<Answer<()>, Failure> {
+    /// As every call here: see [`ErrorKind`].
+    pub async fn delete_secret(&self, app: i64, name: &str, permit: Permit) -> Result<ApiResponse<()>, ApiError> {
         let path = ["apps", &app.to_string(), "secrets", name];
         let request = Request::new(Method::DELETE, "/v1/apps/{appId}/secrets/{secretName}", path);
         let answer = self.send(&request, permit).await?;
-        Ok(Answer { value: (), begun: answer.begun })
+        Ok(ApiResponse { value: (), started_at: answer.started_at })
     }
 
     /// `DELETE /v1/apps/{appId}`: the service keeps the app and hides it.
     ///
     /// # Errors
-    /// As every call here: see [`FailureKind`].
-    pub async fn delete_app(&self, id: i64, permit: Permit) -> Result<Answer<()>, Failure> {
+    /// As every call here: see [`ErrorKind`].
+    pub async fn delete_app(&self, id: i64, permit: Permit) -> Result<ApiResponse<()>, ApiError> {
         let answer = self.send(&one_app(Method::DELETE, id), permit).await?;
-        Ok(Answer { value: (), begun: answer.begun })
+        Ok(ApiResponse { value: (), started_at: answer.started_at })
     }
 }
 
@@ -315,20 +331,23 @@ fn secrets_of(method: Method, app: i64) -> Request {
     Request::new(method, "/v1/apps/{appId}/secrets", ["apps", &app.to_string(), "secrets"])
 }
 
-fn certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, Failure> {
+fn certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, ApiError> {
     let found = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
     if found.is_empty() {
-        return Err(Failure::local(FailureKind::Invalid, "caBundle does not hold certificates in PEM"));
+        return Err(ApiError::local(ErrorKind::Invalid, "caBundle does not hold certificates in PEM"));
     }
     Ok(found)
 }
 
 /// An answer about another app than was asked for says nothing of the one that was.
-fn about(answer: Result<Answer<App>, Failure>, asked_for: impl Fn(&App) -> bool) -> Result<Answer<App>, Failure> {
+fn about(
+    answer: Result<ApiResponse<App>, ApiError>,
+    asked_for: impl Fn(&App) -> bool,
+) -> Result<ApiResponse<App>, ApiError> {
     let answer = answer?;
     if answer.value.id > 0 && asked_for(&answer.value) {
         return Ok(answer);
     }
     let message = format!("the answer shows another app than was asked for: {}", answer.value.id);
-    Err(Failure::local(FailureKind::Unexpected, message))
+    Err(ApiError::local(ErrorKind::InvalidResponse, message))
 }

@@ -9,22 +9,22 @@ use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use tokio::net::TcpListener;
 
-use super::{Client, Settings, Target};
+use super::{Client, ClientConfig, Settings};
 use crate::management::auth::Credential;
 use crate::management::budget::{AccountKey, Budgets, Quota};
-use crate::management::types::{Failure, FailureKind};
+use crate::management::types::{ApiError, ErrorKind};
 use crate::management::{Metrics, Priority};
 
 /// A client that waits for nothing and repeats nothing.
-pub(in crate::management) fn client_of(target: Target) -> Result<Client, Failure> {
+pub(in crate::management) fn client_of(target: ClientConfig) -> Result<Client, ApiError> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let wait = Duration::from_secs(10);
     let settings = Settings {
         connect_timeout: wait,
         request_timeout: wait,
-        retry_within: Duration::ZERO,
-        longest_pause: wait,
-        list_gap: wait,
+        read_retry_timeout: Duration::ZERO,
+        max_rate_limit_pause: wait,
+        min_list_interval: wait,
         keep_reads: wait,
     };
     let key = AccountKey::new(&target.endpoint, None, &target.credential);
@@ -54,7 +54,7 @@ impl Server {
         let endpoint = format!("http://{}/base/", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let credential = Credential::Token("fake-token".into());
-        let target = Target { endpoint, organization: None, ca_bundle: None, credential };
+        let target = ClientConfig { endpoint, organization: None, ca_bundle: None, credential };
         (server, client_of(target).unwrap())
     }
 
@@ -65,8 +65,8 @@ impl Server {
 
 async fn answer(State(server): State<Server>, request: Request) -> Response<Body> {
     let header = |name| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
-    let words = [request.method().as_str(), request.uri().path(), header("user-agent"), header("accept-encoding")];
-    server.asked.lock().unwrap().push(words.join(" "));
+    let message = [request.method().as_str(), request.uri().path(), header("user-agent"), header("accept-encoding")];
+    server.asked.lock().unwrap().push(message.join(" "));
     let answer = Response::builder().status(StatusCode::from_u16(server.status).unwrap());
     let answer = server.headers.iter().fold(answer, |answer, (name, value)| answer.header(*name, *value));
     answer.body(Body::from(server.body)).unwrap()
@@ -96,24 +96,24 @@ async fn a_compressed_answer_is_read() {
 async fn bodies_of_every_kind_are_survived() {
     let page = "<!DOCTYPE html><html><body>Not found</body></html>";
     for (status, body, kind) in [
-        (200, "", FailureKind::Unexpected),
-        (200, "{}", FailureKind::Unexpected),
-        (200, "fine", FailureKind::Unexpected),
-        (200, page, FailureKind::Unexpected),
-        (404, "", FailureKind::NotFound { json: false }),
-        (404, page, FailureKind::NotFound { json: false }),
-        (404, r#"{"error":"App with ID 7 not found"}"#, FailureKind::NotFound { json: true }),
-        (400, "{}", FailureKind::Invalid),
-        (403, "no", FailureKind::Forbidden),
-        (409, page, FailureKind::Conflict),
-        (418, "", FailureKind::Unexpected),
-        (500, "null", FailureKind::Server),
-        (502, page, FailureKind::Server),
+        (200, "", ErrorKind::InvalidResponse),
+        (200, "{}", ErrorKind::InvalidResponse),
+        (200, "fine", ErrorKind::InvalidResponse),
+        (200, page, ErrorKind::InvalidResponse),
+        (404, "", ErrorKind::NotFound { json: false }),
+        (404, page, ErrorKind::NotFound { json: false }),
+        (404, r#"{"error":"App with ID 7 not found"}"#, ErrorKind::NotFound { json: true }),
+        (400, "{}", ErrorKind::Invalid),
+        (403, "no", ErrorKind::Forbidden),
+        (409, page, ErrorKind::Conflict),
+        (418, "", ErrorKind::InvalidResponse),
+        (500, "null", ErrorKind::Server),
+        (502, page, ErrorKind::Server),
     ] {
         let (_, client) = Server::start(status, &[], body).await;
-        let failure = client.app(7, Priority::Check).await.unwrap_err();
-        assert_eq!(failure.kind, kind, "{status} {body}");
-        assert!(failure.message.starts_with("GET /v1/apps/{appId}: ") && !failure.message.contains('<'), "{failure}");
+        let error = client.app(7, Priority::Check).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{status} {body}");
+        assert!(error.message.starts_with("GET /v1/apps/{appId}: ") && !error.message.contains('<'), "{error}");
     }
 }
 
@@ -129,12 +129,12 @@ async fn unknown_fields_and_values_are_carried() {
 #[tokio::test]
 async fn a_redirect_is_not_followed_with_the_token() {
     let (server, client) = Server::start(307, &[("location", "http://127.0.0.1:9/elsewhere")], "").await;
-    assert_eq!(client.regions(Priority::Check).await.unwrap_err().kind, FailureKind::Unexpected);
+    assert_eq!(client.regions(Priority::Check).await.unwrap_err().kind, ErrorKind::InvalidResponse);
     assert_eq!(server.asked().len(), 1);
 }
 
 #[tokio::test]
 async fn an_answer_about_another_app_says_nothing_of_the_one_asked_for() {
     let (_, client) = Server::start(200, &[], r#"{"id":8,"name":"other"}"#).await;
-    assert_eq!(client.app(7, Priority::Check).await.unwrap_err().kind, FailureKind::Unexpected);
+    assert_eq!(client.app(7, Priority::Check).await.unwrap_err().kind, ErrorKind::InvalidResponse);
 }

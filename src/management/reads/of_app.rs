@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::Held;
 use super::turn::Turn;
-use crate::management::Answer;
-use crate::management::types::{App, Failure, Secret, SecretList};
+use crate::management::ApiResponse;
+use crate::management::types::{ApiError, App, Secret, SecretList};
 
 #[derive(Debug, Default)]
 pub(super) struct OfApp {
@@ -46,36 +46,38 @@ impl Kept {
     /// Takes what a request for the app came to; nothing comes of it if a write of ours has ended since it was begun.
     pub(super) fn take_app(
         &mut self,
-        answer: Result<Answer<App>, Failure>,
-    ) -> Option<Result<Answer<Arc<App>>, Failure>> {
-        let outdated = answer.as_ref().is_ok_and(|answer| answer.begun < self.app_written);
+        answer: Result<ApiResponse<App>, ApiError>,
+    ) -> Option<Result<ApiResponse<Arc<App>>, ApiError>> {
+        let outdated = answer.as_ref().is_ok_and(|answer| answer.started_at < self.app_written);
         (!outdated).then(|| self.app.take(answer))
     }
 
     /// As [`Self::take_app`], for the list of its secrets. Writes whose outcome is known are put into it.
     pub(super) fn take_secrets(
         &mut self,
-        list: Result<Answer<Vec<Secret>>, Failure>,
-    ) -> Option<Result<Answer<Arc<SecretList>>, Failure>> {
-        if list.as_ref().is_ok_and(|list| list.begun < self.secrets_unknown) {
+        list: Result<ApiResponse<Vec<Secret>>, ApiError>,
+    ) -> Option<Result<ApiResponse<Arc<SecretList>>, ApiError>> {
+        if list.as_ref().is_ok_and(|list| list.started_at < self.secrets_unknown) {
             return None;
         }
-        let list = list.map(|Answer { value, begun }| {
+        let list = list.map(|ApiResponse { value, started_at }| {
             let mut secrets: SecretList = value.into_iter().map(|secret| (secret.name.clone(), secret)).collect();
             // What was begun after a write shows it; what was begun before is put right.
-            self.written.retain(|_, (ended, _)| *ended >= begun);
+            self.written.retain(|_, (ended, _)| *ended >= started_at);
             for (name, (_, now_there)) in &self.written {
                 put(&mut secrets, name, now_there.clone());
             }
-            Answer { value: secrets, begun }
+            ApiResponse { value: secrets, started_at }
         });
         Some(self.secrets.take(list))
     }
 
-    pub(super) fn app_written(&mut self, answer: Option<&Answer<App>>, now: Timestamp) {
+    pub(super) fn app_written(&mut self, answer: Option<&ApiResponse<App>>, now: Timestamp) {
         self.app_written = now;
-        self.app.answer =
-            answer.map(|Answer { value, begun }| Answer { value: Arc::new(value.clone()), begun: *begun });
+        self.app.answer = answer.map(|ApiResponse { value, started_at }| ApiResponse {
+            value: Arc::new(value.clone()),
+            started_at: *started_at,
+        });
     }
 
     pub(super) fn secret_written(&mut self, name: &str, now_there: Option<Option<Secret>>, now: Timestamp) {
@@ -83,7 +85,7 @@ impl Kept {
             (self.secrets_unknown, self.secrets.answer) = (now, None);
             return;
         };
-        if let Some(Answer { value, .. }) = &mut self.secrets.answer {
+        if let Some(ApiResponse { value, .. }) = &mut self.secrets.answer {
             put(Arc::make_mut(value), name, now_there.clone());
         }
         self.written.insert(name.to_owned(), (now, now_there));
@@ -109,8 +111,8 @@ mod tests {
         Secret { name: name.to_owned(), updated_at: Some(updated_at.to_owned()) }
     }
 
-    fn list(begun: i64, names: &[&str]) -> Result<Answer<Vec<Secret>>, Failure> {
-        Ok(Answer { value: names.iter().map(|name| secret(name, "read")).collect(), begun: at(begun) })
+    fn list(started_at: i64, names: &[&str]) -> Result<ApiResponse<Vec<Secret>>, ApiError> {
+        Ok(ApiResponse { value: names.iter().map(|name| secret(name, "read")).collect(), started_at: at(started_at) })
     }
 
     fn shown(list: &SecretList) -> Vec<(&str, &str)> {
@@ -146,9 +148,9 @@ mod tests {
 
     #[test]
     fn a_detail_that_was_begun_before_a_write_ended_is_never_served_after_it() {
-        let app = |description: &str, begun| {
+        let app = |description: &str, started_at| {
             let app = serde_json::json!({ "id": 7, "name": "my-app", "description": description });
-            Answer { value: serde_json::from_value::<App>(app).unwrap(), begun: at(begun) }
+            ApiResponse { value: serde_json::from_value::<App>(app).unwrap(), started_at: at(started_at) }
         };
         let mut kept = Kept::default();
         assert!(kept.take_app(Ok(app("old", 8))).is_some());

@@ -11,7 +11,7 @@ pub(crate) trait Listed {
 
 /// How a list ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListEnd {
+pub enum ListCompleteness {
     /// It is all there is.
     Complete,
     /// Whether there is more cannot be told.

@@ -2,7 +2,7 @@
 //! of this part.
 
 mod app;
-mod failure;
+mod error;
 mod list;
 mod organization;
 mod region;
@@ -10,11 +10,11 @@ mod secret;
 
 pub(crate) use app::AppEnvelope;
 pub use app::{App, AppField, CreateApp, UpdateApp};
-pub use failure::{Class, Failure, FailureKind};
-pub use list::ListEnd;
+pub use error::{ApiError, ErrorClass, ErrorKind};
+pub use list::ListCompleteness;
 pub(crate) use list::Listed;
-pub(crate) use organization::ReachedEnvelope;
-pub use organization::{Images, Limits, Reached};
+pub(crate) use organization::AccessibleOrganizationEnvelope;
+pub use organization::{AccessibleOrganization, Images, Limits};
 pub use region::{Region, Regions};
 pub(crate) use secret::SecretEnvelope;
 pub use secret::{PutSecret, Secret, SecretList, SecretValue};

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// An organization that a credential reaches.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Reached {
+pub struct AccessibleOrganization {
     /// Its id, whatever scalar the API has for it, as text.
     #[serde(deserialize_with = "scalar")]
     pub id: String,
@@ -18,13 +18,13 @@ pub struct Reached {
 /// Either form of the answer of `GET /v1/orgs`.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(crate) enum ReachedEnvelope {
-    Wrapped { orgs: Vec<Reached> },
-    Bare(Vec<Reached>),
+pub(crate) enum AccessibleOrganizationEnvelope {
+    Wrapped { orgs: Vec<AccessibleOrganization> },
+    Bare(Vec<AccessibleOrganization>),
 }
 
-impl ReachedEnvelope {
-    pub(crate) fn items(self) -> Vec<Reached> {
+impl AccessibleOrganizationEnvelope {
+    pub(crate) fn items(self) -> Vec<AccessibleOrganization> {
         match self {
             Self::Wrapped { orgs } | Self::Bare(orgs) => orgs,
         }
@@ -71,15 +71,20 @@ mod tests {
 
     #[test]
     fn organizations_come_wrapped_or_bare_and_with_any_scalar_as_id() {
-        let decoded = |answer: Value| serde_json::from_value::<ReachedEnvelope>(answer).map(ReachedEnvelope::items);
-        let expected = [Reached { id: "7".to_owned(), name: Some("mine".to_owned()) }];
+        let decoded = |answer: Value| {
+            serde_json::from_value::<AccessibleOrganizationEnvelope>(answer).map(AccessibleOrganizationEnvelope::items)
+        };
+        let expected = [AccessibleOrganization { id: "7".to_owned(), name: Some("mine".to_owned()) }];
         for answer in
             [json!({ "orgs": [{ "id": 7, "name": "mine", "role": "owner" }] }), json!([{ "id": "7", "name": "mine" }])]
         {
             assert_eq!(decoded(answer).unwrap(), expected);
         }
         assert_eq!(decoded(json!({ "orgs": [] })).unwrap(), []);
-        assert_eq!(decoded(json!([{ "id": "x" }])).unwrap(), [Reached { id: "x".to_owned(), name: None }]);
+        assert_eq!(
+            decoded(json!([{ "id": "x" }])).unwrap(),
+            [AccessibleOrganization { id: "x".to_owned(), name: None }]
+        );
         for answer in
             [json!({}), json!(null), json!([{ "name": "mine" }]), json!([{ "id": null }]), json!([{ "id": "" }])]
         {

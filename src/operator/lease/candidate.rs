@@ -27,7 +27,7 @@ pub(super) struct Timing {
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Move {
+pub(super) enum ElectionAction {
     /// Make the lease: there is none.
     Create,
     /// Write our name into this very version of it.
@@ -42,7 +42,7 @@ pub(super) enum Move {
 
 /// One process that wants the lease, or has it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Candidate {
+pub(super) struct ElectionState {
     identity: String,
     timing: Timing,
     /// The version of somebody else's record that was seen last, when it was seen first, and how long it counts.
@@ -52,7 +52,7 @@ pub(super) struct Candidate {
     lost: bool,
 }
 
-impl Candidate {
+impl ElectionState {
     pub(super) fn new(identity: String, timing: Timing) -> Self {
         Self { identity, timing, seen: None, until: None, lost: false }
     }
@@ -68,28 +68,28 @@ impl Candidate {
     }
 
     /// Decides, after a look at the lease; `None`: there is none.
-    pub(super) fn next(&mut self, record: Option<&Record>, now: Duration) -> Move {
+    pub(super) fn next(&mut self, record: Option<&Record>, now: Duration) -> ElectionAction {
         if self.lost || self.until.is_some_and(|until| now >= until) {
             self.lost = true;
-            return Move::Lost;
+            return ElectionAction::Lost;
         }
         let ours = record.is_some_and(|record| record.holder.as_ref() == Some(&self.identity));
         if self.until.is_some() && !ours {
             self.lost = true;
-            return Move::Lost;
+            return ElectionAction::Lost;
         }
         match record {
             // A write of ours that took effect after we had given it up, and after somebody else was seen to hold it.
-            Some(_) if ours && self.until.is_none() && !self.ran_out(now) => Move::Wait,
-            Some(record) if ours => Move::Renew(record.version.clone()),
-            Some(record) if record.holder.is_none() => Move::Take(record.version.clone()),
+            Some(_) if ours && self.until.is_none() && !self.ran_out(now) => ElectionAction::Wait,
+            Some(record) if ours => ElectionAction::Renew(record.version.clone()),
+            Some(record) if record.holder.is_none() => ElectionAction::Take(record.version.clone()),
             Some(record) => {
                 self.look(record, now);
-                if self.ran_out(now) { Move::Take(record.version.clone()) } else { Move::Wait }
+                if self.ran_out(now) { ElectionAction::Take(record.version.clone()) } else { ElectionAction::Wait }
             }
             // Somebody deleted it. Who held it may still write, as long as the record said that was seen last.
-            None if self.ran_out(now) => Move::Create,
-            None => Move::Wait,
+            None if self.ran_out(now) => ElectionAction::Create,
+            None => ElectionAction::Wait,
         }
     }
 
@@ -133,39 +133,39 @@ mod tests {
 
     #[test]
     fn a_lease_is_made_taken_when_free_and_renewed() {
-        let mut one = Candidate::new("one".into(), TIMING);
-        assert_eq!(one.next(None, at(0)), Move::Create);
-        assert_eq!(one.next(Some(&record("1", "")), at(0)), Move::Take("1".into()));
+        let mut one = ElectionState::new("one".into(), TIMING);
+        assert_eq!(one.next(None, at(0)), ElectionAction::Create);
+        assert_eq!(one.next(Some(&record("1", "")), at(0)), ElectionAction::Take("1".into()));
         assert!(!one.may_write(at(0)), "not before it was written");
         one.wrote(at(0));
         assert!(one.may_write(at(9)) && !one.may_write(at(10)));
-        assert_eq!(one.next(Some(&record("2", "one")), at(2)), Move::Renew("2".into()));
+        assert_eq!(one.next(Some(&record("2", "one")), at(2)), ElectionAction::Renew("2".into()));
     }
 
     #[test]
     fn somebody_elses_lease_is_taken_once_it_was_seen_unchanged_for_its_whole_duration() {
-        let mut two = Candidate::new("two".into(), TIMING);
-        assert_eq!(two.next(Some(&record("1", "one")), at(0)), Move::Wait);
-        assert_eq!(two.next(Some(&record("1", "one")), at(14)), Move::Wait);
-        assert_eq!(two.next(Some(&record("2", "one")), at(16)), Move::Wait, "renewed: counted anew");
-        assert_eq!(two.next(Some(&record("2", "one")), at(30)), Move::Wait);
-        assert_eq!(two.next(Some(&record("2", "one")), at(31)), Move::Take("2".into()));
+        let mut two = ElectionState::new("two".into(), TIMING);
+        assert_eq!(two.next(Some(&record("1", "one")), at(0)), ElectionAction::Wait);
+        assert_eq!(two.next(Some(&record("1", "one")), at(14)), ElectionAction::Wait);
+        assert_eq!(two.next(Some(&record("2", "one")), at(16)), ElectionAction::Wait, "renewed: counted anew");
+        assert_eq!(two.next(Some(&record("2", "one")), at(30)), ElectionAction::Wait);
+        assert_eq!(two.next(Some(&record("2", "one")), at(31)), ElectionAction::Take("2".into()));
     }
 
     #[test]
     fn a_lease_that_somebody_deleted_is_not_made_anew_while_its_holder_may_write() {
-        let mut two = Candidate::new("two".into(), TIMING);
-        assert_eq!(two.next(Some(&record("1", "one")), at(0)), Move::Wait);
-        assert_eq!(two.next(None, at(14)), Move::Wait);
-        assert_eq!(two.next(None, at(15)), Move::Create);
+        let mut two = ElectionState::new("two".into(), TIMING);
+        assert_eq!(two.next(Some(&record("1", "one")), at(0)), ElectionAction::Wait);
+        assert_eq!(two.next(None, at(14)), ElectionAction::Wait);
+        assert_eq!(two.next(None, at(15)), ElectionAction::Create);
     }
 
     #[test]
     fn a_write_of_ours_that_took_effect_late_counts_only_when_the_holder_before_is_done() {
-        let mut two = Candidate::new("two".into(), TIMING);
-        assert_eq!(two.next(Some(&record("1", "one")), at(0)), Move::Wait);
-        assert_eq!(two.next(Some(&record("2", "two")), at(5)), Move::Wait);
-        assert_eq!(two.next(Some(&record("2", "two")), at(15)), Move::Renew("2".into()));
+        let mut two = ElectionState::new("two".into(), TIMING);
+        assert_eq!(two.next(Some(&record("1", "one")), at(0)), ElectionAction::Wait);
+        assert_eq!(two.next(Some(&record("2", "two")), at(5)), ElectionAction::Wait);
+        assert_eq!(two.next(Some(&record("2", "two")), at(15)), ElectionAction::Renew("2".into()));
     }
 
     #[test]
@@ -176,12 +176,12 @@ mod tests {
             (None, at(1)),
             (Some(record("2", "")), at(1)),
         ] {
-            let mut one = Candidate::new("one".into(), TIMING);
+            let mut one = ElectionState::new("one".into(), TIMING);
             one.wrote(at(0));
-            assert_eq!(one.next(record.as_ref(), now), Move::Lost, "{record:?}");
+            assert_eq!(one.next(record.as_ref(), now), ElectionAction::Lost, "{record:?}");
             one.wrote(now);
             assert!(!one.may_write(now), "an answer that comes too late changes nothing: {record:?}");
-            assert_eq!(one.next(None, now), Move::Lost);
+            assert_eq!(one.next(None, now), ElectionAction::Lost);
         }
     }
 }

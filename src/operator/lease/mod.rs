@@ -20,8 +20,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use crate::controller::{Leadership, Metrics, Moment, Reliance};
-use candidate::{Candidate, Move, Record, Timing};
+use crate::controller::{DualInstant, HealthCheck, Leadership, Metrics};
+use candidate::{ElectionAction, ElectionState, Record, Timing};
 
 /// Settings of the election.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Election {
 
 /// How a lease was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Loss {
+pub enum LeaseLossReason {
     /// Another process has it.
     Taken {
         /// Who.
@@ -57,7 +57,7 @@ pub enum Loss {
     },
 }
 
-impl fmt::Display for Loss {
+impl fmt::Display for LeaseLossReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Taken { by } => write!(formatter, "it was taken by another process, {by}"),
@@ -68,14 +68,14 @@ impl fmt::Display for Loss {
 }
 
 /// The time for which a process stands for election.
-pub(super) struct Term {
+pub(super) struct ElectionTask {
     stop: CancellationToken,
     /// None without an election.
-    standing: Option<JoinHandle<(Elector, Option<Loss>)>>,
+    standing: Option<JoinHandle<(Elector, Option<LeaseLossReason>)>>,
     lease: String,
 }
 
-impl Term {
+impl ElectionTask {
     /// Without an election.
     pub(super) fn unlimited() -> Self {
         Self { stop: CancellationToken::new(), standing: None, lease: String::new() }
@@ -98,7 +98,7 @@ impl Term {
             // An error would mean that the task panicked: then nobody renews.
             let loss = standing.await.ok().and_then(|(_, loss)| loss);
             self.standing = None;
-            return Error::LeaseLost { lease: self.lease.clone(), loss: loss.unwrap_or(Loss::Removed) };
+            return Error::LeaseLost { lease: self.lease.clone(), loss: loss.unwrap_or(LeaseLossReason::Removed) };
         }
         std::future::pending().await
     }
@@ -115,11 +115,11 @@ impl Term {
 }
 
 /// Where an elector tells how it fares.
-pub(super) struct Signs {
+pub(super) struct ElectionTelemetry {
     /// 1 while it holds the lease.
     pub(super) leading: Gauge,
     /// Whether it gets at the lease at all.
-    pub(super) lease: Reliance,
+    pub(super) lease: HealthCheck,
     /// Counts its writes.
     pub(super) metrics: Metrics,
 }
@@ -128,10 +128,10 @@ pub(super) struct Signs {
 pub(super) struct Elector {
     leases: Api<Lease>,
     election: Election,
-    candidate: Candidate,
-    began: Moment,
+    candidate: ElectionState,
+    began: DualInstant,
     leadership: Leadership,
-    signs: Signs,
+    signs: ElectionTelemetry,
     /// The lease as it was read or written last.
     lease: Option<Lease>,
     /// Said once, so that a log is not filled by a lease that somebody else holds.
@@ -140,13 +140,13 @@ pub(super) struct Elector {
 
 impl Elector {
     /// `client` must not repeat requests by itself: a repetition could be one too late.
-    pub(super) fn new(client: Client, election: Election, leadership: Leadership, signs: Signs) -> Self {
+    pub(super) fn new(client: Client, election: Election, leadership: Leadership, signs: ElectionTelemetry) -> Self {
         let Election { lease_duration, renew_deadline, .. } = election;
         let timing = Timing { lease_duration, renew_deadline };
         Self {
             leases: Api::namespaced(client, &election.namespace),
-            candidate: Candidate::new(election.identity.clone(), timing),
-            began: Moment::now(),
+            candidate: ElectionState::new(election.identity.clone(), timing),
+            began: DualInstant::now(),
             leadership,
             signs,
             lease: None,
@@ -156,7 +156,7 @@ impl Elector {
     }
 
     /// Stands for election and holds the lease until `stop`, or until it is lost. Says how it was lost.
-    pub(super) async fn run(&mut self, stop: &CancellationToken) -> Option<Loss> {
+    pub(super) async fn run(&mut self, stop: &CancellationToken) -> Option<LeaseLossReason> {
         loop {
             let pause = tokio::time::sleep(self.election.retry_period);
             tokio::select! {
@@ -188,7 +188,7 @@ impl Elector {
     }
 
     /// One look and at most one write. Says how the lease was lost, if it was.
-    async fn step(&mut self) -> Option<Loss> {
+    async fn step(&mut self) -> Option<LeaseLossReason> {
         let begun = self.now();
         match self.bounded(self.leases.get_opt(&self.election.name)).await {
             Ok(lease) => self.lease = lease,
@@ -203,16 +203,16 @@ impl Elector {
         let record = self.lease.as_ref().map(record);
         // The look may have taken long: what is decided now is decided by the time of now.
         match self.candidate.next(record.as_ref(), self.now()) {
-            Move::Lost => {
+            ElectionAction::Lost => {
                 self.step_down();
                 Some(self.loss(record))
             }
-            Move::Wait => {
+            ElectionAction::Wait => {
                 self.signs.lease.works();
                 self.tell_holder(record.and_then(|record| record.holder));
                 None
             }
-            Move::Create | Move::Take(_) | Move::Renew(_) => {
+            ElectionAction::Create | ElectionAction::Take(_) | ElectionAction::Renew(_) => {
                 self.write(begun).await;
                 self.ran_out()
             }
@@ -220,18 +220,18 @@ impl Elector {
     }
 
     /// How the lease was lost, going by what is stored now.
-    fn loss(&self, record: Option<Record>) -> Loss {
+    fn loss(&self, record: Option<Record>) -> LeaseLossReason {
         match record.map(|record| record.holder) {
-            Some(Some(by)) if by != self.election.identity => Loss::Taken { by },
-            Some(Some(_)) => Loss::NotRenewed { within: self.election.renew_deadline },
-            Some(None) | None => Loss::Removed,
+            Some(Some(by)) if by != self.election.identity => LeaseLossReason::Taken { by },
+            Some(Some(_)) => LeaseLossReason::NotRenewed { within: self.election.renew_deadline },
+            Some(None) | None => LeaseLossReason::Removed,
         }
     }
 
     /// Writes our name, at the version that was read.
     async fn write(&mut self, begun: Duration) {
         // Taken before the request leaves: others count from its effect, which is later.
-        let from = Moment::now();
+        let from = DualInstant::now();
         let lease = self.ours();
         let (name, params) = (&self.election.name, PostParams::default());
         let (verb, answer) = if self.lease.is_some() {
@@ -290,12 +290,12 @@ impl Elector {
         }
     }
 
-    fn ran_out(&mut self) -> Option<Loss> {
+    fn ran_out(&mut self) -> Option<LeaseLossReason> {
         if !self.candidate.leads() || self.candidate.may_write(self.now()) {
             return None;
         }
         self.step_down();
-        Some(Loss::NotRenewed { within: self.election.renew_deadline })
+        Some(LeaseLossReason::NotRenewed { within: self.election.renew_deadline })
     }
 
     fn step_down(&mut self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stateright::{Checker, Model, Property};
 
-use super::candidate::{Candidate, Move, Record, Timing};
+use super::candidate::{ElectionAction, ElectionState, Record, Timing};
 
 const TIMING: Timing = Timing { lease_duration: Duration::from_secs(3), renew_deadline: Duration::from_secs(2) };
 /// Seconds that are looked at: two terms and a takeover.
@@ -16,7 +16,7 @@ const MOST_WRITES: u64 = 4;
 /// A write on its way: what it asks for, and when it was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Flight {
-    Sent(Move, u64),
+    Sent(ElectionAction, u64),
     /// It took effect; the answer is on its way.
     Done(u64),
     /// The server refused it; so will the answer say.
@@ -25,10 +25,10 @@ enum Flight {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Person {
-    candidate: Candidate,
+    candidate: ElectionState,
     flight: Option<Flight>,
     /// A request that its sender has given up and that may still arrive.
-    stray: Option<Move>,
+    stray: Option<ElectionAction>,
     /// When it looked last: once a second, as the retry period has it.
     looked: Option<u64>,
 }
@@ -69,7 +69,7 @@ impl Model for Election {
 
     fn init_states(&self) -> Vec<World> {
         let person = |name: &str| Person {
-            candidate: Candidate::new(name.into(), TIMING),
+            candidate: ElectionState::new(name.into(), TIMING),
             flight: None,
             stray: None,
             looked: None,
@@ -119,7 +119,8 @@ impl Model for Election {
                 let now = Duration::from_secs(world.now);
                 world.people[index].looked = Some(world.now);
                 let chosen = world.people[index].candidate.next(world.record.as_ref(), now);
-                let sends = matches!(chosen, Move::Create | Move::Take(_) | Move::Renew(_));
+                let sends =
+                    matches!(chosen, ElectionAction::Create | ElectionAction::Take(_) | ElectionAction::Renew(_));
                 world.people[index].flight = sends.then_some(Flight::Sent(chosen, world.now));
             }
             Event::Arrive(index) => {
@@ -165,13 +166,13 @@ impl Model for Election {
 }
 
 /// The server: a write counts only against the version that it names.
-fn apply(world: &mut World, index: usize, asked: &Move) -> bool {
+fn apply(world: &mut World, index: usize, asked: &ElectionAction) -> bool {
     let fits = match asked {
-        Move::Create => world.record.is_none(),
-        Move::Take(version) | Move::Renew(version) => {
+        ElectionAction::Create => world.record.is_none(),
+        ElectionAction::Take(version) | ElectionAction::Renew(version) => {
             world.record.as_ref().is_some_and(|record| record.version == *version)
         }
-        Move::Wait | Move::Lost => false,
+        ElectionAction::Wait | ElectionAction::Lost => false,
     };
     if fits {
         world.writes += 1;

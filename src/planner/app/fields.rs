@@ -14,7 +14,7 @@ use crate::management::types::{App, AppField, UpdateApp};
 
 /// One field that is kept as declared.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Managed {
+pub struct ManagedField {
     /// Its path in the spec, such as `runtime.imageTag` or `tags.team`; the key in `status.applied`.
     pub path: String,
     /// The API's field.
@@ -58,11 +58,11 @@ enum Clear {
 
 /// What a merge comes to.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Merge {
+pub(super) struct MergeResult {
     /// The PUT that makes live what is desired; empty when nothing differs.
     pub(super) update: UpdateApp,
     /// The managed fields that the PUT carries.
-    pub(super) carried: Vec<Managed>,
+    pub(super) carried: Vec<ManagedField>,
     /// Paths that are released by the PUT, or without one.
     pub(super) released: Vec<String>,
     /// Paths that somebody else changed and that the PUT puts back.
@@ -75,7 +75,7 @@ pub(super) struct Merge {
     pub(super) settled: BTreeMap<String, AppliedField>,
 }
 
-impl Merge {
+impl MergeResult {
     /// Leaves a field out of the PUT. Says whether it was in it.
     pub(super) fn withhold(&mut self, field: AppField) -> bool {
         let withheld = |path: &String| FIELDS.iter().any(|(one, known, _)| *one == field && known == path);
@@ -86,7 +86,7 @@ impl Merge {
 }
 
 /// Every field that a spec names.
-pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<Managed>, String> {
+pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<ManagedField>, String> {
     let json = to_json(spec)?;
     let mut all = Vec::new();
     for (field, path, _) in FIELDS {
@@ -96,7 +96,7 @@ pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<Managed>, String> {
                 all.extend(tags.iter().map(|(key, value)| managed_tag(key, value.clone())));
             }
             Some(value) if !value.is_null() => {
-                all.push(Managed { path: path.to_owned(), field, tag: None, value: value.clone() });
+                all.push(ManagedField { path: path.to_owned(), field, tag: None, value: value.clone() });
             }
             _ => {}
         }
@@ -105,13 +105,13 @@ pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<Managed>, String> {
 }
 
 /// A tag as a managed field.
-pub(super) fn managed_tag(key: &str, value: Value) -> Managed {
-    Managed { path: format!("tags.{key}"), field: AppField::Tags, tag: Some(key.to_owned()), value }
+pub(super) fn managed_tag(key: &str, value: Value) -> ManagedField {
+    ManagedField { path: format!("tags.{key}"), field: AppField::Tags, tag: Some(key.to_owned()), value }
 }
 
 /// Digests of what was sent and of what the answer shows for it.
-pub(super) fn echoed(managed: &[Managed], app: &App) -> BTreeMap<String, AppliedField> {
-    let digests = |field: &Managed| AppliedField {
+pub(super) fn echoed(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
+    let digests = |field: &ManagedField| AppliedField {
         sent: digest::of_value(&field.value),
         echo: digest::of_value(&live(app, field)),
     };
@@ -121,12 +121,12 @@ pub(super) fn echoed(managed: &[Managed], app: &App) -> BTreeMap<String, Applied
 /// Compares what is desired, what was last applied, and what is live. `leaves` says which paths are not put back when
 /// somebody else changed them.
 pub(super) fn merge(
-    desired: &[Managed],
+    desired: &[ManagedField],
     applied: &BTreeMap<String, AppliedField>,
     app: &App,
     leaves: impl Fn(&str) -> bool,
-) -> Merge {
-    let mut merge = Merge::default();
+) -> MergeResult {
+    let mut merge = MergeResult::default();
     for field in desired {
         let (want, shown) = (digest::of_value(&field.value), digest::of_value(&live(app, field)));
         let last = applied.get(&field.path);
@@ -151,18 +151,20 @@ pub(super) fn merge(
     let tags_change = merge.carried.iter().any(|field| field.tag.is_some())
         || merge.released.iter().any(|path| path.starts_with("tags."));
     if tags_change {
-        let kept: Vec<Managed> = desired.iter().filter(|field| !merge.left.contains(&field.path)).cloned().collect();
+        let kept: Vec<ManagedField> =
+            desired.iter().filter(|field| !merge.left.contains(&field.path)).cloned().collect();
         merge.update.0.insert(AppField::Tags, all_tags(&kept, &merge.released, app));
         // The API replaces tags whole, so every one of ours is sent, and every one is echoed.
-        let sent = |field: &&Managed| field.tag.is_some() && !merge.carried.iter().any(|one| one.path == field.path);
-        let others: Vec<Managed> = kept.iter().filter(sent).cloned().collect();
+        let sent =
+            |field: &&ManagedField| field.tag.is_some() && !merge.carried.iter().any(|one| one.path == field.path);
+        let others: Vec<ManagedField> = kept.iter().filter(sent).cloned().collect();
         merge.carried.extend(others);
     }
     merge
 }
 
 /// Fields that were applied once and are no longer named.
-fn release(desired: &[Managed], applied: &BTreeMap<String, AppliedField>, app: &App, merge: &mut Merge) {
+fn release(desired: &[ManagedField], applied: &BTreeMap<String, AppliedField>, app: &App, merge: &mut MergeResult) {
     let named: BTreeSet<&str> = desired.iter().map(|field| field.path.as_str()).collect();
     for path in applied.keys().filter(|path| !named.contains(path.as_str())) {
         if let Some(key) = path.strip_prefix("tags.") {
@@ -187,7 +189,7 @@ fn release(desired: &[Managed], applied: &BTreeMap<String, AppliedField>, app: &
 }
 
 /// Everybody's tags as they are to be: foreign ones as they are, ours as declared, released ones left out.
-fn all_tags(desired: &[Managed], released: &[String], app: &App) -> Value {
+fn all_tags(desired: &[ManagedField], released: &[String], app: &App) -> Value {
     let mut tags: Map<String, Value> = app
         .tags()
         .into_iter()
@@ -200,18 +202,18 @@ fn all_tags(desired: &[Managed], released: &[String], app: &App) -> Value {
 
 /// Digests after a create. What its answer shows otherwise than it was sent was not taken (a reactivated app may keep
 /// what it had), so it is not recorded and an update sends it again. A placement that is not shown at all was.
-pub(super) fn taken(managed: &[Managed], app: &App) -> BTreeMap<String, AppliedField> {
-    let placement = |field: &Managed| matches!(field.field, AppField::Region | AppField::ClusterName);
-    let took = |field: &&Managed| {
+pub(super) fn taken(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
+    let placement = |field: &ManagedField| matches!(field.field, AppField::Region | AppField::ClusterName);
+    let took = |field: &&ManagedField| {
         let shown = live(app, field);
         shown == field.value || (shown.is_null() && placement(field))
     };
-    let managed: Vec<Managed> = managed.iter().filter(took).cloned().collect();
+    let managed: Vec<ManagedField> = managed.iter().filter(took).cloned().collect();
     echoed(&managed, app)
 }
 
 /// Settings that an app has and the spec does not name: what a reactivated app brought back.
-pub(super) fn unnamed(desired: &[Managed], app: &App) -> Vec<String> {
+pub(super) fn unnamed(desired: &[ManagedField], app: &App) -> Vec<String> {
     let brought = FIELDS.iter().filter(|(field, path, _)| {
         let telling = !matches!(field, AppField::Tags | AppField::Visibility | AppField::Region);
         let usual = *field == AppField::Replicas && app.field(*field) == Some(&Value::from(1));
@@ -222,15 +224,15 @@ pub(super) fn unnamed(desired: &[Managed], app: &App) -> Vec<String> {
 }
 
 /// Digests as if what differs had been sent and taken once: it is then drift, which a policy may leave.
-pub(super) fn as_if_sent(desired: &[Managed]) -> BTreeMap<String, AppliedField> {
-    let digests = |field: &Managed| {
+pub(super) fn as_if_sent(desired: &[ManagedField]) -> BTreeMap<String, AppliedField> {
+    let digests = |field: &ManagedField| {
         let sent = digest::of_value(&field.value);
         (field.path.clone(), AppliedField { echo: sent.clone(), sent })
     };
     desired.iter().map(digests).collect()
 }
 
-fn live(app: &App, field: &Managed) -> Value {
+fn live(app: &App, field: &ManagedField) -> Value {
     match &field.tag {
         Some(key) => app.tag(key).map_or(Value::Null, Value::from),
         None => app.field(field.field).cloned().unwrap_or(Value::Null),

@@ -2,15 +2,15 @@
 
 mod delete;
 mod fields;
-mod find;
-mod keep;
-mod shown;
+mod locate;
+mod ownership;
+mod update;
 mod validate;
 
 #[cfg(test)]
 mod tests;
 
-pub use fields::Managed;
+pub use fields::ManagedField;
 pub use validate::{AppDesired, parse_spicepod};
 
 use std::sync::Arc;
@@ -19,11 +19,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use self::shown::{Absence, Owner, absence, attach, came_back, created, learn_tags, owner, recorded, same_name};
-use super::failure::{self, Call};
-use super::{Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits};
-use crate::api::{ACCEPT_ABSENT, ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
-use crate::management::types::{App, AppField, CreateApp, Failure, FailureKind, UpdateApp};
+use self::ownership::{
+    AbsenceCheck, Ownership, absence, attach, came_back, created, learn_tags, owner, recorded, same_name,
+};
+use super::errors::{self, ApiOperation};
+use super::{
+    CommonStatus, Identity, KubernetesWrite, Observation, Observed, Outcome, Plan, PlanInput, ResourcePlanner, Retry,
+    Timings, WriteResult,
+};
+use crate::api::{ACCEPT_MISSING_APPS, ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
+use crate::management::types::{ApiError, App, AppField, CreateApp, ErrorKind, UpdateApp};
 
 /// Tag that says whose the app is.
 pub(super) const OWNER_TAG: &str = "spice-operator-owner";
@@ -34,19 +39,19 @@ const INCARNATION_TAG: &str = "spice-operator-incarnation";
 #[derive(Debug, Default)]
 pub struct AppObserved {
     /// The organization it refers to, from the cache.
-    pub organization: Option<Observed<Organization>>,
+    pub organization: Option<Observed<OrganizationView>>,
     /// Other SpiceApps of the same organization and name, from the cache.
-    pub claims: Option<Vec<Claim>>,
+    pub claims: Option<Vec<CompetingApp>>,
     /// The ConfigMap that holds the spicepod, in the version that the cache shows.
     pub source: Option<Observed<SourceVersion>>,
     /// The spicepod that it holds.
-    pub spicepod: Option<Observed<Sourced>>,
+    pub spicepod: Option<Observed<LoadedSpicepod>>,
     /// Whether our CustomResourceDefinition is being deleted.
-    pub definition_deleting: Option<Observed<bool>>,
+    pub crd_terminating: Option<Observed<bool>>,
     /// Whether our tag was put back in this visit.
     pub retagged: bool,
     /// Whether our tag was taken away in this visit, or could not be.
-    pub let_go: bool,
+    pub owner_tags_removed: bool,
     /// Whether a write with our tags was refused in this visit, so that it is repeated without them.
     pub tags_refused: bool,
     /// Whether the spicepod was refused in this visit, because it comes from a connected repository.
@@ -54,18 +59,18 @@ pub struct AppObserved {
     /// Whether the app that was created in this visit had been deleted before and came back.
     pub reactivated: bool,
     /// The complete list of apps.
-    pub list: Option<Observed<Seen<Arc<Vec<App>>>>>,
+    pub list: Option<Observed<Observation<Arc<Vec<App>>>>>,
     /// Its SpiceSecrets, from the cache.
-    pub secrets: Option<SecretsOfApp>,
+    pub secrets: Option<AppSecrets>,
     /// Ids that other SpiceApps of the organization have recorded; not of those that are being deleted.
     pub siblings: Option<Vec<i64>>,
     /// The app of the recorded id. Absent here is one 404: it takes the list to make it an absence.
-    pub app: Option<Observed<Seen<App>>>,
+    pub app: Option<Observed<Observation<App>>>,
 }
 
 /// What an app has to know of its SpiceSecrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SecretsOfApp {
+pub struct AppSecrets {
     /// The shortest interval that any object of the app asks for, this one included.
     pub interval: Option<Duration>,
     /// Those that are being deleted, or will be with their namespace, and hold secrets of the app.
@@ -76,7 +81,7 @@ pub struct SecretsOfApp {
 
 /// A spicepod that was read from another object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sourced {
+pub struct LoadedSpicepod {
     /// The version that was read.
     pub version: SourceVersion,
     /// What it holds; otherwise what is wrong with it.
@@ -85,7 +90,7 @@ pub struct Sourced {
 
 /// What an app needs to know of its organization.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Organization {
+pub struct OrganizationView {
     /// Why it cannot be used now, if it cannot.
     pub unusable: Option<String>,
     /// Why this object may not use it, if it may not. One that is being deleted may.
@@ -98,18 +103,18 @@ pub struct Organization {
     /// One without an id becomes one with an id when the API tells it: that is the same organization.
     pub pin: Option<String>,
     /// So many recorded apps may be missing from its list at once.
-    pub accept_absent: usize,
+    pub accepted_missing_apps: usize,
     /// Region of an app that names no placement.
     pub default_region: Option<String>,
     /// Page of the app in the portal, where that is known.
     pub portal: Option<String>,
     /// Whether an app of it has shown that it keeps no tags of ours.
-    pub takes_no_tags: bool,
+    pub tags_unsupported: bool,
 }
 
 /// Another SpiceApp that stands for an app of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Claim {
+pub struct CompetingApp {
     /// False sorts first: a recorded id goes before none.
     pub without_id: bool,
     /// When the object was made: the older goes first.
@@ -126,13 +131,13 @@ pub enum AppRead {
     /// The organization, from the cache.
     Organization,
     /// Other claims to the name, from the cache.
-    Claims,
+    CompetingApps,
     /// The version of the ConfigMap that holds the spicepod, from the cache.
     Source(ConfigMapKeyRef),
     /// The spicepod in it.
     Spicepod(ConfigMapKeyRef),
     /// Whether our CustomResourceDefinition is being deleted.
-    Definition,
+    CrdTerminating,
     /// Its SpiceSecrets, from the cache.
     Secrets,
     /// What other SpiceApps of the organization have recorded, from the cache.
@@ -151,7 +156,7 @@ pub enum AppWrite {
         /// What is sent.
         body: CreateApp,
         /// The managed fields that it carries.
-        managed: Vec<Managed>,
+        managed: Vec<ManagedField>,
         /// Whether an earlier attempt under the same intent may have taken effect, so that no refusal proves otherwise.
         repeated: bool,
         /// Whether it is the first attempt that carries no tags of ours.
@@ -161,7 +166,7 @@ pub enum AppWrite {
         /// When it was decided on: what is recorded of it says so.
         intended_at: Timestamp,
         /// When the list was begun that showed the name absent.
-        rests_on: Timestamp,
+        based_on: Timestamp,
         /// An app that is older than this had been deleted and came back.
         reactivated_if_before: Timestamp,
     },
@@ -170,11 +175,11 @@ pub enum AppWrite {
         /// The app.
         id: i64,
         /// When the answer was begun that it rests on.
-        rests_on: Timestamp,
+        based_on: Timestamp,
         /// What is sent.
         body: UpdateApp,
         /// The managed fields that it carries.
-        managed: Vec<Managed>,
+        managed: Vec<ManagedField>,
         /// Fields that are no longer managed once it is done.
         released: Vec<String>,
         /// Fields that somebody else changed and that it puts back.
@@ -183,11 +188,11 @@ pub enum AppWrite {
         marks: bool,
     },
     /// `PUT` of all tags but our own, before the object goes and the app stays. Best effort.
-    LetGo {
+    RemoveOwnerTags {
         /// The app.
         id: i64,
         /// When the answer was begun that it rests on.
-        rests_on: Timestamp,
+        based_on: Timestamp,
         /// The tags of others.
         body: UpdateApp,
     },
@@ -196,18 +201,18 @@ pub enum AppWrite {
         /// The app.
         id: i64,
         /// When the answer was begun that it rests on.
-        rests_on: Timestamp,
+        based_on: Timestamp,
     },
 }
 
 impl AppWrite {
     /// When the answer was begun that showed whose the app is, or that there is none.
-    pub fn rests_on(&self) -> Timestamp {
+    pub fn based_on(&self) -> Timestamp {
         match self {
-            Self::Create { rests_on, .. }
-            | Self::Update { rests_on, .. }
-            | Self::LetGo { rests_on, .. }
-            | Self::Delete { rests_on, .. } => *rests_on,
+            Self::Create { based_on, .. }
+            | Self::Update { based_on, .. }
+            | Self::RemoveOwnerTags { based_on, .. }
+            | Self::Delete { based_on, .. } => *based_on,
         }
     }
 
@@ -215,7 +220,7 @@ impl AppWrite {
     pub fn id(&self) -> Option<i64> {
         match self {
             Self::Create { .. } => None,
-            Self::Update { id, .. } | Self::LetGo { id, .. } | Self::Delete { id, .. } => Some(*id),
+            Self::Update { id, .. } | Self::RemoveOwnerTags { id, .. } | Self::Delete { id, .. } => Some(*id),
         }
     }
 
@@ -228,19 +233,19 @@ impl AppWrite {
         match self {
             Self::Create { body, .. } => body.tags.contains_key(OWNER_TAG),
             Self::Update { marks, .. } => *marks,
-            Self::LetGo { .. } | Self::Delete { .. } => false,
+            Self::RemoveOwnerTags { .. } | Self::Delete { .. } => false,
         }
     }
 }
 
-impl Kind for SpiceApp {
+impl ResourcePlanner for SpiceApp {
     type Desired = AppDesired;
     type Status = SpiceAppStatus;
     type Observed = AppObserved;
     type Read = AppRead;
     type Write = AppWrite;
     /// The app as the API showed it; nothing after a delete.
-    type Answer = Option<App>;
+    type Response = Option<App>;
 
     const NAME: &'static str = "SpiceApp";
 
@@ -252,15 +257,20 @@ impl Kind for SpiceApp {
         self.status.as_ref()
     }
 
-    fn needs(view: &View<'_, Self>) -> Vec<AppRead> {
-        if view.deleting() { delete::needs(view) } else { keep::needs(view) }
+    fn required_reads(input: &PlanInput<'_, Self>) -> Vec<AppRead> {
+        if input.deleting() { delete::required_reads(input) } else { update::required_reads(input) }
     }
 
-    fn plan(view: &View<'_, Self>) -> Plan<Self> {
-        if view.deleting() { delete::plan(view) } else { keep::plan(view) }
+    fn plan(input: &PlanInput<'_, Self>) -> Plan<Self> {
+        if input.deleting() { delete::plan(input) } else { update::plan(input) }
     }
 
-    fn learn(status: &mut SpiceAppStatus, observed: &mut AppObserved, write: &AppWrite, end: &End<Option<App>>) {
+    fn apply_write_result(
+        status: &mut SpiceAppStatus,
+        observed: &mut AppObserved,
+        write: &AppWrite,
+        end: &WriteResult<Option<App>>,
+    ) {
         match (write, &end.result) {
             (AppWrite::Create { managed, reactivated_if_before, owner, .. }, Ok(Some(app))) => {
                 let others = app.tag(OWNER_TAG).filter(|tag| owner != tag).map(str::to_owned);
@@ -276,7 +286,7 @@ impl Kind for SpiceApp {
                 // One that it had before says nothing of this one.
                 status.incarnation = incarnation.or(status.incarnation.take());
                 learn_tags(status, observed, write, app);
-                observed.app = Some(Observed::Present(Seen { value: app.clone(), begun: end.begun }));
+                observed.app = Some(Observed::Present(Observation { value: app.clone(), started_at: end.started_at }));
             }
             (AppWrite::Update { managed, released, .. }, Ok(Some(app))) => {
                 status.applied.retain(|path, _| !released.contains(path));
@@ -287,20 +297,20 @@ impl Kind for SpiceApp {
                 attach(status, observed, app);
                 learn_tags(status, observed, write, app);
                 observed.retagged = true;
-                observed.app = Some(Observed::Present(Seen { value: app.clone(), begun: end.begun }));
+                observed.app = Some(Observed::Present(Observation { value: app.clone(), started_at: end.started_at }));
             }
-            (AppWrite::LetGo { .. }, _) => observed.let_go = true,
+            (AppWrite::RemoveOwnerTags { .. }, _) => observed.owner_tags_removed = true,
             (AppWrite::Delete { .. }, Ok(_)) => {
                 status.id = None;
                 status.create_intent = None;
             }
-            (_, Err(failure)) => {
-                if write.marks() && may_be_about_tags(failure) {
+            (_, Err(error)) => {
+                if write.marks() && may_be_about_tags(error) {
                     observed.tags_refused = true;
                 }
-                observed.repository_connected |= write.sends_spicepod() && failure::about_repository(failure);
+                observed.repository_connected |= write.sends_spicepod() && errors::about_repository(error);
                 if let AppWrite::Create { repeated, first_untagged, .. } = write
-                    && proves_not_created(failure)
+                    && proves_not_created(error)
                 {
                     // Nothing was made, so nothing is to be looked for when the object is deleted.
                     if !repeated {
@@ -311,7 +321,7 @@ impl Kind for SpiceApp {
                         status.untagged = None;
                     }
                 }
-                if let (AppWrite::Create { repeated: false, .. }, FailureKind::Conflict) = (write, failure.kind)
+                if let (AppWrite::Create { repeated: false, .. }, ErrorKind::Conflict) = (write, error.kind)
                     && let Some(intent) = &mut status.create_intent
                 {
                     intent.conflicted = Some(true);
@@ -321,25 +331,25 @@ impl Kind for SpiceApp {
         }
     }
 
-    fn failed(write: &AppWrite, failure: &Failure, waits: &Waits) -> Option<Verdict> {
+    fn on_write_error(write: &AppWrite, error: &ApiError, timings: &Timings) -> Option<Outcome> {
         let goes_on =
-            write.marks() && may_be_about_tags(failure) || write.sends_spicepod() && failure::about_repository(failure);
+            write.marks() && may_be_about_tags(error) || write.sends_spicepod() && errors::about_repository(error);
         if goes_on {
             return None;
         }
         match write {
             AppWrite::Create { .. } | AppWrite::Update { .. } => {
-                Some(failure::failed(failure, Call::Write, "apps:write", waits))
+                Some(errors::failed(error, ApiOperation::Write, "apps:write", timings))
             }
-            AppWrite::LetGo { .. } => None,
-            AppWrite::Delete { .. } => Some(failure::failed(failure, Call::Delete, "apps:delete", waits)),
+            AppWrite::RemoveOwnerTags { .. } => None,
+            AppWrite::Delete { .. } => Some(errors::failed(error, ApiOperation::Delete, "apps:delete", timings)),
         }
     }
 
-    fn corrected(write: &AppWrite, _: &Option<App>) -> Vec<String> {
+    fn corrected_paths(write: &AppWrite, _: &Option<App>) -> Vec<String> {
         match write {
             AppWrite::Update { corrects, .. } => corrects.clone(),
-            AppWrite::Create { .. } | AppWrite::LetGo { .. } | AppWrite::Delete { .. } => Vec::new(),
+            AppWrite::Create { .. } | AppWrite::RemoveOwnerTags { .. } | AppWrite::Delete { .. } => Vec::new(),
         }
     }
 
@@ -347,11 +357,11 @@ impl Kind for SpiceApp {
         &status.drift
     }
 
-    fn stored_at_once(write: &AppWrite) -> bool {
+    fn must_persist_immediately(write: &AppWrite) -> bool {
         matches!(write, AppWrite::Create { .. })
     }
 
-    fn carry_facts(from: &SpiceAppStatus, to: &mut SpiceAppStatus) {
+    fn copy_external_state(from: &SpiceAppStatus, to: &mut SpiceAppStatus) {
         let SpiceAppStatus {
             observed_generation: _,
             conditions: _,
@@ -376,66 +386,66 @@ impl Kind for SpiceApp {
         (to.drift, to.untagged, to.sources) = (drift, untagged, sources);
     }
 
-    fn common(status: &mut SpiceAppStatus) -> Common<'_> {
-        Common {
+    fn common(status: &mut SpiceAppStatus) -> CommonStatus<'_> {
+        CommonStatus {
             observed_generation: &mut status.observed_generation,
             conditions: &mut status.conditions,
             last_handled: &mut status.last_handled_reconcile_at,
         }
     }
 
-    fn sources(view: &View<'_, Self>) -> Vec<SourceVersion> {
-        keep::sources(view)
+    fn sources(input: &PlanInput<'_, Self>) -> Vec<SourceVersion> {
+        update::sources(input)
     }
 
     fn interval(desired: &AppDesired, observed: &AppObserved) -> Option<Duration> {
         observed.secrets.as_ref().map_or(desired.interval, |secrets| secrets.interval)
     }
 
-    fn taken_up(status: &SpiceAppStatus) -> &[SourceVersion] {
+    fn observed_sources(status: &SpiceAppStatus) -> &[SourceVersion] {
         &status.sources
     }
 }
 
 /// Whether a create that ended like this certainly made nothing. A taken name does not say by whom it was taken: a
 /// proxy may have sent the request twice.
-fn proves_not_created(failure: &Failure) -> bool {
-    failure.proves_not_applied() && !matches!(failure.kind, FailureKind::Conflict | FailureKind::NotFound { .. })
+fn proves_not_created(error: &ApiError) -> bool {
+    error.proves_not_applied() && !matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound { .. })
 }
 
 /// A refusal that may be about our tags and not about the rest: the write is repeated once without them. One about a
 /// scope or a role is not.
-fn may_be_about_tags(failure: &Failure) -> bool {
-    match failure.kind {
-        FailureKind::Invalid => true,
-        FailureKind::Forbidden => !failure::about_access(failure),
+fn may_be_about_tags(error: &ApiError) -> bool {
+    match error.kind {
+        ErrorKind::Invalid => true,
+        ErrorKind::Forbidden => !errors::about_access(error),
         _ => false,
     }
 }
 
-fn unseen(failure: &Failure) -> Verdict {
-    failure::unseen(failure, "apps:read")
+fn read_failed(error: &ApiError) -> Outcome {
+    errors::read_failed(error, "apps:read")
 }
 
 /// A list from before this time says nothing of what is wanted now.
-fn wanted_since(view: &View<'_, SpiceApp>) -> Timestamp {
-    let since = view.memory.wanted_since.unwrap_or(view.now);
-    let oldest = view.now.checked_sub(view.waits.evidence).unwrap_or(since);
-    view.memory.last_write.unwrap_or(since).max(since).max(oldest)
+fn pending_since(input: &PlanInput<'_, SpiceApp>) -> Timestamp {
+    let since = input.runtime_state.pending_since.unwrap_or(input.now);
+    let oldest = input.now.checked_sub(input.timings.max_read_age).unwrap_or(since);
+    input.runtime_state.last_write.unwrap_or(since).max(since).max(oldest)
 }
 
 /// Why the organization cannot be used, if it cannot.
-fn unusable(view: &View<'_, SpiceApp>) -> Option<Verdict> {
-    let name = &view.desired.organization;
-    let because = |words: String| Some(Verdict::Waiting(Reason::DependencyNotReady, words));
-    match view.observed.organization.as_ref()? {
-        Observed::Present(Organization { not_allowed: Some(why), .. }) => {
-            Some(Verdict::Waiting(Reason::NamespaceNotAllowed, why.clone()))
+fn unusable(input: &PlanInput<'_, SpiceApp>) -> Option<Outcome> {
+    let name = &input.desired.organization;
+    let because = |message: String| Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
+    match input.observed.organization.as_ref()? {
+        Observed::Present(OrganizationView { not_allowed: Some(why), .. }) => {
+            Some(Outcome::WaitingForDependency(Reason::NamespaceNotAllowed, why.clone()))
         }
-        Observed::Present(Organization { suspended: true, .. }) => {
+        Observed::Present(OrganizationView { suspended: true, .. }) => {
             because(format!("SpiceOrganization {name} is suspended"))
         }
-        Observed::Present(Organization { unusable: Some(why), .. }) => {
+        Observed::Present(OrganizationView { unusable: Some(why), .. }) => {
             because(format!("SpiceOrganization {name} is not ready: {why}"))
         }
         Observed::Present(_) => None,
@@ -444,21 +454,21 @@ fn unusable(view: &View<'_, SpiceApp>) -> Option<Verdict> {
         } else {
             format!("SpiceOrganization {name} does not exist in this namespace")
         }),
-        Observed::Unknown(failure) => because(failure.to_string()),
+        Observed::Unknown(error) => because(error.to_string()),
     }
 }
 
 /// What is recorded, in another organization than the one that is reached now: nothing of it may be read or written.
-fn mismatch(view: &View<'_, SpiceApp>) -> Option<String> {
-    let status = view.status;
+fn mismatch(input: &PlanInput<'_, SpiceApp>) -> Option<String> {
+    let status = input.status;
     let then = status.organization.as_deref().filter(|_| status.id.is_some() || status.create_intent.is_some())?;
-    let Some(Observed::Present(organization)) = &view.observed.organization else { return None };
+    let Some(Observed::Present(organization)) = &input.observed.organization else { return None };
     let now = organization.pin.as_deref()?;
     (!same_pin(then, now)).then(|| {
         format!(
             "this app was recorded in {then}, and SpiceOrganization {} leads to {now}: lead it back, or delete this \
              object with deletionPolicy Retain and make it anew",
-            view.desired.organization
+            input.desired.organization
         )
     })
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::super::{Identity, digest, suspended};
-use super::fields::{self, Managed};
+use super::fields::{self, ManagedField};
 use crate::api::{
     AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, OrganizationRef, SpiceApp,
-    TAKE_OVER, Visibility,
+    TAKE_OWNERSHIP_FROM, Visibility,
 };
 
 /// A spicepod longer than this as JSON is refused: it has to fit into the object beside everything else.
@@ -48,7 +48,7 @@ pub(super) struct ValidSpec {
     /// Where the spicepod is read from, if it is not in the spec.
     pub(super) spicepod_from: Option<ConfigMapKeyRef>,
     /// Every field that is kept as declared, our own tags aside.
-    pub(super) managed: Vec<Managed>,
+    pub(super) managed: Vec<ManagedField>,
 }
 
 impl AppDesired {
@@ -64,7 +64,7 @@ impl AppDesired {
             deletion_policy: app.spec.deletion_policy,
             observes: app.spec.management_policy == Some(ManagementPolicy::Observe),
             adopts: app.spec.adoption_policy == Some(AdoptionPolicy::Adopt),
-            take_over: meta.annotations.as_ref().and_then(|annotations| annotations.get(TAKE_OVER)).cloned(),
+            take_over: meta.annotations.as_ref().and_then(|annotations| annotations.get(TAKE_OWNERSHIP_FROM)).cloned(),
             leaves_drift: app.spec.drift_policy == Some(DriftPolicy::Report),
             suspended: suspended(app.spec.suspend, meta),
             interval: app.spec.interval.map(Duration::from),

@@ -1,9 +1,9 @@
 //! Plans for SpiceOrganization: is the credential accepted, does it lead to the organization that the object is bound to,
 //! and what does that offer?
 
-mod lists;
-mod offers;
-mod pin;
+mod binding;
+mod discovery;
+mod list_completeness;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -13,12 +13,15 @@ pub use validate::organization_problem;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::failure;
+use super::errors;
 use super::{
-    Common, End, Identity, Kind, KubernetesWrite, Observed, Plan, Retry, Seen, Verdict, View, Waits, suspended,
+    CommonStatus, Identity, KubernetesWrite, Observation, Observed, Outcome, Plan, PlanInput, ResourcePlanner, Retry,
+    Timings, WriteResult, suspended,
 };
 use crate::api::{Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::types::{Failure, FailureKind, Images, Limits, ListEnd, Reached, Regions};
+use crate::management::types::{
+    AccessibleOrganization, ApiError, ErrorKind, Images, Limits, ListCompleteness, Regions,
+};
 
 /// What a SpiceOrganization asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,19 +43,19 @@ pub struct OrganizationObserved {
     /// Whether that Secret is about to get our finalizer, which makes another version of it.
     pub about_to_be_held: bool,
     /// How each list ended that this process has read, by its path.
-    pub lists: BTreeMap<String, ListEnd>,
+    pub lists: BTreeMap<String, ListCompleteness>,
     /// The organizations that it reaches.
-    pub organizations: Option<Observed<Seen<Vec<Reached>>>>,
+    pub organizations: Option<Observed<Observation<Vec<AccessibleOrganization>>>>,
     /// Whether the API is up at all.
     pub health: Option<Observed<()>>,
     /// Where an app can be.
-    pub regions: Option<Observed<Seen<Regions>>>,
+    pub regions: Option<Observed<Observation<Regions>>>,
     /// What an app can run with, by channel.
-    pub images: BTreeMap<&'static str, Observed<Seen<Images>>>,
+    pub images: BTreeMap<&'static str, Observed<Observation<Images>>>,
     /// What the plan allows.
-    pub limits: Option<Observed<Seen<Limits>>>,
-    /// Objects that refer to it, as `Kind name`.
-    pub dependants: Option<Vec<String>>,
+    pub limits: Option<Observed<Observation<Limits>>>,
+    /// Objects that refer to it, as `ResourcePlanner name`.
+    pub dependents: Option<Vec<String>>,
 }
 
 /// A read for a SpiceOrganization.
@@ -71,20 +74,20 @@ pub enum OrganizationRead {
     /// What the plan allows.
     Limits,
     /// Who refers to it, from the cache.
-    Dependants,
+    Dependents,
 }
 
 /// Nothing of an organization is ever written remotely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrganizationWrite {}
 
-impl Kind for SpiceOrganization {
+impl ResourcePlanner for SpiceOrganization {
     type Desired = OrganizationDesired;
     type Status = SpiceOrganizationStatus;
     type Observed = OrganizationObserved;
     type Read = OrganizationRead;
     type Write = OrganizationWrite;
-    type Answer = ();
+    type Response = ();
 
     const NAME: &'static str = "SpiceOrganization";
 
@@ -103,64 +106,69 @@ impl Kind for SpiceOrganization {
         self.status.as_ref()
     }
 
-    fn needs(view: &View<'_, Self>) -> Vec<OrganizationRead> {
-        if view.deleting() && view.observed.dependants.is_none() {
-            return vec![OrganizationRead::Dependants];
+    fn required_reads(input: &PlanInput<'_, Self>) -> Vec<OrganizationRead> {
+        if input.deleting() && input.observed.dependents.is_none() {
+            return vec![OrganizationRead::Dependents];
         }
         // One that is being deleted serves its users to the end, with whatever credential it is given meanwhile.
-        let unused = view.deleting() && view.observed.dependants.as_ref().is_some_and(Vec::is_empty);
-        if unused || !view.has_finalizer() || view.desired.suspended || view.desired.problem.is_some() {
+        let unused = input.deleting() && input.observed.dependents.as_ref().is_some_and(Vec::is_empty);
+        if unused || !input.has_finalizer() || input.desired.suspended || input.desired.problem.is_some() {
             return Vec::new();
         }
-        match &view.observed.credential {
+        match &input.observed.credential {
             None => vec![OrganizationRead::Credential],
-            Some(Observed::Present(version)) if !in_date(view, version) && !view.observed.about_to_be_held => {
-                remote_needs(view)
+            Some(Observed::Present(version)) if !is_up_to_date(input, version) && !input.observed.about_to_be_held => {
+                remote_reads(input)
             }
             Some(_) => Vec::new(),
         }
     }
 
-    fn plan(view: &View<'_, Self>) -> Plan<Self> {
-        let idle = |verdict| Plan::idle(view.status, verdict);
-        if view.deleting() {
-            return plan_deletion(view);
+    fn plan(input: &PlanInput<'_, Self>) -> Plan<Self> {
+        let no_op = |outcome| Plan::no_op(input.status, outcome);
+        if input.deleting() {
+            return plan_deletion(input);
         }
-        if !view.has_finalizer() {
-            let verdict = Verdict::Working("taking the object up".to_owned());
-            return Plan::kubernetes(view.status.clone(), KubernetesWrite::AddFinalizer, verdict);
+        if !input.has_finalizer() {
+            let outcome = Outcome::InProgress("taking the object up".to_owned());
+            return Plan::kubernetes(input.status.clone(), KubernetesWrite::AddFinalizer, outcome);
         }
-        if view.desired.suspended {
-            return idle(Verdict::Suspended);
+        if input.desired.suspended {
+            return no_op(Outcome::Suspended);
         }
-        if let Some(words) = &view.desired.problem {
-            return idle(Verdict::Stalled(Reason::InvalidSpec, words.clone()));
+        if let Some(message) = &input.desired.problem {
+            return no_op(Outcome::Stalled(Reason::InvalidSpec, message.clone()));
         }
-        let Some(Observed::Present(version)) = &view.observed.credential else {
-            return idle(Verdict::Failed(Reason::CredentialsMissing, missing_secret(view), Retry::Backoff));
+        let Some(Observed::Present(version)) = &input.observed.credential else {
+            return no_op(Outcome::WriteFailed(Reason::CredentialsMissing, missing_secret(input), Retry::Backoff));
         };
-        if view.observed.organizations.is_none() && in_date(view, version) {
-            return lists::tell(view, idle(Verdict::Unchanged));
+        if input.observed.organizations.is_none() && is_up_to_date(input, version) {
+            return list_completeness::tell(input, no_op(Outcome::Skipped));
         }
-        if view.observed.about_to_be_held {
-            let words = format!("taking Secret {} up", view.desired.secret);
-            return idle(Verdict::Unseen(Reason::Progressing, words, Retry::Backoff));
+        if input.observed.about_to_be_held {
+            let message = format!("taking Secret {} up", input.desired.secret);
+            return no_op(Outcome::ReadFailed(Reason::Progressing, message, Retry::Backoff));
         }
-        match seen(view, version) {
-            Ok(status) => lists::tell(view, Plan::idle(&status, Verdict::Settled)),
-            Err(verdict) => idle(verdict),
+        match seen(input, version) {
+            Ok(status) => list_completeness::tell(input, Plan::no_op(&status, Outcome::InSync)),
+            Err(outcome) => no_op(outcome),
         }
     }
 
-    fn learn(_: &mut SpiceOrganizationStatus, _: &mut OrganizationObserved, write: &OrganizationWrite, _: &End<()>) {
+    fn apply_write_result(
+        _: &mut SpiceOrganizationStatus,
+        _: &mut OrganizationObserved,
+        write: &OrganizationWrite,
+        _: &WriteResult<()>,
+    ) {
         match *write {}
     }
 
-    fn failed(write: &OrganizationWrite, _: &Failure, _: &Waits) -> Option<Verdict> {
+    fn on_write_error(write: &OrganizationWrite, _: &ApiError, _: &Timings) -> Option<Outcome> {
         match *write {}
     }
 
-    fn corrected(write: &OrganizationWrite, (): &()) -> Vec<String> {
+    fn corrected_paths(write: &OrganizationWrite, (): &()) -> Vec<String> {
         match *write {}
     }
 
@@ -168,11 +176,11 @@ impl Kind for SpiceOrganization {
         &[]
     }
 
-    fn stored_at_once(write: &OrganizationWrite) -> bool {
+    fn must_persist_immediately(write: &OrganizationWrite) -> bool {
         match *write {}
     }
 
-    fn carry_facts(from: &SpiceOrganizationStatus, to: &mut SpiceOrganizationStatus) {
+    fn copy_external_state(from: &SpiceOrganizationStatus, to: &mut SpiceOrganizationStatus) {
         let SpiceOrganizationStatus {
             observed_generation: _,
             conditions: _,
@@ -192,8 +200,8 @@ impl Kind for SpiceOrganization {
         (to.images, to.limits, to.missing, to.incomplete_lists) = (images, limits, missing, incomplete_lists);
     }
 
-    fn common(status: &mut SpiceOrganizationStatus) -> Common<'_> {
-        Common {
+    fn common(status: &mut SpiceOrganizationStatus) -> CommonStatus<'_> {
+        CommonStatus {
             observed_generation: &mut status.observed_generation,
             conditions: &mut status.conditions,
             last_handled: &mut status.last_handled_reconcile_at,
@@ -201,8 +209,8 @@ impl Kind for SpiceOrganization {
     }
 
     /// All that refers to it waits with it, so it is looked at as often as if nothing were amiss.
-    fn longest_backoff(interval: Duration, waits: &Waits) -> Duration {
-        waits.backoff_max.min(interval)
+    fn longest_backoff(interval: Duration, timings: &Timings) -> Duration {
+        timings.max_retry_delay.min(interval)
     }
 
     fn interval(desired: &OrganizationDesired, _: &OrganizationObserved) -> Option<Duration> {
@@ -211,107 +219,110 @@ impl Kind for SpiceOrganization {
 }
 
 /// Whether the last good answer was for this spec and this very version of the Secret, and no check is due.
-fn in_date(view: &View<'_, SpiceOrganization>, credential: &SourceVersion) -> bool {
-    (view.rests() || view.deleting())
-        && !view.memory.look_again
-        && view.status.sources == [credential.clone()]
-        && pin::is_settled(view)
+fn is_up_to_date(input: &PlanInput<'_, SpiceOrganization>, credential: &SourceVersion) -> bool {
+    (input.can_skip() || input.deleting())
+        && !input.runtime_state.force_resync
+        && input.status.sources == [credential.clone()]
+        && binding::is_settled(input)
 }
 
-fn plan_deletion(view: &View<'_, SpiceOrganization>) -> Plan<SpiceOrganization> {
-    if !view.has_finalizer() {
-        return Plan::idle(view.status, Verdict::Gone);
+fn plan_deletion(input: &PlanInput<'_, SpiceOrganization>) -> Plan<SpiceOrganization> {
+    if !input.has_finalizer() {
+        return Plan::no_op(input.status, Outcome::Finalized);
     }
-    match view.observed.dependants.as_deref() {
-        Some([]) => Plan::kubernetes(view.status.clone(), KubernetesWrite::RemoveFinalizer, Verdict::Gone),
-        Some(dependants) => Plan::idle(&status_in_use(view), Verdict::Deleting(in_use(dependants))),
-        None => Plan::idle(view.status, Verdict::Deleting("looking for objects that use it".to_owned())),
+    match input.observed.dependents.as_deref() {
+        Some([]) => Plan::kubernetes(input.status.clone(), KubernetesWrite::RemoveFinalizer, Outcome::Finalized),
+        Some(dependents) => Plan::no_op(&status_in_use(input), Outcome::Terminating(in_use(dependents))),
+        None => Plan::no_op(input.status, Outcome::Terminating("looking for objects that use it".to_owned())),
     }
 }
 
 /// The status of an organization that is being deleted and in use: with what was seen of it, if anything was.
-fn status_in_use(view: &View<'_, SpiceOrganization>) -> SpiceOrganizationStatus {
-    match &view.observed.credential {
-        Some(Observed::Present(version)) => seen(view, version).unwrap_or_else(|_| view.status.clone()),
-        _ => view.status.clone(),
+fn status_in_use(input: &PlanInput<'_, SpiceOrganization>) -> SpiceOrganizationStatus {
+    match &input.observed.credential {
+        Some(Observed::Present(version)) => seen(input, version).unwrap_or_else(|_| input.status.clone()),
+        _ => input.status.clone(),
     }
 }
 
 /// Names a few of the users: enough to act on, and the message stays short.
-fn in_use(dependants: &[String]) -> String {
-    let shown = dependants.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = dependants.len().saturating_sub(3);
+fn in_use(dependents: &[String]) -> String {
+    let shown = dependents.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = dependents.len().saturating_sub(3);
     if more == 0 { format!("in use by {shown}") } else { format!("in use by {shown} and {more} more") }
 }
 
-fn missing_secret(view: &View<'_, SpiceOrganization>) -> String {
-    format!("Secret {} does not exist in this namespace", view.desired.secret)
+fn missing_secret(input: &PlanInput<'_, SpiceOrganization>) -> String {
+    format!("Secret {} does not exist in this namespace", input.desired.secret)
 }
 
 /// The reads that need a request, in their order.
-fn remote_needs(view: &View<'_, SpiceOrganization>) -> Vec<OrganizationRead> {
-    let observed = view.observed;
+fn remote_reads(input: &PlanInput<'_, SpiceOrganization>) -> Vec<OrganizationRead> {
+    let observed = input.observed;
     if observed.organizations.is_none() {
         return vec![OrganizationRead::Organizations];
     }
     // An older API has no organizations to show, and its regions tell.
-    let refused = |failure: Option<&Failure>| failure.is_some_and(|it| it.kind == FailureKind::Unauthorized);
+    let refused = |error: Option<&ApiError>| error.is_some_and(|it| it.kind == ErrorKind::Unauthorized);
     if refused(unknown(observed.organizations.as_ref())) || refused(unknown(observed.regions.as_ref())) {
         return if observed.health.is_none() { vec![OrganizationRead::Health] } else { Vec::new() };
     }
-    let pin = pin::judge(view);
+    let pin = binding::judge(input);
     if observed.limits.is_some() || pin.is_err() {
         return Vec::new();
     }
     match (&observed.regions, pin) {
         (None, _) => vec![OrganizationRead::Regions],
         // Nothing is worth asking for where this failed.
-        (Some(Observed::Unknown(failure)), Ok(pin)) if !may_lack(&pin, failure) => Vec::new(),
-        _ => offers::CHANNELS.map(OrganizationRead::Images).into_iter().chain([OrganizationRead::Limits]).collect(),
+        (Some(Observed::Unknown(error)), Ok(pin)) if !may_lack(&pin, error) => Vec::new(),
+        _ => discovery::CHANNELS.map(OrganizationRead::Images).into_iter().chain([OrganizationRead::Limits]).collect(),
     }
 }
 
 /// Why a read told nothing.
-fn unknown<T>(observed: Option<&Observed<T>>) -> Option<&Failure> {
+fn unknown<T>(observed: Option<&Observed<T>>) -> Option<&ApiError> {
     match observed {
-        Some(Observed::Unknown(failure)) => Some(failure),
+        Some(Observed::Unknown(error)) => Some(error),
         _ => None,
     }
 }
 
 /// Whether this failure to read the regions leaves a good answer. Where no organizations are told, this is the read that tells
 /// whether the credential is accepted.
-fn may_lack(pin: &pin::Pin, failure: &Failure) -> bool {
-    pin.organization.is_some() && offers::lacks(failure)
+fn may_lack(pin: &binding::OrganizationBinding, error: &ApiError) -> bool {
+    pin.organization.is_some() && discovery::lacks(error)
 }
 
 /// The status after a good look, or what is in the way of one.
-fn seen(view: &View<'_, SpiceOrganization>, credential: &SourceVersion) -> Result<SpiceOrganizationStatus, Verdict> {
-    let pin = pin::judge(view)?;
-    let unseen = |failure: &Failure| Err(unreachable_verdict(view, failure));
-    match &view.observed.regions {
+fn seen(
+    input: &PlanInput<'_, SpiceOrganization>,
+    credential: &SourceVersion,
+) -> Result<SpiceOrganizationStatus, Outcome> {
+    let pin = binding::judge(input)?;
+    let read_failed = |error: &ApiError| Err(unreachable_verdict(input, error));
+    match &input.observed.regions {
         Some(Observed::Present(_)) => {}
-        Some(Observed::Unknown(failure)) if !may_lack(&pin, failure) => return unseen(failure),
+        Some(Observed::Unknown(error)) if !may_lack(&pin, error) => return read_failed(error),
         Some(Observed::Unknown(_)) => {}
         Some(Observed::Absent) | None => {
-            return unseen(&Failure::local(FailureKind::Unexpected, "the regions were not read"));
+            return read_failed(&ApiError::local(ErrorKind::InvalidResponse, "the regions were not read"));
         }
     }
-    Ok(offers::discovered(view, pin, credential))
+    Ok(discovery::discovered(input, pin, credential))
 }
 
 /// An unreachable API is told here, once, and not on every object that uses the organization.
-fn unreachable_verdict(view: &View<'_, SpiceOrganization>, failure: &Failure) -> Verdict {
-    let words = match (&failure.kind, &view.observed.health) {
-        (FailureKind::Unauthorized, Some(Observed::Present(()))) => {
-            format!("the API is up, and refuses the credential of Secret {}: {failure}", view.desired.secret)
+fn unreachable_verdict(input: &PlanInput<'_, SpiceOrganization>, error: &ApiError) -> Outcome {
+    let message = match (&error.kind, &input.observed.health) {
+        (ErrorKind::Unauthorized, Some(Observed::Present(()))) => {
+            format!("the API is up, and refuses the credential of Secret {}: {error}", input.desired.secret)
         }
-        _ => failure.to_string(),
+        _ => error.to_string(),
     };
-    if failure.kind == FailureKind::Invalid {
+    if error.kind == ErrorKind::Invalid {
         // What was asked for with these reads comes from the spec: a handle, URLs, certificates.
-        return Verdict::Failed(Reason::InvalidSpec, words, Retry::Backoff);
+        return Outcome::WriteFailed(Reason::InvalidSpec, message, Retry::Backoff);
     }
-    let failure = Failure { message: words, ..failure.clone() };
-    failure::failed(&failure, failure::Call::Read, "apps:read", view.waits)
+    let error = ApiError { message, ..error.clone() };
+    errors::failed(&error, errors::ApiOperation::Read, "apps:read", input.timings)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, IncompleteList, OrganizationStatus};
-use crate::planner::{Memory, report};
+use crate::planner::{RuntimeState, report};
 
 /// A remote side: what each read would answer.
 struct World {
@@ -16,18 +16,18 @@ struct World {
     organizations: Observed<Value>,
     offers: Observed<()>,
     up: bool,
-    dependants: Vec<String>,
-    lists: BTreeMap<String, ListEnd>,
-    memory: Memory,
+    dependents: Vec<String>,
+    lists: BTreeMap<String, ListCompleteness>,
+    runtime_state: RuntimeState,
     /// When the last visit asked for the next one.
-    again: Option<Duration>,
+    requeue_after: Option<Duration>,
 }
 
-fn failure(kind: FailureKind) -> Failure {
-    Failure { kind, code: None, message: format!("{kind:?}") }
+fn error(kind: ErrorKind) -> ApiError {
+    ApiError { kind, code: None, message: format!("{kind:?}") }
 }
 
-const LACKING: FailureKind = FailureKind::NotFound { json: true };
+const LACKING: ErrorKind = ErrorKind::NotFound { json: true };
 
 impl World {
     fn new() -> Self {
@@ -50,9 +50,9 @@ impl World {
         };
         let organizations = Observed::Present(json!([{ "id": "1", "name": "mine" }]));
         let offers = Observed::Present(());
-        let (reads, dependants, lists) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let (memory, again, up) = (Memory::new(Timestamp::UNIX_EPOCH), None, true);
-        Self { object, reads, secret, organizations, offers, up, dependants, lists, memory, again }
+        let (reads, dependents, lists) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (runtime_state, requeue_after, up) = (RuntimeState::new(Timestamp::UNIX_EPOCH), None, true);
+        Self { object, reads, secret, organizations, offers, up, dependents, lists, runtime_state, requeue_after }
     }
 
     /// Another version of the Secret, and what its credential reaches.
@@ -71,14 +71,14 @@ impl World {
     }
 
     fn answer(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
-        fn seen<T: serde::de::DeserializeOwned>(value: Value) -> Seen<T> {
-            Seen { value: serde_json::from_value(value).unwrap(), begun: Timestamp::UNIX_EPOCH }
+        fn seen<T: serde::de::DeserializeOwned>(value: Value) -> Observation<T> {
+            Observation { value: serde_json::from_value(value).unwrap(), started_at: Timestamp::UNIX_EPOCH }
         }
-        fn offered<T: serde::de::DeserializeOwned>(offers: &Observed<()>, value: Value) -> Observed<Seen<T>> {
+        fn offered<T: serde::de::DeserializeOwned>(offers: &Observed<()>, value: Value) -> Observed<Observation<T>> {
             match offers {
                 Observed::Present(()) => Observed::Present(seen(value)),
                 Observed::Absent => Observed::Absent,
-                Observed::Unknown(failure) => Observed::Unknown(failure.clone()),
+                Observed::Unknown(error) => Observed::Unknown(error.clone()),
             }
         }
         let offers = self.offers.clone();
@@ -87,16 +87,16 @@ impl World {
                 observed.credential = Some(Observed::Present(self.secret.clone()));
                 observed.lists = self.lists.clone();
             }
-            OrganizationRead::Dependants => observed.dependants = Some(self.dependants.clone()),
+            OrganizationRead::Dependents => observed.dependents = Some(self.dependents.clone()),
             OrganizationRead::Organizations => {
                 observed.organizations = Some(match &self.organizations {
                     Observed::Present(answer) => Observed::Present(seen(answer.clone())),
                     Observed::Absent => Observed::Absent,
-                    Observed::Unknown(failure) => Observed::Unknown(failure.clone()),
+                    Observed::Unknown(error) => Observed::Unknown(error.clone()),
                 });
             }
             OrganizationRead::Health => {
-                let down = Observed::Unknown(failure(FailureKind::Server));
+                let down = Observed::Unknown(error(ErrorKind::Server));
                 observed.health = Some(if self.up { Observed::Present(()) } else { down });
             }
             OrganizationRead::Regions => {
@@ -114,31 +114,31 @@ impl World {
     }
 
     /// One visit, whose status is stored.
-    fn visit(&mut self) -> Verdict {
+    fn visit(&mut self) -> Outcome {
         let desired = self.object.desired(&Identity { cluster_id: "cluster".to_owned() });
         let status = self.object.status.clone().unwrap_or_default();
-        let (meta, waits) = (self.object.metadata.clone(), Waits::default());
-        let memory = self.memory.clone();
+        let (meta, timings) = (self.object.metadata.clone(), Timings::default());
+        let runtime_state = self.runtime_state.clone();
         let mut observed = OrganizationObserved::default();
         self.reads.clear();
         for _ in 0..8 {
-            let view = View {
+            let input = PlanInput {
                 meta: &meta,
                 desired: &desired,
                 status: &status,
-                memory: &memory,
+                runtime_state: &runtime_state,
                 observed: &observed,
-                waits: &waits,
+                timings: &timings,
                 fresh_id: "",
                 now: Timestamp::UNIX_EPOCH,
             };
-            let needs = SpiceOrganization::needs(&view);
+            let needs = SpiceOrganization::required_reads(&input);
             if needs.is_empty() {
-                let plan = SpiceOrganization::plan(&view);
-                let view = View { status: &plan.status, ..view };
-                let report = report(&view, &plan.verdict);
-                (self.object.status, self.again) = (Some(report.status), report.again);
-                return plan.verdict;
+                let plan = SpiceOrganization::plan(&input);
+                let input = PlanInput { status: &plan.status, ..input };
+                let report = report(&input, &plan.outcome);
+                (self.object.status, self.requeue_after) = (Some(report.status), report.requeue_after);
+                return plan.outcome;
             }
             for read in needs {
                 self.answer(&read, &mut observed);
@@ -150,7 +150,7 @@ impl World {
 
     /// The reads of the last visit that take a request.
     fn requests(&self) -> Vec<OrganizationRead> {
-        let local = [OrganizationRead::Credential, OrganizationRead::Dependants];
+        let local = [OrganizationRead::Credential, OrganizationRead::Dependents];
         self.reads.iter().filter(|read| !local.contains(read)).cloned().collect()
     }
 
@@ -171,7 +171,7 @@ fn bound(endpoint: &str, id: Option<&str>) -> (Option<String>, Option<String>) {
 #[test]
 fn the_first_good_answer_binds_it_and_shows_what_there_is() {
     let mut world = World::new();
-    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Outcome::InSync);
     assert_eq!(world.requests().len(), 5, "{:?}", world.reads);
     assert_eq!(world.requests()[0], OrganizationRead::Organizations);
     let status = world.status();
@@ -187,7 +187,7 @@ fn the_first_good_answer_binds_it_and_shows_what_there_is() {
         (Some(-1), Some(3), None, Some(4))
     );
     assert_eq!(status.missing, [""; 0]);
-    assert_eq!(world.visit(), Verdict::Unchanged);
+    assert_eq!(world.visit(), Outcome::Skipped);
     assert_eq!(world.requests(), []);
 }
 
@@ -204,18 +204,18 @@ fn of_several_organizations_the_spec_names_one() {
         world.organizations = Observed::Present(two.clone());
         world.object.spec.organization = named.map(str::to_owned);
         match (world.visit(), expected) {
-            (Verdict::Settled, Ok(id)) => assert_eq!(world.bound_to(), bound("https://api.example", Some(id))),
-            (Verdict::Stalled(Reason::InvalidSpec, words), Err(expected)) => {
-                assert!(words.contains(expected), "{words}");
+            (Outcome::InSync, Ok(id)) => assert_eq!(world.bound_to(), bound("https://api.example", Some(id))),
+            (Outcome::Stalled(Reason::InvalidSpec, message), Err(expected)) => {
+                assert!(message.contains(expected), "{message}");
                 assert_eq!(world.requests(), [OrganizationRead::Organizations]);
                 assert_eq!(world.bound_to(), (None, None));
             }
-            (verdict, _) => panic!("{named:?}: {verdict:?}"),
+            (outcome, _) => panic!("{named:?}: {outcome:?}"),
         }
     }
     let mut world = World::new();
     world.organizations = Observed::Present(json!([]));
-    assert!(matches!(world.visit(), Verdict::Failed(Reason::Forbidden, ..)));
+    assert!(matches!(world.visit(), Outcome::WriteFailed(Reason::Forbidden, ..)));
 }
 
 #[test]
@@ -228,24 +228,24 @@ fn a_credential_or_an_endpoint_that_leads_elsewhere_stops_everything_until_a_per
             "both",
             |world| {
                 world.endpoint("https://other.example");
-                world.organizations = Observed::Unknown(failure(LACKING));
+                world.organizations = Observed::Unknown(error(LACKING));
             },
             "https://other.example",
         ),
     ];
     for (what, change, value) in changes {
         let mut world = World::new();
-        assert_eq!(world.visit(), Verdict::Settled);
+        assert_eq!(world.visit(), Outcome::InSync);
         let before = world.bound_to();
         change(&mut world);
-        let Verdict::Stalled(Reason::OrganizationMismatch, words) = world.visit() else { panic!("{what}") };
-        assert!(words.contains("mine") && words.contains(&format!("{ACCEPT_ORGANIZATION}={value}")), "{words}");
+        let Outcome::Stalled(Reason::OrganizationMismatch, message) = world.visit() else { panic!("{what}") };
+        assert!(message.contains("mine") && message.contains(&format!("{ACCEPT_ORGANIZATION}={value}")), "{message}");
         assert_eq!(world.requests(), [OrganizationRead::Organizations], "{what}");
         assert_eq!(world.bound_to(), before, "{what}");
         world.accept("something else");
-        assert!(matches!(world.visit(), Verdict::Stalled(Reason::OrganizationMismatch, _)), "{what}");
+        assert!(matches!(world.visit(), Outcome::Stalled(Reason::OrganizationMismatch, _)), "{what}");
         world.accept(value);
-        assert_eq!(world.visit(), Verdict::Settled, "{what}");
+        assert_eq!(world.visit(), Outcome::InSync, "{what}");
         assert_ne!(world.bound_to(), before, "{what}");
     }
 }
@@ -253,53 +253,53 @@ fn a_credential_or_an_endpoint_that_leads_elsewhere_stops_everything_until_a_per
 #[test]
 fn what_leads_to_the_same_organization_is_no_mismatch() {
     let mut world = World::new();
-    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Outcome::InSync);
     world.credential(json!([{ "id": "1", "name": "renamed" }]));
-    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Outcome::InSync);
     assert_eq!(world.status().organization.unwrap().name.as_deref(), Some("renamed"));
     world.endpoint("https://api.example/");
-    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Outcome::InSync);
     // Put back after a mismatch, it goes on.
     world.credential(json!([{ "id": "2" }]));
-    assert!(matches!(world.visit(), Verdict::Stalled(Reason::OrganizationMismatch, _)));
+    assert!(matches!(world.visit(), Outcome::Stalled(Reason::OrganizationMismatch, _)));
     world.credential(json!([{ "id": "1" }]));
-    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Outcome::InSync);
 }
 
 #[test]
 fn where_no_organizations_are_told_the_endpoint_alone_is_bound_and_status_says_so() {
     let mut world = World::new();
-    world.organizations = Observed::Unknown(failure(LACKING));
-    assert_eq!(world.visit(), Verdict::Settled);
+    world.organizations = Observed::Unknown(error(LACKING));
+    assert_eq!(world.visit(), Outcome::InSync);
     assert_eq!(world.bound_to(), bound("https://api.example", None));
     assert_eq!(world.status().missing, ["/v1/orgs"]);
     // A newer version of the API that tells them is the same one.
     world.credential(json!([{ "id": "1" }]));
-    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Outcome::InSync);
     assert_eq!(world.bound_to(), bound("https://api.example", Some("1")));
     assert_eq!(world.status().missing, [""; 0]);
     // A page of something in between says nothing of the organization.
     world.secret.resource_version.push('1');
-    world.organizations = Observed::Unknown(failure(FailureKind::NotFound { json: false }));
-    assert!(matches!(world.visit(), Verdict::Failed(Reason::RemoteUnavailable, ..)));
+    world.organizations = Observed::Unknown(error(ErrorKind::NotFound { json: false }));
+    assert!(matches!(world.visit(), Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
     // One that tells them no more cannot show that nothing changed.
     world.secret.resource_version.push('1');
-    world.organizations = Observed::Unknown(failure(LACKING));
-    assert!(matches!(world.visit(), Verdict::Stalled(Reason::OrganizationMismatch, _)));
+    world.organizations = Observed::Unknown(error(LACKING));
+    assert!(matches!(world.visit(), Outcome::Stalled(Reason::OrganizationMismatch, _)));
 }
 
 #[test]
 fn what_was_shown_is_not_taken_back_for_a_page_of_something_in_between() {
     let mut world = World::new();
-    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Outcome::InSync);
     let shown = world.status();
     assert!(shown.default_region.is_some() && shown.limits.is_some() && !shown.images.is_empty());
     for (kind, stays) in
-        [(FailureKind::NotFound { json: false }, true), (FailureKind::Invalid, true), (FailureKind::Forbidden, false)]
+        [(ErrorKind::NotFound { json: false }, true), (ErrorKind::Invalid, true), (ErrorKind::Forbidden, false)]
     {
-        world.offers = Observed::Unknown(failure(kind));
+        world.offers = Observed::Unknown(error(kind));
         world.secret.resource_version.push('1');
-        assert_eq!(world.visit(), Verdict::Settled, "{kind:?}");
+        assert_eq!(world.visit(), Outcome::InSync, "{kind:?}");
         let now = world.status();
         assert_eq!(now.default_region.is_some(), stays, "{kind:?}");
         assert_eq!((now.limits.is_some(), now.missing.is_empty()), (stays, stays), "{kind:?}");
@@ -309,54 +309,54 @@ fn what_was_shown_is_not_taken_back_for_a_page_of_something_in_between() {
 
 #[test]
 fn what_an_older_api_lacks_is_named_and_makes_nothing_unready() {
-    for kind in [LACKING, FailureKind::NotFound { json: false }, FailureKind::Forbidden, FailureKind::Invalid] {
+    for kind in [LACKING, ErrorKind::NotFound { json: false }, ErrorKind::Forbidden, ErrorKind::Invalid] {
         let mut world = World::new();
-        world.offers = Observed::Unknown(failure(kind));
-        assert_eq!(world.visit(), Verdict::Settled, "{kind:?}");
+        world.offers = Observed::Unknown(error(kind));
+        assert_eq!(world.visit(), Outcome::InSync, "{kind:?}");
         assert_eq!(world.status().missing, ["/v1/regions", "/v1/container-images", "/v1/limits"]);
     }
     // Where no organizations are told either, somebody has to accept the credential.
     let mut world = World::new();
-    world.offers = Observed::Unknown(failure(FailureKind::Forbidden));
-    world.organizations = Observed::Unknown(failure(LACKING));
-    assert!(matches!(world.visit(), Verdict::Failed(Reason::Forbidden, ..)));
+    world.offers = Observed::Unknown(error(ErrorKind::Forbidden));
+    world.organizations = Observed::Unknown(error(LACKING));
+    assert!(matches!(world.visit(), Outcome::WriteFailed(Reason::Forbidden, ..)));
 }
 
 #[test]
 fn what_is_in_date_is_looked_at_when_an_app_meets_a_refusal() {
     let mut world = World::new();
-    assert_eq!(world.visit(), Verdict::Settled);
-    assert_eq!(world.visit(), Verdict::Unchanged);
-    world.memory.look_again = true;
-    world.organizations = Observed::Unknown(failure(FailureKind::Unauthorized));
-    assert!(matches!(world.visit(), Verdict::Failed(Reason::Unauthorized, ..)));
+    assert_eq!(world.visit(), Outcome::InSync);
+    assert_eq!(world.visit(), Outcome::Skipped);
+    world.runtime_state.force_resync = true;
+    world.organizations = Observed::Unknown(error(ErrorKind::Unauthorized));
+    assert!(matches!(world.visit(), Outcome::WriteFailed(Reason::Unauthorized, ..)));
 }
 
 #[test]
 fn after_a_long_outage_it_is_looked_at_no_later_than_by_its_interval() {
     let mut world = World::new();
-    world.organizations = Observed::Unknown(failure(FailureKind::Server));
-    world.memory.failures = 30;
+    world.organizations = Observed::Unknown(error(ErrorKind::Server));
+    world.runtime_state.failures = 30;
     world.visit();
-    assert!(world.again.unwrap() <= Waits::default().default_interval, "{:?}", world.again);
+    assert!(world.requeue_after.unwrap() <= Timings::default().default_interval, "{:?}", world.requeue_after);
 }
 
 #[test]
 fn a_refused_credential_is_told_from_an_api_that_is_down() {
-    for (kind, up, reason, words, reads) in [
-        (FailureKind::Unauthorized, true, Reason::Unauthorized, "the API is up, and refuses", 2),
-        (FailureKind::Unauthorized, false, Reason::Unauthorized, "Unauthorized", 2),
-        (FailureKind::Connect, true, Reason::RemoteUnavailable, "Connect", 1),
-        (FailureKind::Server, true, Reason::RemoteUnavailable, "Server", 1),
-        (FailureKind::Throttled { retry_after: None }, true, Reason::RateLimited, "Throttled", 1),
-        (FailureKind::Forbidden, true, Reason::Forbidden, "Forbidden", 1),
-        (FailureKind::Invalid, true, Reason::InvalidSpec, "Invalid", 1),
+    for (kind, up, reason, message, reads) in [
+        (ErrorKind::Unauthorized, true, Reason::Unauthorized, "the API is up, and refuses", 2),
+        (ErrorKind::Unauthorized, false, Reason::Unauthorized, "Unauthorized", 2),
+        (ErrorKind::Connect, true, Reason::RemoteUnavailable, "Connect", 1),
+        (ErrorKind::Server, true, Reason::RemoteUnavailable, "Server", 1),
+        (ErrorKind::RateLimited { retry_after: None }, true, Reason::RateLimited, "RateLimited", 1),
+        (ErrorKind::Forbidden, true, Reason::Forbidden, "Forbidden", 1),
+        (ErrorKind::Invalid, true, Reason::InvalidSpec, "Invalid", 1),
     ] {
         let mut world = World::new();
-        (world.organizations, world.up) = (Observed::Unknown(failure(kind)), up);
-        let Verdict::Failed(found, message, _) = world.visit() else { panic!("{kind:?}") };
+        (world.organizations, world.up) = (Observed::Unknown(error(kind)), up);
+        let Outcome::WriteFailed(found, shown, _) = world.visit() else { panic!("{kind:?}") };
         assert_eq!(found, reason);
-        assert!(message.contains(words), "{message}");
+        assert!(shown.contains(message), "{shown}");
         assert_eq!(world.requests().len(), reads, "{:?}", world.reads);
     }
 }
@@ -364,25 +364,25 @@ fn a_refused_credential_is_told_from_an_api_that_is_down() {
 #[test]
 fn one_that_is_being_deleted_serves_no_other_organization() {
     let mut world = World::new();
-    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Outcome::InSync);
     let before = world.status();
     world.object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-    world.dependants = vec!["SpiceApp my-app".to_owned()];
+    world.dependents = vec!["SpiceApp my-app".to_owned()];
     world.credential(json!([{ "id": "2" }]));
-    assert!(matches!(world.visit(), Verdict::Deleting(_)));
+    assert!(matches!(world.visit(), Outcome::Terminating(_)));
     assert_eq!(world.requests(), [OrganizationRead::Organizations]);
     assert_eq!(world.status().sources, before.sources, "the other credential is not checked");
     world.credential(json!([{ "id": "1" }]));
-    assert!(matches!(world.visit(), Verdict::Deleting(_)));
+    assert!(matches!(world.visit(), Outcome::Terminating(_)));
     assert_ne!(world.status().sources, before.sources);
 }
 
 #[test]
 fn an_api_that_fails_after_the_identity_is_asked_for_nothing_more() {
-    for kind in [FailureKind::Server, FailureKind::Connect, FailureKind::Throttled { retry_after: None }] {
+    for kind in [ErrorKind::Server, ErrorKind::Connect, ErrorKind::RateLimited { retry_after: None }] {
         let mut world = World::new();
-        world.offers = Observed::Unknown(failure(kind));
-        assert!(matches!(world.visit(), Verdict::Failed(..)), "{kind:?}");
+        world.offers = Observed::Unknown(error(kind));
+        assert!(matches!(world.visit(), Outcome::WriteFailed(..)), "{kind:?}");
         assert_eq!(world.requests(), [OrganizationRead::Organizations, OrganizationRead::Regions], "{kind:?}");
     }
 }
@@ -390,20 +390,20 @@ fn an_api_that_fails_after_the_identity_is_asked_for_nothing_more() {
 #[test]
 fn a_list_whose_end_cannot_be_told_is_named_without_a_call_until_one_is_complete() {
     let mut world = World::new();
-    assert_eq!(world.visit(), Verdict::Settled);
+    assert_eq!(world.visit(), Outcome::InSync);
     let list = |path: &str, seen| IncompleteList { path: path.to_owned(), seen };
-    let unknown = |seen| ListEnd::Unknown { seen };
+    let unknown = |seen| ListCompleteness::Unknown { seen };
     let (apps, secrets) = ("/v1/apps", "/v1/apps/7/secrets");
     for (read, told) in [
         (vec![(apps, unknown(20))], vec![list(apps, 20)]),
         (vec![(apps, unknown(40)), (secrets, unknown(20))], vec![list(apps, 40), list(secrets, 20)]),
         // What another process has seen stays until this one has read the same list.
-        (vec![(apps, ListEnd::Complete)], vec![list(secrets, 20)]),
+        (vec![(apps, ListCompleteness::Complete)], vec![list(secrets, 20)]),
         (vec![], vec![list(secrets, 20)]),
-        (vec![(secrets, ListEnd::Complete)], vec![]),
+        (vec![(secrets, ListCompleteness::Complete)], vec![]),
     ] {
         world.lists = read.into_iter().map(|(path, end)| (path.to_owned(), end)).collect();
-        assert_eq!(world.visit(), Verdict::Unchanged);
+        assert_eq!(world.visit(), Outcome::Skipped);
         assert_eq!((world.requests(), world.status().incomplete_lists), (Vec::new(), told));
     }
 }

@@ -51,8 +51,8 @@ fn credentials(credentials: &Credentials) -> Result<(), String> {
     let Credentials { personal_access_token, oauth_client, session_token } = credentials;
     let named = [personal_access_token.is_some(), oauth_client.is_some(), session_token.is_some()];
     if named.into_iter().filter(|one| *one).count() != 1 {
-        let words = "spec.credentials: exactly one of personalAccessToken, oauthClient and sessionToken must be set";
-        return Err(words.to_owned());
+        let message = "spec.credentials: exactly one of personalAccessToken, oauthClient and sessionToken must be set";
+        return Err(message.to_owned());
     }
     match oauth_client {
         Some(client) if client.client_id.is_some() == client.secret_ref.client_id_key.is_some() => {
@@ -150,8 +150,8 @@ mod tests {
             let found = organization_problem(&spec(&changes));
             match problem {
                 None => assert_eq!(found, None, "{changes}"),
-                Some(words) => {
-                    assert!(found.as_ref().is_some_and(|found| found.contains(words)), "{changes}: {found:?}")
+                Some(message) => {
+                    assert!(found.as_ref().is_some_and(|found| found.contains(message)), "{changes}: {found:?}")
                 }
             }
         }

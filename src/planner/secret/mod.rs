@@ -1,19 +1,19 @@
 //! Plans for SpiceSecret: secrets of an app that follow a Kubernetes Secret.
 
-mod claims;
-mod content;
 mod delete;
 mod entries;
-mod judge;
-mod keep;
-mod tell;
+mod messages;
+mod name_conflicts;
+mod plan;
+mod source;
+mod update;
 mod validate;
 
 #[cfg(test)]
 mod tests;
 
-pub use content::Values;
-pub use validate::{SecretDesired, names_asked_for};
+pub use source::SourceValues;
+pub use validate::{SecretDesired, requested_names};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,12 +22,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::app::{OWNER_TAG, Organization};
-use super::failure::{self, Call};
-use super::{Common, End, Identity, Kind, KubernetesWrite, Note, Observed, Plan, Retry, Seen, Verdict, View, Waits};
+use super::app::{OWNER_TAG, OrganizationView};
+use super::errors::{self, ApiOperation};
+use super::{
+    CommonStatus, EventRecord, Identity, KubernetesWrite, Observation, Observed, Outcome, Plan, PlanInput,
+    ResourcePlanner, Retry, Timings, WriteResult,
+};
 use super::{digest, schedule};
 use crate::api::{DeletionPolicy, Reason, SecretEntry, SourceVersion, SpiceSecret, SpiceSecretStatus};
-use crate::management::types::{App, Failure, FailureKind, PutSecret, Secret, SecretList};
+use crate::management::types::{ApiError, App, ErrorKind, PutSecret, Secret, SecretList};
 
 /// Secrets that one batch sets or deletes at most: what it rests on must not grow old while it is sent.
 const LARGEST_BATCH: usize = 50;
@@ -36,32 +39,32 @@ const LARGEST_BATCH: usize = 50;
 #[derive(Debug, Default)]
 pub struct SecretObserved {
     /// The app that they are in, from the cache.
-    pub app: Option<Observed<AppFacts>>,
+    pub app: Option<Observed<ParentApp>>,
     /// Other SpiceSecrets of the app, from the cache.
-    pub others: Option<Vec<Arc<OtherSecret>>>,
+    pub others: Option<Vec<Arc<SiblingSecret>>>,
     /// The Kubernetes Secret, in the version that the cache shows.
     pub source: Option<Observed<SourceVersion>>,
     /// The id of the key of digests; absent as long as it could be neither read nor made.
     pub key: Option<Observed<String>>,
     /// What the Kubernetes Secret holds.
-    pub values: Option<Observed<Values>>,
+    pub values: Option<Observed<SourceValues>>,
     /// The app as the API shows it. Absent here is one 404: it takes the list of apps to make it an absence.
-    pub shown: Option<Observed<Seen<Arc<App>>>>,
+    pub shown: Option<Observed<Observation<Arc<App>>>>,
     /// The app's secrets as the API lists them.
-    pub list: Option<Observed<Seen<Arc<SecretList>>>>,
+    pub list: Option<Observed<Observation<Arc<SecretList>>>>,
     /// The complete list of apps.
-    pub apps: Option<Observed<Seen<Arc<Vec<App>>>>>,
+    pub apps: Option<Observed<Observation<Arc<Vec<App>>>>>,
     /// Whether our CustomResourceDefinition is being deleted.
-    pub definition_deleting: Option<Observed<bool>>,
+    pub crd_terminating: Option<Observed<bool>>,
     /// Writes of this visit that did not end well, by name.
-    pub failed: BTreeMap<String, Failure>,
+    pub failed: BTreeMap<String, ApiError>,
     /// Secrets that were set in this visit.
     pub set: BTreeSet<String>,
 }
 
 /// What is to be known of an app by its secrets.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct AppFacts {
+pub struct ParentApp {
     /// The object's uid: all objects of the app are checked at the same time.
     pub uid: String,
     /// The shortest interval that any object of the app asks for.
@@ -83,12 +86,12 @@ pub struct AppFacts {
     /// How the organization is called.
     pub organization_name: String,
     /// Its organization; none if that is gone.
-    pub organization: Option<Organization>,
+    pub organization: Option<OrganizationView>,
 }
 
 /// Another SpiceSecret of the same app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OtherSecret {
+pub struct SiblingSecret {
     /// Its name.
     pub object: String,
     /// When the object was made: the older goes first.
@@ -115,21 +118,21 @@ pub enum SecretRead {
     /// The app, from the cache.
     App,
     /// Other SpiceSecrets of the app, from the cache.
-    Others,
+    Siblings,
     /// The version of the Kubernetes Secret, from the cache.
     Source,
     /// The id of the key of digests.
     Key,
     /// What the Kubernetes Secret holds.
-    Values,
+    SourceValues,
     /// The app of this id, as it was at this time or later.
-    Shown(i64, Timestamp),
+    RemoteApp(i64, Timestamp),
     /// The secrets of the app of this id, as they were at this time or later.
     List(i64, Timestamp),
     /// The complete list of apps, as it was at this time or later.
     Apps(Timestamp),
     /// Whether our CustomResourceDefinition is being deleted.
-    Definition,
+    CrdTerminating,
 }
 
 /// A secret that is to be set.
@@ -151,7 +154,7 @@ pub enum SecretWrite {
         /// The app.
         app: i64,
         /// When the answer was begun that showed whose the app is.
-        rests_on: Timestamp,
+        based_on: Timestamp,
         /// What is to be set.
         secrets: Vec<Set>,
         /// Names of those that somebody else has changed and that are put back.
@@ -162,7 +165,7 @@ pub enum SecretWrite {
         /// The app.
         app: i64,
         /// When the answer was begun that showed whose the app is.
-        rests_on: Timestamp,
+        based_on: Timestamp,
         /// The names.
         names: Vec<String>,
     },
@@ -185,23 +188,23 @@ impl SecretWrite {
     }
 
     /// When the answer was begun that showed whose the app is.
-    pub fn rests_on(&self) -> Timestamp {
+    pub fn based_on(&self) -> Timestamp {
         match self {
-            Self::Set { rests_on, .. } | Self::Delete { rests_on, .. } => *rests_on,
+            Self::Set { based_on, .. } | Self::Delete { based_on, .. } => *based_on,
         }
     }
 }
 
 /// How each write of a batch ended, by name, as far as the batch went: what a set secret is since, nothing after a delete.
-pub type SecretAnswer = Vec<(String, Result<Option<Secret>, Failure>)>;
+pub type SecretResponse = Vec<(String, Result<Option<Secret>, ApiError>)>;
 
-impl Kind for SpiceSecret {
+impl ResourcePlanner for SpiceSecret {
     type Desired = SecretDesired;
     type Status = SpiceSecretStatus;
     type Observed = SecretObserved;
     type Read = SecretRead;
     type Write = SecretWrite;
-    type Answer = SecretAnswer;
+    type Response = SecretResponse;
 
     const NAME: &'static str = "SpiceSecret";
 
@@ -213,29 +216,29 @@ impl Kind for SpiceSecret {
         self.status.as_ref()
     }
 
-    fn needs(view: &View<'_, Self>) -> Vec<SecretRead> {
-        match next(view) {
+    fn required_reads(input: &PlanInput<'_, Self>) -> Vec<SecretRead> {
+        match next(input) {
             Next::Read(read) => vec![read],
             Next::Do(_) => Vec::new(),
         }
     }
 
-    fn plan(view: &View<'_, Self>) -> Plan<Self> {
-        match next(view) {
+    fn plan(input: &PlanInput<'_, Self>) -> Plan<Self> {
+        match next(input) {
             Next::Do(plan) => *plan,
-            Next::Read(read) => Plan::idle(view.status, Verdict::Working(format!("waiting for {read:?}"))),
+            Next::Read(read) => Plan::no_op(input.status, Outcome::InProgress(format!("waiting for {read:?}"))),
         }
     }
 
-    fn learn(
+    fn apply_write_result(
         status: &mut SpiceSecretStatus,
         observed: &mut SecretObserved,
         write: &SecretWrite,
-        end: &End<SecretAnswer>,
+        end: &WriteResult<SecretResponse>,
     ) {
         let answer = match &end.result {
             Ok(answer) => answer.clone(),
-            Err(failure) => write.first().map(|name| (name.to_owned(), Err(failure.clone()))).into_iter().collect(),
+            Err(error) => write.first().map(|name| (name.to_owned(), Err(error.clone()))).into_iter().collect(),
         };
         for (name, result) in &answer {
             match (write, result) {
@@ -252,10 +255,10 @@ impl Kind for SpiceSecret {
                     status.held.retain(|held| held.name != *name);
                 }
                 (SecretWrite::Set { .. }, Ok(None)) => {}
-                (write, Err(failure)) => {
+                (write, Err(error)) => {
                     if let SecretWrite::Set { secrets, .. } = write {
                         let first = secrets.iter().any(|set| set.first && set.body.name == *name);
-                        if !failure.proves_not_applied() {
+                        if !error.proves_not_applied() {
                             // It may be there with another value than is recorded: it is set again, whatever that is by then.
                             let known = status.entries.iter_mut().filter(|entry| entry.name == *name);
                             known.for_each(|entry| entry.digest = None);
@@ -264,7 +267,7 @@ impl Kind for SpiceSecret {
                             status.entries.retain(|entry| entry.name != *name);
                         }
                     }
-                    observed.failed.insert(name.clone(), failure.clone());
+                    observed.failed.insert(name.clone(), error.clone());
                 }
             }
         }
@@ -278,44 +281,44 @@ impl Kind for SpiceSecret {
         }
     }
 
-    fn failed(write: &SecretWrite, failure: &Failure, waits: &Waits) -> Option<Verdict> {
+    fn on_write_error(write: &SecretWrite, error: &ApiError, timings: &Timings) -> Option<Outcome> {
         let call = match write {
-            SecretWrite::Set { .. } => Call::Write,
-            SecretWrite::Delete { .. } => Call::Delete,
+            SecretWrite::Set { .. } => ApiOperation::Write,
+            SecretWrite::Delete { .. } => ApiOperation::Delete,
         };
-        let verdict = failure::failed(failure, call, "secrets:write", waits);
+        let outcome = errors::failed(error, call, "secrets:write", timings);
         Some(match write.first() {
-            Some(name) => tell::about(name, verdict),
-            None => verdict,
+            Some(name) => messages::about(name, outcome),
+            None => outcome,
         })
     }
 
-    fn corrected(write: &SecretWrite, answer: &SecretAnswer) -> Vec<String> {
+    fn corrected_paths(write: &SecretWrite, answer: &SecretResponse) -> Vec<String> {
         let SecretWrite::Set { corrects, .. } = write else { return Vec::new() };
         let put_back = answer.iter().filter(|(name, result)| result.is_ok() && corrects.contains(name));
         put_back.map(|(name, _)| name.clone()).collect()
     }
 
-    fn touched(write: &SecretWrite, end: &End<SecretAnswer>) -> Vec<String> {
+    fn affected_names(write: &SecretWrite, end: &WriteResult<SecretResponse>) -> Vec<String> {
         match &end.result {
             Ok(answer) => answer.iter().map(|(name, _)| name.clone()).collect(),
             Err(_) => write.first().map(str::to_owned).into_iter().collect(),
         }
     }
 
-    fn done(write: &SecretWrite, answer: &SecretAnswer) -> Vec<Note> {
-        tell::done(write, answer)
+    fn success_events(write: &SecretWrite, answer: &SecretResponse) -> Vec<EventRecord> {
+        messages::success_events(write, answer)
     }
 
     fn drift(status: &SpiceSecretStatus) -> &[String] {
         &status.drift
     }
 
-    fn stored_at_once(_: &SecretWrite) -> bool {
+    fn must_persist_immediately(_: &SecretWrite) -> bool {
         false
     }
 
-    fn carry_facts(from: &SpiceSecretStatus, to: &mut SpiceSecretStatus) {
+    fn copy_external_state(from: &SpiceSecretStatus, to: &mut SpiceSecretStatus) {
         let SpiceSecretStatus {
             observed_generation: _,
             conditions: _,
@@ -330,19 +333,19 @@ impl Kind for SpiceSecret {
         (to.drift, to.sources) = (drift, sources);
     }
 
-    fn common(status: &mut SpiceSecretStatus) -> Common<'_> {
-        Common {
+    fn common(status: &mut SpiceSecretStatus) -> CommonStatus<'_> {
+        CommonStatus {
             observed_generation: &mut status.observed_generation,
             conditions: &mut status.conditions,
             last_handled: &mut status.last_handled_reconcile_at,
         }
     }
 
-    fn sources(view: &View<'_, Self>) -> Vec<SourceVersion> {
-        keep::sources(view)
+    fn sources(input: &PlanInput<'_, Self>) -> Vec<SourceVersion> {
+        update::sources(input)
     }
 
-    fn taken_up(status: &SpiceSecretStatus) -> &[SourceVersion] {
+    fn observed_sources(status: &SpiceSecretStatus) -> &[SourceVersion] {
         &status.sources
     }
 
@@ -359,12 +362,12 @@ impl Kind for SpiceSecret {
         app(observed).map_or_else(|| schedule::phase(meta), |app| digest::number(&app.uid))
     }
 
-    fn in_date(view: &View<'_, Self>) -> bool {
-        keep::in_date(view)
+    fn sources_unchanged(input: &PlanInput<'_, Self>) -> bool {
+        update::is_up_to_date(input)
     }
 }
 
-type SecretView<'a> = View<'a, SpiceSecret>;
+type SecretInput<'a> = PlanInput<'a, SpiceSecret>;
 
 /// What comes next.
 enum Next {
@@ -380,16 +383,16 @@ impl From<Plan<SpiceSecret>> for Next {
     }
 }
 
-fn next(view: &SecretView<'_>) -> Next {
-    if view.deleting() { delete::next(view) } else { keep::next(view) }
+fn next(input: &SecretInput<'_>) -> Next {
+    if input.deleting() { delete::next(input) } else { update::next(input) }
 }
 
-fn idle(view: &SecretView<'_>, verdict: Verdict) -> Next {
-    Plan::idle(view.status, verdict).into()
+fn no_op(input: &SecretInput<'_>, outcome: Outcome) -> Next {
+    Plan::no_op(input.status, outcome).into()
 }
 
 /// The app, if it is there.
-fn app(observed: &SecretObserved) -> Option<&AppFacts> {
+fn app(observed: &SecretObserved) -> Option<&ParentApp> {
     match &observed.app {
         Some(Observed::Present(app)) => Some(app),
         _ => None,
@@ -397,56 +400,56 @@ fn app(observed: &SecretObserved) -> Option<&AppFacts> {
 }
 
 /// The id of the key of digests.
-fn key<'a>(view: &SecretView<'a>) -> &'a str {
-    match &view.observed.key {
+fn key<'a>(input: &SecretInput<'a>) -> &'a str {
+    match &input.observed.key {
         Some(Observed::Present(key)) => key,
         _ => "",
     }
 }
 
 /// Why nothing may be set in the app by objects of this namespace, if so. What was set is still deleted.
-fn not_admitted(app: &AppFacts) -> Option<&String> {
+fn not_admitted(app: &ParentApp) -> Option<&String> {
     app.organization.as_ref()?.not_allowed.as_ref()
 }
 
 /// Why the organization of the app cannot be used, if it cannot.
-fn no_organization(app: &AppFacts) -> Option<String> {
+fn no_organization(app: &ParentApp) -> Option<String> {
     let name = &app.organization_name;
     let Some(organization) = &app.organization else {
         return Some(format!("SpiceOrganization {name} does not exist"));
     };
     let bound = |pin: &String| app.recorded_in.as_ref().is_some_and(|recorded| !super::app::same_pin(recorded, pin));
     match organization {
-        Organization { suspended: true, .. } => Some(format!("SpiceOrganization {name} is suspended")),
-        Organization { unusable: Some(why), .. } => Some(format!("SpiceOrganization {name} is not ready: {why}")),
-        Organization { pin: Some(pin), .. } if bound(pin) => {
+        OrganizationView { suspended: true, .. } => Some(format!("SpiceOrganization {name} is suspended")),
+        OrganizationView { unusable: Some(why), .. } => Some(format!("SpiceOrganization {name} is not ready: {why}")),
+        OrganizationView { pin: Some(pin), .. } if bound(pin) => {
             Some(format!("SpiceOrganization {name} leads to another organization than the app was recorded in"))
         }
-        Organization { .. } => None,
+        OrganizationView { .. } => None,
     }
 }
 
 /// The earliest time at which an answer may have been begun that a write rests on.
-fn evidence(view: &SecretView<'_>) -> Timestamp {
-    view.now.checked_sub(view.waits.evidence).unwrap_or(Timestamp::MIN)
+fn max_read_age(input: &SecretInput<'_>) -> Timestamp {
+    input.now.checked_sub(input.timings.max_read_age).unwrap_or(Timestamp::MIN)
 }
 
 /// The answer that shows whose the app is, if it is fresh enough.
-fn shown<'a>(view: &SecretView<'a>) -> Option<&'a Observed<Seen<Arc<App>>>> {
-    let fresh = |shown: &&Observed<Seen<Arc<App>>>| match shown {
-        Observed::Present(seen) => seen.begun >= evidence(view),
+fn shown<'a>(input: &SecretInput<'a>) -> Option<&'a Observed<Observation<Arc<App>>>> {
+    let fresh = |shown: &&Observed<Observation<Arc<App>>>| match shown {
+        Observed::Present(seen) => seen.started_at >= max_read_age(input),
         Observed::Absent | Observed::Unknown(_) => true,
     };
-    view.observed.shown.as_ref().filter(fresh)
+    input.observed.shown.as_ref().filter(fresh)
 }
 
 /// Whether an answer shows our name and our owner.
-fn is_ours(view: &SecretView<'_>, app: &AppFacts, shown: &App) -> bool {
+fn is_ours(input: &SecretInput<'_>, app: &ParentApp, shown: &App) -> bool {
     let owner = shown.tag(OWNER_TAG);
-    let ours = owner == Some(view.desired.owner.as_str()) || (owner.is_none() && app.untagged);
+    let ours = owner == Some(input.desired.owner.as_str()) || (owner.is_none() && app.untagged);
     ours && shown.name.eq_ignore_ascii_case(&app.name)
 }
 
-fn unseen(failure: &Failure, scope: &str) -> Verdict {
-    failure::unseen(failure, scope)
+fn read_failed(error: &ApiError, scope: &str) -> Outcome {
+    errors::read_failed(error, scope)
 }

@@ -20,19 +20,19 @@ pub struct SecretDesired {
     pub(super) leaves_drift: bool,
     pub(super) suspended: bool,
     pub(super) interval: Option<Duration>,
-    pub(super) spec: Result<Asked, String>,
+    pub(super) spec: Result<KeySelection, String>,
 }
 
 /// Which keys of which Secret.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Asked {
+pub(super) struct KeySelection {
     /// The Kubernetes Secret.
     pub(super) source: String,
-    pub(super) keys: Keys,
+    pub(super) keys: SelectedKeys,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Keys {
+pub(super) enum SelectedKeys {
     /// Every key, under its own name.
     All,
     /// These, each with its name in the app.
@@ -57,26 +57,26 @@ impl SecretDesired {
 }
 
 /// The names that a spec asks for, as far as that can be told without its source.
-pub fn names_asked_for(spec: &SpiceSecretSpec) -> BTreeSet<String> {
+pub fn requested_names(spec: &SpiceSecretSpec) -> BTreeSet<String> {
     match asked(spec) {
-        Ok(Asked { keys: Keys::These(keys), .. }) => keys.into_iter().map(|(_, name)| name).collect(),
+        Ok(KeySelection { keys: SelectedKeys::These(keys), .. }) => keys.into_iter().map(|(_, name)| name).collect(),
         _ => BTreeSet::new(),
     }
 }
 
 /// The apiserver has checked most of it; what CEL cannot bound, and what an older schema let in, is checked here.
-fn asked(spec: &SpiceSecretSpec) -> Result<Asked, String> {
+fn asked(spec: &SpiceSecretSpec) -> Result<KeySelection, String> {
     match (&spec.secret_key_ref, &spec.secret_ref) {
         (Some(one), None) => {
             let name = spec.name.clone().unwrap_or_else(|| one.key.clone());
             check_name(&name).map_err(|why| format!("spec.name: {why}"))?;
-            Ok(Asked { source: one.name.clone(), keys: Keys::These(vec![(one.key.clone(), name)]) })
+            Ok(KeySelection { source: one.name.clone(), keys: SelectedKeys::These(vec![(one.key.clone(), name)]) })
         }
         (None, Some(_)) if spec.name.is_some() => {
             Err("spec.name goes with spec.secretKeyRef, not with spec.secretRef".to_owned())
         }
         (None, Some(SecretRef { name, items })) if items.is_empty() => {
-            Ok(Asked { source: name.clone(), keys: Keys::All })
+            Ok(KeySelection { source: name.clone(), keys: SelectedKeys::All })
         }
         (None, Some(SecretRef { name: source, items })) => {
             let (mut keys, mut names) = (Vec::new(), BTreeSet::new());
@@ -88,7 +88,7 @@ fn asked(spec: &SpiceSecretSpec) -> Result<Asked, String> {
                 }
                 keys.push((item.key.clone(), name));
             }
-            Ok(Asked { source: source.clone(), keys: Keys::These(keys) })
+            Ok(KeySelection { source: source.clone(), keys: SelectedKeys::These(keys) })
         }
         _ => Err("exactly one of spec.secretKeyRef and spec.secretRef must be set".to_owned()),
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn organization(world: &mut World, change: impl FnOnce(&mut Organization)) {
+fn organization(world: &mut World, change: impl FnOnce(&mut OrganizationView)) {
     let Observed::Present(organization) = &mut world.organization else { panic!("no organization") };
     change(organization);
 }
@@ -13,8 +13,8 @@ fn an_app_that_we_made_and_somebody_deleted_is_made_anew() {
     let before = world.status();
     world.remote.deleted.insert(101);
     let visit = world.visit();
-    assert_eq!(visit.verdict, Verdict::Settled, "{visit:?}");
-    assert!(visit.notes.iter().any(|note| note.warning && note.reason == "Recreating"), "{visit:?}");
+    assert_eq!(visit.outcome, Outcome::InSync, "{visit:?}");
+    assert!(visit.events.iter().any(|note| note.warning && note.reason == "Recreating"), "{visit:?}");
     assert_eq!((world.remote.apps.len(), world.remote.deleted.len()), (1, 0));
     assert_ne!(world.status().incarnation, before.incarnation, "another life");
     assert_eq!(world.remote.apps[&101]["description"], "one");
@@ -57,18 +57,21 @@ fn so_many_missing_at_once_are_another_organization_until_a_person_says_that_the
                 world.delete();
                 world.siblings.push(999);
             }
-            organization(&mut world, |organization| organization.accept_absent = accepted);
+            organization(&mut world, |organization| organization.accepted_missing_apps = accepted);
             let visit = world.visit();
             let case = format!("{listed} {missing} {accepted} {deleting}: {visit:?}");
             if goes_on {
-                assert_eq!(visit.verdict, if deleting { Verdict::Gone } else { Verdict::Settled }, "{case}");
+                assert_eq!(visit.outcome, if deleting { Outcome::Finalized } else { Outcome::InSync }, "{case}");
                 continue;
             }
             assert_eq!((visit.writes.len(), world.has_finalizer()), (0, true), "{case}");
-            match &visit.verdict {
-                Verdict::Stalled(Reason::OrganizationMismatch, words)
-                | Verdict::Failed(Reason::OrganizationMismatch, words, _) => {
-                    assert!(words.contains("accept-absent") && words.contains(&(missing + 1).to_string()), "{case}");
+            match &visit.outcome {
+                Outcome::Stalled(Reason::OrganizationMismatch, message)
+                | Outcome::WriteFailed(Reason::OrganizationMismatch, message, _) => {
+                    assert!(
+                        message.contains("accept-missing-apps") && message.contains(&(missing + 1).to_string()),
+                        "{case}"
+                    );
                 }
                 _ => panic!("{case}"),
             }
@@ -92,14 +95,14 @@ fn what_was_recorded_in_another_organization_is_neither_read_nor_written() {
         world.delete();
         let visit = world.visit();
         assert_eq!(
-            (visit.remote_reads(), visit.writes.len(), visit.verdict == Verdict::Gone),
+            (visit.remote_reads(), visit.writes.len(), visit.outcome == Outcome::Finalized),
             (0, 0, goes),
             "{policy}"
         );
     }
     organization(&mut world, |organization| organization.pin = Some("https://api.example#1".into()));
-    world.memory.look_again = true;
-    assert_eq!(world.visit().verdict, Verdict::Settled, "led back");
+    world.runtime_state.force_resync = true;
+    assert_eq!(world.visit().outcome, Outcome::InSync, "led back");
 }
 
 #[test]
@@ -107,7 +110,7 @@ fn an_organization_that_moved_to_another_endpoint_is_the_same_one() {
     let mut world = World::settled(json!({}));
     organization(&mut world, |organization| organization.pin = Some("https://api.moved.example#1".into()));
     world.pass(3600);
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     assert_eq!(world.status().organization.as_deref(), Some("https://api.moved.example#1"));
 }
 
@@ -119,7 +122,7 @@ fn an_organization_whose_id_becomes_known_is_the_same_one() {
     assert_eq!(world.status().organization.as_deref(), Some("https://api.example"));
     organization(&mut world, |organization| organization.pin = Some("https://api.example#7".into()));
     world.pass(3600);
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     assert_eq!(world.status().organization.as_deref(), Some("https://api.example#7"));
 }
 
@@ -127,7 +130,8 @@ fn an_organization_whose_id_becomes_known_is_the_same_one() {
 fn where_adoption_is_not_allowed_nothing_is_adopted() {
     for tags in [json!({}), json!({OWNER_TAG: "somebody"})] {
         let mut world = World::new(json!({"adoptionPolicy": "Adopt"}));
-        world.object.metadata.annotations = Some([(crate::api::TAKE_OVER.to_owned(), "somebody".to_owned())].into());
+        world.object.metadata.annotations =
+            Some([(crate::api::TAKE_OWNERSHIP_FROM.to_owned(), "somebody".to_owned())].into());
         organization(&mut world, |organization| organization.adoption_allowed = false);
         world.remote.add("my-app", json!({"tags": tags}));
         let visit = world.visit();

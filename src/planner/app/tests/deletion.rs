@@ -25,7 +25,7 @@ fn an_app_that_the_object_created_goes_with_it() {
     world.edit(json!({"tags": {"1 bad": "an invalid object can be deleted"}, "suspend": true}));
     world.delete();
     let visit = world.visit();
-    assert_eq!((visit.deletes(), visit.verdict.clone()), (vec![101], Verdict::Gone), "{visit:?}");
+    assert_eq!((visit.deletes(), visit.outcome.clone()), (vec![101], Outcome::Finalized), "{visit:?}");
     assert!(world.remote.deleted.contains(&101) && !world.has_finalizer());
 }
 
@@ -46,7 +46,7 @@ fn an_app_that_is_gone_already_or_is_not_ours_is_let_go() {
         change(&mut world);
         world.delete();
         let visit = world.visit();
-        assert_eq!((visit.verdict.clone(), visit.writes.len()), (Verdict::Gone, 0), "{name}: {visit:?}");
+        assert_eq!((visit.outcome.clone(), visit.writes.len()), (Outcome::Finalized, 0), "{name}: {visit:?}");
         assert!(!world.has_finalizer(), "{name}");
     }
 }
@@ -56,12 +56,12 @@ fn a_retained_app_loses_our_tag_if_that_can_be_done_at_once_and_its_object_goes_
     type Change = fn(&mut World);
     let cases: [(&str, bool, Change); 6] = [
         ("all is well", true, |_| {}),
-        ("the API is down", false, |world| world.blind = Some((At::App, Failure::local(FailureKind::Connect, "down")))),
+        ("the API is down", false, |world| world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")))),
         ("the write fails", false, |world| {
-            world.remote.fault = Some((Failure::local(FailureKind::Forbidden, "no"), false));
+            world.remote.fault = Some((ApiError::local(ErrorKind::Forbidden, "no"), false));
         }),
         ("the organization is gone", false, |world| world.organization = Observed::Absent),
-        ("what came before failed", true, |world| world.memory.failures = 3),
+        ("what came before failed", true, |world| world.runtime_state.failures = 3),
         ("another owner", false, |world| {
             world.remote.apps.get_mut(&101).unwrap()["tags"][OWNER_TAG] = json!("somebody");
         }),
@@ -71,7 +71,7 @@ fn a_retained_app_loses_our_tag_if_that_can_be_done_at_once_and_its_object_goes_
         change(&mut world);
         world.delete();
         let visit = world.visit();
-        assert_eq!((&visit.verdict, visit.deletes().len()), (&Verdict::Gone, 0), "{name}: {visit:?}");
+        assert_eq!((&visit.outcome, visit.deletes().len()), (&Outcome::Finalized, 0), "{name}: {visit:?}");
         assert!(!world.has_finalizer(), "{name}");
         let tags = &world.remote.apps[&101]["tags"];
         assert_eq!(*tags == json!({"team": "a"}), taken_off, "{name}: {tags}");
@@ -84,7 +84,7 @@ fn our_own_tag_is_put_back_before_the_app_is_deleted() {
     world.remote.apps.get_mut(&101).unwrap().insert("tags".into(), json!({"theirs": "t"}));
     world.delete();
     let visit = world.visit();
-    assert_eq!((visit.writes.len(), visit.deletes(), visit.verdict), (2, vec![101], Verdict::Gone));
+    assert_eq!((visit.writes.len(), visit.deletes(), visit.outcome), (2, vec![101], Outcome::Finalized));
     assert_eq!(world.remote.apps[&101]["tags"]["theirs"], "t");
 }
 
@@ -95,7 +95,7 @@ fn where_no_tags_are_taken_the_recorded_id_counts_and_the_deletion_ends() {
     world.remote.apps.get_mut(&101).unwrap().insert("tags".into(), json!({}));
     world.delete();
     let visit = world.visit();
-    assert_eq!((visit.writes.len(), visit.deletes(), visit.verdict), (2, vec![101], Verdict::Gone));
+    assert_eq!((visit.writes.len(), visit.deletes(), visit.outcome), (2, vec![101], Outcome::Finalized));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn an_app_that_was_not_created_here_is_retained_unless_the_policy_says_otherwise
         world.object.spec.deletion_policy = policy;
         world.delete();
         let visit = world.visit();
-        assert_eq!((visit.deletes().len(), visit.verdict), (deleted, Verdict::Gone), "{policy:?}");
+        assert_eq!((visit.deletes().len(), visit.outcome), (deleted, Outcome::Finalized), "{policy:?}");
     }
 }
 
@@ -119,7 +119,7 @@ fn nothing_begun_is_nothing_to_look_for() {
         world.remote.add("my-app", json!({}));
         world.delete();
         let visit = world.visit();
-        assert_eq!((visit.verdict, visit.reads.len(), visit.writes.len()), (Verdict::Gone, 0, 0));
+        assert_eq!((visit.outcome, visit.reads.len(), visit.writes.len()), (Outcome::Finalized, 0, 0));
     }
 }
 
@@ -130,14 +130,14 @@ fn a_create_that_was_begun_is_waited_for_and_its_app_deleted() {
     for seconds in [0, 30, 59] {
         world.pass(seconds);
         let visit = world.visit();
-        assert!(matches!(visit.verdict, Verdict::Deleting(_)) && visit.remote_reads() == 1, "{visit:?}");
+        assert!(matches!(visit.outcome, Outcome::Terminating(_)) && visit.remote_reads() == 1, "{visit:?}");
         assert!(world.has_finalizer());
     }
     // Late, but in time.
     let tags = json!({OWNER_TAG: world.owner(), INCARNATION_TAG: "c-i"});
     world.remote.add("my-app", json!({"tags": tags}));
     let visit = world.visit();
-    assert_eq!((visit.deletes(), visit.verdict), (vec![101], Verdict::Gone));
+    assert_eq!((visit.deletes(), visit.outcome), (vec![101], Outcome::Finalized));
 }
 
 #[test]
@@ -148,10 +148,10 @@ fn a_create_that_did_not_take_effect_in_time_is_let_go() {
             world.remote.add("my-app", json!({"tags": tags}));
         }
         world.delete();
-        assert!(matches!(world.visit().verdict, Verdict::Deleting(_)));
+        assert!(matches!(world.visit().outcome, Outcome::Terminating(_)));
         world.pass(90);
         let visit = world.visit();
-        assert_eq!((visit.verdict.clone(), visit.writes.len()), (Verdict::Gone, 0), "{visit:?}");
+        assert_eq!((visit.outcome.clone(), visit.writes.len()), (Outcome::Finalized, 0), "{visit:?}");
     }
 }
 
@@ -159,12 +159,12 @@ fn a_create_that_did_not_take_effect_in_time_is_let_go() {
 fn a_list_from_before_the_create_settled_proves_nothing() {
     let mut world = with_intent(World::new(json!({})));
     world.delete();
-    let begun = world.now;
+    let started_at = world.now;
     world.pass(90);
     let observed = AppObserved {
         organization: Some(world.organization.clone()),
-        definition_deleting: Some(Observed::Present(false)),
-        list: Some(Observed::Present(Seen { value: Arc::default(), begun })),
+        crd_terminating: Some(Observed::Present(false)),
+        list: Some(Observed::Present(Observation { value: Arc::default(), started_at })),
         ..AppObserved::default()
     };
     let plan = world.judge(&world.status(), &observed, SpiceApp::plan);
@@ -178,15 +178,15 @@ fn an_absence_right_after_our_own_write_is_not_believed() {
     world.remote.deleted.insert(101);
     world.delete();
     world.pass(10);
-    assert!(matches!(world.visit().verdict, Verdict::Deleting(_)));
+    assert!(matches!(world.visit().outcome, Outcome::Terminating(_)));
     world.pass(30);
-    assert_eq!(world.visit().verdict, Verdict::Gone);
+    assert_eq!(world.visit().outcome, Outcome::Finalized);
 }
 
 #[test]
 fn the_stop_button_holds_deletions_too() {
     let mut world = World::settled(json!({}));
-    world.organization = Observed::Present(Organization { suspended: true, ..Organization::default() });
+    world.organization = Observed::Present(OrganizationView { suspended: true, ..OrganizationView::default() });
     world.delete();
     let visit = world.visit();
     assert_eq!((visit.remote_reads(), visit.writes.len(), world.has_finalizer()), (0, 0, true));
@@ -197,8 +197,12 @@ fn a_deletion_that_is_held_up_ends_at_once_when_the_app_is_to_stay() {
     let mut world = World::settled(json!({"tags": {"team": "a"}}));
     world.organization = Observed::Absent;
     world.delete();
-    assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::DependencyNotReady, ..)));
+    assert!(matches!(world.visit().outcome, Outcome::WriteFailed(Reason::DependencyNotReady, ..)));
     world.edit(json!({"tags": {"team": "a"}, "deletionPolicy": "Retain"}));
     let visit = world.visit();
-    assert_eq!((visit.verdict.clone(), visit.remote_reads(), visit.writes.len()), (Verdict::Gone, 0, 0), "{visit:?}");
+    assert_eq!(
+        (visit.outcome.clone(), visit.remote_reads(), visit.writes.len()),
+        (Outcome::Finalized, 0, 0),
+        "{visit:?}"
+    );
 }

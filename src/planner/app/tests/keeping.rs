@@ -38,8 +38,8 @@ fn drift_of_each_field_is_put_back_and_only_that_is_sent() {
         world.pass(3600);
         let visit = world.visit();
         assert_eq!(visit.put(), [field.to_owned()].into(), "{visit:?}");
-        assert_eq!(visit.verdict, Verdict::Settled, "{field}");
-        assert_eq!(visit.notes[0].reason, "DriftCorrected", "{field}");
+        assert_eq!(visit.outcome, Outcome::InSync, "{field}");
+        assert_eq!(visit.events[0].reason, "DriftCorrected", "{field}");
         if field == "tags" {
             let mut tags = before["tags"].clone();
             tags["theirs"] = json!("y");
@@ -91,9 +91,9 @@ fn a_field_taken_out_of_the_spec_is_cleared_or_said_to_be_unmanaged() {
         spec.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
         world.edit(spec);
         let visit = world.visit();
-        assert_eq!(visit.verdict, Verdict::Settled, "{pointer}");
+        assert_eq!(visit.outcome, Outcome::InSync, "{pointer}");
         let live = world.remote.apps[&101][field].clone();
-        let unmanaged = visit.notes.iter().any(|note| note.warning && note.reason == "FieldUnmanaged");
+        let unmanaged = visit.events.iter().any(|note| note.warning && note.reason == "FieldUnmanaged");
         match left {
             Some(value) => assert_eq!(live, value, "{pointer}"),
             None => assert!(live.get("team").is_none() && live["tier"] == "b" && live[OWNER_TAG] == world.owner()),
@@ -108,8 +108,8 @@ fn a_field_taken_out_of_the_spec_is_cleared_or_said_to_be_unmanaged() {
             world.remote.apps.get_mut(&101).unwrap().insert(field.into(), json!("theirs"));
         }
         world.pass(3600);
-        let again = world.visit();
-        assert!(again.writes.is_empty() && again.notes.is_empty(), "{pointer}: {again:?}");
+        let requeue_after = world.visit();
+        assert!(requeue_after.writes.is_empty() && requeue_after.events.is_empty(), "{pointer}: {requeue_after:?}");
     }
 }
 
@@ -117,7 +117,7 @@ fn a_field_taken_out_of_the_spec_is_cleared_or_said_to_be_unmanaged() {
 fn a_server_that_normalises_is_not_written_to_again() {
     let mut world = World::new(json!({"runtime": {"imageTag": "Nightly-X"}}));
     world.remote.normalises = true;
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     assert_eq!(world.remote.apps[&101]["image_tag"], "nightly-x");
     for restart in [false, true, false] {
         world.pass(3600);
@@ -126,7 +126,7 @@ fn a_server_that_normalises_is_not_written_to_again() {
             world.pass(3600);
         }
         let visit = world.visit();
-        assert!(visit.writes.is_empty() && visit.verdict == Verdict::Settled, "{visit:?}");
+        assert!(visit.writes.is_empty() && visit.outcome == Outcome::InSync, "{visit:?}");
     }
     world.remote.apps.get_mut(&101).unwrap().insert("image_tag".into(), json!("other"));
     world.pass(3600);
@@ -168,7 +168,7 @@ fn another_app_of_the_name_is_never_written_to() {
         assert_eq!(world.remote.apps, before);
         // A read shows the cause gone, and work goes on.
         world.remote.apps.clear();
-        assert_eq!(world.visit().verdict, Verdict::Settled);
+        assert_eq!(world.visit().outcome, Outcome::InSync);
     }
 }
 
@@ -186,9 +186,9 @@ fn a_recorded_app_that_shows_another_owner_or_name_is_not_written_to() {
 #[test]
 fn a_404_alone_is_no_absence() {
     let mut world = World::settled(json!({}));
-    world.blind = Some((At::App, Failure::local(FailureKind::NotFound { json: true }, "not found")));
+    world.blind = Some((At::App, ApiError::local(ErrorKind::NotFound { json: true }, "not found")));
     let visit = world.visit();
-    assert!(matches!(visit.verdict, Verdict::Unseen(Reason::RemoteUnavailable, ..)), "{visit:?}");
+    assert!(matches!(visit.outcome, Outcome::ReadFailed(Reason::RemoteUnavailable, ..)), "{visit:?}");
     assert_eq!((visit.writes.len(), world.ready().0.as_str()), (0, "True"));
 }
 
@@ -199,7 +199,7 @@ fn lost_status_attaches_again_and_writes_nothing() {
     world.object.status = None;
     world.restart();
     let visit = world.visit();
-    assert_eq!((visit.verdict.clone(), visit.writes.len()), (Verdict::Settled, 0), "{visit:?}");
+    assert_eq!((visit.outcome.clone(), visit.writes.len()), (Outcome::InSync, 0), "{visit:?}");
     let after = world.status();
     assert_eq!((after.id, &after.incarnation, &after.applied), (before.id, &before.incarnation, &before.applied));
     assert_eq!(world.remote.apps, remote);
@@ -209,13 +209,13 @@ fn lost_status_attaches_again_and_writes_nothing() {
 fn a_create_of_unknown_outcome_is_found_or_repeated_under_the_same_intent() {
     for applied in [true, false] {
         let mut world = World::new(json!({"description": "one"}));
-        world.remote.fault = Some((Failure::local(FailureKind::Interrupted, "broken"), applied));
-        assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::RemoteUnavailable, ..)));
+        world.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), applied));
+        assert!(matches!(world.visit().outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
         let intent = world.status().create_intent.unwrap();
         world.restart();
         world.pass(1);
         let visit = world.visit();
-        assert_eq!(visit.verdict, Verdict::Settled);
+        assert_eq!(visit.outcome, Outcome::InSync);
         assert_eq!((visit.writes.len(), world.remote.apps.len()), (usize::from(!applied), 1));
         assert_eq!(world.remote.apps[&101]["tags"][INCARNATION_TAG], format!("c-{}", intent.id));
         assert_eq!(world.status().create_intent, None);
@@ -224,23 +224,23 @@ fn a_create_of_unknown_outcome_is_found_or_repeated_under_the_same_intent() {
 
 #[test]
 fn an_intent_goes_with_a_proven_refusal_of_its_only_attempt() {
-    use FailureKind::*;
-    for failure in failures() {
+    use ErrorKind::*;
+    for error in failures() {
         let gone =
-            matches!(failure.kind, Connect | NoCredential | Invalid | Unauthorized | Forbidden | Throttled { .. });
+            matches!(error.kind, Connect | CredentialMissing | Invalid | Unauthorized | Forbidden | RateLimited { .. });
         for attempts_before in [0, 1] {
             let mut world = World::new(json!({}));
             for _ in 0..attempts_before {
-                world.remote.fault = Some((Failure::local(Interrupted, "broken"), false));
+                world.remote.fault = Some((ApiError::local(OutcomeUnknown, "broken"), false));
                 world.visit();
                 world.pass(60);
             }
-            world.remote.fault = Some((failure.clone(), false));
+            world.remote.fault = Some((error.clone(), false));
             world.remote.fault_lasts = true;
             let visit = world.visit();
-            assert!(matches!(visit.verdict, Verdict::Failed(..)), "{visit:?}");
+            assert!(matches!(visit.outcome, Outcome::WriteFailed(..)), "{visit:?}");
             let intent = world.status().create_intent;
-            assert_eq!(intent.is_none(), gone && attempts_before == 0, "{failure:?} after {attempts_before}");
+            assert_eq!(intent.is_none(), gone && attempts_before == 0, "{error:?} after {attempts_before}");
             if let Some(intent) = intent {
                 assert_eq!(intent.at.0, world.now, "it says when the last attempt was");
             }
@@ -263,7 +263,7 @@ fn the_same_correction_three_times_is_a_fight_and_another_field_goes_on() {
     spoil(&mut world, "replicas", json!(7));
     let visit = world.visit();
     assert_eq!((visit.put(), visit.stalled()), (["replicas".to_owned()].into(), Some(Reason::CorrectionLoop)));
-    assert!(matches!(&visit.verdict, Verdict::Stalled(_, words) if words.contains("description")), "{visit:?}");
+    assert!(matches!(&visit.outcome, Outcome::Stalled(_, message) if message.contains("description")), "{visit:?}");
     assert_eq!(
         (world.remote.apps[&101]["description"].clone(), world.status().drift),
         (json!("theirs"), vec!["description".to_owned()])
@@ -271,7 +271,7 @@ fn the_same_correction_three_times_is_a_fight_and_another_field_goes_on() {
 
     // Nobody fights any more: a read shows it.
     spoil(&mut world, "description", json!("ours"));
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     // A new wish, or a day later: it is put back again.
     for a_day_later in [false, true] {
         spoil(&mut world, "description", json!("theirs"));
@@ -293,7 +293,7 @@ fn drift_that_is_only_reported_is_named_and_left_and_the_own_edit_goes_out() {
     app.insert("description".into(), json!("theirs"));
     app["tags"]["team"] = json!("theirs");
     let visit = world.visit();
-    assert_eq!((visit.writes.len(), visit.verdict), (0, Verdict::Settled));
+    assert_eq!((visit.writes.len(), visit.outcome), (0, Outcome::InSync));
     assert_eq!(world.status().drift, ["description", "tags.team"]);
     let drifted = |world: &World| world.status().conditions.iter().find(|it| it.type_ == "Drifted").cloned();
     assert_eq!(world.ready(), ("True".into(), "Succeeded".into()));
@@ -331,35 +331,38 @@ fn a_suspended_object_makes_no_call() {
         world.object.metadata.annotations =
             (!suspend).then(|| [(crate::api::SUSPEND.to_owned(), "true".to_owned())].into());
         let visit = world.visit();
-        assert_eq!((visit.verdict, visit.reads.len(), visit.writes.len()), (Verdict::Suspended, 0, 0));
+        assert_eq!((visit.outcome, visit.reads.len(), visit.writes.len()), (Outcome::Suspended, 0, 0));
     }
 }
 
 #[test]
 fn an_organization_that_cannot_be_used_is_waited_for_without_a_call() {
-    let organization = Organization::default();
+    let organization = OrganizationView::default();
     for organization in [
         Observed::Absent,
-        Observed::Present(Organization { suspended: true, ..organization.clone() }),
-        Observed::Present(Organization { unusable: Some("why".into()), ..organization.clone() }),
-        Observed::Unknown(Failure::local(FailureKind::Connect, "why")),
+        Observed::Present(OrganizationView { suspended: true, ..organization.clone() }),
+        Observed::Present(OrganizationView { unusable: Some("why".into()), ..organization.clone() }),
+        Observed::Unknown(ApiError::local(ErrorKind::Connect, "why")),
     ] {
         let mut world = World::new(json!({}));
         world.organization = organization;
         let visit = world.visit();
-        assert!(matches!(visit.verdict, Verdict::Waiting(Reason::DependencyNotReady, _)), "{visit:?}");
+        assert!(matches!(visit.outcome, Outcome::WaitingForDependency(Reason::DependencyNotReady, _)), "{visit:?}");
         assert_eq!((visit.remote_reads(), visit.writes.len()), (0, 0));
     }
     let mut world = World::new(json!({}));
     world.organization = Observed::Present(organization);
     let visit = world.visit();
-    assert!(matches!(&visit.verdict, Verdict::Waiting(_, words) if words.contains("region")), "{visit:?}");
+    assert!(
+        matches!(&visit.outcome, Outcome::WaitingForDependency(_, message) if message.contains("region")),
+        "{visit:?}"
+    );
     assert_eq!((visit.writes.len(), world.status().create_intent), (0, None));
 }
 
 #[test]
 fn of_two_objects_for_one_app_the_first_goes_on() {
-    let claim = |without_id, seconds: i64, uid: &str| Claim {
+    let claim = |without_id, seconds: i64, uid: &str| CompetingApp {
         without_id,
         created: Some(Timestamp::from_second(seconds).unwrap()),
         uid: uid.into(),
@@ -391,7 +394,7 @@ fn what_cannot_be_carried_out_is_refused_without_a_call() {
     ] {
         let mut world = World::new(spec);
         let visit = world.visit();
-        assert!(matches!(&visit.verdict, Verdict::Stalled(Reason::InvalidSpec, words) if words.contains(field)));
+        assert!(matches!(&visit.outcome, Outcome::Stalled(Reason::InvalidSpec, message) if message.contains(field)));
         assert_eq!(visit.reads, []);
     }
 }
@@ -409,8 +412,8 @@ fn the_page_in_the_portal_is_told_where_it_is_known() {
 fn an_app_that_a_create_met_is_ours_by_its_tag_alone() {
     for tagged in [false, true] {
         let mut world = World::new(json!({}));
-        world.remote.fault = Some((Failure::local(FailureKind::Conflict, "the name is taken"), false));
-        assert!(matches!(world.visit().verdict, Verdict::Failed(..)));
+        world.remote.fault = Some((ApiError::local(ErrorKind::Conflict, "the name is taken"), false));
+        assert!(matches!(world.visit().outcome, Outcome::WriteFailed(..)));
         // It is older than the create: the list has passed it over.
         let tags = if tagged { json!({ OWNER_TAG: world.owner() }) } else { json!({}) };
         let old = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
@@ -431,7 +434,7 @@ fn an_app_that_a_create_met_is_ours_by_its_tag_alone() {
 fn a_create_rests_on_a_list_that_is_fresh_however_long_it_was_wanted() {
     let mut world = World::new(json!({}));
     let wanted = world.now;
-    world.memory.wanted_since = Some(wanted);
+    world.runtime_state.pending_since = Some(wanted);
     world.pass(600);
     let visit = world.visit();
     let Some(AppRead::List(not_before)) = visit.reads.iter().find(|read| matches!(read, AppRead::List(_))) else {

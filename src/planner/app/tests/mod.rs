@@ -19,10 +19,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::super::{Memory, Note, report};
+use super::super::{EventRecord, RuntimeState, report};
 use super::*;
 use crate::api::{FINALIZER, SpiceAppSpec};
-use crate::management::types::FailureKind;
+use crate::management::types::ErrorKind;
 use model::Remote;
 
 /// As in the driver.
@@ -41,16 +41,16 @@ enum At {
 struct World {
     object: SpiceApp,
     remote: Remote,
-    memory: Memory,
-    waits: Waits,
-    organization: Observed<Organization>,
-    claims: Vec<Claim>,
+    runtime_state: RuntimeState,
+    timings: Timings,
+    organization: Observed<OrganizationView>,
+    claims: Vec<CompetingApp>,
     siblings: Vec<i64>,
-    secrets: SecretsOfApp,
+    secrets: AppSecrets,
     definition: Observed<bool>,
     /// The ConfigMap that holds the spicepod: its version and its text; the key is missing where there is none.
     config_map: Option<(u32, Option<String>)>,
-    blind: Option<(At, Failure)>,
+    blind: Option<(At, ApiError)>,
     now: Timestamp,
     ids: u32,
 }
@@ -63,9 +63,9 @@ struct Visit {
     writes: Vec<AppWrite>,
     /// Rounds that were not Kubernetes writes alone.
     rounds: usize,
-    verdict: Verdict,
-    notes: Vec<Note>,
-    again: Option<Duration>,
+    outcome: Outcome,
+    events: Vec<EventRecord>,
+    requeue_after: Option<Duration>,
 }
 
 impl World {
@@ -76,21 +76,21 @@ impl World {
         object.metadata.uid = Some("uid-of-my-object".into());
         object.metadata.creation_timestamp = Some(Time(now));
         object.metadata.generation = Some(0);
-        let organization = Organization {
+        let organization = OrganizationView {
             adoption_allowed: true,
             default_region: Some("us-west-2".into()),
             pin: Some("https://api.example#1".into()),
-            ..Organization::default()
+            ..OrganizationView::default()
         };
         let mut world = Self {
             object,
             remote: Remote::default(),
-            memory: Memory::new(now),
-            waits: Waits::default(),
+            runtime_state: RuntimeState::new(now),
+            timings: Timings::default(),
             organization: Observed::Present(organization),
             claims: Vec::new(),
             siblings: Vec::new(),
-            secrets: SecretsOfApp::default(),
+            secrets: AppSecrets::default(),
             definition: Observed::Present(false),
             config_map: None,
             blind: None,
@@ -105,7 +105,7 @@ impl World {
     fn settled(spec: Value) -> Self {
         let mut world = Self::new(spec);
         let visit = world.visit();
-        assert_eq!(visit.verdict, Verdict::Settled, "{visit:?}");
+        assert_eq!(visit.outcome, Outcome::InSync, "{visit:?}");
         // So long that a check is due, and none was missed.
         world.pass(660);
         world
@@ -137,7 +137,7 @@ impl World {
 
     /// A new process, which knows nothing but what is stored.
     fn restart(&mut self) {
-        self.memory = Memory::new(self.now);
+        self.runtime_state = RuntimeState::new(self.now);
     }
 
     fn status(&self) -> SpiceAppStatus {
@@ -164,31 +164,31 @@ impl World {
         &self,
         status: &SpiceAppStatus,
         observed: &AppObserved,
-        look: impl FnOnce(&View<'_, SpiceApp>) -> T,
+        look: impl FnOnce(&PlanInput<'_, SpiceApp>) -> T,
     ) -> T {
-        look(&View {
+        look(&PlanInput {
             meta: &self.object.metadata,
             desired: &self.object.desired(&Self::identity()),
             status,
-            memory: &self.memory,
+            runtime_state: &self.runtime_state,
             observed,
-            waits: &self.waits,
+            timings: &self.timings,
             fresh_id: &format!("{:032x}", self.ids),
             now: self.now,
         })
     }
 
     fn observe(&self, read: &AppRead, observed: &mut AppObserved) {
-        let blind = |at| self.blind.as_ref().filter(|(where_, _)| *where_ == at).map(|(_, failure)| failure.clone());
+        let blind = |at| self.blind.as_ref().filter(|(where_, _)| *where_ == at).map(|(_, error)| error.clone());
         match read {
             AppRead::Organization => observed.organization = Some(self.organization.clone()),
-            AppRead::Claims => observed.claims = Some(self.claims.clone()),
+            AppRead::CompetingApps => observed.claims = Some(self.claims.clone()),
             AppRead::Source(_) => {
                 let version = self.config_map.as_ref().map(|(version, _)| model::source(*version));
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
             }
             AppRead::Spicepod(_) => {
-                let sourced = self.config_map.as_ref().map(|(version, text)| Sourced {
+                let sourced = self.config_map.as_ref().map(|(version, text)| LoadedSpicepod {
                     version: model::source(*version),
                     spicepod: text.as_deref().map_or(Err("no such key".to_owned()), parse_spicepod),
                 });
@@ -196,22 +196,23 @@ impl World {
                 observed.spicepod = Some(blind(At::Source).map_or(present, Observed::Unknown));
             }
             AppRead::Siblings => observed.siblings = Some(self.siblings.clone()),
-            AppRead::Definition => {
+            AppRead::CrdTerminating => {
                 let seen = blind(At::Definition).map_or(self.definition.clone(), Observed::Unknown);
-                observed.definition_deleting = Some(seen);
+                observed.crd_terminating = Some(seen);
             }
             AppRead::List(not_before) => {
                 assert!(*not_before <= self.now, "a list of the future is asked for");
-                let list = || Observed::Present(Seen { value: Arc::new(self.remote.list()), begun: self.now });
-                observed.list = Some(blind(At::List).map_or_else(list, model::unseen));
+                let list =
+                    || Observed::Present(Observation { value: Arc::new(self.remote.list()), started_at: self.now });
+                observed.list = Some(blind(At::List).map_or_else(list, model::read_failed));
             }
             AppRead::Secrets => observed.secrets = Some(self.secrets.clone()),
             AppRead::App(id, _) => {
                 let app = || match self.remote.get(*id) {
-                    Some(app) => Observed::Present(Seen { value: app, begun: self.now }),
+                    Some(app) => Observed::Present(Observation { value: app, started_at: self.now }),
                     None => Observed::Absent,
                 };
-                observed.app = Some(blind(At::App).map_or_else(app, model::unseen));
+                observed.app = Some(blind(At::App).map_or_else(app, model::read_failed));
             }
         }
     }
@@ -219,36 +220,36 @@ impl World {
     /// One visit, as the driver makes it.
     fn visit(&mut self) -> Visit {
         let (mut status, mut observed) = (self.status(), AppObserved::default());
-        self.memory.begin(&self.object.metadata, self.now);
+        self.runtime_state.begin(&self.object.metadata, self.now);
         let mut visit = Visit {
             reads: Vec::new(),
             first: Vec::new(),
             writes: Vec::new(),
             rounds: 0,
-            verdict: Verdict::Working("more steps are needed than one visit takes".to_owned()),
-            notes: Vec::new(),
-            again: None,
+            outcome: Outcome::InProgress("more steps are needed than one visit takes".to_owned()),
+            events: Vec::new(),
+            requeue_after: None,
         };
         for _ in 0..ROUNDS {
             for _ in 0..ROUNDS {
-                let reads = self.judge(&status, &observed, SpiceApp::needs);
+                let reads = self.judge(&status, &observed, SpiceApp::required_reads);
                 if reads.is_empty() {
                     break;
                 }
-                self.memory.wanted_since.get_or_insert(self.now);
+                self.runtime_state.pending_since.get_or_insert(self.now);
                 reads.iter().for_each(|read| self.observe(read, &mut observed));
                 // Known in every visit, and without a request.
                 visit.reads.extend(reads.into_iter().filter(|read| *read != AppRead::Secrets));
             }
-            assert_eq!(self.judge(&status, &observed, SpiceApp::needs), [], "reads do not end");
+            assert_eq!(self.judge(&status, &observed, SpiceApp::required_reads), [], "reads do not end");
             self.ids += 1;
             let plan = self.judge(&status, &observed, SpiceApp::plan);
             self.check_evidence(&plan, &observed);
             status = plan.status;
-            visit.verdict = plan.verdict;
+            visit.outcome = plan.outcome;
             visit.rounds += usize::from(plan.first.is_none() || plan.remote.is_some());
             if plan.first.is_none() && plan.remote.is_none() {
-                visit.notes.extend(plan.notes);
+                visit.events.extend(plan.events);
                 break;
             }
             visit.first.extend(plan.first);
@@ -258,35 +259,40 @@ impl World {
                 Some(KubernetesWrite::StoreStatus) => self.object.status = Some(status.clone()),
                 None => {}
             }
-            if visit.verdict == Verdict::Gone {
+            if visit.outcome == Outcome::Finalized {
                 break;
             }
             let Some(write) = plan.remote else {
-                visit.notes.extend(plan.notes);
+                visit.events.extend(plan.events);
                 continue;
             };
             assert!(self.has_finalizer(), "a remote write before the finalizer");
             self.remote.now = Some(self.now);
-            let end = End { result: self.remote.carry_out(&write), begun: self.now };
-            self.memory.wrote(SpiceApp::touched(&write, &end), self.now);
-            SpiceApp::learn(&mut status, &mut observed, &write, &end);
-            if SpiceApp::stored_at_once(&write) {
+            let end = WriteResult { result: self.remote.carry_out(&write), started_at: self.now };
+            self.runtime_state.wrote(SpiceApp::affected_names(&write, &end), self.now);
+            SpiceApp::apply_write_result(&mut status, &mut observed, &write, &end);
+            if SpiceApp::must_persist_immediately(&write) {
                 self.object.status = Some(status.clone());
             }
             visit.writes.push(write.clone());
             let answer = match end.result {
                 Ok(answer) => answer,
-                Err(failure) => match SpiceApp::failed(&write, &failure, &self.waits) {
-                    Some(verdict) => {
-                        visit.verdict = verdict;
+                Err(error) => match SpiceApp::on_write_error(&write, &error, &self.timings) {
+                    Some(outcome) => {
+                        visit.outcome = outcome;
                         break;
                     }
                     None => continue,
                 },
             };
-            let (generation, pause) = (self.object.metadata.generation, self.waits.fight_pause);
-            self.memory.corrections.count(generation, &SpiceApp::corrected(&write, &answer), self.now, pause);
-            visit.notes.extend(plan.notes);
+            let (generation, pause) = (self.object.metadata.generation, self.timings.correction_loop_cooldown);
+            self.runtime_state.corrections.count(
+                generation,
+                &SpiceApp::corrected_paths(&write, &answer),
+                self.now,
+                pause,
+            );
+            visit.events.extend(plan.events);
         }
         self.conclude(&mut visit, &status, &observed);
         visit
@@ -296,7 +302,7 @@ impl World {
     fn check_evidence(&self, plan: &Plan<SpiceApp>, observed: &AppObserved) {
         let (id, tag) = match &plan.remote {
             Some(AppWrite::Update { id, .. }) => (*id, None),
-            Some(AppWrite::LetGo { id, .. }) => (*id, Some(self.owner())),
+            Some(AppWrite::RemoveOwnerTags { id, .. }) => (*id, Some(self.owner())),
             Some(AppWrite::Delete { id, .. }) => (*id, Some(self.owner())),
             Some(AppWrite::Create { .. }) => {
                 assert!(matches!(observed.list, Some(Observed::Present(_))), "a create without a list");
@@ -306,11 +312,11 @@ impl World {
             }
             None => return,
         };
-        let Some(Observed::Present(Seen { value: app, begun })) = &observed.app else {
+        let Some(Observed::Present(Observation { value: app, started_at })) = &observed.app else {
             panic!("a write without an answer: {plan:?}")
         };
         assert!(app.id == id && app.name.eq_ignore_ascii_case("my-app"), "{plan:?} rests on {app:?}");
-        assert!(self.now.duration_since(*begun).as_secs() <= 30, "{plan:?} rests on an old answer");
+        assert!(self.now.duration_since(*started_at).as_secs() <= 30, "{plan:?} rests on an old answer");
         let shown = app.tag(OWNER_TAG).map(str::to_owned);
         let keeps_none = self.remote.drops_tags || self.remote.rejects_tags;
         let untagged = (tag.is_none() || keeps_none) && shown.is_none();
@@ -322,17 +328,17 @@ impl World {
     }
 
     fn conclude(&mut self, visit: &mut Visit, status: &SpiceAppStatus, observed: &AppObserved) {
-        if self.memory.account(&visit.verdict, self.now, &self.object.metadata) {
-            self.memory.held = self.judge(status, observed, |view| view.hold(&visit.verdict));
+        if self.runtime_state.account(&visit.outcome, self.now, &self.object.metadata) {
+            self.runtime_state.retry_hold = self.judge(status, observed, |input| input.hold(&visit.outcome));
         }
-        if visit.verdict == Verdict::Gone {
+        if visit.outcome == Outcome::Finalized {
             return;
         }
-        let report = self.judge(status, observed, |view| report(view, &visit.verdict));
+        let report = self.judge(status, observed, |input| report(input, &visit.outcome));
         rulebook::holds(&report.status.conditions, self.object.metadata.generation);
         self.object.status = Some(report.status);
-        visit.notes.extend(report.notes);
-        visit.again = report.again;
+        visit.events.extend(report.events);
+        visit.requeue_after = report.requeue_after;
     }
 }
 
@@ -356,8 +362,8 @@ impl Visit {
     }
 
     fn stalled(&self) -> Option<Reason> {
-        match &self.verdict {
-            Verdict::Stalled(reason, _) => Some(*reason),
+        match &self.outcome {
+            Outcome::Stalled(reason, _) => Some(*reason),
             _ => None,
         }
     }
@@ -369,22 +375,22 @@ impl Visit {
 }
 
 /// Every way a read or a write can fail.
-fn failures() -> Vec<Failure> {
-    use FailureKind::*;
+fn failures() -> Vec<ApiError> {
+    use ErrorKind::*;
     let kinds = [
         Connect,
-        Interrupted,
+        OutcomeUnknown,
         Invalid,
         Unauthorized,
         Forbidden,
         NotFound { json: true },
         NotFound { json: false },
         Conflict,
-        Throttled { retry_after: None },
+        RateLimited { retry_after: None },
         Server,
-        Unexpected,
+        InvalidResponse,
         IncompleteList { seen: 20 },
-        NoCredential,
+        CredentialMissing,
     ];
-    kinds.into_iter().map(|kind| Failure::local(kind, "it failed")).collect()
+    kinds.into_iter().map(|kind| ApiError::local(kind, "it failed")).collect()
 }

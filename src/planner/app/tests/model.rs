@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::super::*;
-use crate::management::types::FailureKind;
+use crate::management::types::ErrorKind;
 
 /// Fields that stand beside `config` and not in it.
 const OUTER: [&str; 7] =
@@ -30,7 +30,7 @@ pub(super) struct Remote {
     /// When apps are created.
     pub(super) now: Option<Timestamp>,
     /// The next write ends like this; the flag says whether it takes effect nevertheless.
-    pub(super) fault: Option<(Failure, bool)>,
+    pub(super) fault: Option<(ApiError, bool)>,
     /// Every write ends so, not only the next.
     pub(super) fault_lasts: bool,
     /// So many writes pass before.
@@ -38,10 +38,10 @@ pub(super) struct Remote {
 }
 
 /// What the controller makes of a failed read.
-pub(super) fn unseen<T>(failure: Failure) -> Observed<T> {
-    match failure.kind {
-        FailureKind::NotFound { json: true } => Observed::Absent,
-        _ => Observed::Unknown(failure),
+pub(super) fn read_failed<T>(error: ApiError) -> Observed<T> {
+    match error.kind {
+        ErrorKind::NotFound { json: true } => Observed::Absent,
+        _ => Observed::Unknown(error),
     }
 }
 
@@ -74,40 +74,42 @@ impl Remote {
         Some(self.shown(id, fields, true))
     }
 
-    pub(super) fn carry_out(&mut self, write: &AppWrite) -> Result<Option<App>, Failure> {
+    pub(super) fn carry_out(&mut self, write: &AppWrite) -> Result<Option<App>, ApiError> {
         if self.fault_after > 0 {
             self.fault_after -= 1;
             return self.apply(write);
         }
         let fault = if self.fault_lasts { self.fault.clone() } else { self.fault.take() };
         match fault {
-            Some((failure, applied)) => {
+            Some((error, applied)) => {
                 if applied {
                     self.apply(write)?;
                 }
-                Err(failure)
+                Err(error)
             }
             None => self.apply(write),
         }
     }
 
-    fn apply(&mut self, write: &AppWrite) -> Result<Option<App>, Failure> {
+    fn apply(&mut self, write: &AppWrite) -> Result<Option<App>, ApiError> {
         let tagged = match write {
             AppWrite::Create { body, .. } => !body.tags.is_empty(),
-            AppWrite::Update { body, .. } | AppWrite::LetGo { body, .. } => body.0.contains_key(&AppField::Tags),
+            AppWrite::Update { body, .. } | AppWrite::RemoveOwnerTags { body, .. } => {
+                body.0.contains_key(&AppField::Tags)
+            }
             AppWrite::Delete { .. } => false,
         };
         if tagged && self.rejects_tags {
-            return Err(Failure::local(FailureKind::Forbidden, "no tags on this plan"));
+            return Err(ApiError::local(ErrorKind::Forbidden, "no tags on this plan"));
         }
         match write {
             AppWrite::Create { body, .. } => self.create(body).map(Some),
-            AppWrite::Update { id, body, .. } | AppWrite::LetGo { id, body, .. } => {
-                let missing = Failure::local(FailureKind::NotFound { json: true }, "not found");
+            AppWrite::Update { id, body, .. } | AppWrite::RemoveOwnerTags { id, body, .. } => {
+                let missing = ApiError::local(ErrorKind::NotFound { json: true }, "not found");
                 self.get(*id).ok_or(missing)?;
                 if self.has_repository && body.0.contains_key(&AppField::Spicepod) {
-                    let refusal = Failure::local(FailureKind::Conflict, "connected to a repository");
-                    return Err(Failure { code: Some("github_connected".into()), ..refusal });
+                    let refusal = ApiError::local(ErrorKind::Conflict, "connected to a repository");
+                    return Err(ApiError { code: Some("github_connected".into()), ..refusal });
                 }
                 self.merge(*id, &serde_json::to_value(body).unwrap());
                 Ok(self.get(*id))
@@ -119,14 +121,14 @@ impl Remote {
         }
     }
 
-    fn create(&mut self, body: &CreateApp) -> Result<App, Failure> {
+    fn create(&mut self, body: &CreateApp) -> Result<App, ApiError> {
         let same = |fields: &Map<String, Value>| fields["name"].as_str().unwrap().eq_ignore_ascii_case(&body.name);
         let known = self.apps.iter().find(|(_, fields)| same(fields)).map(|(id, _)| *id);
         let before = self.deleted.clone();
         let id = match known {
             Some(id) if self.deleted.remove(&id) && self.keeps_reactivated => return Ok(self.get(id).unwrap()),
             Some(id) if !before.contains(&id) => {
-                return Err(Failure::local(FailureKind::Conflict, "the name is taken"));
+                return Err(ApiError::local(ErrorKind::Conflict, "the name is taken"));
             }
             Some(id) => id,
             None => self.add(&body.name, json!({ "created_at": self.now.map(|now| now.to_string()) })),

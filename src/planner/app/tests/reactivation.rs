@@ -20,7 +20,7 @@ fn a_deleted_app_of_the_name_comes_back_as_the_spec_wants_it() {
     let mut world = World::new(json!({"description": "one", "runtime": {"replicas": 3}}));
     let old = world.remote.add("my-app", json!({"visibility": "public", "description": "old", "replicas": 9}));
     world.remote.deleted.insert(old);
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     let app = &world.remote.apps[&old];
     assert_eq!(
         (&app["visibility"], &app["description"], &app["replicas"]),
@@ -38,13 +38,13 @@ fn what_a_reactivated_app_kept_is_put_right_and_the_rest_of_it_is_told() {
         world.remote.deleted.insert(old);
         world.remote.keeps_reactivated = keeps;
         let visit = world.visit();
-        assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 1 + usize::from(keeps)), "{visit:?}");
+        assert_eq!((&visit.outcome, visit.writes.len()), (&Outcome::InSync, 1 + usize::from(keeps)), "{visit:?}");
         let app = &world.remote.apps[&old];
         assert_eq!(
             (&app["description"], &app["visibility"], &app["tags"]["team"]),
             (&json!("one"), &json!("public"), &json!("a"))
         );
-        let told: Vec<_> = visit.notes.iter().filter(|note| note.reason == "Reactivated").collect();
+        let told: Vec<_> = visit.events.iter().filter(|note| note.reason == "Reactivated").collect();
         assert_eq!(told.len(), 1, "{keeps}: {visit:?}");
         assert!(told[0].warning && told[0].message.ends_with(": spicepod, runtime.imageTag"), "{told:?}");
         assert_eq!((&app["image_tag"], world.status().id), (&json!("1.0"), Some(old)), "it is left alone");
@@ -57,7 +57,7 @@ fn what_our_create_brought_back_is_ours_whosever_it_was() {
     let old = comes_back_with_tags_of_others(&mut world);
     let visit = world.visit();
     // The create, our tags, and then the rest.
-    assert_eq!((&visit.verdict, visit.writes.len()), (&Verdict::Settled, 3), "{visit:?}");
+    assert_eq!((&visit.outcome, visit.writes.len()), (&Outcome::InSync, 3), "{visit:?}");
     let tags = &world.remote.apps[&old]["tags"];
     assert_eq!((tags[OWNER_TAG].as_str(), world.status().id), (Some(world.owner().as_str()), Some(old)));
     assert_eq!(tags[INCARNATION_TAG].as_str(), world.status().incarnation.as_deref());
@@ -69,17 +69,17 @@ fn what_our_create_brought_back_stays_ours_when_its_tags_are_not_set_at_once() {
     for deleted in [false, true] {
         let mut world = World::new(json!({"description": "one"}));
         let old = comes_back_with_tags_of_others(&mut world);
-        world.remote.fault = Some((Failure::local(FailureKind::Server, "no"), false));
+        world.remote.fault = Some((ApiError::local(ErrorKind::Server, "no"), false));
         world.remote.fault_after = 1;
-        assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::RemoteUnavailable, ..)));
+        assert!(matches!(world.visit().outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
         world.restart();
         if deleted {
             world.delete();
             let visit = world.visit();
-            assert_eq!((visit.deletes(), visit.verdict), (vec![old], Verdict::Gone));
+            assert_eq!((visit.deletes(), visit.outcome), (vec![old], Outcome::Finalized));
             continue;
         }
-        assert_eq!(world.visit().verdict, Verdict::Settled);
+        assert_eq!(world.visit().outcome, Outcome::InSync);
         assert_eq!(world.status().create_intent, None);
         assert_eq!(world.remote.list()[0].tag(OWNER_TAG), Some(world.owner().as_str()));
         // From then on, another's tag is another's.
@@ -96,26 +96,26 @@ fn our_tags_are_put_on_what_came_back_before_anything_that_may_be_refused() {
         let mut world = World::new(json!({"runtime": {"imageTag": "9"}}));
         let old = comes_back_with_tags_of_others(&mut world);
         if no_tags {
-            world.organization = Observed::Present(Organization {
-                takes_no_tags: true,
+            world.organization = Observed::Present(OrganizationView {
+                tags_unsupported: true,
                 default_region: Some("us-west-2".into()),
-                ..Organization::default()
+                ..OrganizationView::default()
             });
         }
         // The create, the tags; then what is refused.
-        world.remote.fault = Some((Failure::local(FailureKind::Invalid, "no such image"), false));
+        world.remote.fault = Some((ApiError::local(ErrorKind::Invalid, "no such image"), false));
         (world.remote.fault_after, world.remote.fault_lasts) = (2, true);
         let visit = world.visit();
-        assert!(matches!(visit.verdict, Verdict::Failed(Reason::InvalidSpec, ..)), "{visit:?}");
+        assert!(matches!(visit.outcome, Outcome::WriteFailed(Reason::InvalidSpec, ..)), "{visit:?}");
         assert_eq!(world.remote.list()[0].tag(OWNER_TAG), Some(world.owner().as_str()));
         assert_eq!(world.status().create_intent, None);
         // Nor is it sent again before its time.
         world.pass(60);
-        assert_eq!(world.visit().verdict, Verdict::Unchanged);
+        assert_eq!(world.visit().outcome, Outcome::Skipped);
         (world.remote.fault, world.remote.fault_lasts) = (None, false);
         world.delete();
         let visit = world.visit();
-        assert_eq!((visit.deletes(), visit.verdict), (vec![old], Verdict::Gone));
+        assert_eq!((visit.deletes(), visit.outcome), (vec![old], Outcome::Finalized));
     }
 }
 
@@ -123,12 +123,12 @@ fn our_tags_are_put_on_what_came_back_before_anything_that_may_be_refused() {
 fn what_came_back_and_is_only_observed_for_a_while_is_still_ours() {
     let mut world = World::new(json!({}));
     comes_back_with_tags_of_others(&mut world);
-    world.remote.fault = Some((Failure::local(FailureKind::Server, "no"), false));
+    world.remote.fault = Some((ApiError::local(ErrorKind::Server, "no"), false));
     world.remote.fault_after = 1;
     world.visit();
     world.edit(json!({"managementPolicy": "Observe"}));
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     world.edit(json!({}));
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     assert_eq!(world.remote.list()[0].tag(OWNER_TAG), Some(world.owner().as_str()));
 }

@@ -6,7 +6,7 @@ use crate::api::RECONCILE_REQUESTED_AT;
 #[test]
 fn a_spicepod_that_comes_from_a_repository_is_sent_once_and_the_rest_goes_out() {
     let mut world = World::settled(spec());
-    let connected = |visit: &Visit| matches!(visit.verdict, Verdict::Stalled(Reason::RepositoryConnected, _));
+    let connected = |visit: &Visit| matches!(visit.outcome, Outcome::Stalled(Reason::RepositoryConnected, _));
     world.remote.has_repository = true;
     world.remote.apps.get_mut(&101).unwrap().insert("spicepod".into(), json!({"name": "theirs"}));
     let visit = world.visit();
@@ -28,7 +28,7 @@ fn a_spicepod_that_comes_from_a_repository_is_sent_once_and_the_rest_goes_out() 
     assert!(connected(&world.visit()), "no read tells that it is connected no more");
     world.object.metadata.annotations = Some([(RECONCILE_REQUESTED_AT.into(), "now".into())].into());
     let visit = world.visit();
-    assert_eq!((visit.put(), visit.verdict), (["spicepod".to_owned()].into(), Verdict::Settled));
+    assert_eq!((visit.put(), visit.outcome), (["spicepod".to_owned()].into(), Outcome::InSync));
 }
 
 fn spec() -> Value {

@@ -79,7 +79,7 @@ fn place(world: &mut World, prior: &Prior) {
 /// Settled within three rounds; then nothing is planned, read or written, in this process and in the next.
 fn settles(world: &mut World) -> TestCaseResult {
     let visit = world.visit();
-    prop_assert_eq!(&visit.verdict, &Verdict::Settled, "{:?}", visit);
+    prop_assert_eq!(&visit.outcome, &Outcome::InSync, "{:?}", visit);
     prop_assert!(visit.rounds <= 3, "{:?}", visit);
     let stored = world.object.status.clone();
     let remote = world.remote.apps.clone();
@@ -87,11 +87,16 @@ fn settles(world: &mut World) -> TestCaseResult {
         if restart {
             world.restart();
         }
-        let again = world.visit();
-        prop_assert_eq!(again.reads.len() + again.writes.len() + again.first.len(), 0, "{:?}", again);
+        let requeue_after = world.visit();
+        prop_assert_eq!(
+            requeue_after.reads.len() + requeue_after.writes.len() + requeue_after.first.len(),
+            0,
+            "{:?}",
+            requeue_after
+        );
         prop_assert_eq!(&world.object.status, &stored, "no status write");
         // At the next phase point it is read once, and found to be as it is.
-        let wait = again.again.unwrap();
+        let wait = requeue_after.requeue_after.unwrap();
         prop_assert!(wait <= Duration::from_secs(600), "{:?}", wait);
         world.pass(i64::try_from(wait.as_secs()).unwrap() + 1);
         let check = world.visit();
@@ -121,8 +126,8 @@ proptest! {
             let visit = world.visit();
             prop_assert_eq!(visit.stalled(), Some(Reason::NameTaken));
             prop_assert_eq!(&world.remote.apps, &before);
-            let again = world.visit();
-            prop_assert_eq!(again.reads.len() + again.writes.len() + again.first.len(), 0, "{:?}", again);
+            let requeue_after = world.visit();
+            prop_assert_eq!(requeue_after.reads.len() + requeue_after.writes.len() + requeue_after.first.len(), 0, "{:?}", requeue_after);
             return Ok(());
         }
         settles(&mut world)?;
@@ -144,7 +149,7 @@ proptest! {
 
 #[test]
 fn invariant_2_nothing_is_created_or_deleted_on_unknown() {
-    for failure in failures() {
+    for error in failures() {
         for at in [At::Definition, At::List, At::App] {
             for (state, deleting) in
                 [("new", false), ("intent", false), ("recorded", false), ("intent", true), ("recorded", true)]
@@ -153,7 +158,7 @@ fn invariant_2_nothing_is_created_or_deleted_on_unknown() {
                 match state {
                     "recorded" => drop(world.visit()),
                     "intent" => {
-                        world.remote.fault = Some((Failure::local(FailureKind::Interrupted, "broken"), false));
+                        world.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), false));
                         world.visit();
                     }
                     _ => {}
@@ -163,7 +168,7 @@ fn invariant_2_nothing_is_created_or_deleted_on_unknown() {
                 if deleting {
                     world.delete();
                 }
-                world.blind = Some((at, failure.clone()));
+                world.blind = Some((at, error.clone()));
                 let blinded = match at {
                     At::Source => false,
                     At::Definition => deleting,
@@ -171,13 +176,13 @@ fn invariant_2_nothing_is_created_or_deleted_on_unknown() {
                     At::App => state == "recorded",
                 };
                 let visit = world.visit();
-                let case = format!("{failure:?} at {at:?}, {state}, deleting: {deleting}: {visit:?}");
+                let case = format!("{error:?} at {at:?}, {state}, deleting: {deleting}: {visit:?}");
                 if blinded {
                     assert_eq!(visit.writes, [], "{case}");
                     assert!(!visit.first.contains(&KubernetesWrite::RemoveFinalizer), "{case}");
-                    assert!(!matches!(visit.verdict, Verdict::Settled | Verdict::Gone), "{case}");
+                    assert!(!matches!(visit.outcome, Outcome::InSync | Outcome::Finalized), "{case}");
                 } else {
-                    assert!(matches!(visit.verdict, Verdict::Settled | Verdict::Gone), "{case}");
+                    assert!(matches!(visit.outcome, Outcome::InSync | Outcome::Finalized), "{case}");
                 }
             }
         }

@@ -16,7 +16,7 @@ fn reads_source(visit: &Visit) -> bool {
 fn the_spicepod_of_a_config_map_is_kept_and_its_change_seen_at_once() {
     let mut world = World::new(from_config_map(json!({})));
     world.config_map = Some((1, Some("version: v1\nname: first".into())));
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     assert_eq!(world.remote.apps[&101]["spicepod"], json!({"version": "v1", "name": "first"}));
     assert_eq!(world.status().sources, [model::source(1)]);
 
@@ -26,7 +26,7 @@ fn the_spicepod_of_a_config_map_is_kept_and_its_change_seen_at_once() {
             world.restart();
         }
         let visit = world.visit();
-        assert_eq!((&visit.verdict, visit.remote_reads(), reads_source(&visit)), (&Verdict::Unchanged, 0, false));
+        assert_eq!((&visit.outcome, visit.remote_reads(), reads_source(&visit)), (&Outcome::Skipped, 0, false));
     }
     world.config_map = Some((2, Some(r#"{"version": "v1", "name": "second"}"#.into())));
     assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());
@@ -37,7 +37,7 @@ fn the_spicepod_of_a_config_map_is_kept_and_its_change_seen_at_once() {
     // Another version with the same content is read, and sends nothing.
     world.config_map = Some((3, Some("version: v1\nname: second".into())));
     let visit = world.visit();
-    assert_eq!((&visit.verdict, visit.writes.len(), reads_source(&visit)), (&Verdict::Settled, 0, true));
+    assert_eq!((&visit.outcome, visit.writes.len(), reads_source(&visit)), (&Outcome::InSync, 0, true));
     assert_eq!(world.status().sources, [model::source(3)]);
 }
 
@@ -48,8 +48,8 @@ fn a_change_that_could_not_be_acted_on_is_still_to_be_seen() {
     world.visit();
     world.pass(60);
     world.config_map = Some((2, Some("name: second".into())));
-    world.blind = Some((At::App, Failure::local(FailureKind::Connect, "down")));
-    assert!(matches!(world.visit().verdict, Verdict::Unseen(..)));
+    world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
+    assert!(matches!(world.visit().outcome, Outcome::ReadFailed(..)));
     assert_eq!(world.status().sources, [model::source(1)]);
     world.restart();
     world.blind = None;
@@ -63,18 +63,18 @@ fn what_the_service_refuses_of_a_config_map_is_sent_again_when_it_changes_and_no
     world.visit();
     world.pass(60);
     world.config_map = Some((2, Some("name: second".into())));
-    world.remote.fault = Some((Failure::local(FailureKind::Invalid, "no"), false));
-    assert!(matches!(world.visit().verdict, Verdict::Failed(Reason::InvalidSpec, ..)));
+    world.remote.fault = Some((ApiError::local(ErrorKind::Invalid, "no"), false));
+    assert!(matches!(world.visit().outcome, Outcome::WriteFailed(Reason::InvalidSpec, ..)));
     world.pass(60);
     let held = world.visit();
-    assert_eq!((held.writes.len(), held.remote_reads(), held.verdict), (0, 0, Verdict::Unchanged));
+    assert_eq!((held.writes.len(), held.remote_reads(), held.outcome), (0, 0, Outcome::Skipped));
     world.config_map = Some((3, Some("name: third".into())));
     assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());
 }
 
 #[test]
 fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
-    for (config_map, words) in [
+    for (config_map, message) in [
         (None, "ConfigMap pods does not exist"),
         (Some((1, None)), "no such key"),
         (Some((1, Some("- hidden-value".to_owned()))), "not a mapping"),
@@ -87,18 +87,22 @@ fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
         let mut world = World::new(from_config_map(json!({})));
         world.config_map = config_map;
         let visit = world.visit();
-        let Verdict::Stalled(Reason::InvalidSpec, told) = &visit.verdict else { panic!("{words}: {visit:?}") };
-        assert!(told.contains("spec.spicepodFrom") && told.contains(words) && !told.contains("hidden"), "{told}");
+        let Outcome::Stalled(Reason::InvalidSpec, told) = &visit.outcome else { panic!("{message}: {visit:?}") };
+        assert!(told.contains("spec.spicepodFrom") && told.contains(message) && !told.contains("hidden"), "{told}");
         assert_eq!((visit.remote_reads(), visit.writes.len()), (0, 0));
-        let again = world.visit();
-        assert_eq!((again.verdict, again.reads.len()), (Verdict::Unchanged, 1), "nothing is read but the cache");
+        let requeue_after = world.visit();
+        assert_eq!(
+            (requeue_after.outcome, requeue_after.reads.len()),
+            (Outcome::Skipped, 1),
+            "nothing is read but the cache"
+        );
 
         // Mended, it goes on; the object can be deleted as it is.
         let mut mended = World { object: world.object.clone(), ..World::new(json!({})) };
         mended.config_map = Some((9, Some("name: good".into())));
-        assert_eq!(mended.visit().verdict, Verdict::Settled, "{words}");
+        assert_eq!(mended.visit().outcome, Outcome::InSync, "{message}");
         world.delete();
-        assert_eq!(world.visit().verdict, Verdict::Gone);
+        assert_eq!(world.visit().outcome, Outcome::Finalized);
     }
 }
 
@@ -106,11 +110,11 @@ fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
 fn a_source_that_cannot_be_read_stops_nothing_else_than_this_visit() {
     let mut world = World::new(from_config_map(json!({})));
     world.config_map = Some((1, Some("name: first".into())));
-    world.blind = Some((At::Source, Failure::local(FailureKind::Connect, "no answer")));
+    world.blind = Some((At::Source, ApiError::local(ErrorKind::Connect, "no answer")));
     let visit = world.visit();
-    assert!(matches!(visit.verdict, Verdict::Unseen(..)) && visit.writes.is_empty(), "{visit:?}");
+    assert!(matches!(visit.outcome, Outcome::ReadFailed(..)) && visit.writes.is_empty(), "{visit:?}");
     world.blind = None;
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! An object that is being deleted.
 
 use super::*;
-use crate::api::HeldName;
+use crate::api::SecretConflict;
 
 #[test]
 fn what_was_set_is_deleted_and_what_was_taken_over_stays_unless_the_policy_says_otherwise() {
@@ -9,13 +9,13 @@ fn what_was_set_is_deleted_and_what_was_taken_over_stays_unless_the_policy_says_
         let spec = json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt", "deletionPolicy": policy });
         let mut world = World::new(spec, &[("A", "one"), ("B", "two")]);
         world.portal("B", "theirs");
-        assert_eq!(world.visit().verdict, Verdict::Settled);
+        assert_eq!(world.visit().outcome, Outcome::InSync);
         world.delete();
         // Nothing of it is read: an object with an invalid spec, without its source, is deleted like any other.
         world.source = None;
         world.object.spec.secret_ref = None;
         let visit = world.visit();
-        assert_eq!(visit.verdict, Verdict::Gone, "{policy:?}");
+        assert_eq!(visit.outcome, Outcome::Finalized, "{policy:?}");
         assert_eq!(world.remote.keys().collect::<Vec<_>>(), left, "{policy:?}");
         assert_eq!(visit.remote_reads().is_empty(), policy == Some("Retain"));
     }
@@ -40,33 +40,33 @@ fn with_its_app_nothing_is_left_to_do() {
         change(&mut world);
         world.delete();
         let visit = world.visit();
-        assert_eq!((visit.verdict, visit.deleted.len()), (Verdict::Gone, 0), "{case}");
+        assert_eq!((visit.outcome, visit.deleted.len()), (Outcome::Finalized, 0), "{case}");
     }
     // While the app is being deleted it is still there.
     let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
     world.app.unready = Some("is being deleted".into());
     world.delete();
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.deleted.len()), (Verdict::Gone, 1));
+    assert_eq!((visit.outcome, visit.deleted.len()), (Outcome::Finalized, 1));
 }
 
 #[test]
 fn a_delete_that_fails_is_tried_again_and_ends_when_it_is_to_be_retained() {
     let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
     world.delete();
-    world.refused.insert("TOKEN".into(), FailureKind::Server);
+    world.refused.insert("TOKEN".into(), ErrorKind::Server);
     let visit = world.visit();
-    assert!(matches!(visit.verdict, Verdict::Failed(Reason::RemoteUnavailable, ..)), "{visit:?}");
+    assert!(matches!(visit.outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)), "{visit:?}");
     assert_eq!(world.names(), ["TOKEN"]);
     world.object.spec.deletion_policy = Some(crate::api::DeletionPolicy::Retain);
     world.pass(10);
     let visit = world.visit();
-    assert_eq!((visit.verdict.clone(), visit.remote_reads().len()), (Verdict::Gone, 0));
+    assert_eq!((visit.outcome.clone(), visit.remote_reads().len()), (Outcome::Finalized, 0));
     let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
     world.delete();
     world.app.organization.as_mut().unwrap().suspended = true;
     let visit = world.visit();
-    assert!(matches!(visit.verdict, Verdict::Failed(Reason::DependencyNotReady, ..)), "{visit:?}");
+    assert!(matches!(visit.outcome, Outcome::WriteFailed(Reason::DependencyNotReady, ..)), "{visit:?}");
     assert_eq!((visit.remote_reads().len(), world.remote.len()), (0, 1), "the stop button");
 }
 
@@ -74,13 +74,13 @@ fn a_delete_that_fails_is_tried_again_and_ends_when_it_is_to_be_retained() {
 fn two_that_are_deleted_at_once_do_not_wait_for_each_other() {
     // Each has noted that the other one has set what it asks for.
     let names = |names: [&str; 1]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-    for (created, waits) in [(-10, true), (10, false)] {
+    for (created, timings) in [(-10, true), (10, false)] {
         let mut world = World::settled(one("OURS"), &[("key", "value")]);
         let mut status = world.status();
-        let theirs = HeldName { name: "THEIRS".into(), by: "other".into(), set: Some(true), adopted: None };
+        let theirs = SecretConflict { name: "THEIRS".into(), by: "other".into(), set: Some(true), adopted: None };
         status.held.push(theirs);
         world.object.status = Some(status);
-        world.others = vec![OtherSecret {
+        world.others = vec![SiblingSecret {
             object: "other".into(),
             created: Some(Timestamp::from_second(1_000_000 + created).unwrap()),
             uid: "uid-of-other".into(),
@@ -93,8 +93,8 @@ fn two_that_are_deleted_at_once_do_not_wait_for_each_other() {
         }];
         world.delete();
         let visit = world.visit();
-        assert_eq!(matches!(visit.verdict, Verdict::Deleting(_)), waits, "{visit:?}");
-        assert_eq!(visit.deleted.is_empty(), waits);
+        assert_eq!(matches!(visit.outcome, Outcome::Terminating(_)), timings, "{visit:?}");
+        assert_eq!(visit.deleted.is_empty(), timings);
     }
 }
 

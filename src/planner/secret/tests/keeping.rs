@@ -6,25 +6,25 @@ use super::*;
 fn a_secret_is_recorded_set_once_and_then_left_alone() {
     let mut world = World::new(one("TOKEN"), &[("key", "value-1-long")]);
     let visit = world.visit();
-    assert_eq!((&visit.verdict, visit.set.as_slice()), (&Verdict::Settled, ["TOKEN".to_owned()].as_slice()));
+    assert_eq!((&visit.outcome, visit.set.as_slice()), (&Outcome::InSync, ["TOKEN".to_owned()].as_slice()));
     assert_eq!(visit.first, [KubernetesWrite::AddFinalizer, KubernetesWrite::StoreStatus]);
     assert_eq!(world.remote(), [("TOKEN", "value-1-long")]);
     for check in 0..100 {
         world.pass(660);
         let visit = world.visit();
-        assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 0), "check {check}");
-        assert!(!visit.reads.contains(&SecretRead::Values), "what was set is known by its digest");
+        assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 0), "check {check}");
+        assert!(!visit.reads.contains(&SecretRead::SourceValues), "what was set is known by its digest");
     }
 }
 
 #[test]
 fn a_restart_with_everything_in_date_reads_neither_the_service_nor_the_source() {
     let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     world.restart();
     let visit = world.visit();
-    assert_eq!((visit.verdict.clone(), visit.remote_reads().len()), (Verdict::Unchanged, 0));
-    assert!(!visit.reads.contains(&SecretRead::Values));
+    assert_eq!((visit.outcome.clone(), visit.remote_reads().len()), (Outcome::Skipped, 0));
+    assert!(!visit.reads.contains(&SecretRead::SourceValues));
 }
 
 #[test]
@@ -33,13 +33,13 @@ fn a_rotation_is_one_post_and_no_list() {
     world.visit();
     world.source(values(&[("A", "one"), ("B", "three")]));
     let visit = world.visit();
-    assert_eq!((visit.verdict.clone(), visit.set.as_slice()), (Verdict::Settled, ["B".to_owned()].as_slice()));
+    assert_eq!((visit.outcome.clone(), visit.set.as_slice()), (Outcome::InSync, ["B".to_owned()].as_slice()));
     assert_eq!(visit.remote_reads().len(), 1, "{visit:?}");
     let before = world.status();
     // Another version of the same content, as an annotation makes it.
     world.source(values(&[("A", "one"), ("B", "three")]));
     let visit = world.visit();
-    assert_eq!((visit.verdict.clone(), visit.set.len(), visit.remote_reads().len()), (Verdict::Settled, 0, 0));
+    assert_eq!((visit.outcome.clone(), visit.set.len(), visit.remote_reads().len()), (Outcome::InSync, 0, 0));
     assert_eq!(world.status().entries, before.entries);
 }
 
@@ -51,7 +51,7 @@ fn what_is_changed_or_deleted_outside_is_put_back_or_reported() {
         world.portal("A", "theirs");
         world.remote.remove("B");
         let visit = world.visit();
-        assert_eq!((&visit.verdict, &visit.set), (&Verdict::Settled, &expected), "{policy}");
+        assert_eq!((&visit.outcome, &visit.set), (&Outcome::InSync, &expected), "{policy}");
         let drift = world.status().drift;
         if policy == "Correct" {
             assert_eq!(visit.told("DriftCorrected"), Some("changed outside and put back: A, B"));
@@ -61,7 +61,7 @@ fn what_is_changed_or_deleted_outside_is_put_back_or_reported() {
             // What is rotated is set all the same, and is no drift any more.
             world.source(values(&[("A", "new"), ("B", "two"), ("C", "three")]));
             let visit = world.visit();
-            assert_eq!((visit.verdict, visit.set), (Verdict::Settled, vec!["A".to_owned()]));
+            assert_eq!((visit.outcome, visit.set), (Outcome::InSync, vec!["A".to_owned()]));
             assert_eq!(world.status().drift, ["B"]);
         }
     }
@@ -73,7 +73,7 @@ fn right_after_a_write_no_drift_is_believed() {
     world.object.spec.interval = None;
     world.visit();
     world.remote.clear();
-    world.memory.look_again = true;
+    world.runtime_state.force_resync = true;
     world.pass(10);
     let visit = world.visit();
     assert!(visit.set.is_empty(), "{visit:?}");
@@ -89,7 +89,7 @@ fn a_fight_is_given_up_and_told() {
     }
     world.portal("TOKEN", "theirs");
     let visit = world.visit();
-    assert!(matches!(visit.verdict, Verdict::Stalled(Reason::CorrectionLoop, _)) && visit.set.is_empty(), "{visit:?}");
+    assert!(matches!(visit.outcome, Outcome::Stalled(Reason::CorrectionLoop, _)) && visit.set.is_empty(), "{visit:?}");
     assert_eq!(world.status().drift, ["TOKEN"]);
 }
 
@@ -100,7 +100,7 @@ fn under_another_key_of_digests_each_entry_is_set_once_more_and_its_content_stay
     world.key = DigestKey::new(vec![8; 32]);
     world.restart();
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 2));
+    assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 2));
     world.pass(660);
     assert_eq!(world.visit().set.len(), 0);
     let entries = world.status().entries;
@@ -113,13 +113,13 @@ fn with_its_status_lost_a_secret_is_taken_until_it_is_adopted_with_one_post_an_e
     let mut world = World::settled(all(), &[("A", "one"), ("B", "two")]);
     // The app was made long before.
     world.app.created_at = None;
-    (world.object.status, world.memory) = (None, Memory::new(world.now));
+    (world.object.status, world.runtime_state) = (None, RuntimeState::new(world.now));
     let visit = world.visit();
-    assert!(matches!(visit.verdict, Verdict::Stalled(Reason::NameTaken, _)) && visit.set.is_empty(), "{visit:?}");
+    assert!(matches!(visit.outcome, Outcome::Stalled(Reason::NameTaken, _)) && visit.set.is_empty(), "{visit:?}");
     assert!(world.ready().2.contains("adoptionPolicy"), "{:?}", world.ready());
     world.edit(json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt" }));
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 2));
+    assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 2));
     assert!(world.status().entries.iter().all(|entry| entry.adopted == Some(true)));
 }
 
@@ -128,8 +128,8 @@ fn one_that_was_made_in_the_portal_is_left_alone_and_the_others_go_out() {
     let mut world = World::new(all(), &[("A", "ours"), ("B", "ours")]);
     world.portal("A", "theirs");
     let visit = world.visit();
-    let Verdict::Stalled(Reason::NameTaken, words) = &visit.verdict else { panic!("{visit:?}") };
-    assert!(words.starts_with("A exists in app 7 and was not set by this object"), "{words}");
+    let Outcome::Stalled(Reason::NameTaken, message) = &visit.outcome else { panic!("{visit:?}") };
+    assert!(message.starts_with("A exists in app 7 and was not set by this object"), "{message}");
     assert_eq!((visit.set.as_slice(), world.names()), (["B".to_owned()].as_slice(), vec!["B".to_owned()]));
     // Looked at again by reads only; when it is gone, work goes on.
     world.pass(660);
@@ -137,7 +137,7 @@ fn one_that_was_made_in_the_portal_is_left_alone_and_the_others_go_out() {
     world.remote.remove("A");
     world.pass(660);
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.set), (Verdict::Settled, vec!["A".to_owned()]));
+    assert_eq!((visit.outcome, visit.set), (Outcome::InSync, vec!["A".to_owned()]));
     // Where the organization allows no adoption, Adopt does not help.
     let mut world =
         World::new(json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt" }), &[("A", "ours")]);
@@ -153,13 +153,13 @@ fn left_overs_of_an_app_that_came_back_are_overwritten_where_named_reported_and_
         world.portal(name, "of another life");
     }
     world.others =
-        vec![OtherSecret { object: "other".into(), named: ["ELSEWHERE".to_owned()].into(), ..Default::default() }];
+        vec![SiblingSecret { object: "other".into(), named: ["ELSEWHERE".to_owned()].into(), ..Default::default() }];
     world.pass(3600);
     world.app.created_at = Some(world.now);
     let visit = world.visit();
-    assert_eq!((&visit.verdict, visit.set.as_slice()), (&Verdict::Settled, ["TOKEN".to_owned()].as_slice()));
-    let words = "app 7 had been deleted and came back with secrets that nobody names: OLD";
-    assert_eq!(visit.told("Reactivated"), Some(words));
+    assert_eq!((&visit.outcome, visit.set.as_slice()), (&Outcome::InSync, ["TOKEN".to_owned()].as_slice()));
+    let message = "app 7 had been deleted and came back with secrets that nobody names: OLD";
+    assert_eq!(visit.told("Reactivated"), Some(message));
     world.pass(660);
     assert_eq!(world.visit().told("Reactivated"), None, "once");
     assert!(world.remote.contains_key("OLD") && world.remote.contains_key("ELSEWHERE"));
@@ -180,7 +180,7 @@ fn another_incarnation_of_the_app_gets_everything_anew_and_what_survived_is_ours
         world.pass(3600);
         (world.app.incarnation, world.app.created_at) = (Some("c-2".into()), None);
         let visit = world.visit();
-        assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 2), "{survives}");
+        assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 2), "{survives}");
         assert!(world.status().entries.iter().all(|entry| entry.incarnation.as_deref() == Some("c-2")));
     }
     // What somebody else has set in the new one is theirs.
@@ -193,31 +193,33 @@ fn another_incarnation_of_the_app_gets_everything_anew_and_what_survived_is_ours
 #[test]
 fn each_refusal_is_told_with_its_name_and_the_others_go_out() {
     let mut world = World::new(all(), &[("A", "one"), ("B", "two"), ("C", "three")]);
-    world.refused.insert("B".into(), FailureKind::Invalid);
+    world.refused.insert("B".into(), ErrorKind::Invalid);
     let visit = world.visit();
     assert_eq!(visit.set, ["A", "C"]);
-    let Verdict::Failed(Reason::InvalidSpec, words, Retry::After(_)) = &visit.verdict else { panic!("{visit:?}") };
-    assert_eq!(words, "B: it failed");
+    let Outcome::WriteFailed(Reason::InvalidSpec, message, Retry::After(_)) = &visit.outcome else {
+        panic!("{visit:?}")
+    };
+    assert_eq!(message, "B: it failed");
     assert_eq!(world.names(), ["A", "C"], "nothing of it is there");
     // It is held back, and the write is repeated half-hourly.
     world.pass(60);
-    assert_eq!(world.visit().verdict, Verdict::Unchanged);
+    assert_eq!(world.visit().outcome, Outcome::Skipped);
     world.pass(1800);
     world.refused.clear();
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.set), (Verdict::Settled, vec!["B".to_owned()]));
+    assert_eq!((visit.outcome, visit.set), (Outcome::InSync, vec!["B".to_owned()]));
 }
 
 #[test]
 fn what_ends_a_batch_is_told_and_the_rest_follows() {
-    for kind in [FailureKind::Interrupted, FailureKind::Forbidden, FailureKind::Server] {
+    for kind in [ErrorKind::OutcomeUnknown, ErrorKind::Forbidden, ErrorKind::Server] {
         let mut world = World::new(all(), &[("A", "one"), ("B", "two"), ("C", "three")]);
         world.refused.insert("B".into(), kind);
         let visit = world.visit();
         assert_eq!(visit.set, ["A"], "{kind:?}");
-        assert!(matches!(visit.verdict, Verdict::Failed(..)), "{visit:?}");
+        assert!(matches!(visit.outcome, Outcome::WriteFailed(..)), "{visit:?}");
         // What may have taken effect is ours; what certainly has not, and what was not reached, is not.
-        let maybe = kind != FailureKind::Forbidden;
+        let maybe = kind != ErrorKind::Forbidden;
         assert_eq!(world.names(), if maybe { vec!["A", "B"] } else { vec!["A"] }, "{kind:?}");
         if maybe {
             world.portal("B", "two");
@@ -226,8 +228,8 @@ fn what_ends_a_batch_is_told_and_the_rest_follows() {
         world.pass(1860);
         let visit = world.visit();
         assert_eq!(
-            (visit.verdict, visit.set.as_slice()),
-            (Verdict::Settled, ["B".to_owned(), "C".to_owned()].as_slice())
+            (visit.outcome, visit.set.as_slice()),
+            (Outcome::InSync, ["B".to_owned(), "C".to_owned()].as_slice())
         );
     }
 }
@@ -236,14 +238,14 @@ fn what_ends_a_batch_is_told_and_the_rest_follows() {
 fn invariant_2_nothing_is_set_or_deleted_on_unknown() {
     for change in [true, false] {
         let mut world = World::settled(all(), &[("A", "one"), ("B", "two")]);
-        world.blind = Some(Failure::local(FailureKind::Server, "it is down"));
+        world.blind = Some(ApiError::local(ErrorKind::Server, "it is down"));
         if change {
             world.source(values(&[("A", "new")]));
         }
         world.remote.remove("A");
         let visit = world.visit();
         assert!(visit.set.is_empty() && visit.deleted.is_empty(), "{visit:?}");
-        assert!(matches!(visit.verdict, Verdict::Unseen(..)), "{visit:?}");
+        assert!(matches!(visit.outcome, Outcome::ReadFailed(..)), "{visit:?}");
     }
 }
 
@@ -253,12 +255,12 @@ fn more_secrets_than_one_batch_takes_are_set_in_one_visit() {
     let mut world = World::new(all(), &[]);
     world.source(many.iter().cloned().collect());
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 200));
+    assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 200));
     assert_eq!(world.names().len(), 200);
     world.source((0..257).map(|number| (format!("N{number:03}"), b"value".to_vec())).collect());
-    let (reason, words) = world.says();
+    let (reason, message) = world.says();
     assert_eq!(
-        (reason.as_str(), words.as_str()),
+        (reason.as_str(), message.as_str()),
         ("InvalidSpec", "Secret source has 257 keys, and one object can stand for 256")
     );
     assert_eq!(world.remote.len(), 200, "nothing is deleted");
@@ -270,7 +272,7 @@ fn an_app_that_does_not_show_that_it_is_ours_gets_nothing() {
         let mut world = World::new(one("TOKEN"), &[("key", "one")]);
         world.app_shows = serde_json::from_value(json!({ "id": APP, "name": "my-app", "tags": tags })).unwrap();
         let visit = world.visit();
-        assert!(matches!(visit.verdict, Verdict::Waiting(Reason::DependencyNotReady, _)), "{visit:?}");
+        assert!(matches!(visit.outcome, Outcome::WaitingForDependency(Reason::DependencyNotReady, _)), "{visit:?}");
         assert!(visit.set.is_empty());
     }
     let mut world = World::new(one("TOKEN"), &[("key", "one")]);

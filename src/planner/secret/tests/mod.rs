@@ -1,9 +1,9 @@
 //! What a SpiceSecret reads and sets, and what it says. The service here keeps values, to be compared.
 
-mod claims;
 mod deletion;
 mod failing;
 mod keeping;
+mod name_conflicts;
 mod random;
 mod sources;
 mod waiting;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{FINALIZER, SpiceSecretSpec};
-use crate::planner::{DigestKey, Memory, report, rulebook};
+use crate::planner::{DigestKey, RuntimeState, report, rulebook};
 
 /// As the driver has it.
 const ROUNDS: usize = 8;
@@ -27,19 +27,19 @@ struct World {
     object: SpiceSecret,
     remote: BTreeMap<String, There>,
     /// Names that the service refuses, and how.
-    refused: BTreeMap<String, FailureKind>,
+    refused: BTreeMap<String, ErrorKind>,
     /// What cannot be seen.
-    blind: Option<Failure>,
-    app: AppFacts,
+    blind: Option<ApiError>,
+    app: ParentApp,
     app_is_there: bool,
     app_shows: App,
-    others: Vec<OtherSecret>,
+    others: Vec<SiblingSecret>,
     /// The version of the Kubernetes Secret, and what it holds.
     source: Option<(u32, BTreeMap<String, Vec<u8>>)>,
     key: DigestKey,
     has_key: bool,
-    memory: Memory,
-    waits: Waits,
+    runtime_state: RuntimeState,
+    timings: Timings,
     now: Timestamp,
 }
 
@@ -50,8 +50,8 @@ struct Visit {
     first: Vec<KubernetesWrite>,
     set: Vec<String>,
     deleted: Vec<String>,
-    verdict: Verdict,
-    notes: Vec<Note>,
+    outcome: Outcome,
+    events: Vec<EventRecord>,
 }
 
 fn values(values: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
@@ -70,12 +70,12 @@ impl World {
         object.metadata.uid = Some("uid-5".into());
         object.metadata.creation_timestamp = Some(Time(now));
         object.metadata.generation = Some(0);
-        let organization = Organization {
+        let organization = OrganizationView {
             adoption_allowed: true,
             pin: Some("https://api.example#1".into()),
-            ..Organization::default()
+            ..OrganizationView::default()
         };
-        let app = AppFacts {
+        let app = ParentApp {
             uid: "uid-of-the-app".into(),
             name: "my-app".into(),
             id: Some(APP),
@@ -84,7 +84,7 @@ impl World {
             recorded_in: Some("https://api.example#1".into()),
             organization_name: "default".into(),
             organization: Some(organization),
-            ..AppFacts::default()
+            ..ParentApp::default()
         };
         let owner = digest::owner(&Self::identity(), "team", "my-app");
         let app_shows = json!({ "id": APP, "name": "My-App", "tags": { OWNER_TAG: owner } });
@@ -100,8 +100,8 @@ impl World {
             source: Some((1, values(held))),
             key: DigestKey::new(vec![7; 32]),
             has_key: true,
-            memory: Memory::new(now),
-            waits: Waits::default(),
+            runtime_state: RuntimeState::new(now),
+            timings: Timings::default(),
             now,
         };
         world.edit(spec);
@@ -112,7 +112,7 @@ impl World {
     fn settled(spec: Value, held: &[(&str, &str)]) -> Self {
         let mut world = Self::new(spec, held);
         let visit = world.visit();
-        assert_eq!(visit.verdict, Verdict::Settled, "{visit:?}");
+        assert_eq!(visit.outcome, Outcome::InSync, "{visit:?}");
         world.pass(660);
         world
     }
@@ -149,7 +149,7 @@ impl World {
 
     /// A new process, which knows nothing but what is stored.
     fn restart(&mut self) {
-        self.memory = Memory::new(self.now);
+        self.runtime_state = RuntimeState::new(self.now);
     }
 
     fn status(&self) -> SpiceSecretStatus {
@@ -168,15 +168,15 @@ impl World {
         &self,
         status: &SpiceSecretStatus,
         observed: &SecretObserved,
-        look: impl FnOnce(&View<'_, SpiceSecret>) -> T,
+        look: impl FnOnce(&PlanInput<'_, SpiceSecret>) -> T,
     ) -> T {
-        look(&View {
+        look(&PlanInput {
             meta: &self.object.metadata,
             desired: &self.object.desired(&Self::identity()),
             status,
-            memory: &self.memory,
+            runtime_state: &self.runtime_state,
             observed,
-            waits: &self.waits,
+            timings: &self.timings,
             fresh_id: "",
             now: self.now,
         })
@@ -197,7 +197,7 @@ impl World {
         match read {
             SecretRead::App if !self.app_is_there => observed.app = Some(Observed::Absent),
             SecretRead::App => observed.app = Some(Observed::Present(self.app.clone())),
-            SecretRead::Others => observed.others = Some(self.others.iter().cloned().map(Arc::new).collect()),
+            SecretRead::Siblings => observed.others = Some(self.others.iter().cloned().map(Arc::new).collect()),
             SecretRead::Source => {
                 let version = self.source.as_ref().map(|(number, _)| version(*number));
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
@@ -206,32 +206,32 @@ impl World {
                 let key = self.has_key.then(|| self.key.id().to_owned());
                 observed.key = Some(key.map_or(Observed::Absent, Observed::Present));
             }
-            SecretRead::Values => {
+            SecretRead::SourceValues => {
                 let held = self.source.clone();
-                let held = held.map(|(number, held)| Values::new(version(number), held, self.key.clone()));
+                let held = held.map(|(number, held)| SourceValues::new(version(number), held, self.key.clone()));
                 observed.values = Some(held.map_or(Observed::Absent, Observed::Present));
             }
-            SecretRead::Shown(_, not_before) => {
+            SecretRead::RemoteApp(_, not_before) => {
                 assert!(*not_before <= self.now);
-                let seen = Seen { value: Arc::new(self.app_shows.clone()), begun: self.now };
+                let seen = Observation { value: Arc::new(self.app_shows.clone()), started_at: self.now };
                 observed.shown = Some(blind().map_or(Observed::Present(seen), Observed::Unknown));
             }
             SecretRead::List(_, not_before) => {
                 assert!(*not_before <= self.now);
                 let list = self.remote.keys().map(|name| (name.clone(), self.shown(name))).collect();
-                let seen = Seen { value: Arc::new(list), begun: self.now };
+                let seen = Observation { value: Arc::new(list), started_at: self.now };
                 observed.list = Some(blind().map_or(Observed::Present(seen), Observed::Unknown));
             }
             SecretRead::Apps(_) => {
-                let seen = Seen { value: Arc::new(vec![self.app_shows.clone()]), begun: self.now };
+                let seen = Observation { value: Arc::new(vec![self.app_shows.clone()]), started_at: self.now };
                 observed.apps = Some(Observed::Present(seen));
             }
-            SecretRead::Definition => observed.definition_deleting = Some(Observed::Present(false)),
+            SecretRead::CrdTerminating => observed.crd_terminating = Some(Observed::Present(false)),
         }
     }
 
     /// What the service makes of a write: each secret by itself, up to the first that is not merely refused.
-    fn carry_out(&mut self, write: &SecretWrite, visit: &mut Visit) -> Result<SecretAnswer, Failure> {
+    fn carry_out(&mut self, write: &SecretWrite, visit: &mut Visit) -> Result<SecretResponse, ApiError> {
         let mut answer = Vec::new();
         let names: Vec<(String, Option<String>)> = match write {
             SecretWrite::Set { secrets, .. } => {
@@ -241,12 +241,12 @@ impl World {
         };
         for (name, value) in names {
             if let Some(kind) = self.refused.get(&name) {
-                let failure = Failure::local(*kind, "it failed");
-                if *kind != FailureKind::Invalid && answer.is_empty() {
-                    return Err(failure);
+                let error = ApiError::local(*kind, "it failed");
+                if *kind != ErrorKind::Invalid && answer.is_empty() {
+                    return Err(error);
                 }
-                answer.push((name, Err(failure)));
-                if *kind != FailureKind::Invalid {
+                answer.push((name, Err(error)));
+                if *kind != ErrorKind::Invalid {
                     break;
                 }
                 continue;
@@ -276,18 +276,18 @@ impl World {
     /// The same, by a process that is killed right after so many writes, of either kind.
     fn visit_until(&mut self, mut writes: usize) -> Visit {
         let (mut status, mut observed) = (self.status(), SecretObserved::default());
-        let quiet_since = self.now.checked_sub(self.waits.quiet_after_write).unwrap();
-        self.memory.begin(&self.object.metadata, quiet_since);
-        let verdict = Verdict::Working("more steps are needed than one visit takes".to_owned());
-        let (reads, first, set, deleted, notes) = Default::default();
-        let mut visit = Visit { reads, first, set, deleted, verdict, notes };
+        let quiet_since = self.now.checked_sub(self.timings.write_settle_period).unwrap();
+        self.runtime_state.begin(&self.object.metadata, quiet_since);
+        let outcome = Outcome::InProgress("more steps are needed than one visit takes".to_owned());
+        let (reads, first, set, deleted, events) = Default::default();
+        let mut visit = Visit { reads, first, set, deleted, outcome, events };
         for _ in 0..ROUNDS {
             loop {
-                let reads = self.judge(&status, &observed, SpiceSecret::needs);
+                let reads = self.judge(&status, &observed, SpiceSecret::required_reads);
                 if reads.is_empty() {
                     break;
                 }
-                self.memory.wanted_since.get_or_insert(self.now);
+                self.runtime_state.pending_since.get_or_insert(self.now);
                 for read in reads {
                     assert!(!visit.reads.contains(&read), "{read:?} twice");
                     self.observe(&read, &mut observed);
@@ -297,9 +297,9 @@ impl World {
             let plan = self.judge(&status, &observed, SpiceSecret::plan);
             self.check(&plan, &observed);
             status = plan.status;
-            visit.verdict = plan.verdict;
+            visit.outcome = plan.outcome;
             if plan.first.is_none() && plan.remote.is_none() {
-                visit.notes.extend(plan.notes);
+                visit.events.extend(plan.events);
                 break;
             }
             visit.first.extend(plan.first);
@@ -316,7 +316,7 @@ impl World {
                 }
                 writes -= 1;
             }
-            if visit.verdict == Verdict::Gone {
+            if visit.outcome == Outcome::Finalized {
                 return visit;
             }
             let Some(write) = plan.remote else { continue };
@@ -326,19 +326,24 @@ impl World {
                 return visit;
             }
             writes -= 1;
-            let end = End { result, begun: self.now };
-            self.memory.wrote(SpiceSecret::touched(&write, &end), self.now);
-            SpiceSecret::learn(&mut status, &mut observed, &write, &end);
+            let end = WriteResult { result, started_at: self.now };
+            self.runtime_state.wrote(SpiceSecret::affected_names(&write, &end), self.now);
+            SpiceSecret::apply_write_result(&mut status, &mut observed, &write, &end);
             let answer = match end.result {
                 Ok(answer) => answer,
-                Err(failure) => {
-                    visit.verdict = SpiceSecret::failed(&write, &failure, &self.waits).unwrap();
+                Err(error) => {
+                    visit.outcome = SpiceSecret::on_write_error(&write, &error, &self.timings).unwrap();
                     break;
                 }
             };
-            let (generation, pause) = (self.object.metadata.generation, self.waits.fight_pause);
-            self.memory.corrections.count(generation, &SpiceSecret::corrected(&write, &answer), self.now, pause);
-            visit.notes.extend(SpiceSecret::done(&write, &answer).into_iter().chain(plan.notes));
+            let (generation, pause) = (self.object.metadata.generation, self.timings.correction_loop_cooldown);
+            self.runtime_state.corrections.count(
+                generation,
+                &SpiceSecret::corrected_paths(&write, &answer),
+                self.now,
+                pause,
+            );
+            visit.events.extend(SpiceSecret::success_events(&write, &answer).into_iter().chain(plan.events));
         }
         self.conclude(&mut visit, &status, &observed);
         visit
@@ -354,10 +359,10 @@ impl World {
         }
         let Some(write) = &plan.remote else { return };
         assert!(self.object.metadata.finalizers.as_ref().is_some_and(|it| !it.is_empty()));
-        let Some(Observed::Present(Seen { value: app, begun })) = &observed.shown else {
+        let Some(Observed::Present(Observation { value: app, started_at })) = &observed.shown else {
             panic!("no evidence: {plan:?}")
         };
-        assert!(app.id == write.app() && self.now.duration_since(*begun).as_secs() <= 30);
+        assert!(app.id == write.app() && self.now.duration_since(*started_at).as_secs() <= 30);
         let stored = if plan.first == Some(KubernetesWrite::StoreStatus) { &plan.status } else { &self.status() };
         let is_recorded = |name: &String| stored.entries.iter().any(|entry| entry.name == *name);
         match write {
@@ -373,13 +378,13 @@ impl World {
     }
 
     fn conclude(&mut self, visit: &mut Visit, status: &SpiceSecretStatus, observed: &SecretObserved) {
-        if self.memory.account(&visit.verdict, self.now, &self.object.metadata) {
-            self.memory.held = self.judge(status, observed, |view| view.hold(&visit.verdict));
+        if self.runtime_state.account(&visit.outcome, self.now, &self.object.metadata) {
+            self.runtime_state.retry_hold = self.judge(status, observed, |input| input.hold(&visit.outcome));
         }
-        let report = self.judge(status, observed, |view| report(view, &visit.verdict));
+        let report = self.judge(status, observed, |input| report(input, &visit.outcome));
         rulebook::broken(&report.status.conditions, self.object.metadata.generation).unwrap();
         self.object.status = Some(report.status);
-        visit.notes.extend(report.notes);
+        visit.events.extend(report.events);
     }
 
     fn ready(&self) -> (String, String, String) {
@@ -398,12 +403,12 @@ impl World {
 impl Visit {
     /// Reads of the service.
     fn remote_reads(&self) -> Vec<&SecretRead> {
-        use SecretRead::{Apps, List, Shown};
-        self.reads.iter().filter(|read| matches!(read, Shown(..) | List(..) | Apps(_))).collect()
+        use SecretRead::{Apps, List, RemoteApp};
+        self.reads.iter().filter(|read| matches!(read, RemoteApp(..) | List(..) | Apps(_))).collect()
     }
 
     fn told(&self, reason: &str) -> Option<&str> {
-        self.notes.iter().find(|note| note.reason == reason).map(|note| note.message.as_str())
+        self.events.iter().find(|note| note.reason == reason).map(|note| note.message.as_str())
     }
 }
 

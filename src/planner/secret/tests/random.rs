@@ -15,7 +15,7 @@ enum Event {
     Portal(usize, u8),
     PortalDeletes(usize),
     /// An older object asks for a name, and may have set it.
-    Claim(usize, bool),
+    CompetingApp(usize, bool),
     ClaimGone,
     KeyLost,
     Restart,
@@ -34,7 +34,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => prop::collection::btree_map(name.clone(), name.clone(), 0..4).prop_map(Event::Spec),
         3 => (name.clone(), any::<u8>()).prop_map(|(name, value)| Event::Portal(name, value)),
         2 => name.clone().prop_map(Event::PortalDeletes),
-        1 => (name, any::<bool>()).prop_map(|(name, set)| Event::Claim(name, set)),
+        1 => (name, any::<bool>()).prop_map(|(name, set)| Event::CompetingApp(name, set)),
         1 => Just(Event::ClaimGone),
         1 => Just(Event::KeyLost),
         1 => Just(Event::Restart),
@@ -88,13 +88,14 @@ fn apply(world: &mut World, foreign: &mut BTreeMap<String, There>, event: Event)
             world.remote.remove(NAMES[name]);
             foreign.remove(NAMES[name]);
         }
-        Event::Claim(name, set) => {
+        Event::CompetingApp(name, set) => {
             let names = BTreeSet::from([NAMES[name].to_owned()]);
             let set = if set && !foreign.contains_key(NAMES[name]) { names.clone() } else { BTreeSet::new() };
             set.iter().for_each(|name| world.portal(name, "of the other object"));
             let created = Some(Timestamp::UNIX_EPOCH);
             let (object, knows) = ("other".to_owned(), set.clone());
-            world.others = vec![OtherSecret { object, created, named: names, set, knows, ..OtherSecret::default() }];
+            world.others =
+                vec![SiblingSecret { object, created, named: names, set, knows, ..SiblingSecret::default() }];
         }
         Event::ClaimGone => world.others.clear(),
         Event::KeyLost => world.key = DigestKey::new(format!("{:?} another key", world.now).into_bytes()),
@@ -103,7 +104,7 @@ fn apply(world: &mut World, foreign: &mut BTreeMap<String, There>, event: Event)
         Event::Pass(seconds) => world.pass(seconds.into()),
     }
     // Whoever changes something wakes the object.
-    world.memory.look_again = true;
+    world.runtime_state.force_resync = true;
     world.pass(1);
 }
 
@@ -112,8 +113,8 @@ proptest! {
     #[test]
     fn what_is_ours_follows_the_source_and_what_is_not_is_never_touched(happened in prop::collection::vec(events(), 1..24)) {
         let mut world = World::new(all(), &[("A", "value 0")]);
-        (world.app.created_at, world.waits.quiet_after_write) = (None, Duration::ZERO);
-        world.waits.fight_pause = Duration::ZERO;
+        (world.app.created_at, world.timings.write_settle_period) = (None, Duration::ZERO);
+        world.timings.correction_loop_cooldown = Duration::ZERO;
         let (mut foreign, mut of_others) = (BTreeMap::new(), BTreeSet::new());
         for event in happened {
             apply(&mut world, &mut foreign, event);
@@ -141,7 +142,7 @@ proptest! {
             let Some(value) = held.get(key) else { continue };
             prop_assert_eq!(remote.get(name).map(|(value, _)| value.as_bytes()), Some(value.as_slice()), "{}: {:?}", name, last);
         }
-        let settled = last.verdict == Verdict::Settled;
+        let settled = last.outcome == Outcome::InSync;
         for entry in world.status().entries.iter().filter(|_| settled) {
             prop_assert!(asked.contains_key(&entry.name), "{} is no longer asked for", entry.name);
         }

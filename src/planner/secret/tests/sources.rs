@@ -12,7 +12,7 @@ fn a_source_that_vanishes_or_is_emptied_deletes_nothing_and_is_named() {
         let takes_all = spec == all();
         let mut world = World::settled(spec, &[("key", "value"), ("more", "value")]);
         let before: Vec<String> = world.remote.keys().cloned().collect();
-        for (held, words) in [
+        for (held, message) in [
             (None, "Secret source does not exist in this namespace; what was set from it stays"),
             (Some(vec![]), if takes_all { "Secret source holds nothing" } else { "Secret source has no key key" }),
         ] {
@@ -22,13 +22,13 @@ fn a_source_that_vanishes_or_is_emptied_deletes_nothing_and_is_named() {
             }
             let visit = world.visit();
             assert_eq!((visit.set.len(), visit.deleted.len()), (0, 0), "{visit:?}");
-            let (status, reason, message) = world.ready();
-            assert_eq!((status.as_str(), reason.as_str(), message.as_str()), ("False", "CredentialsMissing", words));
+            let (status, reason, shown) = world.ready();
+            assert_eq!((status.as_str(), reason.as_str(), shown.as_str()), ("False", "CredentialsMissing", message));
         }
         assert_eq!(world.remote.keys().cloned().collect::<Vec<_>>(), before);
         world.source(values(&[("key", "value"), ("more", "value")]));
         let visit = world.visit();
-        assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 0), "it is as it was");
+        assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 0), "it is as it was");
     }
 }
 
@@ -39,11 +39,11 @@ fn a_key_that_goes_from_a_source_with_others_goes_from_the_app_if_we_have_set_it
         &[("A", "1"), ("B", "2"), ("C", "3")],
     );
     world.portal("B", "theirs");
-    assert_eq!(world.visit().verdict, Verdict::Settled);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
     world.portal("D", "theirs");
     world.source(values(&[("A", "1")]));
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.deleted), (Verdict::Settled, vec!["C".to_owned()]));
+    assert_eq!((visit.outcome, visit.deleted), (Outcome::InSync, vec!["C".to_owned()]));
     // The one that was taken over stays, and so does the one that we never had.
     assert_eq!((world.names(), world.remote()), (vec!["A".to_owned()], vec![("A", "1"), ("B", "2"), ("D", "theirs")]));
 }
@@ -59,10 +59,10 @@ fn what_cannot_be_sent_is_listed_one_by_one_and_the_rest_goes_out() {
     let visit = world.visit();
     assert_eq!(visit.set, ["empty", "good", "large"]);
     assert_eq!(visit.told("EmptyValue"), Some("the value is empty: empty"));
-    let Verdict::Stalled(Reason::InvalidSpec, words) = &visit.verdict else { panic!("{visit:?}") };
-    let words: Vec<&str> = words.split("; ").collect();
+    let Outcome::Stalled(Reason::InvalidSpec, message) = &visit.outcome else { panic!("{visit:?}") };
+    let message: Vec<&str> = message.split("; ").collect();
     assert_eq!(
-        words,
+        message,
         [
             "Secret source: key 1st cannot be the name of a secret of an app: list it in spec.secretRef.items with another name",
             "Secret source: key bad-name cannot be the name of a secret of an app: list it in spec.secretRef.items with another name",
@@ -73,7 +73,7 @@ fn what_cannot_be_sent_is_listed_one_by_one_and_the_rest_goes_out() {
     // A restart finds it as it was.
     world.restart();
     let visit = world.visit();
-    assert_eq!((visit.verdict.clone(), visit.remote_reads().len()), (Verdict::Unchanged, 0));
+    assert_eq!((visit.outcome.clone(), visit.remote_reads().len()), (Outcome::Skipped, 0));
     // A value that becomes too large leaves what is there.
     let mut held = values(&[("good", "value")]);
     held.insert("large".into(), vec![b'x'; 64 * 1024 + 1]);
@@ -87,15 +87,15 @@ fn what_cannot_be_sent_is_listed_one_by_one_and_the_rest_goes_out() {
 fn a_rename_sets_the_new_name_before_the_old_one_goes() {
     let mut world = World::settled(one("OLD"), &[("key", "value")]);
     world.edit(one("NEW"));
-    world.refused.insert("NEW".into(), FailureKind::Server);
+    world.refused.insert("NEW".into(), ErrorKind::Server);
     let visit = world.visit();
     assert!(visit.deleted.is_empty() && world.remote.contains_key("OLD"), "{visit:?}");
     world.refused.clear();
     world.pass(60);
     let visit = world.visit();
     assert_eq!(
-        (visit.verdict, visit.set, visit.deleted),
-        (Verdict::Settled, vec!["NEW".to_owned()], vec!["OLD".to_owned()])
+        (visit.outcome, visit.set, visit.deleted),
+        (Outcome::InSync, vec!["NEW".to_owned()], vec!["OLD".to_owned()])
     );
     // Where the old one is to be kept it is, and is ours no more.
     let mut world = World::settled(
@@ -111,7 +111,7 @@ fn a_rename_sets_the_new_name_before_the_old_one_goes() {
 #[test]
 fn a_spec_that_an_older_definition_let_in_is_refused_without_a_read() {
     let reference = json!({ "name": "source", "key": "key" });
-    for (spec, words) in [
+    for (spec, message) in [
         (json!({}), "exactly one of"),
         (json!({ "secretKeyRef": reference, "secretRef": { "name": "source" } }), "exactly one of"),
         (json!({ "secretRef": { "name": "source" }, "name": "A" }), "spec.name goes with spec.secretKeyRef"),
@@ -128,7 +128,7 @@ fn a_spec_that_an_older_definition_let_in_is_refused_without_a_read() {
     ] {
         let mut world = World::new(spec, &[("key", "value")]);
         let visit = world.visit();
-        let Verdict::Stalled(Reason::InvalidSpec, told) = &visit.verdict else { panic!("{visit:?}") };
-        assert!(told.contains(words) && visit.reads == [SecretRead::Others], "{told}");
+        let Outcome::Stalled(Reason::InvalidSpec, told) = &visit.outcome else { panic!("{visit:?}") };
+        assert!(told.contains(message) && visit.reads == [SecretRead::Siblings], "{told}");
     }
 }

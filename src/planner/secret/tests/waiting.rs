@@ -6,13 +6,13 @@ use super::*;
 fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
     let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
     let all_well = world.app.clone();
-    let unready = |words: &str| Some(words.to_owned());
+    let unready = |message: &str| Some(message.to_owned());
     let troubles = [
-        (AppFacts { unready: unready("is being deleted"), ..all_well.clone() }, "SpiceApp my-app is being deleted"),
-        (AppFacts { id: None, ..all_well.clone() }, "SpiceApp my-app has no app yet"),
-        (AppFacts { organization: None, ..all_well.clone() }, "SpiceOrganization default does not exist"),
+        (ParentApp { unready: unready("is being deleted"), ..all_well.clone() }, "SpiceApp my-app is being deleted"),
+        (ParentApp { id: None, ..all_well.clone() }, "SpiceApp my-app has no app yet"),
+        (ParentApp { organization: None, ..all_well.clone() }, "SpiceOrganization default does not exist"),
         (
-            AppFacts { recorded_in: Some("https://api.example#2".into()), ..all_well.clone() },
+            ParentApp { recorded_in: Some("https://api.example#2".into()), ..all_well.clone() },
             "SpiceOrganization default leads to another organization than the app was recorded in",
         ),
     ];
@@ -21,18 +21,18 @@ fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
         if rotated {
             world.source(values(&[("key", "two")]));
         }
-        for (facts, words) in troubles.clone() {
+        for (facts, message) in troubles.clone() {
             world.app = facts;
             let visit = world.visit();
-            let expected = Verdict::Waiting(Reason::DependencyNotReady, words.to_owned());
-            assert_eq!((visit.verdict.clone(), visit.remote_reads().len()), (expected, 0));
+            let expected = Outcome::WaitingForDependency(Reason::DependencyNotReady, message.to_owned());
+            assert_eq!((visit.outcome.clone(), visit.remote_reads().len()), (expected, 0));
             assert_eq!(world.ready().0, ready, "what was achieved does not flip, and only that");
         }
     }
     world.app = all_well;
     world.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.reads), (Verdict::Suspended, vec![SecretRead::Others]));
+    assert_eq!((visit.outcome, visit.reads), (Outcome::Suspended, vec![SecretRead::Siblings]));
     world.edit(one("TOKEN"));
     assert_eq!(world.visit().set, ["TOKEN"]);
 }
@@ -42,8 +42,8 @@ fn without_its_app_a_secret_is_not_ready_until_there_is_another() {
     let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
     world.app_is_there = false;
     assert_eq!(world.visit().remote_reads().len(), 0);
-    let words = ["False", "DependencyNotReady", "SpiceApp my-app does not exist in this namespace"];
-    assert_eq!(world.ready(), words.map(str::to_owned).into());
+    let message = ["False", "DependencyNotReady", "SpiceApp my-app does not exist in this namespace"];
+    assert_eq!(world.ready(), message.map(str::to_owned).into());
     world.app_is_there = true;
     world.visit();
     assert_eq!(world.ready().0, "True");
@@ -72,9 +72,9 @@ fn another_version_of_the_same_content_flips_nothing_also_where_nothing_can_be_s
     // As a label makes it.
     world.source(values(&[("key", "value"), ("another", "which is not asked for")]));
     let visit = world.visit();
-    assert!(matches!(visit.verdict, Verdict::Waiting(..)), "{visit:?}");
+    assert!(matches!(visit.outcome, Outcome::WaitingForDependency(..)), "{visit:?}");
     assert_eq!((world.ready().0.as_str(), visit.remote_reads().len()), ("True", 0));
-    assert!(!world.visit().reads.contains(&SecretRead::Values), "it was taken up");
+    assert!(!world.visit().reads.contains(&SecretRead::SourceValues), "it was taken up");
     world.source(values(&[("key", "rotated")]));
     world.visit();
     assert_eq!(world.ready().0, "False");

@@ -1,10 +1,10 @@
 //! Which organization an object is bound to: found at its first good answer, and from then on the only one that is
 //! called. A credential or an endpoint that leads elsewhere changes nothing anywhere until a person means it.
 
-use super::{Observed, View, unreachable_verdict};
+use super::{Observed, PlanInput, unreachable_verdict};
 use crate::api::{ACCEPT_ORGANIZATION, OrganizationStatus, Reason, SpiceOrganization};
-use crate::management::types::{Failure, FailureKind, Reached};
-use crate::planner::{Retry, Verdict};
+use crate::management::types::{AccessibleOrganization, ApiError, ErrorKind};
+use crate::planner::{Outcome, Retry};
 
 /// Path of the identity read, as `status.missing` names it.
 pub(super) const ORGANIZATIONS: &str = "/v1/orgs";
@@ -13,62 +13,62 @@ const SHOWN: usize = 10;
 
 /// What an object may be bound to now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pin {
+pub(super) struct OrganizationBinding {
     pub(super) endpoint: String,
     /// None where the API does not tell.
     pub(super) organization: Option<OrganizationStatus>,
 }
 
 /// What the object is bound to with this answer to the identity read, or why nothing else may be called.
-pub(super) fn judge(view: &View<'_, SpiceOrganization>) -> Result<Pin, Verdict> {
-    let organization = match view.observed.organizations.as_ref() {
-        Some(Observed::Present(seen)) => Some(chosen(&seen.value, view.desired.organization.as_deref())?),
+pub(super) fn judge(input: &PlanInput<'_, SpiceOrganization>) -> Result<OrganizationBinding, Outcome> {
+    let organization = match input.observed.organizations.as_ref() {
+        Some(Observed::Present(seen)) => Some(chosen(&seen.value, input.desired.organization.as_deref())?),
         // An older API lacks this read. Where it has answered before, something in between may answer for it.
-        Some(Observed::Unknown(Failure { kind: FailureKind::NotFound { json }, .. })) if *json || !has_told(view) => {
+        Some(Observed::Unknown(ApiError { kind: ErrorKind::NotFound { json }, .. })) if *json || !has_told(input) => {
             None
         }
-        Some(Observed::Unknown(failure)) => return Err(unreachable_verdict(view, failure)),
+        Some(Observed::Unknown(error)) => return Err(unreachable_verdict(input, error)),
         Some(Observed::Absent) | None => {
-            let nothing = Failure::local(FailureKind::Unexpected, "the organizations were not read");
-            return Err(unreachable_verdict(view, &nothing));
+            let nothing = ApiError::local(ErrorKind::InvalidResponse, "the organizations were not read");
+            return Err(unreachable_verdict(input, &nothing));
         }
     };
-    let found = Pin { endpoint: normal(&view.desired.endpoint).to_owned(), organization };
-    match differs(view, &found) {
-        Some(_) if accepted(view, &found) => Ok(found),
-        Some(words) => Err(Verdict::Stalled(Reason::OrganizationMismatch, words)),
+    let found = OrganizationBinding { endpoint: normal(&input.desired.endpoint).to_owned(), organization };
+    match differs(input, &found) {
+        Some(_) if accepted(input, &found) => Ok(found),
+        Some(message) => Err(Outcome::Stalled(Reason::OrganizationMismatch, message)),
         None => Ok(found),
     }
 }
 
 /// Whether the API at this endpoint has told which organization it is.
-fn has_told(view: &View<'_, SpiceOrganization>) -> bool {
-    view.status.organization.is_some()
-        && view.status.endpoint.as_deref().map(normal) == Some(normal(&view.desired.endpoint))
+fn has_told(input: &PlanInput<'_, SpiceOrganization>) -> bool {
+    input.status.organization.is_some()
+        && input.status.endpoint.as_deref().map(normal) == Some(normal(&input.desired.endpoint))
 }
 
 /// Whether nothing is open between what the spec asks for and what the object is bound to, as far as can be told
 /// without a call.
-pub(super) fn is_settled(view: &View<'_, SpiceOrganization>) -> bool {
-    let bound = view.status.endpoint.as_deref().map(normal);
-    let answered = view.meta.annotations.as_ref().is_some_and(|them| them.contains_key(ACCEPT_ORGANIZATION));
-    bound == Some(normal(&view.desired.endpoint)) && (!answered || view.achieved() || view.deleting())
+pub(super) fn is_settled(input: &PlanInput<'_, SpiceOrganization>) -> bool {
+    let bound = input.status.endpoint.as_deref().map(normal);
+    let answered = input.meta.annotations.as_ref().is_some_and(|them| them.contains_key(ACCEPT_ORGANIZATION));
+    bound == Some(normal(&input.desired.endpoint)) && (!answered || input.is_ready() || input.deleting())
 }
 
 /// The organization that the object stands for, of those that the credential reaches.
-fn chosen(reached: &[Reached], wanted: Option<&str>) -> Result<OrganizationStatus, Verdict> {
-    let named = |one: &&Reached| match (wanted, &one.name) {
+fn chosen(reached: &[AccessibleOrganization], wanted: Option<&str>) -> Result<OrganizationStatus, Outcome> {
+    let named = |one: &&AccessibleOrganization| match (wanted, &one.name) {
         (Some(wanted), Some(name)) => name.eq_ignore_ascii_case(wanted),
         (Some(_), None) => false,
         (None, _) => true,
     };
-    let found: Vec<&Reached> = reached.iter().filter(named).collect();
-    let stalled = |words: String| Err(Verdict::Stalled(Reason::InvalidSpec, words));
+    let found: Vec<&AccessibleOrganization> = reached.iter().filter(named).collect();
+    let stalled = |message: String| Err(Outcome::Stalled(Reason::InvalidSpec, message));
     match (found.as_slice(), wanted) {
         ([one], _) => Ok(OrganizationStatus { id: one.id.clone(), name: one.name.clone() }),
         ([], None) => {
-            let words = "the credential is accepted and reaches no organization".to_owned();
-            Err(Verdict::Failed(Reason::Forbidden, words, Retry::Backoff))
+            let message = "the credential is accepted and reaches no organization".to_owned();
+            Err(Outcome::WriteFailed(Reason::Forbidden, message, Retry::Backoff))
         }
         ([], Some(wanted)) => {
             stalled(format!("the credential reaches no organization {wanted}, but {}", names(reached)))
@@ -80,7 +80,7 @@ fn chosen(reached: &[Reached], wanted: Option<&str>) -> Result<OrganizationStatu
     }
 }
 
-fn names(reached: &[Reached]) -> String {
+fn names(reached: &[AccessibleOrganization]) -> String {
     let mut names: Vec<&str> = reached.iter().map(|one| one.name.as_deref().unwrap_or(&one.id)).collect();
     names.sort_unstable();
     let more = names.len().saturating_sub(SHOWN);
@@ -93,10 +93,10 @@ fn names(reached: &[Reached]) -> String {
 }
 
 /// How what was found differs from what the object is bound to, and what a person can do.
-fn differs(view: &View<'_, SpiceOrganization>, found: &Pin) -> Option<String> {
-    let bound = view.status.endpoint.as_deref()?;
+fn differs(input: &PlanInput<'_, SpiceOrganization>, found: &OrganizationBinding) -> Option<String> {
+    let bound = input.status.endpoint.as_deref()?;
     let (id, name) = (|one: &OrganizationStatus| one.id.clone(), described);
-    let same = match (&view.status.organization, &found.organization) {
+    let same = match (&input.status.organization, &found.organization) {
         (Some(bound), Some(found)) => id(bound) == id(found),
         // An API that tells its organizations now and did not before is a newer version of it.
         (None, _) => true,
@@ -105,7 +105,7 @@ fn differs(view: &View<'_, SpiceOrganization>, found: &Pin) -> Option<String> {
     if normal(bound) == found.endpoint && same {
         return None;
     }
-    let was = view.status.organization.as_ref().map_or_else(|| "an organization".to_owned(), name);
+    let was = input.status.organization.as_ref().map_or_else(|| "an organization".to_owned(), name);
     let is = found.organization.as_ref().map_or_else(|| "an organization that the API does not name".to_owned(), name);
     let (endpoint, value) = (&found.endpoint, accepting(found));
     let way_out =
@@ -121,13 +121,13 @@ fn described(organization: &OrganizationStatus) -> String {
 }
 
 /// Whether a person has accepted what was found.
-fn accepted(view: &View<'_, SpiceOrganization>, found: &Pin) -> bool {
-    let value = view.meta.annotations.as_ref().and_then(|annotations| annotations.get(ACCEPT_ORGANIZATION));
+fn accepted(input: &PlanInput<'_, SpiceOrganization>, found: &OrganizationBinding) -> bool {
+    let value = input.meta.annotations.as_ref().and_then(|annotations| annotations.get(ACCEPT_ORGANIZATION));
     value.is_some_and(|value| normal(value.trim()) == accepting(found))
 }
 
 /// The value of the annotation that accepts what was found.
-fn accepting(found: &Pin) -> &str {
+fn accepting(found: &OrganizationBinding) -> &str {
     found.organization.as_ref().map_or(&found.endpoint, |organization| &organization.id)
 }
 

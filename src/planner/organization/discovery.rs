@@ -1,10 +1,10 @@
 //! What the organization offers, as status shows it. None of it makes an organization unready: what an older API lacks, or
 //! the credential may not read, is left out and named in `status.missing`.
 
-use super::pin::{ORGANIZATIONS, Pin};
-use super::{Observed, OrganizationObserved, Seen, View};
+use super::binding::{ORGANIZATIONS, OrganizationBinding};
+use super::{Observation, Observed, OrganizationObserved, PlanInput};
 use crate::api::{LimitsStatus, RegionStatus, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::types::{Failure, FailureKind, Images, Limits, Regions};
+use crate::management::types::{ApiError, ErrorKind, Images, Limits, Regions};
 
 /// The channels whose recommended image is shown.
 pub(super) const CHANNELS: [&str; 2] = ["stable", "enterprise"];
@@ -14,23 +14,23 @@ const MOST_REGIONS: usize = 64;
 const LONGEST: usize = 253;
 
 /// Whether a failure says that this version of the API, or this credential, has no such thing.
-pub(super) fn lacks(failure: &Failure) -> bool {
-    matches!(failure.kind, FailureKind::NotFound { .. } | FailureKind::Forbidden | FailureKind::Invalid)
+pub(super) fn lacks(error: &ApiError) -> bool {
+    matches!(error.kind, ErrorKind::NotFound { .. } | ErrorKind::Forbidden | ErrorKind::Invalid)
 }
 
 /// Whether that is the API's own word, and not a proxy's.
-fn is_certain(failure: &Failure) -> bool {
-    matches!(failure.kind, FailureKind::NotFound { json: true } | FailureKind::Forbidden)
+fn is_certain(error: &ApiError) -> bool {
+    matches!(error.kind, ErrorKind::NotFound { json: true } | ErrorKind::Forbidden)
 }
 
 /// The status with all that was seen.
 pub(super) fn discovered(
-    view: &View<'_, SpiceOrganization>,
-    pin: Pin,
+    input: &PlanInput<'_, SpiceOrganization>,
+    pin: OrganizationBinding,
     credential: &SourceVersion,
 ) -> SpiceOrganizationStatus {
-    let OrganizationObserved { organizations, regions, images, limits, .. } = view.observed;
-    let mut status = view.status.clone();
+    let OrganizationObserved { organizations, regions, images, limits, .. } = input.observed;
+    let mut status = input.status.clone();
     // Of another organization nothing that was seen before holds.
     let before = pin.organization.as_ref().map(|organization| &organization.id);
     if status.organization.as_ref().map(|organization| &organization.id) != before {
@@ -49,56 +49,58 @@ pub(super) fn discovered(
     }
     let had_regions = !status.regions.is_empty() || status.default_region.is_some();
     match looked(regions.as_ref(), had_regions) {
-        Look::Shown(regions) => show_regions(&mut status, regions),
-        Look::Lacking => {
+        Discovery::Available(regions) => show_regions(&mut status, regions),
+        Discovery::Unsupported => {
             (status.regions, status.default_region) = (Vec::new(), None);
             missing.push("/v1/regions".to_owned());
         }
-        Look::Unseen => {}
+        Discovery::Unknown => {}
     }
     for channel in CHANNELS {
         match looked(images.get(channel), status.images.contains_key(channel)) {
-            Look::Shown(Images { default: Some(tag) }) if tag.len() <= LONGEST => {
+            Discovery::Available(Images { default: Some(tag) }) if tag.len() <= LONGEST => {
                 status.images.insert(channel.to_owned(), tag.clone());
             }
-            Look::Shown(_) => drop(status.images.remove(channel)),
-            Look::Lacking => {
+            Discovery::Available(_) => drop(status.images.remove(channel)),
+            Discovery::Unsupported => {
                 status.images.remove(channel);
                 // Enterprise images take a subscription; that one has none is no lack of the API.
                 if channel == CHANNELS[0] {
                     missing.push("/v1/container-images".to_owned());
                 }
             }
-            Look::Unseen => {}
+            Discovery::Unknown => {}
         }
     }
     match looked(limits.as_ref(), status.limits.is_some()) {
-        Look::Shown(limits) => status.limits = Some(shown_limits(limits)),
-        Look::Lacking => {
+        Discovery::Available(limits) => status.limits = Some(shown_limits(limits)),
+        Discovery::Unsupported => {
             status.limits = None;
             missing.push("/v1/limits".to_owned());
         }
-        Look::Unseen => {}
+        Discovery::Unknown => {}
     }
     status.missing = missing;
     status
 }
 
 /// What a look at an offer told.
-enum Look<'a, T> {
-    Shown(&'a T),
-    Lacking,
+enum Discovery<'a, T> {
+    Available(&'a T),
+    Unsupported,
     /// What was seen before holds on.
-    Unseen,
+    Unknown,
 }
 
 /// What was `shown_before` is not taken for lacking because of a proxy's page.
-fn looked<T>(observed: Option<&Observed<Seen<T>>>, shown_before: bool) -> Look<'_, T> {
+fn looked<T>(observed: Option<&Observed<Observation<T>>>, shown_before: bool) -> Discovery<'_, T> {
     match observed {
-        Some(Observed::Present(seen)) => Look::Shown(&seen.value),
-        Some(Observed::Unknown(failure)) if lacks(failure) && (is_certain(failure) || !shown_before) => Look::Lacking,
-        Some(Observed::Absent) => Look::Lacking,
-        Some(Observed::Unknown(_)) | None => Look::Unseen,
+        Some(Observed::Present(seen)) => Discovery::Available(&seen.value),
+        Some(Observed::Unknown(error)) if lacks(error) && (is_certain(error) || !shown_before) => {
+            Discovery::Unsupported
+        }
+        Some(Observed::Absent) => Discovery::Unsupported,
+        Some(Observed::Unknown(_)) | None => Discovery::Unknown,
     }
 }
 

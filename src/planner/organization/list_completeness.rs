@@ -1,35 +1,38 @@
 //! Lists whose end cannot be told: named on the organization, once, and not on every object that waits for one.
 
-use super::{Plan, View};
+use super::{Plan, PlanInput};
 use crate::api::{IncompleteList, SpiceOrganization};
-use crate::management::types::ListEnd;
-use crate::planner::Note;
+use crate::management::types::ListCompleteness;
+use crate::planner::EventRecord;
 
 /// As many as status holds.
 const MOST: usize = 64;
 
 /// The plan with what is known of lists.
-pub(super) fn tell(view: &View<'_, SpiceOrganization>, mut plan: Plan<SpiceOrganization>) -> Plan<SpiceOrganization> {
-    let before = &view.status.incomplete_lists;
-    let incomplete = |(path, end): (&String, &ListEnd)| match end {
-        ListEnd::Complete => None,
-        ListEnd::Unknown { seen } => {
+pub(super) fn tell(
+    input: &PlanInput<'_, SpiceOrganization>,
+    mut plan: Plan<SpiceOrganization>,
+) -> Plan<SpiceOrganization> {
+    let before = &input.status.incomplete_lists;
+    let incomplete = |(path, end): (&String, &ListCompleteness)| match end {
+        ListCompleteness::Complete => None,
+        ListCompleteness::Unknown { seen } => {
             Some(IncompleteList { path: path.clone(), seen: i64::try_from(*seen).unwrap_or(i64::MAX) })
         }
     };
-    let seen = view.observed.lists.iter().filter_map(incomplete);
+    let seen = input.observed.lists.iter().filter_map(incomplete);
     // What another process has seen holds until this one has read the list itself.
-    let unread = before.iter().filter(|list| !view.observed.lists.contains_key(&list.path)).cloned();
+    let unread = before.iter().filter(|list| !input.observed.lists.contains_key(&list.path)).cloned();
     let mut lists: Vec<_> = seen.chain(unread).collect();
     lists.sort_by(|one, other| one.path.cmp(&other.path));
     lists.truncate(MOST);
     for list in lists.iter().filter(|list| !before.contains(list)) {
-        let words = format!(
+        let message = format!(
             "{}: {} items seen, and whether there are more cannot be told; while that is so, nothing of it is created and \
              nothing taken for deleted",
             list.path, list.seen
         );
-        plan.notes.push(Note::warning("ListIncomplete", words));
+        plan.events.push(EventRecord::warning("ListIncomplete", message));
     }
     plan.status.incomplete_lists = lists;
     plan

@@ -1,11 +1,11 @@
 //! Two objects that ask for one name.
 
 use super::*;
-use crate::api::HeldName;
+use crate::api::SecretConflict;
 
-fn other(age: i64, named: &[&str], set: &[&str]) -> OtherSecret {
+fn other(age: i64, named: &[&str], set: &[&str]) -> SiblingSecret {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    OtherSecret {
+    SiblingSecret {
         object: "other".into(),
         created: Some(Timestamp::from_second(1_000_000 - age).unwrap()),
         uid: "uid-1".into(),
@@ -22,15 +22,15 @@ fn other(age: i64, named: &[&str], set: &[&str]) -> OtherSecret {
 fn the_older_has_a_name_then_the_lower_uid_and_the_younger_is_told() {
     for (age, uid, ours) in [(10, "uid-9", false), (0, "uid-1", false), (0, "uid-9", true), (-10, "uid-1", true)] {
         let mut world = World::new(one("TOKEN"), &[("key", "value")]);
-        world.others = vec![OtherSecret { uid: uid.into(), ..other(age, &["TOKEN"], &[]) }];
+        world.others = vec![SiblingSecret { uid: uid.into(), ..other(age, &["TOKEN"], &[]) }];
         let visit = world.visit();
         if ours {
-            assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 1), "{age} {uid}");
+            assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "{age} {uid}");
         } else {
-            let words = "TOKEN is held by SpiceSecret other".to_owned();
+            let message = "TOKEN is held by SpiceSecret other".to_owned();
             assert_eq!(
-                (visit.verdict, visit.set.len()),
-                (Verdict::Stalled(Reason::NameTaken, words), 0),
+                (visit.outcome, visit.set.len()),
+                (Outcome::Stalled(Reason::NameTaken, message), 0),
                 "{age} {uid}"
             );
         }
@@ -47,11 +47,11 @@ fn a_name_passes_on_when_the_older_object_is_gone_and_not_before() {
     assert_eq!(world.says().0, "NameTaken");
     assert_eq!(world.status().held.len(), 1);
     world.others[0].deleting = true;
-    world.memory.look_again = true;
+    world.runtime_state.force_resync = true;
     assert_eq!(world.says(), ("NameTaken".to_owned(), "TOKEN is held by SpiceSecret other".to_owned()));
     world.others.clear();
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 1), "it was set by one of ours");
+    assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "it was set by one of ours");
     assert_eq!(world.status().held, []);
     // One that the other had not set is whoever's it is.
     let mut world = World::new(one("TOKEN"), &[("key", "ours")]);
@@ -68,11 +68,11 @@ fn an_older_object_takes_over_what_a_younger_has_set_and_the_younger_lets_go() {
     world.portal("TOKEN", "of the younger");
     (world.others, world.app.created_at) = (vec![other(-10, &["TOKEN"], &["TOKEN"])], None);
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 1));
+    assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1));
     let mut world = World::settled(all(), &[("TOKEN", "of the younger"), ("MORE", "more")]);
     world.others = vec![other(10, &["TOKEN"], &["TOKEN"])];
     let visit = world.visit();
-    assert!(matches!(visit.verdict, Verdict::Stalled(Reason::NameTaken, _)), "{visit:?}");
+    assert!(matches!(visit.outcome, Outcome::Stalled(Reason::NameTaken, _)), "{visit:?}");
     assert_eq!((visit.set.len(), visit.deleted.len(), world.names()), (0, 0, vec!["MORE".to_owned()]));
 }
 
@@ -87,12 +87,12 @@ fn what_another_object_has_set_is_noted_before_anything_else() {
         world.app.unready = (!app_is_ready).then(|| "is not ready".to_owned());
         world.object.spec.suspend = Some(suspended);
         world.visit();
-        let held = HeldName { name: "TOKEN".into(), by: "other".into(), set: Some(true), adopted: Some(true) };
+        let held = SecretConflict { name: "TOKEN".into(), by: "other".into(), set: Some(true), adopted: Some(true) };
         assert_eq!(world.status().held, [held], "{age} {suspended}");
         (world.others, world.app.unready, world.object.spec.suspend) = (Vec::new(), None, None);
-        world.memory.look_again = true;
+        world.runtime_state.force_resync = true;
         let visit = world.visit();
-        assert_eq!((visit.verdict, visit.set.len()), (Verdict::Settled, 1), "it passes on");
+        assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "it passes on");
         assert_eq!(world.status().entries[0].adopted, Some(true), "and stays what it was");
         assert_eq!(world.status().held, []);
     }
@@ -117,17 +117,19 @@ fn what_another_object_asks_for_is_released_and_never_deleted() {
     world.others = vec![other(-10, &["B"], &[])];
     world.source(values(&[("A", "one")]));
     let visit = world.visit();
-    let waits = Verdict::Working("waiting for SpiceSecret other to take note of B, which it asks for too".to_owned());
-    assert_eq!((visit.verdict, visit.deleted), (waits, vec!["C".to_owned()]));
+    let timings =
+        Outcome::InProgress("waiting for SpiceSecret other to take note of B, which it asks for too".to_owned());
+    assert_eq!((visit.outcome, visit.deleted), (timings, vec!["C".to_owned()]));
     world.others[0].knows.insert("B".to_owned());
-    assert_eq!((world.visit().verdict, world.names()), (Verdict::Settled, vec!["A".to_owned()]));
+    assert_eq!((world.visit().outcome, world.names()), (Outcome::InSync, vec!["A".to_owned()]));
     world.others = vec![other(-10, &["A"], &[])];
     world.delete();
-    let waits = Verdict::Deleting("waiting for SpiceSecret other to take note of A, which it asks for too".to_owned());
-    assert_eq!(world.visit().verdict, waits);
+    let timings =
+        Outcome::Terminating("waiting for SpiceSecret other to take note of A, which it asks for too".to_owned());
+    assert_eq!(world.visit().outcome, timings);
     world.others[0].knows.insert("A".to_owned());
     let visit = world.visit();
-    assert_eq!((visit.verdict.clone(), visit.deleted.len(), visit.remote_reads().len()), (Verdict::Gone, 0, 0));
+    assert_eq!((visit.outcome.clone(), visit.deleted.len(), visit.remote_reads().len()), (Outcome::Finalized, 0, 0));
     assert_eq!(world.remote.len(), 2);
 }
 
@@ -147,26 +149,26 @@ fn what_has_passed_on_is_deleted_with_its_heir_or_when_that_one_asks_for_it_no_l
         world.others[0].deleting = true;
         world.delete();
         let visit = world.visit();
-        let waits = "waiting for SpiceSecret other, which has TOKEN and is being deleted too".to_owned();
-        assert_eq!((visit.verdict, visit.deleted.len()), (Verdict::Deleting(waits), 0));
+        let timings = "waiting for SpiceSecret other, which has TOKEN and is being deleted too".to_owned();
+        assert_eq!((visit.outcome, visit.deleted.len()), (Outcome::Terminating(timings), 0));
         world.others.clear();
         let visit = world.visit();
-        assert_eq!((visit.verdict, visit.deleted), (Verdict::Gone, deleted.clone()), "{adopted}");
+        assert_eq!((visit.outcome, visit.deleted), (Outcome::Finalized, deleted.clone()), "{adopted}");
 
         let mut world = heir(adopted);
         world.edit(one("OTHER"));
         world.others[0].deleting = true;
         world.visit();
         world.others.clear();
-        world.memory.look_again = true;
+        world.runtime_state.force_resync = true;
         let visit = world.visit();
-        assert_eq!((visit.verdict, visit.deleted), (Verdict::Settled, deleted), "{adopted}");
+        assert_eq!((visit.outcome, visit.deleted), (Outcome::InSync, deleted), "{adopted}");
         assert_eq!((world.names(), world.status().held.len()), (vec!["OTHER".to_owned()], 0));
     }
     // One that stays keeps what it has.
     let mut world = heir(false);
     world.delete();
-    assert_eq!((world.visit().verdict, world.remote.len()), (Verdict::Gone, 1));
+    assert_eq!((world.visit().outcome, world.remote.len()), (Outcome::Finalized, 1));
 }
 
 #[test]
@@ -183,14 +185,14 @@ fn no_more_is_recorded_than_status_takes() {
         values.insert("no name".to_owned(), b"value".to_vec());
         world.source(values);
         for _ in 0..2 {
-            world.memory.look_again = true;
-            assert!(matches!(world.visit().verdict, Verdict::Stalled(Reason::InvalidSpec, _)));
+            world.runtime_state.force_resync = true;
+            assert!(matches!(world.visit().outcome, Outcome::Stalled(Reason::InvalidSpec, _)));
         }
         assert!(world.status().entries.len() <= 512);
     }
     world.source(held(&names(765)));
     for _ in 0..3 {
-        world.memory.look_again = true;
+        world.runtime_state.force_resync = true;
         world.visit();
     }
     assert_eq!(world.names(), names(765));
@@ -198,14 +200,14 @@ fn no_more_is_recorded_than_status_takes() {
 
 #[test]
 fn one_that_cannot_be_decoded_keeps_what_it_has_set_and_asks_for_nothing_more() {
-    let other = |set: &[&str], named: &[&str]| OtherSecret {
+    let other = |set: &[&str], named: &[&str]| SiblingSecret {
         object: "older".into(),
         uid: "uid-0".into(),
         undecodable: true,
         set: set.iter().map(|name| (*name).to_owned()).collect(),
         named: named.iter().map(|name| (*name).to_owned()).collect(),
         knows: set.iter().map(|name| (*name).to_owned()).collect(),
-        ..OtherSecret::default()
+        ..SiblingSecret::default()
     };
     let mut world = World::new(one("TOKEN"), &[("key", "value")]);
     world.others = vec![other(&["TOKEN"], &["TOKEN"])];
@@ -215,5 +217,5 @@ fn one_that_cannot_be_decoded_keeps_what_it_has_set_and_asks_for_nothing_more() 
     assert_eq!(world.visit().set, ["TOKEN"]);
     world.delete();
     let visit = world.visit();
-    assert_eq!((visit.verdict, visit.deleted), (Verdict::Gone, vec!["TOKEN".to_owned()]));
+    assert_eq!((visit.outcome, visit.deleted), (Outcome::Finalized, vec!["TOKEN".to_owned()]));
 }

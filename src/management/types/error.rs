@@ -7,9 +7,9 @@ use thiserror::Error;
 /// A call that did not end in the answer asked for.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[error("{message}")]
-pub struct Failure {
+pub struct ApiError {
     /// What happened.
-    pub kind: FailureKind,
+    pub kind: ErrorKind,
     /// The machine-readable `code` of the error body (contract section 5), where there was one.
     pub code: Option<String>,
     /// One short sentence for people, without any value that was sent.
@@ -18,11 +18,11 @@ pub struct Failure {
 
 /// What happened to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
+pub enum ErrorKind {
     /// No connection was made: nothing was sent.
     Connect,
     /// The connection broke, or time ran out, after something was sent.
-    Interrupted,
+    OutcomeUnknown,
     /// 400, 413 or 422: the API will not take this request.
     Invalid,
     /// 401: the credential is not accepted.
@@ -37,85 +37,87 @@ pub enum FailureKind {
     /// 409: exists already, or a conflicting operation runs.
     Conflict,
     /// 429: too many requests.
-    Throttled {
+    RateLimited {
         /// How long the API asks to wait.
         retry_after: Option<Duration>,
     },
     /// 5xx.
     Server,
     /// An answer that this client cannot make sense of.
-    Unexpected,
+    InvalidResponse,
     /// A list whose end cannot be told.
     IncompleteList {
         /// Items seen.
         seen: usize,
     },
     /// There is no usable credential; nothing was sent.
-    NoCredential,
+    CredentialMissing,
     /// It was no longer wanted when its turn came; nothing was sent.
-    Withdrawn,
+    Cancelled,
 }
 
 /// What a failure calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum ErrorClass {
     /// Try again by backoff.
     Transient,
     /// Try again after this time, or by backoff.
-    Throttled(Option<Duration>),
+    RateLimited(Option<Duration>),
     /// Somebody has to change something first.
-    NeedsUser,
+    RequiresUserAction,
     /// The object is not there.
     Gone,
 }
 
-impl Failure {
+impl ApiError {
     /// A failure that happened on this side of the wire.
-    pub fn local(kind: FailureKind, message: impl Into<String>) -> Self {
+    pub fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, code: None, message: message.into() }
     }
 
     /// What it calls for.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ErrorClass {
         match self.kind {
-            FailureKind::Connect | FailureKind::Interrupted | FailureKind::Server => Class::Transient,
-            FailureKind::Unexpected | FailureKind::IncompleteList { .. } | FailureKind::Withdrawn => Class::Transient,
-            FailureKind::NotFound { json: false } | FailureKind::Conflict => Class::Transient,
-            FailureKind::Throttled { retry_after } => Class::Throttled(retry_after),
-            FailureKind::Invalid | FailureKind::Unauthorized | FailureKind::Forbidden => Class::NeedsUser,
-            FailureKind::NoCredential => Class::NeedsUser,
-            FailureKind::NotFound { json: true } => Class::Gone,
+            ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server => ErrorClass::Transient,
+            ErrorKind::InvalidResponse | ErrorKind::IncompleteList { .. } | ErrorKind::Cancelled => {
+                ErrorClass::Transient
+            }
+            ErrorKind::NotFound { json: false } | ErrorKind::Conflict => ErrorClass::Transient,
+            ErrorKind::RateLimited { retry_after } => ErrorClass::RateLimited(retry_after),
+            ErrorKind::Invalid | ErrorKind::Unauthorized | ErrorKind::Forbidden => ErrorClass::RequiresUserAction,
+            ErrorKind::CredentialMissing => ErrorClass::RequiresUserAction,
+            ErrorKind::NotFound { json: true } => ErrorClass::Gone,
         }
     }
 
     /// Whether a write that ended like this certainly had no effect. Anything else after the first byte may have had.
     pub fn proves_not_applied(&self) -> bool {
         match self.kind {
-            FailureKind::Connect | FailureKind::NoCredential | FailureKind::Withdrawn => true,
-            FailureKind::Invalid => true,
-            FailureKind::Unauthorized | FailureKind::Forbidden | FailureKind::Throttled { .. } => true,
-            FailureKind::NotFound { .. } | FailureKind::Conflict => true,
-            FailureKind::Interrupted | FailureKind::Server => false,
-            FailureKind::Unexpected | FailureKind::IncompleteList { .. } => false,
+            ErrorKind::Connect | ErrorKind::CredentialMissing | ErrorKind::Cancelled => true,
+            ErrorKind::Invalid => true,
+            ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::RateLimited { .. } => true,
+            ErrorKind::NotFound { .. } | ErrorKind::Conflict => true,
+            ErrorKind::OutcomeUnknown | ErrorKind::Server => false,
+            ErrorKind::InvalidResponse | ErrorKind::IncompleteList { .. } => false,
         }
     }
 
     /// A fixed word for logs and metric labels.
     pub fn label(&self) -> &'static str {
         match self.kind {
-            FailureKind::Connect => "connect",
-            FailureKind::Interrupted => "interrupted",
-            FailureKind::Invalid => "invalid",
-            FailureKind::Unauthorized => "unauthorized",
-            FailureKind::Forbidden => "forbidden",
-            FailureKind::NotFound { .. } => "not_found",
-            FailureKind::Conflict => "conflict",
-            FailureKind::Throttled { .. } => "throttled",
-            FailureKind::Server => "server",
-            FailureKind::Unexpected => "unexpected",
-            FailureKind::IncompleteList { .. } => "incomplete_list",
-            FailureKind::NoCredential => "no_credential",
-            FailureKind::Withdrawn => "withdrawn",
+            ErrorKind::Connect => "connect",
+            ErrorKind::OutcomeUnknown => "interrupted",
+            ErrorKind::Invalid => "invalid",
+            ErrorKind::Unauthorized => "unauthorized",
+            ErrorKind::Forbidden => "forbidden",
+            ErrorKind::NotFound { .. } => "not_found",
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::RateLimited { .. } => "throttled",
+            ErrorKind::Server => "server",
+            ErrorKind::InvalidResponse => "unexpected",
+            ErrorKind::IncompleteList { .. } => "incomplete_list",
+            ErrorKind::CredentialMissing => "no_credential",
+            ErrorKind::Cancelled => "withdrawn",
         }
     }
 }

@@ -40,7 +40,7 @@ enum Skipped {
 
 /// The state between two chunks of one answer.
 #[derive(Debug, Default)]
-pub(super) struct LeanJson {
+pub(super) struct ResponseFilter {
     open: Vec<Role>,
     in_text: bool,
     escaped: bool,
@@ -51,7 +51,7 @@ pub(super) struct LeanJson {
     skipped: Option<Skipped>,
 }
 
-impl LeanJson {
+impl ResponseFilter {
     /// Passes a chunk on, less what is left out.
     pub(super) fn pass(&mut self, chunk: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(chunk.len());
@@ -166,9 +166,9 @@ mod tests {
 
     /// Passes a text in chunks of every size; all sizes must give the same.
     fn lean(text: &str) -> String {
-        let whole = LeanJson::default().pass(text.as_bytes());
+        let whole = ResponseFilter::default().pass(text.as_bytes());
         for size in 1..=text.len().min(64) {
-            let mut state = LeanJson::default();
+            let mut state = ResponseFilter::default();
             let parts: Vec<u8> = text.as_bytes().chunks(size).flat_map(|chunk| state.pass(chunk)).collect();
             assert_eq!(parts, whole, "chunks of {size}");
         }

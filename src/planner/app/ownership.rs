@@ -25,47 +25,48 @@ pub(super) fn came_back(status: &SpiceAppStatus, app: &App) -> bool {
 }
 
 /// What a look for an app whose id cannot be read came to.
-pub(super) enum Absence {
+pub(super) enum AbsenceCheck {
     /// It is certainly not there.
-    Certain,
+    Confirmed,
     /// It cannot be told yet, or is not so.
-    Doubtful(Verdict),
+    Inconclusive(Outcome),
     /// So many are gone at once that another organization may be looked at.
-    Mass(String),
+    MassAbsence(String),
 }
 
 /// One 404 and a complete list without the id make an absence; a fresh write of our own may hide it from both.
-pub(super) fn absence(view: &View<'_, SpiceApp>, id: i64) -> Absence {
-    let unclear = |words| Absence::Doubtful(Verdict::Unseen(Reason::RemoteUnavailable, words, Retry::Backoff));
-    let list = match &view.observed.list {
+pub(super) fn absence(input: &PlanInput<'_, SpiceApp>, id: i64) -> AbsenceCheck {
+    let unclear =
+        |message| AbsenceCheck::Inconclusive(Outcome::ReadFailed(Reason::RemoteUnavailable, message, Retry::Backoff));
+    let list = match &input.observed.list {
         Some(Observed::Present(list)) => &list.value,
-        Some(Observed::Unknown(failure)) => return Absence::Doubtful(unseen(failure)),
+        Some(Observed::Unknown(error)) => return AbsenceCheck::Inconclusive(read_failed(error)),
         Some(Observed::Absent) | None => return unclear(format!("app {id} cannot be read")),
     };
     let listed = |id: i64| list.iter().any(|app| app.id == id);
     if listed(id) {
         return unclear(format!("app {id} cannot be read, though the list of apps has it"));
     }
-    if view.just_written() {
+    if input.is_within_settle_period() {
         return unclear(format!("app {id} cannot be read, but that it was deleted is not certain yet"));
     }
-    let own = (!view.deleting()).then_some(id);
-    let recorded: Vec<i64> = view.observed.siblings.iter().flatten().copied().chain(own).collect();
+    let own = (!input.deleting()).then_some(id);
+    let recorded: Vec<i64> = input.observed.siblings.iter().flatten().copied().chain(own).collect();
     let missing = recorded.iter().filter(|id| !listed(**id)).count();
-    let accepted = match &view.observed.organization {
-        Some(Observed::Present(organization)) => organization.accept_absent,
+    let accepted = match &input.observed.organization {
+        Some(Observed::Present(organization)) => organization.accepted_missing_apps,
         _ => 0,
     };
     // More than three and more than a fifth: people delete a few apps, and a wrong credential shows none of them.
     if missing > 3 && missing * 5 > recorded.len() && missing > accepted {
-        return Absence::Mass(format!(
+        return AbsenceCheck::MassAbsence(format!(
             "{missing} of {} recorded apps are missing from the list of apps: this may be another organization; if they \
-             were deleted, set the annotation {ACCEPT_ABSENT}: \"{missing}\" on SpiceOrganization {}",
+             were deleted, set the annotation {ACCEPT_MISSING_APPS}: \"{missing}\" on SpiceOrganization {}",
             recorded.len(),
-            view.desired.organization
+            input.desired.organization
         ));
     }
-    Absence::Certain
+    AbsenceCheck::Confirmed
 }
 
 /// The id of the app that is ours. One that was only observed has no incarnation, and is none to write to.
@@ -86,7 +87,7 @@ pub(super) fn attach(status: &mut SpiceAppStatus, observed: &AppObserved, app: &
     // A list shows neither; what an earlier answer showed then stays.
     let fits = |text: &&str| text.len() <= LONGEST;
     status.endpoint = app.endpoint().filter(fits).map(str::to_owned).or(status.endpoint.take());
-    if let Some(Observed::Present(Organization { portal: Some(page), .. })) = &observed.organization {
+    if let Some(Observed::Present(OrganizationView { portal: Some(page), .. })) = &observed.organization {
         status.url = Some(page.clone());
     }
     status.region = app
@@ -97,17 +98,17 @@ pub(super) fn attach(status: &mut SpiceAppStatus, observed: &AppObserved, app: &
 
 /// Whose an app is, by its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
-    Us,
-    Nobody,
-    Another,
+pub(super) enum Ownership {
+    Own,
+    Unowned,
+    Foreign,
 }
 
-pub(super) fn owner(app: &App, desired: &AppDesired) -> Owner {
+pub(super) fn owner(app: &App, desired: &AppDesired) -> Ownership {
     match app.tag(OWNER_TAG) {
-        None => Owner::Nobody,
-        Some(tag) if tag == desired.owner => Owner::Us,
-        Some(_) => Owner::Another,
+        None => Ownership::Unowned,
+        Some(tag) if tag == desired.owner => Ownership::Own,
+        Some(_) => Ownership::Foreign,
     }
 }
 

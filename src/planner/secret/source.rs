@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::DigestKey;
-use super::validate::{Asked, Keys, check_name};
+use super::validate::{KeySelection, SelectedKeys, check_name};
 use crate::api::SourceVersion;
 use crate::management::types::SecretValue;
 
@@ -15,7 +15,7 @@ const MOST: usize = 256;
 
 /// What a Kubernetes Secret holds. All who have read it together share it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Values {
+pub struct SourceValues {
     /// The version that was read.
     pub(super) version: SourceVersion,
     /// By key. What is not UTF-8 is none.
@@ -26,7 +26,7 @@ pub struct Values {
 
 /// A value, and the digest by which it is known.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Content {
+pub(super) struct DesiredValue {
     pub(super) value: SecretValue,
     pub(super) digest: String,
 }
@@ -42,14 +42,14 @@ pub(super) enum Problem {
 
 /// What is wanted of the app's secrets: by name, what each is to hold; and what is wrong.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Wanted {
-    pub(super) contents: BTreeMap<String, Content>,
+pub(super) struct DesiredSecrets {
+    pub(super) contents: BTreeMap<String, DesiredValue>,
     /// Names that are asked for and cannot be had now: what is there under them stays.
     pub(super) kept: Vec<String>,
     pub(super) problems: Vec<Problem>,
 }
 
-impl Values {
+impl SourceValues {
     /// Takes what a Secret of this version holds; digests are made with this key.
     pub fn new(version: SourceVersion, data: BTreeMap<String, Vec<u8>>, key: DigestKey) -> Self {
         let text = |bytes| String::from_utf8(bytes).ok().map(SecretValue::from);
@@ -58,19 +58,19 @@ impl Values {
     }
 
     /// What is wanted of it.
-    pub(super) fn wanted(&self, asked: &Asked) -> Wanted {
+    pub(super) fn wanted(&self, asked: &KeySelection) -> DesiredSecrets {
         let source = &asked.source;
-        let mut wanted = Wanted::default();
+        let mut wanted = DesiredSecrets::default();
         let pairs: Vec<(String, String)> = match &asked.keys {
-            Keys::These(keys) => keys.clone(),
-            Keys::All => self.held.keys().map(|key| (key.clone(), key.clone())).collect(),
+            SelectedKeys::These(keys) => keys.clone(),
+            SelectedKeys::All => self.held.keys().map(|key| (key.clone(), key.clone())).collect(),
         };
         if pairs.is_empty() {
             wanted.problems.push(Problem::Missing(format!("Secret {source} holds nothing")));
         }
         if pairs.len() > MOST {
-            let words = format!("Secret {source} has {} keys, and one object can stand for {MOST}", pairs.len());
-            wanted.problems.push(Problem::Invalid(words));
+            let message = format!("Secret {source} has {} keys, and one object can stand for {MOST}", pairs.len());
+            wanted.problems.push(Problem::Invalid(message));
             wanted.kept = pairs.into_iter().map(|(_, name)| name).collect();
             return wanted;
         }
@@ -86,7 +86,7 @@ impl Values {
         wanted
     }
 
-    fn content(&self, source: &str, key: &str, name: &str) -> Result<Content, Problem> {
+    fn content(&self, source: &str, key: &str, name: &str) -> Result<DesiredValue, Problem> {
         if check_name(name).is_err() {
             let rule = "cannot be the name of a secret of an app: list it in spec.secretRef.items with another name";
             return Err(Problem::Invalid(format!("Secret {source}: key {key} {rule}")));
@@ -96,7 +96,9 @@ impl Values {
             None => Err(Problem::Missing(format!("Secret {source} has no key {key}"))),
             Some(None) => invalid("is not UTF-8"),
             Some(Some(value)) if value.expose().len() > LONGEST_VALUE => invalid("is longer than 64 KiB"),
-            Some(Some(value)) => Ok(Content { value: value.clone(), digest: self.key.digest(name, value.expose()) }),
+            Some(Some(value)) => {
+                Ok(DesiredValue { value: value.clone(), digest: self.key.digest(name, value.expose()) })
+            }
         }
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Verdict, digest, schedule};
+use super::{Outcome, digest, schedule};
 use crate::api::{GROUP, SourceVersion};
 
 /// What this process knows of an object and status does not.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Memory {
+pub struct RuntimeState {
     /// When this process first saw the object.
     pub since: Timestamp,
     /// Failures in a row; of one that is being deleted, since its deletion was first seen.
@@ -19,17 +19,17 @@ pub struct Memory {
     /// Whether its deletion was seen.
     pub deletion_seen: bool,
     /// When the last complete observation was begun.
-    pub last_observation: Option<Timestamp>,
+    pub last_synced_at: Option<Timestamp>,
     /// When our last remote write ended.
     pub last_write: Option<Timestamp>,
     /// What was written lately, by name, where several things are told apart: a read may not show it yet.
     pub written: BTreeMap<String, Timestamp>,
     /// Since when remote work is wanted and not done.
-    pub wanted_since: Option<Timestamp>,
+    pub pending_since: Option<Timestamp>,
     /// Something changed that may have kept the object from being as wanted.
-    pub look_again: bool,
+    pub force_resync: bool,
     /// A refused write is not repeated before this.
-    pub held: Option<Hold>,
+    pub retry_hold: Option<RetryHold>,
     /// Digest of our own annotations when the object was last looked at.
     pub annotations: Option<u64>,
     /// What was put back, and how often.
@@ -61,7 +61,13 @@ impl Corrections {
     }
 
     /// Whether a path was put back too often, and too lately, to be put back again.
-    pub(crate) fn fights(&self, generation: Option<i64>, path: &str, now: Timestamp, pause: Duration) -> bool {
+    pub(crate) fn is_correction_loop(
+        &self,
+        generation: Option<i64>,
+        path: &str,
+        now: Timestamp,
+        pause: Duration,
+    ) -> bool {
         let counted = self.paths.get(path).filter(|_| self.generation == generation);
         counted.is_some_and(|(times, last)| *times >= Self::FIGHT && schedule::elapsed(*last, now) < pause)
     }
@@ -69,26 +75,26 @@ impl Corrections {
 
 /// Until when a refused write is held back, and for which state of the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub struct RetryHold {
     pub(super) generation: Option<i64>,
     pub(super) requested: Option<String>,
     pub(super) sources: Vec<SourceVersion>,
     pub(super) until: Timestamp,
 }
 
-impl Memory {
+impl RuntimeState {
     /// Of an object seen for the first time.
     pub fn new(now: Timestamp) -> Self {
         Self {
             since: now,
             failures: 0,
             deletion_seen: false,
-            last_observation: None,
+            last_synced_at: None,
             last_write: None,
             written: BTreeMap::new(),
-            wanted_since: None,
-            look_again: false,
-            held: None,
+            pending_since: None,
+            force_resync: false,
+            retry_hold: None,
             annotations: None,
             corrections: Corrections::default(),
         }
@@ -104,8 +110,8 @@ impl Memory {
     }
 
     /// Whether a failed write is held back, if the object is as it was then.
-    pub fn is_held(&self, now: Timestamp) -> bool {
-        self.held.as_ref().is_some_and(|hold| now < hold.until)
+    pub fn is_write_held(&self, now: Timestamp) -> bool {
+        self.retry_hold.as_ref().is_some_and(|hold| now < hold.until)
     }
 
     /// Takes note of a write that has ended, and of what it may have changed.
@@ -115,30 +121,33 @@ impl Memory {
     }
 
     /// Keeps what is to be known of a visit that began then and ended so. Says whether it looked at anything.
-    pub fn account(&mut self, verdict: &Verdict, began: Timestamp, meta: &ObjectMeta) -> bool {
-        let waits = matches!(verdict, Verdict::Waiting(..) | Verdict::Bereft(..));
-        let looked = !waits && !matches!(verdict, Verdict::Unchanged | Verdict::Suspended);
-        self.look_again &= !looked;
+    pub fn account(&mut self, outcome: &Outcome, began: Timestamp, meta: &ObjectMeta) -> bool {
+        let timings = matches!(outcome, Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..));
+        let looked = !timings && !matches!(outcome, Outcome::Skipped | Outcome::Suspended);
+        self.force_resync &= !looked;
         if looked || self.annotations.is_none() {
             self.annotations = Some(annotations(meta));
         }
-        match verdict {
-            Verdict::Settled | Verdict::Stalled(..) => {
-                self.last_observation = Some(began);
-                (self.failures, self.wanted_since) = (0, None);
+        match outcome {
+            Outcome::InSync | Outcome::Stalled(..) => {
+                self.last_synced_at = Some(began);
+                (self.failures, self.pending_since) = (0, None);
             }
             // Whoever resumes it wants to see how it is.
-            Verdict::Suspended => (self.wanted_since, self.held) = (None, None),
-            Verdict::Unchanged | Verdict::Waiting(..) | Verdict::Bereft(..) | Verdict::Gone => {
-                self.wanted_since = None;
+            Outcome::Suspended => (self.pending_since, self.retry_hold) = (None, None),
+            Outcome::Skipped
+            | Outcome::WaitingForDependency(..)
+            | Outcome::DependencyDeleted(..)
+            | Outcome::Finalized => {
+                self.pending_since = None;
             }
-            Verdict::Failed(..) | Verdict::Working(_) => {
+            Outcome::WriteFailed(..) | Outcome::InProgress(_) => {
                 self.failures = self.failures.saturating_add(1);
             }
             // What was seen does not suffice: the next visit looks anew and takes no shared answer from before.
-            Verdict::Unseen(..) | Verdict::Deleting(_) => {
+            Outcome::ReadFailed(..) | Outcome::Terminating(_) => {
                 self.failures = self.failures.saturating_add(1);
-                self.wanted_since = None;
+                self.pending_since = None;
             }
         }
         looked
