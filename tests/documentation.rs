@@ -21,7 +21,7 @@ fn properties(schema: &Value, names: &mut BTreeSet<String>) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         names.insert(name.clone());
         // What is below these is Kubernetes' own, or told in words.
-        if !["conditions", "selector", "sources"].contains(&name.as_str()) {
+        if !["conditions", "selector", "observedSources"].contains(&name.as_str()) {
             properties(property, names);
         }
     }

@@ -225,7 +225,7 @@ pub struct SpiceAppStatus {
     pub id: Option<i64>,
     /// The organization that the app was recorded in: its endpoint, and `#` and its id where the API tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub organization: Option<String>,
+    pub organization_binding: Option<String>,
     /// `c-` and the intent that created the app, or `a-` and a fresh id for one that was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
@@ -247,18 +247,18 @@ pub struct SpiceAppStatus {
     /// For each managed field: digests of what was last sent and of what the API then showed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 128))]
-    pub applied: BTreeMap<String, AppliedField>,
+    pub last_applied: BTreeMap<String, AppliedField>,
     /// Fields that differ from the spec and are left so: by `driftPolicy: Report` or `managementPolicy: Observe`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub drift: Vec<String>,
     /// True where the organization keeps no tags of ours: then the recorded id alone tells that the app is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub untagged: Option<bool>,
+    pub tags_unsupported: Option<bool>,
     /// The objects that the spec refers to, in the versions that were last acted on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    pub sources: Vec<SourceVersion>,
+    pub observed_sources: Vec<SourceVersion>,
 }
 
 impl Default for SpiceAppStatus {
@@ -268,17 +268,17 @@ impl Default for SpiceAppStatus {
             conditions: Vec::new(),
             last_handled_reconcile_at: None,
             id: None,
-            organization: None,
+            organization_binding: None,
             incarnation: None,
             created_at: None,
             endpoint: None,
             url: None,
             region: None,
             create_intent: None,
-            applied: BTreeMap::new(),
+            last_applied: BTreeMap::new(),
             drift: Vec::new(),
-            untagged: None,
-            sources: Vec::new(),
+            tags_unsupported: None,
+            observed_sources: Vec::new(),
         }
     }
 }
@@ -295,10 +295,10 @@ pub struct CreateIntent {
     pub at: MicroTime,
     /// True after the API answered that an app of the name exists: then only its tag tells whether it is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub conflicted: Option<bool>,
+    pub name_conflict: Option<bool>,
     /// Owner tag of somebody else that the app came back with, which had been deleted: it is to be replaced by ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub came_back_with: Option<String>,
+    pub reactivated_owner_tag: Option<String>,
 }
 
 /// Digests of one managed field. A digest names its version (`v1:`) and covers canonical JSON.
@@ -306,9 +306,9 @@ pub struct CreateIntent {
 #[serde(rename_all = "camelCase")]
 pub struct AppliedField {
     /// Of the value that was sent.
-    pub sent: String,
+    pub sent_hash: String,
     /// Of the value that the API showed for it afterwards.
-    pub echo: String,
+    pub observed_hash: String,
 }
 
 fn open_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

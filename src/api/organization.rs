@@ -259,7 +259,7 @@ pub struct SpiceOrganizationStatus {
     /// Paths of the Management API that this version of it lacks, or that the credential may not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
-    pub missing: Vec<String>,
+    pub unavailable_paths: Vec<String>,
     /// Lists whose end could not be told when they were last read. While one stays so, nothing that it would take the
     /// whole list for is done: no app is created, and none is taken for deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -268,7 +268,7 @@ pub struct SpiceOrganizationStatus {
     /// The Secret that the credential was read from, in the version read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    pub sources: Vec<SourceVersion>,
+    pub observed_sources: Vec<SourceVersion>,
 }
 
 impl Default for SpiceOrganizationStatus {
@@ -283,9 +283,9 @@ impl Default for SpiceOrganizationStatus {
             default_region: None,
             images: BTreeMap::new(),
             limits: None,
-            missing: Vec::new(),
+            unavailable_paths: Vec::new(),
             incomplete_lists: Vec::new(),
-            sources: Vec::new(),
+            observed_sources: Vec::new(),
         }
     }
 }
@@ -308,7 +308,7 @@ pub struct IncompleteList {
     /// Its path.
     pub path: String,
     /// Items seen.
-    pub seen: i64,
+    pub items_seen: i64,
 }
 
 /// What the plan allows; -1 is unlimited.

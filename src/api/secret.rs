@@ -136,11 +136,11 @@ pub struct SpiceSecretStatus {
     /// The secrets of the app that this object has set, or is about to set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub entries: Vec<SecretEntry>,
+    pub secrets: Vec<SecretEntry>,
     /// Names that this object asks for and another SpiceSecret of the app holds, or has set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub held: Vec<SecretConflict>,
+    pub conflicts: Vec<SecretConflict>,
     /// Names of secrets that somebody else has set or deleted and that are left so: by `driftPolicy: Report`, or because they
     /// were put back again and again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -149,7 +149,7 @@ pub struct SpiceSecretStatus {
     /// The Kubernetes Secret, in the version that was last acted on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    pub sources: Vec<SourceVersion>,
+    pub observed_sources: Vec<SourceVersion>,
 }
 
 impl Default for SpiceSecretStatus {
@@ -159,10 +159,10 @@ impl Default for SpiceSecretStatus {
             conditions: Vec::new(),
             last_handled_reconcile_at: None,
             app_id: None,
-            entries: Vec::new(),
-            held: Vec::new(),
+            secrets: Vec::new(),
+            conflicts: Vec::new(),
             drift: Vec::new(),
-            sources: Vec::new(),
+            observed_sources: Vec::new(),
         }
     }
 }
@@ -179,7 +179,7 @@ pub struct SecretEntry {
     pub digest: Option<String>,
     /// The digest under which this value was first set: it stays when the same value is set again under another key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_id: Option<String>,
+    pub content_hash: Option<String>,
     /// When it was set, as the Management API said: another time means that somebody else has set it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<String>,
@@ -198,10 +198,10 @@ pub struct SecretConflict {
     /// The name of the app's secret.
     pub name: String,
     /// The SpiceSecret that holds it.
-    pub by: String,
+    pub owned_by: String,
     /// True if that one has set it: then it passes to this object when that one lets go of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set: Option<bool>,
+    pub present: Option<bool>,
     /// True if that one took it over when it existed already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<bool>,

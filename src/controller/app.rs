@@ -41,7 +41,8 @@ impl Reconciler for SpiceApp {
 
     fn reduce(data: &mut Value, deleted_at: Timestamp) {
         undecodable::retain(data, "spec", &["organizationRef", "name", "deletionPolicy", "managementPolicy"]);
-        let status = ["id", "incarnation", "createIntent", "organization", "untagged", "observedGeneration"];
+        let status =
+            ["id", "incarnation", "createIntent", "organizationBinding", "tagsUnsupported", "observedGeneration"];
         undecodable::retain(data, "status", &status);
         let intent = data["status"]["createIntent"].clone();
         if !intent.is_null() && serde_json::from_value::<CreateIntent>(intent.clone()).is_err() {

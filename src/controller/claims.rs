@@ -41,8 +41,8 @@ pub(super) fn of_undecodable(
     before: Option<&SiblingSecret>,
     noted_by: &SpiceSecret,
 ) -> SiblingSecret {
-    let held = noted_by.status.iter().flat_map(|status| &status.held);
-    let held = held.filter(|held| held.set == Some(true) && Some(&held.by) == meta.name.as_ref());
+    let held = noted_by.status.iter().flat_map(|status| &status.conflicts);
+    let held = held.filter(|held| held.present == Some(true) && Some(&held.owned_by) == meta.name.as_ref());
     let names = |wanted: fn(&SecretConflict) -> bool| {
         held.clone().filter(|held| wanted(held)).map(|held| held.name.clone()).collect::<BTreeSet<_>>()
     };
@@ -65,12 +65,12 @@ pub(super) fn of_undecodable(
 
 fn claim(object: &SpiceSecret) -> SiblingSecret {
     let names = |wanted: fn(&SecretEntry) -> bool| {
-        let entries = object.status.iter().flat_map(|status| &status.entries);
+        let entries = object.status.iter().flat_map(|status| &status.secrets);
         entries.filter(|entry| wanted(entry)).map(|entry| entry.name.clone()).collect::<BTreeSet<_>>()
     };
-    let held = || object.status.iter().flat_map(|status| &status.held);
+    let held = || object.status.iter().flat_map(|status| &status.conflicts);
     let set = names(|_| true);
-    let noted = held().filter(|held| held.set == Some(true)).map(|held| held.name.clone());
+    let noted = held().filter(|held| held.present == Some(true)).map(|held| held.name.clone());
     SiblingSecret {
         object: object.name_any(),
         created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),

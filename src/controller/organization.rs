@@ -147,7 +147,7 @@ fn telling_its_end<T>(
 ) -> Result<ApiResponse<T>, ApiError> {
     let organization = of_app(context, app).and_then(Result::ok);
     let told = organization.iter().filter_map(|it| it.status.as_ref()).flat_map(|status| &status.incomplete_lists);
-    let told = told.filter(|list| list.path == path).map(|list| list.seen).next();
+    let told = told.filter(|list| list.path == path).map(|list| list.items_seen).next();
     let news = match &list {
         Ok(_) => told.is_some(),
         Err(ApiError { kind: ErrorKind::IncompleteList { seen }, .. }) => told != i64::try_from(*seen).ok(),
@@ -180,7 +180,7 @@ pub(super) async fn connection(
         return Err(withdrawn(why));
     }
     let connection = unverified_connection(context, organization).await?;
-    let checked = organization.status.as_ref().and_then(|status| status.sources.first());
+    let checked = organization.status.as_ref().and_then(|status| status.observed_sources.first());
     if checked != Some(&connection.version) {
         return Err(withdrawn("its credential changed and was not checked yet".to_owned()));
     }
@@ -201,9 +201,10 @@ async fn unverified_connection(
 
 /// Whether an app of the organization has shown that it keeps no tags of ours.
 pub(super) fn tags_unsupported(context: &Context, organization: &SpiceOrganization) -> bool {
-    let untagged =
-        |app: &SpiceApp| app.status.as_ref().is_some_and(|status| status.id.is_some() && status.untagged == Some(true));
-    apps_of(&context.caches.apps, organization).iter().any(|app| app.0.as_ref().is_ok_and(untagged))
+    let tags_unsupported = |app: &SpiceApp| {
+        app.status.as_ref().is_some_and(|status| status.id.is_some() && status.tags_unsupported == Some(true))
+    };
+    apps_of(&context.caches.apps, organization).iter().any(|app| app.0.as_ref().is_ok_and(tags_unsupported))
 }
 
 /// The organization that an app refers to, if it is there.
@@ -341,7 +342,7 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for OrganizationEventHand
             let spec = &organization.spec;
             let admission = serde_json::to_string(&(&spec.allowed_namespaces, spec.adoption)).unwrap_or_default();
             // The credential's version too: apps that saw it change wait for the organization that has checked it.
-            let sources = organization.status.iter().flat_map(|status| &status.sources);
+            let sources = organization.status.iter().flat_map(|status| &status.observed_sources);
             let versions: Vec<_> =
                 sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
             if self.told.differs(

@@ -71,7 +71,8 @@ impl Poll {
         let organizations = self.context.caches.organizations.state();
         let readable = organizations.iter().filter_map(|organization| organization.0.as_ref().ok());
         let names = |one: &SpiceOrganization| {
-            let before = one.status.iter().flat_map(|status| &status.sources).map(|source| source.name.clone());
+            let before =
+                one.status.iter().flat_map(|status| &status.observed_sources).map(|source| source.name.clone());
             before.chain([credential_secret(one).to_owned()]).collect::<Vec<_>>()
         };
         let keys = |one| names(one).into_iter().map(|name| (one.namespace().unwrap_or_default(), name));

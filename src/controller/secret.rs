@@ -52,14 +52,14 @@ impl Reconciler for SpiceSecret {
 
     fn reduce(data: &mut Value, _: Timestamp) {
         undecodable::retain(data, "spec", &["appRef", "deletionPolicy"]);
-        undecodable::retain(data, "status", &["appId", "entries", "observedGeneration"]);
+        undecodable::retain(data, "status", &["appId", "secrets", "observedGeneration"]);
         // What an entry says besides its name and whose it was can be done without.
-        let entries = data["status"]["entries"].as_array().cloned().unwrap_or_default();
+        let entries = data["status"]["secrets"].as_array().cloned().unwrap_or_default();
         let names = entries.into_iter().filter_map(|entry| {
             let name = entry["name"].as_str()?;
             Some(json!({ "name": name, "adopted": entry["adopted"].as_bool() }))
         });
-        data["status"]["entries"] = names.collect();
+        data["status"]["secrets"] = names.collect();
     }
 
     fn forget_sources(observed: &mut SecretObserved) {
@@ -297,9 +297,9 @@ fn app_facts(context: &Context, object: &SpiceSecret) -> Observed<ParentApp> {
         name: app.spec.name.clone().unwrap_or_else(|| app.name_any()),
         id: status.id.filter(|_| ours),
         created_at: status.created_at.as_ref().map(|time| time.0),
-        untagged: status.untagged == Some(true),
+        tags_unsupported: status.tags_unsupported == Some(true),
         unready: unready(&app),
-        recorded_in: status.organization,
+        recorded_in: status.organization_binding,
         incarnation: status.incarnation,
         organization_name: app.spec.organization_ref.name.clone(),
         organization: organization.map(|organization| summary::for_app(context, &organization, &app)),
@@ -326,7 +326,7 @@ fn unready(app: &SpiceApp) -> Option<String> {
 pub(super) fn matters(app: &DeserializeGuard<SpiceApp>) -> impl Hash + use<> {
     let facts = |app: &SpiceApp| {
         let status = app.status.clone().unwrap_or_default();
-        let own = (status.id, status.incarnation, status.untagged, status.organization);
+        let own = (status.id, status.incarnation, status.tags_unsupported, status.organization_binding);
         (own, unready(app), app.spec.interval.map(Duration::from))
     };
     app.0.as_ref().ok().map(facts)
@@ -380,7 +380,8 @@ fn others(context: &Context, object: &SpiceSecret) -> Vec<Arc<SiblingSecret>> {
     let namespace = namespace(object);
     let mut all = of(context, &namespace, &object.spec.app_ref.name);
     // Which app one is about that could never be decoded tells only who has noted it.
-    let noted: BTreeSet<&String> = object.status.iter().flat_map(|status| &status.held).map(|held| &held.by).collect();
+    let noted: BTreeSet<&String> =
+        object.status.iter().flat_map(|status| &status.conflicts).map(|held| &held.owned_by).collect();
     let hidden = noted.into_iter().filter(|name| context.secrets_by_app.referred_by(&namespace, name).is_none());
     all.extend(hidden.filter_map(|name| context.caches.spice_secrets.get(&ObjectRef::new(name).within(&namespace))));
     let others = all.iter().filter(|other| other.meta().uid != object.metadata.uid);

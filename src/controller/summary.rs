@@ -19,14 +19,16 @@ pub(super) fn of(context: &Context, organization: &SpiceOrganization) -> Organiz
         context.caches.secret_version(&organization.namespace().unwrap_or_default(), credential_secret(organization));
     let unusable = match ready {
         // One that is being deleted is not Ready, and has to serve until its last app is gone.
-        _ if deleting && !status.sources.is_empty() && status.sources.first() == current.as_ref() => None,
+        _ if deleting && !status.observed_sources.is_empty() && status.observed_sources.first() == current.as_ref() => {
+            None
+        }
         _ if deleting && current.is_none() => {
             Some(format!("Secret {} does not exist in its namespace", credential_secret(organization)))
         }
         None => Some("it was not visited yet".to_owned()),
         Some(ready) if ready.status != "True" => Some(format!("{} {}", ready.reason, ready.message)),
         Some(ready) if !judged(ready.observed_generation) => Some("its last change was not visited yet".to_owned()),
-        Some(_) if status.sources.first() != current.as_ref() => {
+        Some(_) if status.observed_sources.first() != current.as_ref() => {
             Some("its credential changed and was not checked yet".to_owned())
         }
         Some(_) => None,

@@ -134,7 +134,7 @@ pub(super) fn without_values(error: &str) -> String {
 
 /// A create that cannot be read any more: it was begun, and only the tag tells what came of it.
 pub(super) fn some_intent(name: &Value, at: Timestamp) -> Value {
-    json!({ "id": "", "name": name, "at": MicroTime(at), "conflicted": true })
+    json!({ "id": "", "name": name, "at": MicroTime(at), "nameConflict": true })
 }
 
 #[cfg(test)]

@@ -66,7 +66,11 @@ impl Case {
         assert_eq!(finalizers, [FINALIZER]);
         let tags = &remote[0]["tags"];
         let tagged = tags["spice-operator-owner"].is_string() && tags["team"] == "data";
-        assert_eq!((tagged, status.untagged), (self.takes_tags(), (!self.takes_tags()).then_some(true)), "{remote:?}");
+        assert_eq!(
+            (tagged, status.tags_unsupported),
+            (self.takes_tags(), (!self.takes_tags()).then_some(true)),
+            "{remote:?}"
+        );
         let wanted = self.wanted();
         assert_eq!(remote[0]["description"], wanted["description"]);
         assert_eq!(remote[0]["config"]["replicas"], wanted["runtime"]["replicas"], "{remote:?}");

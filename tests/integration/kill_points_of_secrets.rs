@@ -82,7 +82,7 @@ impl Operation {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let kept = app["secrets"].as_array().unwrap().iter();
         let kept: BTreeMap<_, _> = kept.map(|one| (text(&one["name"]), Some(text(&one["updated_at"])))).collect();
-        let entries = secret.status.iter().flat_map(|status| &status.entries);
+        let entries = secret.status.iter().flat_map(|status| &status.secrets);
         let told = entries.clone().map(|entry| (entry.name.clone(), entry.updated_at.clone())).collect();
         let certain = entries.clone().all(|entry| entry.digest.is_some());
         if ready && certain && kept == told && secret.finalizers() == [FINALIZER] {

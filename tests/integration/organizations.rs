@@ -374,7 +374,7 @@ async fn a_credential_of_another_organization_stops_everything_until_a_person_ac
     let status = organization.status.unwrap();
     assert_eq!(status.organization.unwrap().name.as_deref(), Some("sandbox"));
     assert!(status.images.contains_key("stable") && status.limits.is_some(), "{:?}", status.images);
-    assert_eq!(status.missing, [""; 0]);
+    assert_eq!(status.unavailable_paths, [""; 0]);
 
     world.give_credential("sandbox-fake-token-elsewhere").await;
     let organization = world.organization_is("False", "OrganizationMismatch").await;
@@ -425,7 +425,7 @@ async fn what_an_older_api_lacks_is_left_out_and_makes_nothing_unready() {
     let _operator = world.operator().await;
     world.give_credential("sandbox-fake-token-operator").await;
     let status = world.organization_is("True", "Succeeded").await.status.unwrap();
-    assert_eq!(status.missing, ["/v1/orgs", "/v1/container-images", "/v1/limits"]);
+    assert_eq!(status.unavailable_paths, ["/v1/orgs", "/v1/container-images", "/v1/limits"]);
     assert_eq!((status.organization, status.endpoint.as_deref()), (None, Some(world.sandbox.url())));
     world.app("my-app", json!({})).await;
     world.app_is("my-app", "True", "Succeeded").await;

@@ -233,7 +233,7 @@ impl<'a> Play<'a> {
         let told_rightly = if has_all { ("True", "Succeeded") } else { ("False", "NameTaken") };
         let status = secret.status.clone().unwrap();
         let entries: BTreeMap<&str, bool> =
-            status.entries.iter().map(|entry| (entry.name.as_str(), entry.adopted == Some(true))).collect();
+            status.secrets.iter().map(|entry| (entry.name.as_str(), entry.adopted == Some(true))).collect();
         let own = self.there.iter().filter(|(_, there)| there.owner == Some(index));
         let own: BTreeMap<&str, bool> = own.map(|(name, there)| (*name, there.adopted)).collect();
         if told != Some(told_rightly) || entries != own {

@@ -69,7 +69,7 @@ async fn at_sigterm_a_secret_that_is_being_set_is_recorded_as_ours() {
     world.sandbox.remove_faults().await.unwrap();
     assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
     let status = world.api::<SpiceSecret>().get("src").await.unwrap().status.unwrap();
-    assert!(status.entries[0].updated_at.is_some(), "{:?}", status.entries);
+    assert!(status.secrets[0].updated_at.is_some(), "{:?}", status.secrets);
 
     let _operator = world.operator().await;
     world.secret_is("src", "True", "Succeeded").await;
@@ -208,13 +208,13 @@ async fn what_can_be_no_name_and_stands_in_a_status_is_nowhere_deleted_and_holds
     let (world, _operator, id) = world("secret-names").await;
     world.values("src", json!({ "key": "fake-value-1" })).await;
     world.secret("src", from_key("src", "key", "TOKEN")).await;
-    let entry = &world.secret_is("src", "True", "Succeeded").await.status.unwrap().entries[0];
+    let entry = &world.secret_is("src", "True", "Succeeded").await.status.unwrap().secrets[0];
     let entries: Vec<Value> = ["..", ".", "TOKEN"]
         .iter()
         .map(|name| json!({ "name": name, "digest": entry.digest, "incarnation": entry.incarnation }))
         .collect();
     let api = world.api::<SpiceSecret>();
-    let forged = json!({ "status": { "entries": entries } });
+    let forged = json!({ "status": { "secrets": entries } });
     let before = world.sandbox.revision().await.unwrap();
     api.patch_status("src", &PatchParams::default(), &Patch::Merge(&forged)).await.unwrap();
     api.delete("src", &DeleteParams::default()).await.unwrap();

@@ -72,15 +72,15 @@ async fn a_secret_is_set_with_one_post_follows_its_source_and_goes_with_its_obje
     );
     let status = secret.status.unwrap();
     assert_eq!(status.app_id, i64::try_from(id).ok());
-    let entry = &status.entries[0];
+    let entry = &status.secrets[0];
     assert_eq!(entry.name, "DATABASE_URL");
-    assert!(entry.digest.as_ref().unwrap().starts_with("v1:") && entry.digest == entry.content_id);
+    assert!(entry.digest.as_ref().unwrap().starts_with("v1:") && entry.digest == entry.content_hash);
 
     let before = world.sandbox.revision().await.unwrap();
     world.values("db", json!({ "url": "fake-value-2" })).await;
     world
         .until("db", "set anew", |secret: &SpiceSecret| {
-            secret.status.as_ref().is_some_and(|status| status.entries[0].digest != entry.digest)
+            secret.status.as_ref().is_some_and(|status| status.secrets[0].digest != entry.digest)
         })
         .await;
     world.secret_is("db", "True", "Succeeded").await;
@@ -183,7 +183,7 @@ async fn an_app_that_is_missing_or_going_is_waited_for_without_a_call() {
     let incarnation = app.status.as_ref().unwrap().incarnation.clone();
     world
         .until("db", "set in the new app", |secret: &SpiceSecret| {
-            let entries = secret.status.iter().flat_map(|status| &status.entries);
+            let entries = secret.status.iter().flat_map(|status| &status.secrets);
             entries.into_iter().any(|entry| entry.incarnation == incarnation && entry.digest.is_some())
         })
         .await;
@@ -203,7 +203,7 @@ async fn a_source_that_is_missing_vanishes_or_is_emptied_is_named_and_deletes_no
     world.values("db", json!({ "other": "fake-value-other", "url": "fake-value-url" })).await;
     world.secret_is("db", "True", "Succeeded").await;
     let whole = |secret: &SpiceSecret| {
-        let entries = secret.status.iter().flat_map(|status| &status.entries);
+        let entries = secret.status.iter().flat_map(|status| &status.secrets);
         entries.filter(|entry| entry.digest.is_some()).count() == 2
     };
     world.until("all", "with both entries", whole).await;
@@ -316,7 +316,7 @@ async fn the_key_of_digests_is_put_back_while_known_and_without_it_each_entry_is
     world.app_is("my-app", "True", "Succeeded").await;
     world.values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
     world.secret("src", json!({ "secretRef": { "name": "src" } })).await;
-    let entries = world.secret_is("src", "True", "Succeeded").await.status.unwrap().entries;
+    let entries = world.secret_is("src", "True", "Succeeded").await.status.unwrap().secrets;
     let keys: Api<Secret> = Api::namespaced(world.client.clone(), OPERATOR_NAMESPACE);
     let first = keys.get(&world.namespace).await.unwrap();
     assert_eq!(first.immutable, Some(true));
@@ -340,12 +340,12 @@ async fn the_key_of_digests_is_put_back_while_known_and_without_it_each_entry_is
         let now = world
             .until("src", "in date", |secret: &SpiceSecret| {
                 let status = secret.status.as_ref().unwrap();
-                !lost || status.entries.iter().zip(&entries).all(|(now, then)| now.digest != then.digest)
+                !lost || status.secrets.iter().zip(&entries).all(|(now, then)| now.digest != then.digest)
             })
             .await;
         assert_eq!(writes(&world, before).await.len(), posts, "{lost}");
-        let ids = now.status.unwrap().entries.into_iter().map(|entry| entry.content_id);
-        assert!(ids.eq(entries.iter().map(|entry| entry.content_id.clone())), "the same content");
+        let ids = now.status.unwrap().secrets.into_iter().map(|entry| entry.content_hash);
+        assert!(ids.eq(entries.iter().map(|entry| entry.content_hash.clone())), "the same content");
         operator.terminate().await.unwrap();
     }
     keys.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
@@ -358,7 +358,8 @@ async fn lost_status_is_a_taken_name_and_under_adopt_one_post_an_entry() {
     world.values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
     world.secret("src", json!({ "secretRef": { "name": "src" } })).await;
     world.secret_is("src", "True", "Succeeded").await;
-    let lost = json!({ "status": { "entries": null, "sources": null, "conditions": null, "observedGeneration": -1 } });
+    let lost =
+        json!({ "status": { "secrets": null, "observedSources": null, "conditions": null, "observedGeneration": -1 } });
     let api = world.api::<SpiceSecret>();
     api.patch_status("src", &PatchParams::default(), &Patch::Merge(&lost)).await.unwrap();
     world.ask_for_visit::<SpiceSecret>("src").await;

@@ -86,7 +86,7 @@ async fn a_secret_that_is_replaced_leaves_a_ready_organization_ready() {
     api.replace(CREDENTIAL.0, &PostParams::default(), &secret).await.unwrap();
     let after = world
         .until("default", "checked with the new version", |organization: &SpiceOrganization| {
-            organization.status.as_ref().is_some_and(|status| status.sources != before.sources)
+            organization.status.as_ref().is_some_and(|status| status.observed_sources != before.observed_sources)
         })
         .await;
     assert_eq!(after.status.unwrap().conditions, before.conditions, "nor was it anything else meanwhile");

@@ -76,7 +76,7 @@ async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
             organization.status.as_ref().is_some_and(|status| status.incomplete_lists.is_empty() == complete)
         });
         for list in told.await.status.unwrap().incomplete_lists {
-            assert!(list.path == "/v1/apps" && (20..=100).contains(&list.seen), "{switches:?}: {list:?}");
+            assert!(list.path == "/v1/apps" && (20..=100).contains(&list.items_seen), "{switches:?}: {list:?}");
         }
         let posts = world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
         assert_eq!(posts, usize::from(complete), "{switches:?}: only what is nowhere in the list is made");
@@ -92,7 +92,7 @@ async fn an_app_lives_and_dies_where_tags_are_not_to_be_had() {
         let spec = json!({ "description": "first", "runtime": { "replicas": 2 } });
         world.app("my-app", spec).await;
         let app = world.app_is("my-app", "True", "Succeeded").await;
-        assert_eq!(app.status.as_ref().unwrap().untagged, Some(true), "{rule}");
+        assert_eq!(app.status.as_ref().unwrap().tags_unsupported, Some(true), "{rule}");
 
         world.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
         world.app_is("my-app", "True", "Succeeded").await;

@@ -62,8 +62,8 @@ impl SpiceSecretEventHandler {
 
     fn tell_those_who_noted(&self, namespace: &str, name: &str) {
         let noted = |other: &SpiceSecret| {
-            let held = other.status.iter().flat_map(|status| &status.held);
-            other.metadata.namespace.as_deref() == Some(namespace) && held.into_iter().any(|held| held.by == name)
+            let held = other.status.iter().flat_map(|status| &status.conflicts);
+            other.metadata.namespace.as_deref() == Some(namespace) && held.into_iter().any(|held| held.owned_by == name)
         };
         let all = &self.context.caches.spice_secrets;
         for other in all.state_filter(|other| other.0.as_ref().is_ok_and(noted)) {

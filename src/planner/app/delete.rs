@@ -132,7 +132,7 @@ fn retains(input: &AppInput<'_>) -> bool {
 /// The id of an app that stays and that our tag is to be taken from. Tried once, and not by an object whose deletion is
 /// held up by something: whoever sets Retain then wants it gone.
 fn kept(input: &AppInput<'_>) -> Option<i64> {
-    let tagged = input.status.untagged != Some(true) && !input.observed.owner_tags_removed;
+    let tagged = input.status.tags_unsupported != Some(true) && !input.observed.owner_tags_removed;
     recorded(input.status).filter(|_| retains(input) && tagged && input.runtime_state.failures == 0)
 }
 
@@ -158,7 +158,9 @@ fn plan_present(input: &AppInput<'_>, seen: &Observation<App>) -> Plan<SpiceApp>
         // Our tag is gone, or never was on what our create has brought back: it is put there first, so that the delete rests
         // on an answer that showed it.
         Ownership::Foreign | Ownership::Unowned
-            if !input.observed.retagged && !input.observed.tags_refused && input.status.untagged != Some(true) =>
+            if !input.observed.retagged
+                && !input.observed.tags_refused
+                && input.status.tags_unsupported != Some(true) =>
         {
             marked(input, seen, input.status.clone())
         }

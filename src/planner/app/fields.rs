@@ -15,7 +15,7 @@ use crate::management::types::{App, AppField, UpdateApp};
 /// One field that is kept as declared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ManagedField {
-    /// Its path in the spec, such as `runtime.imageTag` or `tags.team`; the key in `status.applied`.
+    /// Its path in the spec, such as `runtime.imageTag` or `tags.team`; the key in `status.last_applied`.
     pub path: String,
     /// The API's field.
     pub field: AppField,
@@ -112,8 +112,8 @@ pub(super) fn managed_tag(key: &str, value: Value) -> ManagedField {
 /// Digests of what was sent and of what the answer shows for it.
 pub(super) fn echoed(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
     let digests = |field: &ManagedField| AppliedField {
-        sent: digest::of_value(&field.value),
-        echo: digest::of_value(&live(app, field)),
+        sent_hash: digest::of_value(&field.value),
+        observed_hash: digest::of_value(&live(app, field)),
     };
     managed.iter().map(|field| (field.path.clone(), digests(field))).collect()
 }
@@ -130,9 +130,9 @@ pub(super) fn merge(
     for field in desired {
         let (want, shown) = (digest::of_value(&field.value), digest::of_value(&live(app, field)));
         let last = applied.get(&field.path);
-        let sent_before = last.is_some_and(|last| last.sent == want);
-        if shown == want || last.is_some_and(|last| sent_before && last.echo == shown) {
-            merge.settled.insert(field.path.clone(), AppliedField { sent: want, echo: shown });
+        let sent_before = last.is_some_and(|last| last.sent_hash == want);
+        if shown == want || last.is_some_and(|last| sent_before && last.observed_hash == shown) {
+            merge.settled.insert(field.path.clone(), AppliedField { sent_hash: want, observed_hash: shown });
             continue;
         }
         if sent_before && leaves(&field.path) {
@@ -227,7 +227,7 @@ pub(super) fn unnamed(desired: &[ManagedField], app: &App) -> Vec<String> {
 pub(super) fn as_if_sent(desired: &[ManagedField]) -> BTreeMap<String, AppliedField> {
     let digests = |field: &ManagedField| {
         let sent = digest::of_value(&field.value);
-        (field.path.clone(), AppliedField { echo: sent.clone(), sent })
+        (field.path.clone(), AppliedField { observed_hash: sent.clone(), sent_hash: sent })
     };
     desired.iter().map(digests).collect()
 }

@@ -109,7 +109,7 @@ pub(super) fn owned_elsewhere(app: &App) -> String {
 /// an app that is older was brought back by it. A younger one is ours only where no tags are kept. None is, if the name turned
 /// out to be taken.
 pub(super) fn explained_by_intent(input: &AppInput<'_>, app: &App) -> bool {
-    let Some(intent) = input.status.create_intent.as_ref().filter(|intent| intent.conflicted.is_none()) else {
+    let Some(intent) = input.status.create_intent.as_ref().filter(|intent| intent.name_conflict.is_none()) else {
         return false;
     };
     let Some(created) = app.created_at() else { return false };
@@ -150,7 +150,7 @@ pub(super) fn adopt(input: &AppInput<'_>, spec: &ValidSpec, seen: &Observation<A
     status.incarnation = Some(format!("a-{}", input.fresh_id));
     // Whatever was sent before was sent to an app of another life, or never.
     let as_is = input.desired.leaves_drift;
-    status.applied = if as_is { fields::as_if_sent(&spec.managed) } else { BTreeMap::new() };
+    status.last_applied = if as_is { fields::as_if_sent(&spec.managed) } else { BTreeMap::new() };
     let mut plan = put_right(input, spec, seen, status);
     plan.events.push(EventRecord::normal("Adopted", format!("took over app {} ({})", app.id, app.name)));
     plan.first = Some(KubernetesWrite::StoreStatus);
@@ -164,14 +164,14 @@ fn observe(input: &AppInput<'_>, spec: &ValidSpec, seen: &Observation<App>) -> P
     let ours = match owner(app, input.desired) {
         Ownership::Own => true,
         // Where no tags are kept the recorded id counts.
-        Ownership::Unowned => status.untagged == Some(true) && status.id == Some(app.id),
+        Ownership::Unowned => status.tags_unsupported == Some(true) && status.id == Some(app.id),
         Ownership::Foreign => came_back(&status, app),
     };
     let incarnation = status.incarnation.take().filter(|_| ours);
     attach(&mut status, input.observed, app);
     // An incarnation says that the app is ours; one of somebody else's is none of ours.
     status.incarnation = incarnation;
-    let merge = fields::merge(&spec.managed, &status.applied, app, |_| true);
+    let merge = fields::merge(&spec.managed, &status.last_applied, app, |_| true);
     status.drift = merge.left;
     status.drift.extend(merge.carried.into_iter().map(|field| field.path));
     status.drift.sort();
@@ -197,7 +197,7 @@ fn plan_absent(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Pla
 fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<SpiceApp> {
     let mut status = input.status.clone();
     let kept = status.create_intent.take().filter(|intent| intent.name == input.desired.name);
-    let repeated = kept.as_ref().is_some_and(|intent| intent.conflicted.is_none());
+    let repeated = kept.as_ref().is_some_and(|intent| intent.name_conflict.is_none());
     if kept.is_none() {
         status.created_at = Some(MicroTime(input.now));
     }
@@ -208,13 +208,13 @@ fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Pla
         id,
         name: input.desired.name.clone(),
         at: MicroTime(input.now),
-        conflicted: None,
-        came_back_with: None,
+        name_conflict: None,
+        reactivated_owner_tag: None,
     });
     // What was only observed is not ours.
-    (status.id, status.applied, status.drift) = (None, BTreeMap::new(), Vec::new());
+    (status.id, status.last_applied, status.drift) = (None, BTreeMap::new(), Vec::new());
     // Known before the create: should its outcome be lost, an app without our tag may be what it made.
-    status.untagged = tags_are_lost(input).then_some(true);
+    status.tags_unsupported = tags_are_lost(input).then_some(true);
     let fields = desired_fields(input, spec, Some(&incarnation), None);
     status.incarnation = Some(incarnation);
     let body = match create_body(input, spec, &fields) {
@@ -226,7 +226,7 @@ fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Pla
     let events = vec![EventRecord::normal("Created", format!("created app {}", body.name))];
     let reactivated_if_before = input.now.checked_sub(input.timings.clock_skew).unwrap_or(input.now);
     let (owner, intended_at) = (input.desired.owner.clone(), input.now);
-    let first_untagged = status.untagged == Some(true) && input.status.untagged != Some(true);
+    let first_untagged = status.tags_unsupported == Some(true) && input.status.tags_unsupported != Some(true);
     let write = AppWrite::Create {
         body,
         managed,

@@ -277,9 +277,9 @@ impl ResourcePlanner for SpiceApp {
                 status.create_intent = status.create_intent.take().filter(|_| others.is_some());
                 if let Some(intent) = &mut status.create_intent {
                     // What our own create has brought back is ours, whosever it was; until it shows our tag, this tells so.
-                    intent.came_back_with = others;
+                    intent.reactivated_owner_tag = others;
                 }
-                status.applied = fields::taken(managed, app);
+                status.last_applied = fields::taken(managed, app);
                 observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
                 let incarnation = status.incarnation.clone();
                 attach(status, observed, app);
@@ -289,8 +289,8 @@ impl ResourcePlanner for SpiceApp {
                 observed.app = Some(Observed::Present(Observation { value: app.clone(), started_at: end.started_at }));
             }
             (AppWrite::Update { managed, released, .. }, Ok(Some(app))) => {
-                status.applied.retain(|path, _| !released.contains(path));
-                status.applied.extend(fields::echoed(managed, app));
+                status.last_applied.retain(|path, _| !released.contains(path));
+                status.last_applied.extend(fields::echoed(managed, app));
                 if !came_back(status, app) {
                     status.create_intent = None;
                 }
@@ -318,13 +318,13 @@ impl ResourcePlanner for SpiceApp {
                     }
                     // Nor was anything made without tags: whether they are kept is not known.
                     if !repeated || *first_untagged {
-                        status.untagged = None;
+                        status.tags_unsupported = None;
                     }
                 }
                 if let (AppWrite::Create { repeated: false, .. }, ErrorKind::Conflict) = (write, error.kind)
                     && let Some(intent) = &mut status.create_intent
                 {
-                    intent.conflicted = Some(true);
+                    intent.name_conflict = Some(true);
                 }
             }
             (_, Ok(None)) => {}
@@ -367,23 +367,23 @@ impl ResourcePlanner for SpiceApp {
             conditions: _,
             last_handled_reconcile_at: _,
             id,
-            organization,
+            organization_binding,
             incarnation,
             created_at,
             endpoint,
             url,
             region,
             create_intent,
-            applied,
+            last_applied,
             drift,
-            untagged,
-            sources,
+            tags_unsupported,
+            observed_sources,
         } = from.clone();
-        (to.id, to.organization) = (id, organization);
+        (to.id, to.organization_binding) = (id, organization_binding);
         (to.incarnation, to.created_at) = (incarnation, created_at);
         (to.endpoint, to.url) = (endpoint, url);
-        (to.region, to.create_intent, to.applied) = (region, create_intent, applied);
-        (to.drift, to.untagged, to.sources) = (drift, untagged, sources);
+        (to.region, to.create_intent, to.last_applied) = (region, create_intent, last_applied);
+        (to.drift, to.tags_unsupported, to.observed_sources) = (drift, tags_unsupported, observed_sources);
     }
 
     fn common(status: &mut SpiceAppStatus) -> CommonStatus<'_> {
@@ -403,7 +403,7 @@ impl ResourcePlanner for SpiceApp {
     }
 
     fn observed_sources(status: &SpiceAppStatus) -> &[SourceVersion] {
-        &status.sources
+        &status.observed_sources
     }
 }
 
@@ -461,7 +461,8 @@ fn unusable(input: &PlanInput<'_, SpiceApp>) -> Option<Outcome> {
 /// What is recorded, in another organization than the one that is reached now: nothing of it may be read or written.
 fn mismatch(input: &PlanInput<'_, SpiceApp>) -> Option<String> {
     let status = input.status;
-    let then = status.organization.as_deref().filter(|_| status.id.is_some() || status.create_intent.is_some())?;
+    let then =
+        status.organization_binding.as_deref().filter(|_| status.id.is_some() || status.create_intent.is_some())?;
     let Some(Observed::Present(organization)) = &input.observed.organization else { return None };
     let now = organization.pin.as_deref()?;
     (!same_pin(then, now)).then(|| {

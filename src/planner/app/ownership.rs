@@ -8,7 +8,7 @@ pub(super) fn learn_tags(status: &mut SpiceAppStatus, observed: &AppObserved, wr
     // Not after a create: a reactivated app may keep what it had.
     let sent = matches!(write, AppWrite::Update { .. }) && write.marks();
     if app.tag(OWNER_TAG).is_none() && (sent || observed.tags_refused) {
-        status.untagged = Some(true);
+        status.tags_unsupported = Some(true);
     }
 }
 
@@ -20,8 +20,9 @@ pub(super) fn created(status: &SpiceAppStatus) -> bool {
 /// Whether an app shows somebody else's tag that our own create has brought back with it.
 pub(super) fn came_back(status: &SpiceAppStatus, app: &App) -> bool {
     let intent = status.create_intent.as_ref().filter(|_| status.id == Some(app.id));
-    intent
-        .is_some_and(|intent| intent.came_back_with.is_some() && intent.came_back_with.as_deref() == app.tag(OWNER_TAG))
+    intent.is_some_and(|intent| {
+        intent.reactivated_owner_tag.is_some() && intent.reactivated_owner_tag.as_deref() == app.tag(OWNER_TAG)
+    })
 }
 
 /// What a look for an app whose id cannot be read came to.
@@ -81,7 +82,7 @@ const LONGEST: usize = 2048;
 pub(super) fn attach(status: &mut SpiceAppStatus, observed: &AppObserved, app: &App) {
     status.id = Some(app.id);
     if app.tag(OWNER_TAG).is_some() {
-        status.untagged = None;
+        status.tags_unsupported = None;
     }
     status.incarnation = app.tag(INCARNATION_TAG).map(str::to_owned).or(status.incarnation.take());
     // A list shows neither; what an earlier answer showed then stays.

@@ -88,7 +88,7 @@ pub(super) fn plan(input: &AppInput<'_>) -> Plan<SpiceApp> {
     };
     // Not before it was acted on: until then the change is still to be seen. Another version of what was sent is none.
     if matches!(plan.outcome, Outcome::InSync | Outcome::Stalled(..)) || is_applied_already(input) {
-        plan.status.sources = sources(input);
+        plan.status.observed_sources = sources(input);
     }
     plan
 }
@@ -98,7 +98,7 @@ fn is_applied_already(input: &AppInput<'_>) -> bool {
     let Some(Observed::Present(LoadedSpicepod { spicepod: Ok(spicepod), .. })) = &input.observed.spicepod else {
         return false;
     };
-    let applied = input.status.applied.get("spicepod").map(|applied| &applied.sent);
+    let applied = input.status.last_applied.get("spicepod").map(|applied| &applied.sent_hash);
     input.sources_changed() && applied == Some(&digest::of_value(&Value::Object(spicepod.clone())))
 }
 
@@ -113,7 +113,7 @@ fn plan_wanted(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
     if let Some(Observed::Present(organization)) = &input.observed.organization
         && (plan.status.id.is_some() || plan.status.create_intent.is_some())
     {
-        plan.status.organization = organization.pin.clone().or(plan.status.organization.take());
+        plan.status.organization_binding = organization.pin.clone().or(plan.status.organization_binding.take());
     }
     plan
 }
@@ -232,22 +232,22 @@ pub(super) fn put_right(
     };
     // Without our tag the next write would not be ours: it is put back whatever is said of drift.
     let leaves = |path: &str| !is_own_tag(path) && input.desired.leaves_drift || is_correction_loop(path);
-    let mut merge = fields::merge(&named, &status.applied, app, leaves);
+    let mut merge = fields::merge(&named, &status.last_applied, app, leaves);
     let withheld = repository_connected(input) && merge.withhold(AppField::Spicepod);
     let MergeResult { update, carried, released, drift, left, abandoned, settled } = merge;
-    status.applied.extend(settled);
-    status.applied.retain(|path, _| !abandoned.contains(path));
+    status.last_applied.extend(settled);
+    status.last_applied.retain(|path, _| !abandoned.contains(path));
     status.drift = left;
     // Recorded of its own, whatever becomes of the app that showed it. A refusal alone does not show it: not before what
     // remains without the tags is taken, or where nothing remains.
     let is_shown = is_known_to_lose_tags(input) || (input.observed.tags_refused && update.0.is_empty());
     if app.tag(OWNER_TAG).is_none() && is_shown {
-        status.untagged = Some(true);
+        status.tags_unsupported = Some(true);
     }
     let mut events: Vec<EventRecord> = abandoned.iter().map(|path| unmanaged(path)).collect();
     if update.0.is_empty() {
         // Fields that are no longer named and no longer there need no write to be forgotten.
-        status.applied.retain(|path, _| named.iter().any(|field| field.path == *path));
+        status.last_applied.retain(|path, _| named.iter().any(|field| field.path == *path));
         events.extend(brought_back(input, &named, app));
         let fought: Vec<&str> =
             status.drift.iter().map(String::as_str).filter(|path| is_correction_loop(path)).collect();
@@ -333,7 +333,7 @@ fn plan_gone(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
                 endpoint: None,
                 url: None,
                 region: None,
-                applied: BTreeMap::new(),
+                last_applied: BTreeMap::new(),
                 drift: Vec::new(),
                 ..input.status.clone()
             };
@@ -378,7 +378,7 @@ pub(super) fn tags_are_lost(input: &AppInput<'_>) -> bool {
 /// Whether this app, or another one of the organization, has shown that they are not.
 fn is_known_to_lose_tags(input: &AppInput<'_>) -> bool {
     let organization = matches!(&input.observed.organization, Some(Observed::Present(it)) if it.tags_unsupported);
-    input.status.untagged == Some(true) || organization
+    input.status.tags_unsupported == Some(true) || organization
 }
 
 fn is_own_tag(path: &str) -> bool {

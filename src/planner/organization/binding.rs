@@ -6,7 +6,7 @@ use crate::api::{ACCEPT_ORGANIZATION, OrganizationStatus, Reason, SpiceOrganizat
 use crate::management::types::{AccessibleOrganization, ApiError, ErrorKind};
 use crate::planner::{Outcome, Retry};
 
-/// Path of the identity read, as `status.missing` names it.
+/// Path of the identity read, as `status.unavailable_paths` names it.
 pub(super) const ORGANIZATIONS: &str = "/v1/orgs";
 /// Names of organizations shown in a message.
 const SHOWN: usize = 10;

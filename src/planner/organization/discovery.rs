@@ -1,5 +1,5 @@
 //! What the organization offers, as status shows it. None of it makes an organization unready: what an older API lacks, or
-//! the credential may not read, is left out and named in `status.missing`.
+//! the credential may not read, is left out and named in `status.unavailable_paths`.
 
 use super::binding::{ORGANIZATIONS, OrganizationBinding};
 use super::{Observation, Observed, OrganizationObserved, PlanInput};
@@ -42,7 +42,7 @@ pub(super) fn discovered(
         };
     }
     (status.endpoint, status.organization) = (Some(pin.endpoint), pin.organization);
-    status.sources = vec![credential.clone()];
+    status.observed_sources = vec![credential.clone()];
     let mut missing = Vec::new();
     if !matches!(organizations, Some(Observed::Present(_))) {
         missing.push(ORGANIZATIONS.to_owned());
@@ -80,7 +80,7 @@ pub(super) fn discovered(
         }
         Discovery::Unknown => {}
     }
-    status.missing = missing;
+    status.unavailable_paths = missing;
     status
 }
 

@@ -17,7 +17,7 @@ pub(super) fn tell(
     let incomplete = |(path, end): (&String, &ListCompleteness)| match end {
         ListCompleteness::Complete => None,
         ListCompleteness::Unknown { seen } => {
-            Some(IncompleteList { path: path.clone(), seen: i64::try_from(*seen).unwrap_or(i64::MAX) })
+            Some(IncompleteList { path: path.clone(), items_seen: i64::try_from(*seen).unwrap_or(i64::MAX) })
         }
     };
     let seen = input.observed.lists.iter().filter_map(incomplete);
@@ -30,7 +30,7 @@ pub(super) fn tell(
         let message = format!(
             "{}: {} items seen, and whether there are more cannot be told; while that is so, nothing of it is created and \
              nothing taken for deleted",
-            list.path, list.seen
+            list.path, list.items_seen
         );
         plan.events.push(EventRecord::warning("ListIncomplete", message));
     }

@@ -191,13 +191,14 @@ impl ResourcePlanner for SpiceOrganization {
             default_region,
             images,
             limits,
-            missing,
+            unavailable_paths,
             incomplete_lists,
-            sources,
+            observed_sources,
         } = from.clone();
-        (to.endpoint, to.organization, to.sources) = (endpoint, organization, sources);
+        (to.endpoint, to.organization, to.observed_sources) = (endpoint, organization, observed_sources);
         (to.regions, to.default_region) = (regions, default_region);
-        (to.images, to.limits, to.missing, to.incomplete_lists) = (images, limits, missing, incomplete_lists);
+        (to.images, to.limits, to.unavailable_paths, to.incomplete_lists) =
+            (images, limits, unavailable_paths, incomplete_lists);
     }
 
     fn common(status: &mut SpiceOrganizationStatus) -> CommonStatus<'_> {
@@ -222,7 +223,7 @@ impl ResourcePlanner for SpiceOrganization {
 fn is_up_to_date(input: &PlanInput<'_, SpiceOrganization>, credential: &SourceVersion) -> bool {
     (input.can_skip() || input.deleting())
         && !input.runtime_state.force_resync
-        && input.status.sources == [credential.clone()]
+        && input.status.observed_sources == [credential.clone()]
         && binding::is_settled(input)
 }
 

@@ -186,7 +186,7 @@ fn the_first_good_answer_binds_it_and_shows_what_there_is() {
         (limits.apps, limits.replicas, limits.requests_per_second, limits.cpu),
         (Some(-1), Some(3), None, Some(4))
     );
-    assert_eq!(status.missing, [""; 0]);
+    assert_eq!(status.unavailable_paths, [""; 0]);
     assert_eq!(world.visit(), Outcome::Skipped);
     assert_eq!(world.requests(), []);
 }
@@ -272,12 +272,12 @@ fn where_no_organizations_are_told_the_endpoint_alone_is_bound_and_status_says_s
     world.organizations = Observed::Unknown(error(LACKING));
     assert_eq!(world.visit(), Outcome::InSync);
     assert_eq!(world.bound_to(), bound("https://api.example", None));
-    assert_eq!(world.status().missing, ["/v1/orgs"]);
+    assert_eq!(world.status().unavailable_paths, ["/v1/orgs"]);
     // A newer version of the API that tells them is the same one.
     world.credential(json!([{ "id": "1" }]));
     assert_eq!(world.visit(), Outcome::InSync);
     assert_eq!(world.bound_to(), bound("https://api.example", Some("1")));
-    assert_eq!(world.status().missing, [""; 0]);
+    assert_eq!(world.status().unavailable_paths, [""; 0]);
     // A page of something in between says nothing of the organization.
     world.secret.resource_version.push('1');
     world.organizations = Observed::Unknown(error(ErrorKind::NotFound { json: false }));
@@ -302,7 +302,7 @@ fn what_was_shown_is_not_taken_back_for_a_page_of_something_in_between() {
         assert_eq!(world.visit(), Outcome::InSync, "{kind:?}");
         let now = world.status();
         assert_eq!(now.default_region.is_some(), stays, "{kind:?}");
-        assert_eq!((now.limits.is_some(), now.missing.is_empty()), (stays, stays), "{kind:?}");
+        assert_eq!((now.limits.is_some(), now.unavailable_paths.is_empty()), (stays, stays), "{kind:?}");
         assert_eq!(!now.images.is_empty(), stays, "{kind:?}");
     }
 }
@@ -313,7 +313,7 @@ fn what_an_older_api_lacks_is_named_and_makes_nothing_unready() {
         let mut world = World::new();
         world.offers = Observed::Unknown(error(kind));
         assert_eq!(world.visit(), Outcome::InSync, "{kind:?}");
-        assert_eq!(world.status().missing, ["/v1/regions", "/v1/container-images", "/v1/limits"]);
+        assert_eq!(world.status().unavailable_paths, ["/v1/regions", "/v1/container-images", "/v1/limits"]);
     }
     // Where no organizations are told either, somebody has to accept the credential.
     let mut world = World::new();
@@ -371,10 +371,10 @@ fn one_that_is_being_deleted_serves_no_other_organization() {
     world.credential(json!([{ "id": "2" }]));
     assert!(matches!(world.visit(), Outcome::Terminating(_)));
     assert_eq!(world.requests(), [OrganizationRead::Organizations]);
-    assert_eq!(world.status().sources, before.sources, "the other credential is not checked");
+    assert_eq!(world.status().observed_sources, before.observed_sources, "the other credential is not checked");
     world.credential(json!([{ "id": "1" }]));
     assert!(matches!(world.visit(), Outcome::Terminating(_)));
-    assert_ne!(world.status().sources, before.sources);
+    assert_ne!(world.status().observed_sources, before.observed_sources);
 }
 
 #[test]
@@ -391,7 +391,7 @@ fn an_api_that_fails_after_the_identity_is_asked_for_nothing_more() {
 fn a_list_whose_end_cannot_be_told_is_named_without_a_call_until_one_is_complete() {
     let mut world = World::new();
     assert_eq!(world.visit(), Outcome::InSync);
-    let list = |path: &str, seen| IncompleteList { path: path.to_owned(), seen };
+    let list = |path: &str, items_seen| IncompleteList { path: path.to_owned(), items_seen };
     let unknown = |seen| ListCompleteness::Unknown { seen };
     let (apps, secrets) = ("/v1/apps", "/v1/apps/7/secrets");
     for (read, told) in [

@@ -10,7 +10,7 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
     if !input.has_finalizer() {
         return no_op(input, Outcome::Finalized);
     }
-    let has_none = input.status.entries.is_empty() && input.status.held.is_empty();
+    let has_none = input.status.secrets.is_empty() && input.status.conflicts.is_empty();
     if has_none || input.desired.deletion_policy == Some(DeletionPolicy::Retain) {
         return release(input);
     }
@@ -79,7 +79,7 @@ fn heir(input: &SecretInput<'_>) -> Option<String> {
     let mut deleting =
         others(input).filter(|other| other.deleting && (is_before_us(input, other) || !waits_too(other)));
     let may_pass = |other: &SiblingSecret| {
-        input.status.held.iter().find(|held| held.set == Some(true) && other.set.contains(&held.name))
+        input.status.conflicts.iter().find(|held| held.present == Some(true) && other.set.contains(&held.name))
     };
     deleting.find_map(|other| {
         let held = may_pass(other)?;

@@ -15,7 +15,7 @@ impl SecretPlanner<'_> {
         let input = self.input;
         let others = others(input);
         let started_at = others.clone().any(|other| !other.set.is_empty())
-            || input.status.entries.iter().any(|entry| is_confirmed(entry, self.app));
+            || input.status.secrets.iter().any(|entry| is_confirmed(entry, self.app));
         let wanted = |name: &String| self.wanted.as_ref().is_some_and(|wanted| wanted.contents.contains_key(name));
         let named_elsewhere = |name: &String| others.clone().any(|other| other.named.contains(name));
         let left = self.list()?.values().filter(|there| self.is_left_over(there)).map(|there| &there.name);
@@ -41,7 +41,7 @@ impl SecretPlanner<'_> {
             .collect();
         message.extend(failed.clone().map(|(name, error)| format!("{name}: {error}")));
         message.extend(work.taken.iter().cloned());
-        message.extend(work.held.iter().map(|held| format!("{} is held by SpiceSecret {}", held.name, held.by)));
+        message.extend(work.held.iter().map(|held| format!("{} is held by SpiceSecret {}", held.name, held.owned_by)));
         let fought: Vec<&str> =
             work.drift.iter().map(String::as_str).filter(|name| self.is_correction_loop(name)).collect();
         let listed = listed(&message);

@@ -78,7 +78,7 @@ pub struct ParentApp {
     /// When the create was begun that made it, if we have made it.
     pub created_at: Option<Timestamp>,
     /// Whether its recorded id alone tells that it is ours.
-    pub untagged: bool,
+    pub tags_unsupported: bool,
     /// Why nothing is to be set in it now, if so.
     pub unready: Option<String>,
     /// The organization that it is recorded in.
@@ -246,13 +246,13 @@ impl ResourcePlanner for SpiceSecret {
                     let Some(set) = secrets.iter().find(|set| set.body.name == *name) else { continue };
                     status.app_id = Some(*app);
                     let entry = SecretEntry { updated_at: shown.updated_at.clone(), ..set.entry.clone() };
-                    entries::record(&mut status.entries, entry);
+                    entries::record(&mut status.secrets, entry);
                     status.drift.retain(|drifted| drifted != name);
                     observed.set.insert(name.clone());
                 }
                 (SecretWrite::Delete { .. }, Ok(_)) => {
-                    status.entries.retain(|entry| entry.name != *name);
-                    status.held.retain(|held| held.name != *name);
+                    status.secrets.retain(|entry| entry.name != *name);
+                    status.conflicts.retain(|held| held.name != *name);
                 }
                 (SecretWrite::Set { .. }, Ok(None)) => {}
                 (write, Err(error)) => {
@@ -260,11 +260,11 @@ impl ResourcePlanner for SpiceSecret {
                         let first = secrets.iter().any(|set| set.first && set.body.name == *name);
                         if !error.proves_not_applied() {
                             // It may be there with another value than is recorded: it is set again, whatever that is by then.
-                            let known = status.entries.iter_mut().filter(|entry| entry.name == *name);
+                            let known = status.secrets.iter_mut().filter(|entry| entry.name == *name);
                             known.for_each(|entry| entry.digest = None);
                         } else if first {
                             // Nothing of ours is there, so nothing is to be taken for ours.
-                            status.entries.retain(|entry| entry.name != *name);
+                            status.secrets.retain(|entry| entry.name != *name);
                         }
                     }
                     observed.failed.insert(name.clone(), error.clone());
@@ -276,7 +276,7 @@ impl ResourcePlanner for SpiceSecret {
             let reached = |name: &String| answer.iter().any(|(reached, _)| reached == name);
             let unreached = secrets.iter().filter(|set| set.first && !reached(&set.body.name));
             for set in unreached {
-                status.entries.retain(|entry| entry.name != set.body.name);
+                status.secrets.retain(|entry| entry.name != set.body.name);
             }
         }
     }
@@ -324,13 +324,13 @@ impl ResourcePlanner for SpiceSecret {
             conditions: _,
             last_handled_reconcile_at: _,
             app_id,
-            entries,
-            held,
+            secrets,
+            conflicts,
             drift,
-            sources,
+            observed_sources,
         } = from.clone();
-        (to.app_id, to.entries, to.held) = (app_id, entries, held);
-        (to.drift, to.sources) = (drift, sources);
+        (to.app_id, to.secrets, to.conflicts) = (app_id, secrets, conflicts);
+        (to.drift, to.observed_sources) = (drift, observed_sources);
     }
 
     fn common(status: &mut SpiceSecretStatus) -> CommonStatus<'_> {
@@ -346,7 +346,7 @@ impl ResourcePlanner for SpiceSecret {
     }
 
     fn observed_sources(status: &SpiceSecretStatus) -> &[SourceVersion] {
-        &status.sources
+        &status.observed_sources
     }
 
     /// Objects of one app wake each other: one that fails is not to be tried as often as others change.
@@ -446,7 +446,7 @@ fn shown<'a>(input: &SecretInput<'a>) -> Option<&'a Observed<Observation<Arc<App
 /// Whether an answer shows our name and our owner.
 fn is_ours(input: &SecretInput<'_>, app: &ParentApp, shown: &App) -> bool {
     let owner = shown.tag(OWNER_TAG);
-    let ours = owner == Some(input.desired.owner.as_str()) || (owner.is_none() && app.untagged);
+    let ours = owner == Some(input.desired.owner.as_str()) || (owner.is_none() && app.tags_unsupported);
     ours && shown.name.eq_ignore_ascii_case(&app.name)
 }
 

@@ -30,8 +30,8 @@ pub(super) fn held_by(other: &SiblingSecret, name: &str) -> SecretConflict {
     let told = |names: &BTreeSet<String>| names.contains(name).then_some(true);
     SecretConflict {
         name: name.to_owned(),
-        by: other.object.clone(),
-        set: told(&other.set),
+        owned_by: other.object.clone(),
+        present: told(&other.set),
         adopted: told(&other.adopted),
     }
 }
@@ -43,24 +43,24 @@ pub(super) fn note_held(input: &SecretInput<'_>, status: &mut SpiceSecretStatus)
     let names: Vec<String> = match &input.desired.spec {
         Ok(KeySelection { keys: SelectedKeys::These(keys), .. }) => keys.iter().map(|(_, name)| name.clone()).collect(),
         Ok(KeySelection { keys: SelectedKeys::All, .. }) | Err(_) => {
-            status.held.iter().map(|held| held.name.clone()).collect()
+            status.conflicts.iter().map(|held| held.name.clone()).collect()
         }
     };
     for name in &names {
-        let is_recorded = status.entries.iter().any(|entry| entry.name == *name);
+        let is_recorded = status.secrets.iter().any(|entry| entry.name == *name);
         let other = others(input).find(|other| other.set.contains(name));
         let Some(other) = holder(input, name).or(other).filter(|other| !is_recorded && other.set.contains(name)) else {
             continue;
         };
-        status.held.retain(|held| held.name != *name);
-        status.held.push(held_by(other, name));
+        status.conflicts.retain(|held| held.name != *name);
+        status.conflicts.push(held_by(other, name));
     }
-    status.held.sort_by(|one, other| one.name.cmp(&other.name));
+    status.conflicts.sort_by(|one, other| one.name.cmp(&other.name));
 }
 
 /// Whether status says of every name who has it now.
 pub(super) fn is_told_rightly(input: &SecretInput<'_>) -> bool {
-    let told = |name: &String| input.status.held.iter().find(|held| held.name == *name);
+    let told = |name: &String| input.status.conflicts.iter().find(|held| held.name == *name);
     let has = |name: &String, other: &SiblingSecret| told(name) == Some(&held_by(other, name));
     let is_right = |name: &String| match holder(input, name) {
         Some(other) => has(name, other),
@@ -69,10 +69,10 @@ pub(super) fn is_told_rightly(input: &SecretInput<'_>) -> bool {
     };
     input
         .status
-        .entries
+        .secrets
         .iter()
         .map(|entry| &entry.name)
-        .chain(input.status.held.iter().map(|held| &held.name))
+        .chain(input.status.conflicts.iter().map(|held| &held.name))
         .all(is_right)
 }
 
@@ -99,11 +99,11 @@ pub(super) fn claimant<'a>(input: &SecretInput<'a>, name: &str) -> Option<&'a Si
 
 /// What is ours: what we have set, and what has passed on to us without being set by us yet.
 pub(super) fn own(input: &SecretInput<'_>) -> Vec<SecretEntry> {
-    let entries = &input.status.entries;
+    let entries = &input.status.secrets;
     let is_had = |name: &String| {
         entries.iter().any(|entry| entry.name == *name) || others(input).any(|other| other.set.contains(name))
     };
-    let passed_on = input.status.held.iter().filter(|held| held.set == Some(true) && !is_had(&held.name));
+    let passed_on = input.status.conflicts.iter().filter(|held| held.present == Some(true) && !is_had(&held.name));
     let as_entry = |held: &SecretConflict| SecretEntry {
         name: held.name.clone(),
         adopted: held.adopted,
@@ -123,5 +123,6 @@ pub(super) fn waiting_for(other: &SiblingSecret, name: &str) -> String {
 /// on now, because whoever has it and asks for it no longer may have seen us ask.
 pub(super) fn is_passing_on(input: &SecretInput<'_>, held: &SecretConflict) -> bool {
     let mut others = others(input).filter(|other| !other.deleting);
-    held.set == Some(true) && !others.any(|other| other.set.contains(&held.name) && other.named.contains(&held.name))
+    held.present == Some(true)
+        && !others.any(|other| other.set.contains(&held.name) && other.named.contains(&held.name))
 }

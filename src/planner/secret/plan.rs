@@ -106,7 +106,7 @@ impl<'a> SecretPlanner<'a> {
 
     /// Whether what there is has to be looked at: not for a mere change of values that we have set ourselves.
     fn needs_list(&self) -> bool {
-        let (input, entries) = (self.input, &self.input.status.entries);
+        let (input, entries) = (self.input, &self.input.status.secrets);
         let Some(wanted) = &self.wanted else { return true };
         let confirmed = |name: &String| {
             entries.iter().any(|entry| entry.name == *name && is_confirmed(entry, self.app))
@@ -123,7 +123,7 @@ impl<'a> SecretPlanner<'a> {
     fn work(&self) -> PlannedChanges {
         let input = self.input;
         let mut work = PlannedChanges::default();
-        let entries = &input.status.entries;
+        let entries = &input.status.secrets;
         let names: BTreeSet<&String> = match &self.wanted {
             Some(wanted) => wanted.contents.keys().collect(),
             None => entries.iter().map(|entry| &entry.name).collect(),
@@ -145,7 +145,7 @@ impl<'a> SecretPlanner<'a> {
             }
         }
         // What another object has set is that one's. Before, it knows by our record that it may set it.
-        let passed = work.held.iter().filter(|held| held.set == Some(true));
+        let passed = work.held.iter().filter(|held| held.present == Some(true));
         work.released.extend(passed.map(|held| held.name.clone()));
         let all_well = work.taken.is_empty() && input.observed.failed.is_empty();
         if let Some(wanted) = self.wanted.as_ref().filter(|wanted| wanted.problems.is_empty() && all_well) {
@@ -187,7 +187,7 @@ impl<'a> SecretPlanner<'a> {
         if let Some(other) = holder(input, name) {
             return SecretAction::Held(held_by(other, name));
         }
-        match input.status.entries.iter().find(|entry| entry.name == name) {
+        match input.status.secrets.iter().find(|entry| entry.name == name) {
             // It was about to be set when it was heard of last.
             Some(entry) if entry.digest.is_none() => {
                 SecretAction::Set { adopted: entry.adopted == Some(true), corrects: false }
@@ -237,7 +237,7 @@ impl<'a> SecretPlanner<'a> {
         let survived = before.is_some_and(|entry| is_same(entry, there));
         let another = others(input).find(|other| other.set.contains(name));
         // Whoever had it is gone: otherwise that one would go before us.
-        let passed_on = input.status.held.iter().find(|held| held.name == name && held.set == Some(true));
+        let passed_on = input.status.conflicts.iter().find(|held| held.name == name && held.present == Some(true));
         if survived || another.is_some() || passed_on.is_some() || self.is_left_over(there) {
             // Whoever took it over: it was somebody else's once.
             let adopted = before.is_some_and(|entry| entry.adopted == Some(true))
@@ -271,18 +271,18 @@ impl<'a> SecretPlanner<'a> {
 
     fn set(&self, name: &str, content: &DesiredValue, adopted: bool) -> Set {
         let input = self.input;
-        let before = input.status.entries.iter().find(|entry| entry.name == name);
+        let before = input.status.secrets.iter().find(|entry| entry.name == name);
         // The same content has the same id, also under another key: the source is as it was.
         let same = before.filter(|entry| match &entry.digest {
             Some(digest) if digest::is_under(digest, key(input)) => *digest == content.digest,
             Some(_) => !input.sources_changed() && Some(input.status.observed_generation) == input.meta.generation,
             None => false,
         });
-        let content_id = same.and_then(|entry| entry.content_id.clone()).or_else(|| Some(content.digest.clone()));
+        let content_hash = same.and_then(|entry| entry.content_hash.clone()).or_else(|| Some(content.digest.clone()));
         let entry = SecretEntry {
             name: name.to_owned(),
             digest: Some(content.digest.clone()),
-            content_id,
+            content_hash,
             updated_at: None,
             incarnation: self.app.incarnation.clone(),
             adopted: adopted.then_some(true),
@@ -306,10 +306,10 @@ impl<'a> SecretPlanner<'a> {
         work.corrects.retain(|name| work.sets.iter().any(|set| set.body.name == *name));
         let mut recorded = false;
         for set in &work.sets {
-            let known = input.status.entries.iter().find(|entry| entry.name == set.body.name);
+            let known = input.status.secrets.iter().find(|entry| entry.name == set.body.name);
             if known.is_none_or(|entry| entry.digest.is_some() && !is_confirmed(entry, self.app)) {
                 let entry = SecretEntry { digest: None, updated_at: None, ..set.entry.clone() };
-                record(&mut status.entries, entry);
+                record(&mut status.secrets, entry);
                 recorded = true;
             }
         }
@@ -323,17 +323,17 @@ impl<'a> SecretPlanner<'a> {
     fn status(&self, work: &PlannedChanges) -> SpiceSecretStatus {
         let mut status = self.input.status.clone();
         status.app_id = Some(self.id);
-        status.entries.retain(|entry| !work.released.contains(&entry.name));
+        status.secrets.retain(|entry| !work.released.contains(&entry.name));
         if self.list().is_some() {
             status.drift = work.drift.clone();
         } else {
-            let there = |name: &String| status.entries.iter().any(|entry| entry.name == *name);
+            let there = |name: &String| status.secrets.iter().any(|entry| entry.name == *name);
             status.drift.retain(there);
         }
         if let Some(wanted) = &self.wanted {
             let is_done = |name: &String| wanted.contents.contains_key(name) || work.released.contains(name);
-            status.held.retain(|held| !is_done(&held.name) && is_passing_on(self.input, held));
-            status.held.extend(work.held.iter().cloned());
+            status.conflicts.retain(|held| !is_done(&held.name) && is_passing_on(self.input, held));
+            status.conflicts.extend(work.held.iter().cloned());
         }
         status
     }
@@ -344,7 +344,7 @@ impl<'a> SecretPlanner<'a> {
         let mut status = self.status(&work);
         let outcome = self.outcome(&work);
         if matches!(outcome, Outcome::InSync | Outcome::Stalled(..)) {
-            status.sources = sources(input);
+            status.observed_sources = sources(input);
         }
         Plan::no_op(&status, outcome).into()
     }

@@ -17,7 +17,7 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
             note_held(input, &mut plan.status);
             // Another version of what is set already is taken up, whatever else is in the way.
             if input.sources_changed() && is_set_already(input) {
-                plan.status.sources = sources(input);
+                plan.status.observed_sources = sources(input);
             }
             Next::Do(plan)
         }
@@ -58,7 +58,7 @@ fn judged(input: &SecretInput<'_>) -> Next {
         Ok(found) => found,
         // Whether it is still as wanted is to be told all the same.
         Err(Outcome::WaitingForDependency(..))
-            if input.sources_changed() && !input.status.sources.is_empty() && observed.values.is_none() =>
+            if input.sources_changed() && !input.status.observed_sources.is_empty() && observed.values.is_none() =>
         {
             return Next::Read(SecretRead::SourceValues);
         }
@@ -95,7 +95,7 @@ fn is_set_already(input: &SecretInput<'_>) -> bool {
     let (Some(Observed::Present(values)), Ok(asked)) = (&input.observed.values, &input.desired.spec) else {
         return false;
     };
-    let (wanted, entries) = (values.wanted(asked), &input.status.entries);
+    let (wanted, entries) = (values.wanted(asked), &input.status.secrets);
     let is_set = |entry: &SecretEntry| {
         entry.digest.is_some()
             && entry.digest.as_ref() == wanted.contents.get(&entry.name).map(|content| &content.digest)
@@ -151,7 +151,7 @@ pub(super) fn is_up_to_date(input: &SecretInput<'_>) -> bool {
     let confirmed = |entry: &SecretEntry| {
         is_confirmed(entry, app) && entry.digest.as_deref().is_some_and(|it| digest::is_under(it, key(input)))
     };
-    !input.sources_changed() && input.status.entries.iter().all(confirmed) && is_told_rightly(input)
+    !input.sources_changed() && input.status.secrets.iter().all(confirmed) && is_told_rightly(input)
 }
 
 /// Whether an entry was certainly set, in the app as it is now.

@@ -11,8 +11,8 @@ fn with_intent(world: World) -> World {
         id: "i".into(),
         name: "my-app".into(),
         at: MicroTime(at),
-        conflicted: None,
-        came_back_with: None,
+        name_conflict: None,
+        reactivated_owner_tag: None,
     };
     let status =
         SpiceAppStatus { create_intent: Some(intent), incarnation: Some("c-i".into()), ..SpiceAppStatus::default() };

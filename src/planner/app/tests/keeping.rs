@@ -103,7 +103,7 @@ fn a_field_taken_out_of_the_spec_is_cleared_or_said_to_be_unmanaged() {
 
         // Nobody's now: what others make of it stays, and nothing is told again.
         let path = pointer[1..].replace('/', ".");
-        assert!(!world.status().applied.contains_key(&path), "{path}");
+        assert!(!world.status().last_applied.contains_key(&path), "{path}");
         if field != "tags" {
             world.remote.apps.get_mut(&101).unwrap().insert(field.into(), json!("theirs"));
         }
@@ -201,7 +201,10 @@ fn lost_status_attaches_again_and_writes_nothing() {
     let visit = world.visit();
     assert_eq!((visit.outcome.clone(), visit.writes.len()), (Outcome::InSync, 0), "{visit:?}");
     let after = world.status();
-    assert_eq!((after.id, &after.incarnation, &after.applied), (before.id, &before.incarnation, &before.applied));
+    assert_eq!(
+        (after.id, &after.incarnation, &after.last_applied),
+        (before.id, &before.incarnation, &before.last_applied)
+    );
     assert_eq!(world.remote.apps, remote);
 }
 

@@ -319,12 +319,12 @@ impl World {
         assert!(self.now.duration_since(*started_at).as_secs() <= 30, "{plan:?} rests on an old answer");
         let shown = app.tag(OWNER_TAG).map(str::to_owned);
         let keeps_none = self.remote.drops_tags || self.remote.rejects_tags;
-        let untagged = (tag.is_none() || keeps_none) && shown.is_none();
+        let tags_unsupported = (tag.is_none() || keeps_none) && shown.is_none();
         let desired = self.object.desired(&Self::identity());
         let taken_over = desired.adopts && shown.is_some() && shown == desired.take_over;
-        let came_back = plan.status.create_intent.as_ref().and_then(|intent| intent.came_back_with.clone());
+        let came_back = plan.status.create_intent.as_ref().and_then(|intent| intent.reactivated_owner_tag.clone());
         let made = shown.is_some() && shown == came_back;
-        assert!(shown == Some(self.owner()) || untagged || taken_over || made, "{plan:?} rests on {app:?}");
+        assert!(shown == Some(self.owner()) || tags_unsupported || taken_over || made, "{plan:?} rests on {app:?}");
     }
 
     fn conclude(&mut self, visit: &mut Visit, status: &SpiceAppStatus, observed: &AppObserved) {

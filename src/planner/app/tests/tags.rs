@@ -17,7 +17,7 @@ fn where_tags_are_refused_or_dropped_an_app_is_kept_by_its_id() {
         without_tags(&mut world);
         let visit = world.visit();
         assert_eq!((&visit.outcome, visit.writes.len()), (&Outcome::InSync, writes), "{visit:?}");
-        assert_eq!((world.status().untagged, world.remote.apps.len()), (Some(true), 1));
+        assert_eq!((world.status().tags_unsupported, world.remote.apps.len()), (Some(true), 1));
         assert!(world.status().incarnation.unwrap().starts_with("c-"));
 
         for restart in [false, true] {
@@ -48,7 +48,7 @@ fn what_one_app_has_shown_the_next_one_knows() {
     });
     let visit = world.visit();
     assert_eq!((&visit.outcome, visit.writes.len()), (&Outcome::InSync, 1), "{visit:?}");
-    assert_eq!(world.status().untagged, Some(true));
+    assert_eq!(world.status().tags_unsupported, Some(true));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn without_tags_lost_status_is_a_taken_name_until_it_is_adopted() {
     world.edit(json!({"description": "one", "adoptionPolicy": "Adopt"}));
     let visit = world.visit();
     assert_eq!(visit.outcome, Outcome::InSync, "{visit:?}");
-    assert_eq!((world.status().id, world.status().untagged), (Some(101), Some(true)));
+    assert_eq!((world.status().id, world.status().tags_unsupported), (Some(101), Some(true)));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_refusal_that_is_about_something_else_is_told_after_one_repetition() {
         let visit = world.visit();
         assert!(matches!(visit.outcome, Outcome::WriteFailed(found, ..) if found == reason), "{visit:?}");
         assert_eq!(visit.writes.len(), 2);
-        assert_eq!((world.status().create_intent, world.status().untagged), (None, None));
+        assert_eq!((world.status().create_intent, world.status().tags_unsupported), (None, None));
     }
     let mut world = World::new(json!({}));
     let scope = ApiError { code: Some("insufficient_scope".into()), ..ApiError::local(ErrorKind::Forbidden, "no") };
@@ -91,7 +91,7 @@ fn tags_that_come_back_count_again() {
     let tags = json!({OWNER_TAG: world.owner(), INCARNATION_TAG: world.status().incarnation});
     world.remote.apps.get_mut(&101).unwrap().insert("tags".into(), tags);
     world.pass(3600);
-    assert_eq!((world.visit().outcome, world.status().untagged), (Outcome::InSync, None));
+    assert_eq!((world.visit().outcome, world.status().tags_unsupported), (Outcome::InSync, None));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_refusal_of_the_whole_write_does_not_show_that_tags_are_lost() {
         world.remote.fault_lasts = true;
         let visit = world.visit();
         assert!(matches!(visit.outcome, Outcome::WriteFailed(found, ..) if found == reason), "{visit:?}");
-        assert_eq!(world.status().untagged, None, "{visit:?}");
+        assert_eq!(world.status().tags_unsupported, None, "{visit:?}");
         (world.remote.fault, world.remote.fault_lasts) = (None, false);
         world.pass(3600);
         assert_eq!(world.visit().outcome, Outcome::InSync);
@@ -136,7 +136,11 @@ fn a_repeated_create_that_is_refused_does_not_show_that_tags_are_lost() {
     let visit = world.visit();
     assert!(matches!(visit.outcome, Outcome::WriteFailed(Reason::PlanLimit, ..)), "{visit:?}");
     assert_eq!(visit.writes.len(), 2, "with tags and without");
-    assert!(world.status().create_intent.is_some() && world.status().untagged.is_none(), "{:?}", world.status());
+    assert!(
+        world.status().create_intent.is_some() && world.status().tags_unsupported.is_none(),
+        "{:?}",
+        world.status()
+    );
     (world.remote.fault, world.remote.fault_lasts) = (None, false);
     world.pass(3600);
     assert_eq!(world.visit().outcome, Outcome::InSync);

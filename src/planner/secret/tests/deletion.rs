@@ -77,8 +77,9 @@ fn two_that_are_deleted_at_once_do_not_wait_for_each_other() {
     for (created, timings) in [(-10, true), (10, false)] {
         let mut world = World::settled(one("OURS"), &[("key", "value")]);
         let mut status = world.status();
-        let theirs = SecretConflict { name: "THEIRS".into(), by: "other".into(), set: Some(true), adopted: None };
-        status.held.push(theirs);
+        let theirs =
+            SecretConflict { name: "THEIRS".into(), owned_by: "other".into(), present: Some(true), adopted: None };
+        status.conflicts.push(theirs);
         world.object.status = Some(status);
         world.others = vec![SiblingSecret {
             object: "other".into(),

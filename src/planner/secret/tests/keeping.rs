@@ -40,7 +40,7 @@ fn a_rotation_is_one_post_and_no_list() {
     world.source(values(&[("A", "one"), ("B", "three")]));
     let visit = world.visit();
     assert_eq!((visit.outcome.clone(), visit.set.len(), visit.remote_reads().len()), (Outcome::InSync, 0, 0));
-    assert_eq!(world.status().entries, before.entries);
+    assert_eq!(world.status().secrets, before.secrets);
 }
 
 #[test]
@@ -96,16 +96,16 @@ fn a_fight_is_given_up_and_told() {
 #[test]
 fn under_another_key_of_digests_each_entry_is_set_once_more_and_its_content_stays_the_same() {
     let mut world = World::settled(all(), &[("A", "one"), ("B", "two")]);
-    let ids: Vec<_> = world.status().entries.into_iter().map(|entry| entry.content_id).collect();
+    let ids: Vec<_> = world.status().secrets.into_iter().map(|entry| entry.content_hash).collect();
     world.key = DigestKey::new(vec![8; 32]);
     world.restart();
     let visit = world.visit();
     assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 2));
     world.pass(660);
     assert_eq!(world.visit().set.len(), 0);
-    let entries = world.status().entries;
-    assert_eq!(entries.iter().map(|entry| entry.content_id.clone()).collect::<Vec<_>>(), ids);
-    assert!(entries.iter().all(|entry| entry.digest != entry.content_id));
+    let entries = world.status().secrets;
+    assert_eq!(entries.iter().map(|entry| entry.content_hash.clone()).collect::<Vec<_>>(), ids);
+    assert!(entries.iter().all(|entry| entry.digest != entry.content_hash));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn with_its_status_lost_a_secret_is_taken_until_it_is_adopted_with_one_post_an_e
     world.edit(json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt" }));
     let visit = world.visit();
     assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 2));
-    assert!(world.status().entries.iter().all(|entry| entry.adopted == Some(true)));
+    assert!(world.status().secrets.iter().all(|entry| entry.adopted == Some(true)));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn another_incarnation_of_the_app_gets_everything_anew_and_what_survived_is_ours
         (world.app.incarnation, world.app.created_at) = (Some("c-2".into()), None);
         let visit = world.visit();
         assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 2), "{survives}");
-        assert!(world.status().entries.iter().all(|entry| entry.incarnation.as_deref() == Some("c-2")));
+        assert!(world.status().secrets.iter().all(|entry| entry.incarnation.as_deref() == Some("c-2")));
     }
     // What somebody else has set in the new one is theirs.
     let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
@@ -277,15 +277,15 @@ fn an_app_that_does_not_show_that_it_is_ours_gets_nothing() {
     }
     let mut world = World::new(one("TOKEN"), &[("key", "one")]);
     world.app_shows = serde_json::from_value(json!({ "id": APP, "name": "my-app" })).unwrap();
-    world.app.untagged = true;
+    world.app.tags_unsupported = true;
     assert_eq!(world.visit().set, ["TOKEN"], "where no tags are kept the recorded id counts");
 }
 
 #[test]
 fn another_key_of_the_same_source_is_other_content() {
     let mut world = World::settled(one("TOKEN"), &[("key", "one"), ("other", "two")]);
-    let before = world.status().entries[0].content_id.clone();
+    let before = world.status().secrets[0].content_hash.clone();
     world.edit(json!({ "secretKeyRef": { "name": "source", "key": "other" }, "name": "TOKEN" }));
     assert_eq!(world.visit().set, ["TOKEN"]);
-    assert_ne!(world.status().entries[0].content_id, before);
+    assert_ne!(world.status().secrets[0].content_hash, before);
 }

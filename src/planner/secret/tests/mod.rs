@@ -157,7 +157,7 @@ impl World {
     }
 
     fn names(&self) -> Vec<String> {
-        self.status().entries.into_iter().map(|entry| entry.name).collect()
+        self.status().secrets.into_iter().map(|entry| entry.name).collect()
     }
 
     fn remote(&self) -> Vec<(&str, &str)> {
@@ -364,14 +364,15 @@ impl World {
         };
         assert!(app.id == write.app() && self.now.duration_since(*started_at).as_secs() <= 30);
         let stored = if plan.first == Some(KubernetesWrite::StoreStatus) { &plan.status } else { &self.status() };
-        let is_recorded = |name: &String| stored.entries.iter().any(|entry| entry.name == *name);
+        let is_recorded = |name: &String| stored.secrets.iter().any(|entry| entry.name == *name);
         match write {
             SecretWrite::Set { secrets, .. } => {
                 assert!(secrets.iter().all(|set| is_recorded(&set.body.name)), "{plan:?}");
             }
             SecretWrite::Delete { names, .. } => {
-                let passed_on =
-                    |name: &String| stored.held.iter().any(|held| held.name == *name && held.set == Some(true));
+                let passed_on = |name: &String| {
+                    stored.conflicts.iter().any(|held| held.name == *name && held.present == Some(true))
+                };
                 assert!(names.iter().all(|name| is_recorded(name) || passed_on(name)), "{plan:?}");
             }
         }

@@ -45,14 +45,14 @@ fn a_name_passes_on_when_the_older_object_is_gone_and_not_before() {
     world.app.created_at = None;
     world.others = vec![other(10, &["TOKEN"], &["TOKEN"])];
     assert_eq!(world.says().0, "NameTaken");
-    assert_eq!(world.status().held.len(), 1);
+    assert_eq!(world.status().conflicts.len(), 1);
     world.others[0].deleting = true;
     world.runtime_state.force_resync = true;
     assert_eq!(world.says(), ("NameTaken".to_owned(), "TOKEN is held by SpiceSecret other".to_owned()));
     world.others.clear();
     let visit = world.visit();
     assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "it was set by one of ours");
-    assert_eq!(world.status().held, []);
+    assert_eq!(world.status().conflicts, []);
     // One that the other had not set is whoever's it is.
     let mut world = World::new(one("TOKEN"), &[("key", "ours")]);
     (world.others, world.app.created_at) = (vec![other(10, &["TOKEN"], &[])], None);
@@ -87,14 +87,15 @@ fn what_another_object_has_set_is_noted_before_anything_else() {
         world.app.unready = (!app_is_ready).then(|| "is not ready".to_owned());
         world.object.spec.suspend = Some(suspended);
         world.visit();
-        let held = SecretConflict { name: "TOKEN".into(), by: "other".into(), set: Some(true), adopted: Some(true) };
-        assert_eq!(world.status().held, [held], "{age} {suspended}");
+        let held =
+            SecretConflict { name: "TOKEN".into(), owned_by: "other".into(), present: Some(true), adopted: Some(true) };
+        assert_eq!(world.status().conflicts, [held], "{age} {suspended}");
         (world.others, world.app.unready, world.object.spec.suspend) = (Vec::new(), None, None);
         world.runtime_state.force_resync = true;
         let visit = world.visit();
         assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "it passes on");
-        assert_eq!(world.status().entries[0].adopted, Some(true), "and stays what it was");
-        assert_eq!(world.status().held, []);
+        assert_eq!(world.status().secrets[0].adopted, Some(true), "and stays what it was");
+        assert_eq!(world.status().conflicts, []);
     }
 }
 
@@ -103,12 +104,12 @@ fn one_that_takes_all_keys_notes_it_too_when_the_other_has_set_what_it_waits_for
     let mut world = World::new(all(), &[("TOKEN", "ours")]);
     (world.others, world.app.created_at) = (vec![other(10, &["TOKEN"], &[])], None);
     world.visit();
-    assert_eq!(world.status().held[0].set, None);
+    assert_eq!(world.status().conflicts[0].present, None);
     world.portal("TOKEN", "of the other object");
     world.others[0].set.insert("TOKEN".to_owned());
     world.app.unready = Some("is not ready".to_owned());
     world.visit();
-    assert_eq!(world.status().held[0].set, Some(true), "whatever else is in the way");
+    assert_eq!(world.status().conflicts[0].present, Some(true), "whatever else is in the way");
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn what_has_passed_on_is_deleted_with_its_heir_or_when_that_one_asks_for_it_no_l
         world.runtime_state.force_resync = true;
         let visit = world.visit();
         assert_eq!((visit.outcome, visit.deleted), (Outcome::InSync, deleted), "{adopted}");
-        assert_eq!((world.names(), world.status().held.len()), (vec!["OTHER".to_owned()], 0));
+        assert_eq!((world.names(), world.status().conflicts.len()), (vec!["OTHER".to_owned()], 0));
     }
     // One that stays keeps what it has.
     let mut world = heir(false);
@@ -188,7 +189,7 @@ fn no_more_is_recorded_than_status_takes() {
             world.runtime_state.force_resync = true;
             assert!(matches!(world.visit().outcome, Outcome::Stalled(Reason::InvalidSpec, _)));
         }
-        assert!(world.status().entries.len() <= 512);
+        assert!(world.status().secrets.len() <= 512);
     }
     world.source(held(&names(765)));
     for _ in 0..3 {

@@ -75,7 +75,7 @@ fn apply(world: &mut World, foreign: &mut BTreeMap<String, There>, event: Event)
         Event::Portal(name, of) => {
             world.portal(NAMES[name], &value(of));
             // What an older object of ours has set passes to us.
-            let passes = world.status().held.iter().any(|held| held.name == NAMES[name]);
+            let passes = world.status().conflicts.iter().any(|held| held.name == NAMES[name]);
             let ours = passes || world.names().iter().any(|ours| ours == NAMES[name]);
             if !ours && !foreign.contains_key(NAMES[name]) {
                 foreign.insert(NAMES[name].to_owned(), world.remote[NAMES[name]].clone());
@@ -143,7 +143,7 @@ proptest! {
             prop_assert_eq!(remote.get(name).map(|(value, _)| value.as_bytes()), Some(value.as_slice()), "{}: {:?}", name, last);
         }
         let settled = last.outcome == Outcome::InSync;
-        for entry in world.status().entries.iter().filter(|_| settled) {
+        for entry in world.status().secrets.iter().filter(|_| settled) {
             prop_assert!(asked.contains_key(&entry.name), "{} is no longer asked for", entry.name);
         }
     }
