@@ -33,7 +33,7 @@ impl Operator {
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
         let mut command = Command::new(program);
-        command.args(["run", "--announce", "json", "--admin-address", "127.0.0.1:0"]).args(args);
+        command.args(["run", "--print-address", "json", "--admin-address", "127.0.0.1:0"]).args(args);
         for proxy in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(proxy).env_remove(proxy.to_uppercase());
         }
