@@ -39,6 +39,8 @@ pub struct Settings {
     pub management: management::Settings,
     /// The one namespace whose objects are watched; all of them if unset.
     pub watch_namespace: Option<String>,
+    /// The SpiceOrganization of SpiceApps that name none, in namespaces without a SpiceOrganization `default`.
+    pub default_organization: Option<DefaultOrganization>,
     /// How often to look for a CustomResourceDefinition that is missing.
     pub startup_poll_interval: Duration,
     /// How long a watch may fail before this process is not ready.
@@ -51,6 +53,15 @@ pub struct Settings {
     pub protect_credential_secrets: bool,
     /// How often the Secrets of credentials are read; they are watched if unset.
     pub secret_poll_interval: Option<Duration>,
+}
+
+/// Reference to the SpiceOrganization that the flag `--default-organization` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultOrganization {
+    /// Namespace of the SpiceOrganization.
+    pub namespace: String,
+    /// Name of the SpiceOrganization.
+    pub name: String,
 }
 
 /// What every visit has at hand.

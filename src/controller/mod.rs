@@ -31,7 +31,7 @@ mod undecodable;
 mod watch;
 
 pub use crate::planner::{Identity, Timings};
-pub use context::Settings;
+pub use context::{DefaultOrganization, Settings};
 pub use digest_key::DigestKeyRef;
 pub use leadership::{DualInstant, Leadership};
 pub use metrics::Metrics;

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use super::Error;
 use super::lease::Election;
-use crate::controller::{self, DigestKeyRef, Identity, Timings};
+use crate::controller::{self, DefaultOrganization, DigestKeyRef, Identity, Timings};
 use crate::management;
 
 /// How log lines look.
@@ -39,6 +39,9 @@ pub struct Settings {
     /// Watch the objects of this namespace only [default: all namespaces].
     #[arg(long, env = "SPICE_OPERATOR_WATCH_NAMESPACE", value_name = "NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub watch_namespace: Option<String>,
+    /// SpiceOrganization of SpiceApps without `spec.organizationRef` in namespaces without a SpiceOrganization `default`.
+    #[arg(long, env = "SPICE_OPERATOR_DEFAULT_ORGANIZATION", value_name = "NAMESPACE/NAME", value_parser = default_organization)]
+    pub default_organization: Option<DefaultOrganization>,
     /// How log lines look; they go to standard error.
     #[arg(long, env = "SPICE_OPERATOR_LOG_FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,
@@ -217,6 +220,7 @@ impl Settings {
                 keep_reads: self.max_read_age,
             },
             watch_namespace: self.watch_namespace.clone(),
+            default_organization: self.default_organization.clone(),
             startup_poll_interval: self.startup_poll_interval,
             readiness_failure_threshold: self.readiness_failure_threshold,
             digest_key: DigestKeyRef { namespace: self.own_namespace(namespace), name: self.digest_key_secret.clone() },
@@ -225,6 +229,36 @@ impl Settings {
             secret_poll_interval: (!self.watch_secrets).then_some(self.secret_poll_interval),
         }
     }
+}
+
+fn default_organization(text: &str) -> Result<DefaultOrganization, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if is_dns_label(namespace) && is_dns_subdomain(name) => {
+            Ok(DefaultOrganization { namespace: namespace.to_owned(), name: name.to_owned() })
+        }
+        _ => {
+            Err("the value must be the namespace and the name of a SpiceOrganization, such as team-a/default"
+                .to_owned())
+        }
+    }
+}
+
+/// Whether Kubernetes accepts `text` as the name of a namespace (RFC 1123 label).
+fn is_dns_label(text: &str) -> bool {
+    text.len() <= 63 && is_dns_part(text)
+}
+
+/// Whether Kubernetes accepts `text` as the name of a custom resource (RFC 1123 subdomain).
+fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_part)
+}
+
+/// Lowercase letters, digits and `-`; the first and the last character are letters or digits.
+fn is_dns_part(text: &str) -> bool {
+    let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.bytes().all(|byte| is_alphanumeric(byte) || byte == b'-')
+        && text.bytes().next().is_some_and(is_alphanumeric)
+        && text.bytes().last().is_some_and(is_alphanumeric)
 }
 
 /// Longer waits cannot be added to every clock.
@@ -242,5 +276,23 @@ fn wait(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("a duration above zero is needed".to_owned()),
         wait => Ok(wait),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_organization_is_a_namespace_and_a_name() {
+        let parsed = default_organization("team-a/acme.prod").unwrap();
+        assert_eq!((parsed.namespace.as_str(), parsed.name.as_str()), ("team-a", "acme.prod"));
+        let long = format!("{}/default", "a".repeat(64));
+        for text in
+            ["", "default", "/default", "team-a/", "team-a/a/b", "Team/a", "team.a/a", "-a/b", "a/b-", "a/b..c", &long]
+        {
+            let message = default_organization(text).unwrap_err();
+            assert!(message.contains("team-a/default"), "{text}: {message}");
+        }
     }
 }
