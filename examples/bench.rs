@@ -123,7 +123,7 @@ impl Stage {
             "metadata": { "name": "default", "namespace": namespace },
             "spec": {
                 "endpoint": sandbox.url(), "allowInsecureEndpoint": true, "interval": "24h",
-                "credentials": { "personalAccessToken": { "name": "credential", "key": "token" } },
+                "credentials": { "personalAccessToken": { "secretRef": { "name": "credential" } } },
                 "requestBudget": { "requestsPerMinute": 1_000_000, "reservePercent": 0 },
             },
         });

@@ -18,8 +18,11 @@ pub use definition::{CustomResourceFile, custom_resource_definitions};
 pub use organization::{
     Adoption, AllowedNamespaces, Credentials, IncompleteList, LimitsStatus, NamespacesFrom, OAuthClient,
     OrganizationStatus, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
+    TokenCredential,
 };
-pub use reference::{AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
+pub use reference::{
+    AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion, TokenSecretRef,
+};
 pub use secret::{SecretConflict, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
 
 /// The API group of every kind.

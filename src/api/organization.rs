@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::never_observed;
-use super::reference::{OAuthSecretRef, SecretKeyRef, SourceVersion};
+use super::reference::{OAuthSecretRef, SourceVersion, TokenSecretRef};
 
 /// What the operator needs to know to talk to one organization of Spice.ai Cloud.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ fn default_endpoint() -> String {
     "https://api.spice.ai".to_owned()
 }
 
-/// A credential, always by reference to a Secret in the same namespace. White space around what it holds is ignored.
+/// A credential in a Secret of the same namespace. Leading and trailing white space of a value is ignored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -112,39 +112,44 @@ fn default_endpoint() -> String {
         .message("exactly one of personalAccessToken, oauthClient and sessionToken must be set"),
 )]
 pub struct Credentials {
-    /// A personal access token from the portal (Profile, Tokens).
+    /// Personal access token from the portal (Profile, Tokens).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub personal_access_token: Option<SecretKeyRef>,
-    /// An OAuth client from the portal (organization Settings, OAuth Clients). Tokens are asked for with it as needed.
+    pub personal_access_token: Option<TokenCredential>,
+    /// OAuth client from the portal (organization Settings, OAuth Clients). The operator requests access tokens with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth_client: Option<OAuthClient>,
-    /// The token of a user's session, as `spice login` gets it. It expires and cannot be renewed: for trials only.
+    /// Token of a user session, as `spice login` stores it. It expires and cannot be renewed: use it for trials only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_token: Option<SecretKeyRef>,
+    pub session_token: Option<TokenCredential>,
 }
 
 impl Credentials {
-    /// Name of the Secret that holds the credential; none only in an object that was not checked.
-    pub fn secret(&self) -> Option<&str> {
+    /// The Secret and key of a token; `None` for an OAuth client.
+    pub fn token(&self) -> Option<&TokenSecretRef> {
         let token = self.personal_access_token.as_ref().or(self.session_token.as_ref());
-        let client = self.oauth_client.as_ref().map(|client| client.secret_ref.name.as_str());
-        token.map(|token| token.name.as_str()).or(client)
+        token.map(|token| &token.secret_ref)
+    }
+
+    /// Name of the Secret that holds the credential; `None` only for an invalid spec.
+    pub fn secret_name(&self) -> Option<&str> {
+        let client = self.oauth_client.as_ref().map(|client| &client.secret_ref.name);
+        self.token().map(|token| &token.name).or(client).map(String::as_str)
     }
 }
 
-/// An OAuth client: its id, here or in the Secret, and its secret.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+/// A token in a Secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.clientId) != has(self.secretRef.clientIdKey)")
-        .message("exactly one of clientId and secretRef.clientIdKey must be set"),
-)]
+pub struct TokenCredential {
+    /// Secret that contains the token.
+    pub secret_ref: TokenSecretRef,
+}
+
+/// An OAuth client in a Secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct OAuthClient {
-    /// The client's id, which is no secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub client_id: Option<String>,
-    /// The Secret that holds the client's secret, and its id if `clientId` is not set.
+    /// Secret that contains the client ID and the client secret.
     pub secret_ref: OAuthSecretRef,
 }
 

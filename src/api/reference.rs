@@ -50,21 +50,42 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
+/// One key of a Secret in the same namespace that holds a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenSecretRef {
+    /// Name of the Secret, in the namespace of this object.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Key of the token in the Secret's data. Defaults to `token`.
+    #[serde(default = "default_token_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+fn default_token_key() -> String {
+    "token".to_owned()
+}
+
 /// A Secret in the same namespace that holds an OAuth client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OAuthSecretRef {
-    /// Name of the Secret.
+    /// Name of the Secret, in the namespace of this object.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// Key of the client's id in the Secret's data.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Key of the client ID in the Secret's data. Defaults to `client-id`.
+    #[serde(default = "default_client_id_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
-    pub client_id_key: Option<String>,
-    /// Key of the client's secret in the Secret's data. Defaults to `client-secret`.
+    pub client_id_key: String,
+    /// Key of the client secret in the Secret's data. Defaults to `client-secret`.
     #[serde(default = "default_client_secret_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub client_secret_key: String,
+}
+
+fn default_client_id_key() -> String {
+    "client-id".to_owned()
 }
 
 fn default_client_secret_key() -> String {

@@ -19,7 +19,7 @@ pub(super) async fn read(
     organization: &SpiceOrganization,
 ) -> Result<(Credential, SourceVersion), ApiError> {
     let credentials = &organization.spec.credentials;
-    let name = credentials.secret().unwrap_or_default();
+    let name = credentials.secret_name().unwrap_or_default();
     let secrets: Api<Secret> =
         Api::namespaced(kubernetes.clone(), organization.namespace().as_deref().unwrap_or_default());
     let secret = bounded(secrets.get_opt(name)).await.map_err(|error| {
@@ -30,8 +30,7 @@ pub(super) async fn read(
         return Err(missing(format!("Secret {name} does not exist in this namespace")));
     };
     let version = SourceVersion::of("Secret", &secret.metadata);
-    let token = credentials.personal_access_token.as_ref().or(credentials.session_token.as_ref());
-    let credential = match (token, &credentials.oauth_client) {
+    let credential = match (credentials.token(), &credentials.oauth_client) {
         (Some(token), _) => Credential::Token(value(&secret, name, &token.key)?.into()),
         (None, Some(client)) => oauth_client(organization, client, &secret)?,
         (None, None) => return Err(missing("spec.credentials names no credential".to_owned())),
@@ -45,11 +44,7 @@ fn oauth_client(
     secret: &Secret,
 ) -> Result<Credential, ApiError> {
     let reference = &client.secret_ref;
-    let id = match (&client.client_id, &reference.client_id_key) {
-        (Some(id), _) => id.trim().to_owned(),
-        (None, Some(key)) => value(secret, &reference.name, key)?.to_owned(),
-        (None, None) => return Err(missing("spec.credentials.oauthClient names no client id".to_owned())),
-    };
+    let id = value(secret, &reference.name, &reference.client_id_key)?.to_owned();
     let secret = SecretString::from(value(secret, &reference.name, &reference.client_secret_key)?);
     let derived = || token_endpoint(&organization.spec.endpoint);
     let token_endpoint = organization.spec.token_endpoint.clone().or_else(derived).ok_or_else(|| {
@@ -99,15 +94,17 @@ mod tests {
 
     #[test]
     fn an_oauth_client_is_read_from_its_keys_and_what_is_missing_is_named() {
-        let both = json!({ "secretRef": { "name": "client", "clientIdKey": "id" } });
-        let open = json!({ "clientId": "fake-id", "secretRef": { "name": "client", "clientSecretKey": "s" } });
+        let named = json!({ "secretRef": { "name": "client", "clientIdKey": "id", "clientSecretKey": "s" } });
+        let open = json!({ "secretRef": { "name": "client" } });
         for (client, data, expected) in [
-            (&both, vec![("id", " fake-id\n"), ("client-secret", "fake\n")], Ok("https://example/api/oauth/token")),
-            (&both, vec![("id", "fake-id")], Err("client-secret")),
-            (&both, vec![("client-secret", "fake")], Err("key id")),
-            (&both, vec![("id", " "), ("client-secret", "fake")], Err("key id")),
-            (&open, vec![("s", "fake")], Ok("https://example/api/oauth/token")),
-            (&open, vec![("s", "two words")], Err("key s")),
+            (&named, vec![("id", " fake-id\n"), ("s", "fake\n")], Ok("https://example/api/oauth/token")),
+            (&named, vec![("id", "fake-id")], Err("key s")),
+            (&named, vec![("s", "fake")], Err("key id")),
+            (&named, vec![("id", " "), ("s", "fake")], Err("key id")),
+            (&open, vec![("client-id", "fake-id"), ("client-secret", "fake")], Ok("https://example/api/oauth/token")),
+            (&open, vec![("client-id", "fake-id")], Err("key client-secret")),
+            (&open, vec![("client-secret", "fake")], Err("key client-id")),
+            (&named, vec![("id", "fake-id"), ("s", "two words")], Err("key s")),
         ] {
             let organization = organization(client);
             let client = organization.spec.credentials.oauth_client.as_ref().unwrap();

@@ -289,7 +289,7 @@ pub(super) fn of_namespace(
 
 /// The name of the Secret that holds the credential of an organization.
 pub(super) fn credential_secret(organization: &SpiceOrganization) -> &str {
-    organization.spec.credentials.secret().unwrap_or_default()
+    organization.spec.credentials.secret_name().unwrap_or_default()
 }
 
 /// Where that Secret would be.

@@ -186,7 +186,7 @@ async fn what_an_app_is_called_and_belongs_to_cannot_change() {
 async fn a_spice_organization_is_checked_when_it_is_made() {
     let kind = ApiResource::erase::<SpiceOrganization>(&());
     let api = objects(&kind, "organizations").await;
-    let key = |name: &str, key: &str| json!({"personalAccessToken": {"name": name, "key": key}});
+    let key = |name: &str, key: &str| json!({"personalAccessToken": {"secretRef": {"name": name, "key": key}}});
     let with = |more: Value| {
         let mut spec = json!({ "credentials": key("token", "token") });
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -194,16 +194,15 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
     };
     let endpoint = |url: &str| with(json!({ "endpoint": url }));
     let labels = json!({"matchLabels": {"team": "data"}, "matchExpressions": [{"key": "x", "operator": "Exists"}]});
-    let session = json!({"sessionToken": {"name": "token", "key": "token"}});
+    let session = json!({"sessionToken": {"secretRef": {"name": "token"}}});
     let mut both = session.clone();
     both["personalAccessToken"] = session["sessionToken"].clone();
-    let oauth = |mut client: Value, more: Value| {
-        client["secretRef"] = more;
-        client["secretRef"]["name"] = json!("client");
-        json!({ "oauthClient": client })
+    let oauth = |mut reference: Value| {
+        reference["name"] = json!("client");
+        json!({ "oauthClient": { "secretRef": reference } })
     };
     let token_endpoint = |url: &str| {
-        let credentials = oauth(json!({"clientId": "id"}), json!({}));
+        let credentials = oauth(json!({}));
         json!({ "credentials": credentials, "tokenEndpoint": url })
     };
     let budget = |name: &str, value: i64| with(json!({"requestBudget": {name: value}}));
@@ -227,9 +226,21 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
             ("default", endpoint("https://api.spice.ai#a"), &["spec.endpoint", "absolute"]),
             ("default", json!({}), &["spec.credentials", "Required"]),
             ("default", json!({"credentials": {}}), &["spec.credentials", "exactly one of"]),
-            ("default", json!({"credentials": key("token", "")}), &["spec.credentials.personalAccessToken.key"]),
-            ("default", json!({"credentials": key("token", "a b")}), &["spec.credentials.personalAccessToken.key"]),
-            ("default", json!({"credentials": key("", "token")}), &["spec.credentials.personalAccessToken.name"]),
+            (
+                "default",
+                json!({"credentials": key("token", "")}),
+                &["spec.credentials.personalAccessToken.secretRef.key"],
+            ),
+            (
+                "default",
+                json!({"credentials": key("token", "a b")}),
+                &["spec.credentials.personalAccessToken.secretRef.key"],
+            ),
+            (
+                "default",
+                json!({"credentials": key("", "token")}),
+                &["spec.credentials.personalAccessToken.secretRef.name"],
+            ),
             ("default", with(json!({"allowedNamespaces": {"from": "Same"}})), &[]),
             ("default", with(json!({"allowedNamespaces": {"from": "All"}})), &[]),
             ("default", with(json!({"allowedNamespaces": {"from": "Some"}})), &["spec.allowedNamespaces.from", "All"]),
@@ -243,17 +254,28 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
             ("default", with(json!({"adoption": "Never"})), &[]),
             ("default", with(json!({"adoption": "Some"})), &["spec.adoption", "SameNamespace"]),
             ("default", json!({"credentials": session}), &[]),
-            ("default", json!({"credentials": oauth(json!({"clientId": "id"}), json!({}))}), &[]),
-            ("default", json!({"credentials": oauth(json!({}), json!({"clientIdKey": "id"}))}), &[]),
+            ("default", json!({"credentials": {"personalAccessToken": {"secretRef": {"name": "token"}}}}), &[]),
             (
                 "default",
-                json!({"credentials": oauth(json!({"clientId": "id"}), json!({"clientIdKey": "id"}))}),
-                &["spec.credentials.oauthClient", "exactly one of clientId"],
+                json!({"credentials": {"personalAccessToken": {}}}),
+                &["spec.credentials.personalAccessToken.secretRef", "Required"],
+            ),
+            ("default", json!({"credentials": oauth(json!({}))}), &[]),
+            ("default", json!({"credentials": oauth(json!({"clientIdKey": "id", "clientSecretKey": "s"}))}), &[]),
+            (
+                "default",
+                json!({"credentials": oauth(json!({"clientIdKey": ""}))}),
+                &["spec.credentials.oauthClient.secretRef.clientIdKey"],
             ),
             (
                 "default",
-                json!({"credentials": oauth(json!({}), json!({}))}),
-                &["spec.credentials.oauthClient", "exactly one of clientId"],
+                json!({"credentials": oauth(json!({"clientSecretKey": "a b"}))}),
+                &["spec.credentials.oauthClient.secretRef.clientSecretKey"],
+            ),
+            (
+                "default",
+                json!({"credentials": {"oauthClient": {"secretRef": {}}}}),
+                &["spec.credentials.oauthClient.secretRef.name", "Required"],
             ),
             ("default", with(json!({"credentials": both})), &["spec.credentials", "exactly one of"]),
             ("default", token_endpoint("https://spice.example/api/oauth/token?a=b"), &[]),
@@ -272,8 +294,8 @@ async fn a_spice_organization_is_checked_when_it_is_made() {
             ("default", with(json!({"caBundle": "none"})), &["spec.caBundle", "PEM"]),
             (
                 "default",
-                with(json!({"credentials": {"personalAccessToken": {"name": "../other/secrets/x", "key": "token"}}})),
-                &["spec.credentials.personalAccessToken.name"],
+                with(json!({"credentials": {"personalAccessToken": {"secretRef": {"name": "../other/secrets/x"}}}})),
+                &["spec.credentials.personalAccessToken.secretRef.name"],
             ),
             ("default", with(json!({"requestBudget": {"account": "mine"}})), &[]),
             ("default", with(json!({"requestBudget": {"account": ""}})), &["spec.requestBudget.account"]),

@@ -87,7 +87,7 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
             "spec.name",
         ),
     ];
-    let token = json!({ "name": "spice-credentials", "key": "token" });
+    let token = json!({ "secretRef": { "name": "spice-credentials" } });
     let pat = json!({ "personalAccessToken": token });
     let url = world.sandbox.url();
     let organizations = [

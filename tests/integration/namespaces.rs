@@ -79,7 +79,7 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     let organizations: Api<SpiceOrganization> = Api::namespaced(client.clone(), &home);
     let spec = json!({
         "endpoint": sandbox.url(), "allowInsecureEndpoint": true, "interval": "24h",
-        "credentials": { "personalAccessToken": { "name": "token", "key": "token" } },
+        "credentials": { "personalAccessToken": { "secretRef": { "name": "token" } } },
     });
     let organization = SpiceOrganization::new("default", serde_json::from_value(spec).unwrap());
     organizations.create(&PostParams::default(), &organization).await.unwrap();

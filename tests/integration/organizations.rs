@@ -355,7 +355,7 @@ async fn a_session_token_serves_as_a_credential() {
     let world = World::new("session", program()).await;
     let _operator = world.operator().await;
     give(&world, "session", json!({ "token": "sandbox-fake-session-token" })).await;
-    let token = json!({ "name": "session", "key": "token" });
+    let token = json!({ "secretRef": { "name": "session" } });
     change(&world, json!({ "spec": { "credentials": { "personalAccessToken": null, "sessionToken": token } } })).await;
     world.app("my-app", json!({})).await;
     world.app_is("my-app", "True", "Succeeded").await;

@@ -145,7 +145,7 @@ async fn a_credential_is_let_go_when_nobody_needs_it() {
     });
     secrets(&world).patch("other", &PatchParams::apply("test"), &Patch::Apply(&other)).await.unwrap();
     let name = async |name: &str| {
-        let patch = json!({ "spec": { "credentials": { "personalAccessToken": { "name": name } } } });
+        let patch = json!({ "spec": { "credentials": { "personalAccessToken": { "secretRef": { "name": name } } } } });
         let params = PatchParams::default();
         world.api::<SpiceOrganization>().patch("default", &params, &Patch::Merge(patch)).await.unwrap();
     };

@@ -166,7 +166,7 @@ async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else
     let organization = |authority: Option<&str>| {
         let mut spec = json!({
             "endpoint": endpoint, "interval": "24h", "allowInsecureEndpoint": false,
-            "credentials": { "personalAccessToken": { "name": CREDENTIAL.0, "key": CREDENTIAL.1 } },
+            "credentials": { "personalAccessToken": { "secretRef": { "name": CREDENTIAL.0 } } },
         });
         if let Some(authority) = authority {
             spec["caBundle"] = json!(authority);

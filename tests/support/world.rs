@@ -180,7 +180,7 @@ impl World {
     pub async fn organization(&self, endpoint: &str) {
         let spec = json!({
             "endpoint": endpoint, "allowInsecureEndpoint": true, "interval": "24h",
-            "credentials": { "personalAccessToken": { "name": CREDENTIAL.0, "key": CREDENTIAL.1 } },
+            "credentials": { "personalAccessToken": { "secretRef": { "name": CREDENTIAL.0 } } },
         });
         self.apply::<SpiceOrganization>("default", spec).await;
     }

@@ -95,7 +95,7 @@ impl ResourcePlanner for SpiceOrganization {
         OrganizationDesired {
             endpoint: self.spec.endpoint.clone(),
             organization: self.spec.organization.clone(),
-            secret: self.spec.credentials.secret().unwrap_or_default().to_owned(),
+            secret: self.spec.credentials.secret_name().unwrap_or_default().to_owned(),
             problem: organization_problem(&self.spec),
             suspended: suspended(self.spec.suspend, &self.metadata),
             interval: self.spec.interval.map(Duration::from),

@@ -33,7 +33,7 @@ impl World {
     fn new() -> Self {
         let spec = json!({
             "endpoint": "https://api.example",
-            "credentials": { "personalAccessToken": { "name": "token", "key": "token" } },
+            "credentials": { "personalAccessToken": { "secretRef": { "name": "token" } } },
         });
         let mut object = SpiceOrganization::new("default", serde_json::from_value(spec).unwrap());
         object.metadata = ObjectMeta {

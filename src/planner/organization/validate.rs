@@ -54,13 +54,7 @@ fn credentials(credentials: &Credentials) -> Result<(), String> {
         let message = "spec.credentials: exactly one of personalAccessToken, oauthClient and sessionToken must be set";
         return Err(message.to_owned());
     }
-    match oauth_client {
-        Some(client) if client.client_id.is_some() == client.secret_ref.client_id_key.is_some() => {
-            Err("spec.credentials.oauthClient: exactly one of clientId and secretRef.clientIdKey must be set"
-                .to_owned())
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// It goes into a header.
@@ -109,7 +103,7 @@ mod tests {
     fn spec(changes: &Value) -> SpiceOrganizationSpec {
         let mut spec = json!({
             "endpoint": "https://api.example",
-            "credentials": { "personalAccessToken": { "name": "token", "key": "token" } },
+            "credentials": { "personalAccessToken": { "secretRef": { "name": "token" } } },
         });
         let fields = changes.as_object().unwrap().clone();
         spec.as_object_mut().unwrap().extend(fields);
@@ -118,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_an_older_definition_let_in_is_named() {
-        let token = json!({ "name": "token", "key": "token" });
+        let token = json!({ "secretRef": { "name": "token", "key": "token" } });
         let allowed = |selector: Value| json!({ "allowedNamespaces": { "from": "Selector", "selector": selector } });
         let required = |requirement: Value| allowed(json!({ "matchExpressions": [requirement] }));
         for (changes, problem) in [
@@ -133,10 +127,7 @@ mod tests {
                 json!({ "credentials": { "personalAccessToken": token, "sessionToken": token } }),
                 Some("spec.credentials: exactly one"),
             ),
-            (
-                json!({ "credentials": { "oauthClient": { "secretRef": { "name": "client" } } } }),
-                Some("spec.credentials.oauthClient: exactly one"),
-            ),
+            (json!({ "credentials": { "oauthClient": { "secretRef": { "name": "client" } } } }), None),
             (json!({ "organization": "mine\r\nX-Other: 1" }), Some("spec.organization must be")),
             (json!({ "requestBudget": { "requestsPerMinute": 30, "reservePercent": 0 } }), None),
             (json!({ "requestBudget": { "requestsPerMinute": 30 } }), Some("spec.requestBudget: ")),
