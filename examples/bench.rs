@@ -209,8 +209,8 @@ impl Stage {
         let (operator, _) = self.operator(&AT_REST).await?;
         let object = |number: usize| {
             let (app, key) = (app(number / SECRETS), format!("KEY_{}", number % SECRETS));
-            let source = json!({ "name": "values", "key": key });
-            (format!("{app}-{}", number % SECRETS), json!({ "appRef": { "name": app }, "secretKeyRef": source }))
+            let source = json!({ "name": "values", "items": [{ "key": key }] });
+            (format!("{app}-{}", number % SECRETS), json!({ "appRef": { "name": app }, "secretRef": source }))
         };
         let count = SECRETS * self.apps;
         self.settles::<SpiceSecret>((0..count).map(object).collect(), &operator).await?;

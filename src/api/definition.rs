@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use kube::{CustomResourceExt, ResourceExt};
+use kube::{CustomResourceExt, Resource, ResourceExt};
 use serde_json::json;
 
 use super::{SpiceApp, SpiceOrganization, SpiceSecret};
@@ -23,9 +23,22 @@ pub fn custom_resource_definitions() -> Vec<CustomResourceFile> {
         .into_iter()
         .map(|definition| CustomResourceFile {
             name: format!("{}.yaml", definition.name_any()),
-            definition: without_foreign_formats(with_status_default(definition)),
+            definition: without_foreign_formats(with_spec_default(with_status_default(definition))),
         })
         .collect()
+}
+
+/// Makes the spec of a SpiceSecret optional: all of its fields have defaults.
+fn with_spec_default(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    if definition.spec.names.kind == SpiceSecret::kind(&()) {
+        let schemas = definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+        for root in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
+            root.required = root.required.take().filter(|required| required.as_slice() != ["spec"]);
+            let spec = root.properties.as_mut().and_then(|properties| properties.get_mut("spec"));
+            spec.into_iter().for_each(|spec| spec.default = Some(JSON(json!({}))));
+        }
+    }
+    definition
 }
 
 /// Takes off the formats that Kubernetes does not know and warns of at each `kubectl apply`.

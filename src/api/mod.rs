@@ -20,9 +20,7 @@ pub use organization::{
     OrganizationStatus, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
     TokenCredential,
 };
-pub use reference::{
-    AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion, TokenSecretRef,
-};
+pub use reference::{AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SourceVersion, TokenSecretRef};
 pub use secret::{SecretConflict, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
 
 /// The API group of every kind.

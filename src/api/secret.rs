@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
-use super::reference::{AppRef, SecretKeyRef, SourceVersion};
+use super::reference::{AppRef, SourceVersion};
 use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
 
-/// Which secrets of the app are kept, and where their values come from.
+/// Which secrets of an app follow which keys of a Kubernetes Secret. All fields are optional.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "cloud.spice.ai",
@@ -22,47 +22,37 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
     shortname = "ssec",
     category = "spice",
     derive = "PartialEq",
-    doc = "SpiceSecret is one secret of an app of Spice.ai Cloud, or one for each key of a Kubernetes Secret: set when that changes, and deleted with this object.",
+    doc = "SpiceSecret copies the keys of a Kubernetes Secret into the secrets of an app of Spice.ai Cloud, sets a secret again when its value changes, and deletes the secrets with this object.",
     selectable = ".spec.appRef.name",
+    selectable = ".status.appRef.name",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
-    printcolumn(name = "App", type_ = "string", json_path = ".spec.appRef.name"),
-    printcolumn(name = "External ID", type_ = "integer", json_path = ".status.appId"),
+    printcolumn(name = "App", type_ = "string", json_path = ".status.appRef.name"),
+    printcolumn(name = "Secrets", type_ = "string", json_path = ".status.appliedSecrets"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "External ID", type_ = "integer", json_path = ".status.appId", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
         priority = 1
-    )
+    ),
+    // Compares the names with their default applied: writing the default down, or removing it, changes nothing. A rule on
+    // the whole object also runs when a finalizer is removed, and must then pass for every stored object.
+    validation = Rule::new("(has(self.spec.appRef) ? self.spec.appRef.name : self.metadata.name) == (has(oldSelf.spec.appRef) ? oldSelf.spec.appRef.name : oldSelf.metadata.name)")
+        .message("appRef cannot change: create another SpiceSecret for another app").field_path(".spec.appRef"),
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.secretKeyRef) != has(self.secretRef)")
-        .message("exactly one of secretKeyRef and secretRef must be set"),
-    validation = Rule::new("!has(self.name) || has(self.secretKeyRef)")
-        .message("name goes with secretKeyRef; with secretRef, each of its items may have one").field_path(".name"),
-    validation = Rule::new("!has(self.secretKeyRef) || has(self.name) || self.secretKeyRef.key.matches('^[a-zA-Z_][a-zA-Z0-9_]*$')")
-        .message("the key is not a name that a secret of an app can have (letters, digits and _, not beginning with a digit): set name")
-        .field_path(".name"),
-    validation = Rule::new("self.appRef == oldSelf.appRef")
-        .message("appRef cannot change: make a new object for another app").field_path(".appRef"),
-)]
 pub struct SpiceSecretSpec {
-    /// The SpiceApp whose secrets these are. Cannot change.
-    pub app_ref: AppRef,
-    /// One key of a Kubernetes Secret: one secret of the app.
+    /// SpiceApp that owns the app, in the namespace of this object. Defaults to the SpiceApp with the name of this object.
+    /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_key_ref: Option<SecretKeyRef>,
-    /// The secret's name in the app, for `secretKeyRef`: letters, digits and `_`, not beginning with a digit; the case counts.
-    /// Defaults to the key. A spicepod refers to it as `${secrets:NAME}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))]
-    pub name: Option<String>,
-    /// A whole Kubernetes Secret: one secret of the app for each of its keys, or for those that are listed.
+    pub app_ref: Option<AppRef>,
+    /// Kubernetes Secret that holds the values, in the namespace of this object. Defaults to all keys of the Secret with the
+    /// name of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// Whether a secret of the app that exists already is taken over: its value is overwritten. Defaults to `Fail`.
+    /// Whether a secret that already exists in the app is adopted. `Adopt` overwrites its value. Defaults to `Fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption_policy: Option<AdoptionPolicy>,
     /// What happens when somebody sets or deletes the secret outside. Defaults to `Correct`.
@@ -84,20 +74,45 @@ pub struct SpiceSecretSpec {
     pub suspend: Option<bool>,
 }
 
-/// A whole Secret in the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+impl SpiceSecret {
+    /// Name of the SpiceApp: the one in the spec, otherwise the object's own name.
+    pub fn app_name(&self) -> &str {
+        self.spec.app_ref.as_ref().map_or(self.own_name(), |app| app.name.as_str())
+    }
+
+    /// Name of the Kubernetes Secret: the one in the spec, otherwise the object's own name.
+    pub fn source_name(&self) -> &str {
+        let name = self.spec.secret_ref.as_ref().and_then(|secret| secret.name.as_deref());
+        name.unwrap_or(self.own_name())
+    }
+
+    fn own_name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+}
+
+impl SpiceSecretSpec {
+    /// The selected keys; empty if every key is selected.
+    pub fn items(&self) -> &[SecretItem] {
+        self.secret_ref.as_ref().map_or(&[], |secret| &secret.items)
+    }
+}
+
+/// Keys of a Kubernetes Secret in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
-    /// Name of the Secret.
+    /// Name of the Kubernetes Secret. Defaults to the name of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
-    /// The keys to take; all of them, each under its own name, if this is not set.
+    pub name: Option<String>,
+    /// Keys to copy. Defaults to every key, each under its own name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub items: Vec<SecretItem>,
 }
 
-/// One key of a Secret, and the name that it has in the app.
+/// One key of a Kubernetes Secret and its name in the app.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -106,10 +121,11 @@ pub struct SecretRef {
         .field_path(".name"),
 )]
 pub struct SecretItem {
-    /// Key in the Secret's data.
+    /// Key in the data of the Kubernetes Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
-    /// The secret's name in the app. Defaults to the key.
+    /// Name of the secret in the app: letters, digits and `_`, without a digit at the start; case-sensitive. Defaults to the
+    /// key. A spicepod refers to it as `${secrets:NAME}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))]
     pub name: Option<String>,
@@ -129,11 +145,17 @@ pub struct SpiceSecretStatus {
     /// The value of the annotation `cloud.spice.ai/reconcile-requested-at` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The id of the app that the secrets are in.
+    /// SpiceApp of the secrets, also when `spec.appRef` is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_ref: Option<AppRef>,
+    /// ID of the app that contains the secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub app_id: Option<i64>,
-    /// The secrets of the app that this object has set, or is about to set.
+    /// Applied secrets of requested secrets, such as `1/2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_secrets: Option<String>,
+    /// Secrets of the app that this object has set or is about to set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub secrets: Vec<SecretEntry>,
@@ -158,7 +180,9 @@ impl Default for SpiceSecretStatus {
             observed_generation: never_observed(),
             conditions: Vec::new(),
             last_handled_reconcile_at: None,
+            app_ref: None,
             app_id: None,
+            applied_secrets: None,
             secrets: Vec::new(),
             conflicts: Vec::new(),
             drift: Vec::new(),

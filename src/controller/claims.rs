@@ -90,7 +90,7 @@ fn claim(object: &SpiceSecret) -> SiblingSecret {
 
 /// Whether an object asks for all keys of its Kubernetes Secret.
 pub(super) fn takes_all(object: &SpiceSecret) -> bool {
-    object.spec.secret_ref.as_ref().is_some_and(|source| source.items.is_empty())
+    object.spec.items().is_empty()
 }
 
 /// Whether two objects have to hear of each other: one has, or asks for, a name that the other one does.

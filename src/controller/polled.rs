@@ -15,7 +15,6 @@ use super::context::Context;
 use super::custody::is_held;
 use super::driver::kubernetes_words;
 use super::organization::credential_secret;
-use super::secret::source;
 use super::store::bounded;
 use crate::api::SpiceOrganization;
 
@@ -79,7 +78,7 @@ impl Poll {
         let held = self.told.iter().flatten().filter(|(_, secret)| is_held(secret)).map(|(key, _)| key.clone());
         let secrets = self.context.caches.spice_secrets.state();
         let of_secrets = secrets.iter().filter_map(|secret| secret.0.as_ref().ok());
-        let sources = of_secrets.map(|one| (one.namespace().unwrap_or_default(), source(one).to_owned()));
+        let sources = of_secrets.map(|one| (one.namespace().unwrap_or_default(), one.source_name().to_owned()));
         readable.flat_map(keys).chain(held).chain(sources).filter(|(_, name)| !name.is_empty()).collect()
     }
 

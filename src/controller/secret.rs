@@ -77,7 +77,7 @@ impl Reconciler for SpiceSecret {
             SecretRead::App => observed.app = Some(app_facts(context, object)),
             SecretRead::Siblings => observed.others = Some(others(context, object)),
             SecretRead::Source => {
-                let version = context.caches.secret_version(&namespace(object), source(object));
+                let version = context.caches.secret_version(&namespace(object), object.source_name());
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
             }
             SecretRead::Key => {
@@ -262,14 +262,7 @@ fn namespace(object: &SpiceSecret) -> String {
 
 /// Where the app of an object would be.
 fn app_ref(object: &SpiceSecret) -> ObjectRef<DeserializeGuard<SpiceApp>> {
-    ObjectRef::new(&object.spec.app_ref.name).within(&namespace(object))
-}
-
-/// The name of the Kubernetes Secret that an object names.
-pub(super) fn source(object: &SpiceSecret) -> &str {
-    let spec = &object.spec;
-    let of_key = spec.secret_key_ref.as_ref().map(|source| &source.name);
-    of_key.or(spec.secret_ref.as_ref().map(|source| &source.name)).map_or("", String::as_str)
+    ObjectRef::new(object.app_name()).within(&namespace(object))
 }
 
 /// Lets the app find out what became of it.
@@ -284,7 +277,7 @@ fn app_facts(context: &Context, object: &SpiceSecret) -> Observed<ParentApp> {
         None => return Observed::Absent,
         Some(Ok(app)) => app,
         Some(Err(error)) => {
-            let message = format!("SpiceApp {} cannot be decoded: {error}", object.spec.app_ref.name);
+            let message = format!("SpiceApp {} cannot be decoded: {error}", object.app_name());
             return Observed::Unknown(ApiError::local(ErrorKind::InvalidResponse, message));
         }
     };
@@ -338,7 +331,7 @@ pub(super) fn of(context: &Context, namespace: &str, app: &str) -> Vec<Arc<Deser
     let found =
         names.iter().filter_map(|name| context.caches.spice_secrets.get(&ObjectRef::new(name).within(namespace)));
     let refers = |object: &Arc<DeserializeGuard<SpiceSecret>>| match &object.0 {
-        Ok(object) => object.spec.app_ref.name == app,
+        Ok(object) => object.app_name() == app,
         Err(_) => true,
     };
     found.filter(refers).collect()
@@ -378,7 +371,7 @@ fn is_stuck(context: &Context, object: &ObjectMeta) -> bool {
 /// What is known of the other SpiceSecrets of the app.
 fn others(context: &Context, object: &SpiceSecret) -> Vec<Arc<SiblingSecret>> {
     let namespace = namespace(object);
-    let mut all = of(context, &namespace, &object.spec.app_ref.name);
+    let mut all = of(context, &namespace, object.app_name());
     // Which app one is about that could never be decoded tells only who has noted it.
     let noted: BTreeSet<&String> =
         object.status.iter().flat_map(|status| &status.conflicts).map(|held| &held.owned_by).collect();
@@ -397,7 +390,7 @@ fn others(context: &Context, object: &SpiceSecret) -> Vec<Arc<SiblingSecret>> {
 
 /// What the Kubernetes Secret holds that an object names.
 async fn values(context: &Context, object: &SpiceSecret) -> Observed<SourceValues> {
-    let (namespace, name) = (namespace(object), source(object));
+    let (namespace, name) = (namespace(object), object.source_name());
     context.values.join(format!("{namespace}/{name}"), async || read(context, &namespace, name).await).await
 }
 

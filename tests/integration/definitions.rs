@@ -324,46 +324,43 @@ async fn a_spice_secret_is_checked_when_it_is_made_and_edited() {
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         spec
     };
-    let key = |key: &str| json!({ "name": "src", "key": key });
-    let one = |source: &str, name: &str| with(json!({ "secretKeyRef": key(source), "name": name }));
     let items = |items: Value| with(json!({ "secretRef": { "name": "src", "items": items } }));
+    let one = |key: &str, name: &str| items(json!([{ "key": key, "name": name }]));
     let all = |more: Value| {
         let mut spec = with(json!({ "secretRef": { "name": "src" } }));
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         spec
     };
     let many = |count: usize| (0..count).map(|n| json!({ "key": format!("K{n}") })).collect::<Value>();
-    let needs_name: &[&str] = &["spec.name", "not a name that a secret of an app can have"];
-    let item_needs_name: &[&str] = &["spec.secretRef.items[0].name", "not a name that a secret of an app can have"];
-    let source = "exactly one of secretKeyRef and secretRef";
+    let item_name = "spec.secretRef.items[0].name";
+    let item_needs_name: &[&str] = &[item_name, "not a name that a secret of an app can have"];
     create(
         &api,
         &kind,
         &[
-            ("db", one("url", "DATABASE_URL"), &[]),
-            ("db", with(json!({ "secretKeyRef": key("url") })), &[]),
-            ("db", with(json!({ "secretKeyRef": key("tls.crt") })), needs_name),
-            ("db", with(json!({ "secretKeyRef": key("1st") })), needs_name),
-            ("db", one("tls.crt", "_tls_1"), &[]),
-            ("db", one("url", "DATABASE-URL"), &["spec.name"]),
-            ("db", one("url", "1st"), &["spec.name"]),
-            ("db", one("url", ""), &["spec.name"]),
-            ("db", one("url", &"x".repeat(253)), &[]),
-            ("db", one("url", &"x".repeat(254)), &["spec.name", "253"]),
-            ("db", one("a/b", "NAME"), &["spec.secretKeyRef.key"]),
-            ("db", with(json!({ "secretKeyRef": { "name": "", "key": "url" } })), &["spec.secretKeyRef.name"]),
-            ("db", with(json!({ "secretKeyRef": { "name": "src" } })), &["spec.secretKeyRef.key", "Required"]),
+            ("db", json!({}), &[]),
+            ("db", with(json!({})), &[]),
+            ("db", json!({ "secretRef": {} }), &[]),
+            ("db", json!({ "secretRef": { "name": "src" } }), &[]),
+            ("db", json!({ "secretRef": { "items": [{ "key": "A" }] } }), &[]),
             ("db", all(json!({})), &[]),
-            ("db", all(json!({ "name": "NAME" })), &["spec.name", "name goes with secretKeyRef"]),
-            ("db", all(json!({ "secretKeyRef": key("url") })), &["spec", source]),
-            ("db", with(json!({})), &["spec", source]),
-            ("db", json!({ "secretRef": { "name": "src" } }), &["spec.appRef", "Required"]),
+            ("db", all(json!({ "appRef": {} })), &["spec.appRef.name", "Required"]),
             ("db", all(json!({ "appRef": { "name": "" } })), &["spec.appRef.name"]),
             ("db", with(json!({ "secretRef": { "name": "" } })), &["spec.secretRef.name"]),
+            ("db", one("url", "DATABASE_URL"), &[]),
+            ("db", items(json!([{ "key": "url" }])), &[]),
+            ("db", items(json!([{ "key": "tls.crt" }])), item_needs_name),
+            ("db", items(json!([{ "key": "1st" }])), item_needs_name),
+            ("db", one("tls.crt", "_tls_1"), &[]),
+            ("db", one("url", "DATABASE-URL"), &[item_name]),
+            ("db", one("url", "1st"), &[item_name]),
+            ("db", one("url", ""), &[item_name]),
+            ("db", one("url", &"x".repeat(253)), &[]),
+            ("db", one("url", &"x".repeat(254)), &[item_name, "253"]),
             ("db", items(json!([{ "key": "a.b", "name": "A_B" }, { "key": "C" }])), &[]),
             ("db", items(json!([{ "key": "a.b" }])), item_needs_name),
-            ("db", items(json!([{ "key": "a/b", "name": "A_B" }])), &["spec.secretRef.items[0].key"]),
-            ("db", items(json!([{ "key": "A", "name": "a b" }])), &["spec.secretRef.items[0].name"]),
+            ("db", one("a/b", "A_B"), &["spec.secretRef.items[0].key"]),
+            ("db", one("A", "a b"), &[item_name]),
             ("db", items(json!([{ "name": "A" }])), &["spec.secretRef.items[0].key", "Required"]),
             ("db", items(many(256)), &[]),
             ("db", items(many(257)), &["spec.secretRef.items", "256"]),
@@ -383,11 +380,42 @@ async fn a_spice_secret_is_checked_when_it_is_made_and_edited() {
         &[
             (all(json!({})), json!({ "appRef": { "name": "other" } }), &["spec.appRef", "appRef cannot change"]),
             (all(json!({})), json!({ "secretRef": { "name": "other" } }), &[]),
-            (all(json!({})), json!({ "secretRef": null, "secretKeyRef": key("url") }), &[]),
-            (one("url", "OLD"), json!({ "name": "NEW" }), &[]),
+            (all(json!({})), json!({ "secretRef": null }), &[]),
+            (one("url", "OLD"), json!({ "secretRef": { "items": [{ "key": "url", "name": "NEW" }] } }), &[]),
+            // The reference stays the same when its default is written down or removed: this one is called edited-4.
+            (json!({}), json!({ "appRef": { "name": "edited-4" } }), &[]),
+            (json!({ "appRef": { "name": "edited-5" } }), json!({ "appRef": null }), &[]),
+            (json!({}), json!({ "appRef": { "name": "other" } }), &["spec.appRef", "appRef cannot change"]),
+            (with(json!({})), json!({ "appRef": null }), &["spec.appRef", "appRef cannot change"]),
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_spice_secret_needs_no_spec_and_is_found_by_its_app_either_way() {
+    let kind = ApiResource::erase::<SpiceSecret>(&());
+    let api = objects(&kind, "no-spec").await;
+    let params = PatchParams::apply("test").force();
+    let object = json!({ "apiVersion": kind.api_version, "kind": kind.kind, "metadata": { "name": "my-app" } });
+    let made = api.patch("my-app", &params, &Patch::Apply(&object)).await.unwrap();
+    assert_eq!((&made.data["spec"], &made.data["status"]), (&json!({}), &json!({ "observedGeneration": -1 })));
+    let spec = json!({ "appRef": { "name": "my-app" } });
+    for (name, spec) in [("named", &spec), ("other", &json!({}))] {
+        api.create(&PostParams::default(), &self::object(&kind, name, spec)).await.unwrap();
+    }
+    // As the operator stores it.
+    for (name, app) in [("my-app", "my-app"), ("named", "my-app"), ("other", "other")] {
+        let patch = json!({ "status": { "observedGeneration": 1, "appRef": { "name": app } } });
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+    for (selector, expected) in
+        [("spec.appRef.name=my-app", &["named"][..]), ("status.appRef.name=my-app", &["my-app", "named"])]
+    {
+        let found = api.list(&kube::api::ListParams::default().fields(selector)).await.unwrap();
+        let names: Vec<_> = found.items.into_iter().filter_map(|found| found.metadata.name).collect();
+        assert_eq!(names, expected, "{selector}");
+    }
 }
 
 /// The paths of all fields below a schema that say nothing of themselves.

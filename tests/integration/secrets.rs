@@ -53,7 +53,7 @@ pub fn expected(values: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 pub fn from_key(secret: &str, key: &str, name: &str) -> Value {
-    json!({ "secretKeyRef": { "name": secret, "key": key }, "name": name })
+    json!({ "secretRef": { "name": secret, "items": [{ "key": key, "name": name }] } })
 }
 
 #[tokio::test]

@@ -118,13 +118,13 @@ async fn an_undecodable_secret_is_told_sends_nothing_and_deletes_what_it_has_set
     let app = id_of(&world.app_is("my-app", "True", "Succeeded").await);
     world.values("src", json!({ "TOKEN": "fake-value-1" })).await;
     for name in ["mended", "deleted"] {
-        let spec = json!({ "secretKeyRef": { "name": "src", "key": "TOKEN" }, "name": name });
+        let spec = secrets::from_key("src", "TOKEN", name);
         world.secret(name, spec).await;
         world.secret_is(name, "True", "Succeeded").await;
     }
     // It asks for a name that an older one has, by a clock that tells seconds.
     secrets::another_second().await;
-    let spec = json!({ "secretKeyRef": { "name": "src", "key": "TOKEN" }, "name": "mended" });
+    let spec = secrets::from_key("src", "TOKEN", "mended");
     world.secret("younger", spec).await;
     world.says::<SpiceSecret>("younger", "NameTaken", "mended is held by SpiceSecret mended").await;
     takes_anything(&world, "spicesecrets", "suspend").await;

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
-use super::{app_ref, namespace, of, source};
+use super::{app_ref, namespace, of};
 use crate::api::SpiceSecret;
 use crate::controller::claims::{share_a_name, takes_all};
 use crate::controller::context::Context;
@@ -81,8 +81,8 @@ impl EventHandler<DeserializeGuard<SpiceSecret>> for SpiceSecretEventHandler {
         // One that cannot be decoded now is found where it was found before.
         if let Ok(object) = &object.0 {
             let (namespace, name) = (namespace(object), object.name_any());
-            self.context.secrets_by_app.set(&namespace, &name, Some(&object.spec.app_ref.name));
-            self.context.secrets_by_source.set(&namespace, &name, Some(source(object)));
+            self.context.secrets_by_app.set(&namespace, &name, Some(object.app_name()));
+            self.context.secrets_by_source.set(&namespace, &name, Some(object.source_name()));
             self.context.claims.set(object);
         }
     }
@@ -111,14 +111,14 @@ impl EventHandler<DeserializeGuard<SpiceSecret>> for SpiceSecretEventHandler {
             let before = self.told.insert(uid.cloned().unwrap_or_default(), Arc::clone(&now));
             if before.as_ref() != Some(&now) {
                 let claims: Vec<_> = before.into_iter().chain([now]).collect();
-                self.tell_others(&namespace(object), &object.spec.app_ref.name, uid, &claims);
+                self.tell_others(&namespace(object), object.app_name(), uid, &claims);
             }
         }
         let interval = object.spec.interval.map(Duration::from);
         if self.told_app.differs(uid, (object.metadata.deletion_timestamp.is_some(), interval)) {
             self.tell_app(object);
             // All objects of an app are checked at the same times, as often as one of them asks for.
-            let others = interval.map(|_| of(&self.context, &namespace(object), &object.spec.app_ref.name));
+            let others = interval.map(|_| of(&self.context, &namespace(object), object.app_name()));
             for other in others.into_iter().flatten() {
                 self.context.queues.spice_secrets.request(ObjectRef::from_obj(other.as_ref()));
             }

@@ -323,13 +323,16 @@ impl ResourcePlanner for SpiceSecret {
             observed_generation: _,
             conditions: _,
             last_handled_reconcile_at: _,
+            app_ref,
             app_id,
+            applied_secrets,
             secrets,
             conflicts,
             drift,
             observed_sources,
         } = from.clone();
-        (to.app_id, to.secrets, to.conflicts) = (app_id, secrets, conflicts);
+        (to.app_ref, to.app_id, to.applied_secrets) = (app_ref, app_id, applied_secrets);
+        (to.secrets, to.conflicts) = (secrets, conflicts);
         (to.drift, to.observed_sources) = (drift, observed_sources);
     }
 

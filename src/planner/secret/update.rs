@@ -4,8 +4,9 @@
 use super::name_conflicts::{is_told_rightly, note_held};
 use super::plan::SecretPlanner;
 use super::source::DesiredSecrets;
-use super::validate::KeySelection;
+use super::validate::{KeySelection, SelectedKeys};
 use super::*;
+use crate::api::AppRef;
 use crate::planner::LastResult;
 
 pub(super) fn next(input: &SecretInput<'_>) -> Next {
@@ -15,6 +16,8 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
     match judged(input) {
         Next::Do(mut plan) => {
             note_held(input, &mut plan.status);
+            plan.status.app_ref = Some(AppRef { name: input.desired.app.clone() });
+            plan.status.applied_secrets = applied_secrets(input, &plan.status);
             // Another version of what is set already is taken up, whatever else is in the way.
             if input.sources_changed() && is_set_already(input) {
                 plan.status.observed_sources = sources(input);
@@ -152,6 +155,33 @@ pub(super) fn is_up_to_date(input: &SecretInput<'_>) -> bool {
         is_confirmed(entry, app) && entry.digest.as_deref().is_some_and(|it| digest::is_under(it, key(input)))
     };
     !input.sources_changed() && input.status.secrets.iter().all(confirmed) && is_told_rightly(input)
+}
+
+/// How many of the requested secrets are applied, such as `1/2`. An earlier result is kept while it cannot be computed: the
+/// values of the Kubernetes Secret are read only if something has changed.
+fn applied_secrets(input: &SecretInput<'_>, status: &SpiceSecretStatus) -> Option<String> {
+    let earlier = status.applied_secrets.clone();
+    let Ok(selection) = &input.desired.spec else { return earlier };
+    let is_applied = |name: &String, digest: Option<&String>| {
+        let entry = status.secrets.iter().find(|entry| entry.name == *name && entry.digest.is_some());
+        entry.is_some_and(|entry| {
+            app(input.observed).is_none_or(|app| is_confirmed(entry, app))
+                && (digest.is_none() || entry.digest.as_ref() == digest)
+        })
+    };
+    let is_new = earlier.is_none() || Some(status.observed_generation) != input.meta.generation;
+    let (applied, requested) = match (&input.observed.values, &selection.keys) {
+        (Some(Observed::Present(values)), _) => {
+            let wanted = values.wanted(selection);
+            let applied = wanted.contents.iter().filter(|(name, value)| is_applied(name, Some(&value.digest)));
+            (applied.count(), wanted.contents.len() + wanted.kept.len())
+        }
+        (_, SelectedKeys::These(keys)) if is_new => {
+            (keys.iter().filter(|(_, name)| is_applied(name, None)).count(), keys.len())
+        }
+        (_, SelectedKeys::These(_) | SelectedKeys::All) => return earlier,
+    };
+    if requested == 0 { earlier } else { Some(format!("{applied}/{requested}")) }
 }
 
 /// Whether an entry was certainly set, in the app as it is now.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::{Identity, digest, suspended};
-use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, SecretRef, SpiceSecret, SpiceSecretSpec};
+use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, SpiceSecret, SpiceSecretSpec};
 
 /// What a SpiceSecret asks for. What a deletion needs is there even if the rest is invalid.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,54 +44,41 @@ impl SecretDesired {
         let (meta, spec) = (&object.metadata, &object.spec);
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         Self {
-            app: spec.app_ref.name.clone(),
-            owner: digest::owner(identity, namespace, &spec.app_ref.name),
+            app: object.app_name().to_owned(),
+            owner: digest::owner(identity, namespace, object.app_name()),
             deletion_policy: spec.deletion_policy,
             adopts: spec.adoption_policy == Some(AdoptionPolicy::Adopt),
             leaves_drift: spec.drift_policy == Some(DriftPolicy::Report),
             suspended: suspended(spec.suspend, meta),
             interval: spec.interval.map(Duration::from),
-            spec: asked(spec),
+            spec: selected_keys(spec).map(|keys| KeySelection { source: object.source_name().to_owned(), keys }),
         }
     }
 }
 
-/// The names that a spec asks for, as far as that can be told without its source.
+/// The names that a spec requests; empty if it selects every key, because only the Kubernetes Secret lists those.
 pub fn requested_names(spec: &SpiceSecretSpec) -> BTreeSet<String> {
-    match asked(spec) {
-        Ok(KeySelection { keys: SelectedKeys::These(keys), .. }) => keys.into_iter().map(|(_, name)| name).collect(),
-        _ => BTreeSet::new(),
+    match selected_keys(spec) {
+        Ok(SelectedKeys::These(keys)) => keys.into_iter().map(|(_, name)| name).collect(),
+        Ok(SelectedKeys::All) | Err(_) => BTreeSet::new(),
     }
 }
 
-/// The apiserver has checked most of it; what CEL cannot bound, and what an older schema let in, is checked here.
-fn asked(spec: &SpiceSecretSpec) -> Result<KeySelection, String> {
-    match (&spec.secret_key_ref, &spec.secret_ref) {
-        (Some(one), None) => {
-            let name = spec.name.clone().unwrap_or_else(|| one.key.clone());
-            check_name(&name).map_err(|why| format!("spec.name: {why}"))?;
-            Ok(KeySelection { source: one.name.clone(), keys: SelectedKeys::These(vec![(one.key.clone(), name)]) })
-        }
-        (None, Some(_)) if spec.name.is_some() => {
-            Err("spec.name goes with spec.secretKeyRef, not with spec.secretRef".to_owned())
-        }
-        (None, Some(SecretRef { name, items })) if items.is_empty() => {
-            Ok(KeySelection { source: name.clone(), keys: SelectedKeys::All })
-        }
-        (None, Some(SecretRef { name: source, items })) => {
-            let (mut keys, mut names) = (Vec::new(), BTreeSet::new());
-            for (place, item) in items.iter().enumerate() {
-                let name = item.name.clone().unwrap_or_else(|| item.key.clone());
-                check_name(&name).map_err(|why| format!("spec.secretRef.items[{place}].name: {why}"))?;
-                if !names.insert(name.clone()) {
-                    return Err(format!("spec.secretRef.items[{place}].name: {name} is there twice"));
-                }
-                keys.push((item.key.clone(), name));
-            }
-            Ok(KeySelection { source: source.clone(), keys: SelectedKeys::These(keys) })
-        }
-        _ => Err("exactly one of spec.secretKeyRef and spec.secretRef must be set".to_owned()),
+/// Checks the items. CEL cannot bound the cost of a search for duplicates, and an older schema may have accepted any name.
+fn selected_keys(spec: &SpiceSecretSpec) -> Result<SelectedKeys, String> {
+    if spec.items().is_empty() {
+        return Ok(SelectedKeys::All);
     }
+    let (mut keys, mut names) = (Vec::new(), BTreeSet::new());
+    for (place, item) in spec.items().iter().enumerate() {
+        let name = item.name.clone().unwrap_or_else(|| item.key.clone());
+        check_name(&name).map_err(|why| format!("spec.secretRef.items[{place}].name: {why}"))?;
+        if !names.insert(name.clone()) {
+            return Err(format!("spec.secretRef.items[{place}].name: {name} is there twice"));
+        }
+        keys.push((item.key.clone(), name));
+    }
+    Ok(SelectedKeys::These(keys))
 }
 
 /// Contract section 10.

@@ -13,7 +13,8 @@ fn what_was_set_is_deleted_and_what_was_taken_over_stays_unless_the_policy_says_
         world.delete();
         // Nothing of it is read: an object with an invalid spec, without its source, is deleted like any other.
         world.source = None;
-        world.object.spec.secret_ref = None;
+        world.object.spec.secret_ref =
+            one("1st").get("secretRef").cloned().and_then(|it| serde_json::from_value(it).ok());
         let visit = world.visit();
         assert_eq!(visit.outcome, Outcome::Finalized, "{policy:?}");
         assert_eq!(world.remote.keys().collect::<Vec<_>>(), left, "{policy:?}");

@@ -285,7 +285,50 @@ fn an_app_that_does_not_show_that_it_is_ours_gets_nothing() {
 fn another_key_of_the_same_source_is_other_content() {
     let mut world = World::settled(one("TOKEN"), &[("key", "one"), ("other", "two")]);
     let before = world.status().secrets[0].content_hash.clone();
-    world.edit(json!({ "secretKeyRef": { "name": "source", "key": "other" }, "name": "TOKEN" }));
+    world.edit(json!({ "secretRef": { "name": "source", "items": [{ "key": "other", "name": "TOKEN" }] } }));
     assert_eq!(world.visit().set, ["TOKEN"]);
     assert_ne!(world.status().secrets[0].content_hash, before);
+}
+
+#[test]
+fn an_empty_spec_takes_every_key_of_the_secret_and_the_app_of_its_own_name() {
+    let mut world = World::new(json!({}), &[("A", "1"), ("B", "2")]);
+    world.object.spec = SpiceSecretSpec::default();
+    let owner = digest::owner(&World::identity(), "team", "my-object");
+    world.app_shows =
+        serde_json::from_value(json!({ "id": APP, "name": "my-app", "tags": { OWNER_TAG: owner } })).unwrap();
+    let visit = world.visit();
+    assert_eq!((visit.outcome, visit.set), (Outcome::InSync, vec!["A".to_owned(), "B".to_owned()]));
+    assert_eq!((world.object.app_name(), world.object.source_name()), ("my-object", "my-object"));
+    let status = world.status();
+    assert_eq!(status.app_ref.map(|app| app.name).as_deref(), Some("my-object"));
+    assert_eq!(status.applied_secrets.as_deref(), Some("2/2"));
+}
+
+#[test]
+fn status_counts_the_applied_secrets_and_keeps_the_count_while_it_is_not_read() {
+    let two = json!({ "secretRef": { "name": "source", "items": [{ "key": "A" }, { "key": "B" }] } });
+    let mut world = World::new(two, &[("A", "1"), ("B", "2")]);
+    let applied = |world: &World| world.status().applied_secrets;
+    world.app.unready = Some("is not ready".to_owned());
+    world.visit();
+    assert_eq!(applied(&world).as_deref(), Some("0/2"), "nothing is set in an app that is not ready");
+    world.app.unready = None;
+    world.refused.insert("B".into(), ErrorKind::Invalid);
+    world.visit();
+    assert_eq!(applied(&world).as_deref(), Some("1/2"));
+    assert_eq!(world.visit().outcome, Outcome::Skipped);
+    assert_eq!(applied(&world).as_deref(), Some("1/2"));
+    world.refused.clear();
+    world.pass(1860);
+    assert_eq!(world.visit().outcome, Outcome::InSync);
+    assert_eq!(applied(&world).as_deref(), Some("2/2"));
+    // A new value that is refused is not applied, and a source that vanishes changes no secret.
+    world.source(values(&[("A", "new"), ("B", "2")]));
+    world.refused.insert("A".into(), ErrorKind::Invalid);
+    world.visit();
+    assert_eq!(applied(&world).as_deref(), Some("1/2"));
+    world.source = None;
+    world.visit();
+    assert_eq!(applied(&world).as_deref(), Some("1/2"));
 }

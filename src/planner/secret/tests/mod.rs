@@ -414,7 +414,7 @@ impl Visit {
 }
 
 fn one(name: &str) -> Value {
-    json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": name })
+    json!({ "secretRef": { "name": "source", "items": [{ "key": "key", "name": name }] } })
 }
 
 fn all() -> Value {

@@ -30,7 +30,9 @@ fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
         }
     }
     world.app = all_well;
-    world.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
+    let mut suspended = one("TOKEN");
+    suspended["suspend"] = json!(true);
+    world.edit(suspended);
     let visit = world.visit();
     assert_eq!((visit.outcome, visit.reads), (Outcome::Suspended, vec![SecretRead::Siblings]));
     world.edit(one("TOKEN"));
