@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::condition::Condition;
-use super::reference::{ConfigMapKeyRef, OrganizationRef, SourceVersion};
+use super::reference::{ConfigMapKeyRef, OrganizationRef, ResolvedOrganizationRef, SourceVersion};
 use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
 
 /// What the app is to be. A field that is left out is left alone.
@@ -28,10 +28,13 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
     derive = "PartialEq",
     doc = "SpiceApp is an app of Spice.ai Cloud: created, kept as declared, and deleted with this object.",
     selectable = ".spec.organizationRef.name",
+    selectable = ".status.organizationRef.name",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
-    printcolumn(name = "External ID", type_ = "integer", json_path = ".status.id"),
+    printcolumn(name = "Drifted", type_ = "string", json_path = r#".status.conditions[?(@.type=="Drifted")].status"#),
+    printcolumn(name = "Region", type_ = "string", json_path = ".status.region"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "External ID", type_ = "integer", json_path = ".status.id", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -55,13 +58,16 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
         .message("only one of spicepod and spicepodFrom may be set").field_path(".spicepodFrom"),
     validation = Rule::new("has(self.cname) == has(oldSelf.cname) && (!has(self.cname) || self.cname == oldSelf.cname)")
         .message("cname cannot change").field_path(".cname"),
-    validation = Rule::new("self.organizationRef == oldSelf.organizationRef")
+    // The operator checks a reference or a namespace that is set or removed, because CEL sees neither the object's own
+    // namespace nor the default.
+    validation = Rule::new("!has(self.organizationRef) || !has(oldSelf.organizationRef) || (self.organizationRef.name == oldSelf.organizationRef.name && (!has(self.organizationRef.namespace) || !has(oldSelf.organizationRef.namespace) || self.organizationRef.namespace == oldSelf.organizationRef.namespace))")
         .message("organizationRef cannot change: an app cannot move to another organization").field_path(".organizationRef"),
 )]
 pub struct SpiceAppSpec {
-    /// The SpiceOrganization that the app belongs to. Cannot change.
-    #[serde(default)]
-    pub organization_ref: OrganizationRef,
+    /// SpiceOrganization of the app. Defaults to the SpiceOrganization `default` in the namespace of this object, otherwise to
+    /// the one of the operator's flag `--default-organization`. Immutable once the app is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization_ref: Option<OrganizationRef>,
     /// The app's name: 4 to 38 letters, digits or hyphens, unique in the organization whatever the case.
     /// Defaults to `metadata.name`. Cannot change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,6 +232,9 @@ pub struct SpiceAppStatus {
     /// The organization that the app was recorded in: its endpoint, and `#` and its id where the API tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_binding: Option<String>,
+    /// SpiceOrganization that the app was recorded in, also when `spec.organizationRef` is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization_ref: Option<ResolvedOrganizationRef>,
     /// `c-` and the intent that created the app, or `a-` and a fresh id for one that was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
@@ -269,6 +278,7 @@ impl Default for SpiceAppStatus {
             last_handled_reconcile_at: None,
             id: None,
             organization_binding: None,
+            organization_ref: None,
             incarnation: None,
             created_at: None,
             endpoint: None,
@@ -280,6 +290,22 @@ impl Default for SpiceAppStatus {
             tags_unsupported: None,
             observed_sources: Vec::new(),
         }
+    }
+}
+
+impl SpiceApp {
+    /// The SpiceOrganization that the spec names.
+    pub fn declared_organization(&self) -> Option<ResolvedOrganizationRef> {
+        let OrganizationRef { name, namespace } = self.spec.organization_ref.clone()?;
+        let namespace = namespace.or_else(|| self.metadata.namespace.clone()).unwrap_or_default();
+        Some(ResolvedOrganizationRef { namespace, name })
+    }
+}
+
+impl SpiceAppStatus {
+    /// The SpiceOrganization of an app that exists, or whose create may have taken effect.
+    pub fn recorded_organization(&self) -> Option<&ResolvedOrganizationRef> {
+        self.organization_ref.as_ref().filter(|_| self.id.is_some() || self.create_intent.is_some())
     }
 }
 

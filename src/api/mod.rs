@@ -20,11 +20,16 @@ pub use organization::{
     OrganizationStatus, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
     TokenCredential,
 };
-pub use reference::{AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SourceVersion, TokenSecretRef};
+pub use reference::{
+    AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, ResolvedOrganizationRef, SourceVersion, TokenSecretRef,
+};
 pub use secret::{SecretConflict, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
 
 /// The API group of every kind.
 pub const GROUP: &str = "cloud.spice.ai";
+
+/// Name of the SpiceOrganization that a SpiceApp without `spec.organizationRef` uses, if it exists in the same namespace.
+pub const DEFAULT_ORGANIZATION: &str = "default";
 
 /// The finalizer that holds an object until its remote side is dealt with.
 pub const FINALIZER: &str = "cloud.spice.ai/finalizer";

@@ -28,8 +28,10 @@ use super::reference::{OAuthSecretRef, SourceVersion, TokenSecretRef};
     doc = "SpiceOrganization is one credential to one organization of Spice.ai Cloud. SpiceApps refer to it by name.",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
-    printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.endpoint"),
+    printcolumn(name = "Organization", type_ = "string", json_path = ".status.organization.name"),
+    printcolumn(name = "Apps", type_ = "integer", json_path = ".status.apps"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.endpoint", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -270,6 +272,10 @@ pub struct SpiceOrganizationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub incomplete_lists: Vec<IncompleteList>,
+    /// Number of SpiceApps that use this SpiceOrganization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub apps: Option<i64>,
     /// The Secret that the credential was read from, in the version read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -290,6 +296,7 @@ impl Default for SpiceOrganizationStatus {
             limits: None,
             unavailable_paths: Vec::new(),
             incomplete_lists: Vec::new(),
+            apps: None,
             observed_sources: Vec::new(),
         }
     }

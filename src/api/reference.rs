@@ -4,29 +4,28 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The SpiceOrganization whose credential and account an object uses.
+/// A SpiceOrganization, whose credential and account the operator uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationRef {
-    /// Name of a SpiceOrganization. Defaults to `default`.
-    #[serde(default = "default_organization")]
+    /// Name of the SpiceOrganization.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its namespace. Defaults to the object's own; another one has to be admitted by the SpiceOrganization's
-    /// `allowedNamespaces`.
+    /// Namespace of the SpiceOrganization. Defaults to the namespace of this object. Another namespace must be admitted by
+    /// `spec.allowedNamespaces` of the SpiceOrganization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
 }
 
-impl Default for OrganizationRef {
-    fn default() -> Self {
-        Self { name: default_organization(), namespace: None }
-    }
-}
-
-fn default_organization() -> String {
-    "default".to_owned()
+/// A SpiceOrganization with all defaults applied.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedOrganizationRef {
+    /// Namespace of the SpiceOrganization.
+    pub namespace: String,
+    /// Name of the SpiceOrganization.
+    pub name: String,
 }
 
 /// A SpiceApp in the same namespace.

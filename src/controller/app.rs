@@ -1,5 +1,6 @@
 //! SpiceApp: its reads and writes, and who is woken when one changes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use super::store::bounded;
 use super::summary;
 use super::undecodable;
 use super::watch::{ChangeFilter, EventHandler, is_current, own_matters};
-use crate::api::{ConfigMapKeyRef, CreateIntent, SourceVersion, SpiceApp, SpiceAppStatus};
+use crate::api::{ConfigMapKeyRef, CreateIntent, ResolvedOrganizationRef, SourceVersion, SpiceApp, SpiceAppStatus};
 use crate::management::types::{ApiError, App, ErrorKind};
 use crate::management::{AccessMode, ApiResponse, Priority};
 use crate::planner::{
@@ -41,8 +42,15 @@ impl Reconciler for SpiceApp {
 
     fn reduce(data: &mut Value, deleted_at: Timestamp) {
         undecodable::retain(data, "spec", &["organizationRef", "name", "deletionPolicy", "managementPolicy"]);
-        let status =
-            ["id", "incarnation", "createIntent", "organizationBinding", "tagsUnsupported", "observedGeneration"];
+        let status = [
+            "id",
+            "incarnation",
+            "createIntent",
+            "organizationBinding",
+            "organizationRef",
+            "tagsUnsupported",
+            "observedGeneration",
+        ];
         undecodable::retain(data, "status", &status);
         let intent = data["status"]["createIntent"].clone();
         if !intent.is_null() && serde_json::from_value::<CreateIntent>(intent.clone()).is_err() {
@@ -56,7 +64,11 @@ impl Reconciler for SpiceApp {
 
     async fn observe(context: &Context, object: &Self, read: &AppRead, priority: Priority, observed: &mut AppObserved) {
         match read {
-            AppRead::Organization => observed.organization = Some(organization_of(context, object)),
+            AppRead::Organization => {
+                let reference = organization::reference(context, object);
+                observed.organization = Some(organization_at(context, object, &reference));
+                observed.organization_ref = Some(reference);
+            }
             AppRead::CompetingApps => observed.claims = Some(claims(context, object)),
             AppRead::Source(key) => {
                 let version = context.caches.config_map_version(&object.namespace().unwrap_or_default(), &key.name);
@@ -68,7 +80,7 @@ impl Reconciler for SpiceApp {
             AppRead::CrdTerminating => observed.crd_terminating = Some(definition::is_deleting::<Self>(context).await),
             AppRead::List(not_before) => {
                 let list = async {
-                    let connection = connection(context, object).await?;
+                    let connection = same_connection(context, object, observed).await?;
                     organization::apps(context, object, &connection, *not_before, priority).await
                 };
                 let list = doubted(context, object, while_wanted(context, object, list).await);
@@ -76,7 +88,10 @@ impl Reconciler for SpiceApp {
                 observed.list = Some(list.map_or_else(Observed::Unknown, present));
             }
             AppRead::App(id, not_before) => {
-                let app = async { connection(context, object).await?.reads.app(*id, *not_before, priority).await };
+                let app = async {
+                    let connection = same_connection(context, object, observed).await?;
+                    connection.reads.app(*id, *not_before, priority).await
+                };
                 let app = doubted(context, object, while_wanted(context, object, app).await);
                 observed.app =
                     Some(seen(app.map(|app| ApiResponse {
@@ -184,12 +199,33 @@ pub(super) fn present<T>(answer: ApiResponse<T>) -> Observed<Observation<T>> {
 pub(super) async fn connection(context: &Context, app: &SpiceApp) -> Result<Arc<Connection>, ApiError> {
     match organization::of_app(context, app) {
         Some(Ok(organization)) => organization::connection(context, &organization).await,
-        _ => Err(ApiError::local(ErrorKind::CredentialMissing, "the SpiceOrganization is gone")),
+        _ => Err(ApiError::local(ErrorKind::Cancelled, "the SpiceOrganization is gone")),
     }
 }
 
+/// The connection to the organization that this reconcile has observed. The default of an app that is not recorded yet can
+/// change in between, and one reconcile must not mix what two organizations show.
+async fn same_connection(
+    context: &Context,
+    app: &SpiceApp,
+    observed: &AppObserved,
+) -> Result<Arc<Connection>, ApiError> {
+    if observed.organization_ref.as_ref().is_some_and(|seen| *seen != organization::reference(context, app)) {
+        return Err(ApiError::local(ErrorKind::Cancelled, "the default SpiceOrganization of the app changed"));
+    }
+    connection(context, app).await
+}
+
 fn organization_of(context: &Context, app: &SpiceApp) -> Observed<OrganizationView> {
-    match organization::of_app(context, app) {
+    organization_at(context, app, &organization::reference(context, app))
+}
+
+fn organization_at(
+    context: &Context,
+    app: &SpiceApp,
+    reference: &ResolvedOrganizationRef,
+) -> Observed<OrganizationView> {
+    match organization::at(context, reference) {
         None => Observed::Absent,
         Some(Ok(organization)) => {
             let tags_unsupported = organization::tags_unsupported(context, &organization);
@@ -233,7 +269,7 @@ fn same_organization(context: &Context, one: &SpiceApp, other: &SpiceApp) -> boo
         let organization = summary::for_app(context, &found, app);
         organization.pin.clone().filter(|_| counts(app, &organization))
     };
-    let same_object = organization::reference(one) == organization::reference(other);
+    let same_object = organization::reference(context, one) == organization::reference(context, other);
     if same_object && one.namespace() == other.namespace() {
         return true;
     }
@@ -287,17 +323,32 @@ async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> O
 pub(super) struct AppEventHandler {
     context: Arc<Context>,
     seen: ChangeFilter,
+    /// The organization of each app, by the app's uid: both the earlier and the present one count their apps.
+    organizations: HashMap<String, ResolvedOrganizationRef>,
     /// What its SpiceSecrets go by.
     told: ChangeFilter,
 }
 
 impl AppEventHandler {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, seen: ChangeFilter::default(), told: ChangeFilter::default() }
+        let (seen, organizations, told) = Default::default();
+        Self { context, seen, organizations, told }
     }
-}
 
-impl AppEventHandler {
+    fn recount(&mut self, uid: Option<&String>, app: Option<&SpiceApp>) {
+        let uid = uid.cloned().unwrap_or_default();
+        let now = app.map(|app| organization::reference(&self.context, app));
+        let before = match now.clone() {
+            Some(now) => self.organizations.insert(uid, now),
+            None => self.organizations.remove(&uid),
+        };
+        if before != now {
+            for reference in before.iter().chain(&now) {
+                self.context.queues.organizations.request(organization::object_ref(reference));
+            }
+        }
+    }
+
     fn tell_secrets(&self, object: &DeserializeGuard<SpiceApp>) {
         secret::tell_secrets_of(&self.context, &object.namespace().unwrap_or_default(), &object.name_any());
     }
@@ -311,6 +362,7 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for AppEventHandler {
         if object.0.is_err() || self.seen.differs(kube::Resource::meta(object).uid.as_ref(), own_matters(object)) {
             self.context.queues.apps.request(ObjectRef::from_obj(object));
         }
+        self.recount(kube::Resource::meta(object).uid.as_ref(), object.0.as_ref().ok());
         if self.told.differs(kube::Resource::meta(object).uid.as_ref(), secret::matters(object)) {
             self.tell_secrets(object);
         }
@@ -321,6 +373,7 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for AppEventHandler {
         self.context.interests.changed(uid);
         self.seen.forget(uid);
         self.told.forget(uid);
+        self.recount(uid, None);
         self.tell_secrets(object);
         self.context.memories.forget(uid);
         let Ok(app) = &object.0 else {
@@ -330,7 +383,8 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for AppEventHandler {
             }
             return;
         };
-        self.context.queues.organizations.request(organization::reference(app));
+        let reference = organization::reference(&self.context, app);
+        self.context.queues.organizations.request(organization::object_ref(&reference));
         if let Some(Ok(organization)) = organization::of_app(&self.context, app) {
             custody::look_at_credential(&self.context, &organization);
         }

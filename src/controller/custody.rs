@@ -140,6 +140,6 @@ fn facts(context: &Context, secret: &Metadata) -> CredentialSecretState {
         namespace_terminating: namespaces::is_ending(context, &namespace),
         organizations: users.len(),
         unreadable: !caches.organizations.state_filter(unreadable).is_empty(),
-        dependent_terminating: users.iter().any(|one| apps_of(&caches.apps, one).iter().any(going)),
+        dependent_terminating: users.iter().any(|one| apps_of(context, one).iter().any(going)),
     }
 }

@@ -8,8 +8,8 @@ use kube::core::{PartialObjectMeta, Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 
 use super::context::Context;
-use super::secret;
 use super::watch::{ChangeFilter, EventHandler};
+use super::{organization, secret};
 use crate::api::{AllowedNamespaces, NamespacesFrom, SpiceApp, SpiceOrganization};
 
 /// Whether an organization admits objects of a namespace; its own it always does.
@@ -63,8 +63,8 @@ impl EventHandler<PartialObjectMeta<Namespace>> for NamespaceEventHandler {
         }
         let name = namespace.name_any();
         let concerned = |app: &SpiceApp| {
-            let other = app.spec.organization_ref.namespace.as_ref();
-            app.metadata.namespace.as_ref() == Some(&name) && other.is_some_and(|other| *other != name)
+            app.metadata.namespace.as_ref() == Some(&name)
+                && organization::reference(&self.context, app).namespace != name
         };
         for app in self.context.caches.apps.state_filter(|app| app.0.as_ref().is_ok_and(concerned)) {
             self.context.look_at_app(&app);

@@ -11,7 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::{Value, json};
 
 use super::connections::Connection;
-use super::context::Context;
+use super::context::{Context, DefaultOrganization};
 use super::custody;
 use super::driver::{Reconciler, while_wanted};
 use super::namespaces;
@@ -19,8 +19,9 @@ use super::secret::{tell_secrets_of, tell_users_of};
 use super::summary;
 use super::undecodable;
 use super::watch::{ChangeFilter, EventHandler, decoded, own_matters};
-use crate::api::{OrganizationRef, SpiceApp, SpiceAppStatus};
-use crate::api::{SpiceOrganization, SpiceOrganizationStatus};
+use crate::api::{
+    DEFAULT_ORGANIZATION, ResolvedOrganizationRef, SpiceApp, SpiceAppStatus, SpiceOrganization, SpiceOrganizationStatus,
+};
 use crate::management::types::{ApiError, App, ErrorKind, ListCompleteness, SecretList};
 use crate::management::{ApiResponse, Priority};
 use crate::planner::{
@@ -60,6 +61,7 @@ impl Reconciler for SpiceOrganization {
                 observed.about_to_be_held = custody::is_about_to_hold(context, object);
                 observed.lists = lists(context, object).await;
             }
+            OrganizationRead::Apps => observed.apps = Some(count_apps(context, object)),
             OrganizationRead::Dependents => observed.dependents = Some(holders(context, object)),
             remote => observe_remote(context, object, remote, priority, observed).await,
         }
@@ -80,7 +82,7 @@ async fn observe_remote(
 ) {
     let client = async { Ok(Arc::clone(&unverified_connection(context, object).await?.client)) };
     match read {
-        OrganizationRead::Credential | OrganizationRead::Dependents => {}
+        OrganizationRead::Credential | OrganizationRead::Apps | OrganizationRead::Dependents => {}
         OrganizationRead::Organizations => {
             let answer = async { client.await?.organizations(priority).await };
             observed.organizations = Some(looked(while_wanted(context, object, answer).await));
@@ -154,7 +156,7 @@ fn telling_its_end<T>(
         Err(_) => false,
     };
     if news {
-        context.queues.organizations.request(reference(app));
+        context.queues.organizations.request(object_ref(&reference(context, app)));
     }
     list
 }
@@ -204,18 +206,49 @@ pub(super) fn tags_unsupported(context: &Context, organization: &SpiceOrganizati
     let tags_unsupported = |app: &SpiceApp| {
         app.status.as_ref().is_some_and(|status| status.id.is_some() && status.tags_unsupported == Some(true))
     };
-    apps_of(&context.caches.apps, organization).iter().any(|app| app.0.as_ref().is_ok_and(tags_unsupported))
+    apps_of(context, organization).iter().any(|app| app.0.as_ref().is_ok_and(tags_unsupported))
 }
 
 /// The organization that an app refers to, if it is there.
 pub(super) fn of_app(context: &Context, app: &SpiceApp) -> Option<Result<SpiceOrganization, String>> {
-    decoded(context.caches.organizations.get(&reference(app)))
+    at(context, &reference(context, app))
 }
 
-/// Where the organization that an app refers to would be.
-pub(super) fn reference(app: &SpiceApp) -> ObjectRef<DeserializeGuard<SpiceOrganization>> {
-    let OrganizationRef { name, namespace } = &app.spec.organization_ref;
-    ObjectRef::new(name).within(&namespace.clone().or_else(|| app.namespace()).unwrap_or_default())
+/// The organization of a reference, if it is there.
+pub(super) fn at(context: &Context, reference: &ResolvedOrganizationRef) -> Option<Result<SpiceOrganization, String>> {
+    decoded(context.caches.organizations.get(&object_ref(reference)))
+}
+
+/// The organization that an app refers to, which need not exist. An app that was recorded stays in the recorded one, so that
+/// another default, or an edit of the reference, never leads to another organization.
+pub(super) fn reference(context: &Context, app: &SpiceApp) -> ResolvedOrganizationRef {
+    let recorded = app.status.as_ref().and_then(SpiceAppStatus::recorded_organization).cloned();
+    recorded.or_else(|| app.declared_organization()).unwrap_or_else(|| default_of(context, app))
+}
+
+/// The default of an app: `default` in its namespace if that exists, otherwise the one of the flag.
+fn default_of(context: &Context, app: &SpiceApp) -> ResolvedOrganizationRef {
+    let own = own_default(app);
+    let exists = context.caches.organizations.get(&object_ref(&own)).is_some();
+    match &context.settings.default_organization {
+        Some(DefaultOrganization { namespace, name }) if !exists => {
+            ResolvedOrganizationRef { namespace: namespace.clone(), name: name.clone() }
+        }
+        _ => own,
+    }
+}
+
+fn own_default(app: &SpiceApp) -> ResolvedOrganizationRef {
+    ResolvedOrganizationRef { namespace: app.namespace().unwrap_or_default(), name: DEFAULT_ORGANIZATION.to_owned() }
+}
+
+/// The cache key of a reference.
+pub(super) fn object_ref(reference: &ResolvedOrganizationRef) -> ObjectRef<DeserializeGuard<SpiceOrganization>> {
+    ObjectRef::new(&reference.name).within(&reference.namespace)
+}
+
+fn own_reference(organization: &SpiceOrganization) -> ResolvedOrganizationRef {
+    ResolvedOrganizationRef { namespace: namespace(organization), name: organization.name_any() }
 }
 
 /// Who holds an organization that is to go.
@@ -246,23 +279,26 @@ pub(super) fn dependents(context: &Context, organization: &SpiceOrganization) ->
         Some(other) if other != own => format!("SpiceApp {other}/{}", app.name_any()),
         _ => format!("SpiceApp {}", app.name_any()),
     };
-    let apps = apps_of(&context.caches.apps, organization);
+    let apps = apps_of(context, organization);
     let mut names: Vec<String> = apps.into_iter().filter(|app| holds(app)).map(name).collect();
     names.sort();
     names
 }
 
 /// Those who refer to an organization.
-pub(super) fn apps_of(
-    apps: &Store<DeserializeGuard<SpiceApp>>,
-    organization: &SpiceOrganization,
-) -> Vec<Arc<DeserializeGuard<SpiceApp>>> {
-    let own = ObjectRef::new(&organization.name_any()).within(&namespace(organization));
-    apps.state_filter(|app| match &app.0 {
-        Ok(app) => reference(app) == own,
+pub(super) fn apps_of(context: &Context, organization: &SpiceOrganization) -> Vec<Arc<DeserializeGuard<SpiceApp>>> {
+    let own = own_reference(organization);
+    context.caches.apps.state_filter(|app| match &app.0 {
+        Ok(app) => reference(context, app) == own,
         // What cannot be read may well refer to it.
-        Err(invalid) => invalid.metadata.namespace == own.namespace,
+        Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.namespace),
     })
+}
+
+/// The number of apps that refer to an organization. An app that cannot be decoded does not count.
+fn count_apps(context: &Context, organization: &SpiceOrganization) -> i64 {
+    let apps = apps_of(context, organization);
+    i64::try_from(apps.iter().filter(|app| app.0.is_ok()).count()).unwrap_or(i64::MAX)
 }
 
 fn namespace(organization: &SpiceOrganization) -> String {
@@ -318,8 +354,27 @@ impl OrganizationEventHandler {
         custody::look_at_held(&self.context, &object.namespace().unwrap_or_default());
     }
 
+    /// A SpiceOrganization `default` that appears or goes changes which apps use the one of `--default-organization`.
+    fn recount_default(&self, object: &DeserializeGuard<SpiceOrganization>) {
+        if let Some(DefaultOrganization { namespace, name }) = &self.context.settings.default_organization
+            && object.name_any() == DEFAULT_ORGANIZATION
+        {
+            self.context.queues.organizations.request(ObjectRef::new(name).within(namespace));
+        }
+    }
+
+    /// Also those that used it by default until it was deleted, and now use another one.
     fn tell_apps(&self, organization: &SpiceOrganization) {
-        for app in apps_of(&self.context.caches.apps, organization) {
+        let (context, own) = (&self.context, own_reference(organization));
+        let concerned = |app: &SpiceApp| {
+            let used_by_default = app.spec.organization_ref.is_none() && own_default(app) == own;
+            used_by_default || reference(context, app) == own
+        };
+        let apps = context.caches.apps.state_filter(|app| match &app.0 {
+            Ok(app) => concerned(app),
+            Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.namespace),
+        });
+        for app in apps {
             self.context.look_at_app(&app);
             tell_secrets_of(&self.context, &app.namespace().unwrap_or_default(), &app.name_any());
         }
@@ -335,6 +390,7 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for OrganizationEventHand
         if object.0.is_err() || self.seen.differs(uid.as_ref(), own_matters(object)) {
             self.context.queues.organizations.request(ObjectRef::from_obj(object));
             self.tell_secrets(object);
+            self.recount_default(object);
         }
         if let Ok(organization) = &object.0 {
             let OrganizationView { unusable, suspended, pin, accepted_missing_apps, default_region, .. } =
@@ -364,6 +420,7 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for OrganizationEventHand
             self.tell_apps(organization);
         }
         self.tell_secrets(object);
+        self.recount_default(object);
         let context = Arc::clone(&self.context);
         tokio::spawn(async move { context.connections.forget(&uid.unwrap_or_default()).await });
     }

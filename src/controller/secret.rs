@@ -294,7 +294,7 @@ fn app_facts(context: &Context, object: &SpiceSecret) -> Observed<ParentApp> {
         unready: unready(&app),
         recorded_in: status.organization_binding,
         incarnation: status.incarnation,
-        organization_name: app.spec.organization_ref.name.clone(),
+        organization_name: organization::reference(context, &app).name,
         organization: organization.map(|organization| summary::for_app(context, &organization, &app)),
     })
 }

@@ -59,8 +59,10 @@ async fn an_app_is_created_as_declared_with_one_post_and_one_put() {
 
     let table = world.cluster.kubectl(&["get", "sapp", "-n", &world.namespace]).await.unwrap();
     let columns: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(columns[0][..5], ["NAME", "READY", "REASON", "EXTERNAL", "ID"]);
-    assert_eq!(columns[1][..4], ["my-app", "True", "Succeeded", &id_of(&app).to_string()]);
+    assert_eq!(columns[0], ["NAME", "READY", "REASON", "DRIFTED", "REGION", "AGE"]);
+    assert_eq!(columns[1][..4], ["my-app", "True", "Succeeded", "us-west-2"], "nothing has drifted");
+    let wide = world.cluster.kubectl(&["get", "sapp", "-o", "wide", "-n", &world.namespace]).await.unwrap();
+    assert!(wide.lines().nth(1).is_some_and(|row| row.contains(&id_of(&app).to_string())), "{wide}");
     // Events are published behind the visit.
     world
         .cluster

@@ -131,21 +131,26 @@ async fn a_spice_app_is_checked_when_it_is_made() {
             ("my-app", json!({"deletionPolicy": "Retain"}), &[]),
             ("my-app", json!({"deletionPolicy": "Keep"}), &["spec.deletionPolicy", "Retain"]),
             ("my-app", json!({"organizationRef": {"name": ""}}), &["spec.organizationRef.name"]),
-            ("my-app", json!({"organizationRef": {"namespace": "other"}}), &[]),
-            ("my-app", json!({"organizationRef": {"namespace": ""}}), &["spec.organizationRef.namespace"]),
+            ("my-app", json!({"organizationRef": {"name": "default", "namespace": "other"}}), &[]),
+            ("my-app", json!({"organizationRef": {"namespace": "other"}}), &["spec.organizationRef.name", "Required"]),
+            (
+                "my-app",
+                json!({"organizationRef": {"name": "default", "namespace": ""}}),
+                &["spec.organizationRef.namespace"],
+            ),
         ],
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_spicepod_keeps_every_field_and_a_reference_its_default() {
+async fn a_spicepod_keeps_every_field_and_an_unset_organization_stays_unset() {
     let kind = ApiResource::erase::<SpiceApp>(&());
     let api = objects(&kind, "apps").await;
     let spicepod = json!({"version": "v1", "datasets": [{"from": "s3://x", "params": {"unheard_of": [1, null, 1.5]}}]});
     let spec = json!({"spicepod": spicepod});
     let made = api.create(&PostParams::default(), &object(&kind, "my-app", &spec)).await.unwrap();
-    assert_eq!(made.data["spec"], json!({"spicepod": spicepod, "organizationRef": {"name": "default"}}));
+    assert_eq!(made.data["spec"], json!({"spicepod": spicepod}));
     assert_eq!(made.data["status"], json!({"observedGeneration": -1}));
 }
 
@@ -165,14 +170,25 @@ async fn what_an_app_is_called_and_belongs_to_cannot_change() {
             (json!({"cname": "a"}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),
             (json!({"cname": "a"}), json!({"cname": null}), &["spec.cname", "cannot change"]),
             (json!({}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),
-            (json!({}), json!({"organizationRef": {"name": "other"}}), &["spec.organizationRef", "cannot change"]),
             (
+                json!({"organizationRef": {"name": "default"}}),
                 json!({"organizationRef": {"name": "other"}}),
-                json!({"organizationRef": null}),
                 &["spec.organizationRef", "cannot change"],
             ),
+            (
+                json!({"organizationRef": {"name": "default", "namespace": "x"}}),
+                json!({"organizationRef": {"namespace": "y"}}),
+                &["spec.organizationRef", "cannot change"],
+            ),
+            // The operator judges a reference or a namespace that is set or removed: it knows what the default is.
+            (json!({"organizationRef": {"name": "other"}}), json!({"organizationRef": null}), &[]),
             (json!({}), json!({"organizationRef": {"name": "default"}}), &[]),
-            (json!({}), json!({"organizationRef": {"namespace": "x"}}), &["spec.organizationRef", "cannot change"]),
+            (json!({"organizationRef": {"name": "default"}}), json!({"organizationRef": {"namespace": "x"}}), &[]),
+            (
+                json!({"organizationRef": {"name": "default", "namespace": "x"}}),
+                json!({"organizationRef": {"namespace": null}}),
+                &[],
+            ),
             (json!({"name": "name-1", "cname": "a"}), json!({"name": "name-1", "description": "x"}), &[]),
             (json!({"region": "a"}), json!({"region": "b"}), &[]),
             (json!({"region": "a"}), json!({"region": null, "clusterName": "b"}), &[]),
@@ -446,13 +462,26 @@ async fn kubectl_explains_every_field_and_selects_apps_by_their_organization() {
     let cluster = ControlPlane::shared().await.unwrap();
     let explained = cluster.kubectl(&["explain", "sapp.spec.deletionPolicy"]).await.unwrap();
     assert!(explained.contains("What happens to the app"), "{explained}");
-    for (name, organization) in [("first", "one"), ("second", "two")] {
-        let spec = json!({ "name": "some-app", "organizationRef": { "name": organization } });
+    for (name, organization) in [("first", Some("one")), ("second", Some("two")), ("third", None)] {
+        let mut spec = json!({ "name": "some-app" });
+        if let Some(organization) = organization {
+            spec["organizationRef"] = json!({ "name": organization });
+        }
         api.create(&PostParams::default(), &object(&kind, name, &spec)).await.unwrap();
     }
-    let params = kube::api::ListParams::default().fields("spec.organizationRef.name=two");
-    let names = api.list(&params).await.unwrap().items.into_iter().filter_map(|found| found.metadata.name);
-    assert_eq!(names.collect::<Vec<_>>(), ["second"]);
+    // As the operator stores it of an app that was created.
+    for name in ["second", "third"] {
+        let reference = json!({ "namespace": "shared", "name": "two" });
+        let patch = json!({ "status": { "observedGeneration": 1, "id": 7, "organizationRef": reference } });
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+    for (selector, expected) in
+        [("spec.organizationRef.name=two", &["second"][..]), ("status.organizationRef.name=two", &["second", "third"])]
+    {
+        let found = api.list(&kube::api::ListParams::default().fields(selector)).await.unwrap();
+        let names: Vec<_> = found.items.into_iter().filter_map(|found| found.metadata.name).collect();
+        assert_eq!(names, expected, "{selector}");
+    }
 }
 
 #[test]

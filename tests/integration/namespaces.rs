@@ -84,7 +84,7 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     let organization = SpiceOrganization::new("default", serde_json::from_value(spec).unwrap());
     organizations.create(&PostParams::default(), &organization).await.unwrap();
     let apps: Api<SpiceApp> = Api::namespaced(client.clone(), &away);
-    let spec = json!({ "organizationRef": { "namespace": home }, "interval": "24h" });
+    let spec = json!({ "organizationRef": { "name": "default", "namespace": home }, "interval": "24h" });
     let app = SpiceApp::new("my-app", serde_json::from_value(spec).unwrap());
     apps.create(&PostParams::default(), &app).await.unwrap();
 
@@ -171,4 +171,105 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     .unwrap();
     let deleted = sandbox.calls_by("operator", 0).await.unwrap().iter().filter(|call| call.method == "DELETE").count();
     assert_eq!(deleted, 2, "the app and its secret");
+}
+
+/// Creates a SpiceOrganization that every namespace can use, and the Secret of its credential.
+async fn organization(client: &Client, sandbox: &Sandbox, namespace: &str, name: &str) {
+    let token = json!({ "token": "sandbox-fake-token-operator" });
+    let secret = json!({ "metadata": { "name": "token" }, "stringData": token });
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+    let spec = json!({
+        "endpoint": sandbox.url(), "allowInsecureEndpoint": true, "interval": "24h",
+        "credentials": { "personalAccessToken": { "secretRef": { "name": "token" } } },
+        "allowedNamespaces": { "from": "All" },
+    });
+    let organizations: Api<SpiceOrganization> = Api::namespaced(client.clone(), namespace);
+    let object = SpiceOrganization::new(name, serde_json::from_value(spec).unwrap());
+    organizations.create(&PostParams::default(), &object).await.unwrap();
+}
+
+/// Waits until a SpiceOrganization is Ready and counts so many apps.
+async fn has_apps(client: &Client, namespace: &str, name: &str, apps: i64) {
+    let organizations: Api<SpiceOrganization> = Api::namespaced(client.clone(), namespace);
+    poll(&format!("{name} has {apps} apps"), DEADLINE, async || {
+        let status = organizations.get(name).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+        let ready = status.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+        if ready && status.apps == Some(apps) { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits until the current generation of an app is Ready, and returns its organization.
+async fn organization_of(apps: &Api<SpiceApp>, name: &str) -> (String, String) {
+    poll(&format!("{name} is Ready"), DEADLINE, async || {
+        let app = apps.get(name).await.map_err(|error| error.to_string())?;
+        let status = app.status.unwrap_or_default();
+        let ready = status.conditions.iter().any(|one| {
+            one.type_ == "Ready" && one.status == "True" && one.observed_generation == app.metadata.generation
+        });
+        match status.organization_ref.clone().filter(|_| ready) {
+            Some(reference) => Ok((reference.namespace, reference.name)),
+            None => Err(format!("{status:?}")),
+        }
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_app_without_a_reference_uses_a_default_and_stays_in_the_organization_of_its_create() {
+    if use_existing_cluster() {
+        // The operator sees every namespace here, and those of other tests are not its business.
+        return;
+    }
+    let cluster = ControlPlane::start().await.unwrap();
+    install(&cluster).await;
+    let run = RunFolder::new("default-organization").unwrap();
+    let sandbox = Sandbox::start(&run, program(), &[]).await.unwrap();
+    let client = cluster.client(User::Admin).await.unwrap();
+    let (home, away) = (cluster.namespace("home").await.unwrap(), cluster.namespace("away").await.unwrap());
+    organization(&client, &sandbox, &home, "acme").await;
+    let apps: Api<SpiceApp> = Api::namespaced(client.clone(), &away);
+    let create = async |name: &str| {
+        let app = SpiceApp::new(name, serde_json::from_value(json!({ "interval": "24h" })).unwrap());
+        apps.create(&PostParams::default(), &app).await.unwrap();
+    };
+    create("my-app").await;
+
+    let default = format!("--default-organization={home}/acme");
+    let args = [
+        &*default,
+        "--min-interval=1s",
+        "--min-retry-delay=50ms",
+        "--max-retry-delay=500ms",
+        "--write-settle-period=0s",
+    ];
+    let operator = Operator::start(&run, program(), &cluster.kubeconfig(User::Operator), &args, &[]).await.unwrap();
+    operator.ready().await.unwrap();
+    let acme = (home.clone(), "acme".to_owned());
+    assert_eq!(organization_of(&apps, "my-app").await, acme);
+    has_apps(&client, &home, "acme", 1).await;
+
+    // A default in the namespace goes before the one of the flag, and moves nothing that exists.
+    organization(&client, &sandbox, &away, "default").await;
+    has_apps(&client, &away, "default", 0).await;
+    create("other-app").await;
+    assert_eq!(organization_of(&apps, "other-app").await, (away.clone(), "default".to_owned()));
+    has_apps(&client, &away, "default", 1).await;
+    let patch = json!({ "spec": { "description": "edited" } });
+    apps.patch("my-app", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    assert_eq!(organization_of(&apps, "my-app").await, acme);
+    has_apps(&client, &home, "acme", 1).await;
+
+    // A reference to another organization than that of the create is refused, and its removal continues.
+    for (reference, reason) in [(json!({ "name": "default" }), "OrganizationMismatch"), (json!(null), "Succeeded")] {
+        let patch = json!({ "spec": { "organizationRef": reference } });
+        apps.patch("my-app", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        app_is(&client, &away, if reason == "Succeeded" { "True" } else { "False" }, reason).await;
+    }
+    let creates = sandbox.calls_by("operator", 0).await.unwrap();
+    let creates = creates.iter().filter(|call| call.method == "POST" && call.path.ends_with("/apps")).count();
+    assert_eq!(creates, 2, "one for each app");
 }

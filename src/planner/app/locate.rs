@@ -68,7 +68,9 @@ fn found(input: &AppInput<'_>, app: &App) -> ExistingApp {
         Ownership::Unowned if desired.adopts => {
             let message = format!(
                 "app {} ({}) exists, and spec.adoption of SpiceOrganization {} does not let this namespace adopt it",
-                app.id, app.name, desired.organization
+                app.id,
+                app.name,
+                organization_name(input)
             );
             ExistingApp::Foreign(Reason::NameTaken, message)
         }
@@ -248,7 +250,7 @@ fn create_body(input: &AppInput<'_>, spec: &ValidSpec, fields: &[ManagedField]) 
     };
     if !named && default.is_none() {
         let message =
-            format!("SpiceOrganization {} knows no default region: set spec.region", input.desired.organization);
+            format!("SpiceOrganization {} knows no default region: set spec.region", organization_name(input));
         return Err(Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
     }
     let visibility = match spec.visibility {

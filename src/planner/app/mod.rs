@@ -27,7 +27,10 @@ use super::{
     CommonStatus, Identity, KubernetesWrite, Observation, Observed, Outcome, Plan, PlanInput, ResourcePlanner, Retry,
     Timings, WriteResult,
 };
-use crate::api::{ACCEPT_MISSING_APPS, ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
+use crate::api::{
+    ACCEPT_MISSING_APPS, ConfigMapKeyRef, DEFAULT_ORGANIZATION, Reason, ResolvedOrganizationRef, SourceVersion,
+    SpiceApp, SpiceAppStatus,
+};
 use crate::management::types::{ApiError, App, AppField, CreateApp, ErrorKind, UpdateApp};
 
 /// Tag that says whose the app is.
@@ -40,6 +43,8 @@ const INCARNATION_TAG: &str = "spice-operator-incarnation";
 pub struct AppObserved {
     /// The organization it refers to, from the cache.
     pub organization: Option<Observed<OrganizationView>>,
+    /// The reference to that organization, with all defaults applied.
+    pub organization_ref: Option<ResolvedOrganizationRef>,
     /// Other SpiceApps of the same organization and name, from the cache.
     pub claims: Option<Vec<CompetingApp>>,
     /// The ConfigMap that holds the spicepod, in the version that the cache shows.
@@ -368,6 +373,7 @@ impl ResourcePlanner for SpiceApp {
             last_handled_reconcile_at: _,
             id,
             organization_binding,
+            organization_ref,
             incarnation,
             created_at,
             endpoint,
@@ -379,7 +385,7 @@ impl ResourcePlanner for SpiceApp {
             tags_unsupported,
             observed_sources,
         } = from.clone();
-        (to.id, to.organization_binding) = (id, organization_binding);
+        (to.id, to.organization_binding, to.organization_ref) = (id, organization_binding, organization_ref);
         (to.incarnation, to.created_at) = (incarnation, created_at);
         (to.endpoint, to.url) = (endpoint, url);
         (to.region, to.create_intent, to.last_applied) = (region, create_intent, last_applied);
@@ -434,9 +440,22 @@ fn pending_since(input: &PlanInput<'_, SpiceApp>) -> Timestamp {
     input.runtime_state.last_write.unwrap_or(since).max(since).max(oldest)
 }
 
+/// Name of the organization for messages: with its namespace if that is another one.
+fn organization_name(input: &PlanInput<'_, SpiceApp>) -> String {
+    match &input.observed.organization_ref {
+        Some(reference) => display_organization(input, reference),
+        None => DEFAULT_ORGANIZATION.to_owned(),
+    }
+}
+
+fn display_organization(input: &PlanInput<'_, SpiceApp>, reference: &ResolvedOrganizationRef) -> String {
+    let ResolvedOrganizationRef { namespace, name } = reference;
+    if input.meta.namespace.as_ref() == Some(namespace) { name.clone() } else { format!("{namespace}/{name}") }
+}
+
 /// Why the organization cannot be used, if it cannot.
 fn unusable(input: &PlanInput<'_, SpiceApp>) -> Option<Outcome> {
-    let name = &input.desired.organization;
+    let name = organization_name(input);
     let because = |message: String| Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
     match input.observed.organization.as_ref()? {
         Observed::Present(OrganizationView { not_allowed: Some(why), .. }) => {
@@ -469,7 +488,7 @@ fn mismatch(input: &PlanInput<'_, SpiceApp>) -> Option<String> {
         format!(
             "this app was recorded in {then}, and SpiceOrganization {} leads to {now}: lead it back, or delete this \
              object with deletionPolicy Retain and make it anew",
-            input.desired.organization
+            organization_name(input)
         )
     })
 }

@@ -64,7 +64,7 @@ pub(super) fn absence(input: &PlanInput<'_, SpiceApp>, id: i64) -> AbsenceCheck 
             "{missing} of {} recorded apps are missing from the list of apps: this may be another organization; if they \
              were deleted, set the annotation {ACCEPT_MISSING_APPS}: \"{missing}\" on SpiceOrganization {}",
             recorded.len(),
-            input.desired.organization
+            organization_name(input)
         ));
     }
     AbsenceCheck::Confirmed

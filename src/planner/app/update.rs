@@ -114,6 +114,7 @@ fn plan_wanted(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
         && (plan.status.id.is_some() || plan.status.create_intent.is_some())
     {
         plan.status.organization_binding = organization.pin.clone().or(plan.status.organization_binding.take());
+        plan.status.organization_ref = input.observed.organization_ref.clone();
     }
     plan
 }
@@ -121,7 +122,22 @@ fn plan_wanted(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
 /// Why nothing may be asked of the API, if nothing may.
 fn in_the_way(input: &AppInput<'_>) -> Option<Outcome> {
     let mismatch = || mismatch(input).map(|message| Outcome::Stalled(Reason::OrganizationMismatch, message));
-    unusable(input).or_else(mismatch).or_else(|| outranked(input))
+    moved(input).or_else(|| unusable(input)).or_else(mismatch).or_else(|| outranked(input))
+}
+
+/// Whether the spec names another SpiceOrganization than the one that the app was recorded in. The operator uses the recorded
+/// one until the app is deleted: an app cannot move, and must not be created a second time.
+fn moved(input: &AppInput<'_>) -> Option<Outcome> {
+    let (declared, recorded) = (input.desired.organization.as_ref()?, input.status.recorded_organization()?);
+    (declared != recorded).then(|| {
+        let message = format!(
+            "The app was recorded in SpiceOrganization \"{}\", but spec.organizationRef names \"{}\". Restore \
+             spec.organizationRef, or delete this object with deletionPolicy: Retain and create another one",
+            display_organization(input, recorded),
+            display_organization(input, declared)
+        );
+        Outcome::Stalled(Reason::OrganizationMismatch, message)
+    })
 }
 
 fn can_skip(input: &AppInput<'_>) -> bool {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::{Identity, digest, suspended};
 use super::fields::{self, ManagedField};
 use crate::api::{
-    AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, OrganizationRef, SpiceApp,
+    AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, ResolvedOrganizationRef, SpiceApp,
     TAKE_OWNERSHIP_FROM, Visibility,
 };
 
@@ -21,7 +21,8 @@ const DEEPEST: usize = 64;
 #[derive(Clone, Debug, PartialEq)]
 pub struct AppDesired {
     pub(super) name: String,
-    pub(super) organization: String,
+    /// The SpiceOrganization that the spec names.
+    pub(super) organization: Option<ResolvedOrganizationRef>,
     pub(super) owner: String,
     pub(super) deletion_policy: Option<DeletionPolicy>,
     /// Whether the app is looked at only.
@@ -59,7 +60,7 @@ impl AppDesired {
         let name = app.spec.name.clone().unwrap_or_else(|| object.to_owned());
         Self {
             spec: valid(app, &name),
-            organization: organization_named(app),
+            organization: app.declared_organization(),
             owner: digest::owner(identity, namespace, object),
             deletion_policy: app.spec.deletion_policy,
             observes: app.spec.management_policy == Some(ManagementPolicy::Observe),
@@ -185,13 +186,4 @@ fn check_tag(key: &str, value: &str) -> Result<(), String> {
         return Err(format!("spec.tags: the value of {key:?} is not up to 256 of letters, digits, _ @ -"));
     }
     Ok(())
-}
-
-/// How messages call the organization that an app refers to: with its namespace where that is another one.
-fn organization_named(app: &SpiceApp) -> String {
-    let OrganizationRef { name, namespace } = &app.spec.organization_ref;
-    match namespace {
-        Some(namespace) if app.metadata.namespace.as_ref() != Some(namespace) => format!("{namespace}/{name}"),
-        _ => name.clone(),
-    }
 }

@@ -54,6 +54,8 @@ pub struct OrganizationObserved {
     pub images: BTreeMap<&'static str, Observed<Observation<Images>>>,
     /// What the plan allows.
     pub limits: Option<Observed<Observation<Limits>>>,
+    /// The number of SpiceApps that refer to it.
+    pub apps: Option<i64>,
     /// Objects that refer to it, as `ResourcePlanner name`.
     pub dependents: Option<Vec<String>>,
 }
@@ -73,6 +75,8 @@ pub enum OrganizationRead {
     Images(&'static str),
     /// What the plan allows.
     Limits,
+    /// The number of SpiceApps that refer to it, from the cache.
+    Apps,
     /// Who refers to it, from the cache.
     Dependents,
 }
@@ -107,6 +111,9 @@ impl ResourcePlanner for SpiceOrganization {
     }
 
     fn required_reads(input: &PlanInput<'_, Self>) -> Vec<OrganizationRead> {
+        if input.observed.apps.is_none() {
+            return vec![OrganizationRead::Apps];
+        }
         if input.deleting() && input.observed.dependents.is_none() {
             return vec![OrganizationRead::Dependents];
         }
@@ -125,34 +132,9 @@ impl ResourcePlanner for SpiceOrganization {
     }
 
     fn plan(input: &PlanInput<'_, Self>) -> Plan<Self> {
-        let no_op = |outcome| Plan::no_op(input.status, outcome);
-        if input.deleting() {
-            return plan_deletion(input);
-        }
-        if !input.has_finalizer() {
-            let outcome = Outcome::InProgress("taking the object up".to_owned());
-            return Plan::kubernetes(input.status.clone(), KubernetesWrite::AddFinalizer, outcome);
-        }
-        if input.desired.suspended {
-            return no_op(Outcome::Suspended);
-        }
-        if let Some(message) = &input.desired.problem {
-            return no_op(Outcome::Stalled(Reason::InvalidSpec, message.clone()));
-        }
-        let Some(Observed::Present(version)) = &input.observed.credential else {
-            return no_op(Outcome::WriteFailed(Reason::CredentialsMissing, missing_secret(input), Retry::Backoff));
-        };
-        if input.observed.organizations.is_none() && is_up_to_date(input, version) {
-            return list_completeness::tell(input, no_op(Outcome::Skipped));
-        }
-        if input.observed.about_to_be_held {
-            let message = format!("taking Secret {} up", input.desired.secret);
-            return no_op(Outcome::ReadFailed(Reason::Progressing, message, Retry::Backoff));
-        }
-        match seen(input, version) {
-            Ok(status) => list_completeness::tell(input, Plan::no_op(&status, Outcome::InSync)),
-            Err(outcome) => no_op(outcome),
-        }
+        let mut plan = if input.deleting() { plan_deletion(input) } else { plan_wanted(input) };
+        plan.status.apps = input.observed.apps.or(input.status.apps);
+        plan
     }
 
     fn apply_write_result(
@@ -193,10 +175,11 @@ impl ResourcePlanner for SpiceOrganization {
             limits,
             unavailable_paths,
             incomplete_lists,
+            apps,
             observed_sources,
         } = from.clone();
         (to.endpoint, to.organization, to.observed_sources) = (endpoint, organization, observed_sources);
-        (to.regions, to.default_region) = (regions, default_region);
+        (to.regions, to.default_region, to.apps) = (regions, default_region, apps);
         (to.images, to.limits, to.unavailable_paths, to.incomplete_lists) =
             (images, limits, unavailable_paths, incomplete_lists);
     }
@@ -225,6 +208,34 @@ fn is_up_to_date(input: &PlanInput<'_, SpiceOrganization>, credential: &SourceVe
         && !input.runtime_state.force_resync
         && input.status.observed_sources == [credential.clone()]
         && binding::is_settled(input)
+}
+
+fn plan_wanted(input: &PlanInput<'_, SpiceOrganization>) -> Plan<SpiceOrganization> {
+    let no_op = |outcome| Plan::no_op(input.status, outcome);
+    if !input.has_finalizer() {
+        let outcome = Outcome::InProgress("taking the object up".to_owned());
+        return Plan::kubernetes(input.status.clone(), KubernetesWrite::AddFinalizer, outcome);
+    }
+    if input.desired.suspended {
+        return no_op(Outcome::Suspended);
+    }
+    if let Some(message) = &input.desired.problem {
+        return no_op(Outcome::Stalled(Reason::InvalidSpec, message.clone()));
+    }
+    let Some(Observed::Present(version)) = &input.observed.credential else {
+        return no_op(Outcome::WriteFailed(Reason::CredentialsMissing, missing_secret(input), Retry::Backoff));
+    };
+    if input.observed.organizations.is_none() && is_up_to_date(input, version) {
+        return list_completeness::tell(input, no_op(Outcome::Skipped));
+    }
+    if input.observed.about_to_be_held {
+        let message = format!("taking Secret {} up", input.desired.secret);
+        return no_op(Outcome::ReadFailed(Reason::Progressing, message, Retry::Backoff));
+    }
+    match seen(input, version) {
+        Ok(status) => list_completeness::tell(input, Plan::no_op(&status, Outcome::InSync)),
+        Err(outcome) => no_op(outcome),
+    }
 }
 
 fn plan_deletion(input: &PlanInput<'_, SpiceOrganization>) -> Plan<SpiceOrganization> {

@@ -16,6 +16,7 @@ struct World {
     organizations: Observed<Value>,
     offers: Observed<()>,
     up: bool,
+    apps: i64,
     dependents: Vec<String>,
     lists: BTreeMap<String, ListCompleteness>,
     runtime_state: RuntimeState,
@@ -52,7 +53,8 @@ impl World {
         let offers = Observed::Present(());
         let (reads, dependents, lists) = (Vec::new(), Vec::new(), BTreeMap::new());
         let (runtime_state, requeue_after, up) = (RuntimeState::new(Timestamp::UNIX_EPOCH), None, true);
-        Self { object, reads, secret, organizations, offers, up, dependents, lists, runtime_state, requeue_after }
+        let apps = 0;
+        Self { object, reads, secret, organizations, offers, up, apps, dependents, lists, runtime_state, requeue_after }
     }
 
     /// Another version of the Secret, and what its credential reaches.
@@ -87,6 +89,7 @@ impl World {
                 observed.credential = Some(Observed::Present(self.secret.clone()));
                 observed.lists = self.lists.clone();
             }
+            OrganizationRead::Apps => observed.apps = Some(self.apps),
             OrganizationRead::Dependents => observed.dependents = Some(self.dependents.clone()),
             OrganizationRead::Organizations => {
                 observed.organizations = Some(match &self.organizations {
@@ -150,7 +153,7 @@ impl World {
 
     /// The reads of the last visit that take a request.
     fn requests(&self) -> Vec<OrganizationRead> {
-        let local = [OrganizationRead::Credential, OrganizationRead::Dependents];
+        let local = [OrganizationRead::Apps, OrganizationRead::Credential, OrganizationRead::Dependents];
         self.reads.iter().filter(|read| !local.contains(read)).cloned().collect()
     }
 
@@ -406,4 +409,22 @@ fn a_list_whose_end_cannot_be_told_is_named_without_a_call_until_one_is_complete
         assert_eq!(world.visit(), Outcome::Skipped);
         assert_eq!((world.requests(), world.status().incomplete_lists), (Vec::new(), told));
     }
+}
+
+#[test]
+fn status_counts_the_apps_without_a_call_whatever_the_outcome_is() {
+    let mut world = World::new();
+    world.apps = 2;
+    assert_eq!(world.visit(), Outcome::InSync);
+    assert_eq!(world.status().apps, Some(2));
+    let before = world.status();
+    assert_eq!(world.visit(), Outcome::Skipped);
+    assert_eq!(world.status(), before, "nothing is written while the number stays");
+    world.apps = 3;
+    assert_eq!(world.visit(), Outcome::Skipped);
+    assert_eq!((world.status().apps, world.requests()), (Some(3), Vec::new()));
+    world.object.spec.suspend = Some(true);
+    world.apps = 4;
+    assert_eq!(world.visit(), Outcome::Suspended);
+    assert_eq!((world.status().apps, world.requests()), (Some(4), Vec::new()));
 }

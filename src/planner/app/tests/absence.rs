@@ -139,3 +139,40 @@ fn where_adoption_is_not_allowed_nothing_is_adopted() {
         assert_eq!(visit.writes, []);
     }
 }
+
+#[test]
+fn an_app_is_recorded_in_its_organization_once_it_may_exist() {
+    let mut world = World::new(json!({}));
+    world.organization_ref = organization_ref("shared", "acme");
+    world.organization = Observed::Absent;
+    let visit = world.visit();
+    let message = "SpiceOrganization shared/acme does not exist".to_owned();
+    assert_eq!(visit.outcome, Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
+    assert_eq!(world.status().organization_ref, None, "nothing was created there");
+    world.organization = World::new(json!({})).organization;
+    assert_eq!(world.visit().outcome, Outcome::InSync);
+    assert_eq!(world.status().recorded_organization(), Some(&organization_ref("shared", "acme")));
+}
+
+#[test]
+fn a_recorded_app_does_not_move_and_a_reference_that_means_the_same_changes_nothing() {
+    let mut world = World::settled(json!({}));
+    let recorded = organization_ref("team", "default");
+    assert_eq!(world.status().organization_ref, Some(recorded));
+    for same in [json!({ "name": "default" }), json!({ "name": "default", "namespace": "team" })] {
+        world.edit(json!({ "organizationRef": same }));
+        let visit = world.visit();
+        assert_eq!((visit.outcome, visit.writes.len()), (Outcome::InSync, 0), "{same}");
+    }
+    for other in [json!({ "name": "other" }), json!({ "name": "default", "namespace": "shared" })] {
+        world.edit(json!({ "organizationRef": other, "description": "new" }));
+        let visit = world.visit();
+        assert_eq!(
+            (visit.stalled(), visit.remote_reads(), visit.writes.len()),
+            (Some(Reason::OrganizationMismatch), 0, 0),
+            "{other}"
+        );
+    }
+    world.delete();
+    assert_eq!((world.visit().deletes(), world.has_finalizer()), (vec![101], false), "in the recorded organization");
+}

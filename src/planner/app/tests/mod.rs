@@ -44,6 +44,7 @@ struct World {
     runtime_state: RuntimeState,
     timings: Timings,
     organization: Observed<OrganizationView>,
+    organization_ref: ResolvedOrganizationRef,
     claims: Vec<CompetingApp>,
     siblings: Vec<i64>,
     secrets: AppSecrets,
@@ -88,6 +89,7 @@ impl World {
             runtime_state: RuntimeState::new(now),
             timings: Timings::default(),
             organization: Observed::Present(organization),
+            organization_ref: organization_ref("team", "default"),
             claims: Vec::new(),
             siblings: Vec::new(),
             secrets: AppSecrets::default(),
@@ -181,7 +183,10 @@ impl World {
     fn observe(&self, read: &AppRead, observed: &mut AppObserved) {
         let blind = |at| self.blind.as_ref().filter(|(where_, _)| *where_ == at).map(|(_, error)| error.clone());
         match read {
-            AppRead::Organization => observed.organization = Some(self.organization.clone()),
+            AppRead::Organization => {
+                observed.organization = Some(self.organization.clone());
+                observed.organization_ref = Some(self.organization_ref.clone());
+            }
             AppRead::CompetingApps => observed.claims = Some(self.claims.clone()),
             AppRead::Source(_) => {
                 let version = self.config_map.as_ref().map(|(version, _)| model::source(*version));
@@ -372,6 +377,10 @@ impl Visit {
         let id = |write: &AppWrite| if let AppWrite::Delete { id, .. } = write { Some(*id) } else { None };
         self.writes.iter().filter_map(id).collect()
     }
+}
+
+fn organization_ref(namespace: &str, name: &str) -> ResolvedOrganizationRef {
+    ResolvedOrganizationRef { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
 /// Every way a read or a write can fail.
