@@ -193,19 +193,78 @@ pub struct Runtime {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10))]
     pub replicas: Option<u32>,
-    /// CPU and memory: `limits` and `requests`, as the Management API takes them.
+    /// CPU, memory and disk of each replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "open_object")]
-    pub resources: Option<Map<String, Value>>,
-    /// Executors of a distributed app: `replicas`, `resources`, `storage_size_gb`, as the Management API takes them.
+    pub resources: Option<RuntimeResources>,
+    /// Executors of a distributed app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "open_object")]
-    pub executor: Option<Map<String, Value>>,
+    pub executor: Option<RuntimeExecutor>,
     /// The node group to run on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub node_group: Option<String>,
     /// Size of the storage in gigabytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub storage_size_gb: Option<u32>,
+}
+
+/// Resources of a replica or an executor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeResources {
+    /// Upper limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<RuntimeLimits>,
+    /// Reserved amounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RuntimeRequests>,
+}
+
+/// Upper limits of a replica or an executor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeLimits {
+    /// Number of CPUs, such as `"4"`, or `"-"` for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub cpu: Option<String>,
+    /// Size of the memory, such as `16Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub memory: Option<String>,
+    /// Size of the local disk, such as `50Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub ephemeral_storage: Option<String>,
+}
+
+/// Reserved amounts of a replica or an executor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeRequests {
+    /// Number of CPUs, such as `"2"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub cpu: Option<String>,
+    /// Size of the memory, such as `8Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub memory: Option<String>,
+}
+
+/// Executors of a distributed app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeExecutor {
+    /// Number of executors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: Option<u32>,
+    /// CPU, memory and disk of each executor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<RuntimeResources>,
+    /// Size of the storage of each executor in gigabytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub storage_size_gb: Option<u32>,

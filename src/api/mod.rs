@@ -10,8 +10,8 @@ mod reference;
 mod secret;
 
 pub use app::{
-    AppliedField, CreateIntent, ManagementPolicy, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource,
-    Visibility,
+    AppliedField, CreateIntent, ManagementPolicy, Runtime, RuntimeExecutor, RuntimeLimits, RuntimeRequests,
+    RuntimeResources, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource, Visibility,
 };
 pub use condition::{Condition, ConditionType, Reason};
 pub use definition::{CustomResourceFile, custom_resource_definitions};

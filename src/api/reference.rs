@@ -83,12 +83,17 @@ fn default_client_secret_key() -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapKeyRef {
-    /// Name of the ConfigMap.
+    /// Name of the ConfigMap, in the namespace of this object.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// Key in the ConfigMap's data.
+    /// Key in the ConfigMap's data. Defaults to `spicepod.yaml`.
+    #[serde(default = "default_spicepod_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
+}
+
+fn default_spicepod_key() -> String {
+    "spicepod.yaml".to_owned()
 }
 
 /// Which version of a referenced object was read. Tells a restarted operator that nothing changed, without a read.

@@ -202,7 +202,7 @@ async fn a_spicepod_from_a_config_map_is_sent_and_its_change_reaches_the_app_at_
         });
         world.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
     };
-    let source = json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods", "key": "spicepod.yaml" } } });
+    let source = json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } });
     world.app("my-app", source).await;
     let missing = world.app_is("my-app", "False", "InvalidSpec").await;
     assert!(missing.status.unwrap().conditions[0].message.contains("ConfigMap pods does not exist"));

@@ -105,6 +105,21 @@ async fn a_spice_app_is_checked_when_it_is_made() {
             ("my-app", runtime(json!({"replicas": 10})), &[]),
             ("my-app", runtime(json!({"replicas": 0})), &["spec.runtime.replicas", "1"]),
             ("my-app", runtime(json!({"replicas": 11})), &["spec.runtime.replicas", "10"]),
+            (
+                "my-app",
+                runtime(json!({
+                    "resources": {
+                        "limits": {"cpu": "4", "memory": "16Gi", "ephemeralStorage": "50Gi"},
+                        "requests": {"cpu": "2", "memory": "8Gi"},
+                    },
+                    "executor": {"replicas": 2, "resources": {"limits": {"cpu": "-"}}, "storageSizeGb": 50},
+                })),
+                &[],
+            ),
+            ("my-app", runtime(json!({"resources": {"limits": {"cpu": 4}}})), &["resources.limits.cpu", "string"]),
+            ("my-app", runtime(json!({"resources": {"limits": {"cpu": ""}}})), &["resources.limits.cpu"]),
+            ("my-app", runtime(json!({"executor": {"replicas": 1001}})), &["spec.runtime.executor.replicas", "1000"]),
+            ("my-app", runtime(json!({"executor": {"storageSizeGb": 0}})), &["spec.runtime.executor.storageSizeGb"]),
             ("my-app", json!({"interval": "1s"}), &[]),
             ("my-app", json!({"interval": "1h30m"}), &[]),
             ("my-app", json!({"interval": "0s"}), &["spec.interval", "1s or more"]),
@@ -112,7 +127,7 @@ async fn a_spice_app_is_checked_when_it_is_made() {
             ("my-app", json!({"interval": "soon"}), &["spec.interval"]),
             ("my-app", json!({"spicepod": "version: v1"}), &["spec.spicepod", "object"]),
             ("my-app", json!({"spicepod": ["v1"]}), &["spec.spicepod", "object"]),
-            ("my-app", json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods", "key": "spicepod.yaml"}}}), &[]),
+            ("my-app", json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods"}}}), &[]),
             ("my-app", json!({"spicepodFrom": {}}), &["spec.spicepodFrom.configMapKeyRef"]),
             (
                 "my-app",

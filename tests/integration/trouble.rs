@@ -97,9 +97,7 @@ async fn what_is_wrong_with_the_config_map_of_a_spicepod_is_named() {
     let world = World::new("config-map", program()).await;
     let _operator = world.operator().await;
     let large = format!("version: v1\nname: {}\n", "x".repeat(300 * 1024));
-    world
-        .app("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods", "key": "spicepod.yaml" } } }))
-        .await;
+    world.app("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } })).await;
     for (data, words) in [
         (json!({ "other": "x" }), "ConfigMap pods, key spicepod.yaml: there is no such key"),
         (json!({ "spicepod.yaml": "" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),

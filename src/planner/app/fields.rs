@@ -96,12 +96,33 @@ pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<ManagedField>, String> 
                 all.extend(tags.iter().map(|(key, value)| managed_tag(key, value.clone())));
             }
             Some(value) if !value.is_null() => {
-                all.push(ManagedField { path: path.to_owned(), field, tag: None, value: value.clone() });
+                let value = if has_wire_names(field) { with_wire_names(value) } else { value.clone() };
+                all.push(ManagedField { path: path.to_owned(), field, tag: None, value });
             }
             _ => {}
         }
     }
     Ok(all)
+}
+
+/// Whether the API names the parts of a field differently. A spicepod is sent as written.
+fn has_wire_names(field: AppField) -> bool {
+    matches!(field, AppField::Resources | AppField::Executor)
+}
+
+/// Resources or an executor with the API's names of their parts.
+fn with_wire_names(value: &Value) -> Value {
+    let wire_name = |name: &String| match name.as_str() {
+        "storageSizeGb" => "storage_size_gb".to_owned(),
+        "ephemeralStorage" => "ephemeral-storage".to_owned(),
+        same => same.to_owned(),
+    };
+    match value {
+        Value::Object(parts) => {
+            Value::Object(parts.iter().map(|(name, part)| (wire_name(name), with_wire_names(part))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 /// A tag as a managed field.

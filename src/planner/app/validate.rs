@@ -90,14 +90,6 @@ fn valid(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
     if spec.spicepod.is_some() && spec.spicepod_from.is_some() {
         return Err("only one of spec.spicepod and spec.spicepodFrom may be set".to_owned());
     }
-    let runtime = spec.runtime.as_ref();
-    let open_objects = [
-        ("spec.runtime.resources", runtime.and_then(|runtime| runtime.resources.as_ref())),
-        ("spec.runtime.executor", runtime.and_then(|runtime| runtime.executor.as_ref())),
-    ];
-    for (field, object) in open_objects {
-        object.map_or(Ok(()), check_depth).map_err(|why| format!("{field}: {why}"))?;
-    }
     spec.spicepod.as_ref().map_or(Ok(()), check_spicepod).map_err(|why| format!("spec.spicepod: {why}"))?;
     Ok(ValidSpec {
         visibility: spec.visibility,

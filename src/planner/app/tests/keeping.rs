@@ -445,3 +445,20 @@ fn a_create_rests_on_a_list_that_is_fresh_however_long_it_was_wanted() {
     };
     assert!(world.now.duration_since(*not_before) <= jiff::SignedDuration::from_secs(30), "{not_before}");
 }
+
+#[test]
+fn resources_and_executors_are_sent_under_the_names_of_the_api() {
+    let resources =
+        |disk: &str| json!({ "limits": { "cpu": "4", "memory": "16Gi", disk: "50Gi" }, "requests": { "cpu": "2" } });
+    let mut world = World::new(json!({ "runtime": {
+        "resources": resources("ephemeralStorage"),
+        "executor": { "replicas": 2, "resources": resources("ephemeralStorage"), "storageSizeGb": 50 },
+    } }));
+    assert_eq!(world.visit().outcome, Outcome::InSync);
+    let app = &world.remote.apps[&101];
+    assert_eq!(app["resources"], resources("ephemeral-storage"));
+    let executor = json!({ "replicas": 2, "resources": resources("ephemeral-storage"), "storage_size_gb": 50 });
+    assert_eq!(app["executor"], executor);
+    world.pass(3600);
+    assert!(world.visit().writes.is_empty(), "as the API shows them");
+}

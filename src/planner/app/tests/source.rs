@@ -3,7 +3,7 @@
 use super::*;
 
 fn from_config_map(more: Value) -> Value {
-    let mut spec = json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods", "key": "spicepod.yaml"}}});
+    let mut spec = json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods"}}});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     spec
 }
