@@ -1,4 +1,4 @@
-//! Condition types and the closed set of reasons. What they mean together is decided in the planner.
+//! Condition types and the closed set of reasons. The planner decides how they are combined.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 /// The types of condition that a status may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
-    /// The one summary: the remote side is as the current spec wants it.
+    /// The one summary: the remote side is in sync with the current spec.
     Ready,
-    /// Present and True only while work towards Ready goes on (kstatus).
+    /// Present and True only while the operator works or will retry (kstatus).
     Reconciling,
-    /// Present and True only while nothing goes on without a person (kstatus).
+    /// Present and True only while the object requires user action (kstatus).
     Stalled,
-    /// Present and True only while fields differ from the spec that the policy leaves as they are.
+    /// Present and True only while fields differ from the spec and the policy does not correct them.
     Drifted,
 }
 
 impl ConditionType {
-    /// The name as it stands in `status.conditions[].type`.
+    /// The value of `status.conditions[].type`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "Ready",
@@ -32,51 +32,55 @@ impl ConditionType {
     }
 }
 
-/// Why a condition is as it is. Closed and documented: alerts and scripts may match on these words.
+/// Why a condition has its status. A closed set: alerts and scripts can match the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Reason {
-    /// Everything the spec asks for is so.
+    /// The remote side is in sync with the spec.
     Succeeded,
-    /// Work goes on.
+    /// Work is in progress.
     Progressing,
-    /// Suspended by `spec.suspend` or by the annotation; no remote call is made.
+    /// `spec.suspend` or the annotation suspends the object; the operator makes no remote call.
     Suspended,
     /// A referenced object is missing or not ready.
     DependencyNotReady,
-    /// The Secret that is to hold the credential, or its key, is missing or empty.
+    /// The Secret of a credential, or its key, is missing or empty.
     CredentialsMissing,
-    /// The Management API does not accept the credential.
+    /// The Secret or ConfigMap that holds a value, or its key, is missing.
+    SourceNotFound,
+    /// The Management API rejects the credential.
     Unauthorized,
-    /// The credential is accepted but lacks a scope or a role.
+    /// The Management API accepts the credential, but it lacks a scope or a role.
     Forbidden,
-    /// The organization does not admit objects of this namespace.
+    /// The SpiceOrganization does not admit objects of this namespace.
     NamespaceNotAllowed,
-    /// The credential or the endpoint leads to another organization than before.
+    /// The credential, the endpoint or the reference leads to another organization than before.
     OrganizationMismatch,
-    /// The spec cannot be carried out as it is.
+    /// The spec cannot be applied.
     InvalidSpec,
-    /// An app of this name exists and is not ours.
+    /// An app or a secret of this name exists and is not managed by this object.
     NameTaken,
-    /// The remote object carries another owner's tag.
+    /// The remote object carries the tag of another owner.
     OwnedElsewhere,
-    /// The project's spicepod comes from a connected repository.
+    /// A connected repository provides the spicepod of the app.
     RepositoryConnected,
-    /// The remote object was deleted outside.
+    /// Another client deleted the remote object.
     DeletedExternally,
-    /// Fields differ from the spec and are left so, as the policy asks.
+    /// The remote object never existed, and the policy does not create it.
+    NotFound,
+    /// Fields differ from the spec, and the policy does not correct them.
     DriftDetected,
-    /// The same fields were put back again and again: somebody else writes them too.
+    /// The operator corrected the same fields repeatedly, and another client changed them again.
     CorrectionLoop,
-    /// The account's plan does not allow it.
+    /// The plan of the account does not allow the change.
     PlanLimit,
-    /// The Management API asks for fewer requests.
+    /// The Management API requests fewer calls.
     RateLimited,
-    /// The Management API cannot be reached or fails.
+    /// The Management API cannot be reached, or it fails.
     RemoteUnavailable,
 }
 
 impl Reason {
-    /// The word as it stands in `status.conditions[].reason`.
+    /// The value of `status.conditions[].reason`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "Succeeded",
@@ -84,6 +88,7 @@ impl Reason {
             Self::Suspended => "Suspended",
             Self::DependencyNotReady => "DependencyNotReady",
             Self::CredentialsMissing => "CredentialsMissing",
+            Self::SourceNotFound => "SourceNotFound",
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden => "Forbidden",
             Self::NamespaceNotAllowed => "NamespaceNotAllowed",
@@ -93,6 +98,7 @@ impl Reason {
             Self::OwnedElsewhere => "OwnedElsewhere",
             Self::RepositoryConnected => "RepositoryConnected",
             Self::DeletedExternally => "DeletedExternally",
+            Self::NotFound => "NotFound",
             Self::DriftDetected => "DriftDetected",
             Self::CorrectionLoop => "CorrectionLoop",
             Self::PlanLimit => "PlanLimit",

@@ -25,8 +25,8 @@ use crate::api::{ConfigMapKeyRef, CreateIntent, ResolvedOrganizationRef, SourceV
 use crate::management::types::{ApiError, App, ErrorKind};
 use crate::management::{AccessMode, ApiResponse, Priority};
 use crate::planner::{
-    AppObserved, AppRead, AppWrite, CompetingApp, LoadedSpicepod, Observation, Observed, OrganizationView, WriteResult,
-    elapsed, parse_spicepod,
+    AppObserved, AppRead, AppWrite, CompetingApp, LoadedSpicepod, Observation, Observed, OrganizationView,
+    SpicepodProblem, WriteResult, elapsed, parse_spicepod,
 };
 use kube::core::DeserializeGuard;
 
@@ -302,9 +302,9 @@ async fn spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> O
             let text = config_map.data.as_ref().and_then(|data| data.get(&key.key));
             let binary = config_map.binary_data.as_ref().is_some_and(|data| data.contains_key(&key.key));
             let spicepod = match text {
-                Some(text) => parse_spicepod(text),
-                None if binary => Err("it is in binaryData, where no text is".to_owned()),
-                None => Err("there is no such key in its data".to_owned()),
+                Some(text) => parse_spicepod(text).map_err(SpicepodProblem::Invalid),
+                None if binary => Err(SpicepodProblem::Invalid("it is in binaryData, where no text is".to_owned())),
+                None => Err(SpicepodProblem::KeyMissing),
             };
             Observed::Present(LoadedSpicepod {
                 version: SourceVersion::of("ConfigMap", &config_map.metadata),

@@ -18,7 +18,7 @@ mod rulebook;
 
 pub use app::{
     AppDesired, AppObserved, AppRead, AppSecrets, AppWrite, CompetingApp, LoadedSpicepod, ManagedField,
-    OrganizationView, parse_spicepod,
+    OrganizationView, SpicepodProblem, parse_spicepod,
 };
 pub use conditions::unreadable;
 pub use credential_finalizer::{CredentialSecretState, FinalizerAction};

@@ -204,8 +204,8 @@ async fn a_spicepod_from_a_config_map_is_sent_and_its_change_reaches_the_app_at_
     };
     let source = json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } });
     world.app("my-app", source).await;
-    let missing = world.app_is("my-app", "False", "InvalidSpec").await;
-    assert!(missing.status.unwrap().conditions[0].message.contains("ConfigMap pods does not exist"));
+    let missing = world.app_is("my-app", "False", "SourceNotFound").await;
+    assert!(missing.status.unwrap().conditions[0].message.contains("ConfigMap \"pods\" not found"));
     give("version: v1\nkind: Spicepod\nname: first\n").await;
     world.app_is("my-app", "True", "Succeeded").await;
     assert_eq!(world.remote_apps().await[0]["config"]["spicepod"]["name"], "first");

@@ -180,7 +180,7 @@ async fn metrics_show_the_objects_that_there_are_by_kind_and_reason() {
     world.app("watched", json!({ "managementPolicy": "Observe" })).await;
     world.app("stopped", json!({ "suspend": true })).await;
     world.app_is("here", "True", "Succeeded").await;
-    world.app_is("watched", "False", "DeletedExternally").await;
+    world.app_is("watched", "False", "NotFound").await;
     world.app_is("stopped", "Unknown", "Suspended").await;
     let objects = async |labels: &[(&str, &str)]| {
         operator.metrics().await.unwrap().sum("spice_operator_objects", &[&[("kind", "SpiceApp")], labels].concat())
@@ -188,7 +188,7 @@ async fn metrics_show_the_objects_that_there_are_by_kind_and_reason() {
     poll("the caches show all three", DEADLINE, async || {
         let found = [
             objects(&[("ready", "True"), ("reason", "Succeeded")]).await,
-            objects(&[("ready", "False"), ("reason", "DeletedExternally")]).await,
+            objects(&[("ready", "False"), ("reason", "NotFound")]).await,
             objects(&[("ready", "Unknown"), ("reason", "Suspended")]).await,
         ];
         if found == [1.0; 3] { Ok(()) } else { Err(format!("{found:?}")) }

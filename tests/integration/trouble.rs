@@ -99,7 +99,7 @@ async fn what_is_wrong_with_the_config_map_of_a_spicepod_is_named() {
     let large = format!("version: v1\nname: {}\n", "x".repeat(300 * 1024));
     world.app("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } })).await;
     for (data, words) in [
-        (json!({ "other": "x" }), "ConfigMap pods, key spicepod.yaml: there is no such key"),
+        (json!({ "other": "x" }), "ConfigMap \"pods\" has no key \"spicepod.yaml\""),
         (json!({ "spicepod.yaml": "" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
         (json!({ "spicepod.yaml": "just words" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
         (json!({ "spicepod.yaml": "a: [" }), "ConfigMap pods, key spicepod.yaml: not YAML"),
@@ -111,7 +111,8 @@ async fn what_is_wrong_with_the_config_map_of_a_spicepod_is_named() {
         // Not by `kubectl apply`, whose copy in an annotation would be too large.
         let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(world.client.clone(), &world.namespace);
         api.patch("pods", &PatchParams::apply("test").force(), &Patch::Apply(&map)).await.unwrap();
-        world.says::<SpiceApp>("my-app", "InvalidSpec", words).await;
+        let reason = if data["spicepod.yaml"].is_null() { "SourceNotFound" } else { "InvalidSpec" };
+        world.says::<SpiceApp>("my-app", reason, words).await;
     }
     world.app("other-app", json!({})).await;
     world.app_is("other-app", "True", "Succeeded").await;

@@ -182,8 +182,19 @@ fn observe(input: &AppInput<'_>, spec: &ValidSpec, seen: &Observation<App>) -> P
 }
 
 fn plan_nothing_to_observe(input: &AppInput<'_>) -> Plan<SpiceApp> {
-    let message = format!("there is no app {}, and managementPolicy Observe makes none", input.desired.name);
-    Plan::no_op(input.status, Outcome::Stalled(Reason::DeletedExternally, message))
+    let name = &input.desired.name;
+    let (reason, message) = match input.status.id {
+        Some(id) => {
+            let message =
+                format!("App \"{name}\" ({id}) was deleted externally; managementPolicy: Observe does not create it");
+            (Reason::DeletedExternally, message)
+        }
+        None => {
+            let message = format!("App \"{name}\" does not exist; managementPolicy: Observe does not create it");
+            (Reason::NotFound, message)
+        }
+    };
+    Plan::no_op(input.status, Outcome::Stalled(reason, message))
 }
 
 fn plan_absent(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<SpiceApp> {

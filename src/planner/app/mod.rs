@@ -89,8 +89,17 @@ pub struct AppSecrets {
 pub struct LoadedSpicepod {
     /// The version that was read.
     pub version: SourceVersion,
-    /// What it holds; otherwise what is wrong with it.
-    pub spicepod: Result<Map<String, Value>, String>,
+    /// The spicepod, or why there is none.
+    pub spicepod: Result<Map<String, Value>, SpicepodProblem>,
+}
+
+/// Why another object holds no spicepod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpicepodProblem {
+    /// It has no such key. Another version of it may have.
+    KeyMissing,
+    /// The value cannot be used, in words that contain none of it.
+    Invalid(String),
 }
 
 /// What an app needs to know of its organization.

@@ -159,7 +159,10 @@ pub(super) fn sources(input: &AppInput<'_>) -> Vec<SourceVersion> {
 /// The spec with the spicepod that it refers to.
 fn resolved<'a>(input: &AppInput<'_>, spec: &'a ValidSpec) -> Result<Cow<'a, ValidSpec>, Outcome> {
     let Some(ConfigMapKeyRef { name, key }) = &spec.spicepod_from else { return Ok(Cow::Borrowed(spec)) };
-    let invalid = |why: &str| Err(Outcome::Stalled(Reason::InvalidSpec, format!("spec.spicepodFrom: {why}")));
+    let missing = |message| {
+        let retry = Retry::After(input.timings.rejected_write_retry_interval);
+        Err(Outcome::WriteFailed(Reason::SourceNotFound, message, retry))
+    };
     match (&input.observed.source, &input.observed.spicepod) {
         (_, Some(Observed::Present(LoadedSpicepod { spicepod: Ok(spicepod), .. }))) => {
             let value = Value::Object(spicepod.clone());
@@ -172,13 +175,15 @@ fn resolved<'a>(input: &AppInput<'_>, spec: &'a ValidSpec) -> Result<Cow<'a, Val
             });
             Ok(Cow::Owned(spec))
         }
-        (_, Some(Observed::Present(LoadedSpicepod { spicepod: Err(why), .. }))) => {
-            invalid(&format!("ConfigMap {name}, key {key}: {why}"))
+        (_, Some(Observed::Present(LoadedSpicepod { spicepod: Err(SpicepodProblem::KeyMissing), .. }))) => {
+            missing(format!("ConfigMap \"{name}\" has no key \"{key}\""))
+        }
+        (_, Some(Observed::Present(LoadedSpicepod { spicepod: Err(SpicepodProblem::Invalid(why)), .. }))) => {
+            let message = format!("spec.spicepodFrom: ConfigMap {name}, key {key}: {why}");
+            Err(Outcome::Stalled(Reason::InvalidSpec, message))
         }
         (_, Some(Observed::Unknown(error))) => Err(read_failed(error)),
-        (Some(Observed::Absent), _) | (_, Some(Observed::Absent)) => {
-            invalid(&format!("ConfigMap {name} does not exist in this namespace"))
-        }
+        (Some(Observed::Absent), _) | (_, Some(Observed::Absent)) => missing(format!("ConfigMap \"{name}\" not found")),
         _ => Err(Outcome::InProgress("reading the spicepod".to_owned())),
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn success_events(write: &SecretWrite, answer: &SecretResponse) -> Ve
 
 /// The source, or a key of it, is not there: the watch tells when it comes.
 pub(super) fn missing(input: &SecretInput<'_>, message: String) -> Outcome {
-    Outcome::WriteFailed(Reason::CredentialsMissing, message, Retry::After(input.timings.rejected_write_retry_interval))
+    Outcome::WriteFailed(Reason::SourceNotFound, message, Retry::After(input.timings.rejected_write_retry_interval))
 }
 
 pub(super) fn about(name: &str, outcome: Outcome) -> Outcome {

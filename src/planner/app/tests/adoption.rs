@@ -106,7 +106,7 @@ fn an_app_that_is_only_observed_is_never_written_and_what_differs_is_listed() {
     let mut world =
         World::new(json!({"description": "ours", "managementPolicy": "Observe", "adoptionPolicy": "Adopt"}));
     let visit = world.visit();
-    assert_eq!((visit.stalled(), visit.writes.len()), (Some(Reason::DeletedExternally), 0));
+    assert_eq!((visit.stalled(), visit.writes.len()), (Some(Reason::NotFound), 0));
     let id = world.remote.add("my-app", json!({"tags": {OWNER_TAG: "somebody"}, "description": "theirs"}));
     world.pass(3600);
     let visit = world.visit();

@@ -195,7 +195,9 @@ impl World {
             AppRead::Spicepod(_) => {
                 let sourced = self.config_map.as_ref().map(|(version, text)| LoadedSpicepod {
                     version: model::source(*version),
-                    spicepod: text.as_deref().map_or(Err("no such key".to_owned()), parse_spicepod),
+                    spicepod: text.as_deref().map_or(Err(SpicepodProblem::KeyMissing), |text| {
+                        parse_spicepod(text).map_err(SpicepodProblem::Invalid)
+                    }),
                 });
                 let present = sourced.map_or(Observed::Absent, Observed::Present);
                 observed.spicepod = Some(blind(At::Source).map_or(present, Observed::Unknown));

@@ -75,8 +75,6 @@ fn what_the_service_refuses_of_a_config_map_is_sent_again_when_it_changes_and_no
 #[test]
 fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
     for (config_map, message) in [
-        (None, "ConfigMap pods does not exist"),
-        (Some((1, None)), "no such key"),
         (Some((1, Some("- hidden-value".to_owned()))), "not a mapping"),
         (Some((1, Some("hidden-value: [".to_owned()))), "not YAML"),
         (Some((1, Some("hidden: 1\nhidden: 2".to_owned()))), "a key is there twice: line 2"),
@@ -122,4 +120,35 @@ fn what_looks_like_a_number_and_begins_with_a_zero_is_a_text() {
     let read = parse_spicepod("account: 00123456789\nmode: 0644\ncount: 12\nshare: 0.5\nnone: 0\n").unwrap();
     let expected = json!({"account": "00123456789", "mode": "0644", "count": 12, "share": 0.5, "none": 0});
     assert_eq!(Value::Object(read), expected);
+}
+
+#[test]
+fn a_source_that_is_missing_is_named_without_a_call_and_taken_when_it_appears() {
+    for (config_map, message) in
+        [(None, "ConfigMap \"pods\" not found"), (Some((1, None)), "ConfigMap \"pods\" has no key \"spicepod.yaml\"")]
+    {
+        let mut world = World::new(from_config_map(json!({})));
+        world.config_map = config_map;
+        let visit = world.visit();
+        let Outcome::WriteFailed(Reason::SourceNotFound, told, _) = &visit.outcome else { panic!("{visit:?}") };
+        assert_eq!((told.as_str(), visit.remote_reads(), visit.writes.len()), (message, 0, 0));
+        assert_eq!(world.ready(), ("False".to_owned(), "SourceNotFound".to_owned()));
+        let requeue_after = world.visit();
+        assert_eq!(
+            (requeue_after.outcome, requeue_after.reads.len()),
+            (Outcome::Skipped, 1),
+            "nothing is read but the cache"
+        );
+
+        world.config_map = Some((2, Some("name: good".into())));
+        assert_eq!(world.visit().outcome, Outcome::InSync, "{message}");
+        // One that vanishes later changes nothing in the app, and the object can be deleted as it is.
+        let before = world.remote.apps.clone();
+        world.config_map = None;
+        let visit = world.visit();
+        assert!(matches!(visit.outcome, Outcome::WriteFailed(Reason::SourceNotFound, ..)), "{visit:?}");
+        assert_eq!((visit.writes.len(), &world.remote.apps), (0, &before));
+        world.delete();
+        assert_eq!(world.visit().outcome, Outcome::Finalized);
+    }
 }

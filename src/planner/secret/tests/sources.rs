@@ -19,7 +19,7 @@ fn a_source_that_vanishes_or_is_emptied_deletes_nothing_and_is_named() {
             let visit = world.visit();
             assert_eq!((visit.set.len(), visit.deleted.len()), (0, 0), "{visit:?}");
             let (status, reason, shown) = world.ready();
-            assert_eq!((status.as_str(), reason.as_str(), shown.as_str()), ("False", "CredentialsMissing", message));
+            assert_eq!((status.as_str(), reason.as_str(), shown.as_str()), ("False", "SourceNotFound", message));
         }
         assert_eq!(world.remote.keys().cloned().collect::<Vec<_>>(), before);
         world.source(values(&[("key", "value"), ("more", "value")]));
