@@ -24,6 +24,8 @@ pub(crate) struct ConditionInput {
     pub(crate) overdue: bool,
     /// What became of what the spec refers to since that was taken up, in words.
     pub(crate) renewed: Option<String>,
+    /// The message of Ready=True.
+    pub(crate) in_sync: String,
     /// When it was judged.
     pub(crate) now: Timestamp,
 }
@@ -34,7 +36,7 @@ pub(crate) fn compute_conditions(
     outcome: &Outcome,
     situation: &ConditionInput,
 ) -> Vec<Condition> {
-    let ConditionInput { generation, overdue, ref renewed, now } = *situation;
+    let ConditionInput { generation, overdue, ref renewed, ref in_sync, now } = *situation;
     let write = Writer { before, generation, now };
     let achieved = standing(before, Some(generation)) == Some(LastResult::Ready);
     let lost = is_ready_unknown(before, Some(generation));
@@ -42,7 +44,7 @@ pub(crate) fn compute_conditions(
         vec![write.ready("False", reason, message), write.abnormal(ConditionType::Reconciling, reason, message)]
     };
     match outcome {
-        Outcome::InSync => vec![write.ready("True", Reason::Succeeded, "")],
+        Outcome::InSync => vec![write.ready("True", Reason::Succeeded, in_sync)],
         Outcome::Skipped | Outcome::Finalized => before.to_vec(),
         Outcome::InProgress(message) | Outcome::Terminating(message) => working(Reason::Progressing, message),
         Outcome::WaitingForDependency(reason, message) | Outcome::ReadFailed(reason, message, _) => {
@@ -92,7 +94,7 @@ pub(crate) fn is_suspended(conditions: &[Condition], generation: Option<i64>) ->
 
 /// The conditions of an object that cannot be decoded.
 pub fn unreadable(before: &[Condition], generation: i64, message: &str, now: Timestamp) -> Vec<Condition> {
-    let situation = ConditionInput { generation, overdue: false, renewed: None, now };
+    let situation = ConditionInput { generation, overdue: false, renewed: None, in_sync: String::new(), now };
     compute_conditions(before, &Outcome::Stalled(Reason::InvalidSpec, message.to_owned()), &situation)
 }
 
@@ -136,8 +138,6 @@ pub(crate) fn transition(before: &[Condition], after: &[Condition]) -> Option<Ev
     if was.is_some_and(|was| was.status == ready.status && was.reason == ready.reason) {
         return None;
     }
-    let message =
-        if ready.message.is_empty() { "all is as the spec wants it".to_owned() } else { ready.message.clone() };
     // Objects that are applied together wait for each other for a moment; that is nothing to warn of.
     let quiet = [Reason::Succeeded, Reason::Progressing, Reason::Suspended, Reason::DependencyNotReady];
     // Of what was seen to be as wanted, it cannot be told any more.
@@ -145,7 +145,7 @@ pub(crate) fn transition(before: &[Condition], after: &[Condition]) -> Option<Ev
         && ready.status == "Unknown"
         && ready.reason != Reason::Suspended.as_str();
     let warning = lost || !quiet.iter().any(|reason| reason.as_str() == ready.reason);
-    Some(EventRecord { warning, reason: ready.reason.clone(), message })
+    Some(EventRecord { warning, reason: ready.reason.clone(), message: ready.message.clone() })
 }
 
 fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {

@@ -97,6 +97,9 @@ pub trait ResourcePlanner: Sized {
         Vec::new()
     }
 
+    /// The message of Ready=True: one stable sentence without times.
+    fn in_sync_message(status: &Self::Status) -> String;
+
     /// The paths that differ from the spec and are left so.
     fn drift(status: &Self::Status) -> &[String];
 
@@ -448,7 +451,9 @@ pub fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Outcome) -
     let before = common.conditions.clone();
     let generation = input.meta.generation.unwrap_or_default();
     if !matches!(outcome, Outcome::Finalized | Outcome::Skipped) {
-        let situation = conditions::ConditionInput { generation, overdue, renewed: renewed(input), now: input.now };
+        let in_sync = K::in_sync_message(input.status);
+        let situation =
+            conditions::ConditionInput { generation, overdue, renewed: renewed(input), in_sync, now: input.now };
         *common.conditions = conditions::compute_conditions(&before, outcome, &situation);
         *common.observed_generation = generation;
         let drift = K::drift(input.status);

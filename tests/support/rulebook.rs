@@ -34,6 +34,7 @@ pub fn broken(conditions: &[Condition], generation: Option<i64>) -> Result<(), S
             "a status is True, False or Unknown",
         ),
         (conditions.iter().all(|condition| !condition.reason.is_empty()), "every condition has a reason"),
+        (conditions.iter().all(|condition| !condition.message.is_empty()), "every condition has a message"),
     ] {
         if !holds {
             return Err(format!("{rule}: {conditions:?}, observed generation {generation:?}"));

@@ -367,6 +367,15 @@ impl ResourcePlanner for SpiceApp {
         }
     }
 
+    fn in_sync_message(status: &SpiceAppStatus) -> String {
+        let id = status.id.unwrap_or_default();
+        if status.drift.is_empty() {
+            format!("App {id} is in sync with the spec")
+        } else {
+            format!("App {id} is in sync with the spec, except for the fields in status.drift")
+        }
+    }
+
     fn drift(status: &SpiceAppStatus) -> &[String] {
         &status.drift
     }

@@ -154,6 +154,16 @@ impl ResourcePlanner for SpiceOrganization {
         match *write {}
     }
 
+    fn in_sync_message(status: &SpiceOrganizationStatus) -> String {
+        match &status.organization {
+            Some(organization) => {
+                format!("Organization \"{}\" is reachable", organization.name.as_ref().unwrap_or(&organization.id))
+            }
+            // The API at this endpoint returns no organizations.
+            None => format!("The organization at {} is reachable", status.endpoint.as_deref().unwrap_or_default()),
+        }
+    }
+
     fn drift(_: &SpiceOrganizationStatus) -> &[String] {
         &[]
     }

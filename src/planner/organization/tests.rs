@@ -190,6 +190,7 @@ fn the_first_good_answer_binds_it_and_shows_what_there_is() {
         (Some(-1), Some(3), None, Some(4))
     );
     assert_eq!(status.unavailable_paths, [""; 0]);
+    assert_eq!(status.conditions[0].message, "Organization \"mine\" is reachable");
     assert_eq!(world.visit(), Outcome::Skipped);
     assert_eq!(world.requests(), []);
 }

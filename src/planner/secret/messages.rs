@@ -92,6 +92,17 @@ pub(super) fn success_events(write: &SecretWrite, answer: &SecretResponse) -> Ve
     }
 }
 
+/// The message of Ready=True.
+pub(super) fn in_sync(status: &SpiceSecretStatus) -> String {
+    let source = status.observed_sources.first().map(|source| source.name.as_str()).unwrap_or_default();
+    let secrets = match status.secrets.len() {
+        1 => "1 secret is".to_owned(),
+        count => format!("{count} secrets are"),
+    };
+    let exception = if status.drift.is_empty() { "" } else { ", except for the names in status.drift" };
+    format!("{secrets} in sync with Secret \"{source}\"{exception}")
+}
+
 /// The source, or a key of it, is not there: the watch tells when it comes.
 pub(super) fn missing(input: &SecretInput<'_>, message: String) -> Outcome {
     Outcome::WriteFailed(Reason::SourceNotFound, message, Retry::After(input.timings.rejected_write_retry_interval))

@@ -310,6 +310,10 @@ impl ResourcePlanner for SpiceSecret {
         messages::success_events(write, answer)
     }
 
+    fn in_sync_message(status: &SpiceSecretStatus) -> String {
+        messages::in_sync(status)
+    }
+
     fn drift(status: &SpiceSecretStatus) -> &[String] {
         &status.drift
     }

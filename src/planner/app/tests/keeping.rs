@@ -462,3 +462,13 @@ fn resources_and_executors_are_sent_under_the_names_of_the_api() {
     world.pass(3600);
     assert!(world.visit().writes.is_empty(), "as the API shows them");
 }
+
+#[test]
+fn ready_names_the_app_and_says_where_it_differs() {
+    let mut world = World::settled(json!({ "description": "ours", "driftPolicy": "Report" }));
+    let message = |world: &World| world.status().conditions[0].message.clone();
+    assert_eq!(message(&world), "App 101 is in sync with the spec");
+    world.remote.apps.get_mut(&101).unwrap().insert("description".into(), json!("theirs"));
+    assert_eq!(world.visit().outcome, Outcome::InSync);
+    assert_eq!(message(&world), "App 101 is in sync with the spec, except for the fields in status.drift");
+}

@@ -32,7 +32,9 @@ fn compute_conditions(
     overdue: bool,
     now: Timestamp,
 ) -> Vec<Condition> {
-    conditions::compute_conditions(before, outcome, &ConditionInput { generation, overdue, renewed: None, now })
+    let in_sync = "in sync".to_owned();
+    let situation = ConditionInput { generation, overdue, renewed: None, in_sync, now };
+    conditions::compute_conditions(before, outcome, &situation)
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -103,7 +105,8 @@ fn what_refers_to_something_newer_is_not_as_wanted_while_that_cannot_be_taken_up
     for before in before.into_iter().chain([lost]) {
         let renewed = Some("ConfigMap pod has changed, which is not taken up yet".to_owned());
         let outcome = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
-        let situation = ConditionInput { generation: 1, overdue: false, renewed, now: at(3) };
+        let situation =
+            ConditionInput { generation: 1, overdue: false, renewed, in_sync: "in sync".to_owned(), now: at(3) };
         let after = conditions::compute_conditions(&before, &outcome, &situation);
         holds(&after, Some(1));
         let told = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
@@ -155,7 +158,7 @@ fn one_that_is_resumed_is_looked_at_and_says_nothing_of_the_past() {
     }
     world.blind = None;
     assert_eq!(world.visit().outcome, Outcome::InSync);
-    assert_eq!(message(&world), "");
+    assert_eq!(message(&world), "App 101 is in sync with the spec");
 }
 
 #[test]

@@ -303,6 +303,7 @@ fn an_empty_spec_takes_every_key_of_the_secret_and_the_app_of_its_own_name() {
     let status = world.status();
     assert_eq!(status.app_ref.map(|app| app.name).as_deref(), Some("my-object"));
     assert_eq!(status.applied_secrets.as_deref(), Some("2/2"));
+    assert_eq!(world.ready().2, "2 secrets are in sync with Secret \"source\"");
 }
 
 #[test]
