@@ -15,7 +15,7 @@ use super::condition::Condition;
 use super::reference::{ConfigMapKeyRef, OrganizationRef, ResolvedOrganizationRef, SourceVersion};
 use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
 
-/// What the app is to be. A field that is left out is left alone.
+/// Desired state of the app. The operator does not change a field that is not set.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "cloud.spice.ai",
@@ -26,7 +26,7 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
     shortname = "sapp",
     category = "spice",
     derive = "PartialEq",
-    doc = "SpiceApp is an app of Spice.ai Cloud: created, kept as declared, and deleted with this object.",
+    doc = "SpiceApp is an app (project) of Spice.ai Cloud. The operator creates the app, keeps the fields of the spec as declared, and deletes the app with this object.",
     selectable = ".spec.organizationRef.name",
     selectable = ".status.organizationRef.name",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
@@ -41,12 +41,12 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
         json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
         priority = 1
     ),
-    // Of a new object only: the name of one that is there cannot change, and a rule on the whole object would also keep a
-    // finalizer from being taken off.
+    // For a new object only: the name of an existing object cannot change, and a rule on the whole object would also block
+    // the removal of a finalizer.
     validation = Rule::new("oldSelf.hasValue() || has(self.spec.name) || self.metadata.name.matches('^[a-zA-Z0-9-]{4,38}$')")
         .optional_old_self(true)
         .message("metadata.name cannot be an app's name (4 to 38 letters, digits or hyphens): set spec.name"),
-    // The name that it comes to: to write down the one that it has anyhow changes nothing.
+    // Compares the names with their default applied: writing the default down, or removing it, changes nothing.
     validation = Rule::new("(has(self.spec.name) ? self.spec.name : self.metadata.name) == (has(oldSelf.spec.name) ? oldSelf.spec.name : oldSelf.metadata.name)")
         .message("name cannot change: an app cannot be renamed").field_path(".spec.name"),
 )]
@@ -68,104 +68,107 @@ pub struct SpiceAppSpec {
     /// the one of the operator's flag `--default-organization`. Immutable once the app is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_ref: Option<OrganizationRef>,
-    /// The app's name: 4 to 38 letters, digits or hyphens, unique in the organization whatever the case.
-    /// Defaults to `metadata.name`. Cannot change.
+    /// Name of the app: 4 to 38 letters, digits and hyphens, unique in the organization regardless of case. Defaults to
+    /// `metadata.name`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 4, max = 38), regex(pattern = r"^[a-zA-Z0-9-]+$"))]
     pub name: Option<String>,
-    /// The region to run in, such as `us-west-2`. With neither `cname` nor `clusterName` it defaults to the
-    /// organization's default region when the app is created, and stays there.
+    /// Region of the app, such as `us-west-2`. Without `cname` and `clusterName`, the operator creates the app in the default
+    /// region of the organization, and the app stays there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub region: Option<String>,
-    /// Older form of a placement, such as `us-west-2-prod-aws-data`. Cannot change.
+    /// Older form of placement, such as `us-west-2-prod-aws-data`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub cname: Option<String>,
-    /// A dedicated cluster's deployment target.
+    /// Deployment target of a dedicated cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub cluster_name: Option<String>,
-    /// Free text shown in the portal.
+    /// Free text that the portal shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// Who can see the app. An app is created `private` if this is not set.
+    /// Visibility of the app. If the field is not set, the operator creates the app as `private` and does not change the
+    /// visibility later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// Tags of the app, merged with tags that others have set. Values: letters, digits, `_`, `@` and `-`.
+    /// Tags of the app. The operator merges them with the tags of other clients. A value has letters, digits, `_`, `@` and
+    /// `-`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 48, "additionalProperties" = { "type": "string", "maxLength": 256 }))]
     pub tags: BTreeMap<String, String>,
-    /// The branch that the portal shows as production.
+    /// Branch that the portal shows as production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub production_branch: Option<String>,
-    /// The Spicepod, as an object: `version`, `kind: Spicepod`, `name`, and what the app is made of. Up to 256 KiB as JSON.
+    /// Spicepod as an object: `version`, `kind: Spicepod`, `name` and the components of the app. At most 256 KiB as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub spicepod: Option<Map<String, Value>>,
-    /// Where the Spicepod is read from instead. A change there reaches the app at once.
+    /// Other source of the Spicepod. A change of the source triggers a reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spicepod_from: Option<SpicepodSource>,
-    /// How the app runs.
+    /// Runtime image and size of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
-    /// `Observe` only looks: the app of this name is shown in status and never written to. Defaults to `Manage`.
+    /// Whether the operator writes to the app. `Observe` only reads the app of this name and reports it in status. Defaults to
+    /// `Manage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub management_policy: Option<ManagementPolicy>,
-    /// Whether an app of this name that exists already is taken over. Defaults to `Fail`. One that carries another
-    /// owner's tag is taken over only if the annotation `cloud.spice.ai/take-ownership-from` names that tag.
+    /// Whether an existing app of this name is adopted. Defaults to `Fail`. An app with the tag of another owner is adopted only
+    /// if the annotation `cloud.spice.ai/take-ownership-from` contains this tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption_policy: Option<AdoptionPolicy>,
-    /// What happens when somebody changes the app outside. Defaults to `Correct`.
+    /// Handling of a field that another client changed. Defaults to `Correct`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_policy: Option<DriftPolicy>,
-    /// What happens to the app when this object is deleted. Unset: an app that this object created is deleted,
-    /// any other is retained.
+    /// Handling of the app when this object is deleted. If the field is not set, the operator deletes an app that this object
+    /// created, and keeps an adopted app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// How often the app is compared with this spec when nothing else asks for it. Defaults to 10m.
-    /// Shorter than the operator's `--min-interval` is raised to that.
+    /// Time between two resyncs, such as `90s` or `1h30m`. Defaults to 10m. The operator raises a shorter interval to
+    /// `--min-interval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
     pub interval: Option<Duration>,
-    /// While true, no remote call is made for this object, except for its deletion.
+    /// Stops all API requests for this object while true. Deletion of the object still works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
 
-/// Where a Spicepod is read from.
+/// Source of a Spicepod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpicepodSource {
-    /// A key of a ConfigMap in the same namespace that holds the Spicepod as YAML or JSON, up to 256 KiB.
+    /// Key of a ConfigMap in the same namespace. The value is the Spicepod as YAML or JSON, at most 256 KiB.
     pub config_map_key_ref: ConfigMapKeyRef,
 }
 
-/// Whether the app is written to.
+/// Whether the operator writes to the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::described_by_its_field)]
 pub enum ManagementPolicy {
-    /// It is created, kept as declared, and deleted.
+    /// The operator creates, updates and deletes the app.
     Manage,
-    /// It is looked at only.
+    /// The operator only reads the app.
     Observe,
 }
 
-/// Who can see an app.
+/// Visibility of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::described_by_its_field)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
-    /// Everybody.
+    /// Visible to everyone.
     Public,
-    /// Members of the organization.
+    /// Visible to members of the organization.
     Private,
 }
 
-/// How an app runs: the image, its channel, and its size.
+/// Runtime image and size of an app.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Runtime {
@@ -173,23 +176,23 @@ pub struct Runtime {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub image: Option<String>,
-    /// Image registry, with its path.
+    /// Image registry with the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub registry: Option<String>,
-    /// Pins the runtime's tag. Without it each deployment takes the tag from `updateChannel` and `version`.
+    /// Pins the image tag. Without a tag, each deployment uses `updateChannel` and `version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub image_tag: Option<String>,
-    /// The channel that new runtime versions come from: `stable`, `preview`, `nightly`.
+    /// Channel for new versions: `stable`, `preview`, `nightly`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub update_channel: Option<String>,
-    /// A range of runtime versions, such as `2.x`.
+    /// Range of versions, such as `2.x`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub version: Option<String>,
-    /// Number of replicas, as far as the plan allows.
+    /// Number of replicas. The plan can allow fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10))]
     pub replicas: Option<u32>,
@@ -199,7 +202,7 @@ pub struct Runtime {
     /// Executors of a distributed app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executor: Option<RuntimeExecutor>,
-    /// The node group to run on.
+    /// Node group of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub node_group: Option<String>,
@@ -270,60 +273,63 @@ pub struct RuntimeExecutor {
     pub storage_size_gb: Option<u32>,
 }
 
-/// What is true of the app.
+/// Observed state of the app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceAppStatus {
-    /// The generation that was last visited; -1 before the first visit.
+    /// Generation of the last reconcile; -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
-    /// Ready is the summary; Reconciling and Stalled are present only while true.
+    /// Conditions. Ready is the summary; Reconciling, Stalled and Drifted are present only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The value of the annotation `cloud.spice.ai/reconcile-requested-at` that was last acted on.
+    /// Last handled value of the annotation `cloud.spice.ai/reconcile-requested-at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The app's id in Spice.ai Cloud.
+    /// ID of the app in Spice.ai Cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub id: Option<i64>,
-    /// The organization that the app was recorded in: its endpoint, and `#` and its id where the API tells it.
+    /// Organization that the app is bound to: the endpoint, followed by `#` and the ID of the organization if the API returns
+    /// one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_binding: Option<String>,
     /// SpiceOrganization that the app was recorded in, also when `spec.organizationRef` is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_ref: Option<ResolvedOrganizationRef>,
-    /// `c-` and the intent that created the app, or `a-` and a fresh id for one that was adopted.
+    /// Creation ID of the app: `c-` and the ID of the create intent, or `a-` and a random ID for an adopted app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
-    /// When the create of the app was begun, if this object has made it. What of the app's secrets is older was there before.
+    /// Time at which this object started to create the app. Secrets of the app that are older existed before: the create
+    /// reactivated a deleted app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<MicroTime>,
-    /// Base URL of the app's data plane.
+    /// Base URL of the data plane of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The app's page in the portal, where that is known.
+    /// URL of the app in the portal, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The region that the app was created in.
+    /// Region of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// A create that was begun and whose outcome is not yet stored here.
+    /// Create request without a recorded result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_intent: Option<CreateIntent>,
-    /// For each managed field: digests of what was last sent and of what the API then showed.
+    /// Digests of the last sent value and of the value in the API response, by field.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 128))]
     pub last_applied: BTreeMap<String, AppliedField>,
-    /// Fields that differ from the spec and are left so: by `driftPolicy: Report` or `managementPolicy: Observe`.
+    /// Fields that differ from the spec and are not corrected, because of `driftPolicy: Report`, `managementPolicy: Observe` or
+    /// a correction loop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub drift: Vec<String>,
-    /// True where the organization keeps no tags of ours: then the recorded id alone tells that the app is ours.
+    /// True if the organization does not support owner tags. The recorded ID is then the only proof of ownership.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags_unsupported: Option<bool>,
-    /// The objects that the spec refers to, in the versions that were last acted on.
+    /// Versions of the referenced objects that the operator applied last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub observed_sources: Vec<SourceVersion>,
@@ -368,31 +374,32 @@ impl SpiceAppStatus {
     }
 }
 
-/// Says that a create was begun; stored before the request leaves.
+/// A create request, stored before the operator sends it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateIntent {
-    /// 128 random bits in hexadecimal; sent along as the app's incarnation.
+    /// 128 random bits in hexadecimal, sent with the request as the creation ID of the app.
     pub id: String,
-    /// The name that was to be created.
+    /// Name of the app in the request.
     pub name: String,
-    /// When the intent was made, to the microsecond: whether an app is older is a question of it.
+    /// Time at which the create was recorded. An app created earlier is not the result of this create.
     pub at: MicroTime,
-    /// True after the API answered that an app of the name exists: then only its tag tells whether it is ours.
+    /// True if the API responded that an app of this name exists. Then only the owner tag shows whether the app is managed by
+    /// this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_conflict: Option<bool>,
-    /// Owner tag of somebody else that the app came back with, which had been deleted: it is to be replaced by ours.
+    /// Foreign owner tag on the app after the create reactivated it. The operator replaces the tag with its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reactivated_owner_tag: Option<String>,
 }
 
-/// Digests of one managed field. A digest names its version (`v1:`) and covers canonical JSON.
+/// Digests of one field. A digest starts with its version (`v1:`) and covers canonical JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppliedField {
-    /// Of the value that was sent.
+    /// Digest of the sent value.
     pub sent_hash: String,
-    /// Of the value that the API showed for it afterwards.
+    /// Digest of the value in the API response.
     pub observed_hash: String,
 }
 

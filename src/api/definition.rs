@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions as they are written to `crds/`.
+//! The CustomResourceDefinitions as `make crds` writes them to `crds/`.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -11,13 +11,13 @@ use super::{SpiceApp, SpiceOrganization, SpiceSecret};
 /// One file of `crds/`.
 #[derive(Clone, Debug)]
 pub struct CustomResourceFile {
-    /// File name: the definition's name and `.yaml`.
+    /// File name: the name of the definition and `.yaml`.
     pub name: String,
-    /// The definition itself.
+    /// The definition.
     pub definition: CustomResourceDefinition,
 }
 
-/// The definition of every kind, in a fixed order.
+/// The definitions of all kinds, in a fixed order.
 pub fn custom_resource_definitions() -> Vec<CustomResourceFile> {
     [SpiceOrganization::crd(), SpiceApp::crd(), SpiceSecret::crd()]
         .into_iter()
@@ -41,7 +41,7 @@ fn with_spec_default(mut definition: CustomResourceDefinition) -> CustomResource
     definition
 }
 
-/// Takes off the formats that Kubernetes does not know and warns of at each `kubectl apply`.
+/// Removes formats that Kubernetes does not support. It prints a warning about each at `kubectl apply`.
 fn without_foreign_formats(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     fn strip(schema: &mut JSONSchemaProps) {
         if schema.format.as_ref().is_some_and(|format| format.starts_with("uint")) {
@@ -60,7 +60,7 @@ fn without_foreign_formats(mut definition: CustomResourceDefinition) -> CustomRe
     definition
 }
 
-/// A fresh object shows `observedGeneration: -1`, so that no tool takes it for settled before its first visit.
+/// Defaults the status to `observedGeneration: -1`, so that no tool treats a new object as reconciled.
 fn with_status_default(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut definition.spec.versions {
         let status = version

@@ -1,6 +1,6 @@
 //! The custom resources: group `cloud.spice.ai`, version `v1alpha1`.
 //!
-//! Types, their schema and the words that `kubectl explain` shows; nothing that decides or calls anything.
+//! Types, their schema and the texts of `kubectl explain`. No decisions and no calls.
 
 mod app;
 mod condition;
@@ -31,66 +31,65 @@ pub const GROUP: &str = "cloud.spice.ai";
 /// Name of the SpiceOrganization that a SpiceApp without `spec.organizationRef` uses, if it exists in the same namespace.
 pub const DEFAULT_ORGANIZATION: &str = "default";
 
-/// The finalizer that holds an object until its remote side is dealt with.
+/// Finalizer that keeps an object until the operator has deleted or released the remote side.
 pub const FINALIZER: &str = "cloud.spice.ai/finalizer";
 
-/// The finalizer that holds the Secret of a credential as long as something needs it.
+/// Finalizer that keeps the Secret of a credential while objects need it.
 pub const CREDENTIAL_FINALIZER: &str = "cloud.spice.ai/credential";
 
-/// Annotation: a new value asks for one visit now. It never deploys.
-/// Acknowledged in `status.lastHandledReconcileAt`.
+/// Annotation: a new value triggers one reconcile, which never deploys. Acknowledged in `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "cloud.spice.ai/reconcile-requested-at";
 
-/// Annotation: `"true"` suspends the object, for a person who must not fight a GitOps tool over `spec.suspend`.
+/// Annotation: `"true"` suspends the object, without a conflict with a GitOps tool over `spec.suspend`.
 pub const SUSPEND: &str = "cloud.spice.ai/suspend";
 
-/// Annotation on a SpiceOrganization: so many recorded apps may be missing from its list of apps at once.
+/// Annotation on a SpiceOrganization: number of recorded apps that may be missing from the list of apps at once.
 pub const ACCEPT_MISSING_APPS: &str = "cloud.spice.ai/accept-missing-apps";
 
-/// Annotation: the owner tag of another owner whose app is to be taken over, for `adoptionPolicy: Adopt`.
+/// Annotation: tag of another owner whose app `adoptionPolicy: Adopt` may adopt.
 pub const TAKE_OWNERSHIP_FROM: &str = "cloud.spice.ai/take-ownership-from";
 
-/// Annotation on a SpiceOrganization: the id of the organization that the credential leads to now (the endpoint, where
-/// the API tells no id), for a person who means the change.
+/// Annotation on a SpiceOrganization: ID of the organization that the credential resolves to now, to accept the change. If the
+/// API returns no ID, the endpoint.
 pub const ACCEPT_ORGANIZATION: &str = "cloud.spice.ai/accept-organization";
 
-/// Leaves the description of an optional choice to the field, which says what is so when it is not set: otherwise that of
-/// the type would take its place.
+/// Removes the description of an enum type. Otherwise it would replace the description of an optional field, which documents
+/// the default.
 fn described_by_its_field(schema: &mut schemars::Schema) {
     schema.remove("description");
 }
 
-/// What happens to the remote object when the Kubernetes object is deleted.
+/// Handling of the remote object when the Kubernetes object is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[schemars(transform = described_by_its_field)]
 pub enum DeletionPolicy {
-    /// The remote object is deleted first.
+    /// The operator deletes the remote object first.
     Delete,
-    /// The remote object stays as it is.
+    /// The operator keeps the remote object.
     Retain,
 }
 
-/// What happens when the remote object exists already and was not made by this object.
+/// Handling of an existing remote object that this object did not create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[schemars(transform = described_by_its_field)]
 pub enum AdoptionPolicy {
-    /// It is left alone, and Ready says so.
+    /// The operator does not change the remote object and reports NameTaken.
     Fail,
-    /// It is taken over, if nobody else's tag is on it.
+    /// The operator adopts the remote object if it carries no tag of another owner.
     Adopt,
 }
 
-/// What happens when somebody changes the remote object outside.
+/// Handling of changes that another client made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[schemars(transform = described_by_its_field)]
 pub enum DriftPolicy {
-    /// It is put back.
+    /// The operator restores the declared value.
     Correct,
-    /// It is left, and listed in `status.drift` and by the condition Drifted.
+    /// The operator keeps the change and lists it in `status.drift` and in the condition Drifted.
     Report,
 }
 
-/// `observedGeneration` of an object that was never visited: no real generation is negative, so nothing looks current.
+/// `observedGeneration` before the first reconcile. No real generation is negative, so the status does not look current.
 pub(crate) fn never_observed() -> i64 {
     -1
 }

@@ -14,7 +14,7 @@ use super::condition::Condition;
 use super::never_observed;
 use super::reference::{OAuthSecretRef, SourceVersion, TokenSecretRef};
 
-/// What the operator needs to know to talk to one organization of Spice.ai Cloud.
+/// Connection to one organization of Spice.ai Cloud.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "cloud.spice.ai",
@@ -25,7 +25,7 @@ use super::reference::{OAuthSecretRef, SourceVersion, TokenSecretRef};
     shortname = "sorg",
     category = "spice",
     derive = "PartialEq",
-    doc = "SpiceOrganization is one credential to one organization of Spice.ai Cloud. SpiceApps refer to it by name.",
+    doc = "SpiceOrganization is one credential for one organization of Spice.ai Cloud. SpiceApps refer to it by name.",
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Organization", type_ = "string", json_path = ".status.organization.name"),
@@ -59,45 +59,45 @@ pub struct SpiceOrganizationSpec {
         validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("endpoint must name a host"),
         validation = Rule::new("!self.matches('/v1/?$')").message("endpoint must not end in /v1: the operator adds it"))]
     pub endpoint: String,
-    /// URL at which an OAuth client gets its tokens. Defaults to `/api/oauth/token` on the site that belongs to
-    /// `endpoint`: its host without the label `api` (`https://spice.ai/api/oauth/token` for `https://api.spice.ai`).
+    /// URL at which an OAuth client requests access tokens. Defaults to `/api/oauth/token` on the host of `endpoint` without the
+    /// label `api`, such as `https://spice.ai/api/oauth/token` for `https://api.spice.ai`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 512))]
     #[x_kube(validation = Rule::new("isURL(self) && (self.startsWith('https://') || self.startsWith('http://')) && !self.contains('#') && !self.contains('@')")
         .message("tokenEndpoint must be an absolute http or https URL without user or fragment"),
         validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("tokenEndpoint must name a host"))]
     pub token_endpoint: Option<String>,
-    /// Certificates, in PEM, of the authorities that vouch for the endpoints, besides those that are known anyhow.
+    /// CA certificates in PEM. The operator trusts them for both endpoints, in addition to the certificates of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 131_072))]
     #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must hold certificates in PEM"))]
     pub ca_bundle: Option<String>,
-    /// Handle of the organization, for a credential that reaches several. Defaults to the one that the credential was
-    /// made for.
+    /// Handle of the organization. Required if the credential has access to several organizations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     pub organization: Option<String>,
-    /// Allows `http://` endpoints. The credential then crosses the network in clear text; meant for a local sandbox.
+    /// Allows `http://` endpoints. The credential then crosses the network unencrypted, so use it for a local sandbox only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_insecure_endpoint: Option<bool>,
-    /// Where the credential comes from.
+    /// Credential for the Management API.
     pub credentials: Credentials,
-    /// How many requests the operator may send for this account.
+    /// Limit of the requests that the operator sends for the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_budget: Option<RequestBudget>,
-    /// Which namespaces may use this organization, besides its own. Defaults to none.
+    /// Other namespaces in which SpiceApps can use this SpiceOrganization. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
-    /// From which namespaces apps that exist already may be adopted. Defaults to `SameNamespace`.
+    /// Namespaces in which SpiceApps and SpiceSecrets can adopt existing apps and secrets. Defaults to `SameNamespace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
-    /// How often the organization is checked when nothing else asks for it. Defaults to 10m.
-    /// Shorter than the operator's `--min-interval` is raised to that.
+    /// Time between two resyncs, such as `90s` or `1h30m`. Defaults to 10m. The operator raises a shorter interval to
+    /// `--min-interval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
     pub interval: Option<Duration>,
-    /// The stop button: while true, no remote call is made for this organization nor for anything that refers to it.
+    /// Emergency stop: while true, the operator sends no API request for this SpiceOrganization and for all objects that use
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
@@ -155,7 +155,7 @@ pub struct OAuthClient {
     pub secret_ref: OAuthSecretRef,
 }
 
-/// Which namespaces may use an organization.
+/// Namespaces that can use a SpiceOrganization.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -163,39 +163,40 @@ pub struct OAuthClient {
         .message("selector must be set if from is Selector, and only then"),
 )]
 pub struct AllowedNamespaces {
-    /// `Same` admits the organization's own namespace, `All` every one, `Selector` also those that `selector` selects.
+    /// `Same` admits only the namespace of the SpiceOrganization, `All` every namespace, and `Selector` also the namespaces that
+    /// match `selector`.
     pub from: NamespacesFrom,
-    /// Selects namespaces by their labels.
+    /// Label selector for namespaces. Required with `from: Selector`, and not valid otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 }
 
-/// Where the namespaces come from that may use an organization. Its own always may.
+/// Which other namespaces can use a SpiceOrganization. Its own namespace always can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::described_by_its_field)]
 pub enum NamespacesFrom {
-    /// No other.
+    /// No other namespace.
     Same,
-    /// Every one.
+    /// Every namespace.
     All,
-    /// Those that a selector selects.
+    /// Namespaces that match a label selector.
     Selector,
 }
 
-/// From which namespaces apps may be adopted.
+/// Namespaces in which objects can adopt existing apps and secrets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::described_by_its_field)]
 pub enum Adoption {
-    /// From the organization's own.
+    /// The namespace of the SpiceOrganization.
     #[default]
     SameNamespace,
-    /// From every one that may use the organization.
+    /// Every admitted namespace.
     All,
-    /// From none.
+    /// No namespace.
     Never,
 }
 
-/// The share of the account's request rate that the operator may use. SpiceOrganizations of one credential share it.
+/// Share of the request rate of the account. SpiceOrganizations with the same credential share one budget.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -203,72 +204,72 @@ pub enum Adoption {
         .message("requestsPerMinute less reservePercent leaves fewer than 30 requests a minute"),
 )]
 pub struct RequestBudget {
-    /// Requests a minute that the account is granted. Defaults to 1000.
+    /// Requests per minute of the account. Defaults to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 1_000_000))]
     pub requests_per_minute: Option<u32>,
-    /// Percent of them left to everybody else who uses the account. Defaults to 20.
+    /// Percentage that the operator leaves to other clients of the account. Defaults to 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 90))]
     pub reserve_percent: Option<u32>,
-    /// Names the account, so that SpiceOrganizations with different credentials of one user share its requests.
+    /// Name of the account. SpiceOrganizations with different credentials of one user share a budget if they set the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub account: Option<String>,
 }
 
 impl RequestBudget {
-    /// Requests a minute that the account is granted; by default what the service grants.
+    /// Requests per minute of the account; the default is the limit of the service.
     pub fn requests_per_minute(&self) -> u32 {
         self.requests_per_minute.unwrap_or(1000)
     }
 
-    /// Percent of them left to others; by default enough for the portal and CI.
+    /// Percentage for other clients; the default is enough for the portal and CI.
     pub fn reserve_percent(&self) -> u32 {
         self.reserve_percent.unwrap_or(20)
     }
 }
 
-/// What is true of the organization.
+/// Observed state of the organization.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceOrganizationStatus {
-    /// The generation that was last visited; -1 before the first visit.
+    /// Generation of the last reconcile; -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
-    /// Ready is the summary; Reconciling and Stalled are present only while true.
+    /// Conditions. Ready is the summary; Reconciling and Stalled are present only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The value of the annotation `cloud.spice.ai/reconcile-requested-at` that was last acted on.
+    /// Last handled value of the annotation `cloud.spice.ai/reconcile-requested-at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The endpoint that this object is bound to since its first good answer.
+    /// Endpoint that this object is bound to since the first successful check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The organization that this object is bound to. Absent where the API does not tell: then the endpoint counts alone.
+    /// Organization that this object is bound to. Not set if the API returns no organizations: then only the endpoint is bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<OrganizationStatus>,
-    /// Regions in which an app can be created.
+    /// Regions for new apps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub regions: Vec<RegionStatus>,
-    /// The region of an app that names none.
+    /// Region of a new app without a placement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_region: Option<String>,
-    /// The tag of the recommended image, by channel.
+    /// Tag of the recommended image, by channel.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub images: BTreeMap<String, String>,
-    /// What the plan allows.
+    /// Limits of the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsStatus>,
-    /// Paths of the Management API that this version of it lacks, or that the credential may not read.
+    /// Paths that this version of the Management API does not have, or that the credential cannot read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub unavailable_paths: Vec<String>,
-    /// Lists whose end could not be told when they were last read. While one stays so, nothing that it would take the
-    /// whole list for is done: no app is created, and none is taken for deleted.
+    /// Lists that the operator could not read completely. Until a list is complete, the operator creates nothing in it and
+    /// treats nothing in it as deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub incomplete_lists: Vec<IncompleteList>,
@@ -276,7 +277,7 @@ pub struct SpiceOrganizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub apps: Option<i64>,
-    /// The Secret that the credential was read from, in the version read.
+    /// Version of the Secret that contains the credential.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub observed_sources: Vec<SourceVersion>,
@@ -302,64 +303,64 @@ impl Default for SpiceOrganizationStatus {
     }
 }
 
-/// Which organization it is.
+/// An organization of Spice.ai Cloud.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationStatus {
-    /// Its id.
+    /// ID of the organization.
     pub id: String,
-    /// Its handle.
+    /// Handle of the organization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
-/// A list of which it cannot be told whether there is more than was seen.
+/// A list that may have more items than the operator could read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IncompleteList {
-    /// Its path.
+    /// Path of the list.
     pub path: String,
-    /// Items seen.
+    /// Number of items that the operator read.
     pub items_seen: i64,
 }
 
-/// What the plan allows; -1 is unlimited.
+/// Limits of the plan; -1 is unlimited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsStatus {
-    /// Apps of the organization.
+    /// Maximum number of apps in the organization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apps: Option<i64>,
-    /// Replicas of an app.
+    /// Maximum number of replicas per app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i64>,
-    /// Spicepods of the organization.
+    /// Maximum number of Spicepods in the organization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spicepods: Option<i64>,
-    /// Members of the organization.
+    /// Maximum number of members of the organization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub users: Option<i64>,
-    /// Requests a second to an app.
+    /// Maximum number of requests per second to an app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<i64>,
-    /// CPUs of an app.
+    /// Maximum number of CPUs per app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<i64>,
-    /// Memory of an app in GiB.
+    /// Maximum memory per app in GiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_gib: Option<i64>,
 }
 
-/// One region of the organization.
+/// A region for apps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RegionStatus {
-    /// The region's id, as used in `SpiceApp.spec.region`.
+    /// ID of the region, as used in `spec.region` of a SpiceApp.
     pub region: String,
-    /// Its name for people.
+    /// Display name of the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The cloud it is in.
+    /// Cloud provider of the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
 }

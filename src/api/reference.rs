@@ -1,4 +1,4 @@
-//! References from one object to another. Always a struct with a `name`, so that a field can be added without a break.
+//! References from one object to another. Each is a struct with a `name`, so that a later field is no breaking change.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
@@ -32,7 +32,7 @@ pub struct ResolvedOrganizationRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppRef {
-    /// Name of a SpiceApp, which is the name of the object and not of the app in Spice.ai Cloud.
+    /// Name of the SpiceApp object, not of the app in Spice.ai Cloud.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
@@ -54,7 +54,7 @@ fn default_token_key() -> String {
     "token".to_owned()
 }
 
-/// A Secret in the same namespace that holds an OAuth client.
+/// Two keys of a Secret in the same namespace that hold an OAuth client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OAuthSecretRef {
@@ -96,22 +96,22 @@ fn default_spicepod_key() -> String {
     "spicepod.yaml".to_owned()
 }
 
-/// Which version of a referenced object was read. Tells a restarted operator that nothing changed, without a read.
+/// Version of a referenced object. After a restart it shows without a read that the object has not changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceVersion {
-    /// Kind of the object read.
+    /// Kind of the object.
     pub kind: String,
-    /// Name of the object read.
+    /// Name of the object.
     pub name: String,
-    /// Its uid: another object of the same name is another source.
+    /// UID of the object. Another object with the same name is another source.
     pub uid: String,
-    /// Its resourceVersion when it was read.
+    /// resourceVersion of the object when the operator read it.
     pub resource_version: String,
 }
 
 impl SourceVersion {
-    /// The version that `metadata` shows.
+    /// The version in `metadata`.
     pub fn of(kind: &str, metadata: &ObjectMeta) -> Self {
         Self {
             kind: kind.to_owned(),

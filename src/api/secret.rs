@@ -55,21 +55,20 @@ pub struct SpiceSecretSpec {
     /// Whether a secret that already exists in the app is adopted. `Adopt` overwrites its value. Defaults to `Fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption_policy: Option<AdoptionPolicy>,
-    /// What happens when somebody sets or deletes the secret outside. Defaults to `Correct`.
+    /// Handling of a secret that another client changed or deleted. Defaults to `Correct`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_policy: Option<DriftPolicy>,
-    /// What happens to a secret of the app when this object is deleted, or names it no longer. Unset: one that this object
-    /// made is deleted, one that it took over is retained.
+    /// Handling of a secret of the app when this object is deleted or no longer requests the name. If the field is not set, the
+    /// operator deletes a secret that this object created, and keeps an adopted secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// How often the app's secrets are compared with what was set. All objects of an app are checked together, as often as the
-    /// one of them that asks for the shortest interval. Defaults to 10m. Shorter than the operator's `--min-interval` is raised
-    /// to that.
+    /// Time between two resyncs, such as `90s` or `1h30m`. Defaults to 10m. The operator raises a shorter interval to
+    /// `--min-interval`. The SpiceApp and all SpiceSecrets of an app use the shortest interval that any of them sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
     pub interval: Option<Duration>,
-    /// While true, no remote call is made for this object, except for its deletion.
+    /// Stops all API requests for this object while true. Deletion of the object still works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
@@ -131,18 +130,18 @@ pub struct SecretItem {
     pub name: Option<String>,
 }
 
-/// What is true of the secrets.
+/// Observed state of the secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceSecretStatus {
-    /// The generation that was last visited; -1 before the first visit.
+    /// Generation of the last reconcile; -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
-    /// Ready is the summary; Reconciling and Stalled are present only while true.
+    /// Conditions. Ready is the summary; Reconciling, Stalled and Drifted are present only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The value of the annotation `cloud.spice.ai/reconcile-requested-at` that was last acted on.
+    /// Last handled value of the annotation `cloud.spice.ai/reconcile-requested-at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
     /// SpiceApp of the secrets, also when `spec.appRef` is not set.
@@ -159,16 +158,16 @@ pub struct SpiceSecretStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub secrets: Vec<SecretEntry>,
-    /// Names that this object asks for and another SpiceSecret of the app holds, or has set.
+    /// Requested names that another SpiceSecret of the app owns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub conflicts: Vec<SecretConflict>,
-    /// Names of secrets that somebody else has set or deleted and that are left so: by `driftPolicy: Report`, or because they
-    /// were put back again and again.
+    /// Names of secrets that another client changed or deleted and that are not corrected, because of `driftPolicy: Report` or a
+    /// correction loop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub drift: Vec<String>,
-    /// The Kubernetes Secret, in the version that was last acted on.
+    /// Version of the Kubernetes Secret that the operator applied last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub observed_sources: Vec<SourceVersion>,
@@ -191,42 +190,42 @@ impl Default for SpiceSecretStatus {
     }
 }
 
-/// One secret of the app. Tells whether its value is still what was set, without telling the value.
+/// One secret of the app. The digest shows whether the value is current, without the value itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretEntry {
-    /// Its name in the app.
+    /// Name of the secret in the app.
     pub name: String,
-    /// Keyed digest of the value that was set last: `v1`, the id of the key, and HMAC-SHA-256 cut to 128 bits, with colons between
-    /// them. Unset before the first one was certainly set.
+    /// Keyed digest of the last value: `v1`, the ID of the digest key, and HMAC-SHA-256 cut to 128 bits, separated by colons.
+    /// Not set before the first confirmed write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// The digest under which this value was first set: it stays when the same value is set again under another key.
+    /// Digest under which this value was first set. It stays when the same value is set again under another digest key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_hash: Option<String>,
-    /// When it was set, as the Management API said: another time means that somebody else has set it since.
+    /// Last-modified time in the API response. Another time means that another client has set the secret since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<String>,
-    /// The incarnation of the app that it was set in.
+    /// Creation ID of the app that contains the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
-    /// True if it existed already and was taken over.
+    /// True if the secret existed before and was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<bool>,
 }
 
-/// A name that another SpiceSecret of the app holds.
+/// A name that another SpiceSecret of the app owns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretConflict {
-    /// The name of the app's secret.
+    /// Name of the secret in the app.
     pub name: String,
-    /// The SpiceSecret that holds it.
+    /// SpiceSecret that owns the name.
     pub owned_by: String,
-    /// True if that one has set it: then it passes to this object when that one lets go of it.
+    /// True if the owner has set the secret. The secret then passes to this object when the owner releases the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub present: Option<bool>,
-    /// True if that one took it over when it existed already.
+    /// True if the owner adopted the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<bool>,
 }

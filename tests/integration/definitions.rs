@@ -476,7 +476,7 @@ async fn kubectl_explains_every_field_and_selects_apps_by_their_organization() {
     let api = objects(&kind, "explained").await;
     let cluster = ControlPlane::shared().await.unwrap();
     let explained = cluster.kubectl(&["explain", "sapp.spec.deletionPolicy"]).await.unwrap();
-    assert!(explained.contains("What happens to the app"), "{explained}");
+    assert!(explained.contains("Handling of the app when this object is deleted"), "{explained}");
     for (name, organization) in [("first", Some("one")), ("second", Some("two")), ("third", None)] {
         let mut spec = json!({ "name": "some-app" });
         if let Some(organization) = organization {
