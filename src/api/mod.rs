@@ -7,11 +7,11 @@ mod condition;
 mod definition;
 mod organization;
 mod reference;
+mod runtime;
 mod secret;
 
 pub use app::{
-    AppliedField, CreateIntent, ManagementPolicy, Runtime, RuntimeExecutor, RuntimeLimits, RuntimeRequests,
-    RuntimeResources, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource, Visibility,
+    AppliedField, CreateIntent, ManagementPolicy, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource, Visibility,
 };
 pub use condition::{Condition, ConditionType, Reason};
 pub use definition::{CustomResourceFile, custom_resource_definitions};
@@ -23,6 +23,7 @@ pub use organization::{
 pub use reference::{
     AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, ResolvedOrganizationRef, SourceVersion, TokenSecretRef,
 };
+pub use runtime::{Runtime, RuntimeExecutor, RuntimeLimits, RuntimeRequests, RuntimeResources};
 pub use secret::{SecretConflict, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
 
 /// The API group of every kind.
