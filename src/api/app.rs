@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::condition::Condition;
-use super::reference::{ConfigMapKeyRef, OrganizationRef, SourceVersion};
-use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
+use super::reference::{ConfigMapKeyRef, OrganizationRef};
+use super::status::StatusCore;
+use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 
 /// What the app is to be. A field that is left out is left alone.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -206,19 +206,12 @@ pub struct Runtime {
 }
 
 /// What is true of the app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceAppStatus {
-    /// The generation that was last visited; -1 before the first visit.
-    #[serde(default = "never_observed")]
-    pub observed_generation: i64,
-    /// Ready is the summary; Reconciling and Stalled are present only while true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// The value of the annotation `cloud.spice.ai/reconcile-requested-at` that was last acted on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
+    /// Fields that every kind has.
+    #[serde(flatten)]
+    pub core: StatusCore,
     /// The app's id in Spice.ai Cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -255,32 +248,6 @@ pub struct SpiceAppStatus {
     /// True where the organization keeps no tags of ours: then the recorded id alone tells that the app is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags_unsupported: Option<bool>,
-    /// The objects that the spec refers to, in the versions that were last acted on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub observed_sources: Vec<SourceVersion>,
-}
-
-impl Default for SpiceAppStatus {
-    fn default() -> Self {
-        Self {
-            observed_generation: never_observed(),
-            conditions: Vec::new(),
-            last_handled_reconcile_at: None,
-            id: None,
-            organization_binding: None,
-            incarnation: None,
-            created_at: None,
-            endpoint: None,
-            url: None,
-            region: None,
-            create_intent: None,
-            last_applied: BTreeMap::new(),
-            drift: Vec::new(),
-            tags_unsupported: None,
-            observed_sources: Vec::new(),
-        }
-    }
 }
 
 /// Says that a create was begun; stored before the request leaves.

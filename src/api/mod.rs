@@ -8,6 +8,7 @@ mod definition;
 mod organization;
 mod reference;
 mod secret;
+mod status;
 
 pub use app::{
     AppliedField, CreateIntent, ManagementPolicy, Runtime, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource,
@@ -21,6 +22,8 @@ pub use organization::{
 };
 pub use reference::{AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, SecretKeyRef, SourceVersion};
 pub use secret::{SecretConflict, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
+pub use status::StatusCore;
+pub(crate) use status::never_observed;
 
 /// The API group of every kind.
 pub const GROUP: &str = "cloud.spice.ai";
@@ -82,9 +85,4 @@ pub enum DriftPolicy {
     Correct,
     /// It is left, and listed in `status.drift` and by the condition Drifted.
     Report,
-}
-
-/// `observedGeneration` of an object that was never visited: no real generation is negative, so nothing looks current.
-pub(crate) fn never_observed() -> i64 {
-    -1
 }

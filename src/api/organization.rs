@@ -10,9 +10,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::condition::Condition;
-use super::never_observed;
-use super::reference::{OAuthSecretRef, SecretKeyRef, SourceVersion};
+use super::reference::{OAuthSecretRef, SecretKeyRef};
+use super::status::StatusCore;
 
 /// What the operator needs to know to talk to one organization of Spice.ai Cloud.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -223,19 +222,12 @@ impl RequestBudget {
 }
 
 /// What is true of the organization.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceOrganizationStatus {
-    /// The generation that was last visited; -1 before the first visit.
-    #[serde(default = "never_observed")]
-    pub observed_generation: i64,
-    /// Ready is the summary; Reconciling and Stalled are present only while true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// The value of the annotation `cloud.spice.ai/reconcile-requested-at` that was last acted on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
+    /// Fields that every kind has.
+    #[serde(flatten)]
+    pub core: StatusCore,
     /// The endpoint that this object is bound to since its first good answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -265,29 +257,6 @@ pub struct SpiceOrganizationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub incomplete_lists: Vec<IncompleteList>,
-    /// The Secret that the credential was read from, in the version read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub observed_sources: Vec<SourceVersion>,
-}
-
-impl Default for SpiceOrganizationStatus {
-    fn default() -> Self {
-        Self {
-            observed_generation: never_observed(),
-            conditions: Vec::new(),
-            last_handled_reconcile_at: None,
-            endpoint: None,
-            organization: None,
-            regions: Vec::new(),
-            default_region: None,
-            images: BTreeMap::new(),
-            limits: None,
-            unavailable_paths: Vec::new(),
-            incomplete_lists: Vec::new(),
-            observed_sources: Vec::new(),
-        }
-    }
 }
 
 /// Which organization it is.

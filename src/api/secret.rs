@@ -7,9 +7,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::condition::Condition;
-use super::reference::{AppRef, SecretKeyRef, SourceVersion};
-use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
+use super::reference::{AppRef, SecretKeyRef};
+use super::status::StatusCore;
+use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 
 /// Which secrets of the app are kept, and where their values come from.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -116,19 +116,12 @@ pub struct SecretItem {
 }
 
 /// What is true of the secrets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceSecretStatus {
-    /// The generation that was last visited; -1 before the first visit.
-    #[serde(default = "never_observed")]
-    pub observed_generation: i64,
-    /// Ready is the summary; Reconciling and Stalled are present only while true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// The value of the annotation `cloud.spice.ai/reconcile-requested-at` that was last acted on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
+    /// Fields that every kind has.
+    #[serde(flatten)]
+    pub core: StatusCore,
     /// The id of the app that the secrets are in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -146,25 +139,6 @@ pub struct SpiceSecretStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub drift: Vec<String>,
-    /// The Kubernetes Secret, in the version that was last acted on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub observed_sources: Vec<SourceVersion>,
-}
-
-impl Default for SpiceSecretStatus {
-    fn default() -> Self {
-        Self {
-            observed_generation: never_observed(),
-            conditions: Vec::new(),
-            last_handled_reconcile_at: None,
-            app_id: None,
-            secrets: Vec::new(),
-            conflicts: Vec::new(),
-            drift: Vec::new(),
-            observed_sources: Vec::new(),
-        }
-    }
 }
 
 /// One secret of the app. Tells whether its value is still what was set, without telling the value.

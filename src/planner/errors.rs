@@ -41,7 +41,7 @@ pub(crate) fn read_failed(error: &ApiError, scope: &str) -> Outcome {
 }
 
 /// The verdict after a write that did not end well.
-pub(crate) fn failed(error: &ApiError, call: ApiOperation, scope: &str, timings: &Timings) -> Outcome {
+pub(crate) fn call_failed(error: &ApiError, call: ApiOperation, scope: &str, timings: &Timings) -> Outcome {
     let (reason, message) = (reason(error, call), message(error, scope));
     match reason {
         Reason::Progressing => Outcome::InProgress(message),
@@ -61,17 +61,17 @@ fn reason(error: &ApiError, call: ApiOperation) -> Reason {
         ErrorKind::Forbidden => forbidden(error, call),
         ErrorKind::RateLimited { .. } => Reason::RateLimited,
         ErrorKind::Invalid if call == ApiOperation::Write => Reason::InvalidSpec,
-        ErrorKind::Conflict if about_repository(error) => Reason::RepositoryConnected,
+        ErrorKind::Conflict if is_repository_error(error) => Reason::RepositoryConnected,
         _ => Reason::RemoteUnavailable,
     }
 }
 
 fn forbidden(error: &ApiError, call: ApiOperation) -> Reason {
-    if about_access(error) || call != ApiOperation::Write { Reason::Forbidden } else { Reason::PlanLimit }
+    if is_authorization_error(error) || call != ApiOperation::Write { Reason::Forbidden } else { Reason::PlanLimit }
 }
 
 /// Whether a 403 says that a scope or a role is missing, and nothing of what was sent.
-pub(crate) fn about_access(error: &ApiError) -> bool {
+pub(crate) fn is_authorization_error(error: &ApiError) -> bool {
     match error.code.as_deref() {
         Some("insufficient_scope" | "forbidden" | "org_forbidden" | "org_assertion_mismatch") => true,
         Some(_) => false,
@@ -89,7 +89,7 @@ fn about_scope(error: &ApiError) -> bool {
 }
 
 /// Whether a 409 says that the app's spicepod comes from a connected repository.
-pub(crate) fn about_repository(error: &ApiError) -> bool {
+pub(crate) fn is_repository_error(error: &ApiError) -> bool {
     // The first version of the API says it in words alone.
     error.kind == ErrorKind::Conflict
         && match error.code.as_deref() {
