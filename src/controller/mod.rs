@@ -74,7 +74,7 @@ pub async fn run(
     // A process that stands by is ready: it waits for nothing but its turn.
     drop(starting);
     tokio::select! {
-        () = leadership.acquired() => {}
+        () = leadership.wait_until_granted() => {}
         () = shutdown.cancelled() => return Ok(()),
     }
     let starting = readiness.waiting_for("the caches to fill");

@@ -33,7 +33,7 @@ impl Operator {
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
         let mut command = Command::new(program);
-        command.args(["run", "--announce", "json", "--admin-address", "127.0.0.1:0"]).args(args);
+        command.args(["run", "--print-address", "json", "--admin-address", "127.0.0.1:0"]).args(args);
         for proxy in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(proxy).env_remove(proxy.to_uppercase());
         }
@@ -91,7 +91,11 @@ impl Operator {
     pub async fn begins_to_stop(&self) -> Result<(), String> {
         self.child.terminate()?;
         poll("it says that it stops", DEADLINE, async || {
-            if self.log().contains("calls in hand may finish") { Ok(()) } else { Err("not yet".to_owned()) }
+            if self.log().contains("Shutting down; waiting for in-flight requests") {
+                Ok(())
+            } else {
+                Err("not yet".to_owned())
+            }
         })
         .await
     }
