@@ -72,7 +72,7 @@ impl Leadership {
         self.permit.send_replace(WritePermit::Denied);
     }
 
-    /// Whether this process may send a write now.
+    /// Returns true if this process may send a write now.
     pub fn may_write(&self) -> bool {
         match *self.permit.borrow() {
             WritePermit::Denied => false,

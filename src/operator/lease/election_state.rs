@@ -1,8 +1,8 @@
 //! State machine of the leader election. Pure: the current time is an argument, as time since the process started.
 //!
-//! The election never compares the clocks of two machines. For a waiting process, a lease expires when its record has
-//! not changed for the duration in the record, by the clock of the waiting process. The holder stops writing earlier:
-//! its renew deadline is shorter, and starts before the holder sends the renewal.
+//! The election never compares the clocks of two machines. A waiting process uses its own clock: the lease expires when
+//! its record has not changed for the duration in the record. The holder stops writing earlier: its renew deadline is
+//! shorter, and starts before the holder sends the renewal.
 
 use std::time::Duration;
 
@@ -58,12 +58,12 @@ impl ElectionState {
         Self { identity, timing, observed: None, write_until: None, is_lost: false }
     }
 
-    /// Whether this process may send a write now. Always false after the lease was lost.
+    /// Returns true if this process may send a write now. Always false after the lease was lost.
     pub(super) fn may_write(&self, now: Duration) -> bool {
         !self.is_lost && self.write_until.is_some_and(|until| now < until)
     }
 
-    /// Whether this process has ever held the lease.
+    /// Returns true if this process has ever held the lease.
     pub(super) fn has_led(&self) -> bool {
         self.write_until.is_some()
     }
@@ -97,7 +97,7 @@ impl ElectionState {
         self.observed = None;
     }
 
-    /// Whether `version` is the last version that this process observed.
+    /// Returns true if `version` is the last version that this process observed.
     #[cfg(test)]
     pub(super) fn has_observed(&self, version: &str) -> bool {
         self.observed.as_ref().is_some_and(|(observed, ..)| observed == version)
@@ -110,7 +110,7 @@ impl ElectionState {
         }
     }
 
-    /// Whether the observed record has been unchanged for its whole duration. True if no record was observed.
+    /// Returns true if no record was observed, or if the observed record has not changed for its whole duration.
     fn has_expired(&self, now: Duration) -> bool {
         self.observed.as_ref().is_none_or(|(_, since, duration)| now.saturating_sub(*since) >= *duration)
     }

@@ -18,7 +18,7 @@ use crate::controller::{DualInstant, HealthCheck, Leadership, Metrics};
 pub(in crate::operator) struct ElectionTelemetry {
     /// 1 while this process holds the lease.
     pub(in crate::operator) is_leader: Gauge,
-    /// Whether this process can read and write the lease.
+    /// Health check of reads and writes of the lease.
     pub(in crate::operator) lease_check: HealthCheck,
     /// Counter of writes.
     pub(in crate::operator) metrics: Metrics,

@@ -40,7 +40,7 @@ struct ElectionSnapshot {
     now: u64,
     record: Option<LeaseRecord>,
     writes: u64,
-    /// Whether a user has deleted the lease. The model deletes it once.
+    /// True after a user has deleted the lease. The model deletes the lease once.
     is_deleted: bool,
     participants: Vec<Participant>,
 }

@@ -40,17 +40,17 @@ pub(super) fn default_organization(text: &str) -> Result<DefaultOrganization, St
     }
 }
 
-/// Whether Kubernetes accepts `text` as the name of a namespace (RFC 1123 label).
+/// Returns true if Kubernetes accepts `text` as the name of a namespace (RFC 1123 label).
 fn is_namespace_name(text: &str) -> bool {
     text.len() <= 63 && is_label(text)
 }
 
-/// Whether Kubernetes accepts `text` as the name of a custom resource (RFC 1123 subdomain).
+/// Returns true if Kubernetes accepts `text` as the name of a custom resource (RFC 1123 subdomain).
 fn is_object_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// Whether `text` consists of lowercase letters, digits and `-`, and starts and ends with a letter or a digit.
+/// Returns true if `text` consists of `a-z`, `0-9` and `-`, and starts and ends with a letter or a digit.
 fn is_label(text: &str) -> bool {
     let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     text.bytes().all(|byte| is_alphanumeric(byte) || byte == b'-')
