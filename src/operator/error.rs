@@ -24,7 +24,7 @@ pub enum OperatorError {
     #[error("cannot configure the Kubernetes client: {0}")]
     Kubernetes(String),
     /// A controller task stopped before the shutdown.
-    #[error("a controller stopped unexpectedly: {0}")]
+    #[error("a controller ended unexpectedly: {0}")]
     Controllers(String),
     /// This process lost the Lease that all writes require.
     #[error("lost leader lease {lease}: {reason}")]

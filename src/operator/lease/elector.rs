@@ -134,7 +134,7 @@ impl Elector {
         match record.and_then(|record| record.holder) {
             Some(holder) if holder != self.settings.identity => LeaseLossReason::TakenByOtherProcess { holder },
             Some(_) => LeaseLossReason::NotRenewed { deadline: self.settings.renew_deadline },
-            None => LeaseLossReason::DeletedOrHolderRemoved,
+            None => LeaseLossReason::DeletedOrHolderChanged,
         }
     }
 

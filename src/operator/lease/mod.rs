@@ -51,7 +51,7 @@ pub enum LeaseLossReason {
         holder: String,
     },
     /// A user or another client deleted the Lease or removed its holder.
-    DeletedOrHolderRemoved,
+    DeletedOrHolderChanged,
     /// No renewal succeeded in time.
     NotRenewed {
         /// Renew deadline of this process.
@@ -64,7 +64,7 @@ impl LeaseLossReason {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::TakenByOtherProcess { .. } => "taken_by_other_process",
-            Self::DeletedOrHolderRemoved => "deleted_or_holder_removed",
+            Self::DeletedOrHolderChanged => "deleted_or_holder_changed",
             Self::NotRenewed { .. } => "not_renewed",
         }
     }
@@ -73,9 +73,9 @@ impl LeaseLossReason {
 impl fmt::Display for LeaseLossReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TakenByOtherProcess { holder } => write!(formatter, "process {holder} took the lease"),
-            Self::DeletedOrHolderRemoved => formatter.write_str("the lease was deleted, or its holder was removed"),
-            Self::NotRenewed { deadline } => write!(formatter, "no renewal succeeded within {deadline:?}"),
+            Self::TakenByOtherProcess { holder } => write!(formatter, "another process took the lease: {holder}"),
+            Self::DeletedOrHolderChanged => formatter.write_str("the lease was deleted, or the holder was changed"),
+            Self::NotRenewed { deadline } => write!(formatter, "no renewal within the deadline of {deadline:?}"),
         }
     }
 }
@@ -112,7 +112,7 @@ impl ElectionTask {
             // An error means that the task panicked. Then nothing renews the lease.
             let loss = task.await.ok().and_then(|(_, loss)| loss);
             self.task = None;
-            let reason = loss.unwrap_or(LeaseLossReason::DeletedOrHolderRemoved);
+            let reason = loss.unwrap_or(LeaseLossReason::DeletedOrHolderChanged);
             return OperatorError::LeaseLost { lease: self.lease.clone(), reason };
         }
         std::future::pending().await

@@ -225,15 +225,15 @@ pub(in crate::operator) struct ManagementApiFlags {
 }
 
 impl ManagementApiFlags {
-    /// Settings of the Management API client. `keep_reads`: maximum age of a cached read.
-    pub(super) fn settings(&self, keep_reads: Duration) -> management::Settings {
+    /// Settings of the Management API client. `max_read_age`: maximum age of a cached read.
+    pub(super) fn settings(&self, max_read_age: Duration) -> management::Settings {
         management::Settings {
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
             read_retry_timeout: self.read_retry_timeout,
             max_rate_limit_pause: self.max_rate_limit_pause,
             min_list_interval: self.min_list_interval,
-            keep_reads,
+            keep_reads: max_read_age,
         }
     }
 }
