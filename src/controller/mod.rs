@@ -26,7 +26,7 @@ pub use cluster::counters::Counters;
 pub use cluster::leadership::{DualInstant, Leadership};
 pub use cluster::readiness::{HealthCheck, Readiness, ReadinessGate};
 pub use metrics::Metrics;
-pub use state::settings::{DigestKeyRef, Settings};
+pub use state::settings::{DefaultOrganization, DigestKeyRef, Settings};
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ pub async fn run(
     // A standby process is ready: it waits only for the lease.
     drop(gate);
     tokio::select! {
-        () = leadership.acquired() => {}
+        () = leadership.wait_until_granted() => {}
         () = shutdown.cancelled() => return Ok(()),
     }
     let gate = readiness.add_gate("the caches to sync");

@@ -1,12 +1,12 @@
-//! Whether this process may write. Asked right before each write, to Kubernetes and to the Management API.
+//! Write permission of this process. Every write to Kubernetes or to the Management API checks it first.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
-/// A moment by two clocks. `Instant` runs on while the process is stopped, yet not while the machine is suspended; the
-/// wall clock does, yet it can be set.
+/// A point in time on two clocks. `Instant` also advances while the process is stopped, but not while the machine is
+/// suspended. The wall clock advances in both cases, but users can set it.
 #[derive(Clone, Copy, Debug)]
 pub struct DualInstant {
     steady: Instant,
@@ -14,74 +14,78 @@ pub struct DualInstant {
 }
 
 impl DualInstant {
-    /// The present moment.
+    /// The present time.
     pub fn now() -> Self {
         Self { steady: Instant::now(), wall: SystemTime::now() }
     }
 
-    /// Time since then by the clock that saw more of it: for what must not be done too late.
+    /// Elapsed time on the clock that advanced more. For actions that must not happen too late.
     pub fn elapsed_upper_bound(self) -> Duration {
         self.elapsed_lower_bound().max(self.wall.elapsed().unwrap_or_default())
     }
 
-    /// Time since then by the clock that nobody can set: for what must not be done too early.
+    /// Elapsed time on the clock that users cannot set. For actions that must not happen too early.
     pub fn elapsed_lower_bound(self) -> Duration {
         self.steady.elapsed()
     }
 }
 
-/// From when, and for how long, writes are allowed.
+/// The period in which writes are allowed.
 #[derive(Clone, Copy, Debug)]
 enum WritePermit {
-    /// Another process may write.
-    None,
-    /// From then on for so long.
-    Until(DualInstant, Duration),
-    /// There is no election.
-    Always,
+    /// No writes: another process may be the leader.
+    Denied,
+    /// Writes are allowed for `duration` after `start`.
+    Granted { start: DualInstant, duration: Duration },
+    /// Writes are always allowed: leader election is off.
+    Unlimited,
 }
 
-/// Whether this process may write. A clone is the same answer.
+/// Write permission of this process. All clones share one permit.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    term: Arc<watch::Sender<WritePermit>>,
+    permit: Arc<watch::Sender<WritePermit>>,
 }
 
 impl Leadership {
-    /// Without an election: always.
+    /// Leadership of a process without leader election: writes are always allowed.
     pub fn always() -> Self {
-        Self { term: Arc::new(watch::Sender::new(WritePermit::Always)) }
+        Self::new(WritePermit::Unlimited)
     }
 
-    /// Not before [`Leadership::grant_until`].
+    /// Leadership that depends on a Lease: no writes before the first [`Leadership::grant`].
     pub fn requires_lease() -> Self {
-        Self { term: Arc::new(watch::Sender::new(WritePermit::None)) }
+        Self::new(WritePermit::Denied)
     }
 
-    /// Allows writes for so long from a moment that has passed.
-    pub fn grant_until(&self, from: DualInstant, term: Duration) {
-        self.term.send_replace(WritePermit::Until(from, term));
+    fn new(permit: WritePermit) -> Self {
+        Self { permit: Arc::new(watch::Sender::new(permit)) }
     }
 
-    /// Allows no more writes.
+    /// Allows writes for `duration` after `start`, which lies in the past.
+    pub fn grant(&self, start: DualInstant, duration: Duration) {
+        self.permit.send_replace(WritePermit::Granted { start, duration });
+    }
+
+    /// Denies all further writes.
     pub fn revoke(&self) {
-        self.term.send_replace(WritePermit::None);
+        self.permit.send_replace(WritePermit::Denied);
     }
 
-    /// Whether a write may be sent now.
+    /// Returns true if this process may send a write now.
     pub fn may_write(&self) -> bool {
-        match *self.term.borrow() {
-            WritePermit::None => false,
-            WritePermit::Until(from, term) => from.elapsed_upper_bound() < term,
-            WritePermit::Always => true,
+        match *self.permit.borrow() {
+            WritePermit::Denied => false,
+            WritePermit::Granted { start, duration } => start.elapsed_upper_bound() < duration,
+            WritePermit::Unlimited => true,
         }
     }
 
-    /// Waits until this process may write.
-    pub(in crate::controller) async fn acquired(&self) {
-        let mut term = self.term.subscribe();
-        // The sender lives as long as this.
-        let _ = term.wait_for(|term| !matches!(term, WritePermit::None)).await;
+    /// Waits until this process is the leader.
+    pub(in crate::controller) async fn wait_until_granted(&self) {
+        let mut permit = self.permit.subscribe();
+        // An error means that the sender is dropped; `self` owns it.
+        let _ = permit.wait_for(|permit| !matches!(permit, WritePermit::Denied)).await;
     }
 }
 
@@ -90,10 +94,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_term_begins_and_ends() {
+    fn writes_are_allowed_between_grant_and_revoke() {
         let leadership = Leadership::requires_lease();
         assert!(!leadership.may_write());
-        leadership.grant_until(DualInstant::now(), Duration::from_secs(3600));
+        leadership.grant(DualInstant::now(), Duration::from_secs(3600));
         assert!(leadership.clone().may_write());
         leadership.revoke();
         assert!(!leadership.may_write());
@@ -101,17 +105,17 @@ mod tests {
     }
 
     #[test]
-    fn a_term_ends_by_whichever_clock_says_so_first() {
+    fn a_grant_ends_when_either_clock_reaches_its_end() {
         let (now, hour) = (DualInstant::now(), Duration::from_secs(3600));
         let leadership = Leadership::requires_lease();
-        let slept = DualInstant { wall: now.wall - 2 * hour, ..now };
-        leadership.grant_until(slept, hour);
+        let suspended = DualInstant { wall: now.wall - 2 * hour, ..now };
+        leadership.grant(suspended, hour);
         assert!(!leadership.may_write(), "the machine was suspended");
         let set_back = DualInstant { wall: now.wall + hour, ..now };
-        leadership.grant_until(set_back, hour);
+        leadership.grant(set_back, hour);
         assert!(leadership.may_write());
-        leadership.grant_until(set_back, Duration::ZERO);
-        assert!(!leadership.may_write(), "a clock that was set back lengthens nothing");
-        assert!(slept.elapsed_lower_bound() < hour, "nor does one that was set forward make a lease look old");
+        leadership.grant(set_back, Duration::ZERO);
+        assert!(!leadership.may_write(), "setting the clock back does not extend the grant");
+        assert!(suspended.elapsed_lower_bound() < hour, "setting the clock forward does not make a lease look old");
     }
 }

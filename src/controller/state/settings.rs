@@ -16,6 +16,8 @@ pub struct Settings {
     pub management: management::Settings,
     /// The one namespace to watch; all namespaces if unset.
     pub watch_namespace: Option<String>,
+    /// The SpiceOrganization of objects that name none, in namespaces without a SpiceOrganization `default`.
+    pub default_organization: Option<DefaultOrganization>,
     /// Polling interval for a missing CustomResourceDefinition.
     pub startup_poll_interval: Duration,
     /// Time for which a watch may fail before this process is not ready.
@@ -28,6 +30,15 @@ pub struct Settings {
     pub protect_credential_secrets: bool,
     /// Polling interval for referenced Secrets; they are watched if unset.
     pub secret_poll_interval: Option<Duration>,
+}
+
+/// Reference to the SpiceOrganization of the flag `--default-organization`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultOrganization {
+    /// Namespace of the SpiceOrganization.
+    pub namespace: String,
+    /// Name of the SpiceOrganization.
+    pub name: String,
 }
 
 /// The Secret with the digest key.
