@@ -3,22 +3,22 @@
 //! Knows nothing of Kubernetes: no custom resource type, no condition, no object name may come in here.
 
 mod auth;
-mod budget;
 mod client;
 mod metrics;
 mod pages;
-mod reads;
+mod rate_limit;
+mod read_cache;
 mod redact;
 mod retry;
-mod site;
 pub mod types;
+mod urls;
 
 pub use auth::Credential;
-pub use budget::{AccessMode, AccountKey, Budget, Budgets, Leave, Priority, Quota};
 pub use client::{Client, ClientConfig, Permit, Settings};
 pub use metrics::Metrics;
-pub use reads::Reads;
-pub use site::{portal, token_endpoint};
+pub use rate_limit::{AccessMode, AccountKey, Budget, Budgets, Leave, Priority, Quota};
+pub use read_cache::Reads;
+pub use urls::{portal, token_endpoint};
 
 use jiff::Timestamp;
 

@@ -1,12 +1,12 @@
 //! The calls of the Management API. Each attempt takes a token from the budget. A read is repeated here for a short while,
 //! a write never: what its caller checked right before it (that it is still wanted, and by whom) holds for one attempt.
 
-mod exchange;
 #[cfg(test)]
 pub(super) mod tests;
+mod transport;
 
-use exchange::Request;
-pub(super) use exchange::transport;
+use transport::Request;
+pub(super) use transport::transport;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

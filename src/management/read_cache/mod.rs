@@ -1,8 +1,8 @@
 //! Reads that many objects share: one request serves all who can use its answer, and a write of our own ends what was
 //! read before it.
 
-mod of_app;
-mod turn;
+mod app_entry;
+mod priority_mutex;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::of_app::OfApp;
-use self::turn::Turn;
+use self::app_entry::OfApp;
+use self::priority_mutex::Turn;
 use super::types::{ApiError, App, ErrorKind, ListCompleteness, Secret, SecretList};
 use super::{ApiResponse, Client, Priority};
 

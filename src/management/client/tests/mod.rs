@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::{Client, ClientConfig, Settings};
 use crate::management::auth::Credential;
-use crate::management::budget::{AccountKey, Budgets, Quota};
+use crate::management::rate_limit::{AccountKey, Budgets, Quota};
 use crate::management::types::{ApiError, ErrorKind};
 use crate::management::{Metrics, Priority};
 

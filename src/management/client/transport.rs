@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Client, Permit};
 use crate::management::auth::Token;
-use crate::management::budget::Limits as RateLimits;
+use crate::management::rate_limit::Limits as RateLimits;
 use crate::management::types::{ApiError, ErrorKind, SecretValue};
 use crate::management::{AccessMode, ApiResponse, metrics, redact, retry};
 

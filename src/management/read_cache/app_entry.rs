@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::Held;
-use super::turn::Turn;
+use super::priority_mutex::Turn;
 use crate::management::ApiResponse;
 use crate::management::types::{ApiError, App, Secret, SecretList};
 

@@ -7,15 +7,15 @@
 mod account;
 mod bucket;
 mod budgets;
-mod limits;
-mod line;
+mod headers;
 mod organization;
+mod queue;
 #[cfg(test)]
 mod tests;
 
 pub use budgets::{AccountKey, Budgets};
 
-pub(super) use limits::Limits;
+pub(super) use headers::Limits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +25,9 @@ use reqwest::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use self::account::Claim;
-use self::limits::Cause;
-use self::line::Waiter;
+use self::headers::Cause;
 use self::organization::Organization;
+use self::queue::Waiter;
 use super::Metrics;
 use super::types::{ApiError, ErrorKind};
 

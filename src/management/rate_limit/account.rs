@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Quota;
 use super::bucket::Bucket;
-use super::limits::Cause;
-use super::line::{Line, Waiter};
+use super::headers::Cause;
+use super::queue::{Line, Waiter};
 
 /// A pause is waited out in line if it ends within this: one window of the service's rate limit (contract section 4).
 /// For a longer one the request fails, so that its object can say why nothing happens.
