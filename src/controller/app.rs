@@ -92,7 +92,7 @@ impl Reconciler for SpiceApp {
         let answer = async {
             let connection = connection(context, object).await?;
             let client = &connection.client;
-            let permit = while_wanted(context, object, client.permit(priority, AccessMode::Write)).await?;
+            let permit = while_wanted(context, object, client.acquire_permit(priority, AccessMode::Write)).await?;
             still_wanted(context, object, write)?;
             let answer = match write {
                 AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(Some),
@@ -104,7 +104,7 @@ impl Reconciler for SpiceApp {
             // Whoever shares what is read of the app is not served what was so before.
             let shown = answer.as_ref().ok().and_then(Option::as_ref);
             if let Some(id) = write.id().or(shown.map(|app| app.value.id)) {
-                connection.reads.app_written(id, shown);
+                connection.reads.on_app_write(id, shown);
             }
             answer
         };

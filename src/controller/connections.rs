@@ -10,13 +10,13 @@ use tokio::sync::Mutex;
 use super::credentials;
 use crate::api::{Credentials, SourceVersion, SpiceOrganization};
 use crate::management::types::{ApiError, ErrorKind};
-use crate::management::{self, AccountKey, Budgets, ClientConfig, Quota, Reads};
+use crate::management::{self, AccountKey, ApiMetrics, Budgets, ClientConfig, ManagementSettings, Quota, ReadCache};
 use crate::planner::organization_problem;
 
 /// A connection and the reads shared over it.
 pub(super) struct Connection {
     pub(super) client: Arc<management::Client>,
-    pub(super) reads: Reads,
+    pub(super) reads: ReadCache,
     /// The version of the Secret that the credential was read from.
     pub(super) version: SourceVersion,
 }
@@ -36,15 +36,15 @@ struct ConnectionKey {
 
 pub(super) struct Connections {
     kubernetes: Client,
-    settings: management::Settings,
-    metrics: management::Metrics,
+    settings: ManagementSettings,
+    metrics: ApiMetrics,
     budgets: Budgets,
     /// By the organization's uid. Held while a Secret is read, so that it is read once however many objects wait.
     held: Mutex<HashMap<String, (ConnectionKey, Arc<Connection>)>>,
 }
 
 impl Connections {
-    pub(super) fn new(kubernetes: Client, settings: management::Settings, metrics: management::Metrics) -> Self {
+    pub(super) fn new(kubernetes: Client, settings: ManagementSettings, metrics: ApiMetrics) -> Self {
         let budgets = Budgets::new(settings.max_rate_limit_pause, metrics.clone());
         Self { kubernetes, settings, metrics, budgets, held: Mutex::default() }
     }
@@ -84,10 +84,10 @@ impl Connections {
         };
         let client = Arc::new(management::Client::new(target, budget, &self.settings, self.metrics.clone())?);
         let version = basis.version.clone();
-        let reads = Reads::new(Arc::clone(&client), self.settings.min_list_interval, self.settings.keep_reads);
+        let reads = ReadCache::new(Arc::clone(&client), self.settings.min_list_interval, self.settings.read_cache_ttl);
         let connection = Arc::new(Connection { reads, client, version });
         if let Some((_, former)) = held.insert(uid, (basis, Arc::clone(&connection))) {
-            former.client.retire();
+            former.client.close();
         }
         Ok(connection)
     }
@@ -100,7 +100,7 @@ impl Connections {
     /// Forgets an organization that is gone, and its token with it.
     pub(super) async fn forget(&self, uid: &str) {
         if let Some((_, former)) = self.held.lock().await.remove(uid) {
-            former.client.retire();
+            former.client.close();
         }
     }
 }
@@ -113,7 +113,7 @@ fn basis(organization: &SpiceOrganization, credential: &SourceVersion) -> Connec
         token_endpoint: spec.token_endpoint.clone(),
         organization: spec.organization.clone(),
         ca_bundle: spec.ca_bundle.clone(),
-        quota: Quota::of_account(budget.requests_per_minute(), budget.reserve_percent()),
+        quota: Quota::new(budget.requests_per_minute(), budget.reserve_percent()),
         account: budget.account,
         credentials: spec.credentials.clone(),
         version: credential.clone(),

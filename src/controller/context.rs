@@ -36,7 +36,7 @@ pub struct Settings {
     /// Every wait that a decision depends on.
     pub timings: Timings,
     /// How the Management API is talked to.
-    pub management: management::Settings,
+    pub management: management::ManagementSettings,
     /// The one namespace whose objects are watched; all of them if unset.
     pub watch_namespace: Option<String>,
     /// How often to look for a CustomResourceDefinition that is missing.
@@ -94,7 +94,7 @@ impl Context {
         settings: Settings,
         caches: Caches,
         queues: WorkQueues,
-        calls: management::Metrics,
+        calls: management::ApiMetrics,
         metrics: Metrics,
         leadership: Leadership,
         shutdown: CancellationToken,

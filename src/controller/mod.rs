@@ -61,7 +61,7 @@ pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Metrics,
-    calls: crate::management::Metrics,
+    calls: crate::management::ApiMetrics,
     starting: ReadinessGate,
     leadership: Leadership,
     shutdown: CancellationToken,

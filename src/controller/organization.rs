@@ -111,7 +111,7 @@ async fn observe_remote(
 async fn lists(context: &Context, organization: &SpiceOrganization) -> BTreeMap<String, ListCompleteness> {
     let connection = context.connections.known(&organization.uid().unwrap_or_default()).await;
     let told = organization.status.iter().flat_map(|status| &status.incomplete_lists).map(|list| &list.path);
-    connection.map(|connection| connection.reads.ends(told)).unwrap_or_default()
+    connection.map(|connection| connection.reads.list_completeness(told)).unwrap_or_default()
 }
 
 /// The complete list of apps of an organization, for one of them.
@@ -150,7 +150,7 @@ fn telling_its_end<T>(
     let told = told.filter(|list| list.path == path).map(|list| list.items_seen).next();
     let news = match &list {
         Ok(_) => told.is_some(),
-        Err(ApiError { kind: ErrorKind::IncompleteList { seen }, .. }) => told != i64::try_from(*seen).ok(),
+        Err(ApiError { kind: ErrorKind::IncompleteList { items_seen }, .. }) => told != i64::try_from(*items_seen).ok(),
         Err(_) => false,
     };
     if news {

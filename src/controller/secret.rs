@@ -29,7 +29,7 @@ use super::summary;
 use super::undecodable;
 use super::watch::{decoded, is_current};
 use crate::api::{ConditionType, ManagementPolicy, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus};
-use crate::management::types::{ApiError, ErrorKind, Secret as RemoteSecret};
+use crate::management::types::{ApiError, ErrorKind, RemoteSecret};
 use crate::management::{AccessMode, ApiResponse, Priority};
 use crate::planner::{
     AppSecrets, Observed, ParentApp, SecretObserved, SecretRead, SecretWrite, SiblingSecret, SourceValues, WriteResult,
@@ -192,7 +192,7 @@ async fn one(
 ) -> Result<Option<RemoteSecret>, ApiError> {
     let permitted = async {
         let connection = app::connection(context, app).await?;
-        let permit = connection.client.permit(priority, AccessMode::Write).await?;
+        let permit = connection.client.acquire_permit(priority, AccessMode::Write).await?;
         Ok((connection, permit))
     };
     // What is sent is waited for: its outcome is to be known.
@@ -210,9 +210,9 @@ async fn one(
         },
     };
     match &result {
-        Ok(now_there) => connection.reads.secret_written(id, part.name(), Some(now_there.clone())),
+        Ok(now_there) => connection.reads.on_secret_write(id, part.name(), Some(now_there.clone())),
         Err(error) if error.proves_not_applied() => {}
-        Err(_) => connection.reads.secret_written(id, part.name(), None),
+        Err(_) => connection.reads.on_secret_write(id, part.name(), None),
     }
     result
 }

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::namespaces;
 use super::organization::credential_secret;
 use crate::api::{ACCEPT_MISSING_APPS, Adoption, ConditionType, SpiceApp, SpiceOrganization, SpiceOrganizationStatus};
-use crate::management::portal;
+use crate::management::portal_url;
 use crate::planner::{OrganizationView, suspended};
 
 /// What an app has to know of its organization.
@@ -70,7 +70,7 @@ pub(super) fn for_app(context: &Context, organization: &SpiceOrganization, app: 
 
 fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<String> {
     let name = organization.status.as_ref()?.organization.as_ref()?.name.as_ref()?;
-    portal(&organization.spec.endpoint, name, app.spec.name.as_deref().unwrap_or(&app.name_any()))
+    portal_url(&organization.spec.endpoint, name, app.spec.name.as_deref().unwrap_or(&app.name_any()))
 }
 
 /// How many recorded apps a person says are gone.

@@ -1,9 +1,14 @@
-//! The client of the Management API: wire types, authentication, the request budget, error classes, shared reads.
+//! The client of the Management API (<https://docs.spice.ai/api/management>): wire types, authentication, request budget,
+//! errors and a read cache.
 //!
-//! Knows nothing of Kubernetes: no custom resource type, no condition, no object name may come in here.
+//! This part must not use Kubernetes: no custom resource type, no condition and no object name. From bottom to top, each
+//! module uses only modules before it: `types`, `credential`, `urls`, `pages`, `redact`, `retry`, `http`, `metrics`,
+//! `rate_limit`, `auth`, `client`, `read_cache`.
 
 mod auth;
 mod client;
+mod credential;
+mod http;
 mod metrics;
 mod pages;
 mod rate_limit;
@@ -13,20 +18,10 @@ mod retry;
 pub mod types;
 mod urls;
 
-pub use auth::Credential;
-pub use client::{Client, ClientConfig, Permit, Settings};
-pub use metrics::Metrics;
-pub use rate_limit::{AccessMode, AccountKey, Budget, Budgets, Leave, Priority, Quota};
-pub use read_cache::Reads;
-pub use urls::{portal, token_endpoint};
-
-use jiff::Timestamp;
-
-/// What the API answered, and when the request for it was begun: what it shows may be older than its arrival.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ApiResponse<T> {
-    /// The decoded body.
-    pub value: T,
-    /// When the request was let through by the budget.
-    pub started_at: Timestamp,
-}
+pub use client::{Client, ClientConfig, ManagementSettings, RequestPermit};
+pub use credential::Credential;
+pub use metrics::ApiMetrics;
+pub use rate_limit::{AccessMode, AccountKey, Budget, Budgets, Priority, Quota, RateLimitPermit};
+pub use read_cache::ReadCache;
+pub use types::ApiResponse;
+pub use urls::{portal_url, token_endpoint};

@@ -14,7 +14,7 @@ use crate::management;
 /// All that is counted in this process.
 #[derive(Clone, Default)]
 pub(super) struct Metrics {
-    pub(super) calls: management::Metrics,
+    pub(super) calls: management::ApiMetrics,
     pub(super) controller: controller::Metrics,
     /// 1 while this process may write.
     pub(super) leading: Gauge,

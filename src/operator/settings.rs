@@ -208,13 +208,13 @@ impl Settings {
                 correction_loop_cooldown: self.correction_loop_cooldown,
                 credential_release_delay: self.credential_release_delay,
             },
-            management: management::Settings {
+            management: management::ManagementSettings {
                 connect_timeout: self.connect_timeout,
                 request_timeout: self.request_timeout,
                 read_retry_timeout: self.read_retry_timeout,
                 max_rate_limit_pause: self.max_rate_limit_pause,
                 min_list_interval: self.min_list_interval,
-                keep_reads: self.max_read_age,
+                read_cache_ttl: self.max_read_age,
             },
             watch_namespace: self.watch_namespace.clone(),
             startup_poll_interval: self.startup_poll_interval,

@@ -1,165 +1,206 @@
-//! One request on the wire: sent, sent again where that is allowed, and its answer judged.
+//! Requests over HTTP: permits, authentication, retries of reads, and errors.
 
-use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{Method, StatusCode, Url, header};
-use serde::Serialize;
+use reqwest::{StatusCode, Url, header};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Client, Permit};
-use crate::management::auth::Token;
-use crate::management::rate_limit::Limits as RateLimits;
-use crate::management::types::{ApiError, ErrorKind, SecretValue};
-use crate::management::{AccessMode, ApiResponse, metrics, redact, retry};
+use super::config::{ClientConfig, ManagementSettings};
+use super::request::ApiRequest;
+use crate::management::auth::{AccessToken, TokenSource};
+use crate::management::http::{read_body, transport_error};
+use crate::management::metrics::{ApiMetrics, RequestOutcome};
+use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders, RateLimitPermit};
+use crate::management::redact::{self, ErrorBody};
+use crate::management::retry;
+use crate::management::types::{ApiError, ApiResponse, ErrorKind};
 
-/// Names the organization that a request acts on (contract section 2.3).
+/// Header with the handle of the organization that a request acts on.
 const ORGANIZATION_HEADER: &str = "X-Org-Name";
 
-/// A body longer than this is refused unread: the largest spicepod is 256 KiB, and a detail holds one.
-const LARGEST_BODY: usize = 8 * 1024 * 1024;
+/// Longest response body. The largest spicepod has 256 KiB, and an app contains one spicepod.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
-/// One request, as it is sent each time that it is.
-pub(super) struct Request {
-    method: Method,
-    /// The path as it is documented, for logs, metrics and messages.
-    route: &'static str,
-    /// The segments of the path after `/v1`.
-    path: Vec<String>,
-    query: Vec<(&'static str, String)>,
-    body: Option<Value>,
-    /// What must not come back in any message, however short it is.
-    secret: Option<String>,
+/// Permission to send one request, with the access token for the request.
+#[derive(Debug)]
+pub struct RequestPermit {
+    rate_limit: RateLimitPermit,
+    priority: Priority,
+    mode: AccessMode,
+    /// `None` for a request without a credential.
+    token: Option<Arc<AccessToken>>,
 }
 
-impl Request {
-    pub(super) fn new<const N: usize>(method: Method, route: &'static str, path: [&str; N]) -> Self {
-        let path = path.map(str::to_owned).to_vec();
-        Self { method, route, path, query: Vec::new(), body: None, secret: None }
-    }
-
-    pub(super) fn get<const N: usize>(route: &'static str, path: [&str; N]) -> Self {
-        Self::new(Method::GET, route, path)
-    }
-
-    pub(super) fn query<const N: usize>(self, query: [(&'static str, String); N]) -> Self {
-        Self { query: query.to_vec(), ..self }
-    }
-
-    pub(super) fn body(self, body: &impl Serialize) -> Result<Self, ApiError> {
-        let body = serde_json::to_value(body).map_err(|error| {
-            ApiError::local(ErrorKind::Invalid, format!("{}: cannot encode the body: {error}", self.name()))
-        })?;
-        Ok(Self { body: Some(body), ..self })
-    }
-
-    pub(super) fn secret(self, value: &SecretValue) -> Self {
-        Self { secret: Some(value.expose().to_owned()), ..self }
-    }
-
-    fn is_read(&self) -> bool {
-        self.method == Method::GET
-    }
-
-    pub(super) fn name(&self) -> String {
-        format!("{} {}", self.method, self.route)
-    }
+/// The connection to one endpoint with one credential.
+#[derive(Debug)]
+pub(super) struct Transport {
+    http: reqwest::Client,
+    base_url: Url,
+    organization: Option<String>,
+    tokens: TokenSource,
+    budget: Arc<Budget>,
+    metrics: ApiMetrics,
+    read_retry_timeout: Duration,
+    /// Whether the last call got a response. During an outage each reconcile sends one request, without retries.
+    is_available: AtomicBool,
 }
 
-impl Client {
-    /// Sends a request and decodes a good answer.
+impl Transport {
+    pub(super) fn new(
+        config: ClientConfig,
+        budget: Arc<Budget>,
+        settings: &ManagementSettings,
+        metrics: ApiMetrics,
+    ) -> Result<Self, ApiError> {
+        let ClientConfig { endpoint, organization, ca_bundle, credential } = config;
+        let invalid = |message: String| ApiError::local(ErrorKind::Invalid, message);
+        let base_url =
+            Url::parse(&endpoint).map_err(|error| invalid(format!("endpoint is not a valid URL: {error}")))?;
+        let certificates = ca_bundle.as_deref().map(parse_certificates).transpose()?.unwrap_or_default();
+        let http = reqwest::Client::builder()
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.request_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .tls_certs_merge(certificates)
+            .user_agent(concat!("spice-cloud-operator/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| match &ca_bundle {
+                Some(_) => invalid("caBundle contains an invalid certificate".to_owned()),
+                None => invalid(format!("cannot create the HTTP client: {error}")),
+            })?;
+        let tokens = TokenSource::new(credential, &http, &budget, &metrics)?;
+        let (read_retry_timeout, is_available) = (settings.read_retry_timeout, AtomicBool::new(true));
+        Ok(Self { http, base_url, organization, tokens, budget, metrics, read_retry_timeout, is_available })
+    }
+
+    /// Cancels queued requests.
+    pub(super) fn close(&self) {
+        self.budget.close();
+    }
+
+    /// Waits for a permit. The wait may be longer than the lifetime of the access token; then the permit is returned and
+    /// the request is queued again, because the fetch of a new token may need a permit as well.
+    pub(super) async fn acquire_permit(&self, priority: Priority, mode: AccessMode) -> Result<RequestPermit, ApiError> {
+        let token = self.tokens.token().await?;
+        let rate_limit = self.budget.acquire(priority, mode).await?;
+        if let Some(token) = self.tokens.revalidate(token) {
+            return Ok(RequestPermit { rate_limit, priority, mode, token: Some(token) });
+        }
+        drop(rate_limit);
+        let token = Some(self.tokens.token().await?);
+        Ok(RequestPermit { rate_limit: self.budget.acquire(priority, mode).await?, priority, mode, token })
+    }
+
+    /// Waits for a permit for a read without a credential.
+    pub(super) async fn acquire_anonymous_permit(&self, priority: Priority) -> Result<RequestPermit, ApiError> {
+        let mode = AccessMode::Read;
+        Ok(RequestPermit { rate_limit: self.budget.acquire(priority, mode).await?, priority, mode, token: None })
+    }
+
+    /// Sends a request and decodes the body of a successful response.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
-        request: Request,
-        permit: Permit,
+        request: ApiRequest,
+        permit: RequestPermit,
     ) -> Result<ApiResponse<T>, ApiError> {
-        let answer = self.send(&request, permit).await?;
-        let value = serde_json::from_str(&answer.value).map_err(|_| {
-            let message =
-                format!("{}: the answer is not what the Management API is documented to send", request.name());
+        let response = self.send(&request, permit).await?;
+        let value = serde_json::from_str(&response.value).map_err(|_| {
+            let message = format!("{}: the response does not match the API documentation", request.name());
             ApiError::local(ErrorKind::InvalidResponse, message)
         })?;
-        Ok(ApiResponse { value, started_at: answer.started_at })
+        Ok(response.map(|_| value))
     }
 
-    /// Sends a request, a read again if need be, and returns the text of a good answer.
-    pub(super) async fn send(&self, request: &Request, mut permit: Permit) -> Result<ApiResponse<String>, ApiError> {
+    /// Sends a request and returns the body of a successful response. Retries a read until the retry timeout.
+    pub(super) async fn send(
+        &self,
+        request: &ApiRequest,
+        mut permit: RequestPermit,
+    ) -> Result<ApiResponse<String>, ApiError> {
         let (deadline, mut attempt) = (Instant::now() + self.read_retry_timeout, 1);
         loop {
-            let (priority, stage, anonymous) = (permit.priority, permit.stage, permit.token.is_none());
-            // Boxed: most visits wait for their turn, and need no room meanwhile for what they do once it has come.
-            let error = match Box::pin(self.send_accepted(request, permit)).await {
-                Ok(answer) => {
-                    self.answered.store(true, Ordering::Relaxed);
-                    return Ok(answer);
+            let (priority, mode, is_anonymous) = (permit.priority, permit.mode, permit.token.is_none());
+            // Boxed: most reconciles wait for a permit, and their futures stay small without the state of the request.
+            let error = match Box::pin(self.send_with_reauth(request, permit)).await {
+                Ok(response) => {
+                    self.is_available.store(true, Ordering::Relaxed);
+                    return Ok(response);
                 }
                 Err(error) => error,
             };
-            let outage = retry::is_outage(&error);
-            let repeatable = request.is_read() && (!outage || self.answered.load(Ordering::Relaxed));
-            let wait = retry::wait(&error, attempt, self.budget.paused()).filter(|_| repeatable);
-            let next = match wait.filter(|wait| Instant::now() + *wait < deadline) {
-                Some(wait) => {
-                    tokio::time::timeout_at(deadline, async {
-                        tokio::time::sleep(wait).await;
-                        if anonymous { self.anonymous(priority).await } else { self.permit(priority, stage).await }
-                    })
-                    .await
+            let is_outage = retry::is_outage(&error);
+            let may_retry = request.is_read() && (!is_outage || self.is_available.load(Ordering::Relaxed));
+            let delay = retry::retry_delay(&error, attempt, self.budget.remaining_pause());
+            let next_permit = match delay.filter(|delay| may_retry && Instant::now() + *delay < deadline) {
+                Some(delay) => {
+                    let acquire = async {
+                        tokio::time::sleep(delay).await;
+                        if is_anonymous {
+                            self.acquire_anonymous_permit(priority).await
+                        } else {
+                            self.acquire_permit(priority, mode).await
+                        }
+                    };
+                    tokio::time::timeout_at(deadline, acquire).await.ok().and_then(Result::ok)
                 }
-                None => Ok(Err(error.clone())),
+                None => None,
             };
-            let Ok(Ok(next)) = next else {
-                self.answered.store(!outage, Ordering::Relaxed);
+            let Some(next_permit) = next_permit else {
+                self.is_available.store(!is_outage, Ordering::Relaxed);
                 return Err(error);
             };
-            (permit, attempt) = (next, attempt + 1);
+            (permit, attempt) = (next_permit, attempt + 1);
         }
     }
 
-    /// Sends one request and returns the text of a good answer. A read whose token is refused is sent once more with a
-    /// fresh one, where there can be one; a write is left to the next visit, because what it rests on grows old.
-    async fn send_accepted(&self, request: &Request, permit: Permit) -> Result<ApiResponse<String>, ApiError> {
+    /// Sends a request. If the API rejects the access token, a read is sent once more with a new token. A write is
+    /// cancelled, because the read that the write is based on may be too old by then.
+    async fn send_with_reauth(
+        &self,
+        request: &ApiRequest,
+        permit: RequestPermit,
+    ) -> Result<ApiResponse<String>, ApiError> {
         let (token, priority) = (permit.token.clone(), permit.priority);
         let result = self.send_once(request, permit).await;
-        if !self.worth_another_token(token, &result).await {
+        if !self.should_reauthenticate(token, &result).await {
             return result;
         }
         if !request.is_read() {
-            let message = "the access token was refused; trying again with a fresh one";
+            let message = "Not sent: the API rejected the access token; retrying with a new token";
             return Err(ApiError::local(ErrorKind::Cancelled, message));
         }
-        let permit = self.permit(priority, AccessMode::Read).await?;
+        let permit = self.acquire_permit(priority, AccessMode::Read).await?;
         let token = permit.token.clone();
         let result = self.send_once(request, permit).await;
-        self.worth_another_token(token, &result).await;
+        self.should_reauthenticate(token, &result).await;
         result
     }
 
-    /// Notes whether a token was accepted. Says whether the request is worth another try with a fresh one.
-    async fn worth_another_token(
+    /// Records whether the API accepted the token. Returns whether a retry with a new token can succeed.
+    async fn should_reauthenticate(
         &self,
-        token: Option<Arc<Token>>,
+        token: Option<Arc<AccessToken>>,
         result: &Result<ApiResponse<String>, ApiError>,
     ) -> bool {
         let Some(token) = token else { return false };
         match result {
-            Err(error) if error.kind == ErrorKind::Unauthorized => self.tokens.refused(&token).await,
+            Err(error) if error.kind == ErrorKind::Unauthorized => self.tokens.report_rejected(&token).await,
+            Err(_) => false,
             Ok(_) => {
-                token.accept();
+                token.mark_accepted();
                 false
             }
-            Err(_) => false,
         }
     }
 
-    /// Sends one request and returns the text of a good answer.
-    async fn send_once(&self, request: &Request, permit: Permit) -> Result<ApiResponse<String>, ApiError> {
-        let Request { method, route, path, query, body, secret } = request;
+    /// Sends a request once, records metrics, and adds the name of the request to an error.
+    async fn send_once(&self, request: &ApiRequest, permit: RequestPermit) -> Result<ApiResponse<String>, ApiError> {
+        let ApiRequest { method, route, path, query, body, secret } = request;
         let mut http = self.http.request(method.clone(), self.url(path)?);
         http = http.header(header::ACCEPT, "application/json").query(query);
         if let Some(token) = &permit.token {
@@ -172,20 +213,22 @@ impl Client {
         let mut sent = body.as_ref().map(redact::strings_in).unwrap_or_default();
         sent.extend(permit.token.as_ref().map(|token| token.expose()));
         let (status, result) = self.exchange(http, &sent).await;
-        let outcome = metrics::outcome(status, &result);
-        tracing::debug!(%method, route, outcome, "management api call");
-        self.metrics.sent(method.as_str(), route, outcome);
+        let outcome = RequestOutcome::new(status, result.as_ref().err());
+        tracing::debug!(%method, route, code = outcome.code, error_kind = outcome.error, "Sent Management API request");
+        self.metrics.record_request(method.as_str(), route, outcome);
         match result {
-            Ok(value) => Ok(ApiResponse { value, started_at: permit.leave.granted }),
-            Err(error) if secret.as_ref().is_some_and(|secret| redact::tells(&error.message, secret)) => {
-                let message = format!("{}: refused, in words that hold what was sent", request.name());
-                Err(ApiError { message, ..error })
+            Ok(value) => Ok(ApiResponse { value, started_at: permit.rate_limit.granted_at }),
+            Err(error) => {
+                let contains = |secret: &String| redact::contains_short_secret(&error.message, secret);
+                let is_hidden = secret.as_ref().is_some_and(contains);
+                let message =
+                    if is_hidden { "the error text is hidden, because it contains the value" } else { &error.message };
+                Err(ApiError { message: format!("{}: {message}", request.name()), ..error })
             }
-            Err(error) => Err(ApiError { message: format!("{}: {}", request.name(), error.message), ..error }),
         }
     }
 
-    /// The status code of the answer, if there was one, and the text of a good answer.
+    /// Exchanges one HTTP request for a response. Returns the status code, if any, and the body of a successful response.
     async fn exchange(
         &self,
         request: reqwest::RequestBuilder,
@@ -193,67 +236,46 @@ impl Client {
     ) -> (Option<StatusCode>, Result<String, ApiError>) {
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return (None, Err(transport(&error))),
+            Err(error) => return (None, Err(transport_error(&error))),
         };
         let status = response.status();
-        let limits = RateLimits::of(response.headers(), Timestamp::now());
-        self.budget.heard(status, &limits);
-        let result = match text(response).await {
+        let headers = RateLimitHeaders::parse(response.headers(), Timestamp::now());
+        self.budget.record_response(status, &headers);
+        let result = match read_body(response, MAX_BODY_BYTES).await {
             Ok(text) if status.is_success() => Ok(text),
-            Ok(text) => Err(refusal(status, limits.retry_after, &text, sent)),
+            Ok(text) => Err(error_from_response(status, headers.retry_after, &text, sent)),
             Err(error) => Err(error),
         };
         (Some(status), result)
     }
 
     fn url(&self, path: &[String]) -> Result<Url, ApiError> {
-        // These would lead to another path than is meant.
+        // These segments would change the path.
         if let Some(segment) = path.iter().find(|segment| ["", ".", ".."].contains(&segment.as_str())) {
-            return Err(ApiError::local(ErrorKind::Invalid, format!("{segment:?} is no name")));
+            return Err(ApiError::local(ErrorKind::Invalid, format!("{segment:?} is not a valid name")));
         }
-        let mut url = self.base.clone();
-        let unusable = || ApiError::local(ErrorKind::Invalid, "endpoint cannot be a base URL");
-        url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
+        let mut url = self.base_url.clone();
+        let invalid = |()| ApiError::local(ErrorKind::Invalid, "endpoint cannot be used as a base URL");
+        url.path_segments_mut().map_err(invalid)?.pop_if_empty().push("v1").extend(path);
         Ok(url)
     }
 }
 
-/// The body of an answer.
-async fn text(mut response: reqwest::Response) -> Result<String, ApiError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
-        if bytes.len() + chunk.len() > LARGEST_BODY {
-            return Err(ApiError::local(ErrorKind::InvalidResponse, "the answer is longer than 8 MiB"));
-        }
-        bytes.extend_from_slice(&chunk);
+fn parse_certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, ApiError> {
+    let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
+    if certificates.is_empty() {
+        return Err(ApiError::local(ErrorKind::Invalid, "caBundle contains no PEM certificate"));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(certificates)
 }
 
-pub(in crate::management) fn transport(error: &reqwest::Error) -> ApiError {
-    // The library's own text holds the URL and at times a header. The innermost cause is the system's, and holds neither.
-    let mut innermost = error.source();
-    while let Some(cause) = innermost.and_then(Error::source) {
-        innermost = Some(cause);
-    }
-    let cause = innermost.map_or(String::new(), |cause| format!(": {cause}"));
-    let host = error.url().and_then(reqwest::Url::host_str).unwrap_or("the service");
-    if error.is_connect() {
-        return ApiError::local(ErrorKind::Connect, format!("cannot connect to {host}{cause}"));
-    }
-    if error.is_timeout() {
-        return ApiError::local(ErrorKind::OutcomeUnknown, format!("no answer of {host} in time"));
-    }
-    ApiError::local(ErrorKind::OutcomeUnknown, format!("the connection to {host} broke before the answer{cause}"))
-}
-
-fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> ApiError {
-    let (code, message, json) = redact::error_body(body, sent);
+fn error_from_response(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> ApiError {
+    let ErrorBody { code, message, is_json } = ErrorBody::parse(body, sent);
     let kind = match status.as_u16() {
         400 | 413 | 422 => ErrorKind::Invalid,
         401 => ErrorKind::Unauthorized,
         403 => ErrorKind::Forbidden,
-        404 => ErrorKind::NotFound { json },
+        404 => ErrorKind::NotFound { json: is_json },
         409 => ErrorKind::Conflict,
         429 => ErrorKind::RateLimited { retry_after },
         500..=599 => ErrorKind::Server,

@@ -1,4 +1,4 @@
-//! The budget of one account: a token bucket, a line in front of it, and pauses that the service asks for.
+//! The rate limiter of one account: a token bucket behind a priority queue, and pauses that the service requests.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,192 +8,193 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Quota;
 use super::bucket::Bucket;
-use super::headers::Cause;
-use super::queue::{Line, Waiter};
+use super::headers::PauseCause;
+use super::queue::{QueuedRequest, RequestQueue};
+use super::quota::Quota;
 
-/// A pause is waited out in line if it ends within this: one window of the service's rate limit (contract section 4).
-/// For a longer one the request fails, so that its object can say why nothing happens.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest pause that a queued request waits for: one rate-limit window of the API. During a longer pause the request
+/// fails, so that the object's status can show the reason.
+pub(super) const MAX_QUEUE_WAIT: Duration = Duration::from_secs(60);
 
-/// Requests of an account that may be under way at once. At the default share of 800 a minute these are enough for answers
-/// that take more than two seconds; an API that takes longer is not helped by more, and each costs a connection.
-pub(super) const UNDER_WAY: usize = 32;
+/// Concurrent requests of one account. At the default share of 800 requests per minute, 32 requests are enough for
+/// responses that take more than two seconds. More requests would not help a slower API, and each one costs a connection.
+pub(super) const MAX_IN_FLIGHT: usize = 32;
 
-/// One account, as all its connections share it. Dropping the last handle ends the task that serves it.
+/// The limiter that all connections of one account share. Its task ends when the last handle is dropped.
 #[derive(Debug)]
-pub(super) struct Account {
-    queue: mpsc::UnboundedSender<Waiter>,
-    terms: watch::Sender<Terms>,
+pub(super) struct AccountLimiter {
+    queue: mpsc::UnboundedSender<QueuedRequest>,
+    state: watch::Sender<LimiterState>,
 }
 
-/// What holds for the account now.
 #[derive(Debug, Default)]
-struct Terms {
-    /// What each connection says that the account is granted, by the connection's number.
+struct LimiterState {
+    /// Quota of each connection, by the connection's number.
     quotas: HashMap<u64, Quota>,
+    /// Number of connections so far.
     connections: u64,
     paused_until: Option<Instant>,
-    /// Why, as far as the end of the pause goes.
-    cause: Option<Cause>,
+    /// Cause of the pause that ends at `paused_until`.
+    pause_cause: Option<PauseCause>,
 }
 
-impl Terms {
-    /// The smallest of what is said.
+impl LimiterState {
+    /// The strictest quota of all connections.
     fn quota(&self) -> Option<Quota> {
-        self.quotas.values().copied().reduce(Quota::smaller)
+        self.quotas.values().copied().reduce(Quota::strictest)
     }
 
-    fn pause(&self) -> Option<Duration> {
+    fn remaining_pause(&self) -> Option<Duration> {
         self.paused_until.map(|until| until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 }
 
-impl Account {
+impl AccountLimiter {
     pub(super) fn start() -> Self {
-        let (queue, waiters) = mpsc::unbounded_channel();
-        let (terms, seen) = watch::channel(Terms::default());
-        tokio::spawn(serve(seen, waiters));
-        Self { queue, terms }
+        let (queue, arriving) = mpsc::unbounded_channel();
+        let (state, receiver) = watch::channel(LimiterState::default());
+        tokio::spawn(serve(receiver, arriving));
+        Self { queue, state }
     }
 
-    /// Puts a request in line; gives it back when the account is served no more.
-    pub(super) fn join(&self, waiter: Waiter) -> Result<(), Waiter> {
-        self.queue.send(waiter).map_err(|unsent| unsent.0)
+    /// Queues a request, or returns it if the limiter's task has ended.
+    pub(super) fn enqueue(&self, request: QueuedRequest) -> Result<(), QueuedRequest> {
+        self.queue.send(request).map_err(|unsent| unsent.0)
     }
 
-    /// Nothing is sent for this long. Never ends a pause early: answers overtake each other.
-    pub(super) fn pause(&self, wait: Duration, cause: Cause) {
-        let until = Some(Instant::now() + wait);
-        self.terms.send_modify(|terms| {
-            if terms.paused_until < until {
-                (terms.paused_until, terms.cause) = (until, Some(cause));
+    /// Sends no request for this time. Never shortens a pause, because responses may arrive out of order.
+    pub(super) fn pause(&self, pause: Duration, cause: PauseCause) {
+        let until = Some(Instant::now() + pause);
+        self.state.send_modify(|state| {
+            if state.paused_until < until {
+                (state.paused_until, state.pause_cause) = (until, Some(cause));
             }
         });
     }
 
-    /// Why the account is, or was last, paused.
-    pub(super) fn cause(&self) -> Option<Cause> {
-        self.terms.borrow().cause
+    /// Cause of the current or the last pause.
+    pub(super) fn pause_cause(&self) -> Option<PauseCause> {
+        self.state.borrow().pause_cause
     }
 
-    /// How long the account is still paused.
-    pub(super) fn paused(&self) -> Option<Duration> {
-        self.terms.borrow().pause()
+    pub(super) fn remaining_pause(&self) -> Option<Duration> {
+        self.state.borrow().remaining_pause()
     }
 
     pub(super) fn quota(&self) -> Option<Quota> {
-        self.terms.borrow().quota()
+        self.state.borrow().quota()
     }
 }
 
-/// What a connection says that the account is granted, for as long as the connection lasts.
+/// One connection's share of an account limiter. The connection's quota counts until the handle is closed or dropped.
 #[derive(Debug)]
-pub(super) struct Claim {
-    pub(super) account: Arc<Account>,
-    number: u64,
-    retired: CancellationToken,
+pub(super) struct LimiterHandle {
+    pub(super) account: Arc<AccountLimiter>,
+    connection: u64,
+    closed: CancellationToken,
 }
 
-impl Claim {
-    pub(super) fn new(account: Arc<Account>, quota: Quota) -> Self {
-        let mut number = 0;
-        account.terms.send_modify(|terms| {
-            terms.connections += 1;
-            number = terms.connections;
-            terms.quotas.insert(number, quota);
+impl LimiterHandle {
+    pub(super) fn new(account: Arc<AccountLimiter>, quota: Quota) -> Self {
+        let mut connection = 0;
+        account.state.send_modify(|state| {
+            state.connections += 1;
+            connection = state.connections;
+            state.quotas.insert(connection, quota);
         });
-        Self { account, number, retired: CancellationToken::new() }
+        Self { account, connection, closed: CancellationToken::new() }
     }
 
-    /// What the connection says counts no more, and nobody waits for its turn.
-    pub(super) fn retire(&self) {
-        self.retired.cancel();
-        self.account.terms.send_modify(|terms| {
-            terms.quotas.remove(&self.number);
+    /// Removes the connection's quota and cancels its queued requests.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+        self.account.state.send_modify(|state| {
+            state.quotas.remove(&self.connection);
         });
     }
 
-    /// Returns once the connection is replaced.
-    pub(super) async fn retired(&self) {
-        self.retired.cancelled().await;
+    /// Returns after [`Self::close`].
+    pub(super) async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 }
 
-impl Drop for Claim {
+impl Drop for LimiterHandle {
     fn drop(&mut self) {
-        self.retire();
+        self.close();
     }
 }
 
-enum Turn {
-    /// A token is in hand.
+/// Result of the wait for a token.
+enum Grant {
     Token,
-    /// The account is paused for longer than anybody waits.
+    /// The account is paused for longer than [`MAX_QUEUE_WAIT`].
     Paused(Duration),
-    /// Nobody uses the account any more.
-    Over,
+    /// No connection uses the account.
+    Closed,
 }
 
-async fn serve(mut terms: watch::Receiver<Terms>, mut arriving: mpsc::UnboundedReceiver<Waiter>) {
+async fn serve(mut state: watch::Receiver<LimiterState>, mut arriving: mpsc::UnboundedReceiver<QueuedRequest>) {
     let mut bucket = None;
-    let mut line = Line::default();
-    let places = Arc::new(Semaphore::new(UNDER_WAY));
+    let mut queue = RequestQueue::default();
+    let in_flight = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     loop {
-        if line.is_empty() {
-            let Some(waiter) = arriving.recv().await else { return };
-            line.join(waiter);
+        if queue.is_empty() {
+            let Some(request) = arriving.recv().await else { return };
+            queue.push(request);
         }
-        let Ok(free) = Arc::clone(&places).acquire_owned().await else { return };
-        let turn = turn(&mut bucket, &mut terms).await;
-        while let Ok(waiter) = arriving.try_recv() {
-            line.join(waiter);
+        let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return };
+        let grant = wait_for_token(&mut bucket, &mut state).await;
+        while let Ok(request) = arriving.try_recv() {
+            queue.push(request);
         }
-        match turn {
-            Turn::Over => return,
-            Turn::Paused(wait) => line.send_away(wait),
-            // With nobody left the token is lost, which errs on the safe side.
-            Turn::Token => {
-                let Some(place) = line.next() else { continue };
-                place.waiter.organization.token().await;
-                if terms.borrow().pause().is_some() {
-                    line.put_back(place);
+        match grant {
+            Grant::Closed => return,
+            Grant::Paused(pause) => queue.reject_all(pause),
+            Grant::Token => {
+                // If all requests were cancelled, the token is lost: the limiter then sends less than the quota.
+                let Some(entry) = queue.pop() else { continue };
+                entry.request.organization.acquire().await;
+                if state.borrow().remaining_pause().is_some() {
+                    queue.requeue(entry);
                 } else {
-                    let _ = place.waiter.grant.send(Ok(free));
+                    let _ = entry.request.reply.send(Ok(permit));
                 }
             }
         }
     }
 }
 
-/// Waits until the account is not paused and its bucket has a token. Another quota is another bucket, which starts
-/// empty: what the old one let through counts on. So is the time after a pause: what the first answers say of the limit
-/// has to be heard before many requests are on their way.
-async fn turn(bucket: &mut Option<Bucket>, terms: &mut watch::Receiver<Terms>) -> Turn {
+/// Waits until the account is not paused and its bucket has a token.
+///
+/// A changed quota, or the end of a pause, creates a new, empty bucket. The requests that the old bucket admitted still
+/// count, and after a pause the first responses must arrive before more requests are sent.
+async fn wait_for_token(bucket: &mut Option<Bucket>, state: &mut watch::Receiver<LimiterState>) -> Grant {
     loop {
         let (quota, pause, paused_until) = {
-            let terms = terms.borrow_and_update();
-            (terms.quota(), terms.pause(), terms.paused_until)
+            let state = state.borrow_and_update();
+            (state.quota(), state.remaining_pause(), state.paused_until)
         };
-        let stale =
-            |bucket: &Bucket, quota| bucket.quota() != quota || paused_until.is_some_and(|end| bucket.made() < end);
-        if let Some(quota) = quota.filter(|quota| bucket.as_ref().is_none_or(|bucket| stale(bucket, *quota))) {
+        let is_stale = |bucket: &Bucket, quota| {
+            bucket.quota() != quota || paused_until.is_some_and(|end| bucket.created_at() < end)
+        };
+        if let Some(quota) = quota.filter(|quota| bucket.as_ref().is_none_or(|bucket| is_stale(bucket, *quota))) {
             *bucket = Some(Bucket::empty(quota));
         }
         let wait = match (pause, bucket.as_ref()) {
-            (Some(pause), _) if pause > PATIENCE => return Turn::Paused(pause),
+            (Some(pause), _) if pause > MAX_QUEUE_WAIT => return Grant::Paused(pause),
             (Some(pause), _) => pause,
-            // Whoever waited has gone, connection and all; the next connection states a quota and wakes this.
-            (None, None) => PATIENCE,
+            // The connections of all queued requests are closed. The quota of the next connection ends this wait.
+            (None, None) => MAX_QUEUE_WAIT,
             (None, Some(bucket)) => match bucket.take() {
-                Ok(()) => return Turn::Token,
+                Ok(()) => return Grant::Token,
                 Err(wait) => wait,
             },
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            changed = terms.changed() => if changed.is_err() { return Turn::Over },
+            changed = state.changed() => if changed.is_err() { return Grant::Closed },
         }
     }
 }

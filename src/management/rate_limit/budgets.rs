@@ -1,4 +1,4 @@
-//! All budgets of the process: who shares one with whom.
+//! All request budgets of the process, and the accounts and organizations that share them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,38 +8,32 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use super::account::{Account, Claim};
-use super::organization::Organization;
-use super::{Budget, Quota};
-use crate::management::{Credential, Metrics};
+use super::account::{AccountLimiter, LimiterHandle};
+use super::budget::Budget;
+use super::organization::OrganizationLimiter;
+use super::quota::Quota;
+use crate::management::credential::Credential;
+use crate::management::metrics::ApiMetrics;
 
-/// What an organization is granted (contract section 4), less the reserve that is the default of an account.
-const ORGANIZATION: Quota = Quota { requests_per_minute: 10_000, reserve_percent: 20 };
-
-/// Which account a credential belongs to, as far as can be told: a digest, so that nobody keeps the credential for it.
+/// Identifies the account of a credential. A digest, so that the key does not contain the credential.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AccountKey([u8; 32]);
 
-/// One spelling for all of an endpoint: two of them are one service, and must not have a budget each.
-fn canonical(endpoint: &str) -> String {
-    let parsed = reqwest::Url::parse(endpoint).map_or_else(|_| endpoint.to_owned(), String::from);
-    parsed.trim_end_matches('/').to_owned()
-}
-
 impl AccountKey {
-    /// Equal `account`s at one endpoint share a budget; where none is named, equal credentials do. Not across endpoints:
-    /// another service counts for itself, and must not be able to pause this one.
+    /// Connections to one endpoint share a budget if they have the same `account`, or without `account` the same
+    /// credential. Different endpoints never share a budget: another service has its own rate limit and must not be able
+    /// to pause this one.
     pub fn new(endpoint: &str, account: Option<&str>, credential: &Credential) -> Self {
-        let endpoint = canonical(endpoint);
-        let (sort, text) = match (account, credential) {
+        let endpoint = normalize(endpoint);
+        let (kind, text) = match (account, credential) {
             (Some(account), _) => ("account", account),
             (None, Credential::Token(token)) => ("token", token.expose_secret()),
-            // Whatever its secret is today.
+            // Without the client secret: a rotation does not change the account.
             (None, Credential::Client { id, .. }) => ("client", id.as_str()),
         };
         let mut digest = Sha256::new();
-        for part in [endpoint.as_str(), sort, text] {
-            // With its length, so that no two triples run together into one text.
+        for part in [endpoint.as_str(), kind, text] {
+            // The length prevents two different triples from having the same digest input.
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part.as_bytes());
         }
@@ -47,57 +41,74 @@ impl AccountKey {
     }
 }
 
-/// Not even the digest is shown: of a weak credential it would be as good as the credential.
+/// Hides the digest: a guessed credential could be verified with it.
 impl fmt::Debug for AccountKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AccountKey")
     }
 }
 
-/// The budgets of accounts and organizations. Holds those in use, and accounts still paused.
+/// One spelling of an endpoint, so that two spellings of one service share a budget.
+fn normalize(endpoint: &str) -> String {
+    let parsed = reqwest::Url::parse(endpoint).map_or_else(|_| endpoint.to_owned(), String::from);
+    parsed.trim_end_matches('/').to_owned()
+}
+
+/// The budgets of all accounts and organizations. Keeps limiters that are in use, and accounts that are paused.
 #[derive(Debug)]
 pub struct Budgets {
     max_rate_limit_pause: Duration,
-    metrics: Metrics,
-    held: Mutex<Held>,
+    metrics: ApiMetrics,
+    limiters: Mutex<Limiters>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    accounts: HashMap<AccountKey, Arc<Account>>,
-    organizations: HashMap<(String, Quota), Weak<Organization>>,
+struct Limiters {
+    accounts: HashMap<AccountKey, Arc<AccountLimiter>>,
+    organizations: HashMap<(String, Quota), Weak<OrganizationLimiter>>,
 }
 
 impl Budgets {
-    /// No budgets yet. No header of an answer pauses an account for longer than `max_rate_limit_pause`: a mistake of the service,
-    /// or of something in front of it, must not stop the operator for days. Asking anew after that costs one request.
-    pub fn new(max_rate_limit_pause: Duration, metrics: Metrics) -> Self {
-        Self { max_rate_limit_pause, metrics, held: Mutex::default() }
+    /// An empty set of budgets. `max_rate_limit_pause` limits the pause that a response can request: a wrong header must not
+    /// stop the operator for days. A repeated request after that time costs little.
+    pub fn new(max_rate_limit_pause: Duration, metrics: ApiMetrics) -> Self {
+        Self { max_rate_limit_pause, metrics, limiters: Mutex::default() }
     }
 
-    /// A connection's part of the account's budget, under that of `organization` (a name that is the same for all
-    /// connections that act in it). Of several quotas stated for one account the smallest applies, while its connection
-    /// lasts.
+    /// The budget of a new connection of an account, below the limit of `organization` (any text that is equal for all
+    /// connections that use the organization). If the connections of an account have different quotas, the strictest one
+    /// applies.
     ///
-    /// A budget that nobody uses any more is dropped. One that is made again starts empty, so that it does not grant what
-    /// the former one has granted.
+    /// An account that no connection uses is dropped. A new limiter of the same account starts empty, so that the requests
+    /// of the previous limiter still count.
     pub fn account(&self, key: AccountKey, organization: &str, quota: Quota) -> Budget {
-        let organization = canonical(organization);
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.accounts.retain(|_, account| Arc::strong_count(account) > 1 || account.paused().is_some());
-        held.organizations.retain(|_, organization| organization.strong_count() > 0);
-        let account = Arc::clone(held.accounts.entry(key).or_insert_with(|| Arc::new(Account::start())));
-        // Where an account is granted more than the figure for organizations, that figure does not hold there.
-        let above = if quota.share() > ORGANIZATION.share() { quota } else { ORGANIZATION };
-        let name = (organization, above);
-        let organization = held.organizations.get(&name).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let organization = Arc::new(Organization::empty(above));
-            held.organizations.insert(name, Arc::downgrade(&organization));
-            organization
-        });
-        drop(held);
-        let claim = Arc::new(Claim::new(account, quota));
-        Budget { claim, organization, max_rate_limit_pause: self.max_rate_limit_pause, metrics: self.metrics.clone() }
+        // The organization's rate limit does not apply to an account with a higher limit.
+        let above = if quota.share() > Quota::ORGANIZATION.share() { quota } else { Quota::ORGANIZATION };
+        let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        limiters.remove_unused();
+        let account = limiters.accounts.entry(key).or_insert_with(|| Arc::new(AccountLimiter::start()));
+        let account = Arc::clone(account);
+        let organization = limiters.organization(normalize(organization), above);
+        drop(limiters);
+        let limiter = Arc::new(LimiterHandle::new(account, quota));
+        Budget { limiter, organization, max_rate_limit_pause: self.max_rate_limit_pause, metrics: self.metrics.clone() }
+    }
+}
+
+impl Limiters {
+    fn remove_unused(&mut self) {
+        self.accounts.retain(|_, account| Arc::strong_count(account) > 1 || account.remaining_pause().is_some());
+        self.organizations.retain(|_, organization| organization.strong_count() > 0);
+    }
+
+    fn organization(&mut self, name: String, quota: Quota) -> Arc<OrganizationLimiter> {
+        let key = (name, quota);
+        if let Some(organization) = self.organizations.get(&key).and_then(Weak::upgrade) {
+            return organization;
+        }
+        let organization = Arc::new(OrganizationLimiter::empty(quota));
+        self.organizations.insert(key, Arc::downgrade(&organization));
+        organization
     }
 }
 
@@ -106,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_in_another_spelling_has_no_budget_of_its_own() {
+    fn spellings_of_one_endpoint_share_a_budget() {
         let token = Credential::Token(secrecy::SecretString::from("fake"));
         let key = |endpoint: &str| AccountKey::new(endpoint, None, &token);
         for spelling in ["https://api.example/", "https://API.example", "https://api.example:443/"] {

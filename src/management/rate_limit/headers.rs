@@ -1,4 +1,4 @@
-//! What the headers of an answer say of the rate limit (contract section 4): all of them optional, none believed blindly.
+//! Rate-limit headers of a response. All headers are optional, and invalid values are ignored.
 
 use std::time::Duration;
 
@@ -6,59 +6,64 @@ use jiff::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-use super::Quota;
+use super::quota::Quota;
 
-/// The headers of one answer. Times are counted from the server's own `Date`, so that a difference between its clock and
-/// ours does not matter; without that header our clock has to do.
+/// Rate-limit headers of one response.
+///
+/// Times are relative to the server's `Date` header, so that a difference between the clocks has no effect. Without `Date`
+/// the local clock is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::management) struct Limits {
+pub(in crate::management) struct RateLimitHeaders {
     limit: Option<u64>,
     remaining: Option<u64>,
     reset: Option<Duration>,
-    /// How long the service asks to wait.
+    /// Wait that the service requested.
     pub(in crate::management) retry_after: Option<Duration>,
 }
 
-/// Why an account is paused.
+/// Reason for a pause of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The service said that there were too many requests, or asked to be left alone for a while.
-    Asked,
-    /// No more is left of the window than the reserve.
-    UsedUp,
+pub(super) enum PauseCause {
+    /// The service returned 429, or 503 with `Retry-After`.
+    ServerRequested,
+    /// Only the reserve is left in the current rate-limit window.
+    BudgetExhausted,
 }
 
-impl Cause {
+impl PauseCause {
+    /// Value of the metric label `cause`.
     pub(super) fn label(self) -> &'static str {
         match self {
-            Self::Asked => "asked",
-            Self::UsedUp => "used_up",
+            Self::ServerRequested => "server_requested",
+            Self::BudgetExhausted => "budget_exhausted",
         }
     }
 
-    /// What keeps a request from being sent; the same words however long it lasts.
+    /// Message for a request that is not sent. The text does not depend on the duration of the pause, so that a status
+    /// does not change during a pause.
     pub(super) fn message(self) -> &'static str {
         match self {
-            Self::Asked => "not sent: the service asked this account to pause",
-            Self::UsedUp => "not sent: what the account has left of its rate limit is the reserve for others",
+            Self::ServerRequested => "Not sent: the API requested a pause of this account (429 or Retry-After)",
+            Self::BudgetExhausted => "Not sent: only the reserve of the account's rate limit is left",
         }
     }
 }
 
-/// No pause is shorter: times come in whole seconds, and a `Retry-After` of 0 must not lead to a storm.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// The pause where the service names no time: long enough that asking anew costs next to nothing.
-const UNTIMED_PAUSE: Duration = Duration::from_secs(5);
+/// Shortest pause. Header times have a resolution of one second, and `Retry-After: 0` must not cause a burst of retries.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+/// Pause without a time in the headers: long enough that the repeated request uses little of the budget.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
-impl Limits {
-    pub(in crate::management) fn of(headers: &HeaderMap, now: Timestamp) -> Self {
+impl RateLimitHeaders {
+    pub(in crate::management) fn parse(headers: &HeaderMap, now: Timestamp) -> Self {
         let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
         let number = |name: &str| text(name)?.parse::<u64>().ok();
-        let now = text(DATE.as_str()).and_then(date).unwrap_or_else(|| u64::try_from(now.as_second()).unwrap_or(0));
+        let date = text(DATE.as_str()).and_then(parse_http_date);
+        let now = date.unwrap_or_else(|| u64::try_from(now.as_second()).unwrap_or(0));
         let until = |second: u64| Duration::from_secs(second.saturating_sub(now));
         let retry_after = text(RETRY_AFTER.as_str()).and_then(|value| match value.parse() {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => date(value).map(until),
+            Err(_) => parse_http_date(value).map(until),
         });
         Self {
             limit: number("x-ratelimit-limit"),
@@ -68,30 +73,32 @@ impl Limits {
         }
     }
 
-    /// Whether the account has to pause after an answer of this status, and for how long.
-    pub(super) fn pause(&self, status: StatusCode, quota: Quota) -> Option<(Cause, Duration)> {
-        let asked = match status {
+    /// The pause that a response with this status requires, if any.
+    pub(super) fn required_pause(&self, status: StatusCode, quota: Quota) -> Option<(PauseCause, Duration)> {
+        let is_requested = match status {
             StatusCode::TOO_MANY_REQUESTS => true,
             StatusCode::SERVICE_UNAVAILABLE => self.retry_after.is_some(),
             _ => false,
         };
-        let granted = self.limit.unwrap_or_else(|| quota.requests_per_minute.into());
-        let reserve = u128::from(granted) * u128::from(quota.reserve_percent) / 100;
-        let used_up = self.remaining.is_some_and(|remaining| u128::from(remaining) <= reserve);
-        let (cause, time) = match () {
-            () if asked => (Cause::Asked, self.retry_after.or(self.reset)),
-            () if used_up => (Cause::UsedUp, self.reset),
-            () => return None,
+        let limit = self.limit.unwrap_or_else(|| quota.requests_per_minute.into());
+        let reserve = u128::from(limit) * u128::from(quota.reserve_percent) / 100;
+        let is_exhausted = self.remaining.is_some_and(|remaining| u128::from(remaining) <= reserve);
+        let (cause, time) = if is_requested {
+            (PauseCause::ServerRequested, self.retry_after.or(self.reset))
+        } else if is_exhausted {
+            (PauseCause::BudgetExhausted, self.reset)
+        } else {
+            return None;
         };
-        let wait = time.map_or(UNTIMED_PAUSE.mul_f64(1.0 + fastrand::f64()), |time| {
-            time.max(SHORTEST_PAUSE).saturating_add(SHORTEST_PAUSE.mul_f64(fastrand::f64() / 2.0))
+        let pause = time.map_or(DEFAULT_PAUSE.mul_f64(1.0 + fastrand::f64()), |time| {
+            time.max(MIN_PAUSE).saturating_add(MIN_PAUSE.mul_f64(fastrand::f64() / 2.0))
         });
-        Some((cause, wait))
+        Some((cause, pause))
     }
 }
 
-/// An HTTP date in any of its three forms, in Unix seconds.
-fn date(text: &str) -> Option<u64> {
+/// An HTTP date in any of the three formats, in Unix seconds.
+fn parse_http_date(text: &str) -> Option<u64> {
     let time = httpdate::parse_http_date(text).ok()?;
     time.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }

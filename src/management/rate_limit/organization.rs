@@ -1,21 +1,21 @@
-//! The budget of an organization at the service, above those of the accounts that act in it.
+//! The rate limiter of one organization, above the limiters of its accounts.
 
 use tokio::sync::Mutex;
 
-use super::Quota;
 use super::bucket::Bucket;
+use super::quota::Quota;
 
-/// First come, first served: the order among the requests of an account was settled before.
+/// A first-come, first-served limiter. Each account has already ordered its own requests.
 #[derive(Debug)]
-pub(super) struct Organization(Mutex<Bucket>);
+pub(super) struct OrganizationLimiter(Mutex<Bucket>);
 
-impl Organization {
+impl OrganizationLimiter {
     pub(super) fn empty(quota: Quota) -> Self {
         Self(Mutex::new(Bucket::empty(quota)))
     }
 
-    /// Waits for a token. Held while waiting, so that nobody overtakes.
-    pub(super) async fn token(&self) {
+    /// Waits for a token. The lock is held during the wait, which keeps the order of arrival.
+    pub(super) async fn acquire(&self) {
         let bucket = self.0.lock().await;
         while let Err(wait) = bucket.take() {
             tokio::time::sleep(wait).await;

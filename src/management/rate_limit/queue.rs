@@ -1,4 +1,4 @@
-//! Who waits for a token, and whose turn it is.
+//! The priority queue of requests that wait for a permit.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -7,97 +7,100 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::organization::Organization;
-use super::{AccessMode, Priority};
+use super::organization::OrganizationLimiter;
+use super::priority::{AccessMode, Priority};
 
-/// Every `FAIR_SHARE`th token goes to the least urgent waiter, so that checks go on under a storm of edits.
-const FAIR_SHARE: u64 = 8;
+/// Every `FAIRNESS_INTERVAL`th permit is for the least urgent request, so that resyncs continue during many edits.
+const FAIRNESS_INTERVAL: u64 = 8;
 
-/// A request that waits. One whose receiver is gone has left the line.
+/// A request in the queue. A closed receiver means that the caller has cancelled the request.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(super) struct QueuedRequest {
     pub(super) priority: Priority,
-    pub(super) stage: AccessMode,
-    pub(super) organization: Arc<Organization>,
-    /// Leave to go, and a place among the requests under way; or how long the account is paused, where that is too long to
-    /// wait.
-    pub(super) grant: oneshot::Sender<Result<OwnedSemaphorePermit, Duration>>,
+    pub(super) mode: AccessMode,
+    pub(super) organization: Arc<OrganizationLimiter>,
+    /// Receives the permit, or the remaining pause of the account if the pause is too long to wait.
+    pub(super) reply: oneshot::Sender<Result<OwnedSemaphorePermit, Duration>>,
 }
 
-/// The line in front of an account's bucket.
+/// The queue of one account.
 #[derive(Debug, Default)]
-pub(super) struct Line {
-    waiting: BinaryHeap<Reverse<Place>>,
-    arrived: u64,
-    granted: u64,
+pub(super) struct RequestQueue {
+    entries: BinaryHeap<Reverse<QueueEntry>>,
+    pushed: u64,
+    popped: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct QueueEntry {
     /// Order of arrival.
-    number: u64,
-    pub(super) waiter: Waiter,
+    sequence: u64,
+    pub(super) request: QueuedRequest,
 }
 
-impl Line {
+impl RequestQueue {
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.entries.is_empty()
     }
 
-    pub(super) fn join(&mut self, waiter: Waiter) {
-        self.arrived += 1;
-        self.waiting.push(Reverse(Place { number: self.arrived, waiter }));
+    pub(super) fn push(&mut self, request: QueuedRequest) {
+        self.pushed += 1;
+        self.entries.push(Reverse(QueueEntry { sequence: self.pushed, request }));
     }
 
-    /// Whoever could not go after all keeps the place it had.
-    pub(super) fn put_back(&mut self, place: Place) {
-        self.waiting.push(Reverse(place));
+    /// Returns a popped entry to its previous position.
+    pub(super) fn requeue(&mut self, entry: QueueEntry) {
+        self.entries.push(Reverse(entry));
     }
 
-    /// Whose turn it is, of those who still wait.
-    pub(super) fn next(&mut self) -> Option<Place> {
-        self.waiting.retain(|Reverse(place)| !place.waiter.grant.is_closed());
-        self.granted += 1;
-        if !self.granted.is_multiple_of(FAIR_SHARE) {
-            return self.waiting.pop().map(|Reverse(place)| place);
+    /// Removes cancelled requests and returns the next entry.
+    pub(super) fn pop(&mut self) -> Option<QueueEntry> {
+        self.entries.retain(|Reverse(entry)| !entry.request.reply.is_closed());
+        self.popped += 1;
+        if self.popped.is_multiple_of(FAIRNESS_INTERVAL) {
+            return self.pop_least_urgent();
         }
-        let mut all: Vec<Place> = std::mem::take(&mut self.waiting).into_iter().map(|Reverse(place)| place).collect();
-        let key = |place: &Place| (Reverse(place.waiter.priority), place.waiter.stage, place.number);
-        let index = all.iter().enumerate().min_by_key(|(_, place)| key(place)).map(|(index, _)| index);
-        let chosen = index.map(|index| all.swap_remove(index));
-        self.waiting = all.into_iter().map(Reverse).collect();
-        chosen
+        self.entries.pop().map(|Reverse(entry)| entry)
     }
 
-    /// Tells everybody to come back after this time.
-    pub(super) fn send_away(&mut self, wait: Duration) {
-        for Reverse(place) in self.waiting.drain() {
-            let _ = place.waiter.grant.send(Err(wait));
+    fn pop_least_urgent(&mut self) -> Option<QueueEntry> {
+        let mut entries: Vec<QueueEntry> = self.entries.drain().map(|Reverse(entry)| entry).collect();
+        let key = |entry: &QueueEntry| (Reverse(entry.request.priority), entry.request.mode, entry.sequence);
+        let index = entries.iter().enumerate().min_by_key(|(_, entry)| key(entry)).map(|(index, _)| index);
+        let least_urgent = index.map(|index| entries.swap_remove(index));
+        self.entries = entries.into_iter().map(Reverse).collect();
+        least_urgent
+    }
+
+    /// Replies to all requests that the account is paused for this time.
+    pub(super) fn reject_all(&mut self, pause: Duration) {
+        for Reverse(entry) in self.entries.drain() {
+            let _ = entry.request.reply.send(Err(pause));
         }
     }
 }
 
-impl Place {
+impl QueueEntry {
     fn key(&self) -> (Priority, AccessMode, u64) {
-        (self.waiter.priority, self.waiter.stage, self.number)
+        (self.request.priority, self.request.mode, self.sequence)
     }
 }
 
-impl PartialEq for Place {
+impl PartialEq for QueueEntry {
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
 }
 
-impl Eq for Place {}
+impl Eq for QueueEntry {}
 
-impl PartialOrd for Place {
+impl PartialOrd for QueueEntry {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Place {
+impl Ord for QueueEntry {
     fn cmp(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
     }

@@ -1,18 +1,17 @@
-//! Who of several that want one answer asks for it.
+//! A mutex for shared reads that respects the priority of the callers.
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::management::Priority;
+use crate::management::rate_limit::Priority;
 
-/// Held while a request runs, so that others wait for its answer. Those who are equally urgent wait for each other, and for
-/// those who are more urgent; nobody waits for a request that is less urgent than his own would be, because that one may stand
-/// in the line of the budget for long.
+/// A mutex that is locked during a read, so that other callers can use the result. A caller waits for reads of equal or
+/// higher priority. It does not wait for a read of lower priority, because that read may stay in the request queue for
+/// a long time.
 #[derive(Debug, Default)]
-pub(super) struct Turn([Mutex<()>; 4]);
+pub(super) struct PriorityMutex([Mutex<()>; 4]);
 
-impl Turn {
-    /// Waits for the turn.
-    pub(super) async fn wait(&self, priority: Priority) -> MutexGuard<'_, ()> {
+impl PriorityMutex {
+    pub(super) async fn lock(&self, priority: Priority) -> MutexGuard<'_, ()> {
         let own = priority as usize;
         for more_urgent in &self.0[..own] {
             drop(more_urgent.lock().await);
@@ -26,26 +25,26 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_is_as_urgent_or_less_waits_and_who_is_more_urgent_does_not() {
-        let turn = Turn::default();
-        let checks = turn.wait(Priority::Check).await;
-        let mut another = Box::pin(turn.wait(Priority::Check));
-        assert!(futures::poll!(&mut another).is_pending());
-        let edits = turn.wait(Priority::Edit).await;
-        // All edits but the first share, though a check has asked before them.
-        let mut more: Vec<_> = (0..3).map(|_| Box::pin(turn.wait(Priority::Edit))).collect();
-        for waiting in &mut more {
+    async fn lower_or_equal_priority_waits_higher_priority_does_not() {
+        let mutex = PriorityMutex::default();
+        let check = mutex.lock(Priority::Check).await;
+        let mut second_check = Box::pin(mutex.lock(Priority::Check));
+        assert!(futures::poll!(&mut second_check).is_pending());
+        let edit = mutex.lock(Priority::Edit).await;
+        // All edits but the first wait for the first one, although a check has locked the mutex before.
+        let mut more_edits: Vec<_> = (0..3).map(|_| Box::pin(mutex.lock(Priority::Edit))).collect();
+        for waiting in &mut more_edits {
             assert!(futures::poll!(waiting).is_pending());
         }
-        let mut less = Box::pin(turn.wait(Priority::Delete));
-        assert!(futures::poll!(&mut less).is_pending());
-        drop(checks);
-        drop(another.await);
-        assert!(futures::poll!(&mut less).is_pending());
-        drop(edits);
-        for waiting in more {
+        let mut delete = Box::pin(mutex.lock(Priority::Delete));
+        assert!(futures::poll!(&mut delete).is_pending());
+        drop(check);
+        drop(second_check.await);
+        assert!(futures::poll!(&mut delete).is_pending());
+        drop(edit);
+        for waiting in more_edits {
             drop(waiting.await);
         }
-        drop(less.await);
+        drop(delete.await);
     }
 }

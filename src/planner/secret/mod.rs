@@ -30,7 +30,7 @@ use super::{
 };
 use super::{digest, schedule};
 use crate::api::{DeletionPolicy, Reason, SecretEntry, SourceVersion, SpiceSecret, SpiceSecretStatus};
-use crate::management::types::{ApiError, App, ErrorKind, PutSecret, Secret, SecretList};
+use crate::management::types::{ApiError, App, ErrorKind, PutSecret, RemoteSecret, SecretList};
 
 /// Secrets that one batch sets or deletes at most: what it rests on must not grow old while it is sent.
 const LARGEST_BATCH: usize = 50;
@@ -196,7 +196,7 @@ impl SecretWrite {
 }
 
 /// How each write of a batch ended, by name, as far as the batch went: what a set secret is since, nothing after a delete.
-pub type SecretResponse = Vec<(String, Result<Option<Secret>, ApiError>)>;
+pub type SecretResponse = Vec<(String, Result<Option<RemoteSecret>, ApiError>)>;
 
 impl ResourcePlanner for SpiceSecret {
     type Desired = SecretDesired;

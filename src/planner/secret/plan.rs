@@ -263,7 +263,7 @@ impl<'a> SecretPlanner<'a> {
     }
 
     /// Whether a secret was there before we made the app: it had been deleted, and came back with what it had.
-    pub(super) fn is_left_over(&self, there: &Secret) -> bool {
+    pub(super) fn is_left_over(&self, there: &RemoteSecret) -> bool {
         let set_at = there.updated_at.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
         let (Some(set_at), Some(created)) = (set_at, self.app.created_at) else { return false };
         schedule::elapsed(set_at, created) > self.input.timings.clock_skew
@@ -356,7 +356,7 @@ pub(super) fn is_refusal(error: &ApiError) -> bool {
 }
 
 /// Whether what is shown is certainly what an entry tells of.
-fn is_same(entry: &SecretEntry, shown: &Secret) -> bool {
+fn is_same(entry: &SecretEntry, shown: &RemoteSecret) -> bool {
     entry.updated_at.is_some() && same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref())
 }
 
