@@ -308,7 +308,7 @@ impl ResourcePlanner for SpiceApp {
                 if write.marks() && may_be_about_tags(error) {
                     observed.tags_refused = true;
                 }
-                observed.repository_connected |= write.sends_spicepod() && errors::about_repository(error);
+                observed.repository_connected |= write.sends_spicepod() && errors::is_repository_error(error);
                 if let AppWrite::Create { repeated, first_untagged, .. } = write
                     && proves_not_created(error)
                 {
@@ -333,16 +333,16 @@ impl ResourcePlanner for SpiceApp {
 
     fn on_write_error(write: &AppWrite, error: &ApiError, timings: &Timings) -> Option<Outcome> {
         let goes_on =
-            write.marks() && may_be_about_tags(error) || write.sends_spicepod() && errors::about_repository(error);
+            write.marks() && may_be_about_tags(error) || write.sends_spicepod() && errors::is_repository_error(error);
         if goes_on {
             return None;
         }
         match write {
             AppWrite::Create { .. } | AppWrite::Update { .. } => {
-                Some(errors::failed(error, ApiOperation::Write, "apps:write", timings))
+                Some(errors::call_failed(error, ApiOperation::Write, "apps:write", timings))
             }
             AppWrite::RemoveOwnerTags { .. } => None,
-            AppWrite::Delete { .. } => Some(errors::failed(error, ApiOperation::Delete, "apps:delete", timings)),
+            AppWrite::Delete { .. } => Some(errors::call_failed(error, ApiOperation::Delete, "apps:delete", timings)),
         }
     }
 
@@ -418,7 +418,7 @@ fn proves_not_created(error: &ApiError) -> bool {
 fn may_be_about_tags(error: &ApiError) -> bool {
     match error.kind {
         ErrorKind::Invalid => true,
-        ErrorKind::Forbidden => !errors::about_access(error),
+        ErrorKind::Forbidden => !errors::is_authorization_error(error),
         _ => false,
     }
 }

@@ -325,5 +325,5 @@ fn unreachable_verdict(input: &PlanInput<'_, SpiceOrganization>, error: &ApiErro
         return Outcome::WriteFailed(Reason::InvalidSpec, message, Retry::Backoff);
     }
     let error = ApiError { message, ..error.clone() };
-    errors::failed(&error, errors::ApiOperation::Read, "apps:read", input.timings)
+    errors::call_failed(&error, errors::ApiOperation::Read, "apps:read", input.timings)
 }

@@ -92,7 +92,7 @@ fn delete(input: &SecretInput<'_>, app: i64, mut names: Vec<String>, based_on: T
     if let Some((name, error)) = failed {
         return no_op(
             input,
-            messages::about(name, errors::failed(error, ApiOperation::Delete, "secrets:write", input.timings)),
+            messages::about(name, errors::call_failed(error, ApiOperation::Delete, "secrets:write", input.timings)),
         );
     }
     names.truncate(LARGEST_BATCH);

@@ -29,7 +29,7 @@ impl SecretPlanner<'_> {
         let input = self.input;
         let failed = input.observed.failed.iter();
         if let Some((name, error)) = failed.clone().find(|(_, error)| !is_refusal(error)) {
-            return about(name, errors::failed(error, ApiOperation::Write, "secrets:write", input.timings));
+            return about(name, errors::call_failed(error, ApiOperation::Write, "secrets:write", input.timings));
         }
         let problems = self.wanted.iter().flat_map(|wanted| &wanted.problems);
         let is_missing = problems.clone().any(|problem| matches!(problem, Problem::Missing(_)));

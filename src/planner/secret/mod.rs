@@ -286,7 +286,7 @@ impl ResourcePlanner for SpiceSecret {
             SecretWrite::Set { .. } => ApiOperation::Write,
             SecretWrite::Delete { .. } => ApiOperation::Delete,
         };
-        let outcome = errors::failed(error, call, "secrets:write", timings);
+        let outcome = errors::call_failed(error, call, "secrets:write", timings);
         Some(match write.first() {
             Some(name) => messages::about(name, outcome),
             None => outcome,
