@@ -6,7 +6,8 @@ use super::types::{ApiError, ErrorKind};
 
 /// Converts an error of the HTTP library.
 ///
-/// The text of the library may contain the URL and headers. The innermost cause comes from the system and contains neither.
+/// The text of the library may contain the URL and headers. The innermost cause comes from the system and contains
+/// neither.
 pub(super) fn transport_error(error: &reqwest::Error) -> ApiError {
     let mut innermost = error.source();
     while let Some(cause) = innermost.and_then(Error::source) {

@@ -44,7 +44,8 @@ struct PauseLabels {
 pub(super) struct RequestOutcome {
     /// HTTP status code of the response, if any.
     pub(super) code: Option<u16>,
-    /// `connect`, `response_lost` or `invalid_response`: there is no response, or a response with a success code is unusable.
+    /// Error without a response (`connect`, `response_lost`), or with an unusable response to a success code
+    /// (`invalid_response`).
     pub(super) error: Option<&'static str>,
 }
 

@@ -20,8 +20,8 @@ pub(super) enum ListProgress {
     Unknown,
 }
 
-/// Tracks the pages of one list. Each page starts with the last item of the previous page. If the first item of a page is
-/// new, items have moved up in the list and some were skipped.
+/// Tracks the pages of one list. Each page starts with the last item of the previous page. If the first item of a page
+/// is new, items have moved up in the list and some were skipped.
 #[derive(Debug)]
 pub(super) struct PageTracker<K> {
     seen: BTreeSet<K>,
@@ -53,7 +53,7 @@ impl<K: Clone + Ord> PageTracker<K> {
         if is_last { ListProgress::Complete } else { ListProgress::More(self.seen.len() - 1) }
     }
 
-    /// Whether an earlier page contained the item.
+    /// Returns true if an earlier page contained the item.
     pub(super) fn contains(&self, key: &K) -> bool {
         self.seen.contains(key)
     }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 /// Longest message in characters: enough for a validation error, and short in a condition.
 const MAX_MESSAGE_CHARS: usize = 300;
-/// Longest text in characters that is searched for sent values. The limit is far above [`MAX_MESSAGE_CHARS`] and keeps a
-/// search for thousands of values fast.
+/// Longest text in characters that is searched for sent values. The limit is far above [`MAX_MESSAGE_CHARS`] and keeps
+/// a search for thousands of values fast.
 const MAX_SEARCHED_CHARS: usize = 8 * 1024;
 /// Shortest prefix of a value that is redacted, in characters.
 const MIN_PREFIX_CHARS: usize = 8;
@@ -28,7 +28,7 @@ pub(super) struct ErrorBody {
     pub(super) code: Option<String>,
     /// The error text; empty for an HTML page.
     pub(super) message: String,
-    /// Whether the body has the JSON error shape of the API.
+    /// True if the body has the JSON error shape of the API.
     pub(super) is_json: bool,
 }
 
@@ -52,7 +52,7 @@ impl ErrorBody {
     }
 }
 
-/// Whether a message contains a secret that is too short for redaction. Such a message must not be shown.
+/// Returns true if a message contains a secret that is too short for redaction. Such a message must not be shown.
 pub(super) fn contains_short_secret(message: &str, secret: &str) -> bool {
     !secret.is_empty() && secret.chars().count() < MIN_VALUE_CHARS && message.contains(secret)
 }
@@ -131,8 +131,8 @@ fn encodings(value: &str) -> [String; 7] {
     ]
 }
 
-/// Redacts every prefix of a value of at least [`MIN_PREFIX_CHARS`] characters, because a server may shorten a value. The
-/// scheme of a URL does not count.
+/// Redacts every prefix of a value of at least [`MIN_PREFIX_CHARS`] characters, because a server may shorten a value.
+/// The scheme of a URL does not count.
 fn redact_prefixes(text: &str, value: &str) -> String {
     let scheme = value.find("://").map_or(0, |at| at + 3);
     let prefix_end = value[scheme..].char_indices().nth(MIN_PREFIX_CHARS).map(|(at, _)| scheme + at);

@@ -10,7 +10,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(200);
 /// an outage.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// Whether the error shows that the service is unavailable.
+/// Returns true for errors of an unavailable service.
 pub(super) fn is_outage(error: &ApiError) -> bool {
     match error.kind {
         ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server => true,

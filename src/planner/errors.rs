@@ -2,7 +2,7 @@
 
 use super::{Outcome, Retry, Timings};
 use crate::api::Reason;
-use crate::management::types::{ApiError, ErrorClass, ErrorKind};
+use crate::management::types::{ApiError, ErrorKind};
 
 /// All scopes of the API. A 403 without a code that contains one of these names is a scope error.
 const SCOPES: [&str; 16] = [
@@ -91,7 +91,8 @@ fn classify(error: &ApiError, operation: ApiOperation) -> (Reason, WritePolicy) 
     }
 }
 
-/// The reason of a 403. A 403 to a create or an update without a missing scope or role is about the content of the request.
+/// The reason of a 403. A 403 to a create or an update without a missing scope or role is about the content of the
+/// request.
 fn forbidden_reason(error: &ApiError, operation: ApiOperation) -> Reason {
     match operation {
         ApiOperation::Write if !is_authorization_error(error) => Reason::PlanLimit,
@@ -99,7 +100,7 @@ fn forbidden_reason(error: &ApiError, operation: ApiOperation) -> Reason {
     }
 }
 
-/// Whether a 403 is about a missing scope or role, and not about the content of the request.
+/// Returns true for a 403 about a missing scope or role, and not about the content of the request.
 pub(crate) fn is_authorization_error(error: &ApiError) -> bool {
     match error.code.as_deref() {
         Some("insufficient_scope" | "forbidden" | "org_forbidden" | "org_assertion_mismatch") => true,
@@ -108,7 +109,7 @@ pub(crate) fn is_authorization_error(error: &ApiError) -> bool {
     }
 }
 
-/// Whether a 403 is about a missing scope.
+/// Returns true for a 403 about a missing scope.
 fn is_scope_error(error: &ApiError) -> bool {
     match error.code.as_deref() {
         Some(code) => code == "insufficient_scope",
@@ -120,7 +121,7 @@ fn contains_scope_name(text: &str) -> bool {
     SCOPES.iter().any(|scope| text.contains(scope))
 }
 
-/// Whether a 409 means that the app's spicepod comes from a connected repository.
+/// Returns true for a 409 to an app whose spicepod comes from a connected repository.
 pub(crate) fn is_repository_error(error: &ApiError) -> bool {
     // The first version of the API returns no code.
     error.kind == ErrorKind::Conflict
@@ -146,11 +147,10 @@ fn missing_scope(error: &ApiError) -> Option<&'static str> {
 }
 
 fn retry(error: &ApiError) -> Retry {
-    match error.class() {
-        ErrorClass::RateLimited(Some(after)) => Retry::After(after),
-        ErrorClass::RateLimited(None) | ErrorClass::Transient => Retry::Backoff,
-        ErrorClass::RequiresUserAction | ErrorClass::Gone => Retry::Backoff,
+    if let ErrorKind::RateLimited { retry_after: Some(after) } = error.kind {
+        return Retry::After(after);
     }
+    Retry::Backoff
 }
 
 #[cfg(test)]

@@ -47,8 +47,8 @@ impl TokenSource {
         }
     }
 
-    /// The token to use now for a caller that got `token` earlier and must not wait for a renewal. `None` if the token has
-    /// expired.
+    /// The token to use now for a caller that got `token` earlier and must not wait for a renewal. `None` if the token
+    /// has expired.
     pub(super) fn revalidate(&self, token: Arc<AccessToken>) -> Option<Arc<AccessToken>> {
         match self {
             Self::Static(_) => Some(token),

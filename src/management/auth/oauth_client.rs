@@ -1,7 +1,7 @@
 //! Access tokens of an OAuth client (client credentials grant).
 //!
-//! The first request that needs a token fetches the token. Concurrent requests wait for the same fetch. A token is renewed
-//! before its expiry, and replaced once if the API rejects the token.
+//! The first request that needs a token fetches the token. Concurrent requests wait for the same fetch. A token is
+//! renewed before its expiry, and replaced once if the API rejects the token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ const ROUTE: &str = "/api/oauth/token";
 
 /// An OAuth client and its current access token.
 #[derive(Debug)]
-pub(in crate::management) struct OAuthClient {
+pub(crate) struct OAuthClient {
     http: reqwest::Client,
     budget: Arc<Budget>,
     metrics: ApiMetrics,
@@ -49,7 +49,7 @@ pub(in crate::management) struct OAuthClient {
 #[derive(Debug, Default)]
 struct TokenCache {
     current: Option<CachedToken>,
-    /// Whether the API rejected the last token.
+    /// True if the API rejected the last token.
     last_rejected: bool,
     /// The last error, and the time at which the fetch ended.
     last_error: Option<(Instant, ApiError)>,
@@ -86,7 +86,7 @@ impl OAuthClient {
         metrics: &ApiMetrics,
     ) -> Result<Self, ApiError> {
         let token_url = Url::parse(token_endpoint).map_err(|error| {
-            ApiError::local(ErrorKind::Invalid, format!("spec.tokenEndpoint is not a valid URL: {error}"))
+            ApiError::local(ErrorKind::Invalid, format!("tokenEndpoint is not a valid URL: {error}"))
         })?;
         let (http, budget, metrics) = (http.clone(), Arc::clone(budget), metrics.clone());
         Ok(Self { http, budget, metrics, token_url, id, secret, cache: Mutex::default() })
@@ -99,7 +99,7 @@ impl OAuthClient {
         if let Some(current) = cache.current.as_ref().filter(|current| Instant::now() < current.renew_at) {
             return Ok(Arc::clone(&current.token));
         }
-        // A caller that waited for a failed fetch gets its error. Otherwise each waiting caller would fetch and fail in turn.
+        // A caller that waited for a failed fetch gets its error. Otherwise the waiting callers would fail one by one.
         if let Some((_, error)) = cache.last_error.as_ref().filter(|(ended_at, _)| *ended_at >= requested_at) {
             return Err(error.clone());
         }

@@ -7,9 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// A bearer token.
 #[derive(Debug)]
-pub(in crate::management) struct AccessToken {
+pub(crate) struct AccessToken {
     value: SecretString,
-    /// Whether the API rejected the previous token.
+    /// True if the API rejected the previous token.
     pub(super) replaces_rejected: bool,
     accepted: AtomicBool,
 }
@@ -19,12 +19,12 @@ impl AccessToken {
         Arc::new(Self { value, replaces_rejected, accepted: AtomicBool::new(false) })
     }
 
-    pub(in crate::management) fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         self.value.expose_secret()
     }
 
     /// Records that the API accepted the token.
-    pub(in crate::management) fn mark_accepted(&self) {
+    pub(crate) fn mark_accepted(&self) {
         self.accepted.store(true, Ordering::Relaxed);
     }
 

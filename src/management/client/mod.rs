@@ -1,7 +1,7 @@
 //! The calls of the Management API.
 //!
-//! Each attempt needs a permit of the request budget. The client retries a failed read for a short time, and never retries
-//! a write: the checks that the caller made after it got the permit are valid for one attempt only.
+//! Each attempt needs a permit of the request budget. The client retries a failed read for a short time, and never
+//! retries a write: the checks that the caller made after it got the permit are valid for one attempt only.
 
 mod config;
 mod request;
@@ -33,7 +33,8 @@ const MAX_LIST_ATTEMPTS: u32 = 3;
 /// Pages of one list; 100,000 items are far more than an organization has.
 const MAX_PAGES: usize = 1000;
 
-/// A client for one endpoint and one credential. Every call returns [`ApiError`] with one of the kinds in [`ErrorKind`].
+/// A client for one endpoint and one credential. Every call returns [`ApiError`] with one of the kinds in
+/// [`ErrorKind`].
 #[derive(Debug)]
 pub struct Client {
     transport: Transport,
@@ -58,8 +59,8 @@ impl Client {
         self.transport.close();
     }
 
-    /// Waits for a permit to send one write. The caller checks the preconditions of the write after the wait, because the
-    /// object may have changed in the meantime.
+    /// Waits for a permit to send one write. The caller checks the preconditions of the write after the wait, because
+    /// the object may have changed in the meantime.
     ///
     /// # Errors
     /// If no access token is available, the account is paused for a long time, or the process shuts down. Nothing was
@@ -140,7 +141,8 @@ impl Client {
         expect_subject(response, |app: &App| app.id == id)
     }
 
-    /// `POST /v1/apps`. Not idempotent: after an unknown outcome the caller must read the apps before another attempt.
+    /// `POST /v1/apps`, which is not idempotent. After an unknown outcome the caller must read the apps before another
+    /// attempt.
     ///
     /// # Errors
     /// See [`ErrorKind`].

@@ -45,7 +45,8 @@ pub(super) struct Transport {
     budget: Arc<Budget>,
     metrics: ApiMetrics,
     read_retry_timeout: Duration,
-    /// Whether the last call got a response. During an outage each reconcile sends one request, without retries.
+    /// False after an outage error of the last call. During an outage each reconcile sends one request, without
+    /// retries.
     is_available: AtomicBool,
 }
 
@@ -83,8 +84,8 @@ impl Transport {
         self.budget.close();
     }
 
-    /// Waits for a permit. The wait may be longer than the lifetime of the access token; then the permit is returned and
-    /// the request is queued again, because the fetch of a new token may need a permit as well.
+    /// Waits for a permit. The wait may be longer than the lifetime of the access token; then the permit is returned
+    /// and the request is queued again, because the fetch of a new token may need a permit as well.
     pub(super) async fn acquire_permit(&self, priority: Priority, mode: AccessMode) -> Result<RequestPermit, ApiError> {
         let token = self.tokens.token().await?;
         let rate_limit = self.budget.acquire(priority, mode).await?;
@@ -171,7 +172,7 @@ impl Transport {
             return result;
         }
         if !request.is_read() {
-            let message = "Not sent: the API rejected the access token; retrying with a new token";
+            let message = "The API rejected the access token; retrying with a new token";
             return Err(ApiError::local(ErrorKind::Cancelled, message));
         }
         let permit = self.acquire_permit(priority, AccessMode::Read).await?;
@@ -228,7 +229,8 @@ impl Transport {
         }
     }
 
-    /// Exchanges one HTTP request for a response. Returns the status code, if any, and the body of a successful response.
+    /// Exchanges one HTTP request for a response. Returns the status code, if any, and the body of a successful
+    /// response.
     async fn exchange(
         &self,
         request: reqwest::RequestBuilder,

@@ -18,7 +18,8 @@ use super::quota::Quota;
 pub(super) const MAX_QUEUE_WAIT: Duration = Duration::from_secs(60);
 
 /// Concurrent requests of one account. At the default share of 800 requests per minute, 32 requests are enough for
-/// responses that take more than two seconds. More requests would not help a slower API, and each one costs a connection.
+/// responses that take more than two seconds. More requests would not help a slower API, and each one costs a
+/// connection.
 pub(super) const MAX_IN_FLIGHT: usize = 32;
 
 /// The limiter that all connections of one account share. Its task ends when the last handle is dropped.

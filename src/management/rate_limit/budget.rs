@@ -36,8 +36,8 @@ impl Budget {
     /// Waits for a permit to send one request.
     ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`] if the account is paused for longer than a request may wait; [`ErrorKind::Cancelled`] if
-    /// the connection is closed; [`ErrorKind::Connect`] if the process shuts down.
+    /// [`ErrorKind::RateLimited`] if the account is paused for longer than a request may wait; [`ErrorKind::Cancelled`]
+    /// if the connection is closed; [`ErrorKind::Connect`] if the process shuts down.
     pub async fn acquire(&self, priority: Priority, mode: AccessMode) -> Result<RateLimitPermit, ApiError> {
         let shutting_down = || ApiError::local(ErrorKind::Connect, "The operator is shutting down");
         let (reply, granted) = oneshot::channel();
@@ -62,12 +62,12 @@ impl Budget {
     }
 
     /// Cancels the connection's queued requests and removes its quota from the account.
-    pub(in crate::management) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.limiter.close();
     }
 
     /// Applies the rate-limit headers of a response. A required pause affects all connections of the account.
-    pub(in crate::management) fn record_response(&self, status: StatusCode, headers: &RateLimitHeaders) {
+    pub(crate) fn record_response(&self, status: StatusCode, headers: &RateLimitHeaders) {
         let Some(quota) = self.limiter.account.quota() else { return };
         let Some((cause, pause)) = headers.required_pause(status, quota) else { return };
         let pause = pause.min(self.max_rate_limit_pause);
@@ -80,7 +80,7 @@ impl Budget {
     }
 
     /// Remaining pause of the account.
-    pub(in crate::management) fn remaining_pause(&self) -> Option<Duration> {
+    pub(crate) fn remaining_pause(&self) -> Option<Duration> {
         self.limiter.account.remaining_pause()
     }
 }

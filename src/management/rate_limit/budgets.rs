@@ -21,8 +21,8 @@ pub struct AccountKey([u8; 32]);
 
 impl AccountKey {
     /// Connections to one endpoint share a budget if they have the same `account`, or without `account` the same
-    /// credential. Different endpoints never share a budget: another service has its own rate limit and must not be able
-    /// to pause this one.
+    /// credential. Different endpoints never share a budget: another service has its own rate limit and must not be
+    /// able to pause this one.
     pub fn new(endpoint: &str, account: Option<&str>, credential: &Credential) -> Self {
         let endpoint = normalize(endpoint);
         let (kind, text) = match (account, credential) {
@@ -69,18 +69,18 @@ struct Limiters {
 }
 
 impl Budgets {
-    /// An empty set of budgets. `max_rate_limit_pause` limits the pause that a response can request: a wrong header must not
-    /// stop the operator for days. A repeated request after that time costs little.
+    /// An empty set of budgets. `max_rate_limit_pause` limits the pause that a response can request: a wrong header
+    /// must not stop the operator for days. A repeated request after that time costs little.
     pub fn new(max_rate_limit_pause: Duration, metrics: ApiMetrics) -> Self {
         Self { max_rate_limit_pause, metrics, limiters: Mutex::default() }
     }
 
     /// The budget of a new connection of an account, below the limit of `organization` (any text that is equal for all
-    /// connections that use the organization). If the connections of an account have different quotas, the strictest one
-    /// applies.
+    /// connections that use the organization). If the connections of an account have different quotas, the strictest
+    /// one applies.
     ///
-    /// An account that no connection uses is dropped. A new limiter of the same account starts empty, so that the requests
-    /// of the previous limiter still count.
+    /// An account that no connection uses is dropped. A new limiter of the same account starts empty, so that the
+    /// requests of the previous limiter still count.
     pub fn account(&self, key: AccountKey, organization: &str, quota: Quota) -> Budget {
         // The organization's rate limit does not apply to an account with a higher limit.
         let above = if quota.share() > Quota::ORGANIZATION.share() { quota } else { Quota::ORGANIZATION };

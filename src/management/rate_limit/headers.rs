@@ -10,15 +10,15 @@ use super::quota::Quota;
 
 /// Rate-limit headers of one response.
 ///
-/// Times are relative to the server's `Date` header, so that a difference between the clocks has no effect. Without `Date`
-/// the local clock is used.
+/// Times are relative to the server's `Date` header, so that a difference between the clocks has no effect. Without
+/// `Date` the local clock is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::management) struct RateLimitHeaders {
+pub(crate) struct RateLimitHeaders {
     limit: Option<u64>,
     remaining: Option<u64>,
     reset: Option<Duration>,
     /// Wait that the service requested.
-    pub(in crate::management) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Reason for a pause of an account.
@@ -49,13 +49,14 @@ impl PauseCause {
     }
 }
 
-/// Shortest pause. Header times have a resolution of one second, and `Retry-After: 0` must not cause a burst of retries.
+/// Shortest pause. Header times have a resolution of one second, and `Retry-After: 0` must not cause a burst of
+/// retries.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// Pause without a time in the headers: long enough that the repeated request uses little of the budget.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
 impl RateLimitHeaders {
-    pub(in crate::management) fn parse(headers: &HeaderMap, now: Timestamp) -> Self {
+    pub(crate) fn parse(headers: &HeaderMap, now: Timestamp) -> Self {
         let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
         let number = |name: &str| text(name)?.parse::<u64>().ok();
         let date = text(DATE.as_str()).and_then(parse_http_date);

@@ -1,7 +1,7 @@
 //! The request budget: every request to the API needs a permit of the rate limiter.
 //!
-//! Each account has a token bucket that starts empty (`bucket`), behind a priority queue (`queue`). An account pauses if a
-//! response requires a pause (`headers`, `account`). Above the accounts, each organization has a bucket of its own
+//! Each account has a token bucket that starts empty (`bucket`), behind a priority queue (`queue`). An account pauses
+//! if a response requires a pause (`headers`, `account`). Above the accounts, each organization has a bucket of its own
 //! (`organization`). `budgets` decides which connections share an account. A dropped wait leaves the queue.
 
 mod account;

@@ -13,8 +13,8 @@ pub enum Priority {
     Check,
 }
 
-/// Whether a request writes or reads. At equal priority, a write is sent before a read, because the data that the write is
-/// based on expires.
+/// Direction of a request. At equal priority, a write is sent before a read, because the data that the write
+/// is based on expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AccessMode {
     /// A create, an update or a delete.

@@ -48,8 +48,8 @@ impl CacheState {
         (!is_stale).then(|| self.app.store(result))
     }
 
-    /// Stores a list of secrets, corrected by the writes whose outcome is known. Returns `None` if the list started before
-    /// the end of a write with an unknown outcome.
+    /// Stores a list of secrets, corrected by the writes whose outcome is known. Returns `None` if the list started
+    /// before the end of a write with an unknown outcome.
     pub(super) fn store_secrets(
         &mut self,
         result: Result<ApiResponse<Vec<RemoteSecret>>, ApiError>,
@@ -75,8 +75,8 @@ impl CacheState {
         self.app.response = response.map(|response| response.clone().map(Arc::new));
     }
 
-    /// Records the end of a write to a secret. `current` is the secret after the write (`Some(None)`: deleted), or `None`
-    /// if the outcome is unknown.
+    /// Records the end of a write to a secret. `current` is the secret after the write (`Some(None)`: deleted), or
+    /// `None` if the outcome is unknown.
     pub(super) fn on_secret_write(&mut self, name: &str, current: Option<Option<RemoteSecret>>, now: Timestamp) {
         let Some(current) = current else {
             (self.unknown_write_at, self.secrets.response) = (now, None);

@@ -34,7 +34,7 @@ impl<T> Cached<T> {
         if let Some(response) = self.response.as_ref().filter(is_fresh) {
             return Some(Ok(response.clone()));
         }
-        // A caller that waited for a failed read gets its error. Otherwise each waiting caller would read and fail in turn.
+        // A caller that waited for a failed read gets its error. Otherwise the waiting callers would fail one by one.
         let last_error = self.last_error.as_ref().filter(|(ended_at, _)| *ended_at >= requested_at);
         last_error.map(|(_, error)| Err(error.clone()))
     }

@@ -1,5 +1,5 @@
-//! A read-through cache that all objects of one connection share. Concurrent reads of one thing use one request, and the
-//! operator's own writes invalidate or correct earlier reads.
+//! A read-through cache that all objects of one connection share. Concurrent reads of one thing use one request, and
+//! the operator's own writes invalidate or correct earlier reads.
 
 mod app_entry;
 mod cached;
@@ -18,7 +18,7 @@ use super::client::Client;
 use super::rate_limit::Priority;
 use super::types::{ApiError, ApiResponse, App, ErrorKind, ListCompleteness, RemoteSecret, SecretList};
 
-/// Entries at which the cache removes all unused entries, whatever their age.
+/// Number of entries from which a new entry removes all unused entries, including recent ones.
 const MAX_APPS: usize = 1000;
 /// Attempts of a read that starts before the end of an own write. More are needed only if the clock was set back.
 const MAX_ATTEMPTS: usize = 3;
@@ -40,8 +40,8 @@ pub struct ReadCache {
 }
 
 impl ReadCache {
-    /// An empty cache. Callers within `min_list_interval` after the start of an app list share the next list. `ttl` is the
-    /// time for which the reads of an unused app stay in the cache.
+    /// An empty cache. Callers within `min_list_interval` after the start of an app list share the next list. `ttl` is
+    /// the time for which the reads of an unused app stay in the cache.
     pub fn new(client: Arc<Client>, min_list_interval: Duration, ttl: Duration) -> Self {
         let (apps, apps_lock, lists, entries) = Default::default();
         Self { client, min_list_interval, ttl, apps, apps_lock, lists, entries }
@@ -140,8 +140,8 @@ impl ReadCache {
         self.entry(id).state().on_app_write(response, Timestamp::now());
     }
 
-    /// Records the end of a write to a secret. `current` is the secret after the write (`Some(None)`: deleted), or `None`
-    /// if the outcome is unknown.
+    /// Records the end of a write to a secret. `current` is the secret after the write (`Some(None)`: deleted), or
+    /// `None` if the outcome is unknown.
     pub fn on_secret_write(&self, app: i64, name: &str, current: Option<Option<RemoteSecret>>) {
         self.entry(app).state().on_secret_write(name, current, Timestamp::now());
     }

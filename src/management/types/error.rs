@@ -31,7 +31,7 @@ pub enum ErrorKind {
     Forbidden,
     /// 404. Only a JSON error body is a statement of the API about the object; an HTML page may come from a proxy.
     NotFound {
-        /// Whether the body was a JSON error of the API.
+        /// True if the body was a JSON error of the API.
         json: bool,
     },
     /// 409: the object exists already, or another operation on the object is in progress.
@@ -52,21 +52,8 @@ pub enum ErrorKind {
     },
     /// No usable credential: nothing was sent.
     CredentialMissing,
-    /// The caller or the connection no longer needs the request: nothing was sent.
+    /// The request is no longer valid, or needs a new access token. Nothing was applied, and the caller plans again.
     Cancelled,
-}
-
-/// Reaction that an error requires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// Retry with backoff.
-    Transient,
-    /// Retry after this time, or with backoff.
-    RateLimited(Option<Duration>),
-    /// A retry cannot succeed before a user changes something.
-    RequiresUserAction,
-    /// The object does not exist.
-    Gone,
 }
 
 impl ApiError {
@@ -75,22 +62,7 @@ impl ApiError {
         Self { kind, code: None, message: message.into() }
     }
 
-    /// Reaction that this error requires.
-    pub fn class(&self) -> ErrorClass {
-        match self.kind {
-            ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server => ErrorClass::Transient,
-            ErrorKind::InvalidResponse | ErrorKind::IncompleteList { .. } | ErrorKind::Cancelled => {
-                ErrorClass::Transient
-            }
-            ErrorKind::NotFound { json: false } | ErrorKind::Conflict => ErrorClass::Transient,
-            ErrorKind::RateLimited { retry_after } => ErrorClass::RateLimited(retry_after),
-            ErrorKind::Invalid | ErrorKind::Unauthorized | ErrorKind::Forbidden => ErrorClass::RequiresUserAction,
-            ErrorKind::CredentialMissing => ErrorClass::RequiresUserAction,
-            ErrorKind::NotFound { json: true } => ErrorClass::Gone,
-        }
-    }
-
-    /// Whether this error proves that a write had no effect. Every other error may follow a write that was applied.
+    /// True if this error proves that a write had no effect. Every other error may follow a write that was applied.
     pub fn proves_not_applied(&self) -> bool {
         match self.kind {
             ErrorKind::Connect | ErrorKind::CredentialMissing | ErrorKind::Cancelled => true,

@@ -11,7 +11,7 @@ mod secret;
 
 pub(crate) use app::AppEnvelope;
 pub use app::{App, AppField, CreateApp, UpdateApp};
-pub use error::{ApiError, ErrorClass, ErrorKind};
+pub use error::{ApiError, ErrorKind};
 pub use list::ListCompleteness;
 pub(crate) use list::ListPage;
 pub(crate) use organization::OrganizationEnvelope;

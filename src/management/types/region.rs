@@ -25,10 +25,10 @@ pub struct Region {
     /// Cloud provider, such as `aws`.
     #[serde(default)]
     pub provider: Option<String>,
-    /// Whether this is the default region.
+    /// True for the default region.
     #[serde(default)]
     pub is_default: Option<bool>,
-    /// Whether the API rejects new apps in this region.
+    /// True if the API rejects new apps in this region.
     #[serde(default)]
     pub disabled: Option<bool>,
 }

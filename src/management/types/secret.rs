@@ -27,7 +27,7 @@ pub type SecretList = BTreeMap<String, RemoteSecret>;
 pub struct SecretValue(Arc<SecretString>);
 
 impl SecretValue {
-    /// Whether the value is empty.
+    /// True for an empty value.
     pub fn is_empty(&self) -> bool {
         self.0.expose_secret().is_empty()
     }
