@@ -1,9 +1,9 @@
 //! The client of the Management API (<https://docs.spice.ai/api/management>): wire types, authentication, request
 //! budget, errors and a read cache.
 //!
-//! This part must not use Kubernetes: no custom resource type, no condition and no object name. A module uses only modules
-//! before it in this order: `types`, `credential`, `urls`, `pages`, `redact`, `retry`, `http`, `metrics`, `rate_limit`,
-//! `auth`, `client`, `read_cache`.
+//! This part must not use Kubernetes: no custom resource type, no condition and no object name. A module uses only
+//! modules before it in this order: `types`, `credential`, `urls`, `pages`, `redact`, `retry`, `http`, `metrics`,
+//! `rate_limit`, `auth`, `client`, `read_cache`.
 
 mod auth;
 mod client;
