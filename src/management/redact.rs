@@ -21,9 +21,9 @@ const API_WORDS: [&str; 4] = ["Spicepod", "true", "false", "null"];
 const PERCENT_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const REPLACEMENT: &str = "[redacted]";
 
-/// A decoded error body.
+/// A decoded error body without sent values.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ErrorBody {
+pub(super) struct RedactedError {
     /// The machine-readable `code`.
     pub(super) code: Option<String>,
     /// The error text; empty for an HTML page.
@@ -32,7 +32,7 @@ pub(super) struct ErrorBody {
     pub(super) is_json: bool,
 }
 
-impl ErrorBody {
+impl RedactedError {
     /// Decodes an error body and redacts the `sent` values.
     pub(super) fn parse(text: &str, sent: &[&str]) -> Self {
         let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else {
@@ -171,8 +171,8 @@ mod tests {
             r#"ab/cd+ef=\"gh\"\u00fc-z\u00fcrich<1>"#,
             "ab/cd+ef=&quot;gh&quot;ü-zürich&lt;1&gt;",
         ] {
-            let ErrorBody { message, .. } =
-                ErrorBody::parse(&format!("no \u{1b}[31m{form}\u{202e}\0 at all"), &[value]);
+            let RedactedError { message, .. } =
+                RedactedError::parse(&format!("no \u{1b}[31m{form}\u{202e}\0 at all"), &[value]);
             assert_eq!(message, "no [31m[redacted] at all", "{form}");
         }
     }
@@ -183,7 +183,7 @@ mod tests {
             json!({ "name": "my-app", "spicepod": { "params": { "key": "hunter2-long", "list": ["hunter2"] } } });
         let sent = strings_in(&body);
         let answer = r#"{"error":"my-app: hunter2-long is bad,\n hunter2 too","code":"bad"}"#;
-        let ErrorBody { code, message, is_json } = ErrorBody::parse(answer, &sent);
+        let RedactedError { code, message, is_json } = RedactedError::parse(answer, &sent);
         assert_eq!(code.as_deref(), Some("bad"));
         assert_eq!(message, "my-app: [redacted] is bad, [redacted] too");
         assert!(is_json);
@@ -197,7 +197,7 @@ mod tests {
         let escaped = Value::from(secret).to_string();
         for quoted in [secret.to_owned(), escaped] {
             let answer = json!({ "error": format!("my-app: Spicepod has {quoted} in it") }).to_string();
-            let ErrorBody { message, .. } = ErrorBody::parse(&answer, &sent);
+            let RedactedError { message, .. } = RedactedError::parse(&answer, &sent);
             assert!(!message.contains("hunter2") && !message.contains("line"), "{message}");
             assert!(message.starts_with("my-app: Spicepod has "), "{message}");
         }
@@ -234,9 +234,9 @@ mod tests {
                 true,
             ),
         ] {
-            let found = ErrorBody::parse(body, &[]);
+            let found = RedactedError::parse(body, &[]);
             assert_eq!((found.message.as_str(), found.is_json), (message, is_json), "{body}");
         }
-        assert_eq!(ErrorBody::parse(&"x".repeat(1000), &[]).message.len(), MAX_MESSAGE_CHARS + 3);
+        assert_eq!(RedactedError::parse(&"x".repeat(1000), &[]).message.len(), MAX_MESSAGE_CHARS + 3);
     }
 }

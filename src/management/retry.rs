@@ -27,16 +27,10 @@ pub(super) fn retry_delay(error: &ApiError, attempt: u32, pause: Option<Duration
         return None;
     }
     let pause = pause.unwrap_or_default();
-    match error.kind {
-        ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server => {
-            // Half of the delay is jitter.
-            let longest = FIRST_DELAY.saturating_mul(1 << (attempt - 1).min(MAX_ATTEMPTS));
-            Some(longest.mul_f64(0.5 + fastrand::f64() / 2.0).max(pause))
-        }
-        ErrorKind::RateLimited { .. } => Some(pause),
-        ErrorKind::Invalid | ErrorKind::Unauthorized | ErrorKind::Forbidden => None,
-        ErrorKind::NotFound { .. } | ErrorKind::Conflict => None,
-        ErrorKind::InvalidResponse | ErrorKind::IncompleteList { .. } => None,
-        ErrorKind::CredentialMissing | ErrorKind::Cancelled => None,
+    if is_outage(error) {
+        // Half of the delay is jitter.
+        let longest = FIRST_DELAY.saturating_mul(1 << (attempt - 1).min(MAX_ATTEMPTS));
+        return Some(longest.mul_f64(0.5 + fastrand::f64() / 2.0).max(pause));
     }
+    matches!(error.kind, ErrorKind::RateLimited { .. }).then_some(pause)
 }

@@ -1,13 +1,13 @@
 //! Authentication: the bearer token of each request.
 
-mod oauth_client;
+mod oauth;
 mod token;
 
 pub(super) use token::AccessToken;
 
 use std::sync::Arc;
 
-use oauth_client::OAuthClient;
+use oauth::OAuthTokenSource;
 
 use super::credential::Credential;
 use super::metrics::ApiMetrics;
@@ -20,7 +20,7 @@ pub(super) enum TokenSource {
     /// A token that never changes.
     Static(Arc<AccessToken>),
     /// Tokens of an OAuth client.
-    OAuth(Box<OAuthClient>),
+    OAuth(Box<OAuthTokenSource>),
 }
 
 impl TokenSource {
@@ -33,7 +33,7 @@ impl TokenSource {
         match credential {
             Credential::Token(token) => Ok(Self::Static(AccessToken::new(token, false))),
             Credential::Client { id, secret, token_endpoint } => {
-                let client = OAuthClient::new(id, secret, &token_endpoint, http, budget, metrics)?;
+                let client = OAuthTokenSource::new(id, secret, &token_endpoint, http, budget, metrics)?;
                 Ok(Self::OAuth(Box::new(client)))
             }
         }

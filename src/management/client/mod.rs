@@ -33,8 +33,8 @@ const MAX_LIST_ATTEMPTS: u32 = 3;
 /// Pages of one list; 100,000 items are far more than an organization has.
 const MAX_PAGES: usize = 1000;
 
-/// A client for one endpoint and one credential. Every call returns [`ApiError`] with one of the kinds in
-/// [`ErrorKind`].
+/// A client for one endpoint and one credential. Every call may fail with any [`ErrorKind`]; the calls document only
+/// additional kinds.
 #[derive(Debug)]
 pub struct Client {
     transport: Transport,
@@ -70,17 +70,11 @@ impl Client {
     }
 
     /// `GET /v1/regions`: the regions for apps.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn regions(&self, priority: Priority) -> Result<ApiResponse<Regions>, ApiError> {
         self.read(ApiRequest::get("/v1/regions", ["regions"]), priority).await
     }
 
     /// `GET /v1/orgs`: the organizations that the credential can access. Older versions of the API lack this call.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn organizations(
         &self,
         priority: Priority,
@@ -90,26 +84,17 @@ impl Client {
     }
 
     /// `GET /v1/container-images`: the runtime images of a channel.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn images(&self, channel: &str, priority: Priority) -> Result<ApiResponse<Images>, ApiError> {
         let request = ApiRequest::get("/v1/container-images", ["container-images"]);
         self.read(request.query([("channel", channel.to_owned())]), priority).await
     }
 
     /// `GET /v1/limits`: the limits of the plan. Older versions of the API lack this call.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn limits(&self, priority: Priority) -> Result<ApiResponse<Limits>, ApiError> {
         self.read(ApiRequest::get("/v1/limits", ["limits"]), priority).await
     }
 
     /// `GET /v1/health`, without a credential: whether the API is available.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn health(&self, priority: Priority) -> Result<ApiResponse<()>, ApiError> {
         let permit = self.transport.acquire_anonymous_permit(priority).await?;
         let response = self.transport.send(&ApiRequest::get("/v1/health", ["health"]), permit).await?;
@@ -119,7 +104,7 @@ impl Client {
     /// `GET /v1/apps`, all pages: the complete list.
     ///
     /// # Errors
-    /// See [`ErrorKind`]; [`ErrorKind::IncompleteList`] if the pages do not show where the list ends.
+    /// [`ErrorKind::IncompleteList`] if the pages do not show where the list ends.
     pub async fn apps(&self, priority: Priority) -> Result<ApiResponse<Vec<App>>, ApiError> {
         self.list::<AppEnvelope>(|| ApiRequest::get("/v1/apps", ["apps"]), priority).await
     }
@@ -127,15 +112,12 @@ impl Client {
     /// `GET /v1/apps/{appId}/secrets`, all pages: the complete list.
     ///
     /// # Errors
-    /// See [`ErrorKind`]; [`ErrorKind::IncompleteList`] if the pages do not show where the list ends.
+    /// [`ErrorKind::IncompleteList`] if the pages do not show where the list ends.
     pub async fn secrets(&self, app: i64, priority: Priority) -> Result<ApiResponse<Vec<RemoteSecret>>, ApiError> {
         self.list::<SecretEnvelope>(|| secrets_request(Method::GET, app), priority).await
     }
 
     /// `GET /v1/apps/{appId}`.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn app(&self, id: i64, priority: Priority) -> Result<ApiResponse<App>, ApiError> {
         let response = self.read(app_request(Method::GET, id), priority).await?;
         expect_subject(response, |app: &App| app.id == id)
@@ -143,9 +125,6 @@ impl Client {
 
     /// `POST /v1/apps`, which is not idempotent. After an unknown outcome the caller must read the apps before another
     /// attempt.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn create_app(&self, body: &CreateApp, permit: RequestPermit) -> Result<ApiResponse<App>, ApiError> {
         let request = ApiRequest::new(Method::POST, "/v1/apps", ["apps"]).body(body)?;
         let response = self.transport.call(request, permit).await?;
@@ -153,9 +132,6 @@ impl Client {
     }
 
     /// `PUT /v1/apps/{appId}`: changes the fields in the body.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn update_app(
         &self,
         id: i64,
@@ -167,9 +143,7 @@ impl Client {
     }
 
     /// `POST /v1/apps/{appId}/secrets`: creates or replaces a secret.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`]. No message contains the value.
+    /// No error message contains the value.
     pub async fn put_secret(
         &self,
         app: i64,
@@ -186,9 +160,6 @@ impl Client {
     }
 
     /// `DELETE /v1/apps/{appId}/secrets/{secretName}`.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn delete_secret(
         &self,
         app: i64,
@@ -201,9 +172,6 @@ impl Client {
     }
 
     /// `DELETE /v1/apps/{appId}`. The service hides the app; a create of the same name reactivates the app.
-    ///
-    /// # Errors
-    /// See [`ErrorKind`].
     pub async fn delete_app(&self, id: i64, permit: RequestPermit) -> Result<ApiResponse<()>, ApiError> {
         Ok(self.transport.send(&app_request(Method::DELETE, id), permit).await?.map(drop))
     }

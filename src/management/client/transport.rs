@@ -15,7 +15,7 @@ use crate::management::auth::{AccessToken, TokenSource};
 use crate::management::http::{read_body, transport_error};
 use crate::management::metrics::{ApiMetrics, RequestOutcome};
 use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders, RateLimitPermit};
-use crate::management::redact::{self, ErrorBody};
+use crate::management::redact::{self, RedactedError};
 use crate::management::retry;
 use crate::management::types::{ApiError, ApiResponse, ErrorKind};
 
@@ -272,7 +272,7 @@ fn parse_certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, ApiError> 
 }
 
 fn error_from_response(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> ApiError {
-    let ErrorBody { code, message, is_json } = ErrorBody::parse(body, sent);
+    let RedactedError { code, message, is_json } = RedactedError::parse(body, sent);
     let kind = match status.as_u16() {
         400 | 413 | 422 => ErrorKind::Invalid,
         401 => ErrorKind::Unauthorized,

@@ -17,7 +17,7 @@ use super::token::AccessToken;
 use crate::management::http::{read_body, transport_error};
 use crate::management::metrics::{ApiMetrics, RequestOutcome};
 use crate::management::rate_limit::{AccessMode, Budget, Priority};
-use crate::management::redact::ErrorBody;
+use crate::management::redact::RedactedError;
 use crate::management::types::{ApiError, ErrorKind};
 
 /// A token is renewed this long before its expiry, so that no token expires during a request.
@@ -33,9 +33,9 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// Value of the metric label `route` for any token endpoint.
 const ROUTE: &str = "/api/oauth/token";
 
-/// An OAuth client and its current access token.
+/// Access tokens of one OAuth client.
 #[derive(Debug)]
-pub(crate) struct OAuthClient {
+pub(crate) struct OAuthTokenSource {
     http: reqwest::Client,
     budget: Arc<Budget>,
     metrics: ApiMetrics,
@@ -76,7 +76,7 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D:
     String::deserialize(deserializer).map(SecretString::from)
 }
 
-impl OAuthClient {
+impl OAuthTokenSource {
     pub(super) fn new(
         id: String,
         secret: SecretString,
@@ -169,7 +169,7 @@ impl OAuthClient {
     }
 
     fn error_from_response(&self, status: StatusCode, body: &str) -> ApiError {
-        let ErrorBody { message, .. } = ErrorBody::parse(body, &[self.secret.expose_secret(), &self.id]);
+        let RedactedError { message, .. } = RedactedError::parse(body, &[self.secret.expose_secret(), &self.id]);
         let kind = match status.as_u16() {
             400..=403 => ErrorKind::Unauthorized,
             429 => ErrorKind::RateLimited { retry_after: None },
