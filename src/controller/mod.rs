@@ -61,7 +61,7 @@ pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Metrics,
-    api_metrics: crate::management::Metrics,
+    api_metrics: crate::management::ApiMetrics,
     gate: ReadinessGate,
     leadership: Leadership,
     shutdown: CancellationToken,

@@ -14,7 +14,7 @@ use crate::management;
 /// All metrics of this process.
 #[derive(Clone, Default)]
 pub(super) struct ProcessMetrics {
-    pub(super) management: management::Metrics,
+    pub(super) management: management::ApiMetrics,
     pub(super) controller: controller::Metrics,
     /// 1 while this process is the leader.
     pub(super) is_leader: Gauge,

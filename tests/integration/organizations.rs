@@ -340,7 +340,7 @@ async fn an_oauth_client_gets_tokens_and_its_secret_is_in_no_log_line_and_no_sta
     give(&world, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": "sandbox-fake-wrong" })).await;
     let organization = world.organization_is("False", "Unauthorized").await;
     let message = &organization.status.unwrap().conditions[0].message;
-    assert!(message.contains("no token for the OAuth client"), "{message}");
+    assert!(message.contains("no access token for the OAuth client"), "{message}");
     let seen = [
         operator.log(),
         world.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &world.namespace, "-o", "yaml"]).await.unwrap(),

@@ -96,7 +96,7 @@ async fn a_shutdown_while_rotations_wait_for_their_turn_is_not_told_as_an_outage
     world.organization_is("True", "Succeeded").await;
     world.values("src", values("fake-value-2")).await;
     eventually("they wait", DEADLINE, async || {
-        let waiting = operator.metrics().await?.sum("spice_operator_management_api_waiting_requests", &[]);
+        let waiting = operator.metrics().await?.sum("spice_operator_management_api_queued_requests", &[]);
         if waiting >= 2.0 { Ok(()) } else { Err(format!("{waiting} wait")) }
     })
     .await;

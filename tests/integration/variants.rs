@@ -69,7 +69,7 @@ async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
             } else {
                 let app = world.app_is(&name, "False", "RemoteUnavailable").await;
                 let message = &app.status.unwrap().conditions[0].message;
-                assert!(message.contains("whether there are more cannot be told"), "{switches:?}: {message}");
+                assert!(message.contains("cannot determine whether the list is complete"), "{switches:?}: {message}");
             }
         }
         let told = world.until("default", "how its list ends is told", |organization: &SpiceOrganization| {

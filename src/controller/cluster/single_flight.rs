@@ -1,4 +1,4 @@
-//! Reads of Kubernetes that serve all who wait for them: of each thing one at a time, and of all things not too many.
+//! ReadCache of Kubernetes that serve all who wait for them: of each thing one at a time, and of all things not too many.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
-/// Reads under way at once. Each costs a connection, and the apiserver answers in milliseconds.
+/// ReadCache under way at once. Each costs a connection, and the apiserver answers in milliseconds.
 const MAX_CONCURRENT_READS: usize = 16;
 
-/// Reads of one sort. Nothing is kept of what nobody waits for.
+/// ReadCache of one sort. Nothing is kept of what nobody waits for.
 #[derive(Debug)]
 pub(in crate::controller) struct SingleFlight<T> {
     read_semaphore: Arc<Semaphore>,

@@ -96,7 +96,7 @@ async fn send(
 ) -> Result<Option<ApiResponse<App>>, ApiError> {
     let connection = connection_of(context, object).await?;
     let client = &connection.client;
-    let permit = run_cancellable(context, object, client.permit(priority, AccessMode::Write)).await?;
+    let permit = run_cancellable(context, object, client.acquire_permit(priority, AccessMode::Write)).await?;
     check_namespace(&precheck_write(context, object, is_stale(context, write))?)?;
     check_unchanged(context, object)?;
     let response = match write {
@@ -109,7 +109,7 @@ async fn send(
     // The shared read cache must not serve the app as it was before the write.
     let shown = response.as_ref().ok().and_then(Option::as_ref);
     if let Some(id) = write.id().or(shown.map(|app| app.value.id)) {
-        connection.reads.app_written(id, shown);
+        connection.reads.on_app_write(id, shown);
     }
     response
 }
@@ -130,7 +130,7 @@ fn is_stale(context: &Context, write: &AppWrite) -> bool {
     }
 }
 
-/// Reads a spicepod from its ConfigMap. Concurrent reads of one ConfigMap are deduplicated.
+/// ReadCache a spicepod from its ConfigMap. Concurrent reads of one ConfigMap are deduplicated.
 async fn load_spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> Observed<LoadedSpicepod> {
     let namespace = app.namespace().unwrap_or_default();
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);

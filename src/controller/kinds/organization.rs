@@ -95,5 +95,5 @@ async fn request(
 async fn lists(context: &Context, organization: &SpiceOrganization) -> BTreeMap<String, ListCompleteness> {
     let connection = context.connections.known(&organization.uid().unwrap_or_default()).await;
     let reported = organization.status.iter().flat_map(|status| &status.incomplete_lists).map(|list| &list.path);
-    connection.map(|connection| connection.reads.ends(reported)).unwrap_or_default()
+    connection.map(|connection| connection.reads.list_completeness(reported)).unwrap_or_default()
 }

@@ -18,7 +18,7 @@ use crate::controller::reconcile::remote::{
 use crate::controller::reconcile::undecodable;
 use crate::controller::state::context::Context;
 use crate::controller::state::kinds::KindState;
-use crate::management::types::{ApiError, ErrorKind, PutSecret, Secret as RemoteSecret};
+use crate::management::types::{ApiError, ErrorKind, PutSecret, RemoteSecret};
 use crate::management::{AccessMode, ApiResponse, Priority};
 use crate::planner::{
     Observed, ParentApp, SecretObserved, SecretRead, SecretResponse, SecretWrite, SourceValues, WriteResult, elapsed,
@@ -159,7 +159,7 @@ fn observe_app(context: &Context, object: &SpiceSecret) -> Observed<ParentApp> {
     }
 }
 
-/// Reads the Kubernetes Secret of an object. Concurrent reads of one Secret are deduplicated.
+/// ReadCache the Kubernetes Secret of an object. Concurrent reads of one Secret are deduplicated.
 async fn load_values(context: &Context, object: &SpiceSecret) -> Observed<SourceValues> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), source_name(object));
     let read = async || read_secret(context, &namespace, name).await;
@@ -249,7 +249,7 @@ async fn send(
 ) -> Result<Option<RemoteSecret>, ApiError> {
     let permitted = async {
         let connection = connection_of(context, app).await?;
-        let permit = connection.client.permit(priority, AccessMode::Write).await?;
+        let permit = connection.client.acquire_permit(priority, AccessMode::Write).await?;
         Ok((connection, permit))
     };
     // Only the wait for the permit can be cancelled. After a request is sent, its outcome must be known.
@@ -267,9 +267,9 @@ async fn send(
         },
     };
     match &result {
-        Ok(current) => connection.reads.secret_written(id, operation.name(), Some(current.clone())),
+        Ok(current) => connection.reads.on_secret_write(id, operation.name(), Some(current.clone())),
         Err(error) if error.proves_not_applied() => {}
-        Err(_) => connection.reads.secret_written(id, operation.name(), None),
+        Err(_) => connection.reads.on_secret_write(id, operation.name(), None),
     }
     result
 }

@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
-use crate::management::portal;
+use crate::management::portal_url;
 use crate::planner::{Observed, OrganizationView, is_suspended};
 
 /// Reference to the organization that an app uses.
@@ -123,7 +123,7 @@ fn accepted_missing_apps(organization: &SpiceOrganization) -> usize {
 
 fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<String> {
     let name = organization.status.as_ref()?.organization.as_ref()?.name.as_ref()?;
-    portal(&organization.spec.endpoint, name, app.spec.name.as_deref().unwrap_or(&app.name_any()))
+    portal_url(&organization.spec.endpoint, name, app.spec.name.as_deref().unwrap_or(&app.name_any()))
 }
 
 /// Whether an app of the organization has shown that the API does not keep the operator's tags.

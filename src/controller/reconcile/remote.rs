@@ -161,8 +161,8 @@ fn report_completeness<T>(
     let reported = status.and_then(|status| status.incomplete_lists.iter().find(|list| list.path == path));
     let has_changed = match &list {
         Ok(_) => reported.is_some(),
-        Err(ApiError { kind: ErrorKind::IncompleteList { seen }, .. }) => {
-            reported.map(|list| list.items_seen) != i64::try_from(*seen).ok()
+        Err(ApiError { kind: ErrorKind::IncompleteList { items_seen }, .. }) => {
+            reported.map(|list| list.items_seen) != i64::try_from(*items_seen).ok()
         }
         Err(_) => false,
     };

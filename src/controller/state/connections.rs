@@ -10,13 +10,13 @@ use tokio::sync::Mutex;
 use super::credentials;
 use crate::api::{Credentials, SourceVersion, SpiceOrganization};
 use crate::management::types::{ApiError, ErrorKind};
-use crate::management::{self, AccountKey, Budgets, ClientConfig, Quota, Reads};
+use crate::management::{self, AccountKey, Budgets, ClientConfig, Quota, ReadCache};
 use crate::planner::organization_problem;
 
 /// A connection and the reads shared over it.
 pub(in crate::controller) struct Connection {
     pub(in crate::controller) client: Arc<management::Client>,
-    pub(in crate::controller) reads: Reads,
+    pub(in crate::controller) reads: ReadCache,
     /// The version of the Secret that the credential was read from.
     pub(in crate::controller) version: SourceVersion,
 }
@@ -36,8 +36,8 @@ struct ConnectionKey {
 
 pub(in crate::controller) struct Connections {
     kubernetes: Client,
-    settings: management::Settings,
-    metrics: management::Metrics,
+    settings: management::ManagementSettings,
+    metrics: management::ApiMetrics,
     budgets: Budgets,
     /// By the organization's uid. Held while a Secret is read, so that it is read once however many objects wait.
     held: Mutex<HashMap<String, (ConnectionKey, Arc<Connection>)>>,
@@ -46,8 +46,8 @@ pub(in crate::controller) struct Connections {
 impl Connections {
     pub(in crate::controller) fn new(
         kubernetes: Client,
-        settings: management::Settings,
-        metrics: management::Metrics,
+        settings: management::ManagementSettings,
+        metrics: management::ApiMetrics,
     ) -> Self {
         let budgets = Budgets::new(settings.max_rate_limit_pause, metrics.clone());
         Self { kubernetes, settings, metrics, budgets, held: Mutex::default() }
@@ -88,10 +88,10 @@ impl Connections {
         };
         let client = Arc::new(management::Client::new(target, budget, &self.settings, self.metrics.clone())?);
         let version = basis.version.clone();
-        let reads = Reads::new(Arc::clone(&client), self.settings.min_list_interval, self.settings.keep_reads);
+        let reads = ReadCache::new(Arc::clone(&client), self.settings.min_list_interval, self.settings.read_cache_ttl);
         let connection = Arc::new(Connection { reads, client, version });
         if let Some((_, former)) = held.insert(uid, (basis, Arc::clone(&connection))) {
-            former.client.retire();
+            former.client.close();
         }
         Ok(connection)
     }
@@ -104,7 +104,7 @@ impl Connections {
     /// Forgets an organization that is gone, and its token with it.
     pub(in crate::controller) async fn forget(&self, uid: &str) {
         if let Some((_, former)) = self.held.lock().await.remove(uid) {
-            former.client.retire();
+            former.client.close();
         }
     }
 }
@@ -117,7 +117,7 @@ fn basis(organization: &SpiceOrganization, credential: &SourceVersion) -> Connec
         token_endpoint: spec.token_endpoint.clone(),
         organization: spec.organization.clone(),
         ca_bundle: spec.ca_bundle.clone(),
-        quota: Quota::of_account(budget.requests_per_minute(), budget.reserve_percent()),
+        quota: Quota::new(budget.requests_per_minute(), budget.reserve_percent()),
         account: budget.account,
         credentials: spec.credentials.clone(),
         version: credential.clone(),

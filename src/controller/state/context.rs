@@ -51,11 +51,11 @@ pub(in crate::controller) struct Context {
     pub(in crate::controller) secret_names: SiblingIndex,
     /// The digest key, once known.
     pub(in crate::controller) digest_key: OnceLock<DigestKey>,
-    /// Reads of Kubernetes Secrets for SpiceSecrets.
+    /// ReadCache of Kubernetes Secrets for SpiceSecrets.
     pub(in crate::controller) secret_reads: SingleFlight<Observed<SourceValues>>,
-    /// Reads of ConfigMaps for SpiceApps.
+    /// ReadCache of ConfigMaps for SpiceApps.
     pub(in crate::controller) config_map_reads: SingleFlight<Result<Option<Arc<ConfigMap>>, String>>,
-    /// Reads of CustomResourceDefinitions.
+    /// ReadCache of CustomResourceDefinitions.
     pub(in crate::controller) crd_reads: SingleFlight<Observed<bool>>,
     /// Notifies the Secret poller that the referenced Secrets may have changed.
     pub(in crate::controller) secret_refs_changed: Notify,
@@ -67,7 +67,7 @@ impl Context {
         client: Client,
         settings: Settings,
         (kinds, caches): (Kinds, Caches),
-        (api_metrics, counters): (management::Metrics, Counters),
+        (api_metrics, counters): (management::ApiMetrics, Counters),
         leadership: Leadership,
         shutdown: CancellationToken,
     ) -> (Self, ReconcileRequests<PartialObjectMeta<Secret>>) {

@@ -1,4 +1,4 @@
-//! Reads a credential from the Secret that a SpiceOrganization names.
+//! ReadCache a credential from the Secret that a SpiceOrganization names.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
@@ -9,7 +9,7 @@ use crate::controller::cluster::call::{format_kube_error, with_timeout};
 use crate::management::types::{ApiError, ErrorKind};
 use crate::management::{Credential, token_endpoint};
 
-/// Reads the credential of an organization, and tells in which version of the Secret.
+/// ReadCache the credential of an organization, and tells in which version of the Secret.
 ///
 /// # Errors
 /// `NoCredential`, naming the Secret and the key; `Connect` when the Secret cannot be read.

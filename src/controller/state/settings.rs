@@ -13,7 +13,7 @@ pub struct Settings {
     /// Every wait that a decision depends on.
     pub timings: Timings,
     /// Settings of the Management API client.
-    pub management: management::Settings,
+    pub management: management::ManagementSettings,
     /// The one namespace to watch; all namespaces if unset.
     pub watch_namespace: Option<String>,
     /// The SpiceOrganization of objects that name none, in namespaces without a SpiceOrganization `default`.

@@ -20,7 +20,7 @@ const DATA_KEY: &str = "key";
 /// Length of the key in bytes, as HMAC-SHA-256 uses it.
 const KEY_LENGTH: usize = 32;
 
-/// Reads or creates the digest key, and recreates its Secret if the Secret is deleted, until shutdown. Sends to `tried`
+/// ReadCache or creates the digest key, and recreates its Secret if the Secret is deleted, until shutdown. Sends to `tried`
 /// after the first attempt.
 pub(in crate::controller) async fn run(context: Arc<Context>, readiness: Readiness, tried: oneshot::Sender<()>) {
     let DigestKeyRef { namespace, name } = &context.settings.digest_key;
@@ -43,7 +43,7 @@ pub(in crate::controller) async fn run(context: Arc<Context>, readiness: Readine
     }
 }
 
-/// Reads or creates the key, with retries until shutdown.
+/// ReadCache or creates the key, with retries until shutdown.
 async fn load(context: &Context, tried: oneshot::Sender<()>) -> Option<DigestKey> {
     let DigestKeyRef { namespace, name } = &context.settings.digest_key;
     let mut tried = Some(tried);

@@ -226,14 +226,14 @@ pub(in crate::operator) struct ManagementApiFlags {
 
 impl ManagementApiFlags {
     /// Settings of the Management API client. `max_read_age`: maximum age of a cached read.
-    pub(super) fn settings(&self, max_read_age: Duration) -> management::Settings {
-        management::Settings {
+    pub(super) fn settings(&self, max_read_age: Duration) -> management::ManagementSettings {
+        management::ManagementSettings {
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
             read_retry_timeout: self.read_retry_timeout,
             max_rate_limit_pause: self.max_rate_limit_pause,
             min_list_interval: self.min_list_interval,
-            keep_reads: max_read_age,
+            read_cache_ttl: max_read_age,
         }
     }
 }

@@ -16,8 +16,8 @@ pub(super) fn record_incomplete_lists(
     let before = &input.status.incomplete_lists;
     let incomplete = |(path, end): (&String, &ListCompleteness)| match end {
         ListCompleteness::Complete => None,
-        ListCompleteness::Unknown { seen } => {
-            Some(IncompleteList { path: path.clone(), items_seen: i64::try_from(*seen).unwrap_or(i64::MAX) })
+        ListCompleteness::Unknown { items_seen } => {
+            Some(IncompleteList { path: path.clone(), items_seen: i64::try_from(*items_seen).unwrap_or(i64::MAX) })
         }
     };
     let seen = input.observed.lists.iter().filter_map(incomplete);

@@ -392,7 +392,7 @@ fn a_list_whose_end_cannot_be_told_is_named_without_a_call_until_one_is_complete
     let mut world = World::new();
     assert_eq!(world.visit(), Outcome::InSync);
     let list = |path: &str, items_seen| IncompleteList { path: path.to_owned(), items_seen };
-    let unknown = |seen| ListCompleteness::Unknown { seen };
+    let unknown = |items_seen| ListCompleteness::Unknown { items_seen };
     let (apps, secrets) = ("/v1/apps", "/v1/apps/7/secrets");
     for (read, told) in [
         (vec![(apps, unknown(20))], vec![list(apps, 20)]),

@@ -30,7 +30,7 @@ use super::remote_app::{AppList, Ownership, has_name};
 use super::resource::{ResourcePlanner, Resync, RetryPolicy};
 use super::{digest, schedule};
 use crate::api::{DeletionPolicy, Reason, SecretEntry, SourceVersion, SpiceSecret, SpiceSecretStatus, StatusCore};
-use crate::management::types::{ApiError, App, ErrorKind, PutSecret, Secret, SecretList};
+use crate::management::types::{ApiError, App, ErrorKind, PutSecret, RemoteSecret, SecretList};
 
 /// Maximum number of secrets in one batch, so that the read behind the batch does not expire while the batch is sent.
 const MAX_BATCH: usize = 50;

@@ -280,7 +280,7 @@ impl<'a> ChangePlanner<'a> {
     }
 
     /// Whether a secret is older than the create of the app: the app was reactivated with its secrets.
-    pub(super) fn predates_app(&self, shown: &Secret) -> bool {
+    pub(super) fn predates_app(&self, shown: &RemoteSecret) -> bool {
         let set_at = shown.updated_at.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
         let (Some(set_at), Some(created)) = (set_at, self.app.created_at) else { return false };
         schedule::elapsed(set_at, created) > self.input.timings.clock_skew
@@ -373,7 +373,7 @@ pub(super) fn is_validation_error(error: &ApiError) -> bool {
 }
 
 /// Whether a listed secret has the time that an entry records.
-fn has_recorded_time(entry: &SecretEntry, shown: &Secret) -> bool {
+fn has_recorded_time(entry: &SecretEntry, shown: &RemoteSecret) -> bool {
     entry.updated_at.is_some() && same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref())
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::entries;
 use super::{SecretObserved, messages};
 use crate::api::{SecretEntry, SpiceSecret, SpiceSecretStatus};
-use crate::management::types::{ApiError, PutSecret, Secret};
+use crate::management::types::{ApiError, PutSecret, RemoteSecret};
 use crate::planner::errors::{self, ApiOperation};
 use crate::planner::{EventRecord, Outcome, RemoteWrite, Timings, WriteResult};
 
@@ -59,7 +59,7 @@ pub enum SecretWrite {
 }
 
 /// Result of each write of a batch, by name, as far as the batch was sent: the secret after a set, none after a delete.
-pub type SecretResponse = Vec<(String, Result<Option<Secret>, ApiError>)>;
+pub type SecretResponse = Vec<(String, Result<Option<RemoteSecret>, ApiError>)>;
 
 impl SecretWrite {
     /// ID of the app.
@@ -97,7 +97,7 @@ impl SecretWrite {
         status: &mut SpiceSecretStatus,
         observed: &mut SecretObserved,
         name: &String,
-        shown: Option<&Secret>,
+        shown: Option<&RemoteSecret>,
     ) {
         match (self, shown) {
             (Self::Set { app, secrets, .. }, Some(shown)) => {

@@ -389,7 +389,7 @@ fn failures() -> Vec<ApiError> {
         RateLimited { retry_after: None },
         Server,
         InvalidResponse,
-        IncompleteList { seen: 20 },
+        IncompleteList { items_seen: 20 },
         CredentialMissing,
     ];
     kinds.into_iter().map(|kind| ApiError::local(kind, "it failed")).collect()

@@ -182,8 +182,8 @@ impl World {
         })
     }
 
-    fn shown(&self, name: &str) -> Secret {
-        Secret { name: name.to_owned(), updated_at: Some(time(self.remote[name].1)) }
+    fn shown(&self, name: &str) -> RemoteSecret {
+        RemoteSecret { name: name.to_owned(), updated_at: Some(time(self.remote[name].1)) }
     }
 
     fn observe(&self, read: &SecretRead, observed: &mut SecretObserved) {

@@ -1,4 +1,4 @@
-//! The arithmetic of a token bucket, on tokio's clock, so that tests can drive it.
+//! A token bucket on tokio's clock, which tests can control.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use tokio::time::Instant;
 
-use super::Quota;
+use super::quota::Quota;
 
 /// A token bucket that starts empty.
 #[derive(Debug)]
@@ -30,13 +30,12 @@ impl Bucket {
         Self { quota, limiter, clock }
     }
 
-    /// Takes a token, or says how long the next one is away.
+    /// Takes a token, or returns the time until the next token.
     pub(super) fn take(&self) -> Result<(), Duration> {
         self.limiter.check().map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    /// When it was made, empty.
-    pub(super) fn made(&self) -> Instant {
+    pub(super) fn created_at(&self) -> Instant {
         self.clock.0
     }
 

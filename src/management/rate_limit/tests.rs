@@ -1,21 +1,24 @@
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::*;
-use crate::management::Credential;
-use crate::management::Metrics;
+use crate::management::credential::Credential;
+use crate::management::metrics::ApiMetrics;
+use crate::management::types::ErrorKind;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// 1994-11-06 08:49:37 UTC, as an HTTP date and in Unix seconds.
 const DATE: (&str, u64) = ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777);
 
 fn budgets() -> Budgets {
-    Budgets::new(Duration::from_secs(600), Metrics::default())
+    Budgets::new(Duration::from_secs(600), ApiMetrics::default())
 }
 
 fn key(credential: &str) -> AccountKey {
@@ -23,7 +26,7 @@ fn key(credential: &str) -> AccountKey {
 }
 
 fn quota(requests_per_minute: u32) -> Quota {
-    Quota::of_account(requests_per_minute, 0)
+    Quota::new(requests_per_minute, 0)
 }
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
@@ -32,17 +35,18 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     lines.iter().map(line).collect()
 }
 
-fn limits(lines: &[(&str, &str)]) -> Limits {
-    Limits::of(&headers(lines), Timestamp::from_second(1_000_000_000).unwrap())
+fn rate_limit_headers(lines: &[(&str, &str)]) -> RateLimitHeaders {
+    RateLimitHeaders::parse(&headers(lines), Timestamp::from_second(1_000_000_000).unwrap())
 }
 
-async fn granted(budget: &Budget) -> Duration {
+/// Time that a permit takes.
+async fn wait_for_permit(budget: &Budget) -> Duration {
     let start = Instant::now();
-    budget.token(Priority::Check, AccessMode::Read).await.unwrap();
+    budget.acquire(Priority::Check, AccessMode::Read).await.unwrap();
     start.elapsed()
 }
 
-/// The most grants in any minute.
+/// The largest number of grants in any minute.
 fn most_in_a_minute(grants: &[Instant]) -> usize {
     let window = |from: &Instant| grants.iter().filter(|at| *at >= from && **at < *from + MINUTE).count();
     grants.iter().map(window).max().unwrap_or(0)
@@ -51,7 +55,7 @@ fn most_in_a_minute(grants: &[Instant]) -> usize {
 #[test]
 fn a_window_sees_no_more_than_the_share() {
     for (granted, reserve) in [(1000, 20), (10, 0), (10, 90), (1_000_000, 50), (u32::MAX, 0), (0, 100)] {
-        let quota = Quota::of_account(granted, reserve);
+        let quota = Quota::new(granted, reserve);
         let share = u64::from(granted) * u64::from(100 - reserve) / 100;
         assert!(u64::from(quota.burst() + quota.refill_per_minute() + 1) <= share.max(3), "{quota:?}");
         assert!(quota.burst() >= 1 && quota.refill_per_minute() >= 1, "{quota:?}");
@@ -61,9 +65,9 @@ fn a_window_sees_no_more_than_the_share() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Two connections of one account, one of them made anew time and again, at random.
+    /// Two connections of one account; one of them is replaced at random times.
     #[test]
-    fn any_minute_stays_in_budget_whoever_asks_and_whenever(
+    fn any_minute_stays_in_budget_for_any_sequence_of_requests(
         rate in 10_u32..200,
         steps in proptest::collection::vec((0_u8..8, 0_u64..40), 20..200),
     ) {
@@ -78,7 +82,7 @@ proptest! {
                 match kind {
                     0 => tokio::time::sleep(Duration::from_secs(amount)).await,
                     1 => {
-                        // The account is dropped, and made again.
+                        // The account is dropped and created again.
                         drop((first, second.take()));
                         drop(all.account(key("other"), "organization", quota(10)));
                         first = all.account(key("fake"), "organization", quota(rate));
@@ -86,7 +90,7 @@ proptest! {
                     2 => second = Some(all.account(key("fake"), "organization", quota(rate))),
                     _ => for turn in 0..amount {
                         let budget = second.as_ref().filter(|_| turn % 2 == 0).unwrap_or(&first);
-                        budget.token(Priority::Check, AccessMode::Read).await.unwrap();
+                        budget.acquire(Priority::Check, AccessMode::Read).await.unwrap();
                         grants.push(Instant::now());
                     },
                 }
@@ -102,7 +106,7 @@ async fn a_budget_starts_empty_and_so_does_one_made_again() {
     let all = budgets();
     for _ in 0..3 {
         let budget = all.account(key("fake"), "organization", quota(60));
-        assert!(granted(&budget).await >= Duration::from_secs(1));
+        assert!(wait_for_permit(&budget).await >= Duration::from_secs(1));
         tokio::time::sleep(MINUTE).await;
         drop(budget);
         drop(all.account(key("other"), "organization", quota(60)));
@@ -110,16 +114,16 @@ async fn a_budget_starts_empty_and_so_does_one_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_so_many_requests_are_under_way_and_the_next_goes_when_one_ends() {
+async fn concurrent_requests_are_limited_and_the_next_starts_when_one_ends() {
     let budget = budgets().account(key("fake"), "organization", quota(1_000_000));
-    let mut under_way = Vec::new();
-    for _ in 0..account::UNDER_WAY {
-        under_way.push(budget.token(Priority::Check, AccessMode::Read).await.unwrap());
+    let mut permits = Vec::new();
+    for _ in 0..account::MAX_IN_FLIGHT {
+        permits.push(budget.acquire(Priority::Check, AccessMode::Read).await.unwrap());
     }
-    let next = budget.token(Priority::Edit, AccessMode::Write);
+    let next = budget.acquire(Priority::Edit, AccessMode::Write);
     tokio::pin!(next);
-    assert!(tokio::time::timeout(MINUTE, &mut next).await.is_err(), "one more is sent while all hang");
-    under_way.pop();
+    assert!(tokio::time::timeout(MINUTE, &mut next).await.is_err(), "a request exceeds the limit");
+    permits.pop();
     next.await.unwrap();
 }
 
@@ -129,7 +133,7 @@ async fn connections_of_one_account_share_a_budget_and_others_do_not() {
     let start = Instant::now();
     let shared = [(); 3].map(|()| all.account(key("fake"), "organization", quota(60)));
     for budget in shared.iter().cycle().take(60) {
-        budget.token(Priority::Check, AccessMode::Read).await.unwrap();
+        budget.acquire(Priority::Check, AccessMode::Read).await.unwrap();
     }
     assert!(start.elapsed() >= MINUTE);
     let named = |endpoint, name| AccountKey::new(endpoint, name, &Credential::Token(SecretString::from("fake")));
@@ -148,26 +152,29 @@ async fn connections_of_one_account_share_a_budget_and_others_do_not() {
 async fn the_smaller_quota_applies_as_long_as_its_connection_lasts() {
     let all = budgets();
     let large = all.account(key("fake"), "organization", quota(6000));
-    assert!(granted(&large).await < Duration::from_secs(1));
+    assert!(wait_for_permit(&large).await < Duration::from_secs(1));
     let small = all.account(key("fake"), "organization", quota(10));
-    assert!(granted(&large).await > Duration::from_secs(5));
+    assert!(wait_for_permit(&large).await > Duration::from_secs(5));
     drop(small);
-    assert!(granted(&large).await < Duration::from_secs(1));
+    assert!(wait_for_permit(&large).await < Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_replaced_lets_go_of_who_waits_and_of_its_quota() {
+async fn a_closed_connection_cancels_its_requests_and_removes_its_quota() {
     let budgets = budgets();
     let former = budgets.account(key("one"), "o", quota(10));
     let waiting = tokio::spawn({
         let former = former.clone();
-        async move { former.token(Priority::Check, AccessMode::Read).await.map(drop) }
+        async move { former.acquire(Priority::Check, AccessMode::Read).await.map(drop) }
     });
     tokio::task::yield_now().await;
     let next = budgets.account(key("one"), "o", quota(600));
-    former.retire();
+    former.close();
     assert_eq!(waiting.await.unwrap().unwrap_err().kind, ErrorKind::Cancelled);
-    assert!(granted(&next).await < Duration::from_secs(1), "the smaller quota holds no more, though it is kept");
+    assert!(
+        wait_for_permit(&next).await < Duration::from_secs(1),
+        "the smaller quota no longer applies, although the connection is not dropped"
+    );
     drop(former);
 }
 
@@ -181,7 +188,7 @@ async fn accounts_of_one_organization_stay_in_its_budget_together() {
         tasks.spawn(async move {
             let mut grants = Vec::new();
             while start.elapsed() < MINUTE * 2 {
-                budget.token(Priority::Check, AccessMode::Read).await.unwrap();
+                budget.acquire(Priority::Check, AccessMode::Read).await.unwrap();
                 grants.push(start.elapsed().as_millis());
             }
             grants
@@ -199,9 +206,9 @@ async fn a_429_pauses_every_connection_of_the_account_and_no_other() {
     let all = budgets();
     let [one, two] = [(); 2].map(|()| all.account(key("fake"), "organization", quota(6000)));
     let other = all.account(key("other"), "organization", quota(6000));
-    one.heard(StatusCode::TOO_MANY_REQUESTS, &limits(&[("retry-after", "30")]));
-    assert!(granted(&other).await < Duration::from_secs(1));
-    let waited = granted(&two).await;
+    one.record_response(StatusCode::TOO_MANY_REQUESTS, &rate_limit_headers(&[("retry-after", "30")]));
+    assert!(wait_for_permit(&other).await < Duration::from_secs(1));
+    let waited = wait_for_permit(&two).await;
     assert!(waited > Duration::from_secs(29) && waited < Duration::from_secs(31), "{waited:?}");
 }
 
@@ -209,65 +216,67 @@ async fn a_429_pauses_every_connection_of_the_account_and_no_other() {
 async fn after_a_pause_requests_come_one_by_one() {
     let all = budgets();
     let budget = all.account(key("fake"), "organization", quota(1000));
-    // Idle for long, so that a burst is to be had.
-    granted(&budget).await;
+    // A long idle time fills the bucket.
+    wait_for_permit(&budget).await;
     tokio::time::sleep(MINUTE).await;
-    assert_eq!(granted(&budget).await, Duration::ZERO);
-    budget.heard(StatusCode::TOO_MANY_REQUESTS, &limits(&[("retry-after", "2")]));
-    // Nobody waits for its end, either.
+    assert_eq!(wait_for_permit(&budget).await, Duration::ZERO);
+    budget.record_response(StatusCode::TOO_MANY_REQUESTS, &rate_limit_headers(&[("retry-after", "2")]));
+    // No request waits for the end of the pause.
     tokio::time::sleep(Duration::from_secs(10)).await;
     for _ in 0..3 {
-        let waited = granted(&budget).await;
+        let waited = wait_for_permit(&budget).await;
         assert!(waited > Duration::from_millis(50), "{waited:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_longer_than_anybody_waits_is_said_at_once_also_to_those_in_line() {
+async fn a_long_pause_rejects_new_and_queued_requests_at_once() {
     let all = budgets();
     let budget = all.account(key("fake"), "organization", quota(10));
     let waiting = tokio::spawn({
         let budget = budget.clone();
-        async move { budget.token(Priority::Edit, AccessMode::Write).await }
+        async move { budget.acquire(Priority::Edit, AccessMode::Write).await }
     });
     tokio::task::yield_now().await;
-    budget.heard(StatusCode::TOO_MANY_REQUESTS, &limits(&[("retry-after", "99999999999999")]));
-    for result in [waiting.await.unwrap(), budget.token(Priority::Edit, AccessMode::Write).await] {
-        let ErrorKind::RateLimited { retry_after: Some(wait) } = result.unwrap_err().kind else { panic!("throttled") };
-        assert!(wait <= Duration::from_secs(600), "however absurd the header: {wait:?}");
+    budget.record_response(StatusCode::TOO_MANY_REQUESTS, &rate_limit_headers(&[("retry-after", "99999999999999")]));
+    for result in [waiting.await.unwrap(), budget.acquire(Priority::Edit, AccessMode::Write).await] {
+        let ErrorKind::RateLimited { retry_after: Some(wait) } = result.unwrap_err().kind else {
+            panic!("not rate limited")
+        };
+        assert!(wait <= Duration::from_secs(600), "the header is too large: {wait:?}");
     }
-    // The pause outlives the connections.
+    // The pause remains after all connections are dropped.
     drop(budget);
     let budget = all.account(key("fake"), "organization", quota(10));
-    budget.token(Priority::Edit, AccessMode::Write).await.unwrap_err();
+    budget.acquire(Priority::Edit, AccessMode::Write).await.unwrap_err();
     tokio::time::sleep(Duration::from_secs(601)).await;
-    budget.token(Priority::Edit, AccessMode::Write).await.unwrap();
+    budget.acquire(Priority::Edit, AccessMode::Write).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_window_used_up_to_the_reserve_is_waited_out_whatever_our_clock_says() {
     let all = budgets();
-    let budget = all.account(key("fake"), "organization", Quota::of_account(1000, 20));
+    let budget = all.account(key("fake"), "organization", Quota::new(1000, 20));
     let reset = (DATE.1 + 40).to_string();
     let left = |remaining| {
-        limits(&[
+        rate_limit_headers(&[
             ("date", DATE.0),
             ("x-ratelimit-limit", "1000"),
             ("x-ratelimit-remaining", remaining),
             ("x-ratelimit-reset", &reset),
         ])
     };
-    budget.heard(StatusCode::OK, &left("201"));
-    assert!(granted(&budget).await < Duration::from_secs(1));
-    budget.heard(StatusCode::OK, &left("200"));
-    // An answer that was overtaken does not end the pause.
-    budget.heard(StatusCode::OK, &left("900"));
-    let waited = granted(&budget).await;
+    budget.record_response(StatusCode::OK, &left("201"));
+    assert!(wait_for_permit(&budget).await < Duration::from_secs(1));
+    budget.record_response(StatusCode::OK, &left("200"));
+    // A response that arrives late does not end the pause.
+    budget.record_response(StatusCode::OK, &left("900"));
+    let waited = wait_for_permit(&budget).await;
     assert!(waited >= Duration::from_secs(40) && waited < Duration::from_secs(41), "{waited:?}");
 }
 
 #[test]
-fn times_are_read_in_every_form_and_nonsense_is_left_out() {
+fn times_are_parsed_in_every_format_and_invalid_values_are_ignored() {
     let later = (DATE.1 + 90).to_string();
     for (header, value, expected) in [
         ("retry-after", "7", Some(7)),
@@ -284,8 +293,8 @@ fn times_are_read_in_every_form_and_nonsense_is_left_out() {
         ("x-ratelimit-reset", "60", Some(0)),
         ("x-ratelimit-reset", "never", None),
     ] {
-        let said = limits(&[("date", DATE.0), (header, value)]);
-        let pause = said.pause(StatusCode::TOO_MANY_REQUESTS, quota(1000)).unwrap().1.as_secs_f64();
+        let headers = rate_limit_headers(&[("date", DATE.0), (header, value)]);
+        let pause = headers.required_pause(StatusCode::TOO_MANY_REQUESTS, quota(1000)).unwrap().1.as_secs_f64();
         match expected {
             Some(seconds) => {
                 assert!((0.0..=0.5).contains(&(pause - f64::max(seconds.into(), 1.0))), "{value}: {pause}")
@@ -296,8 +305,8 @@ fn times_are_read_in_every_form_and_nonsense_is_left_out() {
 }
 
 #[test]
-fn an_answer_pauses_the_account_only_if_it_says_so() {
-    let quota = Quota::of_account(1000, 20);
+fn a_response_pauses_the_account_only_if_its_headers_require_a_pause() {
+    let quota = Quota::new(1000, 20);
     for (status, lines, pauses) in [
         (200, &[][..], false),
         (503, &[], false),
@@ -311,39 +320,39 @@ fn an_answer_pauses_the_account_only_if_it_says_so() {
         (404, &[("x-ratelimit-remaining", "0")], true),
     ] {
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(limits(lines).pause(status, quota).is_some(), pauses, "{status} {lines:?}");
+        assert_eq!(rate_limit_headers(lines).required_pause(status, quota).is_some(), pauses, "{status} {lines:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_goes_before_the_reads_that_queued_before_it() {
-    let stages = [AccessMode::Read, AccessMode::Read, AccessMode::Read, AccessMode::Write];
-    let order = order_of(stages.map(|stage| (Priority::Delete, stage)).to_vec()).await;
-    let order: Vec<AccessMode> = order.into_iter().map(|(_, stage)| stage).collect();
+async fn a_write_is_sent_before_earlier_reads_of_equal_priority() {
+    let modes = [AccessMode::Read, AccessMode::Read, AccessMode::Read, AccessMode::Write];
+    let order = order_of(modes.map(|mode| (Priority::Delete, mode)).to_vec()).await;
+    let order: Vec<AccessMode> = order.into_iter().map(|(_, mode)| mode).collect();
     assert_eq!(order, [AccessMode::Write, AccessMode::Read, AccessMode::Read, AccessMode::Read]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn urgent_requests_go_first_and_none_starves() {
-    let asked = std::iter::repeat_n(Priority::Check, 2).chain(std::iter::repeat_n(Priority::Edit, 10));
-    let order = order_of(asked.map(|priority| (priority, AccessMode::Read)).collect()).await;
+async fn urgent_requests_are_sent_first_and_none_starves() {
+    let requests = std::iter::repeat_n(Priority::Check, 2).chain(std::iter::repeat_n(Priority::Edit, 10));
+    let order = order_of(requests.map(|priority| (priority, AccessMode::Read)).collect()).await;
     let order: Vec<Priority> = order.into_iter().map(|(priority, _)| priority).collect();
     assert_eq!(order[..7], [Priority::Edit; 7]);
-    assert_eq!(order[7], Priority::Check, "the eighth token is the least urgent waiter's");
+    assert_eq!(order[7], Priority::Check, "the eighth permit is for the least urgent request");
     assert_eq!(order[8..11], [Priority::Edit; 3]);
     assert_eq!(order[11], Priority::Check);
 }
 
-/// In which order requests that came in this order are let through.
+/// The order in which requests get their permits.
 async fn order_of(requests: Vec<(Priority, AccessMode)>) -> Vec<(Priority, AccessMode)> {
     let budget = budgets().account(key("fake"), "organization", quota(60));
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = tokio::task::JoinSet::new();
-    for (priority, stage) in requests {
+    for (priority, mode) in requests {
         let (budget, order) = (budget.clone(), Arc::clone(&order));
         tasks.spawn(async move {
-            budget.token(priority, stage).await.unwrap();
-            order.lock().unwrap().push((priority, stage));
+            budget.acquire(priority, mode).await.unwrap();
+            order.lock().unwrap().push((priority, mode));
         });
     }
     tasks.join_all().await;

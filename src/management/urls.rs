@@ -1,23 +1,23 @@
-//! The site that belongs to an API endpoint: where people sign in, and where OAuth clients get their tokens.
+//! URLs that are derived from the API endpoint: the token endpoint and the portal.
 
 use reqwest::Url;
 
-/// The token endpoint that belongs to an API endpoint: on its site, or at the endpoint itself where it has none.
+/// Default token endpoint of an API endpoint: on the portal host, or on the endpoint's own host if there is no portal.
 pub fn token_endpoint(endpoint: &str) -> Option<String> {
-    let mut url = site(endpoint).or_else(|| Url::parse(endpoint).ok())?;
+    let mut url = portal_host(endpoint).or_else(|| Url::parse(endpoint).ok())?;
     url.path_segments_mut().ok()?.pop_if_empty().extend(["api", "oauth", "token"]);
     Some(url.into())
 }
 
-/// The page of an app in the portal; none where an endpoint has no site.
-pub fn portal(endpoint: &str, organization: &str, app: &str) -> Option<String> {
-    let mut url = site(endpoint)?;
+/// Portal page of an app, or `None` for an endpoint without a portal.
+pub fn portal_url(endpoint: &str, organization: &str, app: &str) -> Option<String> {
+    let mut url = portal_host(endpoint)?;
     url.path_segments_mut().ok()?.pop_if_empty().extend([organization, app]);
     Some(url.into())
 }
 
-/// The host without its label `api`, or without the `-api` at the end of a label.
-fn site(endpoint: &str) -> Option<Url> {
+/// URL of the portal host: the endpoint's host without the label `api`, or without `-api` at the end of a label.
+fn portal_host(endpoint: &str) -> Option<Url> {
     let mut url = Url::parse(endpoint).ok()?;
     let host = url.host_str()?.to_owned();
     let mut labels: Vec<&str> = host.split('.').collect();
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_endpoint_is_on_the_site_that_belongs_to_the_api() {
+    fn the_token_endpoint_is_on_the_portal_host() {
         for (endpoint, expected) in [
             ("https://api.spice.ai", "https://spice.ai/api/oauth/token"),
             ("https://api.spice.ai/base/", "https://spice.ai/api/oauth/token"),
@@ -53,9 +53,9 @@ mod tests {
     }
 
     #[test]
-    fn an_app_has_a_page_on_the_site_that_belongs_to_the_api() {
-        let page = portal("https://api.spice.ai", "a team", "my-app");
+    fn an_app_has_a_page_on_the_portal_host() {
+        let page = portal_url("https://api.spice.ai", "a team", "my-app");
         assert_eq!(page.as_deref(), Some("https://spice.ai/a%20team/my-app"));
-        assert_eq!(portal("http://127.0.0.1:9", "team", "my-app"), None);
+        assert_eq!(portal_url("http://127.0.0.1:9", "team", "my-app"), None);
     }
 }

@@ -1,4 +1,6 @@
-//! What goes over the wire, and what is made of what comes back.
+//! Requests and responses on the wire.
+
+mod tokens;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,37 +11,37 @@ use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use tokio::net::TcpListener;
 
-use super::{Client, ClientConfig, Settings};
-use crate::management::auth::Credential;
-use crate::management::budget::{AccountKey, Budgets, Quota};
+use super::{Client, ClientConfig, ManagementSettings};
+use crate::management::credential::Credential;
+use crate::management::metrics::ApiMetrics;
+use crate::management::rate_limit::{AccountKey, Budgets, Priority, Quota};
 use crate::management::types::{ApiError, ErrorKind};
-use crate::management::{Metrics, Priority};
 
-/// A client that waits for nothing and repeats nothing.
-pub(in crate::management) fn client_of(target: ClientConfig) -> Result<Client, ApiError> {
+/// A client with a large request budget and without retries.
+fn client_of(config: ClientConfig) -> Result<Client, ApiError> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let wait = Duration::from_secs(10);
-    let settings = Settings {
-        connect_timeout: wait,
-        request_timeout: wait,
+    let timeout = Duration::from_secs(10);
+    let settings = ManagementSettings {
+        connect_timeout: timeout,
+        request_timeout: timeout,
         read_retry_timeout: Duration::ZERO,
-        max_rate_limit_pause: wait,
-        min_list_interval: wait,
-        keep_reads: wait,
+        max_rate_limit_pause: timeout,
+        min_list_interval: timeout,
+        read_cache_ttl: timeout,
     };
-    let key = AccountKey::new(&target.endpoint, None, &target.credential);
-    let quota = Quota::of_account(1_000_000, 0);
-    let budget = Arc::new(Budgets::new(wait, Metrics::default()).account(key, &target.endpoint, quota));
-    Client::new(target, budget, &settings, Metrics::default())
+    let key = AccountKey::new(&config.endpoint, None, &config.credential);
+    let quota = Quota::new(1_000_000, 0);
+    let budget = Arc::new(Budgets::new(timeout, ApiMetrics::default()).account(key, &config.endpoint, quota));
+    Client::new(config, budget, &settings, ApiMetrics::default())
 }
 
-/// A server that answers everything in one way, and keeps what it was asked.
+/// A server that returns the same response to every request and records the requests.
 #[derive(Clone)]
 struct Server {
     status: u16,
     headers: &'static [(&'static str, &'static str)],
     body: Vec<u8>,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -48,36 +50,36 @@ impl Server {
         headers: &'static [(&'static str, &'static str)],
         body: impl Into<Vec<u8>>,
     ) -> (Self, Client) {
-        let server = Self { status, headers, body: body.into(), asked: Arc::default() };
-        let router = Router::new().fallback(answer).with_state(server.clone());
+        let server = Self { status, headers, body: body.into(), requests: Arc::default() };
+        let router = Router::new().fallback(respond).with_state(server.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}/base/", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let credential = Credential::Token("fake-token".into());
-        let target = ClientConfig { endpoint, organization: None, ca_bundle: None, credential };
-        (server, client_of(target).unwrap())
+        let config = ClientConfig { endpoint, organization: None, ca_bundle: None, credential };
+        (server, client_of(config).unwrap())
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
-async fn answer(State(server): State<Server>, request: Request) -> Response<Body> {
+async fn respond(State(server): State<Server>, request: Request) -> Response<Body> {
     let header = |name| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
-    let message = [request.method().as_str(), request.uri().path(), header("user-agent"), header("accept-encoding")];
-    server.asked.lock().unwrap().push(message.join(" "));
-    let answer = Response::builder().status(StatusCode::from_u16(server.status).unwrap());
-    let answer = server.headers.iter().fold(answer, |answer, (name, value)| answer.header(*name, *value));
-    answer.body(Body::from(server.body)).unwrap()
+    let summary = [request.method().as_str(), request.uri().path(), header("user-agent"), header("accept-encoding")];
+    server.requests.lock().unwrap().push(summary.join(" "));
+    let response = Response::builder().status(StatusCode::from_u16(server.status).unwrap());
+    let response = server.headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
+    response.body(Body::from(server.body)).unwrap()
 }
 
 #[tokio::test]
-async fn a_request_says_who_sends_it_and_is_sent_below_the_endpoints_path() {
+async fn a_request_has_the_user_agent_and_extends_the_path_of_the_endpoint() {
     let (server, client) = Server::start(200, &[], r#"{"regions":[],"default":null}"#).await;
     client.regions(Priority::Check).await.unwrap();
     let expected = concat!("GET /base/v1/regions spice-cloud-operator/", env!("CARGO_PKG_VERSION"), " gzip");
-    assert_eq!(server.asked(), [expected]);
+    assert_eq!(server.requests(), [expected]);
 }
 
 /// `{"regions":[],"default":"us-west-2"}`.
@@ -85,15 +87,14 @@ async fn a_request_says_who_sends_it_and_is_sent_below_the_endpoints_path() {
 const GZIP: &[u8] = &[31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 42, 74, 77, 207, 204, 207, 43, 86, 178, 138, 142, 213, 81, 74, 73, 77, 75, 44, 205, 41, 81, 178, 82, 42, 45, 214, 45, 79, 45, 46, 209, 53, 82, 170, 5, 0, 95, 251, 111, 146, 36, 0, 0, 0];
 
 #[tokio::test]
-async fn a_compressed_answer_is_read() {
+async fn a_compressed_response_is_decoded() {
     let (_, client) = Server::start(200, &[("content-encoding", "gzip")], GZIP).await;
     let regions = client.regions(Priority::Check).await.unwrap().value;
     assert_eq!(regions.default.as_deref(), Some("us-west-2"));
 }
 
-/// A good status with a body that says nothing, and a bad one with any body, fail with a kind and with words of ours.
 #[tokio::test]
-async fn bodies_of_every_kind_are_survived() {
+async fn invalid_bodies_and_error_codes_become_errors_without_html() {
     let page = "<!DOCTYPE html><html><body>Not found</body></html>";
     for (status, body, kind) in [
         (200, "", ErrorKind::InvalidResponse),
@@ -118,7 +119,7 @@ async fn bodies_of_every_kind_are_survived() {
 }
 
 #[tokio::test]
-async fn unknown_fields_and_values_are_carried() {
+async fn unknown_fields_and_values_are_accepted() {
     let body =
         r#"{"id":7,"name":"my-app","visibility":"secret","tier":{"new":[1]},"config":{"update_channel":"weekly"}}"#;
     let (_, client) = Server::start(200, &[], body).await;
@@ -130,11 +131,11 @@ async fn unknown_fields_and_values_are_carried() {
 async fn a_redirect_is_not_followed_with_the_token() {
     let (server, client) = Server::start(307, &[("location", "http://127.0.0.1:9/elsewhere")], "").await;
     assert_eq!(client.regions(Priority::Check).await.unwrap_err().kind, ErrorKind::InvalidResponse);
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn an_answer_about_another_app_says_nothing_of_the_one_asked_for() {
+async fn a_response_about_another_app_is_rejected() {
     let (_, client) = Server::start(200, &[], r#"{"id":8,"name":"other"}"#).await;
     assert_eq!(client.app(7, Priority::Check).await.unwrap_err().kind, ErrorKind::InvalidResponse);
 }
