@@ -11,16 +11,21 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::access::{APPS_DELETE, APPS_READ, APPS_WRITE, Access, CONFIG_READ, CONFIG_WRITE, Caller};
-use super::super::app::{App, Changes, CreateApp, Detail, Summary, UpdateApp};
-use super::super::error::{ApiError, Body};
-use super::super::payload::Payload;
-use super::super::rules::Profile;
-use super::document;
+use super::access::Access;
 use super::metrics;
+use super::openapi;
 use super::parameters::{Page, PathId, Query};
 use super::secrets;
+use crate::sandbox::auth::identity::Caller;
+use crate::sandbox::auth::scopes::{APPS_DELETE, APPS_READ, APPS_WRITE, CONFIG_READ, CONFIG_WRITE};
+use crate::sandbox::model::app::changes::Changes;
+use crate::sandbox::model::app::record::App;
+use crate::sandbox::model::app::requests::{CreateApp, UpdateApp};
+use crate::sandbox::model::app::responses::{Detail, Summary};
+use crate::sandbox::model::profile::Profile;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::{ApiError, Body};
+use crate::sandbox::wire::request_body::Payload;
 
 /// All the apps of an organization, or a page of them.
 #[derive(Serialize, ToSchema)]
@@ -45,7 +50,7 @@ pub(super) fn apps(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
 /// The same under the newer name, which only the list shows.
 pub(super) fn projects() -> OpenApiRouter<Arc<Sandbox>> {
     let mut projects = each().routes(routes!(list_projects)).merge(metrics::router());
-    for operation in document::operations(projects.get_openapi_mut()) {
+    for operation in openapi::operations(projects.get_openapi_mut()) {
         operation.operation_id = operation.operation_id.take().map(|id| id.replace("_app", "_project"));
     }
     OpenApiRouter::new().nest("/v1/projects", projects)

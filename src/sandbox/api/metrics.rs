@@ -12,10 +12,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::access::{APPS_READ, Access};
-use super::super::error::{ApiError, Body};
+use super::access::Access;
 use super::parameters::{PathId, Query};
+use crate::sandbox::auth::scopes::APPS_READ;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::{ApiError, Body};
 
 /// Below the path of the apps.
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {

@@ -6,71 +6,55 @@
 //!
 //! A route is registered together with what the document says of it; `document` adds what holds for all of them.
 
+mod access;
 mod apps;
-mod catalog;
-mod cli;
-mod document;
+mod cli_login;
+mod clusters;
+mod container_images;
+mod health;
+mod limits;
 mod metrics;
 mod oauth;
+mod openapi;
 mod organizations;
 mod parameters;
-mod platform;
+pub(crate) mod paths;
+mod regions;
 mod secrets;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::get;
-use serde_json::Value;
-use utoipa::openapi::OpenApi;
+use axum::{Extension, Router};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::Sandbox;
-use super::error::ApiError;
-use super::rules::Profile;
-use super::secret;
-
-use oauth::PATH as TOKEN_PATH;
-
-/// Whether the rate limits are for a path: they are where a credential is asked for.
-pub(super) fn is_limited(path: &str) -> bool {
-    let is_open = path == catalog::HEALTH || document::PATHS.contains(&path);
-    path == cli::PROBE || path.starts_with("/v1/") && !is_open
-}
-
-/// What may be told of a body: nothing of what asks for a token, which is a secret and nothing else; of a secret of an app,
-/// and where nothing is served and so nobody knows what it is, only what is no value. `None`: it is not JSON either.
-pub(super) fn journaled(route: Option<&str>, body: &[u8]) -> Option<Value> {
-    match route {
-        Some(TOKEN_PATH) => None,
-        Some(route) if !route.contains(secrets::BELOW) => serde_json::from_slice(body).ok(),
-        _ => secret::redacted(body),
-    }
-}
+use self::paths::LOGIN_PAGE_PATH;
+use crate::sandbox::model::profile::Profile;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::ApiError;
 
 /// Everything the API serves, and its refusals where it serves nothing.
-pub(super) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
-    let (router, _) = routes(profile).split_for_parts();
-    let router = router.route(cli::PAGE, get(cli::page));
+pub(crate) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
+    let (router, document) = routes(profile).split_for_parts();
+    let document = openapi::complete(document, profile);
+    let router = router.layer(Extension(Arc::new(document))).route(LOGIN_PAGE_PATH, get(cli_login::page));
     router.fallback(async || ApiError::no_route()).method_not_allowed_fallback(async || ApiError::no_method())
 }
 
-/// The description of everything the API serves.
-fn document(profile: Profile) -> OpenApi {
-    document::complete(routes(profile).into_openapi(), profile)
-}
-
 /// Every route, with what the document says of it.
-pub(super) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
+pub(crate) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     let newer = match profile {
         Profile::Seed => OpenApiRouter::new(),
-        Profile::Current => apps::projects().merge(organizations::router()),
+        Profile::Current => {
+            apps::projects().merge(organizations::router()).merge(limits::router()).merge(clusters::router())
+        }
     };
-    document::router()
+    openapi::router()
         .merge(newer)
         .merge(apps::apps(profile))
-        .merge(platform::router(profile))
-        .merge(catalog::router())
+        .merge(container_images::router())
+        .merge(regions::router())
+        .merge(health::router())
         .merge(oauth::router())
-        .merge(cli::router())
+        .merge(cli_login::router())
 }

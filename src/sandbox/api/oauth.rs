@@ -15,13 +15,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::credentials::Denied;
-use super::super::kept::Unsaved;
-use super::super::payload::Payload;
-
-/// Where the endpoint is: on the site's host, which for a sandbox is the API's too.
-pub(in super::super) const PATH: &str = "/api/oauth/token";
+use super::paths::TOKEN_PATH;
+use crate::sandbox::auth::credentials::Denied;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::state::snapshot::Unsaved;
+use crate::sandbox::wire::request_body::Payload;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(exchange))
@@ -90,7 +88,7 @@ impl From<Unsaved> for Refusal {
 /// Exchanges the secret of an OAuth client for a token.
 #[utoipa::path(
     post,
-    path = PATH,
+    path = TOKEN_PATH,
     operation_id = "create_token",
     request_body(content((TokenRequest = "application/json"), (TokenRequest = "application/x-www-form-urlencoded"))),
     responses(

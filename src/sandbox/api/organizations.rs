@@ -9,11 +9,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::access::{APPS_READ, Access, reach};
-use super::super::config::Role;
-use super::super::error::{ApiError, Body};
+use super::access::Access;
 use super::parameters::{Page, Query};
+use crate::sandbox::auth::identity::reach;
+use crate::sandbox::auth::scopes::APPS_READ;
+use crate::sandbox::settings::config::Role;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::{ApiError, Body};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(list))

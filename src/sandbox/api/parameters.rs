@@ -12,8 +12,8 @@ use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 
-use super::super::error::ApiError;
-use super::super::rules::{Profile, Switches};
+use crate::sandbox::model::profile::{Profile, Switches};
+use crate::sandbox::wire::error::ApiError;
 
 /// The query of a request, by name; the first one of a name counts.
 pub(super) struct Query(HashMap<String, String>);

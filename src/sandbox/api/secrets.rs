@@ -11,15 +11,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::access::{Access, SECRETS_READ, SECRETS_WRITE};
-use super::super::error::{ApiError, Body};
-use super::super::payload::Payload;
-use super::super::secret::{Assignment, SetSecret, Shown};
+use super::access::Access;
 use super::parameters::{Page, PathId, Query, SecretName};
-
-/// Part of every route of a secret, and of no other.
-pub(super) const BELOW: &str = "/{appId}/secrets";
+use crate::sandbox::auth::scopes::{SECRETS_READ, SECRETS_WRITE};
+use crate::sandbox::model::secret::{Assignment, SetSecret, Shown};
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::{ApiError, Body};
+use crate::sandbox::wire::request_body::Payload;
 
 /// Below the path of the apps.
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::super::Config;
 use super::{OPERATOR, Reply, World, assert_has, named, path, reply};
+use crate::sandbox::Config;
 
 const ID: &str = "sandbox-fake-client-oauth";
 const SECRET: &str = "sandbox-fake-client-secret-oauth";

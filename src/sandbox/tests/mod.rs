@@ -1,18 +1,18 @@
 //! The sandbox over real HTTP. No test sleeps: what has to be waited for is waited for in the journal.
 
-mod access;
 mod apps;
-mod bodies;
+mod authorization;
+mod cli_logins;
 mod credentials;
-mod document;
 mod faults;
 mod journal;
-mod logins;
-mod rates;
-mod rules;
+mod openapi;
+mod persistence;
+mod profile;
+mod rate_limits;
+mod request_bodies;
 mod secrets;
 mod server;
-mod state;
 mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::{Config, Running, serve};
+use crate::sandbox::{Config, Running, serve};
 
 const OPERATOR: &str = "sandbox-fake-token-operator";
 const ELSEWHERE: &str = "sandbox-fake-token-elsewhere";

@@ -5,8 +5,8 @@ use std::fs;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::super::{Config, Profile, Reactivation, Switches, ValueDigest};
 use super::{ELSEWHERE, OPERATOR, READER, World, assert_has, named, path, reply};
+use crate::sandbox::{Config, Profile, Reactivation, Switches, ValueDigest};
 
 /// In no answer, journal or file is there anything that looks like this.
 const CANARY: &str = "c4n4ry-\"value\"-\u{e4}";

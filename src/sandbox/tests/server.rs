@@ -5,8 +5,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::super::{Config, serve};
 use super::{LONG, OPERATOR, World, named};
+use crate::sandbox::{Config, serve};
 
 #[tokio::test]
 async fn the_announcement_tells_how_to_use_it() {

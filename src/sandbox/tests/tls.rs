@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use reqwest::{Certificate, Client, ClientBuilder};
 
-use super::super::{Config, Running, serve};
 use super::{OPERATOR, World};
+use crate::sandbox::{Config, Running, serve};
 
 async fn start(names: &[&str]) -> Running {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

@@ -1,0 +1,36 @@
+//! Whether the API is up.
+
+use std::sync::Arc;
+
+use axum::Json;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::paths::HEALTH_PATH;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::timestamps;
+
+pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
+    OpenApiRouter::new().routes(routes!(health))
+}
+
+/// Whether the API is up.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    status: &'static str,
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+/// Says whether the API is up.
+#[utoipa::path(
+    get,
+    path = HEALTH_PATH,
+    operation_id = "get_health",
+    responses((status = 200, description = "It is", body = Health)),
+)]
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok", timestamp: timestamps::now_text() })
+}

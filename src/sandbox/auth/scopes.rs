@@ -1,0 +1,54 @@
+//! The scopes of the API.
+
+use std::fmt;
+
+/// What an endpoint asks for: `resource:verb`.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope(pub(crate) &'static str);
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Read apps, regions and the like.
+pub(crate) const APPS_READ: Scope = Scope("apps:read");
+/// Create and update apps.
+pub(crate) const APPS_WRITE: Scope = Scope("apps:write");
+/// Delete apps.
+pub(crate) const APPS_DELETE: Scope = Scope("apps:delete");
+/// Read the configuration of an app, where that is a scope of its own.
+pub(crate) const CONFIG_READ: Scope = Scope("config:read");
+/// Change it.
+pub(crate) const CONFIG_WRITE: Scope = Scope("config:write");
+/// Read which secrets there are.
+pub(crate) const SECRETS_READ: Scope = Scope("secrets:read");
+/// Create, update and delete secrets.
+pub(crate) const SECRETS_WRITE: Scope = Scope("secrets:write");
+
+/// Every scope there is, but for `*`.
+pub(crate) const SCOPES: [&str; 16] = [
+    "apps:read",
+    "apps:write",
+    "apps:delete",
+    "deployments:read",
+    "deployments:write",
+    "secrets:read",
+    "secrets:write",
+    "config:read",
+    "config:write",
+    "members:read",
+    "members:write",
+    "members:delete",
+    "monitors:read",
+    "monitors:write",
+    "reactions:read",
+    "reactions:write",
+];
+
+/// Whether a granted scope gives another one. Only `:write` implies `:read`; deleting implies nothing.
+pub(crate) fn covers(grant: &str, scope: &str) -> bool {
+    let by_write = scope.strip_suffix("read").is_some_and(|resource| grant.strip_suffix("write") == Some(resource));
+    (grant == "*" && (scope == "*" || SCOPES.contains(&scope))) || grant == scope || by_write
+}

@@ -1,0 +1,6 @@
+//! Middleware, admin endpoints, server and TLS.
+
+pub(crate) mod admin;
+pub(crate) mod middleware;
+pub(crate) mod server;
+pub(crate) mod tls;

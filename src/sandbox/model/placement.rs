@@ -1,0 +1,154 @@
+//! Where an app runs: a region, a data-plane name or a dedicated cluster, or nowhere (contract, sections 7.1, 7.4 and 14).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::sandbox::wire::fields::{self, Fields, Patch};
+
+/// A region of the platform.
+pub(crate) struct Region {
+    /// Such as `us-west-2`.
+    pub(crate) id: &'static str,
+    /// For people.
+    pub(crate) name: &'static str,
+}
+
+/// The region that a client is advised to use.
+pub(crate) const DEFAULT_REGION: &str = "us-west-2";
+
+/// Every region there is.
+pub(crate) const REGIONS: [Region; 2] = [
+    Region { id: DEFAULT_REGION, name: "US West (Oregon)" },
+    Region { id: "us-east-1", name: "US East (N. Virginia)" },
+];
+
+/// A dedicated cluster that apps can be deployed to.
+pub(crate) struct Cluster {
+    /// What the `cluster_name` of an app may be.
+    pub(crate) target: &'static str,
+    /// The cluster itself; no target.
+    pub(crate) infra: &'static str,
+    /// The `id` of a [`Region`].
+    pub(crate) region: &'static str,
+}
+
+/// Every cluster there is, the same ones for each organization.
+pub(crate) const CLUSTERS: [Cluster; 2] = [
+    Cluster { target: "team-cluster", infra: "sandbox-team-cluster", region: "us-west-2" },
+    Cluster { target: "east-cluster", infra: "sandbox-east-cluster", region: "us-east-1" },
+];
+
+/// Where an app runs. With all three unset it is attached to nothing yet.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub(crate) struct Placement {
+    /// One of [`REGIONS`].
+    pub(crate) region: Option<String>,
+    /// The name of the data plane; never beside a cluster.
+    pub(crate) cname: Option<String>,
+    /// The target of one of [`CLUSTERS`].
+    pub(crate) cluster_name: Option<String>,
+}
+
+impl Placement {
+    /// Reads what a create asks for. None: it asks for nothing. Here `null` is the same as absent.
+    pub(crate) fn requested(fields: &mut Fields) -> Option<Self> {
+        let region = fields.nullable("region", region).value();
+        let cname = fields.nullable("cname", cname).value();
+        let cluster_name = fields.nullable("cluster_name", cluster).value();
+        if cname.is_some() && cluster_name.is_some() {
+            fields.refuse("cname", "cannot be combined with cluster_name");
+        } else if cname.is_some() && region.is_some() {
+            fields.refuse("cname", "cannot be combined with region");
+        }
+        match (region, cname, cluster_name) {
+            (None, None, None) => None,
+            (region, _, Some(target)) => Some(Self::in_cluster(fields, region, target)),
+            (Some(region), _, None) => Some(Self::in_region(region)),
+            (None, cname, None) => {
+                let region = cname.as_deref().and_then(region_of).map(str::to_owned);
+                Some(Self { region, cname, cluster_name: None })
+            }
+        }
+    }
+
+    /// Reads what an update asks for, starting from where the app is. None: it stays.
+    pub(crate) fn moved(&self, fields: &mut Fields) -> Option<Self> {
+        let region = fields.nullable("region", region);
+        let cluster_name = fields.nullable("cluster_name", cluster);
+        if matches!((&region, &cluster_name), (Patch::Keep, Patch::Keep)) {
+            return None;
+        }
+        let region_asked = region != Patch::Keep;
+        let mut moved = self.clone();
+        cluster_name.onto(&mut moved.cluster_name);
+        if let Some(target) = moved.cluster_name {
+            return Some(Self::in_cluster(fields, region.value(), target));
+        }
+        region.onto(&mut moved.region);
+        if region_asked || moved.cname.is_none() {
+            moved.cname = moved.region.as_deref().map(cname_of);
+        }
+        Some(moved)
+    }
+
+    /// The base URL of the data plane, with its scheme. None while the app is attached to nothing.
+    pub(crate) fn endpoint(&self) -> Option<String> {
+        if let Some(cluster) = &self.cluster_name {
+            let region = self.region.as_deref().unwrap_or(DEFAULT_REGION);
+            return Some(endpoint_of(cluster, region));
+        }
+        let cname = self.cname.as_deref()?;
+        Some(if cname.contains('.') { format!("https://{cname}") } else { format!("https://{cname}.spiceai.io") })
+    }
+
+    /// In a cluster, whose region a given one must be.
+    fn in_cluster(fields: &mut Fields, region: Option<String>, target: String) -> Self {
+        // A target that a state file brought may be none any longer.
+        let own = CLUSTERS.iter().find(|cluster| cluster.target == target).map(|cluster| cluster.region);
+        if let (Some(given), Some(own)) = (&region, own)
+            && given != own
+        {
+            fields.refuse("region", format!("must be {own}, the region of {target}"));
+        }
+        Self { region: own.map(str::to_owned).or(region), cname: None, cluster_name: Some(target) }
+    }
+
+    fn in_region(region: String) -> Self {
+        Self { cname: Some(cname_of(&region)), region: Some(region), cluster_name: None }
+    }
+}
+
+/// The data-plane name of a region.
+pub(crate) fn cname_of(region: &str) -> String {
+    format!("{region}-prod-aws-data")
+}
+
+/// The base URL of the data plane in a cluster.
+pub(crate) fn endpoint_of(target: &str, region: &str) -> String {
+    format!("https://private-{target}-{region}-prod-data.spiceai.io")
+}
+
+fn region_of(cname: &str) -> Option<&'static str> {
+    REGIONS.iter().map(|region| region.id).find(|region| cname_of(region) == cname)
+}
+
+fn region(value: &Value) -> Result<String, String> {
+    fields::one_of(&REGIONS.map(|region| region.id))(value)
+}
+
+fn cluster(value: &Value) -> Result<String, String> {
+    let text = fields::text(value)?;
+    if CLUSTERS.iter().any(|cluster| cluster.target == text) {
+        Ok(text)
+    } else if CLUSTERS.iter().any(|cluster| cluster.infra == text) {
+        Err("is the name of a cluster, not of a target that is deployed to".into())
+    } else {
+        Err("no such target: /v1/clusters lists them".into())
+    }
+}
+
+fn cname(value: &Value) -> Result<String, String> {
+    let text = fields::nonempty(value)?;
+    let is_host = text.len() <= 253 && text.chars().all(|other| other.is_ascii_alphanumeric() || "-.".contains(other));
+    if is_host { Ok(text) } else { Err("must be letters, digits, - and .".into()) }
+}

@@ -1,0 +1,132 @@
+//! The OpenAPI document: that it is one, and that the server does what it says. Here is what both ask of a document.
+
+mod responses;
+mod structure;
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Map, Value};
+
+use super::{World, reply};
+use crate::sandbox::{Config, Profile, Switches};
+
+/// A document, with what the tests ask of one.
+struct Document(Value);
+
+/// An operation of a document.
+struct Operation<'a> {
+    path: &'a str,
+    method: &'a str,
+    body: &'a Value,
+}
+
+impl Document {
+    async fn of(world: &World) -> Self {
+        let (status, document) = reply(world.request(Method::GET, "/openapi.json")).await;
+        assert_eq!(status, 200, "{document}");
+        Self(document)
+    }
+
+    fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
+        self.0["paths"].as_object().unwrap().iter().flat_map(|(path, item)| {
+            let item = item.as_object().unwrap();
+            item.iter().map(move |(method, body)| Operation { path, method, body })
+        })
+    }
+
+    /// A part of the document, or the part that it refers to.
+    fn resolved<'a>(&'a self, part: &'a Value) -> &'a Value {
+        let Some(reference) = part["$ref"].as_str() else { return part };
+        let found = reference.strip_prefix('#').and_then(|pointer| self.0.pointer(pointer));
+        found.unwrap_or_else(|| panic!("{reference} is nowhere"))
+    }
+
+    /// What an operation answers with a status; `None` if it says nothing of it.
+    fn response(&self, path: &str, method: &str, status: u16) -> Option<&Value> {
+        self.0["paths"][path][method]["responses"].get(status.to_string()).map(|response| self.resolved(response))
+    }
+
+    /// The fields of a schema, those of its parts included.
+    fn properties(&self, schema: &Value) -> Map<String, Value> {
+        let schema = self.resolved(schema);
+        let mut all = schema["properties"].as_object().cloned().unwrap_or_default();
+        for part in schema["allOf"].as_array().into_iter().flatten() {
+            all.extend(self.properties(part));
+        }
+        all
+    }
+
+    /// What of a value does not fit its schema. A field that the schema does not name is one.
+    fn misfits(&self, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+        let schema = self.resolved(schema);
+        if let Some(choices) = schema["oneOf"].as_array() {
+            let fits = choices.iter().any(|choice| self.misfits(choice, value, at).is_empty());
+            return if fits { Vec::new() } else { vec![format!("{at} fits no choice: {value}")] };
+        }
+        let properties = self.properties(schema);
+        let kind = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(number) if number.is_f64() => "number",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        let kinds: Vec<&str> = match &schema["type"] {
+            Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+            kind => kind.as_str().or(schema.get("allOf").map(|_| "object")).into_iter().collect(),
+        };
+        if !(kinds.contains(&kind) || kind == "integer" && kinds.contains(&"number")) {
+            return vec![format!("{at} is {kind}, not {kinds:?}")];
+        }
+        match value {
+            Value::Array(items) => items.iter().flat_map(|item| self.misfits(&schema["items"], item, at)).collect(),
+            Value::Object(fields) if properties.is_empty() => {
+                let free = schema.get("additionalProperties");
+                fields
+                    .values()
+                    .flat_map(|field| free.map_or(Vec::new(), |free| self.misfits(free, field, at)))
+                    .collect()
+            }
+            Value::Object(fields) => fields
+                .iter()
+                .flat_map(|(name, field)| match properties.get(name) {
+                    Some(schema) => self.misfits(schema, field, &format!("{at}.{name}")),
+                    None => vec![format!("{at}.{name} is not named")],
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Asserts that an answer is one of those that the document has for its operation: status, body and headers.
+    async fn assert_covers(&self, response: reqwest::Response, method: &str, path: &str) -> Value {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let at = format!("{method} {path} {status}");
+        let described = self.response(path, method, status).unwrap_or_else(|| panic!("{at} is not described"));
+        let bytes = response.bytes().await.unwrap();
+        let told: BTreeSet<_> = described["headers"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
+        let limits = headers.keys().map(|name| name.to_string()).filter(|name| name.contains('-'));
+        let limits = limits.filter(|name| name.starts_with("x-ratelimit") || name == "retry-after").collect();
+        assert_eq!(told, limits, "{at}");
+        let schema = &described["content"]["application/json"]["schema"];
+        assert_eq!(schema.is_null(), bytes.is_empty(), "{at}");
+        if bytes.is_empty() {
+            return Value::Null;
+        }
+        let body: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(self.misfits(schema, &body, &at), Vec::<String>::new(), "{body:#}");
+        body
+    }
+}
+
+async fn of_profile(profile: Profile) -> World {
+    World::with(Config { switches: Switches { profile, ..Switches::default() }, ..Config::default() }).await
+}
+
+/// A path that fits a pattern.
+fn filled(pattern: &str) -> String {
+    pattern.replace("{appId}", "1").replace("{secretName}", "TOKEN")
+}

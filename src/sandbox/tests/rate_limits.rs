@@ -1,0 +1,122 @@
+//! How many requests are too many.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use super::{BOTH, ELSEWHERE, OPERATOR, READER, World};
+use crate::sandbox::traffic::rate_limits::Rates;
+use crate::sandbox::{Config, RateLimits};
+
+/// Long beside any test: no request leaves it.
+const WINDOW: Duration = Duration::from_secs(3600);
+
+fn limits(per_user: u32, per_organization: u32) -> RateLimits {
+    RateLimits { per_user, per_organization, window: WINDOW, headers: true }
+}
+
+async fn world(rate_limits: RateLimits) -> World {
+    World::with(Config { rate_limits, ..Config::default() }).await
+}
+
+async fn ask(world: &World, url: &str, token: &str) -> Response {
+    world.request(Method::GET, url).bearer_auth(token).send().await.unwrap()
+}
+
+fn number(response: &Response, name: &str) -> i64 {
+    response.headers()[name].to_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn every_answer_says_how_things_stand_and_a_refusal_when_to_come_again() {
+    let world = world(limits(2, 100)).await;
+    for (url, status, remaining) in [("/v1/apps", 200, 1), ("/v1/nothing", 404, 0), ("/v1/apps", 429, 0)] {
+        let before = jiff::Timestamp::now().as_second();
+        let response = ask(&world, url, OPERATOR).await;
+        assert_eq!(response.status(), status, "{url}");
+        assert_eq!(number(&response, "x-ratelimit-limit"), 2);
+        assert_eq!(number(&response, "x-ratelimit-remaining"), remaining);
+        assert!(number(&response, "x-ratelimit-reset") > before);
+        if status == 429 {
+            assert!((1..=3600).contains(&number(&response, "retry-after")));
+            assert_eq!(response.json::<Value>().await.unwrap(), json!({ "error": "Rate limit exceeded" }));
+        } else {
+            assert!(!response.headers().contains_key("retry-after"));
+        }
+    }
+    let journal = world.journal(0, 0).await;
+    let statuses: Vec<_> = journal["entries"].as_array().unwrap().iter().map(|entry| entry["status"].clone()).collect();
+    assert_eq!(statuses, [200, 404, 429]);
+}
+
+#[tokio::test]
+async fn a_user_has_one_limit_for_all_credentials_and_another_user_has_their_own() {
+    let world = world(limits(1, 100)).await;
+    let cases = [(OPERATOR, 200), (READER, 429), ("sandbox-fake-session-token", 429), (BOTH, 200), (ELSEWHERE, 200)];
+    for (token, status) in cases {
+        assert_eq!(ask(&world, "/v1/apps", token).await.status(), status, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn an_organization_has_one_limit_for_all_users_wherever_they_come_from() {
+    let world = world(limits(100, 2)).await;
+    for (token, organization, status) in [
+        (OPERATOR, "sandbox", 200),
+        (BOTH, "sandbox", 200),
+        (BOTH, "sandbox", 429),
+        (OPERATOR, "sandbox", 429),
+        (BOTH, "elsewhere", 200),
+        (ELSEWHERE, "elsewhere", 200),
+        (ELSEWHERE, "elsewhere", 429),
+    ] {
+        let request = world.request(Method::GET, "/v1/apps").bearer_auth(token).header("X-Org-Name", organization);
+        assert_eq!(request.send().await.unwrap().status(), status, "{token} {organization}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_comes_after_401_and_before_everything_else() {
+    let world = world(limits(0, 100)).await;
+    let ask = async |token: &str, organization: &str| {
+        let request = world.request(Method::POST, "/v1/apps").bearer_auth(token).header("X-Org-Name", organization);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask("nobody", "sandbox").await, 401);
+    assert_eq!(ask(READER, "").await, 429);
+    assert_eq!(ask(OPERATOR, "sandbox").await, 429);
+    world.fault(json!({ "action": { "status": 500 } })).await;
+    assert_eq!(ask(OPERATOR, "sandbox").await, 429);
+}
+
+#[tokio::test]
+async fn nobody_is_limited_outside_the_api_and_in_the_portal() {
+    let world = world(limits(0, 0)).await;
+    for url in ["/v1/health", "/sandbox/state"] {
+        assert_eq!(ask(&world, url, OPERATOR).await.status(), 200, "{url}");
+    }
+    assert_eq!(ask(&world, "/v1/apps", "sandbox-fake-token-portal").await.status(), 200);
+}
+
+#[tokio::test]
+async fn headers_can_be_switched_off() {
+    let world = world(RateLimits { headers: false, ..limits(1, 100) }).await;
+    for status in [200, 429] {
+        let response = ask(&world, "/v1/apps", OPERATOR).await;
+        assert_eq!(response.status(), status);
+        let told = response.headers().keys().any(|name| name.as_str().starts_with("x-rate") || name == "retry-after");
+        assert!(!told, "{:?}", response.headers());
+    }
+}
+
+#[test]
+fn the_window_slides_and_a_refused_request_does_not_count() {
+    let rates = Rates::new(RateLimits { window: Duration::from_secs(10), ..limits(2, 100) });
+    let (credential, start) = (Config::default().credentials.remove(0), Instant::now());
+    let cases = [(0, None), (6, None), (7, Some(3)), (9, Some(1)), (10, None), (11, Some(5)), (16, None), (40, None)];
+    for (second, expected) in cases {
+        let standing = rates.count(&credential, 1, start + Duration::from_secs(second));
+        assert_eq!(standing.retry_after, expected.map(Duration::from_secs), "at {second} s");
+    }
+}
