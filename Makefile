@@ -34,7 +34,7 @@ test: require-rust ## Check the format, the lints and all tests, on a real Kuber
 test-extended: require-rust ## Run the tests that take minutes as well, and show their figures
 	@$(MAKE) --no-print-directory control-plane TOOLS="$(TEST_TOOLS)"
 	TEST_EXTENDED=1 $(CARGO) test --locked --test integration -- --show-output budget kill_points
-	TEST_SANDBOX_PROFILE=seed $(CARGO) test --locked --test integration
+	TEST_SANDBOX_PROFILE=legacy $(CARGO) test --locked --test integration
 
 bench: require-rust ## Measure what the operator costs, with 500 apps of 4 secrets each (QUICK=1: 50)
 	@$(MAKE) --no-print-directory control-plane

@@ -150,7 +150,7 @@ impl Sandbox {
     /// Starts `program sandbox` on a free port with `args` added; it answers when this returns.
     pub async fn start(run: &Arc<RunFolder>, program: &Path, args: &[&str]) -> Result<Self, String> {
         let mut command = Command::new(program);
-        command.args(["sandbox", "--address", "127.0.0.1:0", "--announce", "json"]).args(args);
+        command.args(["sandbox", "--address", "127.0.0.1:0", "--print-address", "json"]).args(args);
         if !args.contains(&"--profile") {
             command.args(["--profile", &profile()]);
         }

@@ -41,7 +41,7 @@ struct Projects {
 
 pub(super) fn apps(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     let metrics = match profile {
-        Profile::Seed => OpenApiRouter::new(),
+        Profile::Legacy => OpenApiRouter::new(),
         Profile::Current => metrics::router(),
     };
     OpenApiRouter::new().nest("/v1/apps", each().routes(routes!(list_apps)).merge(metrics))

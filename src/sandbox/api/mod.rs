@@ -44,7 +44,7 @@ pub(crate) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
 /// Every route, with what the document says of it.
 pub(crate) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     let newer = match profile {
-        Profile::Seed => OpenApiRouter::new(),
+        Profile::Legacy => OpenApiRouter::new(),
         Profile::Current => {
             apps::projects().merge(organizations::router()).merge(limits::router()).merge(clusters::router())
         }

@@ -102,12 +102,12 @@ const BROKEN: Refusal = Refusal {
 
 /// Adds to a document what does not depend on the endpoint.
 pub(super) fn complete(mut document: OpenApi, profile: Profile) -> OpenApi {
-    let with_organizations = profile != Profile::Seed;
+    let with_organizations = profile != Profile::Legacy;
     if with_organizations {
         let components = document.components.get_or_insert_default();
         components.parameters.insert(ORGANIZATION.into(), organization_header().into());
     }
-    if profile == Profile::Seed {
+    if profile == Profile::Legacy {
         without_code(&mut document);
     }
     for (path, operation) in paths(&mut document) {

@@ -55,7 +55,7 @@ impl Query {
             limit => limit?,
         };
         let offset = if switches.ignore_offset { None } else { self.number("offset", 0, usize::MAX)? };
-        let always = switches.clamp_pages || switches.profile == Profile::Seed;
+        let always = switches.clamp_pages || switches.profile == Profile::Legacy;
         let asked = always || limit.is_some() || offset.is_some();
         let most = if switches.clamp_pages { DEFAULT_LIMIT } else { MAX_LIMIT };
         let limit = if asked { limit.unwrap_or(DEFAULT_LIMIT).min(most) } else { usize::MAX };

@@ -79,7 +79,7 @@ pub(crate) fn target<'a>(
     headers: &HeaderMap,
 ) -> Result<(&'a Organization, Role), ApiError> {
     let mut asked = headers.get_all(ORGANIZATION).iter();
-    let named = if config.switches.profile == Profile::Seed { None } else { asked.next() };
+    let named = if config.switches.profile == Profile::Legacy { None } else { asked.next() };
     let Some(handle) = named else {
         let own = reach(config, credential).find(|(organization, _)| organization.is_called(&credential.organization));
         return own.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "Invalid token"));

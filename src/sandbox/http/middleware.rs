@@ -52,7 +52,7 @@ async fn pass(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next: N
         Err(response) => return response,
     };
     let mut response = next.run(request).await;
-    if sandbox.config.switches.profile == Profile::Seed {
+    if sandbox.config.switches.profile == Profile::Legacy {
         response = without_code(response);
     }
     if !visit.method.is_safe() && response.status().is_success() {

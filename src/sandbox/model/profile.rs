@@ -1,5 +1,6 @@
-//! What differs between one Spice.ai Cloud and another: the age of the API, how strictly it keeps its own documents, and
-//! what a plan includes. Each is a setting, because no source says which of them a client will meet.
+//! Configurable behaviour of the API: its generation, its handling of undocumented cases, and the limits of a plan.
+//!
+//! Each behaviour is a setting, because the public sources disagree on the behaviour of the service.
 
 use axum::http::StatusCode;
 use clap::ValueEnum;
@@ -8,60 +9,59 @@ use utoipa::ToSchema;
 
 use crate::sandbox::wire::error::ApiError;
 
-/// How the API behaves where its sources disagree or say nothing. The default is today's.
+/// Behaviour of the API where the public sources disagree or are silent. The default follows the current documentation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Switches {
-    /// Which API it is.
+    /// Generation of the API to emulate.
     pub profile: Profile,
-    /// No page has more than 20 items, whatever was asked for, and a `limit` out of range is not refused.
+    /// Limits every page to 20 items and accepts a `limit` out of range.
     pub clamp_pages: bool,
-    /// Every page is the first one.
+    /// Returns the first page for every `offset`.
     pub ignore_offset: bool,
-    /// A spicepod is kept without what is empty, and with its version and kind.
+    /// Stores a spicepod without its empty fields and with `version` and `kind`.
     pub normalise_spicepod: bool,
-    /// An app on the stable channel is held only to image tags that are listed.
-    pub published_tags: bool,
-    /// What becomes of the tags that a body carries.
+    /// Rejects an unpublished image tag for an app on the stable channel.
+    pub reject_unpublished_tags: bool,
+    /// Handling of the tags in a request body.
     pub tags: TagRule,
-    /// What becomes of the fields of a create that brings back a deleted app.
+    /// Handling of the fields in a create request that reactivates a deleted app.
     pub reactivation: Reactivation,
-    /// The configuration of an app asks for `config:read` and `config:write` beside the scopes of the app.
+    /// Requires `config:read` and `config:write`, in addition to the scopes of the app, for the configuration of an app.
     pub config_scopes: bool,
-    /// The time of a secret's last change comes with microseconds where it is set, and without a fraction of the second
-    /// where it is read.
-    pub mixed_precision: bool,
+    /// Returns the `updated_at` time of a secret with microseconds after a write, and without fractions on a read.
+    pub mixed_timestamp_precision: bool,
 }
 
-/// An age of the API.
+/// A generation of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
-    /// As the first published page has it: no projects, organizations, limits, clusters or metrics; every list has pages; an
-    /// app needs a place; refusals have no code.
-    Seed,
-    /// As it is now.
+    /// The first published API: no projects, organizations, limits, clusters or metrics. Every list is paginated, an app
+    /// requires a `cname`, `region` or `cluster_name`, and an error has no `code`
+    Legacy,
+    /// The current API
     #[default]
     Current,
 }
 
-/// What becomes of tags.
+/// Handling of tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TagRule {
-    /// They are kept.
+    /// Tags are stored
     #[default]
     Keep,
-    /// They are left out without a word.
+    /// Tags are silently dropped
     Drop,
-    /// They are refused with 403.
+    /// A request with tags gets 403
     Reject,
 }
 
-/// What a create does to the deleted app that it brings back.
+/// Handling of the fields in a create request that reactivates a deleted app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Reactivation {
-    /// Its fields win over what the app had.
+    /// The fields of the request replace the fields of the deleted app
     #[default]
     Apply,
-    /// The app is as it was, and the fields are lost.
+    /// The app keeps its fields, and the fields of the request are lost
     Keep,
 }
 

@@ -149,12 +149,16 @@ pub(crate) struct Shown {
 impl Secret {
     /// How it appears to whoever reads it.
     pub(crate) fn shown(&self, switches: Switches) -> Shown {
-        self.shown_at(if switches.mixed_precision { timestamps::to_the_second } else { timestamps::text })
+        self.shown_at(if switches.mixed_timestamp_precision { timestamps::to_the_second } else { timestamps::text })
     }
 
     /// How it appears in the answer to whoever set it.
     pub(crate) fn shown_when_set(&self, switches: Switches) -> Shown {
-        self.shown_at(if switches.mixed_precision { timestamps::to_the_microsecond } else { timestamps::text })
+        self.shown_at(if switches.mixed_timestamp_precision {
+            timestamps::to_the_microsecond
+        } else {
+            timestamps::text
+        })
     }
 
     /// How `/sandbox/` shows it.

@@ -26,7 +26,7 @@ async fn names(world: &World, query: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_switches_of_pages_decide_how_many_items_come() {
-    let seed = Switches { profile: Profile::Seed, ..Switches::default() };
+    let seed = Switches { profile: Profile::Legacy, ..Switches::default() };
     let clamped = Switches { clamp_pages: true, ..Switches::default() };
     let ignoring = Switches { ignore_offset: true, ..Switches::default() };
     let both = Switches { clamp_pages: true, ..ignoring };
@@ -55,7 +55,7 @@ async fn the_switches_of_pages_decide_how_many_items_come() {
 
 #[tokio::test]
 async fn every_list_has_pages_when_the_caller_asks() {
-    let seed = Switches { profile: Profile::Seed, ..Switches::default() };
+    let seed = Switches { profile: Profile::Legacy, ..Switches::default() };
     let lists = [
         ("/v1/apps", "apps", Some("apps")),
         ("/v1/projects", "projects", None),
@@ -68,7 +68,7 @@ async fn every_list_has_pages_when_the_caller_asks() {
         let world = switched(switches).await;
         world.app(named("first")).await;
         world.app(named("second")).await;
-        let is_old = switches.profile == Profile::Seed;
+        let is_old = switches.profile == Profile::Legacy;
         for (url, key, _) in lists.iter().filter(|(.., in_seed)| !is_old || in_seed.is_some()) {
             let get = async |query: &str| world.call(Method::GET, &format!("{url}{query}"), BOTH, None).await;
             let (_, all) = get("").await;
@@ -87,7 +87,7 @@ async fn every_list_has_pages_when_the_caller_asks() {
 
 #[tokio::test]
 async fn the_seed_knows_no_newer_endpoint_header_or_code_and_wants_a_place() {
-    let world = switched(Switches { profile: Profile::Seed, ..Switches::default() }).await;
+    let world = switched(Switches { profile: Profile::Legacy, ..Switches::default() }).await;
     for url in ["/v1/orgs", "/v1/limits", "/v1/clusters", "/v1/projects", "/v1/projects/1001", "/v1/apps/1001/metrics"]
     {
         assert_eq!(world.get(url).await, (404, json!({ "error": "Not found" })), "{url}");
@@ -197,7 +197,7 @@ async fn configuration_may_ask_for_scopes_of_its_own() {
 
 #[tokio::test]
 async fn an_app_on_the_stable_channel_may_be_held_to_the_tags_that_are_listed() {
-    let world = switched(Switches { published_tags: true, ..Switches::default() }).await;
+    let world = switched(Switches { reject_unpublished_tags: true, ..Switches::default() }).await;
     let mut listed = Vec::new();
     for channel in ["stable", "enterprise"] {
         let (_, body) = world.get(&format!("/v1/container-images?channel={channel}")).await;

@@ -296,7 +296,7 @@ async fn refusals_come_in_the_order_of_the_contract() {
 
 #[tokio::test]
 async fn the_list_has_pages_as_every_list_has() {
-    let seed = Switches { profile: Profile::Seed, ..Switches::default() };
+    let seed = Switches { profile: Profile::Legacy, ..Switches::default() };
     let clamped = Switches { clamp_pages: true, ..Switches::default() };
     let ignoring = Switches { ignore_offset: true, ..Switches::default() };
     let cases = [
@@ -325,7 +325,7 @@ async fn the_list_has_pages_as_every_list_has() {
 
 #[tokio::test]
 async fn times_come_at_two_precisions_if_the_sandbox_is_told_so() {
-    let (world, secrets) = with_switches(Switches { mixed_precision: true, ..Switches::default() }).await;
+    let (world, secrets) = with_switches(Switches { mixed_timestamp_precision: true, ..Switches::default() }).await;
     set(&world, &secrets, "TOKEN", "one").await;
     let written = set(&world, &secrets, "TOKEN", "two").await;
     let (_, read) = world.get(&format!("{secrets}/TOKEN")).await;

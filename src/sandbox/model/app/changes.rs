@@ -103,7 +103,7 @@ impl Changes {
         let mut fields = Fields::parse(body)?;
         let name = fields.required("name", name);
         let placement = Placement::requested(&mut fields);
-        if switches.profile == Profile::Seed && placement.is_none() {
+        if switches.profile == Profile::Legacy && placement.is_none() {
             fields.refuse("cname", "is required");
         }
         // Judged only: nothing that the sandbox has would differ.
@@ -128,7 +128,7 @@ impl Changes {
             ..Self::shared(&mut fields)
         };
         fields.finish()?;
-        if switches.published_tags {
+        if switches.reject_unpublished_tags {
             changes.hold_to_published_tags(&current.workload)?;
         }
         changes.under(switches)

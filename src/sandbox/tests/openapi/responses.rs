@@ -149,7 +149,7 @@ async fn covered(
 
 #[tokio::test]
 async fn what_the_server_answers_is_what_the_document_says() {
-    for profile in [Profile::Current, Profile::Seed] {
+    for profile in [Profile::Current, Profile::Legacy] {
         let world = of_profile(profile).await;
         let document = Document::of(&world).await;
         let app = "/v1/apps/{appId}";
@@ -219,7 +219,7 @@ async fn what_the_server_answers_is_what_the_document_says() {
 
 #[tokio::test]
 async fn what_the_server_answers_of_secrets_is_what_the_document_says() {
-    let (old, new) = (of_profile(Profile::Seed).await, World::start().await);
+    let (old, new) = (of_profile(Profile::Legacy).await, World::start().await);
     for (world, prefix) in [(&old, "/v1/apps"), (&new, "/v1/apps"), (&new, "/v1/projects")] {
         let document = Document::of(world).await;
         let app = json!({ "name": format!("app{}", prefix.len()), "cname": "us-east-2.spice.cloud" });

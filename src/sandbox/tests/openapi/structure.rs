@@ -32,7 +32,7 @@ fn paths_of(router: &impl std::fmt::Debug) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn the_document_and_the_router_have_the_same_paths_and_methods() {
-    for profile in [Profile::Current, Profile::Seed] {
+    for profile in [Profile::Current, Profile::Legacy] {
         let world = of_profile(profile).await;
         let document = Document::of(&world).await;
         let described = document.0["paths"].as_object().unwrap();
@@ -52,7 +52,7 @@ async fn the_document_and_the_router_have_the_same_paths_and_methods() {
 
 #[tokio::test]
 async fn the_document_of_the_seed_lacks_what_the_seed_lacks() {
-    let old = Document::of(&of_profile(Profile::Seed).await).await;
+    let old = Document::of(&of_profile(Profile::Legacy).await).await;
     let new = Document::of(&World::start().await).await;
     for newer in [
         "/v1/projects",
@@ -91,7 +91,7 @@ fn visit<'a>(value: &'a Value, see: &mut impl FnMut(&'a Map<String, Value>)) {
 
 #[tokio::test]
 async fn every_reference_leads_somewhere_and_every_component_is_referred_to() {
-    for profile in [Profile::Current, Profile::Seed] {
+    for profile in [Profile::Current, Profile::Legacy] {
         let document = Document::of(&of_profile(profile).await).await;
         let mut used = BTreeSet::new();
         visit(&document.0, &mut |fields| {
@@ -111,7 +111,7 @@ async fn every_reference_leads_somewhere_and_every_component_is_referred_to() {
 
 #[tokio::test]
 async fn every_operation_is_whole() {
-    for profile in [Profile::Current, Profile::Seed] {
+    for profile in [Profile::Current, Profile::Legacy] {
         let document = Document::of(&of_profile(profile).await).await;
         let mut ids = BTreeSet::new();
         for Operation { path, method, body } in document.operations() {
