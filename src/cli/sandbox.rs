@@ -10,8 +10,8 @@ use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sandbox::{
-    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, ResourceLimits, StartError,
-    Switches, TagRule,
+    self, ApiSwitches, ConnectionInfo, CredentialKind, Profile, RateLimits, Reactivation, ResourceLimits,
+    SandboxConfig, StartError, SubscriptionPlan, TagRule,
 };
 
 /// Flags of the sandbox.
@@ -186,26 +186,26 @@ struct PlanArguments {
 }
 
 impl Arguments {
-    fn config(&self) -> Result<Config, String> {
+    fn config(&self) -> Result<SandboxConfig, String> {
         let rate_limits = RateLimits {
             per_user: self.user_rate,
             per_organization: self.organization_rate,
             window: Duration::from_secs(self.rate_window),
-            headers: !self.omit_rate_limit_headers,
+            has_headers: !self.omit_rate_limit_headers,
         };
-        let mut config = Config {
+        let mut config = SandboxConfig {
             address: self.address,
             token_lifetime: Duration::from_secs(self.token_lifetime),
             rate_limits,
             switches: self.behaviour.switches(),
-            state: self.state.clone(),
+            state_file: self.state.clone(),
             tls: self.tls.then(|| self.tls_name.clone()),
-            ..Config::default()
+            ..SandboxConfig::default()
         };
         if let Some(file) = &self.seed {
             let refused = |error: String| format!("--seed {}: {error}", file.display());
             let text = fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
-            config.seed(&text).map_err(refused)?;
+            config.load_seed(&text).map_err(refused)?;
         }
         for organization in &mut config.organizations {
             self.plan.override_plan(&mut organization.plan);
@@ -215,7 +215,7 @@ impl Arguments {
 }
 
 impl BehaviourArguments {
-    fn switches(&self) -> Switches {
+    fn switches(&self) -> ApiSwitches {
         let &Self {
             profile,
             clamp_pages,
@@ -227,7 +227,7 @@ impl BehaviourArguments {
             config_scopes,
             mixed_timestamp_precision,
         } = self;
-        Switches {
+        ApiSwitches {
             profile,
             clamp_pages,
             ignore_offset,
@@ -243,7 +243,7 @@ impl BehaviourArguments {
 
 impl PlanArguments {
     /// Replaces the limits of `plan` for which a flag is set.
-    fn override_plan(&self, plan: &mut Plan) {
+    fn override_plan(&self, plan: &mut SubscriptionPlan) {
         plan.max_apps = self.max_apps.or(plan.max_apps);
         plan.max_replicas = self.max_replicas.unwrap_or(plan.max_replicas);
         let resources = self.max_cpu.zip(self.max_memory_gi);
@@ -285,10 +285,10 @@ async fn serve(arguments: &Arguments) -> Result<(), String> {
             eprintln!("warning: other machines can reach {}, and the tokens are public", running.address());
         }
     }
-    if let (Some(file), Some(authority)) = (&arguments.ca_file, &running.announcement().ca) {
+    if let (Some(file), Some(authority)) = (&arguments.ca_file, &running.connection_info().ca) {
         fs::write(file, authority).map_err(|error| format!("--ca-file {}: {error}", file.display()))?;
     }
-    print_line(&format_connection(arguments.print_address, running.announcement())?)
+    print_line(&format_connection(arguments.print_address, running.connection_info())?)
         .map_err(|error| format!("cannot write to standard output: {error}"))?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -298,16 +298,16 @@ async fn serve(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn format_connection(format: AddressFormat, connection: &Announcement) -> Result<String, String> {
+fn format_connection(format: AddressFormat, info: &ConnectionInfo) -> Result<String, String> {
     match format {
         AddressFormat::Json => {
-            serde_json::to_string(connection).map_err(|error| format!("cannot serialize the address: {error}"))
+            serde_json::to_string(info).map_err(|error| format!("cannot serialize the address: {error}"))
         }
-        AddressFormat::Text => Ok(format_text(connection)),
+        AddressFormat::Text => Ok(format_text(info)),
     }
 }
 
-fn format_text(Announcement { url, credentials, .. }: &Announcement) -> String {
+fn format_text(ConnectionInfo { url, credentials, .. }: &ConnectionInfo) -> String {
     let mut lines = vec![format!("The sandbox listens on {url}"), String::new()];
     for credential in credentials {
         let scopes = credential.scopes.join(" ");

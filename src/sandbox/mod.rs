@@ -31,10 +31,11 @@ mod tests;
 mod traffic;
 mod wire;
 
-pub use http::server::{Running, StartError, serve};
+pub use http::server::{RunningSandbox, StartError, serve};
 pub use http::tls::TlsError;
-pub use model::profile::{Plan, Profile, Reactivation, ResourceLimits, Switches, TagRule};
+pub use model::profile::{ApiSwitches, Profile, Reactivation, ResourceLimits, SubscriptionPlan, TagRule};
 pub use model::secret::ValueDigest;
 pub use settings::config::{
-    Announcement, Config, Credential, CredentialKind, Membership, Organization, RateLimits, Role, SeedApp, User,
+    ConnectionInfo, CredentialConfig, CredentialKind, Membership, OrganizationConfig, OrganizationRole, RateLimits,
+    SandboxConfig, SeedApp, UserConfig,
 };

@@ -14,32 +14,34 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::Access;
-use super::parameters::Query;
+use super::access::AuthenticatedRequest;
+use super::parameters::QueryParameters;
 use super::paths::BEARER_PATH;
 use crate::sandbox::auth::cli_logins;
 use crate::sandbox::auth::scopes::APPS_READ;
-use crate::sandbox::model::app::responses::Keyed;
+use crate::sandbox::model::app::responses::AppKeyBody;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ApiError, Body};
-use crate::sandbox::wire::fields::{self, Fields};
-use crate::sandbox::wire::request_body::Payload;
+use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
+use crate::sandbox::wire::fields::{self, BodyFields};
+use crate::sandbox::wire::request_body::RequestBody;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(exchange)).routes(routes!(probe))
+    OpenApiRouter::new().routes(routes!(exchange_code)).routes(routes!(get_bearer))
 }
 
 /// The code that the command line made up.
 #[derive(ToSchema)]
+#[schema(as = LoginRequest)]
 #[expect(dead_code, reason = "it only describes")]
-struct LoginRequest {
+struct CliLoginRequest {
     #[schema(min_length = 8, max_length = 8, pattern = "^[A-Z0-9]+$")]
     code: String,
 }
 
 /// What came of a code; nothing yet if it is empty.
 #[derive(Default, Serialize, ToSchema)]
-struct Login {
+#[schema(as = Login)]
+struct CliLoginBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     access_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,27 +50,32 @@ struct Login {
 
 /// Who the bearer is. What is not known is left out.
 #[derive(Serialize, ToSchema)]
-struct Bearer {
+#[schema(as = Bearer)]
+struct BearerBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
-    org: BearerOrganization,
+    org: BearerOrganizationBody,
     /// The app that was asked for by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    app: Option<Keyed>,
+    app: Option<AppKeyBody>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct BearerOrganization {
+#[schema(as = BearerOrganization)]
+struct BearerOrganizationBody {
     id: u64,
     name: String,
 }
 
 /// Lets in whoever made up the code.
-pub(super) async fn page(State(sandbox): State<Arc<Sandbox>>, query: Query) -> Result<&'static str, ApiError> {
-    let code = cli_logins::code(query.get("code").unwrap_or_default());
-    sandbox.logins.open(code.map_err(|message| ApiError::parameter(format!("code {message}")))?);
+pub(super) async fn login_page(
+    State(sandbox): State<Arc<Sandbox>>,
+    query: QueryParameters,
+) -> Result<&'static str, ErrorResponse> {
+    let code = cli_logins::parse_code(query.get("code").unwrap_or_default());
+    sandbox.cli_logins.approve(code.map_err(|message| ErrorResponse::invalid_parameter(format!("code {message}")))?);
     Ok("You may go back to the command line.\n")
 }
 
@@ -77,25 +84,28 @@ pub(super) async fn page(State(sandbox): State<Arc<Sandbox>>, query: Query) -> R
     post,
     path = "/auth/token/exchange",
     operation_id = "exchange_login",
-    request_body = LoginRequest,
+    request_body = CliLoginRequest,
     responses(
-        (status = 200, description = "The token, or that there is none", body = Login),
-        (status = 202, description = "Nobody opened the page yet", body = Login),
-        (status = 400, description = "The body breaks a rule", body = Body),
-        (status = 413, description = "The body is larger than 1 MiB", body = Body),
-        (status = 500, description = "The state could not be written", body = Body),
+        (status = 200, description = "The token, or that there is none", body = CliLoginBody),
+        (status = 202, description = "Nobody opened the page yet", body = CliLoginBody),
+        (status = 400, description = "The body breaks a rule", body = ErrorBody),
+        (status = 413, description = "The body is larger than 1 MiB", body = ErrorBody),
+        (status = 500, description = "The state could not be written", body = ErrorBody),
     ),
 )]
-async fn exchange(State(sandbox): State<Arc<Sandbox>>, body: Payload) -> Result<impl IntoResponse, ApiError> {
-    let mut fields = Fields::parse(body.read()?)?;
-    let code = fields.required("code", |value| cli_logins::code(&fields::text(value)?));
+async fn exchange_code(
+    State(sandbox): State<Arc<Sandbox>>,
+    body: RequestBody,
+) -> Result<impl IntoResponse, ErrorResponse> {
+    let mut fields = BodyFields::parse(body.read()?)?;
+    let code = fields.read_required("code", |value| cli_logins::parse_code(&fields::read_string(value)?));
     fields.finish()?;
-    let (status, login) = if sandbox.logins.take(&code.unwrap_or_default()) {
-        let access_token = sandbox.change(|kept| Ok::<_, ApiError>(kept.credentials.sign_in()))?;
+    let (status, login) = if sandbox.cli_logins.redeem(&code.unwrap_or_default()) {
+        let access_token = sandbox.update_state(|state| Ok::<_, ErrorResponse>(state.credentials.sign_in()))?;
         let access_denied = access_token.is_none().then_some(true);
-        (StatusCode::OK, Login { access_token, access_denied })
+        (StatusCode::OK, CliLoginBody { access_token, access_denied })
     } else {
-        (StatusCode::ACCEPTED, Login::default())
+        (StatusCode::ACCEPTED, CliLoginBody::default())
     };
     Ok((status, [(header::CACHE_CONTROL, "no-store")], Json(login)))
 }
@@ -110,22 +120,26 @@ async fn exchange(State(sandbox): State<Arc<Sandbox>>, body: Payload) -> Result<
         ("app_name" = Option<String>, Query, description = "The name of an app in it"),
     ),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "Who it is", body = Bearer)),
+    responses((status = 200, description = "Who it is", body = BearerBody)),
 )]
-async fn probe(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Query) -> Result<Json<Bearer>, ApiError> {
-    let access = match query.get("org_name") {
-        Some(handle) => access.on(&sandbox.config, handle)?,
-        None => access,
+async fn get_bearer(
+    State(sandbox): State<Arc<Sandbox>>,
+    request: AuthenticatedRequest,
+    query: QueryParameters,
+) -> Result<Json<BearerBody>, ErrorResponse> {
+    let request = match query.get("org_name") {
+        Some(handle) => request.for_organization(&sandbox.config, handle)?,
+        None => request,
     };
-    let caller = access.require(APPS_READ)?;
-    let org = BearerOrganization { id: caller.organization, name: access.organization().to_owned() };
-    let kept = sandbox.kept();
-    let is_asked_for = |name: &str| query.get("app_name").is_some_and(|asked| asked.eq_ignore_ascii_case(name));
-    let app = kept.store.apps(&caller).find(|app| is_asked_for(&app.name));
-    Ok(Json(Bearer {
+    let caller = request.require_scope(APPS_READ)?;
+    let org = BearerOrganizationBody { id: caller.organization, name: request.organization_name().to_owned() };
+    let state = sandbox.state();
+    let has_requested_name = |name: &str| query.get("app_name").is_some_and(|asked| asked.eq_ignore_ascii_case(name));
+    let app = state.store.visible_apps(&caller).find(|app| has_requested_name(&app.name));
+    Ok(Json(BearerBody {
         username: caller.user.map(|id| format!("user-{id}")),
         email: caller.user.map(|id| format!("user-{id}@sandbox.invalid")),
         org,
-        app: app.map(|app| app.keyed()),
+        app: app.map(|app| app.to_key_body()),
     }))
 }

@@ -9,28 +9,30 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::Access;
-use super::parameters::{Page, Query};
+use super::access::AuthenticatedRequest;
+use super::parameters::{PageRange, QueryParameters};
 use crate::sandbox::auth::scopes::APPS_READ;
-use crate::sandbox::model::placement::{CLUSTERS, endpoint_of};
+use crate::sandbox::model::placement::{CLUSTERS, cluster_endpoint};
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ApiError, Body};
+use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 
 /// How old the clusters are.
 const SINCE: &str = "2026-01-02T03:04:05.000Z";
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(clusters))
+    OpenApiRouter::new().routes(routes!(list_clusters))
 }
 
 #[derive(Serialize, ToSchema)]
-struct Clusters {
-    clusters: Vec<Cluster>,
+#[schema(as = Clusters)]
+struct ClusterListBody {
+    clusters: Vec<ClusterBody>,
 }
 
 /// A dedicated cluster.
 #[derive(Serialize, ToSchema)]
-struct Cluster {
+#[schema(as = Cluster)]
+struct ClusterBody {
     /// What the `cluster_name` of an app may be.
     cluster_name: &'static str,
     infra_cluster_name: &'static str,
@@ -48,28 +50,28 @@ struct Cluster {
     get,
     path = "/v1/clusters",
     operation_id = "list_clusters",
-    params(Page),
+    params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses(
-        (status = 200, description = "The clusters", body = Clusters),
-        (status = 400, description = "A parameter breaks its rule", body = Body),
+        (status = 200, description = "The clusters", body = ClusterListBody),
+        (status = 400, description = "A parameter breaks its rule", body = ErrorBody),
     ),
 )]
-async fn clusters(
+async fn list_clusters(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    query: Query,
-) -> Result<Json<Clusters>, ApiError> {
-    access.require(APPS_READ)?;
-    let page = query.page(sandbox.config.switches)?;
-    let clusters = CLUSTERS.iter().map(|cluster| Cluster {
+    request: AuthenticatedRequest,
+    query: QueryParameters,
+) -> Result<Json<ClusterListBody>, ErrorResponse> {
+    request.require_scope(APPS_READ)?;
+    let page = query.parse_page(sandbox.config.switches)?;
+    let clusters = CLUSTERS.iter().map(|cluster| ClusterBody {
         cluster_name: cluster.target,
-        infra_cluster_name: cluster.infra,
+        infra_cluster_name: cluster.infrastructure,
         region: cluster.region,
         cloud_provider: "aws",
-        endpoint: endpoint_of(cluster.target, cluster.region),
+        endpoint: cluster_endpoint(cluster.target, cluster.region),
         created_at: SINCE,
         updated_at: SINCE,
     });
-    Ok(Json(Clusters { clusters: page.of(clusters) }))
+    Ok(Json(ClusterListBody { clusters: page.slice(clusters) }))
 }

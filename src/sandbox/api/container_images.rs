@@ -9,40 +9,43 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::Access;
-use super::parameters::{Page, Query};
+use super::access::AuthenticatedRequest;
+use super::parameters::{PageRange, QueryParameters};
 use crate::sandbox::auth::scopes::APPS_READ;
-use crate::sandbox::model::images::{ENTERPRISE, STABLE};
-use crate::sandbox::model::profile::above_plan;
+use crate::sandbox::model::images::{ENTERPRISE_TAGS, STABLE_TAGS};
+use crate::sandbox::model::profile::plan_limit_error;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ApiError, Body};
+use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(images))
+    OpenApiRouter::new().routes(routes!(list_images))
 }
 
 /// Where an image comes from.
 #[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[schema(as = Channel)]
 #[serde(rename_all = "snake_case")]
-enum Channel {
+enum ImageChannel {
     Stable,
     /// Needs a subscription.
     Enterprise,
 }
 
 #[derive(Serialize, ToSchema)]
-struct Images {
-    images: Vec<Image>,
+#[schema(as = Images)]
+struct ImageListBody {
+    images: Vec<ImageBody>,
     /// The `tag` that is recommended.
     default: &'static str,
 }
 
 #[derive(Serialize, ToSchema)]
-struct Image {
+#[schema(as = Image)]
+struct ImageBody {
     /// The repository and the tag.
     name: String,
     tag: &'static str,
-    channel: Channel,
+    channel: ImageChannel,
 }
 
 /// Lists the images of a channel.
@@ -50,20 +53,26 @@ struct Image {
     get,
     path = "/v1/container-images",
     operation_id = "list_container_images",
-    params(("channel" = inline(Option<Channel>), Query, description = "`stable` if absent"), Page),
+    params(("channel" = inline(Option<ImageChannel>), Query, description = "`stable` if absent"), PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The images", body = Images), (status = 400, description = "A parameter breaks its rule", body = Body)),
+    responses((status = 200, description = "The images", body = ImageListBody), (status = 400, description = "A parameter breaks its rule", body = ErrorBody)),
 )]
-async fn images(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Query) -> Result<Json<Images>, ApiError> {
-    let caller = access.require(APPS_READ)?;
-    let asked = query.word("channel").map_err(|_| ApiError::parameter("channel must be stable or enterprise"))?;
-    let page = query.page(sandbox.config.switches)?;
-    let channel = asked.unwrap_or(Channel::Stable);
+async fn list_images(
+    State(sandbox): State<Arc<Sandbox>>,
+    request: AuthenticatedRequest,
+    query: QueryParameters,
+) -> Result<Json<ImageListBody>, ErrorResponse> {
+    let caller = request.require_scope(APPS_READ)?;
+    let asked = query
+        .parse_choice("channel")
+        .map_err(|_| ErrorResponse::invalid_parameter("channel must be stable or enterprise"))?;
+    let page = query.parse_page(sandbox.config.switches)?;
+    let channel = asked.unwrap_or(ImageChannel::Stable);
     let (repository, tags) = match channel {
-        Channel::Stable => ("spiceai/spiceai", STABLE),
-        Channel::Enterprise if caller.plan.enterprise_images => ("spiceai/spiceai-enterprise", ENTERPRISE),
-        Channel::Enterprise => return Err(above_plan("Enterprise images need a subscription")),
+        ImageChannel::Stable => ("spiceai/spiceai", STABLE_TAGS),
+        ImageChannel::Enterprise if caller.plan.enterprise_images => ("spiceai/spiceai-enterprise", ENTERPRISE_TAGS),
+        ImageChannel::Enterprise => return Err(plan_limit_error("Enterprise images need a subscription")),
     };
-    let images = tags.map(|tag| Image { name: format!("{repository}:{tag}"), tag, channel });
-    Ok(Json(Images { images: page.of(images), default: tags[0] }))
+    let images = tags.map(|tag| ImageBody { name: format!("{repository}:{tag}"), tag, channel });
+    Ok(Json(ImageListBody { images: page.slice(images), default: tags[0] }))
 }

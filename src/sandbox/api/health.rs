@@ -13,12 +13,13 @@ use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::timestamps;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(health))
+    OpenApiRouter::new().routes(routes!(get_health))
 }
 
 /// Whether the API is up.
 #[derive(Serialize, ToSchema)]
-struct Health {
+#[schema(as = Health)]
+struct HealthBody {
     status: &'static str,
     #[schema(format = DateTime)]
     timestamp: String,
@@ -29,8 +30,8 @@ struct Health {
     get,
     path = HEALTH_PATH,
     operation_id = "get_health",
-    responses((status = 200, description = "It is", body = Health)),
+    responses((status = 200, description = "It is", body = HealthBody)),
 )]
-async fn health() -> Json<Health> {
-    Json(Health { status: "ok", timestamp: timestamps::now_text() })
+async fn get_health() -> Json<HealthBody> {
+    Json(HealthBody { status: "ok", timestamp: timestamps::format_now() })
 }

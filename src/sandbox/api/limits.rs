@@ -9,19 +9,20 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::Access;
+use super::access::AuthenticatedRequest;
 use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::model::profile::ResourceLimits;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::ApiError;
+use crate::sandbox::wire::error::ErrorResponse;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(limits))
+    OpenApiRouter::new().routes(routes!(get_limits))
 }
 
 /// What the plan of the organization includes; -1 is without limit.
 #[derive(Serialize, ToSchema)]
-struct Limits {
+#[schema(as = Limits)]
+struct LimitsBody {
     apps: i64,
     replicas: u64,
     spicepods: i64,
@@ -41,13 +42,16 @@ struct Limits {
     path = "/v1/limits",
     operation_id = "get_limits",
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The limits", body = Limits)),
+    responses((status = 200, description = "The limits", body = LimitsBody)),
 )]
-async fn limits(State(sandbox): State<Arc<Sandbox>>, access: Access) -> Result<Json<Limits>, ApiError> {
-    let plan = access.require(APPS_READ)?.plan;
+async fn get_limits(
+    State(sandbox): State<Arc<Sandbox>>,
+    request: AuthenticatedRequest,
+) -> Result<Json<LimitsBody>, ErrorResponse> {
+    let plan = request.require_scope(APPS_READ)?.plan;
     let apps = plan.max_apps.map_or(-1, |most| i64::try_from(most).unwrap_or(i64::MAX));
     let rates = sandbox.config.rate_limits;
-    Ok(Json(Limits {
+    Ok(Json(LimitsBody {
         apps,
         replicas: plan.max_replicas,
         spicepods: apps,

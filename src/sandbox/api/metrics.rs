@@ -12,29 +12,31 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::Access;
-use super::parameters::{PathId, Query};
+use super::access::AuthenticatedRequest;
+use super::parameters::{AppIdParameter, QueryParameters};
 use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ApiError, Body};
+use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 
 /// Below the path of the apps.
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(read))
+    OpenApiRouter::new().routes(routes!(get_metrics))
 }
 
 /// What an app uses. Counters are rates if a window was asked for; whatever is not known is left out.
 #[derive(Default, Serialize, ToSchema)]
-struct AppMetrics {
+#[schema(as = AppMetrics)]
+struct AppMetricsBody {
     /// By the name of the instance.
-    metrics: BTreeMap<String, InstanceMetrics>,
-    ingestion: IngestionMetrics,
-    cluster: ClusterMetrics,
+    metrics: BTreeMap<String, InstanceMetricsBody>,
+    ingestion: IngestionMetricsBody,
+    cluster: ClusterMetricsBody,
 }
 
 /// What one instance uses.
 #[derive(Serialize, ToSchema)]
-struct InstanceMetrics {
+#[schema(as = InstanceMetrics)]
+struct InstanceMetricsBody {
     cpu_usage_percent: Option<f64>,
     memory_usage_bytes: Option<f64>,
     disk_read_bytes: Option<f64>,
@@ -45,14 +47,16 @@ struct InstanceMetrics {
 
 /// What came in.
 #[derive(Default, Serialize, ToSchema)]
-struct IngestionMetrics {
+#[schema(as = IngestionMetrics)]
+struct IngestionMetricsBody {
     rows_ingested: f64,
     bytes_ingested: f64,
 }
 
 /// How an app that is distributed stands.
 #[derive(Default, Serialize, ToSchema)]
-struct ClusterMetrics {
+#[schema(as = ClusterMetrics)]
+struct ClusterMetricsBody {
     active_executors_count: f64,
 }
 
@@ -61,27 +65,27 @@ struct ClusterMetrics {
     get,
     path = "/{appId}/metrics",
     operation_id = "get_app_metrics",
-    params(PathId, ("window" = Option<String>, Query, description = "Over how long to count, such as `5m` or `1h30m`")),
+    params(AppIdParameter, ("window" = Option<String>, Query, description = "Over how long to count, such as `5m` or `1h30m`")),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses(
-        (status = 200, description = "What it uses", body = AppMetrics),
-        (status = 400, description = "The id is no positive integer, or the window no duration", body = Body),
-        (status = 404, description = "No such app, or of another organization", body = Body),
+        (status = 200, description = "What it uses", body = AppMetricsBody),
+        (status = 400, description = "The id is no positive integer, or the window no duration", body = ErrorBody),
+        (status = 404, description = "No such app, or of another organization", body = ErrorBody),
     ),
 )]
-async fn read(
+async fn get_metrics(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    id: PathId,
-    query: Query,
-) -> Result<Json<AppMetrics>, ApiError> {
-    let caller = access.require(APPS_READ)?;
+    request: AuthenticatedRequest,
+    id: AppIdParameter,
+    query: QueryParameters,
+) -> Result<Json<AppMetricsBody>, ErrorResponse> {
+    let caller = request.require_scope(APPS_READ)?;
     let id = id.read()?;
-    sandbox.kept().store.app(&caller, id)?;
+    sandbox.state().store.find_app(&caller, id)?;
     if query.get("window").is_some_and(|window| !is_duration(window)) {
-        return Err(ApiError::parameter("window must be a duration such as 5m or 1h30m"));
+        return Err(ErrorResponse::invalid_parameter("window must be a duration such as 5m or 1h30m"));
     }
-    Ok(Json(AppMetrics::default()))
+    Ok(Json(AppMetricsBody::default()))
 }
 
 /// Whether Prometheus would take a text for a stretch of time: numbers with units, the long ones first, not all 0.

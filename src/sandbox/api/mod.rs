@@ -1,6 +1,6 @@
 //! The endpoints of the API: one file a resource, each with its own router.
 //!
-//! A handler checks in the order of the contract (section 5): `Access` is extracted first (401, then the organization's
+//! A handler checks in the order of the contract (section 5): `AuthenticatedRequest` is extracted first (401, then the organization's
 //! header), `require` names the scope (403), then come path id (400), existence (404), body (413, 400), plan (403) and
 //! conflict (409). Extractors that can fail later than that order allows keep their result instead of rejecting.
 //!
@@ -31,14 +31,16 @@ use utoipa_axum::router::OpenApiRouter;
 use self::paths::LOGIN_PAGE_PATH;
 use crate::sandbox::model::profile::Profile;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::ApiError;
+use crate::sandbox::wire::error::ErrorResponse;
 
 /// Everything the API serves, and its refusals where it serves nothing.
 pub(crate) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
     let (router, document) = routes(profile).split_for_parts();
-    let document = openapi::complete(document, profile);
-    let router = router.layer(Extension(Arc::new(document))).route(LOGIN_PAGE_PATH, get(cli_login::page));
-    router.fallback(async || ApiError::no_route()).method_not_allowed_fallback(async || ApiError::no_method())
+    let document = openapi::complete_document(document, profile);
+    let router = router.layer(Extension(Arc::new(document))).route(LOGIN_PAGE_PATH, get(cli_login::login_page));
+    router
+        .fallback(async || ErrorResponse::route_not_found())
+        .method_not_allowed_fallback(async || ErrorResponse::method_not_allowed())
 }
 
 /// Every route, with what the document says of it.
@@ -46,12 +48,12 @@ pub(crate) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     let newer = match profile {
         Profile::Legacy => OpenApiRouter::new(),
         Profile::Current => {
-            apps::projects().merge(organizations::router()).merge(limits::router()).merge(clusters::router())
+            apps::projects_router().merge(organizations::router()).merge(limits::router()).merge(clusters::router())
         }
     };
     openapi::router()
         .merge(newer)
-        .merge(apps::apps(profile))
+        .merge(apps::apps_router(profile))
         .merge(container_images::router())
         .merge(regions::router())
         .merge(health::router())

@@ -1,7 +1,7 @@
 //! The OpenAPI document, at its three addresses (contract, sections 5 and 12).
 //!
 //! What an endpoint takes and answers is said where it is; here is what holds for all of them, because the gateway or
-//! `Access` sees to it.
+//! `AuthenticatedRequest` sees to it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use utoipa::{Modify, OpenApi as _, ToSchema as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::paths::{DOCUMENT_PATHS, TOKEN_PATH, is_limited};
+use super::paths::{DOCUMENT_PATHS, TOKEN_PATH, is_rate_limited};
 
-use crate::sandbox::auth::identity::ORGANIZATION;
-use crate::sandbox::auth::scopes::SCOPES;
+use crate::sandbox::auth::identity::ORGANIZATION_HEADER;
+use crate::sandbox::auth::scopes::ALL_SCOPES;
 use crate::sandbox::model::profile::Profile;
 use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::traffic::rate_limits;
-use crate::sandbox::wire::error::Body;
+use crate::sandbox::wire::error::ErrorBody;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -34,34 +34,37 @@ use crate::sandbox::wire::error::Body;
         description = "What this sandbox serves of the API. Clients should take every field as optional.",
     ),
     servers((url = "/")),
-    components(schemas(Body)),
-    modifiers(&Credentials, &Shared),
+    components(schemas(ErrorBody)),
+    modifiers(&SecuritySchemes, &CommonComponents),
 )]
-struct Frame;
+struct DocumentBase;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    DOCUMENT_PATHS.iter().zip(1..).fold(OpenApiRouter::with_openapi(Frame::openapi()), |router, (path, number)| {
-        let mut one = OpenApiRouter::new().routes(routes!(show));
-        for operation in operations(one.get_openapi_mut()) {
-            operation.operation_id = Some(format!("get_document_{number}"));
-        }
-        router.nest(path, one)
-    })
+    DOCUMENT_PATHS.iter().zip(1..).fold(
+        OpenApiRouter::with_openapi(DocumentBase::openapi()),
+        |router, (path, number)| {
+            let mut one = OpenApiRouter::new().routes(routes!(get_document));
+            for operation in operations(one.get_openapi_mut()) {
+                operation.operation_id = Some(format!("get_document_{number}"));
+            }
+            router.nest(path, one)
+        },
+    )
 }
 
 /// Shows this document.
 #[utoipa::path(get, path = "", responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-async fn show(Extension(document): Extension<Arc<OpenApi>>) -> Json<OpenApi> {
+async fn get_document(Extension(document): Extension<Arc<OpenApi>>) -> Json<OpenApi> {
     Json(OpenApi::clone(&document))
 }
 
 /// Every operation of a document.
 pub(super) fn operations(document: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
-    paths(document).map(|(_, operation)| operation)
+    operations_with_paths(document).map(|(_, operation)| operation)
 }
 
 /// The same, each with its path.
-fn paths(document: &mut OpenApi) -> impl Iterator<Item = (&String, &mut Operation)> {
+fn operations_with_paths(document: &mut OpenApi) -> impl Iterator<Item = (&String, &mut Operation)> {
     document.paths.paths.iter_mut().flat_map(|(path, item)| {
         let each = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         each.into_iter().flatten().map(move |operation| (path, operation))
@@ -69,7 +72,7 @@ fn paths(document: &mut OpenApi) -> impl Iterator<Item = (&String, &mut Operatio
 }
 
 /// A refusal that looks the same wherever it comes.
-struct Refusal {
+struct CommonResponse {
     status: &'static str,
     name: &'static str,
     why: &'static str,
@@ -77,56 +80,64 @@ struct Refusal {
     headers: &'static [&'static str],
 }
 
-const UNAUTHENTICATED: Refusal = Refusal {
+const UNAUTHENTICATED: CommonResponse = CommonResponse {
     status: "401",
     name: "Unauthenticated",
     why: "The credential is missing, unknown or expired",
     headers: &[],
 };
-const FORBIDDEN: Refusal = Refusal {
+const FORBIDDEN: CommonResponse = CommonResponse {
     status: "403",
     name: "Forbidden",
     why: "A scope, a role or the plan does not allow it, or the organization is out of reach",
-    headers: &rate_limits::ALWAYS,
+    headers: &rate_limits::COUNTED_HEADERS,
 };
-const TOO_LARGE: Refusal =
-    Refusal { status: "413", name: "TooLarge", why: "The body is larger than 1 MiB", headers: &rate_limits::ALWAYS };
-const TOO_MANY: Refusal =
-    Refusal { status: "429", name: "TooMany", why: "Too many requests", headers: &rate_limits::WHEN_REFUSED };
-const BROKEN: Refusal = Refusal {
+const TOO_LARGE: CommonResponse = CommonResponse {
+    status: "413",
+    name: "TooLarge",
+    why: "The body is larger than 1 MiB",
+    headers: &rate_limits::COUNTED_HEADERS,
+};
+const TOO_MANY: CommonResponse = CommonResponse {
+    status: "429",
+    name: "TooMany",
+    why: "Too many requests",
+    headers: &rate_limits::REJECTED_HEADERS,
+};
+const BROKEN: CommonResponse = CommonResponse {
     status: "500",
     name: "Broken",
     why: "Something is wrong with the service",
-    headers: &rate_limits::ALWAYS,
+    headers: &rate_limits::COUNTED_HEADERS,
 };
 
 /// Adds to a document what does not depend on the endpoint.
-pub(super) fn complete(mut document: OpenApi, profile: Profile) -> OpenApi {
+pub(super) fn complete_document(mut document: OpenApi, profile: Profile) -> OpenApi {
     let with_organizations = profile != Profile::Legacy;
     if with_organizations {
         let components = document.components.get_or_insert_default();
-        components.parameters.insert(ORGANIZATION.into(), organization_header().into());
+        components.parameters.insert(ORGANIZATION_HEADER.into(), organization_header().into());
     }
     if profile == Profile::Legacy {
-        without_code(&mut document);
+        remove_code_property(&mut document);
     }
-    for (path, operation) in paths(&mut document) {
-        let is_limited = is_limited(path);
-        for response in operation.responses.responses.values_mut().filter(|_| is_limited) {
+    for (path, operation) in operations_with_paths(&mut document) {
+        let is_rate_limited = is_rate_limited(path);
+        for response in operation.responses.responses.values_mut().filter(|_| is_rate_limited) {
             if let RefOr::T(response) = response {
-                response.headers = references(&rate_limits::ALWAYS);
+                response.headers = header_references(&rate_limits::COUNTED_HEADERS);
             }
         }
         let is_secured = operation.security.is_some();
         if is_secured && with_organizations {
-            let header = Ref::new(format!("#/components/parameters/{ORGANIZATION}"));
+            let header = Ref::new(format!("#/components/parameters/{ORGANIZATION_HEADER}"));
             operation.parameters.get_or_insert_default().push(RefOr::Ref(header));
         }
         let refusals = [
             (UNAUTHENTICATED, is_secured),
             (FORBIDDEN, is_secured),
             (TOO_LARGE, operation.request_body.is_some()),
-            (TOO_MANY, is_limited),
+            (TOO_MANY, is_rate_limited),
             (BROKEN, is_secured),
         ];
         for (refusal, _) in refusals.into_iter().filter(|(_, comes)| *comes) {
@@ -139,44 +150,44 @@ pub(super) fn complete(mut document: OpenApi, profile: Profile) -> OpenApi {
 }
 
 /// Takes out of the error body what the first API did not have, as the gateway does with each refusal.
-fn without_code(document: &mut OpenApi) {
+fn remove_code_property(document: &mut OpenApi) {
     let schemas = document.components.as_mut().map(|components| &mut components.schemas);
-    if let Some(RefOr::T(Schema::Object(error))) = schemas.and_then(|schemas| schemas.get_mut(&*Body::name())) {
+    if let Some(RefOr::T(Schema::Object(error))) = schemas.and_then(|schemas| schemas.get_mut(&*ErrorBody::name())) {
         error.properties.remove("code");
     }
 }
 
-fn references(headers: &[&str]) -> BTreeMap<String, RefOr<Header>> {
+fn header_references(headers: &[&str]) -> BTreeMap<String, RefOr<Header>> {
     let reference = |name| RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
     headers.iter().map(|name| ((*name).to_owned(), reference(name))).collect()
 }
 
 /// What the operations refer to.
-struct Shared;
+struct CommonComponents;
 
-impl Modify for Shared {
+impl Modify for CommonComponents {
     fn modify(&self, document: &mut OpenApi) {
         let components = document.components.get_or_insert_default();
-        components.headers.extend(rate_limits::described());
-        for Refusal { name, why, headers, .. } in [UNAUTHENTICATED, FORBIDDEN, TOO_LARGE, TOO_MANY, BROKEN] {
-            let schema = Ref::from_schema_name(Body::name());
+        components.headers.extend(rate_limits::describe_headers());
+        for CommonResponse { name, why, headers, .. } in [UNAUTHENTICATED, FORBIDDEN, TOO_LARGE, TOO_MANY, BROKEN] {
+            let schema = Ref::from_schema_name(ErrorBody::name());
             let body = ContentBuilder::new().schema(Some(schema)).build();
             let mut response = ResponseBuilder::new().description(why).content("application/json", body).build();
-            response.headers = references(headers);
+            response.headers = header_references(headers);
             components.responses.insert(name.into(), response.into());
         }
     }
 }
 
 /// The kinds of credential.
-struct Credentials;
+struct SecuritySchemes;
 
-impl Modify for Credentials {
+impl Modify for SecuritySchemes {
     fn modify(&self, document: &mut OpenApi) {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some("A personal access token, the token of a session, or one that an OAuth client got"));
-        let scopes = SCOPES.into_iter().chain(["*"]).map(|scope| (scope, ""));
+        let scopes = ALL_SCOPES.into_iter().chain(["*"]).map(|scope| (scope, ""));
         let flow = Flow::ClientCredentials(ClientCredentials::new(TOKEN_PATH, Scopes::from_iter(scopes)));
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
@@ -188,7 +199,7 @@ impl Modify for Credentials {
 fn organization_header() -> Parameter {
     let handle = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-zA-Z0-9._-]+$"));
     ParameterBuilder::new()
-        .name(ORGANIZATION)
+        .name(ORGANIZATION_HEADER)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some("The handle of another organization that the credential reaches"))

@@ -18,17 +18,17 @@ pub(super) const BEARER_PATH: &str = "/api/spice-cli/auth";
 const SECRETS_PATH: &str = "/{appId}/secrets";
 
 /// Whether the rate limits are for a path: they are where a credential is asked for.
-pub(crate) fn is_limited(path: &str) -> bool {
+pub(crate) fn is_rate_limited(path: &str) -> bool {
     let is_open = path == HEALTH_PATH || DOCUMENT_PATHS.contains(&path);
     path == BEARER_PATH || path.starts_with("/v1/") && !is_open
 }
 
 /// What may be told of a body: nothing of what asks for a token, which is a secret and nothing else; of a secret of an app,
 /// and where nothing is served and so nobody knows what it is, only what is no value. `None`: it is not JSON either.
-pub(crate) fn journaled(route: Option<&str>, body: &[u8]) -> Option<Value> {
+pub(crate) fn journal_body(route: Option<&str>, body: &[u8]) -> Option<Value> {
     match route {
         Some(TOKEN_PATH) => None,
         Some(route) if !route.contains(SECRETS_PATH) => serde_json::from_slice(body).ok(),
-        _ => secret::redacted(body),
+        _ => secret::redact_body(body),
     }
 }

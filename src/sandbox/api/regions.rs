@@ -9,36 +9,38 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::Access;
-use super::parameters::{Page, Query};
+use super::access::AuthenticatedRequest;
+use super::parameters::{PageRange, QueryParameters};
 use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::model::placement::{DEFAULT_REGION, REGIONS, cname_of};
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ApiError, Body};
+use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(regions))
+    OpenApiRouter::new().routes(routes!(list_regions))
 }
 
 /// Which regions to list.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Environment {
+enum RegionEnvironment {
     Prod,
     Dev,
 }
 
 #[derive(Serialize, ToSchema)]
-struct Regions {
-    regions: Vec<Region>,
+#[schema(as = Regions)]
+struct RegionListBody {
+    regions: Vec<RegionBody>,
     /// The `region` to use.
     default: &'static str,
 }
 
 /// Where apps run. Some keys are in camel case, unlike everywhere else.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Region)]
 #[serde(rename_all = "camelCase")]
-struct Region {
+struct RegionBody {
     name: &'static str,
     region: &'static str,
     provider: &'static str,
@@ -54,18 +56,22 @@ struct Region {
     get,
     path = "/v1/regions",
     operation_id = "list_regions",
-    params(("env" = inline(Option<Environment>), Query, description = "Which regions to list"), Page),
+    params(("env" = inline(Option<RegionEnvironment>), Query, description = "Which regions to list"), PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The regions", body = Regions), (status = 400, description = "A parameter breaks its rule", body = Body)),
+    responses((status = 200, description = "The regions", body = RegionListBody), (status = 400, description = "A parameter breaks its rule", body = ErrorBody)),
 )]
-async fn regions(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Query) -> Result<Json<Regions>, ApiError> {
-    access.require(APPS_READ)?;
-    match query.word("env") {
-        Ok(None | Some(Environment::Prod | Environment::Dev)) => {}
-        Err(_) => return Err(ApiError::parameter("env must be prod or dev")),
+async fn list_regions(
+    State(sandbox): State<Arc<Sandbox>>,
+    request: AuthenticatedRequest,
+    query: QueryParameters,
+) -> Result<Json<RegionListBody>, ErrorResponse> {
+    request.require_scope(APPS_READ)?;
+    match query.parse_choice("env") {
+        Ok(None | Some(RegionEnvironment::Prod | RegionEnvironment::Dev)) => {}
+        Err(_) => return Err(ErrorResponse::invalid_parameter("env must be prod or dev")),
     }
-    let page = query.page(sandbox.config.switches)?;
-    let regions = REGIONS.iter().map(|region| Region {
+    let page = query.parse_page(sandbox.config.switches)?;
+    let regions = REGIONS.iter().map(|region| RegionBody {
         name: region.name,
         region: region.id,
         provider: "aws",
@@ -74,5 +80,5 @@ async fn regions(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Que
         disabled: false,
         cname: cname_of(region.id),
     });
-    Ok(Json(Regions { regions: page.of(regions), default: DEFAULT_REGION }))
+    Ok(Json(RegionListBody { regions: page.slice(regions), default: DEFAULT_REGION }))
 }

@@ -28,7 +28,7 @@ pub(crate) const SECRETS_READ: Scope = Scope("secrets:read");
 pub(crate) const SECRETS_WRITE: Scope = Scope("secrets:write");
 
 /// Every scope there is, but for `*`.
-pub(crate) const SCOPES: [&str; 16] = [
+pub(crate) const ALL_SCOPES: [&str; 16] = [
     "apps:read",
     "apps:write",
     "apps:delete",
@@ -48,7 +48,7 @@ pub(crate) const SCOPES: [&str; 16] = [
 ];
 
 /// Whether a granted scope gives another one. Only `:write` implies `:read`; deleting implies nothing.
-pub(crate) fn covers(grant: &str, scope: &str) -> bool {
-    let by_write = scope.strip_suffix("read").is_some_and(|resource| grant.strip_suffix("write") == Some(resource));
-    (grant == "*" && (scope == "*" || SCOPES.contains(&scope))) || grant == scope || by_write
+pub(crate) fn grants(granted: &str, scope: &str) -> bool {
+    let by_write = scope.strip_suffix("read").is_some_and(|resource| granted.strip_suffix("write") == Some(resource));
+    (granted == "*" && (scope == "*" || ALL_SCOPES.contains(&scope))) || granted == scope || by_write
 }

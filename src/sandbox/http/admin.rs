@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::sandbox::model::app::responses::Detail;
-use crate::sandbox::model::secret::{self, Secret};
-use crate::sandbox::settings::config::Credential;
+use crate::sandbox::model::app::responses::AppDetailBody;
+use crate::sandbox::model::secret::{self, StoredSecret};
+use crate::sandbox::settings::config::CredentialConfig;
 use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::traffic::faults;
-use crate::sandbox::wire::error::ApiError;
+use crate::sandbox::wire::error::ErrorResponse;
 use crate::sandbox::wire::timestamps;
 
 /// No wait is longer: a reader that wants more asks again.
@@ -31,14 +31,14 @@ pub(crate) fn router() -> Router<Arc<Sandbox>> {
         .route("/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))
         .route("/state", get(state))
-        .route("/apps/{id}/connect", post(async |sandbox, id| connect(sandbox, id, true)))
-        .route("/apps/{id}/disconnect", post(async |sandbox, id| connect(sandbox, id, false)))
+        .route("/apps/{id}/connect", post(async |sandbox, id| set_repository_connected(sandbox, id, true)))
+        .route("/apps/{id}/disconnect", post(async |sandbox, id| set_repository_connected(sandbox, id, false)))
         .route("/credentials", get(credentials))
         .route("/credentials/{name}/revoke", post(revoke))
         .route("/credentials/{name}/expire", post(expire))
         .route("/credentials/{name}/rotate", post(rotate))
-        .fallback(async || ApiError::no_route())
-        .method_not_allowed_fallback(async || ApiError::no_method())
+        .fallback(async || ErrorResponse::route_not_found())
+        .method_not_allowed_fallback(async || ErrorResponse::method_not_allowed())
 }
 
 #[derive(Deserialize)]
@@ -55,32 +55,39 @@ struct JournalQuery {
 async fn journal(
     State(sandbox): State<Arc<Sandbox>>,
     query: Result<Query<JournalQuery>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let Query(query) = query.map_err(|refusal| ApiError::parameter(refusal.body_text()))?;
+) -> Result<Json<Value>, ErrorResponse> {
+    let Query(query) = query.map_err(|refusal| ErrorResponse::invalid_parameter(refusal.body_text()))?;
     let wait = Duration::from_millis(query.wait).min(MAX_WAIT);
     let (entries, last) = tokio::select! {
-        changed = sandbox.journal.since(query.after, wait) => changed,
-        () = sandbox.stopping.cancelled() => sandbox.journal.since(query.after, Duration::ZERO).await,
+        changed = sandbox.journal.changes_since(query.after, wait) => changed,
+        () = sandbox.shutdown.cancelled() => sandbox.journal.changes_since(query.after, Duration::ZERO).await,
     };
     Ok(Json(json!({ "entries": entries, "last": last })))
 }
 
-async fn list_faults(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<faults::Listed>> {
+async fn list_faults(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<faults::FaultRuleStatus>> {
     Json(sandbox.faults.list())
 }
 
-async fn add_fault(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let spec: faults::Spec = serde_json::from_slice(&body).map_err(|error| ApiError::malformed(error.to_string()))?;
-    if let Some(contradiction) = spec.contradiction() {
-        return Err(ApiError::malformed(contradiction));
+async fn add_fault(
+    State(sandbox): State<Arc<Sandbox>>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), ErrorResponse> {
+    let rule: faults::FaultRule =
+        serde_json::from_slice(&body).map_err(|error| ErrorResponse::malformed_body(error.to_string()))?;
+    if let Some(contradiction) = rule.find_contradiction() {
+        return Err(ErrorResponse::malformed_body(contradiction));
     }
-    let id = sandbox.faults.add(spec).ok_or_else(|| ApiError::malformed("there are too many fault rules"))?;
+    let id = sandbox.faults.add(rule).ok_or_else(|| ErrorResponse::malformed_body("there are too many fault rules"))?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
 }
 
-async fn remove_fault(State(sandbox): State<Arc<Sandbox>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+async fn remove_fault(
+    State(sandbox): State<Arc<Sandbox>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ErrorResponse> {
     let removed = id.parse().is_ok_and(|id| sandbox.faults.remove(id));
-    if removed { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_route()) }
+    if removed { Ok(StatusCode::NO_CONTENT) } else { Err(ErrorResponse::route_not_found()) }
 }
 
 async fn clear_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
@@ -89,49 +96,53 @@ async fn clear_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
 }
 
 /// Connects an app with a repository, or disconnects it.
-fn connect(
+fn set_repository_connected(
     State(sandbox): State<Arc<Sandbox>>,
     Path(id): Path<String>,
     connected: bool,
-) -> Result<StatusCode, ApiError> {
-    let id = id.parse().map_err(|_| ApiError::no_route())?;
-    sandbox.change(|kept| found(kept.store.connect(id, connected)))
+) -> Result<StatusCode, ErrorResponse> {
+    let id = id.parse().map_err(|_| ErrorResponse::route_not_found())?;
+    sandbox.update_state(|state| no_content_if_found(state.store.set_repository_connected(id, connected)))
 }
 
 /// Every credential as it is now, secrets included.
-async fn credentials(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<Credential>> {
-    Json(sandbox.kept().credentials.list())
+async fn credentials(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<CredentialConfig>> {
+    Json(sandbox.state().credentials.list())
 }
 
-async fn revoke(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
-    sandbox.change(|kept| found(kept.credentials.revoke(&name)))
+async fn revoke(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ErrorResponse> {
+    sandbox.update_state(|state| no_content_if_found(state.credentials.revoke(&name)))
 }
 
-async fn expire(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
-    sandbox.change(|kept| found(kept.credentials.expire(&name, Timestamp::now())))
+async fn expire(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ErrorResponse> {
+    sandbox.update_state(|state| no_content_if_found(state.credentials.expire(&name, Timestamp::now())))
 }
 
-async fn rotate(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<Json<Credential>, ApiError> {
-    sandbox.change(|kept| kept.credentials.rotate(&name).map(Json).ok_or_else(ApiError::no_route))
+async fn rotate(
+    State(sandbox): State<Arc<Sandbox>>,
+    Path(name): Path<String>,
+) -> Result<Json<CredentialConfig>, ErrorResponse> {
+    sandbox.update_state(|state| state.credentials.rotate(&name).map(Json).ok_or_else(ErrorResponse::route_not_found))
 }
 
-fn found(found: bool) -> Result<StatusCode, ApiError> {
-    if found { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_route()) }
+fn no_content_if_found(is_found: bool) -> Result<StatusCode, ErrorResponse> {
+    if is_found { Ok(StatusCode::NO_CONTENT) } else { Err(ErrorResponse::route_not_found()) }
 }
 
 /// What is kept, deleted apps included; no API key and no other secret value, but the
 /// digests of those that were set.
 async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
-    let kept = sandbox.kept();
-    let apps: Vec<_> = kept
+    let state = sandbox.state();
+    let apps: Vec<_> = state
         .store
-        .everything()
+        .all_apps()
         .map(|app| {
-            let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);
-            KeptApp {
-                app: app.detail(organization),
-                secrets: app.secrets.iter().map(Secret::kept).collect(),
-                deleted_at: app.deleted_at.map(timestamps::text),
+            let organization =
+                sandbox.find_organization(app.organization).map_or("", |organization| &organization.name);
+            AdminAppBody {
+                app: app.to_detail(organization),
+                secrets: app.secrets.iter().map(StoredSecret::to_admin_body).collect(),
+                deleted_at: app.deleted_at.map(timestamps::format_millis),
                 repository_connected: app.repository_connected,
             }
         })
@@ -141,10 +152,10 @@ async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
 
 /// An app, with what the API does not show of it.
 #[derive(Serialize)]
-struct KeptApp {
+struct AdminAppBody {
     #[serde(flatten)]
-    app: Detail,
-    secrets: Vec<secret::Kept>,
+    app: AppDetailBody,
+    secrets: Vec<secret::AdminSecretBody>,
     deleted_at: Option<String>,
     repository_connected: bool,
 }

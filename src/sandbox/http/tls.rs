@@ -12,7 +12,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::TlsAcceptor;
 
 /// What a server needs to be trusted, and a client to trust it.
-pub(crate) struct Tls {
+pub(crate) struct ServerTls {
     pub(crate) acceptor: TlsAcceptor,
     /// The certificate of the authority, in PEM.
     pub(crate) authority: String,
@@ -30,7 +30,7 @@ pub enum TlsError {
     Use(#[from] rustls::Error),
 }
 
-impl Tls {
+impl ServerTls {
     /// Makes an authority, and a certificate for localhost, an address and further names, which may be addresses too.
     pub(crate) fn new(address: IpAddr, names: &[String]) -> Result<Self, TlsError> {
         let mut authority = CertificateParams::default();

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::sandbox::wire::fields::{self, Fields, Patch};
+use crate::sandbox::wire::fields::{self, BodyFields, FieldPatch};
 
 /// A region of the platform.
-pub(crate) struct Region {
+pub(crate) struct PlatformRegion {
     /// Such as `us-west-2`.
     pub(crate) id: &'static str,
     /// For people.
@@ -17,25 +17,25 @@ pub(crate) struct Region {
 pub(crate) const DEFAULT_REGION: &str = "us-west-2";
 
 /// Every region there is.
-pub(crate) const REGIONS: [Region; 2] = [
-    Region { id: DEFAULT_REGION, name: "US West (Oregon)" },
-    Region { id: "us-east-1", name: "US East (N. Virginia)" },
+pub(crate) const REGIONS: [PlatformRegion; 2] = [
+    PlatformRegion { id: DEFAULT_REGION, name: "US West (Oregon)" },
+    PlatformRegion { id: "us-east-1", name: "US East (N. Virginia)" },
 ];
 
 /// A dedicated cluster that apps can be deployed to.
-pub(crate) struct Cluster {
+pub(crate) struct DedicatedCluster {
     /// What the `cluster_name` of an app may be.
     pub(crate) target: &'static str,
     /// The cluster itself; no target.
-    pub(crate) infra: &'static str,
-    /// The `id` of a [`Region`].
+    pub(crate) infrastructure: &'static str,
+    /// The `id` of a [`PlatformRegion`].
     pub(crate) region: &'static str,
 }
 
 /// Every cluster there is, the same ones for each organization.
-pub(crate) const CLUSTERS: [Cluster; 2] = [
-    Cluster { target: "team-cluster", infra: "sandbox-team-cluster", region: "us-west-2" },
-    Cluster { target: "east-cluster", infra: "sandbox-east-cluster", region: "us-east-1" },
+pub(crate) const CLUSTERS: [DedicatedCluster; 2] = [
+    DedicatedCluster { target: "team-cluster", infrastructure: "sandbox-team-cluster", region: "us-west-2" },
+    DedicatedCluster { target: "east-cluster", infrastructure: "sandbox-east-cluster", region: "us-east-1" },
 ];
 
 /// Where an app runs. With all three unset it is attached to nothing yet.
@@ -51,41 +51,41 @@ pub(crate) struct Placement {
 
 impl Placement {
     /// Reads what a create asks for. None: it asks for nothing. Here `null` is the same as absent.
-    pub(crate) fn requested(fields: &mut Fields) -> Option<Self> {
-        let region = fields.nullable("region", region).value();
-        let cname = fields.nullable("cname", cname).value();
-        let cluster_name = fields.nullable("cluster_name", cluster).value();
+    pub(crate) fn read_requested(fields: &mut BodyFields) -> Option<Self> {
+        let region = fields.read_nullable("region", read_region).into_value();
+        let cname = fields.read_nullable("cname", read_cname).into_value();
+        let cluster_name = fields.read_nullable("cluster_name", read_cluster).into_value();
         if cname.is_some() && cluster_name.is_some() {
-            fields.refuse("cname", "cannot be combined with cluster_name");
+            fields.reject("cname", "cannot be combined with cluster_name");
         } else if cname.is_some() && region.is_some() {
-            fields.refuse("cname", "cannot be combined with region");
+            fields.reject("cname", "cannot be combined with region");
         }
         match (region, cname, cluster_name) {
             (None, None, None) => None,
             (region, _, Some(target)) => Some(Self::in_cluster(fields, region, target)),
             (Some(region), _, None) => Some(Self::in_region(region)),
             (None, cname, None) => {
-                let region = cname.as_deref().and_then(region_of).map(str::to_owned);
+                let region = cname.as_deref().and_then(region_of_cname).map(str::to_owned);
                 Some(Self { region, cname, cluster_name: None })
             }
         }
     }
 
     /// Reads what an update asks for, starting from where the app is. None: it stays.
-    pub(crate) fn moved(&self, fields: &mut Fields) -> Option<Self> {
-        let region = fields.nullable("region", region);
-        let cluster_name = fields.nullable("cluster_name", cluster);
-        if matches!((&region, &cluster_name), (Patch::Keep, Patch::Keep)) {
+    pub(crate) fn read_move(&self, fields: &mut BodyFields) -> Option<Self> {
+        let region = fields.read_nullable("region", read_region);
+        let cluster_name = fields.read_nullable("cluster_name", read_cluster);
+        if matches!((&region, &cluster_name), (FieldPatch::Unchanged, FieldPatch::Unchanged)) {
             return None;
         }
-        let region_asked = region != Patch::Keep;
+        let region_requested = region != FieldPatch::Unchanged;
         let mut moved = self.clone();
-        cluster_name.onto(&mut moved.cluster_name);
+        cluster_name.apply_to(&mut moved.cluster_name);
         if let Some(target) = moved.cluster_name {
-            return Some(Self::in_cluster(fields, region.value(), target));
+            return Some(Self::in_cluster(fields, region.into_value(), target));
         }
-        region.onto(&mut moved.region);
-        if region_asked || moved.cname.is_none() {
+        region.apply_to(&mut moved.region);
+        if region_requested || moved.cname.is_none() {
             moved.cname = moved.region.as_deref().map(cname_of);
         }
         Some(moved)
@@ -95,20 +95,20 @@ impl Placement {
     pub(crate) fn endpoint(&self) -> Option<String> {
         if let Some(cluster) = &self.cluster_name {
             let region = self.region.as_deref().unwrap_or(DEFAULT_REGION);
-            return Some(endpoint_of(cluster, region));
+            return Some(cluster_endpoint(cluster, region));
         }
         let cname = self.cname.as_deref()?;
         Some(if cname.contains('.') { format!("https://{cname}") } else { format!("https://{cname}.spiceai.io") })
     }
 
     /// In a cluster, whose region a given one must be.
-    fn in_cluster(fields: &mut Fields, region: Option<String>, target: String) -> Self {
+    fn in_cluster(fields: &mut BodyFields, region: Option<String>, target: String) -> Self {
         // A target that a state file brought may be none any longer.
         let own = CLUSTERS.iter().find(|cluster| cluster.target == target).map(|cluster| cluster.region);
         if let (Some(given), Some(own)) = (&region, own)
             && given != own
         {
-            fields.refuse("region", format!("must be {own}, the region of {target}"));
+            fields.reject("region", format!("must be {own}, the region of {target}"));
         }
         Self { region: own.map(str::to_owned).or(region), cname: None, cluster_name: Some(target) }
     }
@@ -124,31 +124,31 @@ pub(crate) fn cname_of(region: &str) -> String {
 }
 
 /// The base URL of the data plane in a cluster.
-pub(crate) fn endpoint_of(target: &str, region: &str) -> String {
+pub(crate) fn cluster_endpoint(target: &str, region: &str) -> String {
     format!("https://private-{target}-{region}-prod-data.spiceai.io")
 }
 
-fn region_of(cname: &str) -> Option<&'static str> {
+fn region_of_cname(cname: &str) -> Option<&'static str> {
     REGIONS.iter().map(|region| region.id).find(|region| cname_of(region) == cname)
 }
 
-fn region(value: &Value) -> Result<String, String> {
-    fields::one_of(&REGIONS.map(|region| region.id))(value)
+fn read_region(value: &Value) -> Result<String, String> {
+    fields::read_one_of(&REGIONS.map(|region| region.id))(value)
 }
 
-fn cluster(value: &Value) -> Result<String, String> {
-    let text = fields::text(value)?;
+fn read_cluster(value: &Value) -> Result<String, String> {
+    let text = fields::read_string(value)?;
     if CLUSTERS.iter().any(|cluster| cluster.target == text) {
         Ok(text)
-    } else if CLUSTERS.iter().any(|cluster| cluster.infra == text) {
+    } else if CLUSTERS.iter().any(|cluster| cluster.infrastructure == text) {
         Err("is the name of a cluster, not of a target that is deployed to".into())
     } else {
         Err("no such target: /v1/clusters lists them".into())
     }
 }
 
-fn cname(value: &Value) -> Result<String, String> {
-    let text = fields::nonempty(value)?;
+fn read_cname(value: &Value) -> Result<String, String> {
+    let text = fields::read_nonempty_string(value)?;
     let is_host = text.len() <= 253 && text.chars().all(|other| other.is_ascii_alphanumeric() || "-.".contains(other));
     if is_host { Ok(text) } else { Err("must be letters, digits, - and .".into()) }
 }

@@ -7,11 +7,11 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::sandbox::wire::error::ApiError;
+use crate::sandbox::wire::error::ErrorResponse;
 
 /// Behaviour of the API where the public sources disagree or are silent. The default follows the current documentation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Switches {
+pub struct ApiSwitches {
     /// Generation of the API to emulate.
     pub profile: Profile,
     /// Limits every page to 20 items and accepts a `limit` out of range.
@@ -68,7 +68,7 @@ pub enum Reactivation {
 /// What an organization paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Plan {
+pub struct SubscriptionPlan {
     /// How many live apps it may have; none is as many as it likes.
     pub max_apps: Option<u64>,
     /// How many replicas an app may have.
@@ -91,13 +91,13 @@ pub struct ResourceLimits {
     pub max_memory_gi: u64,
 }
 
-impl Default for Plan {
+impl Default for SubscriptionPlan {
     fn default() -> Self {
         Self { max_apps: None, max_replicas: 10, resources: None, image_tags: true, enterprise_images: true }
     }
 }
 
 /// A refusal of what the plan does not include.
-pub(crate) fn above_plan(message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::FORBIDDEN, message).with_code("plan_limit")
+pub(crate) fn plan_limit_error(message: impl Into<String>) -> ErrorResponse {
+    ErrorResponse::new(StatusCode::FORBIDDEN, message).with_code("plan_limit")
 }

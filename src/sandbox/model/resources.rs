@@ -24,17 +24,19 @@ const UNITS: [(&str, u128); 9] = [
 
 /// CPU, memory and disk, as given.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
-pub(crate) struct Resources {
+#[schema(as = Resources)]
+pub(crate) struct ComputeResources {
     #[serde(skip_serializing_if = "Option::is_none")]
-    limits: Option<Amounts>,
+    limits: Option<ResourceAmounts>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    requests: Option<Amounts>,
+    requests: Option<ResourceAmounts>,
 }
 
-/// One side of [`Resources`].
+/// One side of [`ComputeResources`].
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
+#[schema(as = Amounts)]
 #[serde(rename_all = "kebab-case")]
-struct Amounts {
+struct ResourceAmounts {
     /// Whole CPUs, or `-` for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu: Option<String>,
@@ -48,59 +50,61 @@ struct Amounts {
 
 /// The executors of a distributed app.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
-pub(crate) struct Executor {
+#[schema(as = Executor)]
+pub(crate) struct ExecutorSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 1000)]
     replicas: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resources: Option<Resources>,
+    resources: Option<ComputeResources>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0)]
     storage_size_gb: Option<Number>,
 }
 
-impl Resources {
+impl ComputeResources {
     /// What of it is above a limit, for people; none if all of it is within.
-    pub(crate) fn above(&self, most: ResourceLimits) -> Option<String> {
-        let ResourceLimits { max_cpu, max_memory_gi } = most;
+    pub(crate) fn find_excess(&self, limits: ResourceLimits) -> Option<String> {
+        let ResourceLimits { max_cpu, max_memory_gi } = limits;
         let amounts = || [&self.limits, &self.requests].into_iter().flatten();
-        if amounts().filter_map(|amounts| amounts.cpu.as_deref()).any(|cpu| cpus(cpu) > max_cpu.into()) {
+        if amounts().filter_map(|amounts| amounts.cpu.as_deref()).any(|cpu| parse_cpus(cpu) > max_cpu.into()) {
             return Some(format!("{max_cpu} CPUs"));
         }
         let most = u128::from(max_memory_gi) << 30;
-        let is_above = amounts().filter_map(|amounts| amounts.memory.as_deref()).any(|memory| bytes(memory) > most);
+        let is_above =
+            amounts().filter_map(|amounts| amounts.memory.as_deref()).any(|memory| parse_bytes(memory) > most);
         is_above.then(|| format!("{max_memory_gi} GiB of memory"))
     }
 }
 
-impl Executor {
+impl ExecutorSettings {
     /// What each executor has.
-    pub(crate) fn resources(&self) -> Option<&Resources> {
+    pub(crate) fn resources(&self) -> Option<&ComputeResources> {
         self.resources.as_ref()
     }
 }
 
 /// Reads `resources`.
-pub(crate) fn resources(value: &Value) -> Result<Resources, String> {
-    let object = fields::object(value)?;
-    Ok(Resources {
-        limits: inner(object, "limits", |value| amounts(value, true))?,
-        requests: inner(object, "requests", |value| amounts(value, false))?,
+pub(crate) fn read_resources(value: &Value) -> Result<ComputeResources, String> {
+    let object = fields::read_object(value)?;
+    Ok(ComputeResources {
+        limits: read_inner(object, "limits", |value| read_amounts(value, true))?,
+        requests: read_inner(object, "requests", |value| read_amounts(value, false))?,
     })
 }
 
 /// Reads `executor`.
-pub(crate) fn executor(value: &Value) -> Result<Executor, String> {
-    let object = fields::object(value)?;
-    Ok(Executor {
-        replicas: inner(object, "replicas", fields::integer(0, 1000))?,
-        resources: inner(object, "resources", resources)?,
-        storage_size_gb: inner(object, "storage_size_gb", storage)?,
+pub(crate) fn read_executor(value: &Value) -> Result<ExecutorSettings, String> {
+    let object = fields::read_object(value)?;
+    Ok(ExecutorSettings {
+        replicas: read_inner(object, "replicas", fields::read_integer(0, 1000))?,
+        resources: read_inner(object, "resources", read_resources)?,
+        storage_size_gb: read_inner(object, "storage_size_gb", read_storage_size)?,
     })
 }
 
 /// Reads a size in gigabytes.
-pub(crate) fn storage(value: &Value) -> Result<Number, String> {
+pub(crate) fn read_storage_size(value: &Value) -> Result<Number, String> {
     match value {
         Value::Number(number) if number.as_f64().is_some_and(|size| size > 0.0) => Ok(number.clone()),
         _ => Err("must be a number above 0".into()),
@@ -108,35 +112,35 @@ pub(crate) fn storage(value: &Value) -> Result<Number, String> {
 }
 
 /// Disk is limited only; a request for it is not part of the contract and dropped.
-fn amounts(value: &Value, with_disk: bool) -> Result<Amounts, String> {
-    let object = fields::object(value)?;
-    Ok(Amounts {
-        cpu: inner(object, "cpu", cpu)?,
-        memory: inner(object, "memory", size)?,
-        ephemeral_storage: if with_disk { inner(object, "ephemeral-storage", size)? } else { None },
+fn read_amounts(value: &Value, with_storage: bool) -> Result<ResourceAmounts, String> {
+    let object = fields::read_object(value)?;
+    Ok(ResourceAmounts {
+        cpu: read_inner(object, "cpu", read_cpu)?,
+        memory: read_inner(object, "memory", read_size)?,
+        ephemeral_storage: if with_storage { read_inner(object, "ephemeral-storage", read_size)? } else { None },
     })
 }
 
-fn cpu(value: &Value) -> Result<String, String> {
-    let text = fields::text(value)?;
+fn read_cpu(value: &Value) -> Result<String, String> {
+    let text = fields::read_string(value)?;
     let whole = text.bytes().all(|digit| digit.is_ascii_digit()) && !text.is_empty() && !text.starts_with('0');
     if whole || text == "-" { Ok(text) } else { Err("must be a whole number of CPUs as a string, or \"-\"".into()) }
 }
 
 /// How many CPUs a text of [`cpu`] is. No limit is above every one, and so is what no number can hold.
-fn cpus(text: &str) -> u128 {
+fn parse_cpus(text: &str) -> u128 {
     text.parse().unwrap_or(u128::MAX)
 }
 
 /// How many bytes a text of [`size`] is.
-fn bytes(text: &str) -> u128 {
+fn parse_bytes(text: &str) -> u128 {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit = UNITS.iter().find(|(unit, _)| *unit == &text[digits.len()..]).map_or(1, |(_, bytes)| *bytes);
     digits.parse().unwrap_or(u128::MAX).saturating_mul(unit)
 }
 
-fn size(value: &Value) -> Result<String, String> {
-    let text = fields::text(value)?;
+fn read_size(value: &Value) -> Result<String, String> {
+    let text = fields::read_string(value)?;
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit = &text[digits.len()..];
     let known = UNITS.iter().any(|(known, _)| *known == unit);
@@ -145,7 +149,7 @@ fn size(value: &Value) -> Result<String, String> {
 }
 
 /// A field of an inner object: absent and `null` are the same there, and a message says which field it is about.
-fn inner<T>(
+fn read_inner<T>(
     object: &Map<String, Value>,
     name: &str,
     read: impl FnOnce(&Value) -> Result<T, String>,

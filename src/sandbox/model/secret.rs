@@ -10,13 +10,13 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use crate::sandbox::model::profile::Switches;
-use crate::sandbox::wire::error::ApiError;
-use crate::sandbox::wire::fields::{self, Fields};
+use crate::sandbox::model::profile::ApiSwitches;
+use crate::sandbox::wire::error::ErrorResponse;
+use crate::sandbox::wire::fields::{self, BodyFields};
 use crate::sandbox::wire::timestamps;
 
 /// A longer value is refused; in bytes.
-const LONGEST_VALUE: usize = 64 * 1024;
+const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// Stands for every value, however long.
 const MASK: &str = "********";
 
@@ -34,7 +34,7 @@ impl ValueDigest {
 
 /// A secret as it is kept.
 #[derive(Clone, Deserialize, Serialize)]
-pub(crate) struct Secret {
+pub(crate) struct StoredSecret {
     /// Positive, never used twice in any app.
     id: u64,
     name: String,
@@ -48,60 +48,61 @@ pub(crate) struct Secret {
 /// The secrets of an app, in ascending order of id.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Secrets(Vec<Secret>);
+pub(crate) struct StoredSecrets(Vec<StoredSecret>);
 
 /// What a secret shall be.
-pub(crate) struct Assignment {
+pub(crate) struct SecretInput {
     name: String,
     value_sha256: ValueDigest,
 }
 
-impl Assignment {
+impl SecretInput {
     /// Reads a body; 400 if it breaks a rule. No message repeats a value.
-    pub(crate) fn read(body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body)?;
-        let name = fields.required("name", |value| named(fields::text(value)?));
-        let value = fields.required("value", |value| Ok(ValueDigest::of(&short(fields::text(value)?)?)));
+    pub(crate) fn from_body(body: &[u8]) -> Result<Self, ErrorResponse> {
+        let mut fields = BodyFields::parse(body)?;
+        let name = fields.read_required("name", |value| check_name(fields::read_string(value)?));
+        let value =
+            fields.read_required("value", |value| Ok(ValueDigest::of(&check_length(fields::read_string(value)?)?)));
         fields.finish()?;
         let absent = || ValueDigest::of("");
         Ok(Self { name: name.unwrap_or_default(), value_sha256: value.unwrap_or_else(absent) })
     }
 
     /// A secret that is there in the beginning. The error says what is wrong with its name.
-    pub(crate) fn seeded(name: &str, value: &ValueDigest) -> Result<Self, ApiError> {
-        let wrong = |rule| ApiError::malformed(format!("the name of the secret {name:?} {rule}"));
-        Ok(Self { name: named(name.to_owned()).map_err(wrong)?, value_sha256: value.clone() })
+    pub(crate) fn from_seed(name: &str, value: &ValueDigest) -> Result<Self, ErrorResponse> {
+        let wrong = |rule| ErrorResponse::malformed_body(format!("the name of the secret {name:?} {rule}"));
+        Ok(Self { name: check_name(name.to_owned()).map_err(wrong)?, value_sha256: value.clone() })
     }
 }
 
 /// A value that is not too long.
-fn short(value: String) -> Result<String, String> {
-    if value.len() > LONGEST_VALUE { Err(format!("must be at most {LONGEST_VALUE} bytes")) } else { Ok(value) }
+fn check_length(value: String) -> Result<String, String> {
+    if value.len() > MAX_VALUE_BYTES { Err(format!("must be at most {MAX_VALUE_BYTES} bytes")) } else { Ok(value) }
 }
 
 /// A name that keeps the rule of names.
-fn named(name: String) -> Result<String, String> {
+fn check_name(name: String) -> Result<String, String> {
     let is_word = |other: char| other.is_ascii_alphanumeric() || other == '_';
     let is_name =
         name.chars().all(is_word) && name.starts_with(|first: char| is_word(first) && !first.is_ascii_digit());
     if is_name { Ok(name) } else { Err("must be a letter or _ and then letters, digits or _".into()) }
 }
 
-impl Secrets {
+impl StoredSecrets {
     /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Secret> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &StoredSecret> {
         self.0.iter()
     }
 
     /// The one of a name, which counts as it is written; otherwise 404.
-    pub(crate) fn get(&self, name: &str) -> Result<&Secret, ApiError> {
-        self.iter().find(|secret| secret.name == name).ok_or_else(|| missing(name))
+    pub(crate) fn get(&self, name: &str) -> Result<&StoredSecret, ErrorResponse> {
+        self.iter().find(|secret| secret.name == name).ok_or_else(|| secret_not_found(name))
     }
 
     /// Gives the secret of that name its value, or makes it with the next id. Of two times the later one is always later
     /// in milliseconds, however fast they follow each other.
-    pub(crate) fn set(&mut self, wanted: Assignment, next_id: &mut u64, now: Timestamp) -> &Secret {
-        let Assignment { name, value_sha256 } = wanted;
+    pub(crate) fn set(&mut self, input: SecretInput, next_id: &mut u64, now: Timestamp) -> &StoredSecret {
+        let SecretInput { name, value_sha256 } = input;
         let index = match self.0.iter().position(|secret| secret.name == name) {
             Some(index) => {
                 let secret = &mut self.0[index];
@@ -111,7 +112,7 @@ impl Secrets {
                 index
             }
             None => {
-                self.0.push(Secret { id: *next_id, name, value_sha256, created_at: now, updated_at: now });
+                self.0.push(StoredSecret { id: *next_id, name, value_sha256, created_at: now, updated_at: now });
                 *next_id += 1;
                 self.0.len() - 1
             }
@@ -120,21 +121,21 @@ impl Secrets {
     }
 
     /// Removes the one of a name for good; otherwise 404.
-    pub(crate) fn remove(&mut self, name: &str) -> Result<(), ApiError> {
+    pub(crate) fn remove(&mut self, name: &str) -> Result<(), ErrorResponse> {
         let before = self.0.len();
         self.0.retain(|secret| secret.name != name);
-        if self.0.len() < before { Ok(()) } else { Err(missing(name)) }
+        if self.0.len() < before { Ok(()) } else { Err(secret_not_found(name)) }
     }
 }
 
-fn missing(name: &str) -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, format!("Secret {name:?} not found"))
+fn secret_not_found(name: &str) -> ErrorResponse {
+    ErrorResponse::new(StatusCode::NOT_FOUND, format!("Secret {name:?} not found"))
 }
 
 /// A secret as it appears. The value never does.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Secret)]
-pub(crate) struct Shown {
+pub(crate) struct SecretBody {
     /// Positive, never used twice.
     id: u64,
     name: String,
@@ -146,38 +147,42 @@ pub(crate) struct Shown {
     updated_at: String,
 }
 
-impl Secret {
+impl StoredSecret {
     /// How it appears to whoever reads it.
-    pub(crate) fn shown(&self, switches: Switches) -> Shown {
-        self.shown_at(if switches.mixed_timestamp_precision { timestamps::to_the_second } else { timestamps::text })
+    pub(crate) fn to_body(&self, switches: ApiSwitches) -> SecretBody {
+        self.format_body(if switches.mixed_timestamp_precision {
+            timestamps::format_seconds
+        } else {
+            timestamps::format_millis
+        })
     }
 
     /// How it appears in the answer to whoever set it.
-    pub(crate) fn shown_when_set(&self, switches: Switches) -> Shown {
-        self.shown_at(if switches.mixed_timestamp_precision {
-            timestamps::to_the_microsecond
+    pub(crate) fn to_write_body(&self, switches: ApiSwitches) -> SecretBody {
+        self.format_body(if switches.mixed_timestamp_precision {
+            timestamps::format_micros
         } else {
-            timestamps::text
+            timestamps::format_millis
         })
     }
 
     /// How `/sandbox/` shows it.
-    pub(crate) fn kept(&self) -> Kept {
+    pub(crate) fn to_admin_body(&self) -> AdminSecretBody {
         let Self { id, name, value_sha256, created_at, updated_at } = self.clone();
-        let (created_at, updated_at) = (timestamps::text(created_at), timestamps::text(updated_at));
-        Kept { id, name, value_sha256, created_at, updated_at }
+        let (created_at, updated_at) = (timestamps::format_millis(created_at), timestamps::format_millis(updated_at));
+        AdminSecretBody { id, name, value_sha256, created_at, updated_at }
     }
 
-    fn shown_at(&self, precision: fn(Timestamp) -> String) -> Shown {
+    fn format_body(&self, precision: fn(Timestamp) -> String) -> SecretBody {
         let Self { id, name, value_sha256: _, created_at, updated_at } = self;
-        let (created_at, updated_at) = (timestamps::text(*created_at), precision(*updated_at));
-        Shown { id: *id, name: name.clone(), value: MASK, created_at, updated_at }
+        let (created_at, updated_at) = (timestamps::format_millis(*created_at), precision(*updated_at));
+        SecretBody { id: *id, name: name.clone(), value: MASK, created_at, updated_at }
     }
 }
 
 /// A secret as `/sandbox/` shows it.
 #[derive(Serialize)]
-pub(crate) struct Kept {
+pub(crate) struct AdminSecretBody {
     id: u64,
     name: String,
     value_sha256: ValueDigest,
@@ -185,12 +190,13 @@ pub(crate) struct Kept {
     updated_at: String,
 }
 
-/// What the body of a request may say of a secret. Fields that are not named here are ignored.
+/// What the body of a request may say of a secret. Fields that are not check_name here are ignored.
 ///
-/// Nothing is read into this type, it describes [`Assignment`]: tests hold the two together.
+/// Nothing is read into this type, it describes [`SecretInput`]: tests hold the two together.
 #[derive(ToSchema)]
+#[schema(as = SetSecret)]
 #[expect(dead_code, reason = "it only describes")]
-pub(crate) struct SetSecret {
+pub(crate) struct SetSecretRequest {
     #[schema(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$")]
     name: String,
     /// Any text, also an empty one.
@@ -200,7 +206,7 @@ pub(crate) struct SetSecret {
 
 /// What may be told of a body that was sent to a secret: its name and which members there were, nothing that may be a
 /// value. `None`: it is not JSON.
-pub(crate) fn redacted(body: &[u8]) -> Option<Value> {
+pub(crate) fn redact_body(body: &[u8]) -> Option<Value> {
     let mut body: Value = serde_json::from_slice(body).ok()?;
     match &mut body {
         Value::Object(members) => {

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 /// Reads YAML text or a JSON object. JSON text is YAML too.
-pub(crate) fn read(value: &Value) -> Result<Map<String, Value>, String> {
+pub(crate) fn read_spicepod(value: &Value) -> Result<Map<String, Value>, String> {
     let parsed = match value {
         Value::String(text) => serde_saphyr::from_str_with_options(text, options())
             .map_err(|error| format!("is neither YAML nor JSON: {error}"))?,

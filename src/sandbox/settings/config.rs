@@ -9,45 +9,46 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::sandbox::model::profile::{Plan, Switches};
+use crate::sandbox::model::profile::{ApiSwitches, SubscriptionPlan};
 use crate::sandbox::model::secret::ValueDigest;
 
 /// The settings of a sandbox. The default is what `spice-cloud-operator sandbox` starts.
 #[derive(Clone)]
-pub struct Config {
+pub struct SandboxConfig {
     /// Where to listen; port 0 takes a free one.
     pub address: SocketAddr,
     /// The organizations there are.
-    pub organizations: Vec<Organization>,
+    pub organizations: Vec<OrganizationConfig>,
     /// The users there are.
-    pub users: Vec<User>,
+    pub users: Vec<UserConfig>,
     /// The credentials that are known; no two with the same name, token or client id.
-    pub credentials: Vec<Credential>,
+    pub credentials: Vec<CredentialConfig>,
     /// How long a token from the token endpoint lives, to the second.
     pub token_lifetime: Duration,
     /// How many requests are too many.
     pub rate_limits: RateLimits,
     /// How the API behaves.
-    pub switches: Switches,
+    pub switches: ApiSwitches,
     /// The apps there are in the beginning; not where a state file brings others.
     pub apps: Vec<SeedApp>,
     /// Where everything is kept that has to survive the process; nowhere if absent.
-    pub state: Option<PathBuf>,
+    pub state_file: Option<PathBuf>,
     /// Whether to speak TLS, and for which names or addresses beside localhost and the one it listens on.
     pub tls: Option<Vec<String>>,
 }
 
-impl Default for Config {
+impl Default for SandboxConfig {
     fn default() -> Self {
-        let organization = |id, name: &str| Organization { id, name: name.into(), plan: Plan::default() };
-        let user = |id, organizations: &[&str]| User {
+        let organization =
+            |id, name: &str| OrganizationConfig { id, name: name.into(), plan: SubscriptionPlan::default() };
+        let user = |id, organizations: &[&str]| UserConfig {
             id,
             memberships: organizations
                 .iter()
-                .map(|name| Membership { organization: (*name).into(), role: Role::Owner })
+                .map(|name| Membership { organization: (*name).into(), role: OrganizationRole::Owner })
                 .collect(),
         };
-        let credential = |name: &str, kind, scope: &str, organization: &str, user| Credential {
+        let credential = |name: &str, kind, scope: &str, organization: &str, user| CredentialConfig {
             kind,
             name: name.into(),
             scopes: vec![scope.into()],
@@ -78,9 +79,9 @@ impl Default for Config {
             ],
             token_lifetime: Duration::from_secs(3600),
             rate_limits: RateLimits::default(),
-            switches: Switches::default(),
+            switches: ApiSwitches::default(),
             apps: Vec::new(),
-            state: None,
+            state_file: None,
             tls: None,
         }
     }
@@ -88,17 +89,17 @@ impl Default for Config {
 
 /// An organization: what apps belong to and credentials give access to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Organization {
+pub struct OrganizationConfig {
     /// A positive number.
     pub id: u64,
     /// The handle; compared without case.
     pub name: String,
     /// What it may have.
     #[serde(skip)]
-    pub plan: Plan,
+    pub plan: SubscriptionPlan,
 }
 
-impl Organization {
+impl OrganizationConfig {
     /// Whether a handle is its own.
     pub(crate) fn is_called(&self, handle: &str) -> bool {
         self.name.eq_ignore_ascii_case(handle)
@@ -117,11 +118,11 @@ pub struct SeedApp {
     /// What a create and an update would say, in one.
     pub body: Value,
     /// Its secrets, by name. A seed file gives the values, which are not kept.
-    #[serde(default, deserialize_with = "digests")]
+    #[serde(default, deserialize_with = "deserialize_digests")]
     pub secrets: BTreeMap<String, ValueDigest>,
 }
 
-fn digests<'de, D: Deserializer<'de>>(values: D) -> Result<BTreeMap<String, ValueDigest>, D::Error> {
+fn deserialize_digests<'de, D: Deserializer<'de>>(values: D) -> Result<BTreeMap<String, ValueDigest>, D::Error> {
     let values = BTreeMap::<String, String>::deserialize(values)?;
     Ok(values.into_iter().map(|(name, value)| (name, ValueDigest::of(&value))).collect())
 }
@@ -129,7 +130,7 @@ fn digests<'de, D: Deserializer<'de>>(values: D) -> Result<BTreeMap<String, Valu
 /// Somebody who may act in organizations.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct User {
+pub struct UserConfig {
     /// A positive number, shown as `created_by`.
     pub id: u64,
     /// Where they may act, and as what.
@@ -143,13 +144,14 @@ pub struct Membership {
     /// The name of the organization.
     pub organization: String,
     /// The highest role.
-    pub role: Role,
+    pub role: OrganizationRole,
 }
 
 /// What a member may do; a viewer changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[schema(as = Role)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum OrganizationRole {
     /// Everything.
     Owner,
     /// Everything but what concerns owners.
@@ -170,18 +172,18 @@ pub struct RateLimits {
     /// How long a request counts.
     pub window: Duration,
     /// Whether answers say how things stand; without, a refusal does not say when to come again either.
-    pub headers: bool,
+    pub has_headers: bool,
 }
 
 impl Default for RateLimits {
     fn default() -> Self {
-        Self { per_user: 1_000, per_organization: 10_000, window: Duration::from_secs(60), headers: true }
+        Self { per_user: 1_000, per_organization: 10_000, window: Duration::from_secs(60), has_headers: true }
     }
 }
 
 /// A credential with the scopes it grants.
 #[derive(Clone, Deserialize, Serialize)]
-pub struct Credential {
+pub struct CredentialConfig {
     /// How it is used, and what it consists of.
     #[serde(flatten)]
     pub kind: CredentialKind,
@@ -198,11 +200,11 @@ pub struct Credential {
     #[serde(default, skip_serializing)]
     pub narrowed: bool,
     /// Whether the rate limits are for it: whoever stands for somebody in the portal does not go through the API.
-    #[serde(default = "yes", skip_serializing)]
+    #[serde(default = "default_is_limited", skip_serializing)]
     pub is_limited: bool,
 }
 
-fn yes() -> bool {
+fn default_is_limited() -> bool {
     true
 }
 
@@ -242,14 +244,14 @@ impl CredentialKind {
 
 /// How to use a sandbox that listens.
 #[derive(Clone, Serialize)]
-pub struct Announcement {
+pub struct ConnectionInfo {
     /// The base URL, without a slash at the end.
     pub url: String,
     /// With TLS, the certificate of the authority to trust, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// The organizations there are.
-    pub organizations: Vec<Organization>,
+    pub organizations: Vec<OrganizationConfig>,
     /// The credentials that are known, tokens and secrets included.
-    pub credentials: Vec<Credential>,
+    pub credentials: Vec<CredentialConfig>,
 }

@@ -19,17 +19,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::sandbox::model::profile::Plan;
-use crate::sandbox::settings::config::{Config, Credential, CredentialKind, Organization, SeedApp, User};
+use crate::sandbox::model::profile::SubscriptionPlan;
+use crate::sandbox::settings::config::{
+    CredentialConfig, CredentialKind, OrganizationConfig, SandboxConfig, SeedApp, UserConfig,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Seed {
+struct SeedFile {
     #[serde(default)]
-    plans: BTreeMap<String, Plan>,
+    plans: BTreeMap<String, SubscriptionPlan>,
     organizations: Option<Vec<SeedOrganization>>,
-    users: Option<Vec<User>>,
-    credentials: Option<Vec<Credential>>,
+    users: Option<Vec<UserConfig>>,
+    credentials: Option<Vec<CredentialConfig>>,
     apps: Option<Vec<SeedApp>>,
 }
 
@@ -41,29 +43,32 @@ struct SeedOrganization {
     plan: Option<String>,
 }
 
-impl Config {
-    /// Takes over what the text of a seed file says. The error says what is wrong with it.
-    pub fn seed(&mut self, text: &str) -> Result<(), String> {
+impl SandboxConfig {
+    /// Takes over kind the text of a seed file says. The error says kind is wrong with it.
+    pub fn load_seed(&mut self, text: &str) -> Result<(), String> {
         let options = serde_saphyr::options! { with_snippet: false };
-        let seed: Seed = serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
+        let seed: SeedFile = serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
         if let Some(organizations) = seed.organizations {
-            let organizations = organizations.into_iter().map(|one| organization(one, &seed.plans));
+            let organizations = organizations.into_iter().map(|one| build_organization(one, &seed.plans));
             self.organizations = organizations.collect::<Result<_, _>>()?;
         }
         self.users = seed.users.unwrap_or(std::mem::take(&mut self.users));
         self.credentials = seed.credentials.unwrap_or(std::mem::take(&mut self.credentials));
         self.apps = seed.apps.unwrap_or_default();
-        self.check()
+        self.check_references()
     }
 
     /// Whether everything that is named is there, once.
-    fn check(&self) -> Result<(), String> {
+    fn check_references(&self) -> Result<(), String> {
         let Self { organizations, users, credentials, apps, .. } = self;
-        unique("organization", organizations.iter().map(|one| one.name.to_ascii_lowercase()))?;
-        unique("organization", organizations.iter().map(|one| one.id.to_string()))?;
-        unique("user", users.iter().map(|one| one.id.to_string()))?;
-        unique("credential", credentials.iter().map(|one| one.name.clone()))?;
-        unique("token or client id of", credentials.iter().map(|one| identity(&one.kind).to_owned()))?;
+        check_unique("organization", organizations.iter().map(|one| one.name.to_ascii_lowercase()))?;
+        check_unique("organization", organizations.iter().map(|one| one.id.to_string()))?;
+        check_unique("user", users.iter().map(|one| one.id.to_string()))?;
+        check_unique("credential", credentials.iter().map(|one| one.name.clone()))?;
+        check_unique(
+            "token or client id of",
+            credentials.iter().map(|one| credential_identifier(&one.kind).to_owned()),
+        )?;
         let named = users
             .iter()
             .flat_map(|user| user.memberships.iter().map(|member| &member.organization))
@@ -83,16 +88,19 @@ impl Config {
     }
 }
 
-fn organization(seed: SeedOrganization, plans: &BTreeMap<String, Plan>) -> Result<Organization, String> {
+fn build_organization(
+    seed: SeedOrganization,
+    plans: &BTreeMap<String, SubscriptionPlan>,
+) -> Result<OrganizationConfig, String> {
     let SeedOrganization { id, name, plan } = seed;
     let plan = match plan {
-        None => Plan::default(),
+        None => SubscriptionPlan::default(),
         Some(plan) => *plans.get(&plan).ok_or_else(|| format!("there is no plan {plan:?}"))?,
     };
-    Ok(Organization { id, name, plan })
+    Ok(OrganizationConfig { id, name, plan })
 }
 
-fn identity(kind: &CredentialKind) -> &str {
+fn credential_identifier(kind: &CredentialKind) -> &str {
     match kind {
         CredentialKind::PersonalAccessToken { token } | CredentialKind::SessionToken { token } => token,
         CredentialKind::OauthClient { client_id, .. } => client_id,
@@ -100,11 +108,11 @@ fn identity(kind: &CredentialKind) -> &str {
 }
 
 /// Names no value: it may be a token.
-fn unique(what: &str, values: impl Iterator<Item = String>) -> Result<(), String> {
+fn check_unique(kind: &str, values: impl Iterator<Item = String>) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for (index, value) in values.enumerate() {
         if value.is_empty() || !seen.insert(value) {
-            return Err(format!("the {what} number {} is empty or not the first of its kind", index + 1));
+            return Err(format!("the {kind} number {} is empty or not the first of its kind", index + 1));
         }
     }
     Ok(())

@@ -4,73 +4,76 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio_util::sync::CancellationToken;
 
-use super::snapshot::{Kept, Unsaved};
-use super::store::Store;
-use crate::sandbox::auth::cli_logins::Logins;
-use crate::sandbox::auth::credentials::Credentials;
-use crate::sandbox::settings::config::{Config, Organization};
-use crate::sandbox::traffic::faults::Faults;
+use super::snapshot::{PersistError, PersistedState};
+use super::store::AppStore;
+use crate::sandbox::auth::cli_logins::CliLogins;
+use crate::sandbox::auth::credentials::CredentialStore;
+use crate::sandbox::settings::config::{OrganizationConfig, SandboxConfig};
+use crate::sandbox::traffic::faults::FaultRules;
 use crate::sandbox::traffic::journal::Journal;
-use crate::sandbox::traffic::rate_limits::Rates;
+use crate::sandbox::traffic::rate_limits::RequestLimiter;
 use crate::sandbox::wire::sync::lock;
 
 /// What the requests of one server share.
 pub(crate) struct Sandbox {
-    pub(crate) config: Config,
-    kept: Mutex<Kept>,
+    pub(crate) config: SandboxConfig,
+    state: Mutex<PersistedState>,
     pub(crate) journal: Arc<Journal>,
-    pub(crate) faults: Faults,
-    pub(crate) rates: Rates,
-    pub(crate) logins: Logins,
+    pub(crate) faults: FaultRules,
+    pub(crate) request_limiter: RequestLimiter,
+    pub(crate) cli_logins: CliLogins,
     /// Cancelled when the server is told to stop; whatever waits without an end of its own watches it.
-    pub(crate) stopping: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl Sandbox {
     /// The error says what is wrong with the state file or the seed.
-    pub(crate) fn new(config: &Config) -> Result<Arc<Self>, String> {
-        let credentials = Credentials::new(&config.credentials, config.token_lifetime);
-        let mut kept = Kept { store: Store::default(), credentials };
-        let loaded = match &config.state {
-            Some(path) => kept.load(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?,
+    pub(crate) fn new(config: &SandboxConfig) -> Result<Arc<Self>, String> {
+        let credentials = CredentialStore::new(&config.credentials, config.token_lifetime);
+        let mut state = PersistedState { store: AppStore::default(), credentials };
+        let loaded = match &config.state_file {
+            Some(path) => state.load(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?,
             None => false,
         };
         if !loaded {
-            kept.store.seed(config)?;
+            state.store.load_seed_apps(config)?;
         }
-        if let Some(path) = &config.state {
-            kept.save(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        if let Some(path) = &config.state_file {
+            state.save(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }
         Ok(Arc::new(Self {
             config: config.clone(),
-            kept: Mutex::new(kept),
+            state: Mutex::new(state),
             journal: Arc::default(),
-            faults: Faults::default(),
-            rates: Rates::new(config.rate_limits),
-            logins: Logins::default(),
-            stopping: CancellationToken::new(),
+            faults: FaultRules::default(),
+            request_limiter: RequestLimiter::new(config.rate_limits),
+            cli_logins: CliLogins::default(),
+            shutdown: CancellationToken::new(),
         }))
     }
 
-    pub(crate) fn organization(&self, id: u64) -> Option<&Organization> {
+    pub(crate) fn find_organization(&self, id: u64) -> Option<&OrganizationConfig> {
         self.config.organizations.iter().find(|organization| organization.id == id)
     }
 
     /// To look; what changes anything is [`Self::change`].
-    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
-        lock(&self.kept)
+    pub(crate) fn state(&self) -> MutexGuard<'_, PersistedState> {
+        lock(&self.state)
     }
 
-    /// Changes what is kept. It is on the disk when this returns, or it did not happen.
-    pub(crate) fn change<T, E: From<Unsaved>>(&self, change: impl FnOnce(&mut Kept) -> Result<T, E>) -> Result<T, E> {
-        let mut kept = self.kept();
-        let Some(path) = &self.config.state else { return change(&mut kept) };
-        let before = kept.clone();
-        let done = change(&mut kept)?;
-        if let Err(error) = kept.save(path) {
+    /// Changes what is state. It is on the disk when this returns, or it did not happen.
+    pub(crate) fn update_state<T, E: From<PersistError>>(
+        &self,
+        change: impl FnOnce(&mut PersistedState) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut state = self.state();
+        let Some(path) = &self.config.state_file else { return change(&mut state) };
+        let before = state.clone();
+        let done = change(&mut state)?;
+        if let Err(error) = state.save(path) {
             tracing::warn!(%error, "the state could not be written");
-            *kept = before;
-            return Err(Unsaved.into());
+            *state = before;
+            return Err(PersistError.into());
         }
         Ok(done)
     }

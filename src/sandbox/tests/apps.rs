@@ -3,11 +3,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{OPERATOR, World, assert_has, named, path, reply};
+use super::{OPERATOR, TestSandbox, assert_has, named, path, reply};
 
 #[tokio::test]
 async fn a_new_app_shows_every_field_of_the_contract() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(json!({ "name": "My-App", "region": "us-east-1" })).await;
     assert_has(
         &app,
@@ -35,7 +35,7 @@ fn assert_milliseconds(time: &Value) {
 
 #[tokio::test]
 async fn a_list_is_ascending_and_shows_the_fields_of_a_list_only() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     for name in ["app-c", "app-a", "app-b"] {
         world.app(named(name)).await;
     }
@@ -50,7 +50,7 @@ async fn a_list_is_ascending_and_shows_the_fields_of_a_list_only() {
 
 #[tokio::test]
 async fn a_list_is_cut_only_when_the_caller_asks() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     for number in 0..23 {
         world.app(named(&format!("app-{number:02}"))).await;
     }
@@ -76,7 +76,7 @@ async fn a_list_is_cut_only_when_the_caller_asks() {
 
 #[tokio::test]
 async fn projects_are_apps_under_another_name() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let (status, app) = world.post("/v1/projects", named("project-one")).await;
     assert_eq!(status, 201);
     let project = format!("/v1/projects/{}", app["id"]);
@@ -92,7 +92,7 @@ async fn projects_are_apps_under_another_name() {
 
 #[tokio::test]
 async fn a_live_name_is_taken_whatever_its_case() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     world.app(named("My-App")).await;
     for name in ["My-App", "my-app", "MY-APP"] {
         let (status, body) = world.post("/v1/apps", named(name)).await;
@@ -103,7 +103,7 @@ async fn a_live_name_is_taken_whatever_its_case() {
 
 #[tokio::test]
 async fn an_update_leaves_what_it_does_not_name() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(json!({ "name": "app-one", "region": "us-west-2", "tags": { "a": "1" } })).await;
     let url = path(&app);
     let body = json!({
@@ -146,7 +146,7 @@ async fn an_update_leaves_what_it_does_not_name() {
 
 #[tokio::test]
 async fn tags_are_replaced_whole() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(json!({ "name": "app-one", "tags": { "a": "1", "b": "2" } })).await;
     assert_eq!(world.put(&path(&app), json!({ "tags": { "b": "3" } })).await.1["tags"], json!({ "b": "3" }));
     assert_eq!(world.put(&path(&app), json!({ "tags": {} })).await.1["tags"], json!({}));
@@ -154,7 +154,7 @@ async fn tags_are_replaced_whole() {
 
 #[tokio::test]
 async fn the_name_and_unknown_fields_of_an_update_are_ignored() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(named("app-one")).await;
     let body = json!({ "name": "x", "id": 5, "cname": "elsewhere", "unheard_of": [1] });
     assert_eq!(world.put(&path(&app), body).await, (200, app));
@@ -162,7 +162,7 @@ async fn the_name_and_unknown_fields_of_an_update_are_ignored() {
 
 #[tokio::test]
 async fn both_names_of_the_storage_size_are_one_value() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let url = path(&world.app(named("app-one")).await);
     let cases = [
         (json!({ "storage_size_gb": 10 }), json!(10)),
@@ -179,7 +179,7 @@ async fn both_names_of_the_storage_size_are_one_value() {
 
 #[tokio::test]
 async fn a_move_changes_region_and_endpoint() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let url = path(&world.app(named("app-one")).await);
     let east = json!({ "region": "us-east-1", "cname": "us-east-1-prod-aws-data", "cluster_name": null });
     let dedicated = json!({ "region": "us-east-1", "cname": null, "cluster_name": "east-cluster" });
@@ -201,7 +201,7 @@ async fn a_move_changes_region_and_endpoint() {
 
 #[tokio::test]
 async fn a_deleted_app_is_gone_but_kept() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(named("app-one")).await;
     let gone = (404, json!({ "error": format!("App with ID {} not found", app["id"]) }));
     assert_eq!(world.delete(&path(&app)).await, (204, Value::Null));
@@ -217,7 +217,7 @@ async fn a_deleted_app_is_gone_but_kept() {
 
 #[tokio::test]
 async fn creating_a_deleted_name_brings_the_app_back() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let first = world
         .app(json!({ "name": "app-one", "region": "us-west-2", "visibility": "public", "tags": { "a": "1" }, "replicas": 2 }))
         .await;
@@ -247,7 +247,7 @@ async fn creating_a_deleted_name_brings_the_app_back() {
 
 #[tokio::test]
 async fn a_refused_create_neither_makes_nor_brings_back_an_app() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(named("app-one")).await;
     world.delete(&path(&app)).await;
     assert_eq!(world.post("/v1/apps", json!({ "name": "app-one", "replicas": 0 })).await.0, 400);
@@ -258,7 +258,7 @@ async fn a_refused_create_neither_makes_nor_brings_back_an_app() {
 
 #[tokio::test]
 async fn an_app_that_runs_nowhere_uses_nothing() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(named("app-one")).await;
     let nothing = json!({
         "metrics": {}, "ingestion": { "rows_ingested": 0.0, "bytes_ingested": 0.0 },
@@ -280,7 +280,7 @@ async fn an_app_that_runs_nowhere_uses_nothing() {
 
 #[tokio::test]
 async fn the_spicepod_of_a_connected_app_is_not_changed_here() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(named("app-one")).await;
     let url = path(&app);
     let spicepod = json!({ "kind": "Spicepod" });
@@ -307,7 +307,7 @@ async fn the_spicepod_of_a_connected_app_is_not_changed_here() {
 
 #[tokio::test]
 async fn an_id_that_is_not_a_positive_number_is_400() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     for id in ["x", "0", "-1", "1.5", "+1", "%20", "%ff", "9223372036854775808", "99999999999999999999"] {
         for method in [Method::GET, Method::PUT, Method::DELETE] {
             let (status, body) = world.call(method.clone(), &format!("/v1/apps/{id}"), OPERATOR, None).await;
@@ -319,7 +319,7 @@ async fn an_id_that_is_not_a_positive_number_is_400() {
 
 #[tokio::test]
 async fn regions_have_their_names_in_camel_case_and_one_default() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let (_, body) = world.get("/v1/regions").await;
     assert_eq!(body["default"], "us-west-2");
     assert_eq!(
@@ -337,7 +337,7 @@ async fn regions_have_their_names_in_camel_case_and_one_default() {
 
 #[tokio::test]
 async fn what_is_not_served_is_not_found() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     for url in ["/", "/v1", "/v1/apps/", "/v1/apps/1/nothing", "/v2/apps", "/sandbox/nothing", "/sandbox"] {
         assert_eq!(reply(world.request(Method::GET, url)).await, (404, json!({ "error": "Not found" })), "{url}");
     }

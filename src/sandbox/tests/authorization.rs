@@ -3,12 +3,15 @@
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::{BOTH, ELSEWHERE, OPERATOR, READER, World, named, path, reply};
-use crate::sandbox::{Config, Credential, CredentialKind, Membership, Organization, Plan, Role, User};
+use super::{BOTH, ELSEWHERE, OPERATOR, READER, TestSandbox, named, path, reply};
+use crate::sandbox::{
+    CredentialConfig, CredentialKind, Membership, OrganizationConfig, OrganizationRole, SandboxConfig,
+    SubscriptionPlan, UserConfig,
+};
 
 #[tokio::test]
 async fn a_request_without_a_known_bearer_token_is_refused_with_401() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let cases = [
         (None, "Missing Authorization header"),
         (Some("Basic abc"), "Invalid token format"),
@@ -27,7 +30,7 @@ async fn a_request_without_a_known_bearer_token_is_refused_with_401() {
 
 #[tokio::test]
 async fn the_scheme_of_a_token_is_read_without_case() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let value = format!("bearer {OPERATOR}");
     assert_eq!(reply(world.request(Method::GET, "/v1/apps").header(header::AUTHORIZATION, value)).await.0, 200);
 }
@@ -36,7 +39,7 @@ async fn the_scheme_of_a_token_is_read_without_case() {
 async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
     const SCOPES: [&str; 7] =
         ["*", "apps:read", "apps:write", "apps:delete", "secrets:read", "secrets:write", "apps:*"];
-    let credential = |scope: &&str| Credential {
+    let credential = |scope: &&str| CredentialConfig {
         kind: CredentialKind::PersonalAccessToken { token: format!("sandbox-fake-token-{scope}") },
         name: (*scope).into(),
         scopes: vec![(*scope).into()],
@@ -45,7 +48,11 @@ async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
         narrowed: false,
         is_limited: true,
     };
-    let world = World::with(Config { credentials: SCOPES.iter().map(credential).collect(), ..Config::default() }).await;
+    let world = TestSandbox::with(SandboxConfig {
+        credentials: SCOPES.iter().map(credential).collect(),
+        ..SandboxConfig::default()
+    })
+    .await;
     // A path id that is wrong comes right after the scope, so nothing has to exist.
     let endpoints = [
         (Method::GET, "/v1/apps", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
@@ -81,14 +88,14 @@ async fn every_endpoint_asks_for_its_scope_and_only_write_implies_read() {
 
 #[tokio::test]
 async fn health_needs_no_credential() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let (status, body) = reply(world.request(Method::GET, "/v1/health")).await;
     assert_eq!((status, &body["status"]), (200, &json!("ok")));
 }
 
 #[tokio::test]
 async fn refusals_come_in_the_order_of_the_contract() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let live = path(&world.app(named("taken-name")).await);
     let bad = json!({ "replicas": 99 });
     let huge = json!({ "description": "x".repeat(1024 * 1024), "replicas": 99 });
@@ -119,7 +126,7 @@ async fn refusals_come_in_the_order_of_the_contract() {
 
 #[tokio::test]
 async fn an_app_of_another_organization_is_not_there_and_its_name_is_free() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(named("shared-name")).await;
 
     for method in [Method::GET, Method::DELETE] {
@@ -133,7 +140,7 @@ async fn an_app_of_another_organization_is_not_there_and_its_name_is_free() {
 
 #[tokio::test]
 async fn the_organizations_are_those_that_a_credential_reaches() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let (sandbox, elsewhere) = (json!({ "id": 1, "name": "sandbox", "role": "owner" }), (2, "elsewhere"));
     let elsewhere = json!({ "id": elsewhere.0, "name": elsewhere.1, "role": "owner" });
     let cases = [
@@ -150,16 +157,17 @@ async fn the_organizations_are_those_that_a_credential_reaches() {
 
 #[tokio::test]
 async fn organizations_come_by_ascending_id() {
-    let organization = |id: u64, name: &str| Organization { id, name: name.into(), plan: Plan::default() };
+    let organization =
+        |id: u64, name: &str| OrganizationConfig { id, name: name.into(), plan: SubscriptionPlan::default() };
     let organizations = vec![organization(9, "sandbox"), organization(2, "elsewhere")];
-    let world = World::with(Config { organizations, ..Config::default() }).await;
+    let world = TestSandbox::with(SandboxConfig { organizations, ..SandboxConfig::default() }).await;
     let (_, body) = world.call(Method::GET, "/v1/orgs", BOTH, None).await;
     assert_eq!((&body["orgs"][0]["id"], &body["orgs"][1]["id"]), (&json!(2), &json!(9)), "{body}");
 }
 
 #[tokio::test]
 async fn a_header_names_another_organization_within_reach() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let grant = json!({
         "grant_type": "client_credentials", "client_id": "sandbox-fake-client-elsewhere-oauth",
         "client_secret": "sandbox-fake-client-secret-elsewhere-oauth",
@@ -195,11 +203,11 @@ async fn a_header_names_another_organization_within_reach() {
 
 #[tokio::test]
 async fn a_token_that_is_narrowed_to_one_organization_reaches_no_other_of_its_user() {
-    let mut config = Config::default();
+    let mut config = SandboxConfig::default();
     for credential in &mut config.credentials {
         credential.narrowed = true;
     }
-    let world = World::with(config).await;
+    let world = TestSandbox::with(config).await;
     let (_, body) = world.call(Method::GET, "/v1/orgs", BOTH, None).await;
     assert_eq!(body["orgs"].as_array().unwrap().len(), 1, "{body}");
     let request = world.request(Method::GET, "/v1/apps").bearer_auth(BOTH).header("X-Org-Name", "elsewhere");
@@ -208,21 +216,21 @@ async fn a_token_that_is_narrowed_to_one_organization_reaches_no_other_of_its_us
 
 #[tokio::test]
 async fn the_organization_comes_before_the_scope() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let request = world.request(Method::POST, "/v1/apps").bearer_auth(READER).header("X-Org-Name", "nothing");
     assert_eq!(reply(request.json(&json!({}))).await.1["code"], "org_forbidden");
 }
 
 #[tokio::test]
 async fn a_viewer_looks_and_changes_nothing() {
-    let membership = Membership { organization: "sandbox".into(), role: Role::Viewer };
-    let mut config = Config {
-        organizations: vec![Organization { id: 7, name: "sandbox".into(), plan: Plan::default() }],
-        users: vec![User { id: 1, memberships: vec![membership] }],
-        ..Config::default()
+    let membership = Membership { organization: "sandbox".into(), role: OrganizationRole::Viewer };
+    let mut config = SandboxConfig {
+        organizations: vec![OrganizationConfig { id: 7, name: "sandbox".into(), plan: SubscriptionPlan::default() }],
+        users: vec![UserConfig { id: 1, memberships: vec![membership] }],
+        ..SandboxConfig::default()
     };
     config.credentials.retain(|credential| ["operator", "reader"].contains(&credential.name.as_str()));
-    let world = World::with(config).await;
+    let world = TestSandbox::with(config).await;
     assert_eq!(world.get("/v1/orgs").await.1, json!({ "orgs": [{ "id": 7, "name": "sandbox", "role": "viewer" }] }));
     assert_eq!(world.get("/v1/apps").await.0, 200);
     assert_eq!(world.get("/v1/apps/1/secrets").await.0, 404);

@@ -3,26 +3,26 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{BOTH, OPERATOR, Reply, World, named, reply};
-use crate::sandbox::Config;
+use super::{BOTH, OPERATOR, Reply, TestSandbox, named, reply};
+use crate::sandbox::SandboxConfig;
 
 const SESSION: &str = "sandbox-fake-session-token";
 
-async fn exchange(world: &World, code: &str) -> Reply {
+async fn exchange(world: &TestSandbox, code: &str) -> Reply {
     reply(world.request(Method::POST, "/auth/token/exchange").json(&json!({ "code": code }))).await
 }
 
-async fn open(world: &World, code: &str) -> u16 {
+async fn open(world: &TestSandbox, code: &str) -> u16 {
     world.request(Method::GET, &format!("/auth/token?code={code}")).send().await.unwrap().status().as_u16()
 }
 
-async fn bearer(world: &World, token: &str, query: &str) -> Reply {
+async fn bearer(world: &TestSandbox, token: &str, query: &str) -> Reply {
     world.call(Method::GET, &format!("/api/spice-cli/auth{query}"), token, None).await
 }
 
 #[tokio::test]
 async fn a_code_waits_for_its_page_and_is_of_use_once() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let waits = (202, json!({}));
     assert_eq!(exchange(&world, "ABCD2345").await, waits);
     assert_eq!(open(&world, "ABCD2345").await, 200);
@@ -33,7 +33,7 @@ async fn a_code_waits_for_its_page_and_is_of_use_once() {
 
 #[tokio::test]
 async fn a_code_has_8_capital_letters_or_digits() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     for code in ["", "ABCD234", "ABCD23456", "abcd2345", "ABCD-345", "ÄBCD234"] {
         assert_eq!(open(&world, code).await, 400, "{code}");
         let (status, answer) = exchange(&world, code).await;
@@ -46,7 +46,7 @@ async fn a_code_has_8_capital_letters_or_digits() {
 
 #[tokio::test]
 async fn who_signs_in_again_gets_a_token_that_works_unless_the_session_was_revoked() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let sign_in = async || {
         assert_eq!(open(&world, "ABCD2345").await, 200);
         exchange(&world, "ABCD2345").await.1
@@ -61,7 +61,7 @@ async fn who_signs_in_again_gets_a_token_that_works_unless_the_session_was_revok
 
 #[tokio::test]
 async fn a_bearer_is_told_who_it_is() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(named("My-App")).await;
     let keyed = json!({ "id": app["id"], "name": "My-App", "api_key": app["api_key"] });
     let (sandbox, elsewhere) = (json!({ "id": 1, "name": "sandbox" }), json!({ "id": 2, "name": "elsewhere" }));
@@ -87,9 +87,9 @@ async fn a_bearer_is_told_who_it_is() {
 
 #[tokio::test]
 async fn a_machine_has_no_name_and_its_questions_count() {
-    let mut config = Config::default();
+    let mut config = SandboxConfig::default();
     config.rate_limits.per_user = 1;
-    let world = World::with(config).await;
+    let world = TestSandbox::with(config).await;
     let grant = json!({
         "grant_type": "client_credentials", "client_id": "sandbox-fake-client-oauth",
         "client_secret": "sandbox-fake-client-secret-oauth",

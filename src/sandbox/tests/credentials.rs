@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::{OPERATOR, Reply, World, assert_has, named, path, reply};
-use crate::sandbox::Config;
+use super::{OPERATOR, Reply, TestSandbox, assert_has, named, path, reply};
+use crate::sandbox::SandboxConfig;
 
 const ID: &str = "sandbox-fake-client-oauth";
 const SECRET: &str = "sandbox-fake-client-secret-oauth";
@@ -24,28 +24,28 @@ fn grant_but(changes: Value) -> Value {
     fields
 }
 
-async fn exchange(world: &World, fields: &Value) -> Reply {
+async fn exchange(world: &TestSandbox, fields: &Value) -> Reply {
     reply(world.request(Method::POST, "/api/oauth/token").json(fields)).await
 }
 
-async fn issued(world: &World) -> String {
+async fn issued(world: &TestSandbox) -> String {
     let (status, answer) = exchange(world, &grant()).await;
     assert_eq!(status, 200, "{answer}");
     answer["access_token"].as_str().unwrap().to_owned()
 }
 
-async fn send_form(world: &World, body: String) -> Reply {
+async fn send_form(world: &TestSandbox, body: String) -> Reply {
     let request = world.request(Method::POST, "/api/oauth/token").header(header::CONTENT_TYPE, FORM);
     reply(request.body(body)).await
 }
 
-async fn apps_with(world: &World, token: &str) -> Reply {
+async fn apps_with(world: &TestSandbox, token: &str) -> Reply {
     world.call(Method::GET, "/v1/apps", token, None).await
 }
 
 #[tokio::test]
 async fn a_client_gets_a_fake_token_in_either_encoding() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let form = format!("grant_type=client_credentials&client_id={ID}&client_secret={SECRET}");
     let mut tokens = Vec::new();
     for (status, answer) in [exchange(&world, &grant()).await, send_form(&world, form).await] {
@@ -63,7 +63,7 @@ async fn a_client_gets_a_fake_token_in_either_encoding() {
 
 #[tokio::test]
 async fn an_exchange_that_is_wrong_is_refused_in_the_words_of_oauth() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let cases = [
         (json!({ "client_secret": "wrong" }), 401, "invalid_client"),
         (json!({ "client_id": "nobody" }), 401, "invalid_client"),
@@ -88,7 +88,7 @@ async fn an_exchange_that_is_wrong_is_refused_in_the_words_of_oauth() {
 
 #[tokio::test]
 async fn a_token_has_the_scopes_that_were_asked_for() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let (_, answer) = exchange(&world, &grant_but(json!({ "scope": "apps:read deployments:write" }))).await;
     assert_eq!(answer["scope"], "apps:read deployments:write");
     let token = answer["access_token"].as_str().unwrap();
@@ -99,7 +99,7 @@ async fn a_token_has_the_scopes_that_were_asked_for() {
 
 #[tokio::test]
 async fn a_client_that_was_granted_everything_may_ask_for_any_scope_there_is() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let resources = ["apps", "deployments", "secrets", "config", "members", "monitors", "reactions"];
     let common = resources.iter().flat_map(|resource| [format!("{resource}:read"), format!("{resource}:write")]);
     for scope in common.chain(["apps:delete", "members:delete", "*"].map(str::to_owned)) {
@@ -117,7 +117,7 @@ async fn a_client_that_was_granted_everything_may_ask_for_any_scope_there_is() {
 
 #[tokio::test]
 async fn a_token_lives_as_long_as_it_says() {
-    let world = World::with(Config { token_lifetime: Duration::ZERO, ..Config::default() }).await;
+    let world = TestSandbox::with(SandboxConfig { token_lifetime: Duration::ZERO, ..SandboxConfig::default() }).await;
     let (_, answer) = exchange(&world, &grant()).await;
     assert_eq!(answer["expires_in"], 0);
     let token = answer["access_token"].as_str().unwrap();
@@ -126,7 +126,7 @@ async fn a_token_lives_as_long_as_it_says() {
 
 #[tokio::test]
 async fn what_is_revoked_or_expired_is_refused_and_what_is_rotated_has_another_secret() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     for (token, name) in [(OPERATOR, "operator"), ("sandbox-fake-session-token", "session")] {
         let refusals = [("expire", "Token expired"), ("revoke", "Invalid token"), ("expire", "Invalid token")];
         assert_eq!(apps_with(&world, token).await.0, 200);
@@ -148,7 +148,7 @@ async fn what_is_revoked_or_expired_is_refused_and_what_is_rotated_has_another_s
 
 #[tokio::test]
 async fn a_new_client_secret_voids_the_old_one_and_no_token() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let before = issued(&world).await;
     let (_, rotated) = world.post("/sandbox/credentials/oauth/rotate", json!({})).await;
     assert_eq!(exchange(&world, &grant()).await.0, 401);
@@ -159,7 +159,7 @@ async fn a_new_client_secret_voids_the_old_one_and_no_token() {
 
 #[tokio::test]
 async fn the_tokens_of_a_client_expire_without_it_and_end_with_it() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let first = issued(&world).await;
     world.post("/sandbox/credentials/oauth/expire", json!({})).await;
     assert_eq!(apps_with(&world, &first).await, (401, json!({ "error": "Token expired" })));
@@ -172,7 +172,7 @@ async fn the_tokens_of_a_client_expire_without_it_and_end_with_it() {
 
 #[tokio::test]
 async fn the_journal_holds_no_client_secret_and_no_issued_token() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let token = issued(&world).await;
     apps_with(&world, &token).await;
     let journal = world.journal(0, 0).await;

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{LONG, OPERATOR, World, assert_has, named, path};
+use super::{LONG, OPERATOR, TestSandbox, assert_has, named, path};
 
 /// A create over a connection of its own, to see every byte of the answer.
-async fn raw_create(world: &World, name: &str) -> TcpStream {
+async fn raw_create(world: &TestSandbox, name: &str) -> TcpStream {
     let body = named(name).to_string();
     let head = format!(
         "POST /v1/apps HTTP/1.1\r\nHost: sandbox\r\nAuthorization: Bearer {OPERATOR}\r\nContent-Length: {}\r\n\r\n",
@@ -23,7 +23,7 @@ async fn raw_create(world: &World, name: &str) -> TcpStream {
 #[tokio::test]
 async fn a_status_replaces_the_answer_before_or_after_the_request_took_effect() {
     for (when, applied) in [("before", false), ("after", true)] {
-        let world = World::start().await;
+        let world = TestSandbox::start().await;
         world.fault(json!({ "method": "POST", "route": "/v1/apps", "when": when, "action": { "status": 503 } })).await;
         let answer = world.post("/v1/apps", named("app-one")).await;
         assert_eq!(answer, (503, json!({ "error": "Service Unavailable" })), "{when}");
@@ -35,7 +35,7 @@ async fn a_status_replaces_the_answer_before_or_after_the_request_took_effect() 
 
 #[tokio::test]
 async fn a_status_may_bring_any_body_and_headers() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let bodies = [json!({}), json!({ "error": { "odd": 1 } }), json!("text"), json!(null)];
     for body in bodies {
         let headers = json!({ "Retry-After": "7", "content-type": "text/plain" });
@@ -50,7 +50,7 @@ async fn a_status_may_bring_any_body_and_headers() {
 
 #[tokio::test]
 async fn a_status_may_bring_a_text_that_is_no_json() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let page = "<!DOCTYPE html><title>Not here</title>";
     for (headers, content_type) in
         [(json!({}), "text/plain; charset=utf-8"), (json!({ "Content-Type": "text/html" }), "text/html")]
@@ -68,14 +68,14 @@ async fn a_status_may_bring_a_text_that_is_no_json() {
 async fn a_delay_ends_by_itself_or_with_its_rule() {
     for (when, state) in [("before", "held"), ("after", "applied-held")] {
         for (action, status) in [(json!({ "delay": 1 }), 201), (json!({ "delay": 1, "status": 503 }), 503)] {
-            let world = World::start().await;
+            let world = TestSandbox::start().await;
             let rule = json!({ "method": "POST", "when": when, "action": action });
             world.fault(rule.clone()).await;
             assert_eq!(world.post("/v1/apps", named("app-one")).await.0, status, "{rule}");
             let applied = status == 201 || when == "after";
             assert_eq!(world.kept().await.len(), usize::from(applied), "{rule}");
         }
-        let world = World::start().await;
+        let world = TestSandbox::start().await;
         let rule = world.fault(json!({ "method": "POST", "when": when, "action": { "delay": LONG } })).await;
         let release = async {
             world.entry_in(state).await;
@@ -89,7 +89,7 @@ async fn a_delay_ends_by_itself_or_with_its_rule() {
 #[tokio::test]
 async fn a_close_ends_the_connection_without_a_byte() {
     for (when, applied) in [("before", false), ("after", true)] {
-        let world = World::start().await;
+        let world = TestSandbox::start().await;
         world.fault(json!({ "when": when, "action": "close" })).await;
         let mut answer = Vec::new();
         raw_create(&world, "app-one").await.read_to_end(&mut answer).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_close_ends_the_connection_without_a_byte() {
 async fn a_hang_lasts_until_the_rule_is_removed_and_then_nothing_was_wrong() {
     for (when, state, kept) in [("before", "held", 0), ("after", "applied-held", 1)] {
         for all in [false, true] {
-            let world = World::start().await;
+            let world = TestSandbox::start().await;
             let rule = world.fault(json!({ "route": "/v1/apps", "when": when, "action": "hang" })).await;
             let release = async {
                 let entry = world.entry_in(state).await;
@@ -124,7 +124,7 @@ async fn a_hang_lasts_until_the_rule_is_removed_and_then_nothing_was_wrong() {
 #[tokio::test]
 async fn a_request_whose_client_left_while_it_was_held_does_nothing_more() {
     for (when, state, applied) in [("before", "held", false), ("after", "applied-held", true)] {
-        let world = World::start().await;
+        let world = TestSandbox::start().await;
         let rule = world.fault(json!({ "method": "POST", "when": when, "action": "hang" })).await;
         let client = raw_create(&world, "app-one").await;
         world.entry_in(state).await;
@@ -141,7 +141,7 @@ async fn a_request_whose_client_left_while_it_was_held_does_nothing_more() {
 
 #[tokio::test]
 async fn a_client_that_gives_up_by_a_timeout_leaves_too() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     world.fault(json!({ "method": "POST", "action": "hang" })).await;
     let request = tokio::spawn(
         Client::builder()
@@ -163,7 +163,7 @@ async fn a_client_that_gives_up_by_a_timeout_leaves_too() {
 
 #[tokio::test]
 async fn a_rule_acts_only_on_what_it_names() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = path(&world.app(named("app-one")).await);
     let project = app.replace("apps", "projects");
     let requests = [
@@ -196,7 +196,7 @@ async fn a_rule_acts_only_on_what_it_names() {
 
 #[tokio::test]
 async fn the_first_rule_wins_until_it_is_used_up() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let first = world.fault(json!({ "action": { "status": 500 }, "times": 2 })).await;
     let second = world.fault(json!({ "action": { "status": 502 }, "route": "/v1/apps" })).await;
     let mut seen = Vec::new();
@@ -215,7 +215,7 @@ async fn the_first_rule_wins_until_it_is_used_up() {
 
 #[tokio::test]
 async fn a_rule_that_holds_nothing_back_before_may_still_meet_one_after() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let hang = world.fault(json!({ "when": "before", "action": "hang" })).await;
     world.fault(json!({ "when": "after", "action": { "status": 500 } })).await;
     let release = async {
@@ -229,7 +229,7 @@ async fn a_rule_that_holds_nothing_back_before_may_still_meet_one_after() {
 
 #[tokio::test]
 async fn a_rule_that_makes_no_sense_is_refused() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let action = json!({ "status": 500 });
     let rules = [
         json!({}),
@@ -263,7 +263,7 @@ async fn a_rule_that_makes_no_sense_is_refused() {
 
 #[tokio::test]
 async fn no_rule_reaches_what_is_asked_of_the_server_itself() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     world.fault(json!({ "action": "close" })).await;
     assert_eq!(world.get("/sandbox/state").await.0, 200);
     assert_eq!(world.delete("/sandbox/faults").await.0, 204);

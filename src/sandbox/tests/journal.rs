@@ -4,11 +4,11 @@ use futures::future::join;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{LONG, OPERATOR, READER, World, assert_has, named, path, reply};
+use super::{LONG, OPERATOR, READER, TestSandbox, assert_has, named, path, reply};
 
 #[tokio::test]
 async fn an_entry_tells_what_was_asked_by_whom_and_what_became_of_it() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(named("app-one")).await;
     let url = path(&app);
     world.put(&url.replace("apps", "projects"), json!({ "replicas": 0 })).await;
@@ -59,7 +59,7 @@ async fn an_entry_tells_what_was_asked_by_whom_and_what_became_of_it() {
 
 #[tokio::test]
 async fn the_journal_holds_no_token_and_not_what_is_asked_of_the_server_itself() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     world.get("/v1/apps").await;
     world.get("/sandbox/state").await;
     world.get("/sandbox/nothing").await;
@@ -69,7 +69,7 @@ async fn the_journal_holds_no_token_and_not_what_is_asked_of_the_server_itself()
 
 #[tokio::test]
 async fn only_what_changed_after_a_revision_is_told() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     world.get("/v1/apps").await;
     let first = world.journal(0, 0).await;
     let last = first["last"].as_u64().unwrap();
@@ -83,7 +83,7 @@ async fn only_what_changed_after_a_revision_is_told() {
 
 #[tokio::test]
 async fn a_wait_ends_with_the_next_request() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     world.get("/v1/apps").await;
     let last = world.journal(0, 0).await["last"].as_u64().unwrap();
     let (journal, _) = join(world.journal(last, LONG), world.get("/v1/regions")).await;
@@ -92,7 +92,7 @@ async fn a_wait_ends_with_the_next_request() {
 
 #[tokio::test]
 async fn a_wait_ends_when_an_entry_changes_its_state() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let rule = world.fault(json!({ "action": "hang" })).await;
     let watch = async {
         let held = world.entry_in("held").await;
@@ -109,13 +109,13 @@ async fn a_wait_ends_when_an_entry_changes_its_state() {
 
 #[tokio::test]
 async fn a_wait_that_comes_to_its_end_tells_what_there_is() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     assert_eq!(world.journal(0, 1).await, json!({ "entries": [], "last": 0 }));
 }
 
 #[tokio::test]
 async fn a_question_that_makes_no_sense_is_400() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     for query in ["after=x", "after=-1", "wait=soon", "since=1"] {
         assert_eq!(world.get(&format!("/sandbox/journal?{query}")).await.0, 400, "{query}");
     }
@@ -123,7 +123,7 @@ async fn a_question_that_makes_no_sense_is_400() {
 
 #[tokio::test]
 async fn the_oldest_entries_go_when_their_bodies_grow_too_large() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let body = json!({ "name": "x", "description": "x".repeat(1_000_000) });
     for _ in 0..70 {
         world.post("/v1/apps", body.clone()).await;

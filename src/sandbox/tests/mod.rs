@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::sandbox::{Config, Running, serve};
+use crate::sandbox::{RunningSandbox, SandboxConfig, serve};
 
 const OPERATOR: &str = "sandbox-fake-token-operator";
 const ELSEWHERE: &str = "sandbox-fake-token-elsewhere";
@@ -31,22 +31,22 @@ const READER: &str = "sandbox-fake-token-reader";
 const LONG: u64 = 60_000;
 
 /// A running sandbox and a client of it.
-struct World {
-    running: Running,
+struct TestSandbox {
+    running: RunningSandbox,
     http: Client,
 }
 
 /// A status and a body; null where there is none.
 type Reply = (u16, Value);
 
-impl World {
+impl TestSandbox {
     async fn start() -> Self {
-        Self::with(Config::default()).await
+        Self::with(SandboxConfig::default()).await
     }
 
-    async fn with(config: Config) -> Self {
+    async fn with(config: SandboxConfig) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let running = serve(Config { address, ..config }).await.unwrap();
+        let running = serve(SandboxConfig { address, ..config }).await.unwrap();
         Self { running, http: Client::builder().no_proxy().build().unwrap() }
     }
 

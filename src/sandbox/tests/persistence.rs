@@ -6,8 +6,8 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{OPERATOR, READER, World, assert_has, named, path, reply};
-use crate::sandbox::{Config, serve};
+use super::{OPERATOR, READER, TestSandbox, assert_has, named, path, reply};
+use crate::sandbox::{SandboxConfig, serve};
 
 const SEED: &str = "
 plans:
@@ -26,23 +26,23 @@ apps:
   - { organization: free, repository_connected: true, body: { name: other-app, spicepod: { name: pod } } }
 ";
 
-fn seeded(text: &str) -> Result<Config, String> {
-    let mut config = Config::default();
-    config.seed(text).map(|()| config)
+fn seeded(text: &str) -> Result<SandboxConfig, String> {
+    let mut config = SandboxConfig::default();
+    config.load_seed(text).map(|()| config)
 }
 
-async fn with_state(file: &Path) -> World {
-    World::with(Config { state: Some(file.to_owned()), ..Config::default() }).await
+async fn with_state(file: &Path) -> TestSandbox {
+    TestSandbox::with(SandboxConfig { state_file: Some(file.to_owned()), ..SandboxConfig::default() }).await
 }
 
-async fn refusal(config: Config) -> String {
+async fn refusal(config: SandboxConfig) -> String {
     let address = ([127, 0, 0, 1], 0).into();
-    serve(Config { address, ..config }).await.err().unwrap().to_string()
+    serve(SandboxConfig { address, ..config }).await.err().unwrap().to_string()
 }
 
 #[tokio::test]
 async fn a_seed_says_who_and_what_there_is() {
-    let world = World::with(seeded(SEED).unwrap()).await;
+    let world = TestSandbox::with(seeded(SEED).unwrap()).await;
     let get = async |url: &str| world.call(Method::GET, url, "fake-ci", None).await.1;
     let organizations =
         json!([{ "id": 7, "name": "acme", "role": "owner" }, { "id": 8, "name": "free", "role": "viewer" }]);
@@ -67,7 +67,8 @@ async fn a_seed_says_who_and_what_there_is() {
 
 #[tokio::test]
 async fn a_section_that_is_absent_stays_as_it_is() {
-    let world = World::with(seeded("apps: [{ organization: elsewhere, body: { name: their-app } }]").unwrap()).await;
+    let world =
+        TestSandbox::with(seeded("apps: [{ organization: elsewhere, body: { name: their-app } }]").unwrap()).await;
     assert_eq!(world.kept().await, ["their-app"]);
     assert_eq!(world.get("/v1/apps").await.1, json!({ "apps": [] }));
 }
@@ -135,7 +136,7 @@ async fn everything_that_was_answered_outlives_a_server_that_is_dropped() {
         assert_eq!(world.call(Method::GET, "/v1/apps", token.as_str().unwrap(), None).await.0, 200);
     }
     assert_eq!(world.call(Method::GET, "/v1/apps", READER, None).await.0, 401);
-    let announced = serde_json::to_value(world.running.announcement()).unwrap();
+    let announced = serde_json::to_value(world.running.connection_info()).unwrap();
     assert!(announced["credentials"].as_array().unwrap().contains(&rotated), "the secrets that are announced work");
 }
 
@@ -143,12 +144,15 @@ async fn everything_that_was_answered_outlives_a_server_that_is_dropped() {
 async fn the_apps_of_a_seed_are_for_a_state_that_is_not_there_yet() {
     let folder = tempfile::tempdir().unwrap();
     let state = Some(folder.path().join("state.json"));
-    let config = Config { state, ..seeded("apps: [{ organization: sandbox, body: { name: seeded } }]").unwrap() };
-    let world = World::with(config.clone()).await;
+    let config = SandboxConfig {
+        state_file: state,
+        ..seeded("apps: [{ organization: sandbox, body: { name: seeded } }]").unwrap()
+    };
+    let world = TestSandbox::with(config.clone()).await;
     let (_, apps) = world.get("/v1/apps").await;
     world.delete(&path(&apps["apps"][0])).await;
     drop(world);
-    assert_eq!(World::with(config).await.get("/v1/apps").await.1, json!({ "apps": [] }));
+    assert_eq!(TestSandbox::with(config).await.get("/v1/apps").await.1, json!({ "apps": [] }));
 }
 
 #[tokio::test]
@@ -162,12 +166,14 @@ async fn a_state_file_that_cannot_be_used_is_refused_and_kept() {
         r#"{"format":2,"store":{"apps":{},"next_app":1},"credentials":{"given":[],"issued":{}}}"#,
     ] {
         fs::write(&file, text).unwrap();
-        let error = refusal(Config { state: Some(file.clone()), ..Config::default() }).await;
+        let error = refusal(SandboxConfig { state_file: Some(file.clone()), ..SandboxConfig::default() }).await;
         assert!(error.contains("state.json"), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
     }
     let nowhere = folder.path().join("missing/state.json");
-    assert!(refusal(Config { state: Some(nowhere), ..Config::default() }).await.contains("cannot write"));
+    assert!(
+        refusal(SandboxConfig { state_file: Some(nowhere), ..SandboxConfig::default() }).await.contains("cannot write")
+    );
 }
 
 #[tokio::test]

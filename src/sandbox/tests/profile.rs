@@ -3,22 +3,23 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{BOTH, OPERATOR, READER, World, assert_has, named, path, reply};
+use super::{BOTH, OPERATOR, READER, TestSandbox, assert_has, named, path, reply};
 use crate::sandbox::{
-    Config, Credential, CredentialKind, Plan, Profile, Reactivation, ResourceLimits, Switches, TagRule,
+    ApiSwitches, CredentialConfig, CredentialKind, Profile, Reactivation, ResourceLimits, SandboxConfig,
+    SubscriptionPlan, TagRule,
 };
 
-async fn switched(switches: Switches) -> World {
-    World::with(Config { switches, ..Config::default() }).await
+async fn switched(switches: ApiSwitches) -> TestSandbox {
+    TestSandbox::with(SandboxConfig { switches, ..SandboxConfig::default() }).await
 }
 
-async fn on_plan(plan: Plan) -> World {
-    let mut config = Config::default();
+async fn on_plan(plan: SubscriptionPlan) -> TestSandbox {
+    let mut config = SandboxConfig::default();
     config.organizations[0].plan = plan;
-    World::with(config).await
+    TestSandbox::with(config).await
 }
 
-async fn names(world: &World, query: &str) -> Vec<String> {
+async fn names(world: &TestSandbox, query: &str) -> Vec<String> {
     let (status, body) = world.get(&format!("/v1/apps{query}")).await;
     assert_eq!(status, 200, "{query}: {body}");
     body["apps"].as_array().unwrap().iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
@@ -26,10 +27,10 @@ async fn names(world: &World, query: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_switches_of_pages_decide_how_many_items_come() {
-    let seed = Switches { profile: Profile::Legacy, ..Switches::default() };
-    let clamped = Switches { clamp_pages: true, ..Switches::default() };
-    let ignoring = Switches { ignore_offset: true, ..Switches::default() };
-    let both = Switches { clamp_pages: true, ..ignoring };
+    let seed = ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() };
+    let clamped = ApiSwitches { clamp_pages: true, ..ApiSwitches::default() };
+    let ignoring = ApiSwitches { ignore_offset: true, ..ApiSwitches::default() };
+    let both = ApiSwitches { clamp_pages: true, ..ignoring };
     let cases = [
         (seed, "", 0, 20),
         (seed, "?limit=100", 0, 23),
@@ -55,7 +56,7 @@ async fn the_switches_of_pages_decide_how_many_items_come() {
 
 #[tokio::test]
 async fn every_list_has_pages_when_the_caller_asks() {
-    let seed = Switches { profile: Profile::Legacy, ..Switches::default() };
+    let seed = ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() };
     let lists = [
         ("/v1/apps", "apps", Some("apps")),
         ("/v1/projects", "projects", None),
@@ -64,7 +65,7 @@ async fn every_list_has_pages_when_the_caller_asks() {
         ("/v1/orgs", "orgs", None),
         ("/v1/clusters", "clusters", None),
     ];
-    for switches in [Switches::default(), seed] {
+    for switches in [ApiSwitches::default(), seed] {
         let world = switched(switches).await;
         world.app(named("first")).await;
         world.app(named("second")).await;
@@ -87,7 +88,7 @@ async fn every_list_has_pages_when_the_caller_asks() {
 
 #[tokio::test]
 async fn the_seed_knows_no_newer_endpoint_header_or_code_and_wants_a_place() {
-    let world = switched(Switches { profile: Profile::Legacy, ..Switches::default() }).await;
+    let world = switched(ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() }).await;
     for url in ["/v1/orgs", "/v1/limits", "/v1/clusters", "/v1/projects", "/v1/projects/1001", "/v1/apps/1001/metrics"]
     {
         assert_eq!(world.get(url).await, (404, json!({ "error": "Not found" })), "{url}");
@@ -114,7 +115,7 @@ async fn tags_are_kept_dropped_or_rejected() {
         (TagRule::Drop, 201, Value::Null),
         (TagRule::Reject, 403, Value::Null),
     ] {
-        let world = switched(Switches { tags, ..Switches::default() }).await;
+        let world = switched(ApiSwitches { tags, ..ApiSwitches::default() }).await;
         let (created, answer) = world.post("/v1/apps", tagged.clone()).await;
         assert_eq!((created, &answer["tags"]), (status, &kept), "{tags:?}");
         if tags == TagRule::Reject {
@@ -134,7 +135,7 @@ async fn tags_are_kept_dropped_or_rejected() {
 #[tokio::test]
 async fn a_reactivation_applies_the_fields_or_keeps_what_was() {
     for (reactivation, description) in [(Reactivation::Apply, "new"), (Reactivation::Keep, "old")] {
-        let world = switched(Switches { reactivation, ..Switches::default() }).await;
+        let world = switched(ApiSwitches { reactivation, ..ApiSwitches::default() }).await;
         let app = world.app(json!({ "name": "my-app", "description": "old" })).await;
         world.delete(&path(&app)).await;
         let back = world.app(json!({ "name": "my-app", "description": "new" })).await;
@@ -149,7 +150,7 @@ async fn a_spicepod_is_normalised_on_request() {
         "version": "v2", "kind": "Spicepod", "name": "pod", "datasets": [{ "from": "a:b", "name": "c" }, {}],
     });
     for normalise_spicepod in [true, false] {
-        let world = switched(Switches { normalise_spicepod, ..Switches::default() }).await;
+        let world = switched(ApiSwitches { normalise_spicepod, ..ApiSwitches::default() }).await;
         let url = path(&world.app(named("my-app")).await);
         let (_, app) = world.put(&url, json!({ "spicepod": text })).await;
         assert_eq!(app["config"]["spicepod"] == normal, normalise_spicepod, "{app}");
@@ -158,7 +159,7 @@ async fn a_spicepod_is_normalised_on_request() {
 
 #[tokio::test]
 async fn configuration_may_ask_for_scopes_of_its_own() {
-    let credential = |name: &str, scopes: &[&str]| Credential {
+    let credential = |name: &str, scopes: &[&str]| CredentialConfig {
         kind: CredentialKind::PersonalAccessToken { token: format!("sandbox-fake-token-{name}") },
         name: name.into(),
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
@@ -174,8 +175,10 @@ async fn configuration_may_ask_for_scopes_of_its_own() {
         credential("full", &["apps:write", "config:write"]),
     ];
     for config_scopes in [true, false] {
-        let switches = Switches { config_scopes, ..Switches::default() };
-        let world = World::with(Config { credentials: credentials.clone(), switches, ..Config::default() }).await;
+        let switches = ApiSwitches { config_scopes, ..ApiSwitches::default() };
+        let world =
+            TestSandbox::with(SandboxConfig { credentials: credentials.clone(), switches, ..SandboxConfig::default() })
+                .await;
         let url = path(&world.app(named("my-app")).await);
         let own = (json!({ "description": "text" }), [200, 200, 200], "description");
         let config = (json!({ "replicas": 2 }), if config_scopes { [403, 403, 200] } else { [200; 3] }, "replicas");
@@ -197,7 +200,7 @@ async fn configuration_may_ask_for_scopes_of_its_own() {
 
 #[tokio::test]
 async fn an_app_on_the_stable_channel_may_be_held_to_the_tags_that_are_listed() {
-    let world = switched(Switches { reject_unpublished_tags: true, ..Switches::default() }).await;
+    let world = switched(ApiSwitches { reject_unpublished_tags: true, ..ApiSwitches::default() }).await;
     let mut listed = Vec::new();
     for channel in ["stable", "enterprise"] {
         let (_, body) = world.get(&format!("/v1/container-images?channel={channel}")).await;
@@ -220,14 +223,14 @@ async fn an_app_on_the_stable_channel_may_be_held_to_the_tags_that_are_listed() 
         let code = if expected == 400 { json!("invalid_stable_image_tag") } else { Value::Null };
         assert_eq!((status, &answer["code"]), (expected, &code), "{body}");
     }
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let url = path(&world.app(named("my-app")).await);
     assert_eq!(world.put(&url, refused[0].clone()).await.0, 200, "nobody asks for it unless told to");
 }
 
 #[tokio::test]
 async fn a_plan_has_room_for_so_many_live_apps() {
-    let world = on_plan(Plan { max_apps: Some(1), ..Plan::default() }).await;
+    let world = on_plan(SubscriptionPlan { max_apps: Some(1), ..SubscriptionPlan::default() }).await;
     let first = world.app(named("first")).await;
     let refusal = json!({ "error": "Organization has reached the maximum app limit", "code": "plan_limit" });
     for name in ["second", "first"] {
@@ -242,7 +245,7 @@ async fn a_plan_has_room_for_so_many_live_apps() {
 
 #[tokio::test]
 async fn a_plan_bounds_replicas_and_image_tags() {
-    let world = on_plan(Plan { max_replicas: 2, image_tags: false, ..Plan::default() }).await;
+    let world = on_plan(SubscriptionPlan { max_replicas: 2, image_tags: false, ..SubscriptionPlan::default() }).await;
     let url = path(&world.app(json!({ "name": "my-app", "replicas": 2 })).await);
     let cases = [
         (json!({ "replicas": 3 }), 403, json!("plan_limit")),
@@ -261,7 +264,7 @@ async fn a_plan_bounds_replicas_and_image_tags() {
 #[tokio::test]
 async fn a_plan_bounds_what_each_replica_and_executor_has() {
     let limits = ResourceLimits { max_cpu: 4, max_memory_gi: 16 };
-    let world = on_plan(Plan { resources: Some(limits), ..Plan::default() }).await;
+    let world = on_plan(SubscriptionPlan { resources: Some(limits), ..SubscriptionPlan::default() }).await;
     let url = path(&world.app(named("my-app")).await);
     let cases = [
         (json!({ "limits": { "cpu": "4", "memory": "16Gi", "ephemeral-storage": "9Ti" } }), true),
@@ -293,12 +296,12 @@ async fn a_plan_bounds_what_each_replica_and_executor_has() {
 
 #[tokio::test]
 async fn images_belong_to_a_channel_and_the_default_is_one_of_them() {
-    let world = on_plan(Plan { enterprise_images: false, ..Plan::default() }).await;
+    let world = on_plan(SubscriptionPlan { enterprise_images: false, ..SubscriptionPlan::default() }).await;
     for (query, expected) in [("", 200), ("?channel=stable", 200), ("?channel=enterprise", 403), ("?channel=", 400)] {
         let (status, body) = world.get(&format!("/v1/container-images{query}")).await;
         assert_eq!(status, expected, "{query}: {body}");
     }
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     for channel in ["stable", "enterprise"] {
         let (_, body) = world.get(&format!("/v1/container-images?channel={channel}")).await;
         let images = body["images"].as_array().unwrap();
@@ -309,7 +312,7 @@ async fn images_belong_to_a_channel_and_the_default_is_one_of_them() {
 
 #[tokio::test]
 async fn clusters_show_what_the_contract_names() {
-    let (_, body) = World::start().await.get("/v1/clusters").await;
+    let (_, body) = TestSandbox::start().await.get("/v1/clusters").await;
     for field in ["infra_cluster_name", "region", "cloud_provider", "endpoint", "created_at", "updated_at"] {
         assert!(body["clusters"][0][field].is_string(), "{field}");
     }

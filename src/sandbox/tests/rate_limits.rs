@@ -5,22 +5,22 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::{BOTH, ELSEWHERE, OPERATOR, READER, World};
-use crate::sandbox::traffic::rate_limits::Rates;
-use crate::sandbox::{Config, RateLimits};
+use super::{BOTH, ELSEWHERE, OPERATOR, READER, TestSandbox};
+use crate::sandbox::traffic::rate_limits::RequestLimiter;
+use crate::sandbox::{RateLimits, SandboxConfig};
 
 /// Long beside any test: no request leaves it.
 const WINDOW: Duration = Duration::from_secs(3600);
 
 fn limits(per_user: u32, per_organization: u32) -> RateLimits {
-    RateLimits { per_user, per_organization, window: WINDOW, headers: true }
+    RateLimits { per_user, per_organization, window: WINDOW, has_headers: true }
 }
 
-async fn world(rate_limits: RateLimits) -> World {
-    World::with(Config { rate_limits, ..Config::default() }).await
+async fn world(rate_limits: RateLimits) -> TestSandbox {
+    TestSandbox::with(SandboxConfig { rate_limits, ..SandboxConfig::default() }).await
 }
 
-async fn ask(world: &World, url: &str, token: &str) -> Response {
+async fn ask(world: &TestSandbox, url: &str, token: &str) -> Response {
     world.request(Method::GET, url).bearer_auth(token).send().await.unwrap()
 }
 
@@ -101,7 +101,7 @@ async fn nobody_is_limited_outside_the_api_and_in_the_portal() {
 
 #[tokio::test]
 async fn headers_can_be_switched_off() {
-    let world = world(RateLimits { headers: false, ..limits(1, 100) }).await;
+    let world = world(RateLimits { has_headers: false, ..limits(1, 100) }).await;
     for status in [200, 429] {
         let response = ask(&world, "/v1/apps", OPERATOR).await;
         assert_eq!(response.status(), status);
@@ -112,11 +112,11 @@ async fn headers_can_be_switched_off() {
 
 #[test]
 fn the_window_slides_and_a_refused_request_does_not_count() {
-    let rates = Rates::new(RateLimits { window: Duration::from_secs(10), ..limits(2, 100) });
-    let (credential, start) = (Config::default().credentials.remove(0), Instant::now());
+    let limiter = RequestLimiter::new(RateLimits { window: Duration::from_secs(10), ..limits(2, 100) });
+    let (credential, start) = (SandboxConfig::default().credentials.remove(0), Instant::now());
     let cases = [(0, None), (6, None), (7, Some(3)), (9, Some(1)), (10, None), (11, Some(5)), (16, None), (40, None)];
     for (second, expected) in cases {
-        let standing = rates.count(&credential, 1, start + Duration::from_secs(second));
-        assert_eq!(standing.retry_after, expected.map(Duration::from_secs), "at {second} s");
+        let state = limiter.count_request(&credential, 1, start + Duration::from_secs(second));
+        assert_eq!(state.retry_after, expected.map(Duration::from_secs), "at {second} s");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{OPERATOR, World, assert_has, named, path, reply};
+use super::{OPERATOR, TestSandbox, assert_has, named, path, reply};
 
 /// A create that is right but for the given members.
 fn create(body: Value) -> Value {
@@ -13,7 +13,7 @@ fn create(body: Value) -> Value {
 
 #[tokio::test]
 async fn a_name_has_4_to_38_letters_digits_and_dashes() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     for name in ["abcd", "A-1-", "----", &"x".repeat(38)] {
         assert_eq!(world.post("/v1/apps", json!({ "name": name })).await.0, 201, "{name}");
     }
@@ -31,7 +31,7 @@ async fn a_name_has_4_to_38_letters_digits_and_dashes() {
 
 #[tokio::test]
 async fn a_field_that_breaks_its_rule_is_named() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let url = path(&world.app(named("for-updates")).await);
     let long = "x".repeat(257);
     let both = [
@@ -98,7 +98,7 @@ async fn a_field_that_breaks_its_rule_is_named() {
 
 #[tokio::test]
 async fn one_answer_names_everything_that_is_wrong() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let (_, body) = world.post("/v1/apps", json!({ "name": "x", "replicas": 0, "tags": 1 })).await;
     let errors = body["details"]["fieldErrors"].as_object().unwrap();
     assert_eq!(errors.keys().collect::<Vec<_>>(), ["name", "replicas", "tags"]);
@@ -106,7 +106,7 @@ async fn one_answer_names_everything_that_is_wrong() {
 
 #[tokio::test]
 async fn a_create_keeps_what_it_may_carry() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let resources = json!({
         "limits": { "cpu": "-", "memory": "16Gi", "ephemeral-storage": "100Gi" }, "requests": { "cpu": "2", "memory": "8Gi" },
     });
@@ -132,7 +132,7 @@ async fn a_create_keeps_what_it_may_carry() {
 
 #[tokio::test]
 async fn an_app_is_placed_by_region_name_of_the_data_plane_or_cluster_or_not_at_all() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let cases = [
         (json!({}), json!({ "region": null, "cname": null, "cluster_name": null, "endpoint": null })),
         (json!({ "region": null, "cname": null, "cluster_name": null }), json!({ "region": null, "endpoint": null })),
@@ -176,7 +176,7 @@ async fn an_app_is_placed_by_region_name_of_the_data_plane_or_cluster_or_not_at_
 
 #[tokio::test]
 async fn a_cluster_is_one_of_those_listed_and_a_region_beside_it_is_its_own() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let url = path(&world.app(json!({ "name": "app-one", "region": "us-east-1" })).await);
     let (_, clusters) = world.get("/v1/clusters").await;
     let infra = clusters["clusters"][0]["infra_cluster_name"].clone();
@@ -205,7 +205,7 @@ async fn a_cluster_is_one_of_those_listed_and_a_region_beside_it_is_its_own() {
 
 #[tokio::test]
 async fn a_spicepod_may_be_yaml_or_json_and_is_an_object_afterwards() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let url = path(&world.app(named("app-one")).await);
     let object =
         json!({ "version": "v2", "kind": "Spicepod", "name": "pod", "datasets": [{ "from": "s3://b", "name": "d" }] });
@@ -222,7 +222,7 @@ async fn a_spicepod_may_be_yaml_or_json_and_is_an_object_afterwards() {
 
 #[tokio::test]
 async fn a_broken_spicepod_is_told_by_its_place_and_not_repeated() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let url = path(&world.app(named("app-one")).await);
     let (_, body) = world.put(&url, json!({ "spicepod": "name: quite-private\nlist: [1\n" })).await;
     let message = body["details"]["fieldErrors"]["spicepod"][0].as_str().unwrap();
@@ -231,7 +231,7 @@ async fn a_broken_spicepod_is_told_by_its_place_and_not_repeated() {
 
 #[tokio::test]
 async fn a_body_that_is_no_json_object_is_400() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let url = path(&world.app(named("app-one")).await);
     for body in ["", "{", "[]", "null", "\"text\"", "name: yaml"] {
         for (method, url) in [(reqwest::Method::POST, "/v1/apps"), (reqwest::Method::PUT, url.as_str())] {
@@ -244,7 +244,7 @@ async fn a_body_that_is_no_json_object_is_400() {
 
 #[tokio::test]
 async fn a_body_above_one_mebibyte_is_413() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let whole = |length: usize| {
         let frame = json!({ "name": "large-app", "description": "" }).to_string().len();
         json!({ "name": "large-app", "description": "x".repeat(length - frame) })

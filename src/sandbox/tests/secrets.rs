@@ -5,33 +5,33 @@ use std::fs;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{ELSEWHERE, OPERATOR, READER, World, assert_has, named, path, reply};
-use crate::sandbox::{Config, Profile, Reactivation, Switches, ValueDigest};
+use super::{ELSEWHERE, OPERATOR, READER, TestSandbox, assert_has, named, path, reply};
+use crate::sandbox::{ApiSwitches, Profile, Reactivation, SandboxConfig, ValueDigest};
 
 /// In no answer, journal or file is there anything that looks like this.
 const CANARY: &str = "c4n4ry-\"value\"-\u{e4}";
 
 /// A running sandbox with an app, and the path of the app's secrets.
-async fn with_app(config: Config) -> (World, String) {
-    let world = World::with(config).await;
+async fn with_app(config: SandboxConfig) -> (TestSandbox, String) {
+    let world = TestSandbox::with(config).await;
     let app = world.app(json!({ "name": "app-one", "cname": "us-west-2-prod-aws-data" })).await;
     let secrets = format!("{}/secrets", path(&app));
     (world, secrets)
 }
 
-async fn with_switches(switches: Switches) -> (World, String) {
-    with_app(Config { switches, ..Config::default() }).await
+async fn with_switches(switches: ApiSwitches) -> (TestSandbox, String) {
+    with_app(SandboxConfig { switches, ..SandboxConfig::default() }).await
 }
 
 /// Sets a secret that must be accepted.
-async fn set(world: &World, secrets: &str, name: &str, value: &str) -> Value {
+async fn set(world: &TestSandbox, secrets: &str, name: &str, value: &str) -> Value {
     let (status, secret) = world.post(secrets, json!({ "name": name, "value": value })).await;
     assert_eq!(status, 200, "{secret}");
     secret
 }
 
 /// Name and digest of every secret that is kept of the first app.
-async fn digests(world: &World) -> Vec<(String, String)> {
+async fn digests(world: &TestSandbox) -> Vec<(String, String)> {
     let (_, state) = world.get("/sandbox/state").await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let secrets = state["apps"][0]["secrets"].as_array().unwrap();
@@ -48,7 +48,7 @@ fn names(list: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_secret_that_is_set_is_shown_with_asterisks_under_both_names_of_its_app() {
-    let (world, secrets) = with_app(Config::default()).await;
+    let (world, secrets) = with_app(SandboxConfig::default()).await;
     let projects = secrets.replace("apps", "projects");
     assert_eq!(world.get(&secrets).await, (200, json!({ "secrets": [] })));
     let first = set(&world, &secrets, "DATABASE_URL", CANARY).await;
@@ -71,7 +71,7 @@ async fn a_secret_that_is_set_is_shown_with_asterisks_under_both_names_of_its_ap
 
 #[tokio::test]
 async fn setting_a_secret_again_moves_only_the_time_of_its_change() {
-    let (world, secrets) = with_app(Config::default()).await;
+    let (world, secrets) = with_app(SandboxConfig::default()).await;
     let first = set(&world, &secrets, "TOKEN", "one").await;
     let other = set(&world, &secrets, "token", "other").await;
     assert_ne!(first["id"], other["id"], "the case of a name counts");
@@ -89,7 +89,7 @@ async fn setting_a_secret_again_moves_only_the_time_of_its_change() {
 
 #[tokio::test]
 async fn a_secret_that_is_deleted_is_gone_for_good() {
-    let (world, secrets) = with_app(Config::default()).await;
+    let (world, secrets) = with_app(SandboxConfig::default()).await;
     let before = set(&world, &secrets, "TOKEN", "one").await;
     let url = format!("{secrets}/TOKEN");
     assert_eq!(world.delete(&url).await, (204, Value::Null));
@@ -109,7 +109,7 @@ async fn the_value_is_known_by_its_digest_only() {
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.json");
-    let (world, secrets) = with_app(Config { state: Some(file.clone()), ..Config::default() }).await;
+    let (world, secrets) = with_app(SandboxConfig { state_file: Some(file.clone()), ..SandboxConfig::default() }).await;
     let mut answers = Vec::new();
     for (name, value) in [("ABC", "abc"), ("EMPTY", ""), ("CANARY", CANARY)] {
         answers.push(set(&world, &secrets, name, value).await);
@@ -162,7 +162,7 @@ async fn the_value_is_known_by_its_digest_only() {
 
 #[tokio::test]
 async fn the_journal_tells_route_and_name_and_that_there_was_a_value() {
-    let (world, secrets) = with_app(Config::default()).await;
+    let (world, secrets) = with_app(SandboxConfig::default()).await;
     set(&world, &secrets, "TOKEN", CANARY).await;
     world.get(&format!("{secrets}/TOKEN")).await;
     world.post(&secrets, json!({ "value": null, "more": { "value": CANARY } })).await;
@@ -185,7 +185,7 @@ async fn the_journal_tells_route_and_name_and_that_there_was_a_value() {
 
 #[tokio::test]
 async fn a_body_that_breaks_a_rule_is_told_by_its_fields() {
-    let (world, secrets) = with_app(Config::default()).await;
+    let (world, secrets) = with_app(SandboxConfig::default()).await;
     let name = "must be a letter or _ and then letters, digits or _";
     let bad_names = ["", "1A", "a-b", "a b", "A\n", "a.b", "\u{e4}", "A\u{661}", "${A}"];
     let mut cases: Vec<_> =
@@ -216,7 +216,7 @@ async fn a_body_that_breaks_a_rule_is_told_by_its_fields() {
 
 #[tokio::test]
 async fn a_value_has_at_most_64_kib_and_a_body_at_most_1_mib() {
-    let (world, secrets) = with_app(Config::default()).await;
+    let (world, secrets) = with_app(SandboxConfig::default()).await;
     // In bytes, of which some letters take two.
     let most = "\u{e4}".repeat(32 * 1024);
     set(&world, &secrets, "BIG", &most).await;
@@ -231,7 +231,7 @@ async fn a_value_has_at_most_64_kib_and_a_body_at_most_1_mib() {
 
 #[tokio::test]
 async fn refusals_come_in_the_order_of_the_contract() {
-    let (world, secrets) = with_app(Config::default()).await;
+    let (world, secrets) = with_app(SandboxConfig::default()).await;
     set(&world, &secrets, "TOKEN", "x").await;
     let gone = world.app(named("app-two")).await;
     world.delete(&path(&gone)).await;
@@ -296,14 +296,14 @@ async fn refusals_come_in_the_order_of_the_contract() {
 
 #[tokio::test]
 async fn the_list_has_pages_as_every_list_has() {
-    let seed = Switches { profile: Profile::Legacy, ..Switches::default() };
-    let clamped = Switches { clamp_pages: true, ..Switches::default() };
-    let ignoring = Switches { ignore_offset: true, ..Switches::default() };
+    let seed = ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() };
+    let clamped = ApiSwitches { clamp_pages: true, ..ApiSwitches::default() };
+    let ignoring = ApiSwitches { ignore_offset: true, ..ApiSwitches::default() };
     let cases = [
-        (Switches::default(), "", 0, 23),
-        (Switches::default(), "?limit=5", 0, 5),
-        (Switches::default(), "?limit=100&offset=20", 20, 3),
-        (Switches::default(), "?offset=1", 1, 20),
+        (ApiSwitches::default(), "", 0, 23),
+        (ApiSwitches::default(), "?limit=5", 0, 5),
+        (ApiSwitches::default(), "?limit=100&offset=20", 20, 3),
+        (ApiSwitches::default(), "?offset=1", 1, 20),
         (seed, "", 0, 20),
         (seed, "?limit=100", 0, 23),
         (clamped, "?limit=100", 0, 20),
@@ -325,7 +325,8 @@ async fn the_list_has_pages_as_every_list_has() {
 
 #[tokio::test]
 async fn times_come_at_two_precisions_if_the_sandbox_is_told_so() {
-    let (world, secrets) = with_switches(Switches { mixed_timestamp_precision: true, ..Switches::default() }).await;
+    let (world, secrets) =
+        with_switches(ApiSwitches { mixed_timestamp_precision: true, ..ApiSwitches::default() }).await;
     set(&world, &secrets, "TOKEN", "one").await;
     let written = set(&world, &secrets, "TOKEN", "two").await;
     let (_, read) = world.get(&format!("{secrets}/TOKEN")).await;
@@ -345,7 +346,7 @@ async fn times_come_at_two_precisions_if_the_sandbox_is_told_so() {
 #[tokio::test]
 async fn the_secrets_of_a_deleted_app_come_back_with_it() {
     for reactivation in [Reactivation::Apply, Reactivation::Keep] {
-        let (world, secrets) = with_switches(Switches { reactivation, ..Switches::default() }).await;
+        let (world, secrets) = with_switches(ApiSwitches { reactivation, ..ApiSwitches::default() }).await;
         let left = set(&world, &secrets, "LEFT", "over").await;
         let (app, _) = secrets.rsplit_once('/').unwrap();
         world.delete(app).await;
@@ -361,7 +362,7 @@ async fn the_secrets_of_a_deleted_app_come_back_with_it() {
 async fn secrets_outlive_a_server_that_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.json");
-    let config = Config { state: Some(file.clone()), ..Config::default() };
+    let config = SandboxConfig { state_file: Some(file.clone()), ..SandboxConfig::default() };
     let (world, secrets) = with_app(config.clone()).await;
     let first = set(&world, &secrets, "FIRST", "one").await;
     let gone = set(&world, &secrets, "GONE", "two").await;
@@ -369,7 +370,7 @@ async fn secrets_outlive_a_server_that_is_dropped() {
     let kept = world.get("/sandbox/state").await;
     drop(world);
 
-    let world = World::with(config.clone()).await;
+    let world = TestSandbox::with(config.clone()).await;
     assert_eq!(world.get("/sandbox/state").await, kept);
     assert_eq!(world.get(&secrets).await.1, json!({ "secrets": [first] }));
     let new = set(&world, &secrets, "NEW", "three").await;
@@ -383,7 +384,7 @@ async fn secrets_outlive_a_server_that_is_dropped() {
         app.as_object_mut().unwrap().remove("secrets");
     }
     fs::write(&file, old.to_string()).unwrap();
-    let world = World::with(config).await;
+    let world = TestSandbox::with(config).await;
     assert_eq!(world.get(&secrets).await.1, json!({ "secrets": [] }));
     assert_eq!(set(&world, &secrets, "FIRST", "one").await["id"], first["id"]);
 }
@@ -393,7 +394,8 @@ async fn a_change_that_cannot_be_written_changes_no_secret() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
-    let (world, secrets) = with_app(Config { state: Some(inner.join("state.json")), ..Config::default() }).await;
+    let (world, secrets) =
+        with_app(SandboxConfig { state_file: Some(inner.join("state.json")), ..SandboxConfig::default() }).await;
     let secret = set(&world, &secrets, "TOKEN", "one").await;
     fs::remove_dir_all(&inner).unwrap();
     assert_eq!(world.post(&secrets, json!({ "name": "TOKEN", "value": "two" })).await.0, 500);
@@ -402,17 +404,17 @@ async fn a_change_that_cannot_be_written_changes_no_secret() {
     assert_eq!(digests(&world).await, [("TOKEN".into(), digest("one"))]);
 }
 
-fn seeded(secrets: &str) -> Result<Config, String> {
-    let mut config = Config::default();
+fn seeded(secrets: &str) -> Result<SandboxConfig, String> {
+    let mut config = SandboxConfig::default();
     let app = format!("{{ organization: sandbox, body: {{ name: app-one }}, secrets: {secrets} }}");
-    config.seed(&format!("apps: [{app}]")).map(|()| config)
+    config.load_seed(&format!("apps: [{app}]")).map(|()| config)
 }
 
 #[tokio::test]
 async fn a_seed_may_have_secrets_and_keeps_no_value_either() {
     let config = seeded("{ B: '', A: fake-value, C: 0123 }").unwrap();
     assert!(!format!("{:?}", config.apps).contains("fake-value"));
-    let world = World::with(config).await;
+    let world = TestSandbox::with(config).await;
     assert_eq!(
         digests(&world).await,
         [("A".into(), digest("fake-value")), ("B".into(), digest("")), ("C".into(), digest("0123"))]
@@ -428,7 +430,7 @@ async fn a_seed_may_have_secrets_and_keeps_no_value_either() {
         assert!(!error.contains("fake-value"), "{error}");
     }
     let address = ([127, 0, 0, 1], 0).into();
-    let wrong = super::super::serve(Config { address, ..seeded("{ A-B: fake-value }").unwrap() }).await;
+    let wrong = super::super::serve(SandboxConfig { address, ..seeded("{ A-B: fake-value }").unwrap() }).await;
     let error = wrong.err().unwrap().to_string();
     assert!(error.contains("the app \"app-one\"") && error.contains("\"A-B\" must be a letter"), "{error}");
     assert!(!error.contains("fake-value"), "{error}");

@@ -5,13 +5,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::{LONG, OPERATOR, World, named};
-use crate::sandbox::{Config, serve};
+use super::{LONG, OPERATOR, TestSandbox, named};
+use crate::sandbox::{SandboxConfig, serve};
 
 #[tokio::test]
 async fn the_announcement_tells_how_to_use_it() {
-    let world = World::start().await;
-    let announcement = serde_json::to_value(world.running.announcement()).unwrap();
+    let world = TestSandbox::start().await;
+    let announcement = serde_json::to_value(world.running.connection_info()).unwrap();
     let token = |name: &str, scope: &str, organization: &str| {
         json!({
             "kind": "personal_access_token", "name": name, "token": format!("sandbox-fake-token-{name}"),
@@ -48,16 +48,16 @@ async fn the_announcement_tells_how_to_use_it() {
 
 #[tokio::test]
 async fn a_taken_port_is_named() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let address = world.running.address();
-    let error = serve(Config { address, ..Config::default() }).await.err().unwrap().to_string();
+    let error = serve(SandboxConfig { address, ..SandboxConfig::default() }).await.err().unwrap().to_string();
     assert!(error.contains(&address.to_string()) && !error.contains('\n'), "{error}");
 }
 
 #[tokio::test]
 async fn the_end_closes_what_is_held_and_answers_what_waits() {
     for when in ["before", "after"] {
-        let world = World::start().await;
+        let world = TestSandbox::start().await;
         world.fault(json!({ "when": when, "action": "hang" })).await;
         let held = world.request(Method::POST, "/v1/apps").bearer_auth(OPERATOR).json(&named("app-one")).send();
         let held = tokio::spawn(held);
@@ -78,7 +78,7 @@ async fn the_end_closes_what_is_held_and_answers_what_waits() {
 
 #[tokio::test]
 async fn state_holds_no_secret_value() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let app = world.app(named("app-one")).await;
     let text = world.get("/sandbox/state").await.1.to_string();
     assert!(text.contains("app-one") && !text.contains(app["api_key"].as_str().unwrap()), "{text}");

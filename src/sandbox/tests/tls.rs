@@ -4,22 +4,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use reqwest::{Certificate, Client, ClientBuilder};
 
-use super::{OPERATOR, World};
-use crate::sandbox::{Config, Running, serve};
+use super::{OPERATOR, TestSandbox};
+use crate::sandbox::{RunningSandbox, SandboxConfig, serve};
 
-async fn start(names: &[&str]) -> Running {
+async fn start(names: &[&str]) -> RunningSandbox {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let tls = Some(names.iter().map(|name| (*name).to_owned()).collect());
-    serve(Config { address, tls, ..Config::default() }).await.unwrap()
+    serve(SandboxConfig { address, tls, ..SandboxConfig::default() }).await.unwrap()
 }
 
 /// A client that takes every name for the address of the server.
-fn client(running: &Running, names: &[&str]) -> ClientBuilder {
+fn client(running: &RunningSandbox, names: &[&str]) -> ClientBuilder {
     names.iter().fold(Client::builder().no_proxy(), |client, name| client.resolve(name, running.address()))
 }
 
-fn authority(running: &Running) -> Certificate {
-    Certificate::from_pem(running.announcement().ca.as_ref().unwrap().as_bytes()).unwrap()
+fn authority(running: &RunningSandbox) -> Certificate {
+    Certificate::from_pem(running.connection_info().ca.as_ref().unwrap().as_bytes()).unwrap()
 }
 
 #[tokio::test]
@@ -57,11 +57,11 @@ async fn a_client_that_says_nothing_does_not_hold_up_the_end() {
 #[tokio::test]
 async fn a_name_that_cannot_be_in_a_certificate_is_refused() {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let refused = serve(Config { address, tls: Some(vec!["nämé".into()]), ..Config::default() }).await;
+    let refused = serve(SandboxConfig { address, tls: Some(vec!["nämé".into()]), ..SandboxConfig::default() }).await;
     assert!(refused.err().unwrap().to_string().starts_with("cannot make a certificate"));
 }
 
 #[tokio::test]
 async fn without_tls_there_is_no_authority() {
-    assert!(World::start().await.running.announcement().ca.is_none());
+    assert!(TestSandbox::start().await.running.connection_info().ca.is_none());
 }

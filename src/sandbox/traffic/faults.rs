@@ -1,6 +1,6 @@
 //! Fault rules: which requests go wrong, when, and how.
 //!
-//! This holds and finds the rules; the gateway acts on them. A new way to fail is a variant of [`Action`].
+//! This holds and finds the rules; the gateway acts on them. A new way to fail is a variant of [`FaultAction`].
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -22,26 +22,26 @@ const MAX_RULES: usize = 1000;
 /// What a rule says.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Spec {
+pub(crate) struct FaultRule {
     /// Which method; any if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    method: Option<MethodName>,
+    method: Option<FaultMethod>,
     /// Which route; any if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     route: Option<RoutePattern>,
     #[serde(default)]
-    when: Stage,
-    action: Action,
+    when: FaultStage,
+    action: FaultAction,
     /// How often it acts; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<NonZeroU64>,
 }
 
-impl Spec {
+impl FaultRule {
     /// What is wrong with it as a whole.
-    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+    pub(crate) fn find_contradiction(&self) -> Option<&'static str> {
         match &self.action {
-            Action::Answer(Answer { body: Some(_), text: Some(_), .. }) => {
+            FaultAction::Response(ResponseFault { body: Some(_), text: Some(_), .. }) => {
                 Some("an answer has a body or a text, not both")
             }
             _ => None,
@@ -52,7 +52,7 @@ impl Spec {
 /// When a rule acts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Stage {
+pub(crate) enum FaultStage {
     /// Before the request does anything.
     #[default]
     Before,
@@ -66,19 +66,19 @@ pub(crate) enum Stage {
     untagged,
     expecting = "must be \"close\", \"hang\" or an object with delay, or with status and perhaps delay, headers, and body or text"
 )]
-pub(crate) enum Action {
+pub(crate) enum FaultAction {
     /// By name, without settings.
-    Named(Named),
+    Named(NamedFault),
     /// The request goes on as it should, but late.
-    Late(Late),
+    Delay(DelayFault),
     /// Another answer instead of the right one.
-    Answer(Answer),
+    Response(ResponseFault),
 }
 
 /// The ways to fail that have no settings.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Named {
+pub(crate) enum NamedFault {
     /// The connection is closed without an answer.
     Close,
     /// The request waits until the rule is removed or the client goes away.
@@ -88,29 +88,29 @@ pub(crate) enum Named {
 /// Nothing but a delay.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Late {
-    pub(crate) delay: Milliseconds,
+pub(crate) struct DelayFault {
+    pub(crate) delay: FaultDelay,
 }
 
 /// An answer instead of the right one.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Answer {
-    status: Status,
+pub(crate) struct ResponseFault {
+    status: FaultStatus,
     /// How long it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) delay: Option<Milliseconds>,
+    pub(crate) delay: Option<FaultDelay>,
     /// Absent, without a text: an error body of the API that names the status.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "deserialize_present")]
     body: Option<Value>,
     /// A body that is not JSON, such as a page of HTML. Plain text, unless a header says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
-    #[serde(default, skip_serializing_if = "Headers::is_empty")]
-    headers: Headers,
+    #[serde(default, skip_serializing_if = "FaultHeaders::is_empty")]
+    headers: FaultHeaders,
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for ResponseFault {
     fn into_response(self) -> Response {
         let status = self.status.0;
         let reason = status.canonical_reason().unwrap_or("Injected fault");
@@ -129,61 +129,61 @@ impl IntoResponse for Answer {
 
 /// A rule as it is listed.
 #[derive(Serialize)]
-pub(crate) struct Listed {
+pub(crate) struct FaultRuleStatus {
     id: u64,
     #[serde(flatten)]
-    spec: Spec,
+    rule: FaultRule,
     /// How often it acted.
     matched: u64,
 }
 
 /// A rule that was found to match.
-pub(crate) struct Fault {
+pub(crate) struct TriggeredFault {
     /// What to do.
-    pub(crate) action: Action,
+    pub(crate) action: FaultAction,
     /// Cancelled when the rule is removed.
     pub(crate) released: CancellationToken,
 }
 
 /// The rules there are.
 #[derive(Default)]
-pub(crate) struct Faults {
-    rules: Mutex<Rules>,
+pub(crate) struct FaultRules {
+    rules: Mutex<FaultTable>,
 }
 
 #[derive(Default)]
-struct Rules {
+struct FaultTable {
     /// In order of id; the first that matches wins.
-    active: BTreeMap<u64, Rule>,
+    active: BTreeMap<u64, InstalledRule>,
     last_id: u64,
 }
 
-struct Rule {
-    spec: Spec,
+struct InstalledRule {
+    rule: FaultRule,
     matched: u64,
     released: CancellationToken,
 }
 
-impl Faults {
+impl FaultRules {
     /// Adds a rule behind the others. None: there are too many.
-    pub(crate) fn add(&self, spec: Spec) -> Option<u64> {
+    pub(crate) fn add(&self, rule: FaultRule) -> Option<u64> {
         let mut rules = lock(&self.rules);
         if rules.active.len() >= MAX_RULES {
             return None;
         }
         rules.last_id += 1;
         let id = rules.last_id;
-        rules.active.insert(id, Rule { spec, matched: 0, released: CancellationToken::new() });
+        rules.active.insert(id, InstalledRule { rule, matched: 0, released: CancellationToken::new() });
         Some(id)
     }
 
     /// The rules in the order they are tried, used-up ones too.
-    pub(crate) fn list(&self) -> Vec<Listed> {
+    pub(crate) fn list(&self) -> Vec<FaultRuleStatus> {
         let rules = lock(&self.rules);
         rules
             .active
             .iter()
-            .map(|(id, rule)| Listed { id: *id, spec: rule.spec.clone(), matched: rule.matched })
+            .map(|(id, rule)| FaultRuleStatus { id: *id, rule: rule.rule.clone(), matched: rule.matched })
             .collect()
     }
 
@@ -201,28 +201,28 @@ impl Faults {
     }
 
     /// The first rule that matches, which thereby counts as having acted once more.
-    pub(crate) fn take(&self, stage: Stage, method: &Method, route: Option<&str>) -> Option<Fault> {
+    pub(crate) fn trigger(&self, stage: FaultStage, method: &Method, route: Option<&str>) -> Option<TriggeredFault> {
         let mut rules = lock(&self.rules);
         let rule = rules.active.values_mut().find(|rule| rule.matches(stage, method, route))?;
         rule.matched += 1;
-        Some(Fault { action: rule.spec.action.clone(), released: rule.released.clone() })
+        Some(TriggeredFault { action: rule.rule.action.clone(), released: rule.released.clone() })
     }
 }
 
-impl Rule {
-    fn matches(&self, stage: Stage, method: &Method, route: Option<&str>) -> bool {
-        self.spec.when == stage
-            && self.spec.times.is_none_or(|times| self.matched < times.get())
-            && self.spec.method.as_ref().is_none_or(|wanted| wanted.0 == method.as_str())
-            && self.spec.route.as_ref().is_none_or(|wanted| wanted.matches(route))
+impl InstalledRule {
+    fn matches(&self, stage: FaultStage, method: &Method, route: Option<&str>) -> bool {
+        self.rule.when == stage
+            && self.rule.times.is_none_or(|times| self.matched < times.get())
+            && self.rule.method.as_ref().is_none_or(|expected| expected.0 == method.as_str())
+            && self.rule.route.as_ref().is_none_or(|expected| expected.matches(route))
     }
 }
 
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(try_from = "String")]
-struct MethodName(String);
+struct FaultMethod(String);
 
-impl TryFrom<String> for MethodName {
+impl TryFrom<String> for FaultMethod {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -261,35 +261,35 @@ impl TryFrom<String> for RoutePattern {
 /// A bounded time: longer than any client waits, and whoever wants more lets the request hang.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(try_from = "u64", into = "u64")]
-pub(crate) struct Milliseconds(u64);
+pub(crate) struct FaultDelay(u64);
 
-impl Milliseconds {
-    const MOST: u64 = 600_000;
+impl FaultDelay {
+    const MAX: u64 = 600_000;
 
-    pub(crate) fn duration(self) -> Duration {
+    pub(crate) fn to_duration(self) -> Duration {
         Duration::from_millis(self.0)
     }
 }
 
-impl TryFrom<u64> for Milliseconds {
+impl TryFrom<u64> for FaultDelay {
     type Error = String;
 
     fn try_from(number: u64) -> Result<Self, String> {
-        if number <= Self::MOST { Ok(Self(number)) } else { Err(format!("{number} is more than {} ms", Self::MOST)) }
+        if number <= Self::MAX { Ok(Self(number)) } else { Err(format!("{number} is more than {} ms", Self::MAX)) }
     }
 }
 
-impl From<Milliseconds> for u64 {
-    fn from(milliseconds: Milliseconds) -> Self {
+impl From<FaultDelay> for u64 {
+    fn from(milliseconds: FaultDelay) -> Self {
         milliseconds.0
     }
 }
 
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(try_from = "u16", into = "u16")]
-struct Status(StatusCode);
+struct FaultStatus(StatusCode);
 
-impl TryFrom<u16> for Status {
+impl TryFrom<u16> for FaultStatus {
     type Error = String;
 
     fn try_from(number: u16) -> Result<Self, String> {
@@ -299,23 +299,23 @@ impl TryFrom<u16> for Status {
     }
 }
 
-impl From<Status> for u16 {
-    fn from(status: Status) -> Self {
+impl From<FaultStatus> for u16 {
+    fn from(status: FaultStatus) -> Self {
         status.0.as_u16()
     }
 }
 
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
-struct Headers(HeaderMap);
+struct FaultHeaders(HeaderMap);
 
-impl Headers {
+impl FaultHeaders {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-impl TryFrom<BTreeMap<String, String>> for Headers {
+impl TryFrom<BTreeMap<String, String>> for FaultHeaders {
     type Error = String;
 
     fn try_from(texts: BTreeMap<String, String>) -> Result<Self, String> {
@@ -331,14 +331,14 @@ impl TryFrom<BTreeMap<String, String>> for Headers {
     }
 }
 
-impl From<Headers> for BTreeMap<String, String> {
-    fn from(headers: Headers) -> Self {
+impl From<FaultHeaders> for BTreeMap<String, String> {
+    fn from(headers: FaultHeaders) -> Self {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.0.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
     }
 }
 
 /// Tells `null` from absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+fn deserialize_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }

@@ -14,15 +14,15 @@ use tokio::sync::watch;
 use crate::sandbox::wire::sync::lock;
 use crate::sandbox::wire::timestamps;
 
-/// So many entries are kept: an hour at twice the request rate the API allows an account, at a few hundred bytes each.
+/// So many entries are entries: an hour at twice the request rate the API allows an account, at a few hundred bytes each.
 const MAX_ENTRIES: usize = 100_000;
-/// So many bytes of bodies are kept, so that large bodies cannot use up the memory that the entries alone would not.
+/// So many bytes of bodies are entries, so that large bodies cannot use up the memory that the entries alone would not.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum State {
+pub(crate) enum RequestState {
     /// It is here.
     Received,
     /// A fault holds it; nothing was done yet.
@@ -39,15 +39,15 @@ pub(crate) enum State {
 
 /// A request.
 #[derive(Clone, Serialize)]
-pub(crate) struct Entry {
-    /// The order of arrival, from 1, without gaps.
+pub(crate) struct JournalEntry {
+    /// The order of request, from 1, without gaps.
     seq: u64,
     /// Grows over the whole journal with each change of state.
     revision: u64,
     at: String,
     #[serde(flatten)]
-    arrival: Arrival,
-    state: State,
+    request: ReceivedRequest,
+    state: RequestState,
     status: Option<u16>,
     /// A mutation took effect.
     applied: bool,
@@ -59,7 +59,7 @@ pub(crate) struct Entry {
 
 /// What is known of a request when it arrives.
 #[derive(Clone, Serialize)]
-pub(crate) struct Arrival {
+pub(crate) struct ReceivedRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: Option<String>,
@@ -72,14 +72,14 @@ pub(crate) struct Arrival {
 /// All entries, and a way to wait for more.
 #[derive(Default)]
 pub(crate) struct Journal {
-    kept: Mutex<Kept>,
+    entries: Mutex<JournalEntries>,
     newest: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct JournalEntries {
     /// In order of `seq`, without gaps.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<JournalEntry>,
     /// From revision to `seq`: what changed since a revision is found without a look at every entry.
     by_revision: BTreeMap<u64, u64>,
     last_seq: u64,
@@ -88,87 +88,87 @@ struct Kept {
 }
 
 impl Journal {
-    /// The entries that changed after a revision, in order of arrival, and the newest revision. If there are none it
+    /// The entries that changed after a revision, in order of request, and the newest revision. If there are none it
     /// waits so long for one.
-    pub(crate) async fn since(&self, after: u64, wait: Duration) -> (Vec<Entry>, u64) {
+    pub(crate) async fn changes_since(&self, after: u64, wait: Duration) -> (Vec<JournalEntry>, u64) {
         let mut newest = self.newest.subscribe();
         // Out of time or not, the answer is what there is.
         let _ = tokio::time::timeout(wait, newest.wait_for(|newest| *newest > after)).await;
-        let kept = lock(&self.kept);
-        let mut entries: Vec<_> = kept
+        let entries = lock(&self.entries);
+        let mut changed: Vec<_> = entries
             .by_revision
             .range(after.saturating_add(1)..)
-            .filter_map(|(_, seq)| kept.entry(*seq))
+            .filter_map(|(_, seq)| entries.find(*seq))
             .cloned()
             .collect();
-        entries.sort_by_key(|entry| entry.seq);
-        (entries, kept.last_revision)
+        changed.sort_by_key(|entry| entry.seq);
+        (changed, entries.last_revision)
     }
 
-    fn arrive(&self, arrival: Arrival) -> u64 {
-        let mut kept = lock(&self.kept);
-        kept.last_seq += 1;
-        let seq = kept.last_seq;
-        kept.entries.push_back(Entry {
+    fn add_entry(&self, request: ReceivedRequest) -> u64 {
+        let mut entries = lock(&self.entries);
+        entries.last_seq += 1;
+        let seq = entries.last_seq;
+        entries.entries.push_back(JournalEntry {
             seq,
             revision: 0,
-            at: timestamps::now_text(),
-            arrival,
-            state: State::Received,
+            at: timestamps::format_now(),
+            request,
+            state: RequestState::Received,
             status: None,
             applied: false,
             body: None,
             body_bytes: 0,
         });
-        kept.trim();
-        self.announce(&mut kept, seq);
+        entries.evict_oldest();
+        self.publish_change(&mut entries, seq);
         seq
     }
 
     /// Changes an entry without telling anyone: what changes with it is seen with its next state.
-    fn note(&self, seq: u64, change: impl FnOnce(&mut Entry)) {
-        let mut kept = lock(&self.kept);
-        kept.change(seq, change);
+    fn update_entry(&self, seq: u64, change: impl FnOnce(&mut JournalEntry)) {
+        let mut entries = lock(&self.entries);
+        entries.change(seq, change);
     }
 
-    fn advance(&self, seq: u64, state: State, status: Option<u16>) {
-        let mut kept = lock(&self.kept);
-        kept.change(seq, |entry| (entry.state, entry.status) = (state, status));
-        self.announce(&mut kept, seq);
+    fn set_state(&self, seq: u64, state: RequestState, status: Option<u16>) {
+        let mut entries = lock(&self.entries);
+        entries.change(seq, |entry| (entry.state, entry.status) = (state, status));
+        self.publish_change(&mut entries, seq);
     }
 
     /// Gives an entry the next revision. Under the lock, so that no waiting reader sees revisions out of order.
-    fn announce(&self, kept: &mut Kept, seq: u64) {
-        kept.last_revision += 1;
-        let revision = kept.last_revision;
+    fn publish_change(&self, entries: &mut JournalEntries, seq: u64) {
+        entries.last_revision += 1;
+        let revision = entries.last_revision;
         let mut before = 0;
-        kept.change(seq, |entry| before = std::mem::replace(&mut entry.revision, revision));
-        kept.by_revision.remove(&before);
-        kept.by_revision.insert(revision, seq);
+        entries.change(seq, |entry| before = std::mem::replace(&mut entry.revision, revision));
+        entries.by_revision.remove(&before);
+        entries.by_revision.insert(revision, seq);
         self.newest.send_replace(revision);
     }
 }
 
-impl Kept {
-    fn index(&self, seq: u64) -> Option<usize> {
+impl JournalEntries {
+    fn index_of(&self, seq: u64) -> Option<usize> {
         let first = self.entries.front()?.seq;
         usize::try_from(seq.checked_sub(first)?).ok()
     }
 
-    fn entry(&self, seq: u64) -> Option<&Entry> {
-        self.entries.get(self.index(seq)?)
+    fn find(&self, seq: u64) -> Option<&JournalEntry> {
+        self.entries.get(self.index_of(seq)?)
     }
 
-    /// Does nothing to an entry that is no longer kept.
-    fn change(&mut self, seq: u64, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.index(seq).and_then(|index| self.entries.get_mut(index)) {
+    /// Does nothing to an entry that is no longer entries.
+    fn change(&mut self, seq: u64, change: impl FnOnce(&mut JournalEntry)) {
+        if let Some(entry) = self.index_of(seq).and_then(|index| self.entries.get_mut(index)) {
             let before = entry.body_bytes;
             change(entry);
             self.body_bytes = self.body_bytes + entry.body_bytes - before;
         }
     }
 
-    fn trim(&mut self) {
+    fn evict_oldest(&mut self) {
         while self.entries.len() > MAX_ENTRIES || self.body_bytes > MAX_BODY_BYTES {
             let Some(oldest) = self.entries.pop_front() else { return };
             self.body_bytes -= oldest.body_bytes;
@@ -179,57 +179,57 @@ impl Kept {
 
 /// A request under way. Dropped before it has an end, it was abandoned: that is how the server learns that the client
 /// went away.
-pub(crate) struct Ticket {
+pub(crate) struct EntryRecorder {
     journal: Arc<Journal>,
     seq: u64,
-    ended: bool,
+    is_finished: bool,
 }
 
-impl Ticket {
-    /// Notes the arrival of a request.
-    pub(crate) fn new(journal: Arc<Journal>, arrival: Arrival) -> Self {
-        let seq = journal.arrive(arrival);
-        Self { journal, seq, ended: false }
+impl EntryRecorder {
+    /// Notes the request of a request.
+    pub(crate) fn new(journal: Arc<Journal>, request: ReceivedRequest) -> Self {
+        let seq = journal.add_entry(request);
+        Self { journal, seq, is_finished: false }
     }
 
     /// Notes what may be told of the body, which takes about so many bytes at most.
-    pub(crate) fn body(&self, body: Option<Value>, most_bytes: usize) {
-        self.journal.note(self.seq, |entry| {
-            entry.body_bytes = if body.is_some() { most_bytes } else { 0 };
+    pub(crate) fn record_body(&self, body: Option<Value>, body_bytes: usize) {
+        self.journal.update_entry(self.seq, |entry| {
+            entry.body_bytes = if body.is_some() { body_bytes } else { 0 };
             entry.body = body;
         });
     }
 
     /// Notes that what the request asked for was done.
-    pub(crate) fn applied(&self) {
-        self.journal.note(self.seq, |entry| entry.applied = true);
+    pub(crate) fn record_applied(&self) {
+        self.journal.update_entry(self.seq, |entry| entry.applied = true);
     }
 
     /// Notes that a fault holds the request, or its answer.
-    pub(crate) fn held(&self, state: State) {
-        self.journal.advance(self.seq, state, None);
+    pub(crate) fn record_held(&self, state: RequestState) {
+        self.journal.set_state(self.seq, state, None);
     }
 
     /// The request is about to be answered.
-    pub(crate) fn answered(self, status: u16) {
-        self.end(State::Answered, Some(status));
+    pub(crate) fn record_answered(self, status: u16) {
+        self.finish(RequestState::Answered, Some(status));
     }
 
     /// The connection of the request is about to be closed.
-    pub(crate) fn closed(self) {
-        self.end(State::Closed, None);
+    pub(crate) fn record_closed(self) {
+        self.finish(RequestState::Closed, None);
     }
 
-    fn end(mut self, state: State, status: Option<u16>) {
-        self.ended = true;
-        self.journal.advance(self.seq, state, status);
+    fn finish(mut self, state: RequestState, status: Option<u16>) {
+        self.is_finished = true;
+        self.journal.set_state(self.seq, state, status);
     }
 }
 
-impl Drop for Ticket {
+impl Drop for EntryRecorder {
     fn drop(&mut self) {
-        if !self.ended {
-            self.journal.advance(self.seq, State::Abandoned, None);
+        if !self.is_finished {
+            self.journal.set_state(self.seq, RequestState::Abandoned, None);
         }
     }
 }

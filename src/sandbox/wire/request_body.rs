@@ -9,32 +9,32 @@ use axum::body::Bytes;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::sandbox::wire::error::ApiError;
+use crate::sandbox::wire::error::ErrorResponse;
 
 /// So many bytes of a body are taken.
-pub(crate) const MAX_BODY: usize = 1024 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// A body that was read from the client, not yet judged. The gateway puts it beside the request.
 #[derive(Clone)]
-pub(crate) struct Payload(Option<Bytes>);
+pub(crate) struct RequestBody(Option<Bytes>);
 
-impl Payload {
+impl RequestBody {
     /// A body above the limit, which is not kept.
     pub(crate) const TOO_LARGE: Self = Self(None);
 
     /// The body; 413 if it was above the limit.
-    pub(crate) fn read(&self) -> Result<&[u8], ApiError> {
-        self.0.as_deref().ok_or_else(ApiError::too_large)
+    pub(crate) fn read(&self) -> Result<&[u8], ErrorResponse> {
+        self.0.as_deref().ok_or_else(ErrorResponse::body_too_large)
     }
 }
 
-impl From<Bytes> for Payload {
+impl From<Bytes> for RequestBody {
     fn from(body: Bytes) -> Self {
-        if body.len() > MAX_BODY { Self::TOO_LARGE } else { Self(Some(body)) }
+        if body.len() > MAX_BODY_BYTES { Self::TOO_LARGE } else { Self(Some(body)) }
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Payload {
+impl<S: Send + Sync> FromRequestParts<S> for RequestBody {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {

@@ -4,23 +4,23 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::record::{Settings, Workload};
+use super::record::{AppSettings, AppWorkload};
 
 use crate::sandbox::model::images;
 use crate::sandbox::model::placement::Placement;
-use crate::sandbox::model::profile::{Plan, Profile, Switches, TagRule, above_plan};
-use crate::sandbox::model::resources::{self, Executor, Resources};
+use crate::sandbox::model::profile::{ApiSwitches, Profile, SubscriptionPlan, TagRule, plan_limit_error};
+use crate::sandbox::model::resources::{self, ComputeResources, ExecutorSettings};
 use crate::sandbox::model::spicepod;
 use crate::sandbox::model::tags::{self, Tags};
-use crate::sandbox::wire::error::ApiError;
-use crate::sandbox::wire::fields::{self, Fields, Patch};
+use crate::sandbox::wire::error::ErrorResponse;
+use crate::sandbox::wire::fields::{self, BodyFields, FieldPatch};
 
 pub(super) const VISIBILITIES: [&str; 2] = ["public", "private"];
 /// The union of what the versions of the API take.
 pub(super) const UPDATE_CHANNELS: [&str; 5] = ["stable", "preview", "nightly", "internal", "internal-sandbox"];
 
 /// The fields that make up `config`.
-const CONFIG: [&str; 12] = [
+const CONFIG_FIELDS: [&str; 12] = [
     "spicepod",
     "registry",
     "image",
@@ -37,29 +37,29 @@ const CONFIG: [&str; 12] = [
 
 /// What a body asks for. Whatever it does not name stays as it is.
 #[derive(Default)]
-pub(crate) struct Changes {
-    description: Patch<String>,
+pub(crate) struct AppChanges {
+    description: FieldPatch<String>,
     visibility: Option<String>,
-    production_branch: Patch<String>,
-    tags: Patch<Tags>,
+    production_branch: FieldPatch<String>,
+    tags: FieldPatch<Tags>,
     placement: Option<Placement>,
-    spicepod: Patch<Map<String, Value>>,
-    registry: Patch<String>,
-    image: Patch<String>,
-    image_tag: Patch<String>,
-    update_channel: Patch<String>,
-    version: Patch<String>,
+    spicepod: FieldPatch<Map<String, Value>>,
+    registry: FieldPatch<String>,
+    image: FieldPatch<String>,
+    image_tag: FieldPatch<String>,
+    update_channel: FieldPatch<String>,
+    version: FieldPatch<String>,
     replicas: Option<u64>,
-    resources: Patch<Resources>,
-    executor: Patch<Executor>,
-    node_group: Patch<String>,
-    storage_size_gb: Patch<Number>,
+    resources: FieldPatch<ComputeResources>,
+    executor: FieldPatch<ExecutorSettings>,
+    node_group: FieldPatch<String>,
+    storage_size_gb: FieldPatch<Number>,
 }
 
-impl Settings {
+impl AppSettings {
     /// Makes the changes. Taken apart in full, so that a new field cannot be forgotten here.
-    pub(crate) fn apply(&mut self, changes: Changes) {
-        let Changes {
+    pub(crate) fn apply(&mut self, changes: AppChanges) {
+        let AppChanges {
             description,
             visibility,
             production_branch,
@@ -77,118 +77,125 @@ impl Settings {
             node_group,
             storage_size_gb,
         } = changes;
-        description.onto(&mut self.description);
+        description.apply_to(&mut self.description);
         self.visibility = visibility.unwrap_or_else(|| self.visibility.clone());
-        production_branch.onto(&mut self.production_branch);
-        tags.onto(&mut self.tags);
+        production_branch.apply_to(&mut self.production_branch);
+        tags.apply_to(&mut self.tags);
         self.placement = placement.unwrap_or_else(|| self.placement.clone());
         let workload = &mut self.workload;
-        spicepod.onto(&mut workload.spicepod);
-        registry.onto(&mut workload.registry);
-        image.onto(&mut workload.image);
-        image_tag.onto(&mut workload.image_tag);
-        update_channel.onto(&mut workload.update_channel);
-        version.onto(&mut workload.version);
+        spicepod.apply_to(&mut workload.spicepod);
+        registry.apply_to(&mut workload.registry);
+        image.apply_to(&mut workload.image);
+        image_tag.apply_to(&mut workload.image_tag);
+        update_channel.apply_to(&mut workload.update_channel);
+        version.apply_to(&mut workload.version);
         workload.replicas = replicas.unwrap_or(workload.replicas);
-        resources.onto(&mut workload.resources);
-        executor.onto(&mut workload.executor);
-        node_group.onto(&mut workload.node_group);
-        storage_size_gb.onto(&mut workload.storage_size_gb);
+        resources.apply_to(&mut workload.resources);
+        executor.apply_to(&mut workload.executor);
+        node_group.apply_to(&mut workload.node_group);
+        storage_size_gb.apply_to(&mut workload.storage_size_gb);
     }
 }
 
-impl Changes {
+impl AppChanges {
     /// Reads the body of a create: its name, and everything else it carries.
-    pub(crate) fn of_create(body: &[u8], switches: Switches) -> Result<(String, Self), ApiError> {
-        let mut fields = Fields::parse(body)?;
-        let name = fields.required("name", name);
-        let placement = Placement::requested(&mut fields);
+    pub(crate) fn from_create_body(body: &[u8], switches: ApiSwitches) -> Result<(String, Self), ErrorResponse> {
+        let mut fields = BodyFields::parse(body)?;
+        let name = fields.read_required("name", read_name);
+        let placement = Placement::read_requested(&mut fields);
         if switches.profile == Profile::Legacy && placement.is_none() {
-            fields.refuse("cname", "is required");
+            fields.reject("cname", "is required");
         }
         // Judged only: nothing that the sandbox has would differ.
-        fields.optional("default_alerts", fields::boolean);
-        let changes = Self { placement, ..Self::shared(&mut fields) };
+        fields.read_optional("default_alerts", fields::read_boolean);
+        let changes = Self { placement, ..Self::read_common(&mut fields) };
         fields.finish()?;
-        Ok((name.unwrap_or_default(), changes.under(switches)?))
+        Ok((name.unwrap_or_default(), changes.apply_switches(switches)?))
     }
 
     /// Reads the body of an update of an app that has settings already.
-    pub(crate) fn of_update(body: &[u8], current: &Settings, switches: Switches) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body)?;
+    pub(crate) fn from_update_body(
+        body: &[u8],
+        current: &AppSettings,
+        switches: ApiSwitches,
+    ) -> Result<Self, ErrorResponse> {
+        let mut fields = BodyFields::parse(body)?;
         let changes = Self {
-            placement: current.placement.moved(&mut fields),
-            production_branch: fields.nullable("production_branch", fields::text),
-            spicepod: fields.nullable("spicepod", spicepod::read),
-            registry: fields.nullable("registry", fields::text),
-            image: fields.nullable("image", fields::text),
-            image_tag: fields.nullable("image_tag", fields::text),
-            version: fields.nullable("version", fields::text),
-            node_group: fields.nullable("node_group", fields::text),
-            ..Self::shared(&mut fields)
+            placement: current.placement.read_move(&mut fields),
+            production_branch: fields.read_nullable("production_branch", fields::read_string),
+            spicepod: fields.read_nullable("spicepod", spicepod::read_spicepod),
+            registry: fields.read_nullable("registry", fields::read_string),
+            image: fields.read_nullable("image", fields::read_string),
+            image_tag: fields.read_nullable("image_tag", fields::read_string),
+            version: fields.read_nullable("version", fields::read_string),
+            node_group: fields.read_nullable("node_group", fields::read_string),
+            ..Self::read_common(&mut fields)
         };
         fields.finish()?;
         if switches.reject_unpublished_tags {
-            changes.hold_to_published_tags(&current.workload)?;
+            changes.check_published_tags(&current.workload)?;
         }
-        changes.under(switches)
+        changes.apply_switches(switches)
     }
 
     /// Whether a body names a part of the configuration. One that cannot be read names nothing.
-    pub(crate) fn names_config(body: &[u8]) -> bool {
+    pub(crate) fn changes_config(body: &[u8]) -> bool {
         let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
-        CONFIG.iter().any(|field| fields.contains_key(*field))
+        CONFIG_FIELDS.iter().any(|field| fields.contains_key(*field))
     }
 
     /// Refuses with 403 what a plan does not include.
-    pub(crate) fn within(&self, plan: Plan) -> Result<(), ApiError> {
+    pub(crate) fn check_plan(&self, plan: SubscriptionPlan) -> Result<(), ErrorResponse> {
         if self.replicas.is_some_and(|replicas| replicas > plan.max_replicas) {
-            return Err(above_plan(format!("The plan includes {} replicas", plan.max_replicas)));
+            return Err(plan_limit_error(format!("The plan includes {} replicas", plan.max_replicas)));
         }
-        if let Some(most) = plan.resources {
-            let own = self.resources.set();
-            let of_executors = self.executor.set().and_then(Executor::resources);
-            if let Some(above) = own.into_iter().chain(of_executors).find_map(|resources| resources.above(most)) {
-                return Err(above_plan(format!("The plan includes {above}")));
+        if let Some(limits) = plan.resources {
+            let own = self.resources.as_set();
+            let of_executors = self.executor.as_set().and_then(ExecutorSettings::resources);
+            if let Some(excess) =
+                own.into_iter().chain(of_executors).find_map(|resources| resources.find_excess(limits))
+            {
+                return Err(plan_limit_error(format!("The plan includes {excess}")));
             }
         }
-        if matches!(self.image_tag, Patch::Set(_)) && !plan.image_tags {
-            let refusal = above_plan("The plan does not include image tags");
-            return Err(refusal.with_code("image_tag_requires_enterprise"));
+        if matches!(self.image_tag, FieldPatch::Set(_)) && !plan.image_tags {
+            let response = plan_limit_error("The plan does not include image tags");
+            return Err(response.with_code("image_tag_requires_enterprise"));
         }
         Ok(())
     }
 
     /// Whether the spicepod is named, whatever it is to be.
-    pub(crate) fn touch_spicepod(&self) -> bool {
-        self.spicepod != Patch::Keep
+    pub(crate) fn changes_spicepod(&self) -> bool {
+        self.spicepod != FieldPatch::Unchanged
     }
 
     /// Refuses with 400 changes of the tag or the channel that leave an app with a tag which the channel does not have.
-    fn hold_to_published_tags(&self, current: &Workload) -> Result<(), ApiError> {
-        if self.image_tag == Patch::Keep && self.update_channel == Patch::Keep {
+    fn check_published_tags(&self, current: &AppWorkload) -> Result<(), ErrorResponse> {
+        if self.image_tag == FieldPatch::Unchanged && self.update_channel == FieldPatch::Unchanged {
             return Ok(());
         }
-        let channel = self.update_channel.over(current.update_channel.as_ref());
-        match self.image_tag.over(current.image_tag.as_ref()) {
+        let channel = self.update_channel.resolve(current.update_channel.as_ref());
+        match self.image_tag.resolve(current.image_tag.as_ref()) {
             Some(tag) if !images::is_published(tag, channel.map(String::as_str)) => {
-                let refusal = ApiError::parameter(format!("image_tag {tag:?} is not published for the channel"));
-                Err(refusal.with_code("invalid_stable_image_tag"))
+                let response =
+                    ErrorResponse::invalid_parameter(format!("image_tag {tag:?} is not published for the channel"));
+                Err(response.with_code("invalid_stable_image_tag"))
             }
             _ => Ok(()),
         }
     }
 
     /// What becomes of the changes where the API has ways of its own.
-    fn under(mut self, switches: Switches) -> Result<Self, ApiError> {
+    fn apply_switches(mut self, switches: ApiSwitches) -> Result<Self, ErrorResponse> {
         match (switches.tags, &self.tags) {
-            (TagRule::Keep, _) | (TagRule::Reject, Patch::Keep | Patch::Clear) => {}
-            (TagRule::Drop, _) => self.tags = Patch::Keep,
-            (TagRule::Reject, Patch::Set(tags)) if tags.is_empty() => {}
-            (TagRule::Reject, Patch::Set(_)) => return Err(above_plan("The plan does not include tags")),
+            (TagRule::Keep, _) | (TagRule::Reject, FieldPatch::Unchanged | FieldPatch::Clear) => {}
+            (TagRule::Drop, _) => self.tags = FieldPatch::Unchanged,
+            (TagRule::Reject, FieldPatch::Set(tags)) if tags.is_empty() => {}
+            (TagRule::Reject, FieldPatch::Set(_)) => return Err(plan_limit_error("The plan does not include tags")),
         }
         if switches.normalise_spicepod
-            && let Patch::Set(spicepod) = &mut self.spicepod
+            && let FieldPatch::Set(spicepod) = &mut self.spicepod
         {
             spicepod::normalise(spicepod);
         }
@@ -196,23 +203,23 @@ impl Changes {
     }
 
     /// The fields that a create and an update both take.
-    fn shared(fields: &mut Fields) -> Self {
+    fn read_common(fields: &mut BodyFields) -> Self {
         Self {
-            description: fields.nullable("description", fields::text),
-            visibility: fields.optional("visibility", fields::one_of(&VISIBILITIES)),
-            tags: fields.nullable("tags", tags::read),
-            update_channel: fields.nullable("update_channel", fields::one_of(&UPDATE_CHANNELS)),
-            replicas: fields.optional("replicas", fields::integer(1, 10)),
-            resources: fields.nullable("resources", resources::resources),
-            executor: fields.nullable("executor", resources::executor),
-            storage_size_gb: storage(fields),
+            description: fields.read_nullable("description", fields::read_string),
+            visibility: fields.read_optional("visibility", fields::read_one_of(&VISIBILITIES)),
+            tags: fields.read_nullable("tags", tags::read_tags),
+            update_channel: fields.read_nullable("update_channel", fields::read_one_of(&UPDATE_CHANNELS)),
+            replicas: fields.read_optional("replicas", fields::read_integer(1, 10)),
+            resources: fields.read_nullable("resources", resources::read_resources),
+            executor: fields.read_nullable("executor", resources::read_executor),
+            storage_size_gb: read_storage_size(fields),
             ..Self::default()
         }
     }
 }
 
-fn name(value: &Value) -> Result<String, String> {
-    let text = fields::text(value)?;
+fn read_name(value: &Value) -> Result<String, String> {
+    let text = fields::read_string(value)?;
     let fits = (4..=38).contains(&text.len());
     if fits && text.chars().all(|other| other.is_ascii_alphanumeric() || other == '-') {
         Ok(text)
@@ -222,15 +229,15 @@ fn name(value: &Value) -> Result<String, String> {
 }
 
 /// The size has an old and a new name; a body that gives both must mean one.
-fn storage(fields: &mut Fields) -> Patch<Number> {
-    let size = fields.nullable("storage_size_gb", resources::storage);
-    let claim = fields.nullable("storage_claim_size_gb", resources::storage);
+fn read_storage_size(fields: &mut BodyFields) -> FieldPatch<Number> {
+    let size = fields.read_nullable("storage_size_gb", resources::read_storage_size);
+    let claim = fields.read_nullable("storage_claim_size_gb", resources::read_storage_size);
     match (size, claim) {
-        (Patch::Keep, claim) => claim,
-        (size, Patch::Keep) => size,
+        (FieldPatch::Unchanged, claim) => claim,
+        (size, FieldPatch::Unchanged) => size,
         (size, claim) => {
             if size != claim {
-                fields.refuse("storage_claim_size_gb", "must equal storage_size_gb");
+                fields.reject("storage_claim_size_gb", "must equal storage_size_gb");
             }
             size
         }

@@ -6,13 +6,13 @@ use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
 use crate::sandbox::model::placement::Placement;
-use crate::sandbox::model::resources::{Executor, Resources};
-use crate::sandbox::model::secret::Secrets;
+use crate::sandbox::model::resources::{ComputeResources, ExecutorSettings};
+use crate::sandbox::model::secret::StoredSecrets;
 use crate::sandbox::model::tags::Tags;
 
 /// An app as it is kept, deleted or not.
 #[derive(Clone, Deserialize, Serialize)]
-pub(crate) struct App {
+pub(crate) struct StoredApp {
     /// Positive, never used twice.
     pub(crate) id: u64,
     /// The organization it belongs to.
@@ -32,27 +32,27 @@ pub(crate) struct App {
     pub(crate) repository_connected: bool,
     /// What it may refer to without showing it.
     #[serde(default)]
-    pub(crate) secrets: Secrets,
+    pub(crate) secrets: StoredSecrets,
     /// What a body can change.
-    pub(crate) settings: Settings,
+    pub(crate) settings: AppSettings,
 }
 
 /// The part of an app that a body can change.
 #[derive(Clone, Deserialize, Serialize)]
-pub(crate) struct Settings {
+pub(crate) struct AppSettings {
     pub(super) description: Option<String>,
     pub(super) visibility: String,
     pub(super) production_branch: Option<String>,
     pub(super) tags: Option<Tags>,
     pub(super) placement: Placement,
     #[serde(flatten)]
-    pub(super) workload: Workload,
+    pub(super) workload: AppWorkload,
 }
 
 /// What an app runs. It is kept as it is shown.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 #[schema(as = AppWorkload)]
-pub(super) struct Workload {
+pub(super) struct AppWorkload {
     /// An object, also where it was written as YAML.
     #[schema(value_type = Option<Object>)]
     pub(super) spicepod: Option<Map<String, Value>>,
@@ -64,14 +64,14 @@ pub(super) struct Workload {
     /// A range of versions such as `2.x`.
     pub(super) version: Option<String>,
     pub(super) replicas: u64,
-    pub(super) resources: Option<Resources>,
-    pub(super) executor: Option<Executor>,
+    pub(super) resources: Option<ComputeResources>,
+    pub(super) executor: Option<ExecutorSettings>,
     pub(super) node_group: Option<String>,
     #[schema(value_type = Option<f64>)]
     pub(super) storage_size_gb: Option<Number>,
 }
 
-impl Default for Workload {
+impl Default for AppWorkload {
     fn default() -> Self {
         Self {
             spicepod: None,
@@ -89,7 +89,7 @@ impl Default for Workload {
     }
 }
 
-impl Default for Settings {
+impl Default for AppSettings {
     fn default() -> Self {
         Self {
             description: None,
@@ -97,7 +97,7 @@ impl Default for Settings {
             production_branch: None,
             tags: None,
             placement: Placement::default(),
-            workload: Workload::default(),
+            workload: AppWorkload::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a body may say, for the document of the API (contract, sections 7.1 and 7.4).
 //!
-//! Nothing is read into these types: [`Changes`](super::Changes) reads field by field, so that one answer names
+//! Nothing is read into these types: [`AppChanges`](super::Changes) reads field by field, so that one answer names
 //! everything that is wrong. Tests hold the two together: the fields, and the bounds of each.
 
 use std::collections::BTreeMap;
@@ -11,12 +11,13 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::changes::{UPDATE_CHANNELS, VISIBILITIES};
 use crate::sandbox::model::placement::{CLUSTERS, REGIONS};
-use crate::sandbox::model::resources::{Executor, Resources};
+use crate::sandbox::model::resources::{ComputeResources, ExecutorSettings};
 
 /// A new app. Fields that are not named here are ignored.
 #[derive(ToSchema)]
+#[schema(as = CreateApp)]
 #[expect(dead_code, reason = "it only describes")]
-pub(crate) struct CreateApp {
+pub(crate) struct CreateAppRequest {
     /// Unique in the organization, whatever its case. The name of a deleted app brings that app back.
     #[schema(min_length = 4, max_length = 38, pattern = "^[a-zA-Z0-9-]+$")]
     name: String,
@@ -38,8 +39,8 @@ pub(crate) struct CreateApp {
     update_channel: Option<String>,
     #[schema(minimum = 1, maximum = 10, nullable = false)]
     replicas: Option<u64>,
-    resources: Option<Resources>,
-    executor: Option<Executor>,
+    resources: Option<ComputeResources>,
+    executor: Option<ExecutorSettings>,
     #[schema(exclusive_minimum = 0)]
     storage_size_gb: Option<f64>,
     /// The same as `storage_size_gb`.
@@ -52,8 +53,9 @@ pub(crate) struct CreateApp {
 
 /// Changes of an app. What is absent stays, `null` empties. Fields that are not named here are ignored.
 #[derive(ToSchema)]
+#[schema(as = UpdateApp)]
 #[expect(dead_code, reason = "it only describes")]
-pub(crate) struct UpdateApp {
+pub(crate) struct UpdateAppRequest {
     description: Option<String>,
     #[schema(schema_with = visibility)]
     visibility: Option<String>,
@@ -72,8 +74,8 @@ pub(crate) struct UpdateApp {
     version: Option<String>,
     #[schema(minimum = 1, maximum = 10, nullable = false)]
     replicas: Option<u64>,
-    resources: Option<Resources>,
-    executor: Option<Executor>,
+    resources: Option<ComputeResources>,
+    executor: Option<ExecutorSettings>,
     node_group: Option<String>,
     #[schema(schema_with = region)]
     region: Option<String>,

@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde_json::Number;
 use utoipa::ToSchema;
 
-use super::record::{App, Settings, Workload};
+use super::record::{AppSettings, AppWorkload, StoredApp};
 use crate::sandbox::wire::timestamps;
 
 /// An app as it appears in a list.
 #[derive(Serialize, ToSchema)]
 #[schema(as = App)]
-pub(crate) struct Summary {
+pub(crate) struct AppSummaryBody {
     /// Positive, never used twice.
     id: u64,
     name: String,
@@ -36,9 +36,9 @@ pub(crate) struct Summary {
 /// An app as it appears on its own.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppWithConfig)]
-pub(crate) struct Detail {
+pub(crate) struct AppDetailBody {
     #[serde(flatten)]
-    summary: Summary,
+    summary: AppSummaryBody,
     /// The handle of the organization.
     org: String,
     /// The base URL of the data plane, with its scheme; null while the app is attached to nothing.
@@ -46,10 +46,10 @@ pub(crate) struct Detail {
     production_branch: Option<String>,
     /// What went wrong with the configuration of an app that was created all the same.
     warning: Option<String>,
-    forked_from: Option<Origin>,
+    forked_from: Option<ForkOriginBody>,
     /// Left out for who may not read it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    config: Option<Config>,
+    config: Option<AppConfigBody>,
     /// The primary API key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(deprecated)]
@@ -59,7 +59,7 @@ pub(crate) struct Detail {
 /// An app as a command line is told of it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppWithKey)]
-pub(crate) struct Keyed {
+pub(crate) struct AppKeyBody {
     id: u64,
     name: String,
     /// The primary API key.
@@ -69,7 +69,7 @@ pub(crate) struct Keyed {
 /// What an app was forked from.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppOrigin)]
-struct Origin {
+struct ForkOriginBody {
     id: u64,
     name: String,
 }
@@ -77,25 +77,25 @@ struct Origin {
 /// What an app runs, and where.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppConfig)]
-struct Config {
+struct AppConfigBody {
     #[serde(flatten)]
-    workload: Workload,
+    workload: AppWorkload,
     region: Option<String>,
     /// The same as `storage_size_gb`.
     #[schema(value_type = Option<f64>, deprecated)]
     storage_claim_size_gb: Option<Number>,
 }
 
-impl App {
+impl StoredApp {
     /// How the app appears in a list.
-    pub(crate) fn summary(&self) -> Summary {
-        let Settings { description, visibility, placement, tags, .. } = &self.settings;
-        Summary {
+    pub(crate) fn to_summary(&self) -> AppSummaryBody {
+        let AppSettings { description, visibility, placement, tags, .. } = &self.settings;
+        AppSummaryBody {
             id: self.id,
             name: self.name.clone(),
             description: description.clone(),
             visibility: visibility.clone(),
-            created_at: timestamps::text(self.created_at),
+            created_at: timestamps::format_millis(self.created_at),
             created_by: self.created_by,
             region: placement.region.clone(),
             cname: placement.cname.clone(),
@@ -106,27 +106,27 @@ impl App {
     }
 
     /// How the app appears on its own, but for its API key.
-    pub(crate) fn detail(&self, organization: &str) -> Detail {
-        Detail {
-            summary: self.summary(),
+    pub(crate) fn to_detail(&self, organization: &str) -> AppDetailBody {
+        AppDetailBody {
+            summary: self.to_summary(),
             org: organization.to_owned(),
             endpoint: self.settings.placement.endpoint(),
             production_branch: self.settings.production_branch.clone(),
             warning: None,
             forked_from: None,
-            config: Some(self.settings.shown()),
+            config: Some(self.settings.to_config_body()),
             api_key: None,
         }
     }
 
     /// How the app appears on its own to someone who may read its API key.
-    pub(crate) fn detail_with_key(&self, organization: &str) -> Detail {
-        Detail { api_key: Some(self.api_key(1)), ..self.detail(organization) }
+    pub(crate) fn to_detail_with_key(&self, organization: &str) -> AppDetailBody {
+        AppDetailBody { api_key: Some(self.api_key(1)), ..self.to_detail(organization) }
     }
 
     /// How the app appears to a command line.
-    pub(crate) fn keyed(&self) -> Keyed {
-        Keyed { id: self.id, name: self.name.clone(), api_key: self.api_key(1) }
+    pub(crate) fn to_key_body(&self) -> AppKeyBody {
+        AppKeyBody { id: self.id, name: self.name.clone(), api_key: self.api_key(1) }
     }
 
     /// An API key that says it is fake: of the primary (1) or the secondary (2).
@@ -135,17 +135,17 @@ impl App {
     }
 }
 
-impl Detail {
+impl AppDetailBody {
     /// The same to someone who may not read the configuration.
     pub(crate) fn without_config(self) -> Self {
         Self { config: None, ..self }
     }
 }
 
-impl Settings {
-    fn shown(&self) -> Config {
+impl AppSettings {
+    fn to_config_body(&self) -> AppConfigBody {
         let Self { placement, workload, .. } = self;
-        Config {
+        AppConfigBody {
             workload: workload.clone(),
             region: placement.region.clone(),
             storage_claim_size_gb: workload.storage_size_gb.clone(),

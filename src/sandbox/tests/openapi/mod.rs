@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Map, Value};
 
-use super::{World, reply};
-use crate::sandbox::{Config, Profile, Switches};
+use super::{TestSandbox, reply};
+use crate::sandbox::{ApiSwitches, Profile, SandboxConfig};
 
 /// A document, with what the tests ask of one.
 struct Document(Value);
@@ -22,7 +22,7 @@ struct Operation<'a> {
 }
 
 impl Document {
-    async fn of(world: &World) -> Self {
+    async fn of(world: &TestSandbox) -> Self {
         let (status, document) = reply(world.request(Method::GET, "/openapi.json")).await;
         assert_eq!(status, 200, "{document}");
         Self(document)
@@ -122,8 +122,12 @@ impl Document {
     }
 }
 
-async fn of_profile(profile: Profile) -> World {
-    World::with(Config { switches: Switches { profile, ..Switches::default() }, ..Config::default() }).await
+async fn of_profile(profile: Profile) -> TestSandbox {
+    TestSandbox::with(SandboxConfig {
+        switches: ApiSwitches { profile, ..ApiSwitches::default() },
+        ..SandboxConfig::default()
+    })
+    .await
 }
 
 /// A path that fits a pattern.

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::super::{OPERATOR, READER, World, named, path, reply};
+use super::super::{OPERATOR, READER, TestSandbox, named, path, reply};
 use super::{Document, Operation, filled, of_profile};
-use crate::sandbox::{Config, Credential, CredentialKind, Profile};
+use crate::sandbox::{CredentialConfig, CredentialKind, Profile, SandboxConfig};
 
 const NOBODY: &str = "sandbox-fake-token-nobody";
 
 #[tokio::test]
 async fn every_operation_asks_for_the_scope_that_it_names() {
-    let nobody = Credential {
+    let nobody = CredentialConfig {
         kind: CredentialKind::PersonalAccessToken { token: NOBODY.into() },
         name: "nobody".into(),
         scopes: Vec::new(),
@@ -22,7 +22,7 @@ async fn every_operation_asks_for_the_scope_that_it_names() {
         narrowed: false,
         is_limited: true,
     };
-    let world = World::with(Config { credentials: vec![nobody], ..Config::default() }).await;
+    let world = TestSandbox::with(SandboxConfig { credentials: vec![nobody], ..SandboxConfig::default() }).await;
     let document = Document::of(&world).await;
     for Operation { path, method, body } in document.operations() {
         let verb = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
@@ -41,7 +41,7 @@ async fn every_operation_asks_for_the_scope_that_it_names() {
 
 #[tokio::test]
 async fn a_body_may_have_the_fields_that_its_schema_names_and_no_others() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let document = Document::of(&world).await;
     let app = world.app(named("app-one")).await;
     let schemas = &document.0["components"]["schemas"];
@@ -104,7 +104,7 @@ fn at_the_bounds(schema: &Value) -> Vec<(Value, bool)> {
 
 #[tokio::test]
 async fn the_bounds_that_a_schema_names_are_the_bounds() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let document = Document::of(&world).await;
     let app = path(&world.app(named("app-one")).await);
     let schemas = &document.0["components"]["schemas"];
@@ -133,7 +133,7 @@ async fn the_bounds_that_a_schema_names_are_the_bounds() {
 
 /// Sends to a path of the document, where an id takes the place of an app's, and asserts that the answer is described.
 async fn covered(
-    world: &World,
+    world: &TestSandbox,
     document: &Document,
     method: Method,
     path: &str,
@@ -219,7 +219,7 @@ async fn what_the_server_answers_is_what_the_document_says() {
 
 #[tokio::test]
 async fn what_the_server_answers_of_secrets_is_what_the_document_says() {
-    let (old, new) = (of_profile(Profile::Legacy).await, World::start().await);
+    let (old, new) = (of_profile(Profile::Legacy).await, TestSandbox::start().await);
     for (world, prefix) in [(&old, "/v1/apps"), (&new, "/v1/apps"), (&new, "/v1/projects")] {
         let document = Document::of(world).await;
         let app = json!({ "name": format!("app{}", prefix.len()), "cname": "us-east-2.spice.cloud" });
@@ -250,9 +250,9 @@ async fn what_the_server_answers_of_secrets_is_what_the_document_says() {
 #[tokio::test]
 async fn what_the_document_says_of_too_much_is_so() {
     let huge = "x".repeat(1024 * 1024 + 1);
-    let mut config = Config::default();
+    let mut config = SandboxConfig::default();
     config.rate_limits.per_user = 1;
-    let world = World::with(config).await;
+    let world = TestSandbox::with(config).await;
     let document = Document::of(&world).await;
     for (path, expected) in
         [("/v1/apps", 413), ("/v1/apps", 429), ("/api/oauth/token", 413), ("/auth/token/exchange", 413)]

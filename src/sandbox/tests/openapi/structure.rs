@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::{Method, header};
 use serde_json::{Map, Value, json};
 
-use super::super::{OPERATOR, World};
+use super::super::{OPERATOR, TestSandbox};
 use super::{Document, Operation, filled, of_profile};
 use crate::sandbox::{Profile, api};
 
@@ -13,7 +13,7 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 #[tokio::test]
 async fn the_document_is_at_three_addresses_for_anybody_and_does_not_count() {
-    let world = World::start().await;
+    let world = TestSandbox::start().await;
     let document = Document::of(&world).await;
     assert!(document.0["openapi"].as_str().unwrap().starts_with("3.1."));
     for url in ["/v1/docs", "/v1/docs/openapi.json", "/openapi.json"] {
@@ -53,7 +53,7 @@ async fn the_document_and_the_router_have_the_same_paths_and_methods() {
 #[tokio::test]
 async fn the_document_of_the_seed_lacks_what_the_seed_lacks() {
     let old = Document::of(&of_profile(Profile::Legacy).await).await;
-    let new = Document::of(&World::start().await).await;
+    let new = Document::of(&TestSandbox::start().await).await;
     for newer in [
         "/v1/projects",
         "/v1/projects/{appId}",
