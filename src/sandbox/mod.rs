@@ -1,24 +1,24 @@
-//! A local Management API server that keeps everything in memory.
+//! A local server that implements the Spice.ai Cloud Management API in memory.
 //!
-//! It is for trying the operator, or any other client of the API, without an account: strict in what it refuses, rich in
-//! what it returns. Beside the API it serves `/sandbox/`, where a test reads what arrived, asks for faults and looks at
-//! what is stored.
+//! Users try the operator, or any other client of the API, against this server without an account. The server rejects
+//! requests strictly and returns complete responses. In addition to the API, `/sandbox/` offers a journal of requests,
+//! fault rules and the stored state for tests. The API follows <https://docs.spice.ai/api/management>.
+//!
+//! A folder uses only the folders above it in this list:
 //!
 //! ```text
-//! server    connections, shutdown; tls is its certificate
-//! gateway   what happens to every API request: journal, body limit, rate limits, faults
-//! api       the endpoints, and the document that describes them; access, payload, fields and error are what they share
-//! credentials
-//!           who is known; tokens are issued, expire and are revoked here; logins is how a command line gets one
-//! store     what is kept; app, placement, spicepod, tags, images and runtime are the rules of an app, secret those of
-//!           its secrets, whose values are not kept
-//! kept      what changes, and the file it survives in; seed is what it begins with
-//! rules     what differs between one cloud and another: profile, switches, plans
-//! control   /sandbox/: journal, faults, credentials, state, and what only the portal does to an app
+//! wire      error responses, JSON fields, request bodies, timestamps
+//! model     apps, secrets and the rules of their fields; profiles and plans
+//! settings  settings of a sandbox, seed file
+//! auth      credentials, scopes, identity of a request, logins of the command line
+//! traffic   journal, fault rules, rate limits
+//! state     apps and credentials, state file, the state that all requests share
+//! api       endpoints of the API, one file per resource; OpenAPI document
+//! http      middleware of all API requests, /sandbox/ endpoints, connections, TLS
 //! ```
 //!
-//! Nothing of the operator may be used here, and nothing here by the operator: two readings of one contract check each
-//! other only while they are separate.
+//! The sandbox uses no other part of the crate, and no other part except the command line uses the sandbox. Two separate
+//! implementations of the API contract reveal mistakes in each other.
 
 mod api;
 mod auth;

@@ -1,4 +1,7 @@
-//! The extractor by which a handler gets at the data of an organization.
+//! Extractor that authenticates a request and checks its scope.
+//!
+//! A handler can access the data of an organization only with a [`Caller`], and obtains a [`Caller`] only for a scope.
+//! No handler can skip a check or change the order of the checks.
 
 use std::sync::Arc;
 
@@ -12,7 +15,7 @@ use crate::sandbox::settings::config::{CredentialConfig, OrganizationConfig, Org
 use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::error::ErrorResponse;
 
-/// An authenticated request whose scope has not been checked yet.
+/// An authenticated request before the scope check.
 pub(super) struct AuthenticatedRequest {
     credential: CredentialConfig,
     organization: OrganizationConfig,
@@ -20,7 +23,7 @@ pub(super) struct AuthenticatedRequest {
 }
 
 impl AuthenticatedRequest {
-    /// Lets the request pass if its credential grants the scope and its role allows it; otherwise 403.
+    /// Returns the caller if the credential has the scope and the role allows the action, otherwise 403.
     pub(super) fn require_scope(&self, scope: Scope) -> Result<Caller, ErrorResponse> {
         if !self.credential.scopes.iter().any(|grant| grants(grant, scope.0)) {
             let message = format!("Insufficient scope. Required: {scope}");
@@ -34,18 +37,18 @@ impl AuthenticatedRequest {
         Ok(Caller { organization: id, user: self.credential.user, plan })
     }
 
-    /// The same request on another organization within reach.
+    /// Selects another accessible organization.
     pub(super) fn for_organization(self, config: &SandboxConfig, handle: &str) -> Result<Self, ErrorResponse> {
         let (organization, role) = find_accessible_organization(config, &self.credential, handle)?;
         Ok(Self { organization: organization.clone(), role, ..self })
     }
 
-    /// The handle of the organization that the request acts on.
+    /// Returns the handle of the organization that the request acts on.
     pub(super) fn organization_name(&self) -> &str {
         &self.organization.name
     }
 
-    /// The credential that the request came with.
+    /// Returns the credential of the request.
     pub(super) fn credential(&self) -> &CredentialConfig {
         &self.credential
     }
@@ -57,7 +60,9 @@ impl FromRequestParts<Arc<Sandbox>> for AuthenticatedRequest {
     async fn from_request_parts(parts: &mut Parts, sandbox: &Arc<Sandbox>) -> Result<Self, ErrorResponse> {
         let credential = match parts.extensions.get::<RequestIdentity>() {
             Some(RequestIdentity::Authenticated(credential)) => credential.clone(),
-            Some(RequestIdentity::Rejected(why)) => return Err(ErrorResponse::new(StatusCode::UNAUTHORIZED, *why)),
+            Some(RequestIdentity::Rejected(message)) => {
+                return Err(ErrorResponse::new(StatusCode::UNAUTHORIZED, *message));
+            }
             None => return Err(ErrorResponse::new(StatusCode::UNAUTHORIZED, "Missing Authorization header")),
         };
         let (organization, role) = target_organization(&sandbox.config, &credential, &parts.headers)?;

@@ -1,4 +1,4 @@
-//! Apps, which newer versions of the API call projects (contract, section 7).
+//! Apps, also called projects.
 
 use std::sync::Arc;
 
@@ -27,14 +27,14 @@ use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 use crate::sandbox::wire::request_body::RequestBody;
 
-/// All the apps of an organization, or a page of them.
+/// All apps of an organization, or one page.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Apps)]
 struct AppListBody {
     apps: Vec<AppSummaryBody>,
 }
 
-/// [`AppListBody`] under their newer name.
+/// All projects of an organization, or one page.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Projects)]
 struct ProjectListBody {
@@ -49,7 +49,7 @@ pub(super) fn apps_router(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().nest("/v1/apps", common_router().routes(routes!(list_apps)).merge(metrics))
 }
 
-/// The same under the newer name, which only the list shows.
+/// Routes under `/v1/projects`. Only the list body differs from `/v1/apps`.
 pub(super) fn projects_router() -> OpenApiRouter<Arc<Sandbox>> {
     let mut projects = common_router().routes(routes!(list_projects)).merge(metrics::router());
     for operation in openapi::operations(projects.get_openapi_mut()) {
@@ -58,7 +58,7 @@ pub(super) fn projects_router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().nest("/v1/projects", projects)
 }
 
-/// What is the same under both names.
+/// Routes that are equal under both prefixes.
 fn common_router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new()
         .routes(routes!(create_app))
@@ -66,13 +66,13 @@ fn common_router() -> OpenApiRouter<Arc<Sandbox>> {
         .merge(secrets::router())
 }
 
-/// Lists the apps of the organization, by ascending id.
+/// Lists the apps of the organization in ascending order of ID.
 #[utoipa::path(
     get,
     path = "",
     params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "All of them, or a page", body = AppListBody), (status = 400, description = "A parameter breaks its rule", body = ErrorBody)),
+    responses((status = 200, description = "All items, or one page", body = AppListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
 )]
 async fn list_apps(
     State(sandbox): State<Arc<Sandbox>>,
@@ -82,13 +82,13 @@ async fn list_apps(
     Ok(Json(AppListBody { apps: list_page(&sandbox, &request, &query)? }))
 }
 
-/// Lists the projects of the organization, by ascending id.
+/// Lists the projects of the organization in ascending order of ID.
 #[utoipa::path(
     get,
     path = "",
     params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "All of them, or a page", body = ProjectListBody), (status = 400, description = "A parameter breaks its rule", body = ErrorBody)),
+    responses((status = 200, description = "All items, or one page", body = ProjectListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
 )]
 async fn list_projects(
     State(sandbox): State<Arc<Sandbox>>,
@@ -108,7 +108,7 @@ fn list_page(
     Ok(page.slice(sandbox.state().store.visible_apps(&caller).map(StoredApp::to_summary)))
 }
 
-/// Creates an app, or brings back the deleted one of that name.
+/// Creates an app, or reactivates the deleted app with the same name.
 #[utoipa::path(
     post,
     path = "",
@@ -116,9 +116,9 @@ fn list_page(
     request_body = CreateAppRequest,
     security(("bearer" = [APPS_WRITE]), ("oauth" = [APPS_WRITE])),
     responses(
-        (status = 201, description = "It is there", body = AppDetailBody),
-        (status = 400, description = "The body breaks a rule", body = ErrorBody),
-        (status = 409, description = "The name is taken", body = ErrorBody),
+        (status = 201, description = "The created or reactivated app", body = AppDetailBody),
+        (status = 400, description = "The body is invalid", body = ErrorBody),
+        (status = 409, description = "A live app has this name", body = ErrorBody),
     ),
 )]
 async fn create_app(
@@ -135,7 +135,7 @@ async fn create_app(
     })
 }
 
-/// Shows an app.
+/// Returns an app.
 #[utoipa::path(
     get,
     path = "/{appId}",
@@ -144,8 +144,8 @@ async fn create_app(
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses(
         (status = 200, description = "The app", body = AppDetailBody),
-        (status = 400, description = "The id is no positive integer", body = ErrorBody),
-        (status = 404, description = "No such app, or of another organization", body = ErrorBody),
+        (status = 400, description = "The ID is not a positive integer", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
 async fn get_app(
@@ -158,7 +158,7 @@ async fn get_app(
     Ok(detail_body(&sandbox, &request, sandbox.state().store.find_app(&caller, id)?))
 }
 
-/// Changes an app; what the body does not name stays.
+/// Updates an app. Absent fields stay unchanged.
 #[utoipa::path(
     put,
     path = "/{appId}",
@@ -167,10 +167,10 @@ async fn get_app(
     request_body = UpdateAppRequest,
     security(("bearer" = [APPS_WRITE]), ("oauth" = [APPS_WRITE])),
     responses(
-        (status = 200, description = "The app as it is now", body = AppDetailBody),
-        (status = 400, description = "The id is no positive integer, or the body breaks a rule", body = ErrorBody),
-        (status = 404, description = "No such app, or of another organization", body = ErrorBody),
-        (status = 409, description = "The spicepod comes from a repository", body = ErrorBody),
+        (status = 200, description = "The updated app", body = AppDetailBody),
+        (status = 400, description = "The ID is not a positive integer, or the body is invalid", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
+        (status = 409, description = "A repository provides the spicepod", body = ErrorBody),
     ),
 )]
 async fn update_app(
@@ -187,7 +187,7 @@ async fn update_app(
     })
 }
 
-/// Deletes an app. Creating one of the same name brings it back.
+/// Deletes an app. A create request with the same name reactivates the app.
 #[utoipa::path(
     delete,
     path = "/{appId}",
@@ -195,9 +195,9 @@ async fn update_app(
     params(AppIdParameter),
     security(("bearer" = [APPS_DELETE]), ("oauth" = [APPS_DELETE])),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 400, description = "The id is no positive integer", body = ErrorBody),
-        (status = 404, description = "No such app, or of another organization", body = ErrorBody),
+        (status = 204, description = "Deleted"),
+        (status = 400, description = "The ID is not a positive integer", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
 async fn delete_app(
@@ -213,7 +213,8 @@ async fn delete_app(
     })
 }
 
-/// The scope that a body asks for, which may depend on what it names. One that is too large names nothing.
+/// Checks the scopes of a create or update, which can depend on the fields in the body. An oversized body has no
+/// fields.
 fn require_write_scopes(
     sandbox: &Sandbox,
     request: &AuthenticatedRequest,

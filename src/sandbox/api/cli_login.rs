@@ -1,7 +1,7 @@
-//! How the command line of the service signs in, and asks who it is (contract, sections 2.2 and 18).
+//! Login of the Spice command line.
 //!
-//! These endpoints are on the site's host, which for a sandbox is the API's too. Whoever opens the page of a code is let in
-//! as the session there is: the sandbox has nobody who would have to prove anything.
+//! The endpoints belong to the site host of the service, which is the same host as the API in the sandbox. The sandbox
+//! has no login form: opening the login page approves the code.
 
 use std::sync::Arc;
 
@@ -29,16 +29,16 @@ pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(exchange_code)).routes(routes!(get_bearer))
 }
 
-/// The code that the command line made up.
+/// A code that the command line created.
 #[derive(ToSchema)]
 #[schema(as = LoginRequest)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "documentation of the body only")]
 struct CliLoginRequest {
     #[schema(min_length = 8, max_length = 8, pattern = "^[A-Z0-9]+$")]
     code: String,
 }
 
-/// What came of a code; nothing yet if it is empty.
+/// Result of a login. Empty while the code is not approved.
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = Login)]
 struct CliLoginBody {
@@ -48,7 +48,7 @@ struct CliLoginBody {
     access_denied: Option<bool>,
 }
 
-/// Who the bearer is. What is not known is left out.
+/// The authenticated user. Unknown fields are absent.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Bearer)]
 struct BearerBody {
@@ -57,7 +57,7 @@ struct BearerBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
     org: BearerOrganizationBody,
-    /// The app that was asked for by its name.
+    /// The app that was requested by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<AppKeyBody>,
 }
@@ -69,7 +69,7 @@ struct BearerOrganizationBody {
     name: String,
 }
 
-/// Lets in whoever made up the code.
+/// Approves a login code.
 pub(super) async fn login_page(
     State(sandbox): State<Arc<Sandbox>>,
     query: QueryParameters,
@@ -79,16 +79,16 @@ pub(super) async fn login_page(
     Ok("You may go back to the command line.\n")
 }
 
-/// Exchanges a code for the token of a session, once its page was opened.
+/// Exchanges an approved code for the token of a session.
 #[utoipa::path(
     post,
     path = "/auth/token/exchange",
     operation_id = "exchange_login",
     request_body = CliLoginRequest,
     responses(
-        (status = 200, description = "The token, or that there is none", body = CliLoginBody),
-        (status = 202, description = "Nobody opened the page yet", body = CliLoginBody),
-        (status = 400, description = "The body breaks a rule", body = ErrorBody),
+        (status = 200, description = "The token, or a denial", body = CliLoginBody),
+        (status = 202, description = "The code is not approved yet", body = CliLoginBody),
+        (status = 400, description = "The body is invalid", body = ErrorBody),
         (status = 413, description = "The body is larger than 1 MiB", body = ErrorBody),
         (status = 500, description = "The state could not be written", body = ErrorBody),
     ),
@@ -110,17 +110,17 @@ async fn exchange_code(
     Ok((status, [(header::CACHE_CONTROL, "no-store")], Json(login)))
 }
 
-/// Says who the bearer is, and what a command line needs to know of an organization and an app within its reach.
+/// Returns the authenticated user, an organization and an app for the Spice command line.
 #[utoipa::path(
     get,
     path = BEARER_PATH,
     operation_id = "get_bearer",
     params(
-        ("org_name" = Option<String>, Query, description = "The handle of another organization"),
-        ("app_name" = Option<String>, Query, description = "The name of an app in it"),
+        ("org_name" = Option<String>, Query, description = "Handle of another organization"),
+        ("app_name" = Option<String>, Query, description = "Name of an app in the organization"),
     ),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "Who it is", body = BearerBody)),
+    responses((status = 200, description = "The authenticated user", body = BearerBody)),
 )]
 async fn get_bearer(
     State(sandbox): State<Arc<Sandbox>>,
@@ -134,7 +134,8 @@ async fn get_bearer(
     let caller = request.require_scope(APPS_READ)?;
     let org = BearerOrganizationBody { id: caller.organization, name: request.organization_name().to_owned() };
     let state = sandbox.state();
-    let has_requested_name = |name: &str| query.get("app_name").is_some_and(|asked| asked.eq_ignore_ascii_case(name));
+    let has_requested_name =
+        |name: &str| query.get("app_name").is_some_and(|requested| requested.eq_ignore_ascii_case(name));
     let app = state.store.visible_apps(&caller).find(|app| has_requested_name(&app.name));
     Ok(Json(BearerBody {
         username: caller.user.map(|id| format!("user-{id}")),

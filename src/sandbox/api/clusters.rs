@@ -16,7 +16,7 @@ use crate::sandbox::model::placement::{CLUSTERS, cluster_endpoint};
 use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 
-/// How old the clusters are.
+/// Creation time of all clusters.
 const SINCE: &str = "2026-01-02T03:04:05.000Z";
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
@@ -33,7 +33,7 @@ struct ClusterListBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Cluster)]
 struct ClusterBody {
-    /// What the `cluster_name` of an app may be.
+    /// Value for the `cluster_name` of an app.
     cluster_name: &'static str,
     infra_cluster_name: &'static str,
     region: &'static str,
@@ -54,7 +54,7 @@ struct ClusterBody {
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses(
         (status = 200, description = "The clusters", body = ClusterListBody),
-        (status = 400, description = "A parameter breaks its rule", body = ErrorBody),
+        (status = 400, description = "A parameter is invalid", body = ErrorBody),
     ),
 )]
 async fn list_clusters(

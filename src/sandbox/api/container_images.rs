@@ -1,4 +1,4 @@
-//! What the platform runs apps with and on, and how much of it (contract, section 12).
+//! Container images of the runtime.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(list_images))
 }
 
-/// Where an image comes from.
+/// Release channel of an image.
 #[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[schema(as = Channel)]
 #[serde(rename_all = "snake_case")]
 enum ImageChannel {
     Stable,
-    /// Needs a subscription.
+    /// Requires a subscription.
     Enterprise,
 }
 
@@ -35,14 +35,14 @@ enum ImageChannel {
 #[schema(as = Images)]
 struct ImageListBody {
     images: Vec<ImageBody>,
-    /// The `tag` that is recommended.
+    /// The recommended `tag`.
     default: &'static str,
 }
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Image)]
 struct ImageBody {
-    /// The repository and the tag.
+    /// Repository and tag.
     name: String,
     tag: &'static str,
     channel: ImageChannel,
@@ -53,9 +53,9 @@ struct ImageBody {
     get,
     path = "/v1/container-images",
     operation_id = "list_container_images",
-    params(("channel" = inline(Option<ImageChannel>), Query, description = "`stable` if absent"), PageRange),
+    params(("channel" = inline(Option<ImageChannel>), Query, description = "Release channel. Default: `stable`"), PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The images", body = ImageListBody), (status = 400, description = "A parameter breaks its rule", body = ErrorBody)),
+    responses((status = 200, description = "The images", body = ImageListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
 )]
 async fn list_images(
     State(sandbox): State<Arc<Sandbox>>,
@@ -63,11 +63,11 @@ async fn list_images(
     query: QueryParameters,
 ) -> Result<Json<ImageListBody>, ErrorResponse> {
     let caller = request.require_scope(APPS_READ)?;
-    let asked = query
+    let channel = query
         .parse_choice("channel")
         .map_err(|_| ErrorResponse::invalid_parameter("channel must be stable or enterprise"))?;
     let page = query.parse_page(sandbox.config.switches)?;
-    let channel = asked.unwrap_or(ImageChannel::Stable);
+    let channel = channel.unwrap_or(ImageChannel::Stable);
     let (repository, tags) = match channel {
         ImageChannel::Stable => ("spiceai/spiceai", STABLE_TAGS),
         ImageChannel::Enterprise if caller.plan.enterprise_images => ("spiceai/spiceai-enterprise", ENTERPRISE_TAGS),

@@ -1,4 +1,4 @@
-//! Whether the API is up.
+//! Health of the API.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(get_health))
 }
 
-/// Whether the API is up.
+/// Health of the API.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
 struct HealthBody {
@@ -25,12 +25,12 @@ struct HealthBody {
     timestamp: String,
 }
 
-/// Says whether the API is up.
+/// Returns the health of the API.
 #[utoipa::path(
     get,
     path = HEALTH_PATH,
     operation_id = "get_health",
-    responses((status = 200, description = "It is", body = HealthBody)),
+    responses((status = 200, description = "The API is available", body = HealthBody)),
 )]
 async fn get_health() -> Json<HealthBody> {
     Json(HealthBody { status: "ok", timestamp: timestamps::format_now() })

@@ -1,4 +1,4 @@
-//! The limits of an organization.
+//! Limits of an organization.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(get_limits))
 }
 
-/// What the plan of the organization includes; -1 is without limit.
+/// Limits of the plan. -1 means unlimited.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Limits)]
 struct LimitsBody {
@@ -34,9 +34,10 @@ struct LimitsBody {
     resources: Option<ResourceLimits>,
 }
 
-/// Shows the limits of the organization.
+/// Returns the limits of the organization.
 ///
-/// Only apps, replicas and resources hold here; the other numbers describe the runtime, which the sandbox does not have.
+/// The sandbox enforces only apps, replicas and resources. The other numbers describe the runtime, which the sandbox
+/// does not have.
 #[utoipa::path(
     get,
     path = "/v1/limits",
@@ -49,7 +50,7 @@ async fn get_limits(
     request: AuthenticatedRequest,
 ) -> Result<Json<LimitsBody>, ErrorResponse> {
     let plan = request.require_scope(APPS_READ)?.plan;
-    let apps = plan.max_apps.map_or(-1, |most| i64::try_from(most).unwrap_or(i64::MAX));
+    let apps = plan.max_apps.map_or(-1, |max| i64::try_from(max).unwrap_or(i64::MAX));
     let rates = sandbox.config.rate_limits;
     Ok(Json(LimitsBody {
         apps,

@@ -1,6 +1,7 @@
-//! What the instances of an app use (contract, section 7.5).
+//! Resource usage of the instances of an app.
 //!
-//! The sandbox runs no app, so there is no instance and every count is 0. A fault rule gives a client other numbers.
+//! The sandbox runs no apps, so the list of instances is empty and all counters are 0. A fault rule can return other
+//! numbers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,22 +19,22 @@ use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 
-/// Below the path of the apps.
+/// Routes below the path of the apps.
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(get_metrics))
 }
 
-/// What an app uses. Counters are rates if a window was asked for; whatever is not known is left out.
+/// Resource usage of an app. With a window, counters are rates. Unknown values are absent.
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = AppMetrics)]
 struct AppMetricsBody {
-    /// By the name of the instance.
+    /// By instance name.
     metrics: BTreeMap<String, InstanceMetricsBody>,
     ingestion: IngestionMetricsBody,
     cluster: ClusterMetricsBody,
 }
 
-/// What one instance uses.
+/// Resource usage of an instance.
 #[derive(Serialize, ToSchema)]
 #[schema(as = InstanceMetrics)]
 struct InstanceMetricsBody {
@@ -45,7 +46,7 @@ struct InstanceMetricsBody {
     disk_write_operations: Option<f64>,
 }
 
-/// What came in.
+/// Ingested data.
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = IngestionMetrics)]
 struct IngestionMetricsBody {
@@ -53,24 +54,24 @@ struct IngestionMetricsBody {
     bytes_ingested: f64,
 }
 
-/// How an app that is distributed stands.
+/// State of a distributed app.
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = ClusterMetrics)]
 struct ClusterMetricsBody {
     active_executors_count: f64,
 }
 
-/// Shows what an app uses.
+/// Returns the resource usage of an app.
 #[utoipa::path(
     get,
     path = "/{appId}/metrics",
     operation_id = "get_app_metrics",
-    params(AppIdParameter, ("window" = Option<String>, Query, description = "Over how long to count, such as `5m` or `1h30m`")),
+    params(AppIdParameter, ("window" = Option<String>, Query, description = "Time window for rates, such as `5m` or `1h30m`")),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses(
-        (status = 200, description = "What it uses", body = AppMetricsBody),
-        (status = 400, description = "The id is no positive integer, or the window no duration", body = ErrorBody),
-        (status = 404, description = "No such app, or of another organization", body = ErrorBody),
+        (status = 200, description = "Resource usage", body = AppMetricsBody),
+        (status = 400, description = "The ID is not a positive integer, or the window is not a duration", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
 async fn get_metrics(
@@ -88,7 +89,7 @@ async fn get_metrics(
     Ok(Json(AppMetricsBody::default()))
 }
 
-/// Whether Prometheus would take a text for a stretch of time: numbers with units, the long ones first, not all 0.
+/// Returns whether a text is a positive Prometheus duration: numbers with units, in descending order of units.
 fn is_duration(text: &str) -> bool {
     let mut rest = text;
     let mut is_positive = false;

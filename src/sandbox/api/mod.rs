@@ -1,10 +1,11 @@
-//! The endpoints of the API: one file a resource, each with its own router.
+//! Endpoints of the API, one file per resource.
 //!
-//! A handler checks in the order of the contract (section 5): `AuthenticatedRequest` is extracted first (401, then the organization's
-//! header), `require` names the scope (403), then come path id (400), existence (404), body (413, 400), plan (403) and
-//! conflict (409). Extractors that can fail later than that order allows keep their result instead of rejecting.
+//! Handlers check in this order: credential (401), organization header (400, 403), scope and role (403), path ID (400),
+//! existence (404), body size (413), body (400), plan (403), conflict (409). Rate limits (429) come after the
+//! credential, in the middleware. An extractor whose check comes later in this order keeps its error until the handler
+//! reads the value.
 //!
-//! A route is registered together with what the document says of it; `document` adds what holds for all of them.
+//! Each route is registered with its documentation. `openapi` adds the parts that all endpoints share.
 
 mod access;
 mod apps;
@@ -33,7 +34,7 @@ use crate::sandbox::model::profile::Profile;
 use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::error::ErrorResponse;
 
-/// Everything the API serves, and its refusals where it serves nothing.
+/// Routes of the API, with 404 and 405 responses for all other requests.
 pub(crate) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
     let (router, document) = routes(profile).split_for_parts();
     let document = openapi::complete_document(document, profile);
@@ -43,7 +44,7 @@ pub(crate) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
         .method_not_allowed_fallback(async || ErrorResponse::method_not_allowed())
 }
 
-/// Every route, with what the document says of it.
+/// Routes of the API with their documentation.
 pub(crate) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     let newer = match profile {
         Profile::Legacy => OpenApiRouter::new(),

@@ -1,4 +1,4 @@
-//! The token endpoint: a client's id and secret for a token that expires (contract, sections 2.1 and 17).
+//! Token endpoint of OAuth clients.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,32 +25,32 @@ pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(exchange_token))
 }
 
-/// A client's id and secret.
+/// Client ID and secret.
 #[derive(ToSchema)]
 #[schema(as = TokenRequest)]
-#[expect(dead_code, reason = "it only describes: the same fields come in two encodings")]
+#[expect(dead_code, reason = "documentation of the body only, which has two encodings")]
 struct OauthTokenRequest {
-    /// `client_credentials`.
+    /// Must be `client_credentials`.
     grant_type: String,
     client_id: String,
     client_secret: String,
-    /// Separated by spaces; everything the client was granted if absent.
+    /// Space-separated scopes. Default: all scopes of the client.
     scope: Option<String>,
 }
 
-/// What the client may act with from now on.
+/// An access token.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Token)]
 struct OauthTokenBody {
     access_token: String,
     token_type: &'static str,
-    /// Seconds.
+    /// Lifetime in seconds.
     expires_in: i64,
-    /// Separated by spaces.
+    /// Space-separated scopes.
     scope: String,
 }
 
-/// Why there is no token, in the words of OAuth 2.0.
+/// Error body as defined by OAuth 2.0.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OauthError)]
 struct OauthErrorBody {
@@ -58,7 +58,7 @@ struct OauthErrorBody {
     error_description: String,
 }
 
-/// A refusal with the error codes of OAuth 2.0.
+/// Error response with an OAuth 2.0 error code.
 struct OauthErrorResponse(StatusCode, &'static str, String);
 
 impl IntoResponse for OauthErrorResponse {
@@ -72,10 +72,10 @@ impl From<TokenGrantError> for OauthErrorResponse {
     fn from(denied: TokenGrantError) -> Self {
         match denied {
             TokenGrantError::InvalidClient => {
-                Self(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client, or not its secret".into())
+                Self(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client or wrong secret".into())
             }
             TokenGrantError::InvalidScope => {
-                Self(StatusCode::BAD_REQUEST, "invalid_scope", "the client was not granted every scope".into())
+                Self(StatusCode::BAD_REQUEST, "invalid_scope", "the client lacks a requested scope".into())
             }
         }
     }
@@ -88,16 +88,16 @@ impl From<PersistError> for OauthErrorResponse {
     }
 }
 
-/// Exchanges the secret of an OAuth client for a token.
+/// Exchanges a client secret for an access token.
 #[utoipa::path(
     post,
     path = TOKEN_PATH,
     operation_id = "create_token",
     request_body(content((OauthTokenRequest = "application/json"), (OauthTokenRequest = "application/x-www-form-urlencoded"))),
     responses(
-        (status = 200, description = "A token that expires", body = OauthTokenBody),
-        (status = 400, description = "A field is missing or wrong, or a scope was not granted", body = OauthErrorBody),
-        (status = 401, description = "No such client, or not its secret", body = OauthErrorBody),
+        (status = 200, description = "An access token", body = OauthTokenBody),
+        (status = 400, description = "A field is missing or invalid, or the client lacks a scope", body = OauthErrorBody),
+        (status = 401, description = "Unknown client or wrong secret", body = OauthErrorBody),
         (status = 413, description = "The body is larger than 1 MiB", body = OauthErrorBody),
         (status = 500, description = "The state could not be written", body = OauthErrorBody),
     ),
@@ -131,7 +131,7 @@ async fn exchange_token(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }
 
-/// Reads the fields of a body in either encoding; a field that is given twice is as wrong as one that is no text.
+/// Reads the fields of a JSON or form body. Repeated fields and fields that are not text are invalid.
 fn read_fields(headers: &HeaderMap, body: &[u8]) -> Result<HashMap<String, String>, OauthErrorResponse> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

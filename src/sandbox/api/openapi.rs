@@ -1,7 +1,7 @@
-//! The OpenAPI document, at its three addresses (contract, sections 5 and 12).
+//! OpenAPI document of the API.
 //!
-//! What an endpoint takes and answers is said where it is; here is what holds for all of them, because the gateway or
-//! `AuthenticatedRequest` sees to it.
+//! Each endpoint documents its own parameters and responses. This module adds the responses, headers and parameters
+//! that the middleware and `AuthenticatedRequest` contribute to every endpoint.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::sandbox::wire::error::ErrorBody;
 #[openapi(
     info(
         title = "Spice.ai Cloud Management API (sandbox)",
-        description = "What this sandbox serves of the API. Clients should take every field as optional.",
+        description = "The part of the API that this sandbox implements. Clients should treat every field as optional.",
     ),
     servers((url = "/")),
     components(schemas(ErrorBody)),
@@ -43,27 +43,27 @@ pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     DOCUMENT_PATHS.iter().zip(1..).fold(
         OpenApiRouter::with_openapi(DocumentBase::openapi()),
         |router, (path, number)| {
-            let mut one = OpenApiRouter::new().routes(routes!(get_document));
-            for operation in operations(one.get_openapi_mut()) {
+            let mut document_router = OpenApiRouter::new().routes(routes!(get_document));
+            for operation in operations(document_router.get_openapi_mut()) {
                 operation.operation_id = Some(format!("get_document_{number}"));
             }
-            router.nest(path, one)
+            router.nest(path, document_router)
         },
     )
 }
 
-/// Shows this document.
+/// Returns this document.
 #[utoipa::path(get, path = "", responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
 async fn get_document(Extension(document): Extension<Arc<OpenApi>>) -> Json<OpenApi> {
     Json(OpenApi::clone(&document))
 }
 
-/// Every operation of a document.
+/// Returns all operations of a document.
 pub(super) fn operations(document: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
     operations_with_paths(document).map(|(_, operation)| operation)
 }
 
-/// The same, each with its path.
+/// Returns all operations of a document with their paths.
 fn operations_with_paths(document: &mut OpenApi) -> impl Iterator<Item = (&String, &mut Operation)> {
     document.paths.paths.iter_mut().flat_map(|(path, item)| {
         let each = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
@@ -71,47 +71,47 @@ fn operations_with_paths(document: &mut OpenApi) -> impl Iterator<Item = (&Strin
     })
 }
 
-/// A refusal that looks the same wherever it comes.
+/// An error response that several endpoints share.
 struct CommonResponse {
     status: &'static str,
     name: &'static str,
-    why: &'static str,
-    /// Which of the headers it has: it was counted, or the count was too high.
+    description: &'static str,
+    /// Rate-limit headers of the response.
     headers: &'static [&'static str],
 }
 
 const UNAUTHENTICATED: CommonResponse = CommonResponse {
     status: "401",
     name: "Unauthenticated",
-    why: "The credential is missing, unknown or expired",
+    description: "The credential is missing, unknown or expired",
     headers: &[],
 };
 const FORBIDDEN: CommonResponse = CommonResponse {
     status: "403",
     name: "Forbidden",
-    why: "A scope, a role or the plan does not allow it, or the organization is out of reach",
+    description: "The scope, the role or the plan does not allow the request, or the organization is not accessible",
     headers: &rate_limits::COUNTED_HEADERS,
 };
 const TOO_LARGE: CommonResponse = CommonResponse {
     status: "413",
     name: "TooLarge",
-    why: "The body is larger than 1 MiB",
+    description: "The body is larger than 1 MiB",
     headers: &rate_limits::COUNTED_HEADERS,
 };
 const TOO_MANY: CommonResponse = CommonResponse {
     status: "429",
     name: "TooMany",
-    why: "Too many requests",
+    description: "A rate limit is exceeded",
     headers: &rate_limits::REJECTED_HEADERS,
 };
 const BROKEN: CommonResponse = CommonResponse {
     status: "500",
     name: "Broken",
-    why: "Something is wrong with the service",
+    description: "Internal error",
     headers: &rate_limits::COUNTED_HEADERS,
 };
 
-/// Adds to a document what does not depend on the endpoint.
+/// Adds the shared parts to a document.
 pub(super) fn complete_document(mut document: OpenApi, profile: Profile) -> OpenApi {
     let with_organizations = profile != Profile::Legacy;
     if with_organizations {
@@ -133,23 +133,23 @@ pub(super) fn complete_document(mut document: OpenApi, profile: Profile) -> Open
             let header = Ref::new(format!("#/components/parameters/{ORGANIZATION_HEADER}"));
             operation.parameters.get_or_insert_default().push(RefOr::Ref(header));
         }
-        let refusals = [
+        let responses = [
             (UNAUTHENTICATED, is_secured),
             (FORBIDDEN, is_secured),
             (TOO_LARGE, operation.request_body.is_some()),
             (TOO_MANY, is_rate_limited),
             (BROKEN, is_secured),
         ];
-        for (refusal, _) in refusals.into_iter().filter(|(_, comes)| *comes) {
-            // The token endpoint has words of its own for some of them.
-            let response = || Ref::from_response_name(refusal.name).into();
-            operation.responses.responses.entry(refusal.status.into()).or_insert_with(response);
+        for (response, _) in responses.into_iter().filter(|(_, applies)| *applies) {
+            // The token endpoint documents its own error responses.
+            let reference = || Ref::from_response_name(response.name).into();
+            operation.responses.responses.entry(response.status.into()).or_insert_with(reference);
         }
     }
     document
 }
 
-/// Takes out of the error body what the first API did not have, as the gateway does with each refusal.
+/// Removes the code from the error body, because the legacy API has no codes.
 fn remove_code_property(document: &mut OpenApi) {
     let schemas = document.components.as_mut().map(|components| &mut components.schemas);
     if let Some(RefOr::T(Schema::Object(error))) = schemas.and_then(|schemas| schemas.get_mut(&*ErrorBody::name())) {
@@ -162,31 +162,34 @@ fn header_references(headers: &[&str]) -> BTreeMap<String, RefOr<Header>> {
     headers.iter().map(|name| ((*name).to_owned(), reference(name))).collect()
 }
 
-/// What the operations refer to.
+/// Shared headers and responses.
 struct CommonComponents;
 
 impl Modify for CommonComponents {
     fn modify(&self, document: &mut OpenApi) {
         let components = document.components.get_or_insert_default();
         components.headers.extend(rate_limits::describe_headers());
-        for CommonResponse { name, why, headers, .. } in [UNAUTHENTICATED, FORBIDDEN, TOO_LARGE, TOO_MANY, BROKEN] {
+        for CommonResponse { name, description, headers, .. } in
+            [UNAUTHENTICATED, FORBIDDEN, TOO_LARGE, TOO_MANY, BROKEN]
+        {
             let schema = Ref::from_schema_name(ErrorBody::name());
             let body = ContentBuilder::new().schema(Some(schema)).build();
-            let mut response = ResponseBuilder::new().description(why).content("application/json", body).build();
+            let mut response =
+                ResponseBuilder::new().description(description).content("application/json", body).build();
             response.headers = header_references(headers);
             components.responses.insert(name.into(), response.into());
         }
     }
 }
 
-/// The kinds of credential.
+/// Authentication schemes.
 struct SecuritySchemes;
 
 impl Modify for SecuritySchemes {
     fn modify(&self, document: &mut OpenApi) {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("A personal access token, the token of a session, or one that an OAuth client got"));
+            .description(Some("A personal access token, a session token, or an access token of an OAuth client"));
         let scopes = ALL_SCOPES.into_iter().chain(["*"]).map(|scope| (scope, ""));
         let flow = Flow::ClientCredentials(ClientCredentials::new(TOKEN_PATH, Scopes::from_iter(scopes)));
         let components = document.components.get_or_insert_default();
@@ -195,14 +198,14 @@ impl Modify for SecuritySchemes {
     }
 }
 
-/// The header, as the document of the API has it.
+/// Describes the organization header.
 fn organization_header() -> Parameter {
     let handle = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-zA-Z0-9._-]+$"));
     ParameterBuilder::new()
         .name(ORGANIZATION_HEADER)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("The handle of another organization that the credential reaches"))
+        .description(Some("Handle of another organization that the credential can access"))
         .schema(Some(handle))
         .build()
 }

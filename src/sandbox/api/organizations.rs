@@ -1,4 +1,4 @@
-//! The organizations that a credential reaches (contract, section 12).
+//! Organizations that a credential can access.
 
 use std::sync::Arc;
 
@@ -31,13 +31,13 @@ struct OrganizationListBody {
 #[schema(as = Organization)]
 struct OrganizationBody {
     id: u64,
-    /// The handle, for the header `X-Org-Name`.
+    /// Handle for the header `X-Org-Name`.
     name: String,
-    /// The highest role of the user there; `owner` for a machine.
+    /// Highest role of the user. `owner` for an OAuth client.
     role: OrganizationRole,
 }
 
-/// Lists the organizations that the credential reaches, the same whichever of them the request names.
+/// Lists the organizations that the credential can access. The result does not depend on `X-Org-Name`.
 #[utoipa::path(
     get,
     path = "/v1/orgs",
@@ -45,8 +45,8 @@ struct OrganizationBody {
     params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses(
-        (status = 200, description = "Those that it reaches", body = OrganizationListBody),
-        (status = 400, description = "A parameter breaks its rule", body = ErrorBody),
+        (status = 200, description = "The accessible organizations", body = OrganizationListBody),
+        (status = 400, description = "A parameter is invalid", body = ErrorBody),
     ),
 )]
 async fn list_organizations(

@@ -1,4 +1,4 @@
-//! What the platform offers, and whether it is up (contract, section 12).
+//! Regions of the platform.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(list_regions))
 }
 
-/// Which regions to list.
+/// Environment of a region.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum RegionEnvironment {
@@ -32,11 +32,11 @@ enum RegionEnvironment {
 #[schema(as = Regions)]
 struct RegionListBody {
     regions: Vec<RegionBody>,
-    /// The `region` to use.
+    /// The recommended `region`.
     default: &'static str,
 }
 
-/// Where apps run. Some keys are in camel case, unlike everywhere else.
+/// A region. The keys are in camel case, unlike other bodies of the API.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Region)]
 #[serde(rename_all = "camelCase")]
@@ -47,18 +47,18 @@ struct RegionBody {
     provider_name: &'static str,
     is_default: bool,
     disabled: bool,
-    /// The name of the data plane.
+    /// Name of the data plane.
     cname: String,
 }
 
-/// Lists the regions. Both environments have the same ones here.
+/// Lists the regions. The sandbox has the same regions in both environments.
 #[utoipa::path(
     get,
     path = "/v1/regions",
     operation_id = "list_regions",
-    params(("env" = inline(Option<RegionEnvironment>), Query, description = "Which regions to list"), PageRange),
+    params(("env" = inline(Option<RegionEnvironment>), Query, description = "Environment of the regions"), PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The regions", body = RegionListBody), (status = 400, description = "A parameter breaks its rule", body = ErrorBody)),
+    responses((status = 200, description = "The regions", body = RegionListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
 )]
 async fn list_regions(
     State(sandbox): State<Arc<Sandbox>>,

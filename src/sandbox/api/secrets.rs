@@ -1,4 +1,4 @@
-//! The secrets of an app (contract, section 10).
+//! Secrets of an app.
 
 use std::sync::Arc;
 
@@ -19,19 +19,19 @@ use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 use crate::sandbox::wire::request_body::RequestBody;
 
-/// Below the path of the apps.
+/// Routes below the path of the apps.
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(list_secrets, set_secret)).routes(routes!(get_secret, delete_secret))
 }
 
-/// All the secrets of an app, or a page of them.
+/// All secrets of an app, or one page.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Secrets)]
 struct SecretListBody {
     secrets: Vec<SecretBody>,
 }
 
-/// Lists the secrets of an app, by ascending id, without their values.
+/// Lists the secrets of an app in ascending order of ID, without values.
 #[utoipa::path(
     get,
     path = "/{appId}/secrets",
@@ -39,9 +39,9 @@ struct SecretListBody {
     params(AppIdParameter, PageRange),
     security(("bearer" = [SECRETS_READ]), ("oauth" = [SECRETS_READ])),
     responses(
-        (status = 200, description = "All of them, or a page", body = SecretListBody),
-        (status = 400, description = "The id is no positive integer, or a parameter breaks its rule", body = ErrorBody),
-        (status = 404, description = "No such app, or of another organization", body = ErrorBody),
+        (status = 200, description = "All items, or one page", body = SecretListBody),
+        (status = 400, description = "The ID is not a positive integer, or a parameter is invalid", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
 async fn list_secrets(
@@ -59,7 +59,7 @@ async fn list_secrets(
     Ok(Json(SecretListBody { secrets: page.slice(app.secrets.iter().map(|secret| secret.to_body(switches))) }))
 }
 
-/// Shows a secret without its value.
+/// Returns a secret without its value.
 #[utoipa::path(
     get,
     path = "/{appId}/secrets/{secretName}",
@@ -68,8 +68,8 @@ async fn list_secrets(
     security(("bearer" = [SECRETS_READ]), ("oauth" = [SECRETS_READ])),
     responses(
         (status = 200, description = "The secret", body = SecretBody),
-        (status = 400, description = "The id is no positive integer, or the name no text", body = ErrorBody),
-        (status = 404, description = "No such secret, or no such app, or of another organization", body = ErrorBody),
+        (status = 400, description = "The ID is not a positive integer, or the name is not UTF-8", body = ErrorBody),
+        (status = 404, description = "The secret or the app does not exist, or the app belongs to another organization", body = ErrorBody),
     ),
 )]
 async fn get_secret(
@@ -84,7 +84,7 @@ async fn get_secret(
     Ok(Json(state.store.find_app(&caller, id)?.secrets.get(name)?.to_body(sandbox.config.switches)))
 }
 
-/// Sets a secret, whether there is one of that name or not.
+/// Creates or updates a secret.
 #[utoipa::path(
     post,
     path = "/{appId}/secrets",
@@ -93,9 +93,9 @@ async fn get_secret(
     request_body = SetSecretRequest,
     security(("bearer" = [SECRETS_WRITE]), ("oauth" = [SECRETS_WRITE])),
     responses(
-        (status = 200, description = "The secret as it is now, without its value", body = SecretBody),
-        (status = 400, description = "The id is no positive integer, or the body breaks a rule", body = ErrorBody),
-        (status = 404, description = "No such app, or of another organization", body = ErrorBody),
+        (status = 200, description = "The secret without its value", body = SecretBody),
+        (status = 400, description = "The ID is not a positive integer, or the body is invalid", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
 async fn set_secret(
@@ -113,7 +113,7 @@ async fn set_secret(
     })
 }
 
-/// Deletes a secret for good.
+/// Permanently deletes a secret.
 #[utoipa::path(
     delete,
     path = "/{appId}/secrets/{secretName}",
@@ -121,9 +121,9 @@ async fn set_secret(
     params(AppIdParameter, SecretNameParameter),
     security(("bearer" = [SECRETS_WRITE]), ("oauth" = [SECRETS_WRITE])),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 400, description = "The id is no positive integer, or the name no text", body = ErrorBody),
-        (status = 404, description = "No such secret, or no such app, or of another organization", body = ErrorBody),
+        (status = 204, description = "Deleted"),
+        (status = 400, description = "The ID is not a positive integer, or the name is not UTF-8", body = ErrorBody),
+        (status = 404, description = "The secret or the app does not exist, or the app belongs to another organization", body = ErrorBody),
     ),
 )]
 async fn delete_secret(

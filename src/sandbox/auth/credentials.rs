@@ -1,6 +1,4 @@
-//! The credentials there are now: known ones, tokens issued for them, and what became of both (contract, section 2).
-//!
-//! Who may do what with one is the business of `access`.
+//! State of the configured credentials and of the tokens issued to OAuth clients.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,27 +10,28 @@ use uuid::Uuid;
 use crate::sandbox::auth::scopes::grants;
 use crate::sandbox::settings::config::{CredentialConfig, CredentialKind};
 
-/// So many issued tokens are kept; the oldest to expire go first. A client that asks for one a second for an hour fits.
+/// Maximum number of issued tokens. The token that expires first is evicted first. The limit fits a client that
+/// requests a token per second for an hour.
 const MAX_ISSUED_TOKENS: usize = 4096;
 
-/// What is known of credentials.
+/// Configured credentials with their state, and issued tokens.
 #[derive(Clone)]
 pub(crate) struct CredentialStore {
-    known: Vec<KnownCredential>,
-    /// By the token itself.
+    configured: Vec<ConfiguredCredential>,
+    /// Issued tokens, by token.
     issued: BTreeMap<String, IssuedToken>,
     lifetime: SignedDuration,
 }
 
 #[derive(Clone)]
-struct KnownCredential {
+struct ConfiguredCredential {
     credential: CredentialConfig,
     state: CredentialState,
-    /// How often it got another secret.
+    /// Number of rotations.
     rotations: u32,
 }
 
-/// Whether a credential is of use.
+/// Whether a credential can be used.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum CredentialState {
@@ -44,7 +43,7 @@ enum CredentialState {
 
 #[derive(Clone, Deserialize, Serialize)]
 struct IssuedToken {
-    /// The name of the credential.
+    /// Name of the credential.
     name: String,
     scopes: Vec<String>,
     expires_at: Timestamp,
@@ -54,7 +53,7 @@ struct IssuedToken {
 #[derive(Deserialize, Serialize)]
 pub(crate) struct PersistedCredentials {
     #[serde(rename = "given")]
-    known: Vec<PersistedCredential>,
+    configured: Vec<PersistedCredential>,
     issued: BTreeMap<String, IssuedToken>,
 }
 
@@ -68,39 +67,40 @@ struct PersistedCredential {
     rotations: u32,
 }
 
-/// What the token endpoint gives out.
+/// A token issued by the token endpoint.
 pub(crate) struct TokenGrant {
     pub(crate) token: String,
     pub(crate) scopes: Vec<String>,
     pub(crate) lifetime: SignedDuration,
 }
 
-/// Why the token endpoint gives out nothing.
+/// Reason why the token endpoint rejects a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenGrantError {
-    /// No such client, or not its secret.
+    /// Unknown client or wrong secret.
     InvalidClient,
-    /// It asks for more than it was granted.
+    /// The client lacks a requested scope.
     InvalidScope,
 }
 
 impl CredentialStore {
-    /// All of them are good in the beginning.
-    pub(crate) fn new(known: &[CredentialConfig], lifetime: Duration) -> Self {
-        let known = known
+    /// Creates the store. All credentials are valid.
+    pub(crate) fn new(credentials: &[CredentialConfig], lifetime: Duration) -> Self {
+        let configured = credentials
             .iter()
-            .map(|credential| KnownCredential {
+            .map(|credential| ConfiguredCredential {
                 credential: credential.clone(),
                 state: CredentialState::Valid,
                 rotations: 0,
             })
             .collect();
-        // Beyond what fits nothing differs: neither ends before the sandbox does.
+        // Limits the lifetime to 100 years, so that timestamps do not overflow.
         let seconds = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX).min(MAX_LIFETIME_SECONDS);
-        Self { known, issued: BTreeMap::new(), lifetime: SignedDuration::from_secs(seconds) }
+        Self { configured, issued: BTreeMap::new(), lifetime: SignedDuration::from_secs(seconds) }
     }
 
-    /// The credential that a bearer token stands for, with the scopes of the token. The error says why there is none.
+    /// Returns the credential of a bearer token, with the scopes of the token. The error is the message of the 401
+    /// response.
     pub(crate) fn authenticate(&self, token: &str, now: Timestamp) -> Result<CredentialConfig, &'static str> {
         if let Some(issued) = self.issued.get(token) {
             let client = self.find(&issued.name).ok_or("Invalid token")?;
@@ -109,15 +109,15 @@ impl CredentialStore {
             }
             return Ok(CredentialConfig { scopes: issued.scopes.clone(), ..client.credential.clone() });
         }
-        let known = self.known.iter().find(|known| known.credential.kind.token() == Some(token));
-        match known {
-            Some(KnownCredential { credential, state: CredentialState::Valid, .. }) => Ok(credential.clone()),
-            Some(KnownCredential { state: CredentialState::Expired, .. }) => Err("Token expired"),
-            Some(KnownCredential { state: CredentialState::Revoked, .. }) | None => Err("Invalid token"),
+        let entry = self.configured.iter().find(|entry| entry.credential.kind.token() == Some(token));
+        match entry {
+            Some(ConfiguredCredential { credential, state: CredentialState::Valid, .. }) => Ok(credential.clone()),
+            Some(ConfiguredCredential { state: CredentialState::Expired, .. }) => Err("Token expired"),
+            Some(ConfiguredCredential { state: CredentialState::Revoked, .. }) | None => Err("Invalid token"),
         }
     }
 
-    /// Gives out a token to a client that knows its secret. No scopes named means all that it has.
+    /// Issues a token to an OAuth client. An empty `scopes` requests all scopes of the client.
     pub(crate) fn issue_token(
         &mut self,
         id: &str,
@@ -125,11 +125,11 @@ impl CredentialStore {
         scopes: &[&str],
         now: Timestamp,
     ) -> Result<TokenGrant, TokenGrantError> {
-        let is_client = |known: &&KnownCredential| match &known.credential.kind {
+        let is_client = |entry: &&ConfiguredCredential| match &entry.credential.kind {
             CredentialKind::OauthClient { client_id, client_secret } => client_id == id && client_secret == secret,
             _ => false,
         };
-        let client = self.known.iter().find(is_client).filter(|known| known.state == CredentialState::Valid);
+        let client = self.configured.iter().find(is_client).filter(|entry| entry.state == CredentialState::Valid);
         let client = &client.ok_or(TokenGrantError::InvalidClient)?.credential;
         let is_granted = |scope: &&str| client.scopes.iter().any(|grant| grants(grant, scope));
         if !scopes.iter().all(is_granted) {
@@ -147,12 +147,12 @@ impl CredentialStore {
         Ok(TokenGrant { token, scopes, lifetime: self.lifetime })
     }
 
-    /// Signs somebody in by the first session there is: its token, or another one if that has expired. None: there is no
-    /// session, or it was revoked.
+    /// Returns the token of the first configured session, after a rotation if the token has expired. `None`: no session
+    /// exists, or the session is revoked.
     pub(crate) fn sign_in(&mut self) -> Option<String> {
         let is_session =
-            |known: &&KnownCredential| matches!(known.credential.kind, CredentialKind::SessionToken { .. });
-        let session = self.known.iter().find(is_session)?;
+            |entry: &&ConfiguredCredential| matches!(entry.credential.kind, CredentialKind::SessionToken { .. });
+        let session = self.configured.iter().find(is_session)?;
         let credential = match session.state {
             CredentialState::Valid => session.credential.clone(),
             CredentialState::Expired => self.rotate(&session.credential.name.clone())?,
@@ -161,73 +161,75 @@ impl CredentialStore {
         credential.kind.token().map(str::to_owned)
     }
 
-    /// Revokes a credential for good; of a client its tokens too. False: there is none of that name.
+    /// Revokes a credential and all tokens issued to an OAuth client. Returns false if the name is unknown.
     pub(crate) fn revoke(&mut self, name: &str) -> bool {
         self.issued.retain(|_, issued| issued.name != name);
-        self.update(name, |known| known.state = CredentialState::Revoked)
+        self.update(name, |entry| entry.state = CredentialState::Revoked)
     }
 
-    /// Lets a token expire; of a client the tokens issued so far. False: there is none of that name.
+    /// Expires a token. For an OAuth client, expires the issued tokens. Returns false if the name is unknown.
     pub(crate) fn expire(&mut self, name: &str, now: Timestamp) -> bool {
         for issued in self.issued.values_mut().filter(|issued| issued.name == name) {
             issued.expires_at = issued.expires_at.min(now);
         }
-        self.update(name, |known| {
-            if known.credential.kind.token().is_some() && known.state == CredentialState::Valid {
-                known.state = CredentialState::Expired;
+        self.update(name, |entry| {
+            if entry.credential.kind.token().is_some() && entry.state == CredentialState::Valid {
+                entry.state = CredentialState::Expired;
             }
         })
     }
 
-    /// Gives a credential another token or secret; the old one is void at once, tokens issued by it live on.
+    /// Replaces the token or client secret of a credential and makes the credential valid again. Tokens issued with the
+    /// previous secret stay valid.
     pub(crate) fn rotate(&mut self, name: &str) -> Option<CredentialConfig> {
-        self.update(name, |known| {
-            known.rotations += 1;
-            known.state = CredentialState::Valid;
-            let secret = match &mut known.credential.kind {
+        self.update(name, |entry| {
+            entry.rotations += 1;
+            entry.state = CredentialState::Valid;
+            let secret = match &mut entry.credential.kind {
                 CredentialKind::PersonalAccessToken { token } | CredentialKind::SessionToken { token } => token,
                 CredentialKind::OauthClient { client_secret, .. } => client_secret,
             };
-            *secret = format!("sandbox-fake-rotated-{name}-{}", known.rotations);
+            *secret = format!("sandbox-fake-rotated-{name}-{}", entry.rotations);
         });
-        self.find(name).map(|known| known.credential.clone())
+        self.find(name).map(|entry| entry.credential.clone())
     }
 
-    /// What has to be kept.
+    /// Returns the content for the state file.
     pub(crate) fn to_persisted(&self) -> PersistedCredentials {
-        let known = self.known.iter().map(|KnownCredential { credential, state, rotations }| PersistedCredential {
-            name: credential.name.clone(),
-            kind: credential.kind.clone(),
-            state: *state,
-            rotations: *rotations,
-        });
-        PersistedCredentials { known: known.collect(), issued: self.issued.clone() }
+        let configured =
+            self.configured.iter().map(|ConfiguredCredential { credential, state, rotations }| PersistedCredential {
+                name: credential.name.clone(),
+                kind: credential.kind.clone(),
+                state: *state,
+                rotations: *rotations,
+            });
+        PersistedCredentials { configured: configured.collect(), issued: self.issued.clone() }
     }
 
-    /// Takes over what was kept, but for credentials that are no longer configured, or are of another kind now.
+    /// Restores the content of the state file. Ignores credentials that are no longer configured or have another type.
     pub(crate) fn restore(&mut self, persisted: PersistedCredentials) {
         self.issued = persisted.issued;
-        for PersistedCredential { name, kind, state, rotations } in persisted.known {
-            self.update(&name, |known| {
-                if std::mem::discriminant(&known.credential.kind) == std::mem::discriminant(&kind) {
-                    known.credential.kind = kind;
-                    (known.state, known.rotations) = (state, rotations);
+        for PersistedCredential { name, kind, state, rotations } in persisted.configured {
+            self.update(&name, |entry| {
+                if std::mem::discriminant(&entry.credential.kind) == std::mem::discriminant(&kind) {
+                    entry.credential.kind = kind;
+                    (entry.state, entry.rotations) = (state, rotations);
                 }
             });
         }
     }
 
-    /// Every credential as it is now.
+    /// Returns all credentials with their current tokens and secrets.
     pub(crate) fn list(&self) -> Vec<CredentialConfig> {
-        self.known.iter().map(|known| known.credential.clone()).collect()
+        self.configured.iter().map(|entry| entry.credential.clone()).collect()
     }
 
-    fn find(&self, name: &str) -> Option<&KnownCredential> {
-        self.known.iter().find(|known| known.credential.name == name)
+    fn find(&self, name: &str) -> Option<&ConfiguredCredential> {
+        self.configured.iter().find(|entry| entry.credential.name == name)
     }
 
-    fn update(&mut self, name: &str, change: impl FnOnce(&mut KnownCredential)) -> bool {
-        self.known.iter_mut().find(|known| known.credential.name == name).map(change).is_some()
+    fn update(&mut self, name: &str, change: impl FnOnce(&mut ConfiguredCredential)) -> bool {
+        self.configured.iter_mut().find(|entry| entry.credential.name == name).map(change).is_some()
     }
 
     fn evict_expiring_tokens(&mut self) {
@@ -239,5 +241,5 @@ impl CredentialStore {
     }
 }
 
-/// A hundred years, in seconds.
+/// 100 years.
 const MAX_LIFETIME_SECONDS: i64 = 100 * 365 * 24 * 3600;

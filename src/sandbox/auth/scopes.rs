@@ -1,8 +1,8 @@
-//! The scopes of the API.
+//! Scopes of the API.
 
 use std::fmt;
 
-/// What an endpoint asks for: `resource:verb`.
+/// A scope that an endpoint requires, in the form `resource:verb`.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope(pub(crate) &'static str);
 
@@ -12,22 +12,22 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Read apps, regions and the like.
+/// Read apps, regions, limits, clusters and organizations.
 pub(crate) const APPS_READ: Scope = Scope("apps:read");
 /// Create and update apps.
 pub(crate) const APPS_WRITE: Scope = Scope("apps:write");
 /// Delete apps.
 pub(crate) const APPS_DELETE: Scope = Scope("apps:delete");
-/// Read the configuration of an app, where that is a scope of its own.
+/// Read the configuration of an app, if the configuration has separate scopes.
 pub(crate) const CONFIG_READ: Scope = Scope("config:read");
-/// Change it.
+/// Change the configuration of an app, if the configuration has separate scopes.
 pub(crate) const CONFIG_WRITE: Scope = Scope("config:write");
-/// Read which secrets there are.
+/// List and read secrets.
 pub(crate) const SECRETS_READ: Scope = Scope("secrets:read");
 /// Create, update and delete secrets.
 pub(crate) const SECRETS_WRITE: Scope = Scope("secrets:write");
 
-/// Every scope there is, but for `*`.
+/// All scopes except `*`.
 pub(crate) const ALL_SCOPES: [&str; 16] = [
     "apps:read",
     "apps:write",
@@ -47,7 +47,7 @@ pub(crate) const ALL_SCOPES: [&str; 16] = [
     "reactions:write",
 ];
 
-/// Whether a granted scope gives another one. Only `:write` implies `:read`; deleting implies nothing.
+/// Returns whether a granted scope includes `scope`. `:write` includes `:read`; `:delete` includes no other scope.
 pub(crate) fn grants(granted: &str, scope: &str) -> bool {
     let by_write = scope.strip_suffix("read").is_some_and(|resource| granted.strip_suffix("write") == Some(resource));
     (granted == "*" && (scope == "*" || ALL_SCOPES.contains(&scope))) || granted == scope || by_write

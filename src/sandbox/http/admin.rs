@@ -1,4 +1,5 @@
-//! `/sandbox/`: what a test, or a person, asks of the server itself. No credential is needed and nothing is journaled.
+//! The `/sandbox/` endpoints: control of the sandbox by tests and users. They require no credential and are not
+//! recorded in the journal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,22 +22,22 @@ use crate::sandbox::traffic::faults;
 use crate::sandbox::wire::error::ErrorResponse;
 use crate::sandbox::wire::timestamps;
 
-/// No wait is longer: a reader that wants more asks again.
+/// Maximum wait of one journal request.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
-/// Everything under `/sandbox`.
+/// Routes under `/sandbox`.
 pub(crate) fn router() -> Router<Arc<Sandbox>> {
     Router::new()
-        .route("/journal", get(journal))
+        .route("/journal", get(get_journal))
         .route("/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))
-        .route("/state", get(state))
+        .route("/state", get(get_state))
         .route("/apps/{id}/connect", post(async |sandbox, id| set_repository_connected(sandbox, id, true)))
         .route("/apps/{id}/disconnect", post(async |sandbox, id| set_repository_connected(sandbox, id, false)))
-        .route("/credentials", get(credentials))
-        .route("/credentials/{name}/revoke", post(revoke))
-        .route("/credentials/{name}/expire", post(expire))
-        .route("/credentials/{name}/rotate", post(rotate))
+        .route("/credentials", get(list_credentials))
+        .route("/credentials/{name}/revoke", post(revoke_credential))
+        .route("/credentials/{name}/expire", post(expire_credential))
+        .route("/credentials/{name}/rotate", post(rotate_credential))
         .fallback(async || ErrorResponse::route_not_found())
         .method_not_allowed_fallback(async || ErrorResponse::method_not_allowed())
 }
@@ -44,7 +45,7 @@ pub(crate) fn router() -> Router<Arc<Sandbox>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JournalQuery {
-    /// A revision.
+    /// Revision.
     #[serde(default)]
     after: u64,
     /// Milliseconds.
@@ -52,11 +53,11 @@ struct JournalQuery {
     wait: u64,
 }
 
-async fn journal(
+async fn get_journal(
     State(sandbox): State<Arc<Sandbox>>,
     query: Result<Query<JournalQuery>, QueryRejection>,
 ) -> Result<Json<Value>, ErrorResponse> {
-    let Query(query) = query.map_err(|refusal| ErrorResponse::invalid_parameter(refusal.body_text()))?;
+    let Query(query) = query.map_err(|rejection| ErrorResponse::invalid_parameter(rejection.body_text()))?;
     let wait = Duration::from_millis(query.wait).min(MAX_WAIT);
     let (entries, last) = tokio::select! {
         changed = sandbox.journal.changes_since(query.after, wait) => changed,
@@ -95,7 +96,7 @@ async fn clear_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Connects an app with a repository, or disconnects it.
+/// Connects an app to a repository or disconnects the app.
 fn set_repository_connected(
     State(sandbox): State<Arc<Sandbox>>,
     Path(id): Path<String>,
@@ -105,20 +106,20 @@ fn set_repository_connected(
     sandbox.update_state(|state| no_content_if_found(state.store.set_repository_connected(id, connected)))
 }
 
-/// Every credential as it is now, secrets included.
-async fn credentials(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<CredentialConfig>> {
+/// Returns all credentials, including secrets.
+async fn list_credentials(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<CredentialConfig>> {
     Json(sandbox.state().credentials.list())
 }
 
-async fn revoke(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ErrorResponse> {
+async fn revoke_credential(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ErrorResponse> {
     sandbox.update_state(|state| no_content_if_found(state.credentials.revoke(&name)))
 }
 
-async fn expire(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ErrorResponse> {
+async fn expire_credential(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ErrorResponse> {
     sandbox.update_state(|state| no_content_if_found(state.credentials.expire(&name, Timestamp::now())))
 }
 
-async fn rotate(
+async fn rotate_credential(
     State(sandbox): State<Arc<Sandbox>>,
     Path(name): Path<String>,
 ) -> Result<Json<CredentialConfig>, ErrorResponse> {
@@ -129,9 +130,8 @@ fn no_content_if_found(is_found: bool) -> Result<StatusCode, ErrorResponse> {
     if is_found { Ok(StatusCode::NO_CONTENT) } else { Err(ErrorResponse::route_not_found()) }
 }
 
-/// What is kept, deleted apps included; no API key and no other secret value, but the
-/// digests of those that were set.
-async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
+/// Returns all apps, including deleted apps, and the digests of their secrets. Contains no API key and no secret value.
+async fn get_state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
     let state = sandbox.state();
     let apps: Vec<_> = state
         .store
@@ -150,7 +150,7 @@ async fn state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
     Json(json!({ "organizations": sandbox.config.organizations, "apps": apps }))
 }
 
-/// An app, with what the API does not show of it.
+/// An app with fields that the API does not return.
 #[derive(Serialize)]
 struct AdminAppBody {
     #[serde(flatten)]

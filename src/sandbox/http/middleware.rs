@@ -1,5 +1,4 @@
-//! What happens to every API request around its handler: it is journaled, its body is read, rate
-//! limits hold, and faults meet it.
+//! Middleware of all API requests: authentication, journal, body limit, rate limits and faults.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,15 +21,15 @@ use crate::sandbox::traffic::rate_limits::RateLimitState;
 use crate::sandbox::wire::error::{ErrorResponse, remove_error_code};
 use crate::sandbox::wire::request_body::{MAX_BODY_BYTES, RequestBody};
 
-/// So much of a body is read, also if it is too large: a client that is still sending when the connection closes sees a broken
-/// connection instead of the answer.
+/// Maximum number of bytes to read from an oversized body. A client that is still sending when the connection closes
+/// sees a broken connection instead of the 413 response.
 const MAX_READ_BYTES: usize = 8 * MAX_BODY_BYTES;
 
-/// Marks a response that must not be sent: the connection is closed instead.
+/// Response extension: close the connection instead of sending the response.
 #[derive(Clone)]
 pub(crate) struct CloseConnection;
 
-/// Puts the gateway in front of every route there is so far.
+/// Adds the middleware to all routes of `router`.
 pub(crate) fn wrap(router: Router<Arc<Sandbox>>, sandbox: &Arc<Sandbox>) -> Router<Arc<Sandbox>> {
     router
         .layer(middleware::from_fn_with_state(Arc::clone(sandbox), handle))
@@ -41,10 +40,10 @@ async fn handle(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next:
     let identity = RequestIdentity::from_headers(request.headers(), &sandbox.state().credentials, Timestamp::now());
     let context = RequestContext::new(Arc::clone(&sandbox), &request, &identity);
     request.extensions_mut().insert(identity.clone());
-    // A body that broke off: whoever sent it is gone, and dropping the context says so in the journal.
-    let Some((request, payload)) = buffer_body(request).await else { return close_connection() };
-    let body = payload.read().unwrap_or_default();
-    context.recorder.record_body(paths::journal_body(context.route.as_deref(), body), body.len());
+    // The client disconnected while sending. The drop of `context` records the request as abandoned.
+    let Some((request, body)) = buffer_body(request).await else { return close_connection() };
+    let bytes = body.read().unwrap_or_default();
+    context.recorder.record_body(paths::journal_body(context.route.as_deref(), bytes), bytes.len());
     let rate_limit = count_request(&sandbox, &request, &identity);
     if rate_limit.as_ref().is_some_and(|rate_limit| rate_limit.retry_after.is_some()) {
         return context.respond(add_rate_limit_headers(ErrorResponse::rate_limited(), rate_limit.as_ref()));
@@ -62,21 +61,23 @@ async fn handle(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next:
     }
     match context.inject_fault(FaultStage::After).await {
         Ok(context) => context.respond(add_rate_limit_headers(response, rate_limit.as_ref())),
-        Err(instead) => instead,
+        Err(response) => response,
     }
 }
 
-/// Counts a request against the rate limits. None: they are not for it.
+/// Counts a request against the rate limits. `None`: no rate limit applies.
 fn count_request(sandbox: &Sandbox, request: &Request, identity: &RequestIdentity) -> Option<RateLimitState> {
     let RequestIdentity::Authenticated(credential) = identity else { return None };
     if !credential.is_limited || !paths::is_rate_limited(request.uri().path()) {
         return None;
     }
-    // A header that names no organization within reach is refused after this: until then its own is meant.
-    let own = || sandbox.config.organizations.iter().find(|known| known.is_called(&credential.organization));
-    let named =
+    // The handler rejects an invalid organization header later. The request counts for the own organization of the
+    // credential.
+    let own_organization =
+        || sandbox.config.organizations.iter().find(|organization| organization.is_called(&credential.organization));
+    let selected =
         target_organization(&sandbox.config, credential, request.headers()).ok().map(|(organization, _)| organization);
-    let organization = named.or_else(own)?;
+    let organization = selected.or_else(own_organization)?;
     Some(sandbox.request_limiter.count_request(credential, organization.id, Instant::now()))
 }
 
@@ -88,7 +89,7 @@ fn add_rate_limit_headers(response: impl IntoResponse, rate_limit: Option<&RateL
     response
 }
 
-/// One request on its way through.
+/// One request and its journal entry.
 struct RequestContext {
     sandbox: Arc<Sandbox>,
     recorder: EntryRecorder,
@@ -100,28 +101,28 @@ impl RequestContext {
     fn new(sandbox: Arc<Sandbox>, request: &Request, identity: &RequestIdentity) -> Self {
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-        let arrival = ReceivedRequest {
+        let received = ReceivedRequest {
             method: method.to_string(),
             path: request.uri().path().into(),
             query: request.uri().query().map(str::to_owned),
             route: route.clone(),
             credential: identity.credential_name().map(str::to_owned),
         };
-        Self { recorder: EntryRecorder::new(Arc::clone(&sandbox.journal), arrival), sandbox, method, route }
+        Self { recorder: EntryRecorder::new(Arc::clone(&sandbox.journal), received), sandbox, method, route }
     }
 
-    /// Lets the first fault of this stage happen, if there is one. The error is the end of the request.
+    /// Executes the first matching fault rule. `Err` is the final response.
     async fn inject_fault(self, stage: FaultStage) -> Result<Self, Response> {
         let Some(fault) = self.sandbox.faults.trigger(stage, &self.method, self.route.as_deref()) else {
             return Ok(self);
         };
-        let hold = match &fault.action {
+        let delay = match &fault.action {
             FaultAction::Named(NamedFault::Close) => None,
             FaultAction::Named(NamedFault::Hang) => Some(None),
             FaultAction::Delay(DelayFault { delay }) => Some(Some(delay.to_duration())),
             FaultAction::Response(response) => response.delay.map(|delay| Some(delay.to_duration())),
         };
-        if let Some(delay) = hold {
+        if let Some(delay) = delay {
             self.recorder.record_held(match stage {
                 FaultStage::Before => RequestState::Held,
                 FaultStage::After => RequestState::AppliedHeld,
@@ -151,7 +152,7 @@ impl RequestContext {
     }
 }
 
-/// For ever, if there is no end to it.
+/// Waits forever without a time.
 async fn wait_for(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,
@@ -163,17 +164,17 @@ fn close_connection() -> Response {
     Extension(CloseConnection).into_response()
 }
 
-/// Reads the whole body and puts it beside the request, so that nothing behind this has to wait for the client. None: it
-/// broke off.
+/// Reads the whole body and adds it to the request as an extension, so that handlers never wait for the client. `None`:
+/// the client disconnected.
 async fn buffer_body(request: Request) -> Option<(Request, RequestBody)> {
     let (parts, body) = request.into_parts();
-    let whole = Request::from_parts(parts.clone(), body);
-    let payload = match Bytes::from_request(whole, &()).await {
+    let request = Request::from_parts(parts.clone(), body);
+    let body = match Bytes::from_request(request, &()).await {
         Ok(body) => RequestBody::from(body),
-        Err(refusal) if refusal.status() == StatusCode::PAYLOAD_TOO_LARGE => RequestBody::TOO_LARGE,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => RequestBody::TOO_LARGE,
         Err(_) => return None,
     };
     let mut request = Request::from_parts(parts, Body::empty());
-    request.extensions_mut().insert(payload.clone());
-    Some((request, payload))
+    request.extensions_mut().insert(body.clone());
+    Some((request, body))
 }

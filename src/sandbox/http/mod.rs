@@ -1,4 +1,4 @@
-//! Middleware, admin endpoints, server and TLS.
+//! Middleware of all API requests, `/sandbox/` endpoints, connections and TLS.
 
 pub(crate) mod admin;
 pub(crate) mod middleware;

@@ -1,6 +1,6 @@
-//! Connections, from the listener to the end of the server.
+//! Listener and connections.
 //!
-//! They are served by hyper itself: a fault closes a connection without an answer, which `axum::serve` has no way to say.
+//! The server uses hyper directly, because `axum::serve` cannot close a connection without a response.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,35 +29,34 @@ use crate::sandbox::http::tls::{ServerTls, TlsError};
 use crate::sandbox::settings::config::{ConnectionInfo, SandboxConfig};
 use crate::sandbox::state::shared::Sandbox;
 
-/// So many connections are served at once; more wait for their turn. Enough for a few thousand requests held at once.
+/// Maximum number of open connections, enough for a few thousand delayed requests. Further connections wait.
 const MAX_CONNECTIONS: usize = 4096;
-/// So long a request in flight may go on after the server was told to stop. Held ones end at once, and no handler waits,
-/// so only a client that is slow to send or to read is ever cut off.
+/// Time limit for requests in flight at shutdown. Delayed requests end at once, so only slow clients exceed the limit.
 const GRACE_PERIOD: Duration = Duration::from_secs(1);
-/// How long to wait after a connection could not be accepted; most often there are no free file descriptors.
+/// Pause after a failed accept, which usually means that no file descriptors are free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a server did not start.
+/// Reason why a server did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The address is taken, or not one of this machine.
+    /// The address is in use or does not belong to this machine.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where it should have listened.
+        /// Requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// There is no certificate to speak TLS with.
+    /// The TLS certificate could not be created.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The state file or the seed is of no use.
+    /// The state file or the seed is invalid.
     #[error("{0}")]
     State(String),
 }
 
-/// A server that listens. Dropping it stops it.
+/// A running server. A drop stops the server.
 pub struct RunningSandbox {
     address: SocketAddr,
     connection_info: ConnectionInfo,
@@ -66,30 +65,31 @@ pub struct RunningSandbox {
 }
 
 impl RunningSandbox {
-    /// Where it listens, with the port it really has.
+    /// Returns the listen address with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The base URL, without a slash at the end.
+    /// Returns the base URL without a trailing slash.
     pub fn url(&self) -> &str {
         &self.connection_info.url
     }
 
-    /// How to use it.
+    /// Returns the address and credentials.
     pub fn connection_info(&self) -> &ConnectionInfo {
         &self.connection_info
     }
 
-    /// Stops it: held requests are closed, others get a moment to end. It is over when this returns.
+    /// Stops the server. Closes delayed requests, and gives other requests time to finish. Returns when the server has
+    /// stopped.
     pub async fn shutdown(self) {
         drop(self.stop);
-        // An error would mean that the task was aborted or panicked; either way it is over.
+        // An error means that the task was aborted or panicked. Either way the server has stopped.
         let _ = self.task.await;
     }
 }
 
-/// Starts a server. It listens when this returns.
+/// Starts a server. The server listens when this function returns.
 pub async fn serve(config: SandboxConfig) -> Result<RunningSandbox, StartError> {
     let listen_error = |source| StartError::Listen { address: config.address, source };
     let listener = TcpListener::bind(config.address).await.map_err(listen_error)?;
@@ -110,7 +110,7 @@ pub async fn serve(config: SandboxConfig) -> Result<RunningSandbox, StartError> 
     Ok(RunningSandbox { address, connection_info, task, stop: shutdown.drop_guard() })
 }
 
-/// Serves connections until told to stop. Dropping the set cuts off what outlives the grace.
+/// Accepts connections until shutdown. The drop of the set closes connections that exceed the grace period.
 async fn accept_connections(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -127,7 +127,7 @@ async fn accept_connections(
                     connections.spawn(serve_connection(stream, tls.clone(), router.clone(), shutdown.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    tracing::warn!(%error, "Failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -136,12 +136,12 @@ async fn accept_connections(
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE_PERIOD, ended).await.is_err() {
-        tracing::debug!("connections outlived the grace and are cut off");
+        tracing::debug!("Closed connections that exceeded the grace period");
     }
 }
 
 async fn serve_connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, shutdown: CancellationToken) {
-    // Without it small answers wait for the client's acknowledgement; a stream that refuses it still works.
+    // Without this option, small responses wait for acknowledgements of the client. A failure is harmless.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return serve_http(stream, router, shutdown).await };
     let accepted = tokio::select! {
@@ -150,7 +150,7 @@ async fn serve_connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: R
     };
     match accepted {
         Ok(stream) => serve_http(stream, router, shutdown).await,
-        Err(error) => tracing::debug!(%error, "a client does not want to speak TLS with this server"),
+        Err(error) => tracing::debug!(%error, "TLS handshake failed"),
     }
 }
 
@@ -161,8 +161,7 @@ async fn serve_http(
 ) {
     let routes = TowerToHyperService::new(router);
     let service = service_fn(move |request: hyper::Request<Incoming>| close_if_marked(routes.call(request)));
-    // No timer, so no limit on idle connections: one that closes just when a client reuses it looks like a fault that
-    // nobody asked for.
+    // No idle timeout: a close during the reuse of an idle connection would look like an injected fault.
     let mut serving = std::pin::pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
@@ -172,11 +171,11 @@ async fn serve_http(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(%error, "Connection closed early");
     }
 }
 
-/// hyper closes the connection of a service that fails, without sending anything.
+/// Returns an error for a marked response, because hyper closes the connection of a failing service without a response.
 async fn close_if_marked(
     pending: impl Future<Output = Result<Response, Infallible>>,
 ) -> Result<Response, ConnectionClosed> {
@@ -184,7 +183,7 @@ async fn close_if_marked(
     if response.extensions().get::<CloseConnection>().is_some() { Err(ConnectionClosed) } else { Ok(response) }
 }
 
-/// The error that closes a connection.
+/// Error that makes hyper close the connection.
 #[derive(Debug, thiserror::Error)]
-#[error("closed on purpose")]
+#[error("connection closed by a fault rule")]
 struct ConnectionClosed;

@@ -1,4 +1,4 @@
-//! TLS with an authority of its own, made at every start: whoever is to trust the sandbox is given its certificate.
+//! TLS with a certificate authority that is created at every start.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,27 +11,28 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::TlsAcceptor;
 
-/// What a server needs to be trusted, and a client to trust it.
+/// TLS settings of the server, and the certificate that clients must trust.
 pub(crate) struct ServerTls {
     pub(crate) acceptor: TlsAcceptor,
-    /// The certificate of the authority, in PEM.
+    /// Certificate of the authority, in PEM.
     pub(crate) authority: String,
 }
 
-/// Why there is no certificate.
+/// Reason why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// Most often a name that cannot be in one.
+    /// Usually an invalid DNS name.
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// The library refuses what was made.
+    /// The TLS library rejected the certificate.
     #[error("cannot use the certificate: {0}")]
     Use(#[from] rustls::Error),
 }
 
 impl ServerTls {
-    /// Makes an authority, and a certificate for localhost, an address and further names, which may be addresses too.
+    /// Creates an authority and a certificate for localhost, `address` and `names`, which are DNS names or IP
+    /// addresses.
     pub(crate) fn new(address: IpAddr, names: &[String]) -> Result<Self, TlsError> {
         let mut authority = CertificateParams::default();
         authority.distinguished_name.push(DnType::CommonName, "Spice.ai sandbox fake authority");
@@ -51,7 +52,7 @@ impl ServerTls {
         let key = KeyPair::generate()?;
         let certificate = server.signed_by(&key, &issuer)?;
 
-        // Named, because there may be no process-wide provider, and in tests there is none.
+        // The provider is explicit, because tests install no process-wide provider.
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()

@@ -1,4 +1,4 @@
-//! Where an app runs: a region, a data-plane name or a dedicated cluster, or nowhere (contract, sections 7.1, 7.4 and 14).
+//! Placement of an app: a region, a data plane (`cname`), a dedicated cluster, or no placement.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,50 +7,50 @@ use crate::sandbox::wire::fields::{self, BodyFields, FieldPatch};
 
 /// A region of the platform.
 pub(crate) struct PlatformRegion {
-    /// Such as `us-west-2`.
+    /// Identifier, such as `us-west-2`.
     pub(crate) id: &'static str,
-    /// For people.
+    /// Display name.
     pub(crate) name: &'static str,
 }
 
-/// The region that a client is advised to use.
+/// Recommended region.
 pub(crate) const DEFAULT_REGION: &str = "us-west-2";
 
-/// Every region there is.
+/// All regions.
 pub(crate) const REGIONS: [PlatformRegion; 2] = [
     PlatformRegion { id: DEFAULT_REGION, name: "US West (Oregon)" },
     PlatformRegion { id: "us-east-1", name: "US East (N. Virginia)" },
 ];
 
-/// A dedicated cluster that apps can be deployed to.
+/// A dedicated cluster.
 pub(crate) struct DedicatedCluster {
-    /// What the `cluster_name` of an app may be.
+    /// Value for the `cluster_name` of an app.
     pub(crate) target: &'static str,
-    /// The cluster itself; no target.
+    /// Name of the cluster itself. Not accepted as `cluster_name`.
     pub(crate) infrastructure: &'static str,
     /// The `id` of a [`PlatformRegion`].
     pub(crate) region: &'static str,
 }
 
-/// Every cluster there is, the same ones for each organization.
+/// All clusters. Every organization has the same clusters.
 pub(crate) const CLUSTERS: [DedicatedCluster; 2] = [
     DedicatedCluster { target: "team-cluster", infrastructure: "sandbox-team-cluster", region: "us-west-2" },
     DedicatedCluster { target: "east-cluster", infrastructure: "sandbox-east-cluster", region: "us-east-1" },
 ];
 
-/// Where an app runs. With all three unset it is attached to nothing yet.
+/// Placement of an app. All three fields are unset if the app has no placement yet.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Placement {
     /// One of [`REGIONS`].
     pub(crate) region: Option<String>,
-    /// The name of the data plane; never beside a cluster.
+    /// Name of the data plane. Unset if `cluster_name` is set.
     pub(crate) cname: Option<String>,
     /// The target of one of [`CLUSTERS`].
     pub(crate) cluster_name: Option<String>,
 }
 
 impl Placement {
-    /// Reads what a create asks for. None: it asks for nothing. Here `null` is the same as absent.
+    /// Reads the placement in the body of a create request. `None`: the body has no placement. `null` counts as absent.
     pub(crate) fn read_requested(fields: &mut BodyFields) -> Option<Self> {
         let region = fields.read_nullable("region", read_region).into_value();
         let cname = fields.read_nullable("cname", read_cname).into_value();
@@ -71,7 +71,8 @@ impl Placement {
         }
     }
 
-    /// Reads what an update asks for, starting from where the app is. None: it stays.
+    /// Reads the placement in the body of an update request, based on the current placement. `None`: the placement
+    /// stays unchanged.
     pub(crate) fn read_move(&self, fields: &mut BodyFields) -> Option<Self> {
         let region = fields.read_nullable("region", read_region);
         let cluster_name = fields.read_nullable("cluster_name", read_cluster);
@@ -79,19 +80,19 @@ impl Placement {
             return None;
         }
         let region_requested = region != FieldPatch::Unchanged;
-        let mut moved = self.clone();
-        cluster_name.apply_to(&mut moved.cluster_name);
-        if let Some(target) = moved.cluster_name {
+        let mut placement = self.clone();
+        cluster_name.apply_to(&mut placement.cluster_name);
+        if let Some(target) = placement.cluster_name {
             return Some(Self::in_cluster(fields, region.into_value(), target));
         }
-        region.apply_to(&mut moved.region);
-        if region_requested || moved.cname.is_none() {
-            moved.cname = moved.region.as_deref().map(cname_of);
+        region.apply_to(&mut placement.region);
+        if region_requested || placement.cname.is_none() {
+            placement.cname = placement.region.as_deref().map(cname_of);
         }
-        Some(moved)
+        Some(placement)
     }
 
-    /// The base URL of the data plane, with its scheme. None while the app is attached to nothing.
+    /// Returns the base URL of the data plane, including the scheme. `None`: the app has no placement.
     pub(crate) fn endpoint(&self) -> Option<String> {
         if let Some(cluster) = &self.cluster_name {
             let region = self.region.as_deref().unwrap_or(DEFAULT_REGION);
@@ -101,16 +102,16 @@ impl Placement {
         Some(if cname.contains('.') { format!("https://{cname}") } else { format!("https://{cname}.spiceai.io") })
     }
 
-    /// In a cluster, whose region a given one must be.
+    /// Places an app in a cluster. An explicit region must be the region of the cluster.
     fn in_cluster(fields: &mut BodyFields, region: Option<String>, target: String) -> Self {
-        // A target that a state file brought may be none any longer.
-        let own = CLUSTERS.iter().find(|cluster| cluster.target == target).map(|cluster| cluster.region);
-        if let (Some(given), Some(own)) = (&region, own)
-            && given != own
+        // The target may be unknown if the state file comes from another version.
+        let cluster_region = CLUSTERS.iter().find(|cluster| cluster.target == target).map(|cluster| cluster.region);
+        if let (Some(requested), Some(cluster_region)) = (&region, cluster_region)
+            && requested != cluster_region
         {
-            fields.reject("region", format!("must be {own}, the region of {target}"));
+            fields.reject("region", format!("must be {cluster_region}, the region of {target}"));
         }
-        Self { region: own.map(str::to_owned).or(region), cname: None, cluster_name: Some(target) }
+        Self { region: cluster_region.map(str::to_owned).or(region), cname: None, cluster_name: Some(target) }
     }
 
     fn in_region(region: String) -> Self {
@@ -118,12 +119,12 @@ impl Placement {
     }
 }
 
-/// The data-plane name of a region.
+/// Returns the data-plane name of a region.
 pub(crate) fn cname_of(region: &str) -> String {
     format!("{region}-prod-aws-data")
 }
 
-/// The base URL of the data plane in a cluster.
+/// Returns the base URL of the data plane in a cluster.
 pub(crate) fn cluster_endpoint(target: &str, region: &str) -> String {
     format!("https://private-{target}-{region}-prod-data.spiceai.io")
 }
@@ -149,6 +150,6 @@ fn read_cluster(value: &Value) -> Result<String, String> {
 
 fn read_cname(value: &Value) -> Result<String, String> {
     let text = fields::read_nonempty_string(value)?;
-    let is_host = text.len() <= 253 && text.chars().all(|other| other.is_ascii_alphanumeric() || "-.".contains(other));
+    let is_host = text.len() <= 253 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
     if is_host { Ok(text) } else { Err("must be letters, digits, - and .".into()) }
 }

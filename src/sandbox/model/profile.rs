@@ -65,29 +65,29 @@ pub enum Reactivation {
     Keep,
 }
 
-/// What an organization paid for.
+/// Limits of the plan of an organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SubscriptionPlan {
-    /// How many live apps it may have; none is as many as it likes.
+    /// Maximum number of live apps. `None`: unlimited.
     pub max_apps: Option<u64>,
-    /// How many replicas an app may have.
+    /// Maximum number of replicas per app.
     pub max_replicas: u64,
-    /// What each replica and each executor of an app may have; none is as much as it likes.
+    /// Maximum resources per replica and per executor. `None`: unlimited.
     pub resources: Option<ResourceLimits>,
-    /// Whether an app may be held to an image tag.
+    /// Whether an app can have an image tag.
     pub image_tags: bool,
-    /// Whether the images of the enterprise channel are for it.
+    /// Whether the organization can list the images of the enterprise channel.
     pub enterprise_images: bool,
 }
 
-/// The most that an app may ask for in one place.
+/// Maximum resources of one replica or executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceLimits {
     /// CPUs.
     pub max_cpu: u64,
-    /// Gibibytes.
+    /// GiB.
     pub max_memory_gi: u64,
 }
 
@@ -97,7 +97,7 @@ impl Default for SubscriptionPlan {
     }
 }
 
-/// A refusal of what the plan does not include.
+/// 403: the plan does not include a requested feature or amount.
 pub(crate) fn plan_limit_error(message: impl Into<String>) -> ErrorResponse {
     ErrorResponse::new(StatusCode::FORBIDDEN, message).with_code("plan_limit")
 }

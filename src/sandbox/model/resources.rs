@@ -1,6 +1,6 @@
-//! What an app runs on: resources, executors, storage (contract, section 7.3).
+//! Compute resources, executors and storage of an app.
 //!
-//! Unknown keys inside these objects are dropped, as unknown fields of a body are ignored.
+//! Unknown keys inside these objects are dropped, like unknown fields of a body.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::sandbox::model::profile::ResourceLimits;
 use crate::sandbox::wire::fields;
 
-/// The units of a size, with how many bytes each is.
+/// Units of a size and their number of bytes.
 const UNITS: [(&str, u128); 9] = [
     ("", 1),
     ("K", 1_000),
@@ -22,7 +22,7 @@ const UNITS: [(&str, u128); 9] = [
     ("Ti", 1 << 40),
 ];
 
-/// CPU, memory and disk, as given.
+/// CPU, memory and storage as specified by the client.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
 #[schema(as = Resources)]
 pub(crate) struct ComputeResources {
@@ -32,7 +32,7 @@ pub(crate) struct ComputeResources {
     requests: Option<ResourceAmounts>,
 }
 
-/// One side of [`ComputeResources`].
+/// Limits or requests of [`ComputeResources`].
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, ToSchema)]
 #[schema(as = Amounts)]
 #[serde(rename_all = "kebab-case")]
@@ -40,15 +40,15 @@ struct ResourceAmounts {
     /// Whole CPUs, or `-` for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu: Option<String>,
-    /// Such as `16Gi`.
+    /// Size such as `16Gi`.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<String>,
-    /// Such as `16Gi`; in limits only.
+    /// Size such as `16Gi`. Only in limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     ephemeral_storage: Option<String>,
 }
 
-/// The executors of a distributed app.
+/// Executors of a distributed app.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 #[schema(as = Executor)]
 pub(crate) struct ExecutorSettings {
@@ -63,28 +63,29 @@ pub(crate) struct ExecutorSettings {
 }
 
 impl ComputeResources {
-    /// What of it is above a limit, for people; none if all of it is within.
+    /// Describes the first amount above the plan limits. `None`: all amounts are within the limits.
     pub(crate) fn find_excess(&self, limits: ResourceLimits) -> Option<String> {
         let ResourceLimits { max_cpu, max_memory_gi } = limits;
         let amounts = || [&self.limits, &self.requests].into_iter().flatten();
         if amounts().filter_map(|amounts| amounts.cpu.as_deref()).any(|cpu| parse_cpus(cpu) > max_cpu.into()) {
             return Some(format!("{max_cpu} CPUs"));
         }
-        let most = u128::from(max_memory_gi) << 30;
-        let is_above =
-            amounts().filter_map(|amounts| amounts.memory.as_deref()).any(|memory| parse_bytes(memory) > most);
+        let max_memory_bytes = u128::from(max_memory_gi) << 30;
+        let is_above = amounts()
+            .filter_map(|amounts| amounts.memory.as_deref())
+            .any(|memory| parse_bytes(memory) > max_memory_bytes);
         is_above.then(|| format!("{max_memory_gi} GiB of memory"))
     }
 }
 
 impl ExecutorSettings {
-    /// What each executor has.
+    /// Returns the resources of each executor.
     pub(crate) fn resources(&self) -> Option<&ComputeResources> {
         self.resources.as_ref()
     }
 }
 
-/// Reads `resources`.
+/// Reads the field `resources`.
 pub(crate) fn read_resources(value: &Value) -> Result<ComputeResources, String> {
     let object = fields::read_object(value)?;
     Ok(ComputeResources {
@@ -93,7 +94,7 @@ pub(crate) fn read_resources(value: &Value) -> Result<ComputeResources, String> 
     })
 }
 
-/// Reads `executor`.
+/// Reads the field `executor`.
 pub(crate) fn read_executor(value: &Value) -> Result<ExecutorSettings, String> {
     let object = fields::read_object(value)?;
     Ok(ExecutorSettings {
@@ -111,7 +112,7 @@ pub(crate) fn read_storage_size(value: &Value) -> Result<Number, String> {
     }
 }
 
-/// Disk is limited only; a request for it is not part of the contract and dropped.
+/// Reads limits or requests. Storage has limits only, so a storage request is dropped.
 fn read_amounts(value: &Value, with_storage: bool) -> Result<ResourceAmounts, String> {
     let object = fields::read_object(value)?;
     Ok(ResourceAmounts {
@@ -123,16 +124,16 @@ fn read_amounts(value: &Value, with_storage: bool) -> Result<ResourceAmounts, St
 
 fn read_cpu(value: &Value) -> Result<String, String> {
     let text = fields::read_string(value)?;
-    let whole = text.bytes().all(|digit| digit.is_ascii_digit()) && !text.is_empty() && !text.starts_with('0');
-    if whole || text == "-" { Ok(text) } else { Err("must be a whole number of CPUs as a string, or \"-\"".into()) }
+    let is_whole = text.bytes().all(|digit| digit.is_ascii_digit()) && !text.is_empty() && !text.starts_with('0');
+    if is_whole || text == "-" { Ok(text) } else { Err("must be a whole number of CPUs as a string, or \"-\"".into()) }
 }
 
-/// How many CPUs a text of [`cpu`] is. No limit is above every one, and so is what no number can hold.
+/// Parses a CPU amount. "No limit" and numbers out of range exceed every limit.
 fn parse_cpus(text: &str) -> u128 {
     text.parse().unwrap_or(u128::MAX)
 }
 
-/// How many bytes a text of [`size`] is.
+/// Parses a size into bytes.
 fn parse_bytes(text: &str) -> u128 {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit = UNITS.iter().find(|(unit, _)| *unit == &text[digits.len()..]).map_or(1, |(_, bytes)| *bytes);
@@ -143,12 +144,12 @@ fn read_size(value: &Value) -> Result<String, String> {
     let text = fields::read_string(value)?;
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit = &text[digits.len()..];
-    let known = UNITS.iter().any(|(known, _)| *known == unit);
-    let whole = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-    if whole && known { Ok(text) } else { Err("must be a size such as \"16Gi\"".into()) }
+    let has_known_unit = UNITS.iter().any(|(known_unit, _)| *known_unit == unit);
+    let is_whole = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if is_whole && has_known_unit { Ok(text) } else { Err("must be a size such as \"16Gi\"".into()) }
 }
 
-/// A field of an inner object: absent and `null` are the same there, and a message says which field it is about.
+/// Reads a field of an inner object. `null` counts as absent, and the error message starts with the field name.
 fn read_inner<T>(
     object: &Map<String, Value>,
     name: &str,

@@ -1,7 +1,7 @@
-//! A secret of an app: its record, what a body says of one, and how it is shown (contract, section 10).
+//! Secrets of an app.
 //!
-//! No value is kept, only its digest: what is not there cannot come back in an answer, a file or a panic. Whether the
-//! right value arrived is seen by the digest.
+//! The sandbox stores the SHA-256 digest of a value, never the value, so that no response, file or panic can leak a
+//! value. Tests compare digests.
 
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -15,49 +15,49 @@ use crate::sandbox::wire::error::ErrorResponse;
 use crate::sandbox::wire::fields::{self, BodyFields};
 use crate::sandbox::wire::timestamps;
 
-/// A longer value is refused; in bytes.
+/// Maximum size of a value.
 const MAX_VALUE_BYTES: usize = 64 * 1024;
-/// Stands for every value, however long.
+/// Placeholder for every value, independent of the length.
 const MASK: &str = "********";
 
-/// The SHA-256 of a value, in hexadecimal. It does not hide a value that can be guessed.
+/// SHA-256 of a value, in hexadecimal. The digest does not protect a value that can be guessed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct ValueDigest(String);
 
 impl ValueDigest {
-    /// Of the bytes of the text as it is.
+    /// Computes the digest of the UTF-8 bytes of `value`.
     pub fn of(value: &str) -> Self {
         Self(Sha256::digest(value.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 
-/// A secret as it is kept.
+/// Record of a secret.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct StoredSecret {
-    /// Positive, never used twice in any app.
+    /// Positive and unique across all apps.
     id: u64,
     name: String,
     value_sha256: ValueDigest,
-    /// When the name was first set since it was last deleted.
+    /// Time at which the name was first set after its last deletion.
     created_at: Timestamp,
-    /// Later with each time that it is set.
+    /// Strictly increases with each write.
     updated_at: Timestamp,
 }
 
-/// The secrets of an app, in ascending order of id.
+/// Secrets of an app, in ascending order of ID.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct StoredSecrets(Vec<StoredSecret>);
 
-/// What a secret shall be.
+/// New content of a secret.
 pub(crate) struct SecretInput {
     name: String,
     value_sha256: ValueDigest,
 }
 
 impl SecretInput {
-    /// Reads a body; 400 if it breaks a rule. No message repeats a value.
+    /// Reads a request body. Returns 400 if the body is invalid. Error messages never contain a value.
     pub(crate) fn from_body(body: &[u8]) -> Result<Self, ErrorResponse> {
         let mut fields = BodyFields::parse(body)?;
         let name = fields.read_required("name", |value| check_name(fields::read_string(value)?));
@@ -68,39 +68,37 @@ impl SecretInput {
         Ok(Self { name: name.unwrap_or_default(), value_sha256: value.unwrap_or_else(absent) })
     }
 
-    /// A secret that is there in the beginning. The error says what is wrong with its name.
+    /// Creates a secret from the seed file. The error describes an invalid name.
     pub(crate) fn from_seed(name: &str, value: &ValueDigest) -> Result<Self, ErrorResponse> {
         let wrong = |rule| ErrorResponse::malformed_body(format!("the name of the secret {name:?} {rule}"));
         Ok(Self { name: check_name(name.to_owned()).map_err(wrong)?, value_sha256: value.clone() })
     }
 }
 
-/// A value that is not too long.
+/// Rejects a value above the maximum size.
 fn check_length(value: String) -> Result<String, String> {
     if value.len() > MAX_VALUE_BYTES { Err(format!("must be at most {MAX_VALUE_BYTES} bytes")) } else { Ok(value) }
 }
 
-/// A name that keeps the rule of names.
+/// Rejects an invalid name.
 fn check_name(name: String) -> Result<String, String> {
-    let is_word = |other: char| other.is_ascii_alphanumeric() || other == '_';
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let is_name =
         name.chars().all(is_word) && name.starts_with(|first: char| is_word(first) && !first.is_ascii_digit());
     if is_name { Ok(name) } else { Err("must be a letter or _ and then letters, digits or _".into()) }
 }
 
 impl StoredSecrets {
-    /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &StoredSecret> {
         self.0.iter()
     }
 
-    /// The one of a name, which counts as it is written; otherwise 404.
+    /// Returns the secret with this exact name, or 404.
     pub(crate) fn get(&self, name: &str) -> Result<&StoredSecret, ErrorResponse> {
         self.iter().find(|secret| secret.name == name).ok_or_else(|| secret_not_found(name))
     }
 
-    /// Gives the secret of that name its value, or makes it with the next id. Of two times the later one is always later
-    /// in milliseconds, however fast they follow each other.
+    /// Creates or updates a secret. `updated_at` increases by at least 1 ms, so that clients can detect every write.
     pub(crate) fn set(&mut self, input: SecretInput, next_id: &mut u64, now: Timestamp) -> &StoredSecret {
         let SecretInput { name, value_sha256 } = input;
         let index = match self.0.iter().position(|secret| secret.name == name) {
@@ -120,7 +118,7 @@ impl StoredSecrets {
         &self.0[index]
     }
 
-    /// Removes the one of a name for good; otherwise 404.
+    /// Permanently removes a secret, or returns 404.
     pub(crate) fn remove(&mut self, name: &str) -> Result<(), ErrorResponse> {
         let before = self.0.len();
         self.0.retain(|secret| secret.name != name);
@@ -132,14 +130,14 @@ fn secret_not_found(name: &str) -> ErrorResponse {
     ErrorResponse::new(StatusCode::NOT_FOUND, format!("Secret {name:?} not found"))
 }
 
-/// A secret as it appears. The value never does.
+/// A secret in a response. The value is masked.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Secret)]
 pub(crate) struct SecretBody {
-    /// Positive, never used twice.
+    /// Positive and unique.
     id: u64,
     name: String,
-    /// Asterisks, whatever the value is.
+    /// Always asterisks.
     value: &'static str,
     #[schema(format = DateTime)]
     created_at: String,
@@ -148,7 +146,7 @@ pub(crate) struct SecretBody {
 }
 
 impl StoredSecret {
-    /// How it appears to whoever reads it.
+    /// Builds the response to a read.
     pub(crate) fn to_body(&self, switches: ApiSwitches) -> SecretBody {
         self.format_body(if switches.mixed_timestamp_precision {
             timestamps::format_seconds
@@ -157,7 +155,7 @@ impl StoredSecret {
         })
     }
 
-    /// How it appears in the answer to whoever set it.
+    /// Builds the response to a write.
     pub(crate) fn to_write_body(&self, switches: ApiSwitches) -> SecretBody {
         self.format_body(if switches.mixed_timestamp_precision {
             timestamps::format_micros
@@ -166,7 +164,7 @@ impl StoredSecret {
         })
     }
 
-    /// How `/sandbox/` shows it.
+    /// Builds the entry in `/sandbox/state`.
     pub(crate) fn to_admin_body(&self) -> AdminSecretBody {
         let Self { id, name, value_sha256, created_at, updated_at } = self.clone();
         let (created_at, updated_at) = (timestamps::format_millis(created_at), timestamps::format_millis(updated_at));
@@ -180,7 +178,7 @@ impl StoredSecret {
     }
 }
 
-/// A secret as `/sandbox/` shows it.
+/// A secret in `/sandbox/state`.
 #[derive(Serialize)]
 pub(crate) struct AdminSecretBody {
     id: u64,
@@ -190,22 +188,22 @@ pub(crate) struct AdminSecretBody {
     updated_at: String,
 }
 
-/// What the body of a request may say of a secret. Fields that are not check_name here are ignored.
+/// Body of a request that sets a secret. Unknown fields are ignored.
 ///
-/// Nothing is read into this type, it describes [`SecretInput`]: tests hold the two together.
+/// This type only documents the body; [`SecretInput`] reads the body. Tests compare the two.
 #[derive(ToSchema)]
 #[schema(as = SetSecret)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "documentation of the body only")]
 pub(crate) struct SetSecretRequest {
     #[schema(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$")]
     name: String,
-    /// Any text, also an empty one.
+    /// Any text. May be empty.
     #[schema(write_only)]
     value: String,
 }
 
-/// What may be told of a body that was sent to a secret: its name and which members there were, nothing that may be a
-/// value. `None`: it is not JSON.
+/// Masks every member of a secret body except the name, because any other member may contain a value. `None`: the body
+/// is not JSON.
 pub(crate) fn redact_body(body: &[u8]) -> Option<Value> {
     let mut body: Value = serde_json::from_slice(body).ok()?;
     match &mut body {

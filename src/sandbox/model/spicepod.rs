@@ -1,10 +1,10 @@
-//! A spicepod as the API takes it: YAML text or a JSON object, always an object afterwards (contract, sections 7.4 and 13).
+//! Spicepods: YAML text or a JSON object in a request, always an object afterwards.
 //!
-//! Only its outer form is judged here. Whether the required keys are there is a question for a deployment.
+//! Only the outer form is validated. The API checks required keys at deployment.
 
 use serde_json::{Map, Value};
 
-/// Reads YAML text or a JSON object. JSON text is YAML too.
+/// Reads YAML text or a JSON object. JSON text is also YAML.
 pub(crate) fn read_spicepod(value: &Value) -> Result<Map<String, Value>, String> {
     let parsed = match value {
         Value::String(text) => serde_saphyr::from_str_with_options(text, options())
@@ -17,8 +17,7 @@ pub(crate) fn read_spicepod(value: &Value) -> Result<Map<String, Value>, String>
     }
 }
 
-/// What a server that keeps a model of a spicepod, not its text, makes of one: what is empty is gone, and what every
-/// spicepod has is there.
+/// Removes empty fields and adds `version` and `kind`, like a server that stores a typed model instead of the text.
 pub(crate) fn normalise(spicepod: &mut Map<String, Value>) {
     prune(spicepod);
     for (key, value) in [("version", "v2"), ("kind", "Spicepod")] {
@@ -38,7 +37,7 @@ fn prune(object: &mut Map<String, Value>) {
     });
 }
 
-/// Items of a list stay, even empty ones: the others would move.
+/// Keeps empty list items, because removal would shift the other items.
 fn prune_value(value: &mut Value) {
     match value {
         Value::Object(fields) => prune(fields),
@@ -47,7 +46,7 @@ fn prune_value(value: &mut Value) {
     }
 }
 
-/// Errors name the place in one line and do not repeat the text around it.
+/// Error messages contain the position in one line, without the surrounding text.
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! { with_snippet: false }
 }

@@ -1,4 +1,4 @@
-//! The tags of an app (contract, section 7.4).
+//! Tags of an app.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use crate::sandbox::wire::fields;
 /// Tags by key.
 pub(crate) type Tags = BTreeMap<String, String>;
 
-/// Beyond this many bytes a key is refused: a letter and up to 62 more.
+/// Maximum length of a key: a letter and up to 62 more characters.
 const MAX_KEY_BYTES: usize = 63;
-/// Beyond this many bytes a value is refused.
+/// Maximum length of a value.
 const MAX_VALUE_BYTES: usize = 256;
 
-/// Reads an object of strings that keep the rules of keys and values.
+/// Reads a JSON object with valid keys and values.
 pub(crate) fn read_tags(value: &Value) -> Result<Tags, String> {
     fields::read_object(value)?
         .iter()
@@ -34,9 +34,9 @@ pub(crate) fn read_tags(value: &Value) -> Result<Tags, String> {
 fn is_valid_key(key: &str) -> bool {
     key.len() <= MAX_KEY_BYTES
         && key.starts_with(|first: char| first.is_ascii_alphabetic())
-        && key.chars().all(|other| other.is_ascii_alphanumeric() || "_./-".contains(other))
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c))
 }
 
 fn is_valid_value(value: &str) -> bool {
-    value.len() <= MAX_VALUE_BYTES && value.chars().all(|other| other.is_ascii_alphanumeric() || "_@-".contains(other))
+    value.len() <= MAX_VALUE_BYTES && value.chars().all(|c| c.is_ascii_alphanumeric() || "_@-".contains(c))
 }

@@ -1,4 +1,4 @@
-//! What a sandbox is started with, and what it announces once it listens.
+//! Settings of a sandbox, and the connection information that a running sandbox prints.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,28 +12,29 @@ use utoipa::ToSchema;
 use crate::sandbox::model::profile::{ApiSwitches, SubscriptionPlan};
 use crate::sandbox::model::secret::ValueDigest;
 
-/// The settings of a sandbox. The default is what `spice-cloud-operator sandbox` starts.
+/// Settings of a sandbox. The default is the default of `spice-cloud-operator sandbox`.
 #[derive(Clone)]
 pub struct SandboxConfig {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on. Port 0 selects a free port.
     pub address: SocketAddr,
-    /// The organizations there are.
+    /// Organizations.
     pub organizations: Vec<OrganizationConfig>,
-    /// The users there are.
+    /// Users.
     pub users: Vec<UserConfig>,
-    /// The credentials that are known; no two with the same name, token or client id.
+    /// Credentials. Names, tokens and client IDs are unique.
     pub credentials: Vec<CredentialConfig>,
-    /// How long a token from the token endpoint lives, to the second.
+    /// Lifetime of a token from the token endpoint, in whole seconds.
     pub token_lifetime: Duration,
-    /// How many requests are too many.
+    /// Rate limits.
     pub rate_limits: RateLimits,
-    /// How the API behaves.
+    /// Behaviour of the API.
     pub switches: ApiSwitches,
-    /// The apps there are in the beginning; not where a state file brings others.
+    /// Initial apps. Ignored if the state file exists.
     pub apps: Vec<SeedApp>,
-    /// Where everything is kept that has to survive the process; nowhere if absent.
+    /// File that stores the state across restarts.
     pub state_file: Option<PathBuf>,
-    /// Whether to speak TLS, and for which names or addresses beside localhost and the one it listens on.
+    /// Enables TLS. The names and addresses are added to the certificate, which always contains localhost and the
+    /// listen address.
     pub tls: Option<Vec<String>>,
 }
 
@@ -87,37 +88,37 @@ impl Default for SandboxConfig {
     }
 }
 
-/// An organization: what apps belong to and credentials give access to.
+/// An organization that owns apps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OrganizationConfig {
-    /// A positive number.
+    /// Positive number.
     pub id: u64,
-    /// The handle; compared without case.
+    /// Handle, case-insensitive.
     pub name: String,
-    /// What it may have.
+    /// Limits of the organization.
     #[serde(skip)]
     pub plan: SubscriptionPlan,
 }
 
 impl OrganizationConfig {
-    /// Whether a handle is its own.
+    /// Returns whether `handle` is the handle of this organization.
     pub(crate) fn is_called(&self, handle: &str) -> bool {
         self.name.eq_ignore_ascii_case(handle)
     }
 }
 
-/// An app that is there in the beginning.
+/// An initial app.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeedApp {
-    /// The name of the organization it belongs to.
+    /// Name of the organization.
     pub organization: String,
-    /// Whether its spicepod comes from a repository.
+    /// Whether a repository provides the spicepod.
     #[serde(default)]
     pub repository_connected: bool,
-    /// What a create and an update would say, in one.
+    /// Fields of a create and an update request in one body.
     pub body: Value,
-    /// Its secrets, by name. A seed file gives the values, which are not kept.
+    /// Secrets by name. The seed file contains values; only the digests are stored.
     #[serde(default, deserialize_with = "deserialize_digests")]
     pub secrets: BTreeMap<String, ValueDigest>,
 }
@@ -127,51 +128,51 @@ fn deserialize_digests<'de, D: Deserializer<'de>>(values: D) -> Result<BTreeMap<
     Ok(values.into_iter().map(|(name, value)| (name, ValueDigest::of(&value))).collect())
 }
 
-/// Somebody who may act in organizations.
+/// A user.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserConfig {
-    /// A positive number, shown as `created_by`.
+    /// Positive number, returned as `created_by`.
     pub id: u64,
-    /// Where they may act, and as what.
+    /// Organizations of the user and the role in each organization.
     pub memberships: Vec<Membership>,
 }
 
-/// What a user is in an organization.
+/// Membership of a user in an organization.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Membership {
-    /// The name of the organization.
+    /// Name of the organization.
     pub organization: String,
-    /// The highest role.
+    /// Highest role of the user.
     pub role: OrganizationRole,
 }
 
-/// What a member may do; a viewer changes nothing.
+/// Role of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[schema(as = Role)]
 #[serde(rename_all = "snake_case")]
 pub enum OrganizationRole {
-    /// Everything.
+    /// Full access.
     Owner,
-    /// Everything but what concerns owners.
+    /// Full access except to owners.
     Admin,
-    /// Everything but members.
+    /// Access to everything except members.
     Member,
-    /// Looks only.
+    /// Read-only access.
     Viewer,
 }
 
-/// How many requests are too many, in any stretch of time of one length.
+/// Maximum numbers of requests within a sliding window.
 #[derive(Clone, Copy, Debug)]
 pub struct RateLimits {
-    /// Of one user, whatever the credential; a machine counts for itself.
+    /// Requests per user, over all credentials of the user. An OAuth client has its own count.
     pub per_user: u32,
-    /// To one organization, whoever asks.
+    /// Requests per organization.
     pub per_organization: u32,
-    /// How long a request counts.
+    /// Length of the window.
     pub window: Duration,
-    /// Whether answers say how things stand; without, a refusal does not say when to come again either.
+    /// Whether responses contain the `X-RateLimit-*` and `Retry-After` headers.
     pub has_headers: bool,
 }
 
@@ -181,25 +182,27 @@ impl Default for RateLimits {
     }
 }
 
-/// A credential with the scopes it grants.
+/// A credential and its scopes.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct CredentialConfig {
-    /// How it is used, and what it consists of.
+    /// Type of the credential with its secret parts.
     #[serde(flatten)]
     pub kind: CredentialKind,
-    /// What the journal calls it.
+    /// Name in the journal.
     pub name: String,
-    /// Scopes such as `apps:read`; `*` grants everything.
+    /// Granted scopes such as `apps:read`. `*` grants all scopes.
     pub scopes: Vec<String>,
-    /// The name of the organization it was made for.
+    /// Name of the organization for which the credential was created.
     pub organization: String,
-    /// The user it belongs to, who decides which other organizations it reaches; none for a machine, which reaches its own.
+    /// Owner of the credential, whose memberships determine the accessible organizations. `None` for an OAuth client,
+    /// which can access only its own organization.
     #[serde(default, skip_serializing)]
     pub user: Option<u64>,
-    /// Whether it reaches no other organization than the one that it was made for, whatever its user does.
+    /// Whether the credential can access only its own organization, regardless of the memberships of the user.
     #[serde(default, skip_serializing)]
     pub narrowed: bool,
-    /// Whether the rate limits are for it: whoever stands for somebody in the portal does not go through the API.
+    /// Whether rate limits apply. The credential for simulated portal actions is exempt, because the portal does not
+    /// use the API.
     #[serde(default = "default_is_limited", skip_serializing)]
     pub is_limited: bool,
 }
@@ -208,32 +211,32 @@ fn default_is_limited() -> bool {
     true
 }
 
-/// How a credential is used. All of it is announced, so it must be of no use anywhere else.
+/// Type of a credential. The sandbox prints all parts, so never use real credentials.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CredentialKind {
-    /// The token is sent as it is.
+    /// A token that the client sends unchanged.
     PersonalAccessToken {
-        /// What a client sends as bearer.
+        /// The bearer token.
         token: String,
     },
-    /// The token of somebody who signed in; sent as it is.
+    /// A token from a browser login, which the client sends unchanged.
     SessionToken {
-        /// What a client sends as bearer.
+        /// The bearer token.
         token: String,
     },
-    /// Exchanged for tokens that expire.
+    /// A client that exchanges its secret for short-lived tokens.
     OauthClient {
-        /// Public.
+        /// Public identifier.
         client_id: String,
-        /// What the exchange asks for.
+        /// Secret for the token exchange.
         client_secret: String,
     },
 }
 
 impl CredentialKind {
-    /// The token that is sent as it is, if that is how the credential is used.
+    /// Returns the bearer token. `None` for an OAuth client.
     pub fn token(&self) -> Option<&str> {
         match self {
             Self::PersonalAccessToken { token } | Self::SessionToken { token } => Some(token),
@@ -242,16 +245,16 @@ impl CredentialKind {
     }
 }
 
-/// How to use a sandbox that listens.
+/// Address and credentials of a running sandbox.
 #[derive(Clone, Serialize)]
 pub struct ConnectionInfo {
-    /// The base URL, without a slash at the end.
+    /// Base URL without a trailing slash.
     pub url: String,
-    /// With TLS, the certificate of the authority to trust, in PEM.
+    /// Certificate of the authority in PEM, if TLS is enabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
-    /// The organizations there are.
+    /// Organizations.
     pub organizations: Vec<OrganizationConfig>,
-    /// The credentials that are known, tokens and secrets included.
+    /// Credentials, including tokens and secrets.
     pub credentials: Vec<CredentialConfig>,
 }

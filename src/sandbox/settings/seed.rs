@@ -1,4 +1,4 @@
-//! What a sandbox begins with, from a file (YAML). A section that is absent stays as it is by default.
+//! Seed file (YAML): initial content of a sandbox. An absent section keeps its default.
 //!
 //! ```yaml
 //! plans:
@@ -44,12 +44,13 @@ struct SeedOrganization {
 }
 
 impl SandboxConfig {
-    /// Takes over kind the text of a seed file says. The error says kind is wrong with it.
+    /// Loads the text of a seed file. The error describes the first problem in the file.
     pub fn load_seed(&mut self, text: &str) -> Result<(), String> {
         let options = serde_saphyr::options! { with_snippet: false };
         let seed: SeedFile = serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
         if let Some(organizations) = seed.organizations {
-            let organizations = organizations.into_iter().map(|one| build_organization(one, &seed.plans));
+            let organizations =
+                organizations.into_iter().map(|organization| build_organization(organization, &seed.plans));
             self.organizations = organizations.collect::<Result<_, _>>()?;
         }
         self.users = seed.users.unwrap_or(std::mem::take(&mut self.users));
@@ -58,30 +59,30 @@ impl SandboxConfig {
         self.check_references()
     }
 
-    /// Whether everything that is named is there, once.
+    /// Checks that names are unique and that all referenced objects exist.
     fn check_references(&self) -> Result<(), String> {
         let Self { organizations, users, credentials, apps, .. } = self;
-        check_unique("organization", organizations.iter().map(|one| one.name.to_ascii_lowercase()))?;
-        check_unique("organization", organizations.iter().map(|one| one.id.to_string()))?;
-        check_unique("user", users.iter().map(|one| one.id.to_string()))?;
-        check_unique("credential", credentials.iter().map(|one| one.name.clone()))?;
+        check_unique("organization", organizations.iter().map(|organization| organization.name.to_ascii_lowercase()))?;
+        check_unique("organization", organizations.iter().map(|organization| organization.id.to_string()))?;
+        check_unique("user", users.iter().map(|user| user.id.to_string()))?;
+        check_unique("credential", credentials.iter().map(|credential| credential.name.clone()))?;
         check_unique(
             "token or client id of",
-            credentials.iter().map(|one| credential_identifier(&one.kind).to_owned()),
+            credentials.iter().map(|credential| credential_identifier(&credential.kind).to_owned()),
         )?;
-        let named = users
+        let referenced = users
             .iter()
             .flat_map(|user| user.memberships.iter().map(|member| &member.organization))
-            .chain(credentials.iter().map(|one| &one.organization))
-            .chain(apps.iter().map(|one| &one.organization));
-        for name in named {
-            if !organizations.iter().any(|one| one.is_called(name)) {
-                return Err(format!("there is no organization {name:?}"));
+            .chain(credentials.iter().map(|credential| &credential.organization))
+            .chain(apps.iter().map(|app| &app.organization));
+        for name in referenced {
+            if !organizations.iter().any(|organization| organization.is_called(name)) {
+                return Err(format!("unknown organization {name:?}"));
             }
         }
         for credential in credentials {
             if credential.user.is_some_and(|id| !users.iter().any(|user| user.id == id)) {
-                return Err(format!("there is no user of the credential {:?}", credential.name));
+                return Err(format!("unknown user of the credential {:?}", credential.name));
             }
         }
         Ok(())
@@ -95,7 +96,7 @@ fn build_organization(
     let SeedOrganization { id, name, plan } = seed;
     let plan = match plan {
         None => SubscriptionPlan::default(),
-        Some(plan) => *plans.get(&plan).ok_or_else(|| format!("there is no plan {plan:?}"))?,
+        Some(plan) => *plans.get(&plan).ok_or_else(|| format!("unknown plan {plan:?}"))?,
     };
     Ok(OrganizationConfig { id, name, plan })
 }
@@ -107,12 +108,12 @@ fn credential_identifier(kind: &CredentialKind) -> &str {
     }
 }
 
-/// Names no value: it may be a token.
+/// Rejects an empty or repeated value. The error contains no value, because the value may be a token.
 fn check_unique(kind: &str, values: impl Iterator<Item = String>) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for (index, value) in values.enumerate() {
         if value.is_empty() || !seen.insert(value) {
-            return Err(format!("the {kind} number {} is empty or not the first of its kind", index + 1));
+            return Err(format!("the {kind} number {} is empty or a duplicate", index + 1));
         }
     }
     Ok(())

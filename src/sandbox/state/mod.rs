@@ -1,4 +1,4 @@
-//! Everything that the requests of one server share.
+//! State that all requests share, and its persistence.
 
 pub(crate) mod shared;
 pub(crate) mod snapshot;

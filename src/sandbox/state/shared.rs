@@ -1,4 +1,4 @@
-//! The state that the requests of one server share.
+//! State that all requests of one server share.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -14,7 +14,7 @@ use crate::sandbox::traffic::journal::Journal;
 use crate::sandbox::traffic::rate_limits::RequestLimiter;
 use crate::sandbox::wire::sync::lock;
 
-/// What the requests of one server share.
+/// State that all requests of one server share.
 pub(crate) struct Sandbox {
     pub(crate) config: SandboxConfig,
     state: Mutex<PersistedState>,
@@ -22,12 +22,12 @@ pub(crate) struct Sandbox {
     pub(crate) faults: FaultRules,
     pub(crate) request_limiter: RequestLimiter,
     pub(crate) cli_logins: CliLogins,
-    /// Cancelled when the server is told to stop; whatever waits without an end of its own watches it.
+    /// Cancelled at shutdown. Every wait without a time limit must also watch this token.
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Sandbox {
-    /// The error says what is wrong with the state file or the seed.
+    /// Creates the state from the state file or the seed. The error describes a problem with either.
     pub(crate) fn new(config: &SandboxConfig) -> Result<Arc<Self>, String> {
         let credentials = CredentialStore::new(&config.credentials, config.token_lifetime);
         let mut state = PersistedState { store: AppStore::default(), credentials };
@@ -56,12 +56,12 @@ impl Sandbox {
         self.config.organizations.iter().find(|organization| organization.id == id)
     }
 
-    /// To look; what changes anything is [`Self::change`].
+    /// Locks the state for a read. Use [`Self::update_state`] for changes.
     pub(crate) fn state(&self) -> MutexGuard<'_, PersistedState> {
         lock(&self.state)
     }
 
-    /// Changes what is state. It is on the disk when this returns, or it did not happen.
+    /// Changes the state and writes the state file. If the write fails, the change is undone.
     pub(crate) fn update_state<T, E: From<PersistError>>(
         &self,
         change: impl FnOnce(&mut PersistedState) -> Result<T, E>,
@@ -69,12 +69,12 @@ impl Sandbox {
         let mut state = self.state();
         let Some(path) = &self.config.state_file else { return change(&mut state) };
         let before = state.clone();
-        let done = change(&mut state)?;
+        let result = change(&mut state)?;
         if let Err(error) = state.save(path) {
-            tracing::warn!(%error, "the state could not be written");
+            tracing::warn!(%error, "Failed to write the state file");
             *state = before;
             return Err(PersistError.into());
         }
-        Ok(done)
+        Ok(result)
     }
 }

@@ -1,7 +1,7 @@
-//! Everything that changes while the sandbox runs, and the file that it survives in.
+//! State that survives a restart, and the state file.
 //!
-//! With a file, a change is answered only once it is on the disk: written temporary_path the old state, synced, and renamed over
-//! it, so that a kill at any moment leaves the one or the other.
+//! With a state file, a response is sent only after the change is on disk. The file is written under a temporary name,
+//! synced and renamed, so that a crash leaves either the previous or the new state.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,17 +14,17 @@ use crate::sandbox::auth::credentials::{CredentialStore, PersistedCredentials};
 use crate::sandbox::state::store::AppStore;
 use crate::sandbox::wire::error::ErrorResponse;
 
-/// Says how a file is to be read; another number is refused.
+/// Format of the state file. Other formats are rejected.
 const FORMAT: u32 = 1;
 
-/// What the sandbox holds, under one lock.
+/// Apps and credentials under one lock.
 #[derive(Clone)]
 pub(crate) struct PersistedState {
     pub(crate) store: AppStore,
     pub(crate) credentials: CredentialStore,
 }
 
-/// What a file contains.
+/// Content of the state file.
 #[derive(Serialize, Deserialize)]
 struct StateFile<S> {
     format: u32,
@@ -32,7 +32,7 @@ struct StateFile<S> {
     credentials: PersistedCredentials,
 }
 
-/// A change that was undone because it could not be written.
+/// The state file could not be written, and the change was undone.
 #[derive(Debug)]
 pub(crate) struct PersistError;
 
@@ -43,7 +43,7 @@ impl From<PersistError> for ErrorResponse {
 }
 
 impl PersistedState {
-    /// Takes over what a file holds. False: there is no such file yet.
+    /// Loads the state file. Returns false if the file does not exist.
     pub(crate) fn load(&mut self, path: &Path) -> io::Result<bool> {
         let json = match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -51,14 +51,17 @@ impl PersistedState {
         };
         let StateFile { format, store, credentials } = serde_json::from_slice::<StateFile<AppStore>>(&json)?;
         if format != FORMAT {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its format is {format}, not {FORMAT}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("unsupported format {format}, expected {FORMAT}"),
+            ));
         }
         self.store = store;
         self.credentials.restore(credentials);
         Ok(true)
     }
 
-    /// Writes everything. Blocks: it is a small file, and nothing may be answered before it is on the disk.
+    /// Writes the state file. Blocks the thread, because the file is small and no response may precede the write.
     pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
         let contents = StateFile { format: FORMAT, store: &self.store, credentials: self.credentials.to_persisted() };
         let json = serde_json::to_vec(&contents)?;
@@ -67,7 +70,7 @@ impl PersistedState {
         file.write_all(&json)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        // The new name is on the disk only when the directory is.
+        // The new name is durable only after a sync of the directory.
         let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory)?.sync_all()
     }

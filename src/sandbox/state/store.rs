@@ -1,4 +1,4 @@
-//! What the sandbox keeps. Every operation is whole: it happens under one lock or not at all.
+//! Stored apps and secrets. Every operation is atomic under the lock of the state.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::sandbox::settings::config::{SandboxConfig, SeedApp};
 use crate::sandbox::wire::error::ErrorResponse;
 use crate::sandbox::wire::request_body::RequestBody;
 
-/// All apps of all organizations, by id, the deleted ones too.
+/// Apps of all organizations by ID, including deleted apps.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct AppStore {
     apps: BTreeMap<u64, StoredApp>,
@@ -25,7 +25,7 @@ pub(crate) struct AppStore {
     next_secret: u64,
 }
 
-/// Ids begin here, so that none is mistaken for a position or a count, or one of an app for one of a secret.
+/// The first IDs differ from counts and positions, and app IDs differ from secret IDs, so that tests detect a mix-up.
 const FIRST_APP_ID: u64 = 1001;
 const FIRST_SECRET_ID: u64 = 5001;
 
@@ -40,19 +40,19 @@ impl Default for AppStore {
 }
 
 impl AppStore {
-    /// Creates the apps of the configuration. Whatever the switches and plans say of clients does not hold for them.
+    /// Creates the initial apps. Behaviour switches and plan limits do not apply to them.
     pub(crate) fn load_seed_apps(&mut self, config: &SandboxConfig) -> Result<(), String> {
         for SeedApp { organization, repository_connected, body, secrets } in &config.apps {
-            let known = config.organizations.iter().find(|known| known.is_called(organization));
-            let known = known.ok_or_else(|| format!("there is no organization {organization:?}"))?;
-            let caller = Caller { organization: known.id, user: None, plan: SubscriptionPlan::default() };
-            let payload = RequestBody::from(Bytes::from(body.to_string()));
+            let found = config.organizations.iter().find(|candidate| candidate.is_called(organization));
+            let found = found.ok_or_else(|| format!("unknown organization {organization:?}"))?;
+            let caller = Caller { organization: found.id, user: None, plan: SubscriptionPlan::default() };
+            let request_body = RequestBody::from(Bytes::from(body.to_string()));
             let seed_error = |error: ErrorResponse| format!("the app {}: {error}", body["name"]);
-            let body = payload.read().map_err(seed_error)?;
+            let body = request_body.read().map_err(seed_error)?;
             let (name, changes) = AppChanges::from_create_body(body, ApiSwitches::default()).map_err(seed_error)?;
             let created = self.create_app(&caller, name, changes, Reactivation::Apply, Timestamp::now());
             let id = created.map_err(seed_error)?.id;
-            self.update_app(&caller, id, &payload, ApiSwitches::default()).map_err(seed_error)?;
+            self.update_app(&caller, id, &request_body, ApiSwitches::default()).map_err(seed_error)?;
             self.set_repository_connected(id, *repository_connected);
             for (name, value) in secrets {
                 let input = || SecretInput::from_seed(name, value);
@@ -62,23 +62,23 @@ impl AppStore {
         Ok(())
     }
 
-    /// Every app, deleted or not.
+    /// Returns all apps, including deleted apps.
     pub(crate) fn all_apps(&self) -> impl Iterator<Item = &StoredApp> {
         self.apps.values()
     }
 
-    /// The live apps of the caller's organization, in ascending order of id.
+    /// Returns the live apps of the organization of the caller, ordered by ID.
     pub(crate) fn visible_apps<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a StoredApp> {
         self.apps.values().filter(|app| is_visible(app, caller))
     }
 
-    /// A live app of the caller's organization; 404 also for one of another organization.
+    /// Returns a live app of the organization of the caller, or 404. Apps of other organizations also give 404.
     pub(crate) fn find_app(&self, caller: &Caller, id: u64) -> Result<&StoredApp, ErrorResponse> {
         self.apps.get(&id).filter(|app| is_visible(app, caller)).ok_or_else(|| app_not_found(id))
     }
 
-    /// Creates an app, or brings back the deleted one of that name with what it had. More than the plan has room for is
-    /// seed_error, and a live app of that name is a conflict.
+    /// Creates an app, or reactivates the deleted app with the same name. Returns 403 above a plan limit, and 409 if a
+    /// live app has the name.
     pub(crate) fn create_app(
         &mut self,
         caller: &Caller,
@@ -89,8 +89,8 @@ impl AppStore {
     ) -> Result<&StoredApp, ErrorResponse> {
         let organization = caller.organization;
         changes.check_plan(caller.plan)?;
-        let live = u64::try_from(self.visible_apps(caller).count()).unwrap_or(u64::MAX);
-        if caller.plan.max_apps.is_some_and(|most| live >= most) {
+        let live_apps = u64::try_from(self.visible_apps(caller).count()).unwrap_or(u64::MAX);
+        if caller.plan.max_apps.is_some_and(|max| live_apps >= max) {
             return Err(plan_limit_error("Organization has reached the maximum app limit"));
         }
         let namesake = |app: &&mut StoredApp| app.organization == organization && app.name.eq_ignore_ascii_case(&name);
@@ -132,7 +132,7 @@ impl AppStore {
         self.find_app(caller, id)
     }
 
-    /// Changes an app by a body that is read only once the app is known to exist.
+    /// Updates an app. Reads the body after the check that the app exists, because 404 precedes body errors.
     pub(crate) fn update_app(
         &mut self,
         caller: &Caller,
@@ -151,19 +151,19 @@ impl AppStore {
         Ok(app)
     }
 
-    /// Connects an app with a repository, which has its spicepod from then on, or disconnects it. False: there is no app
-    /// of that id, not even a deleted one.
+    /// Connects an app to a repository, which then provides the spicepod, or disconnects the app. Returns false if the
+    /// ID is unknown.
     pub(crate) fn set_repository_connected(&mut self, id: u64, connected: bool) -> bool {
         self.apps.get_mut(&id).map(|app| app.repository_connected = connected).is_some()
     }
 
-    /// Deletes an app softly.
+    /// Marks an app as deleted.
     pub(crate) fn delete_app(&mut self, caller: &Caller, id: u64, now: Timestamp) -> Result<(), ErrorResponse> {
         self.find_app_mut(caller, id)?.deleted_at = Some(now);
         Ok(())
     }
 
-    /// Sets a secret of an app. What it shall be is asked only once the app is known to exist.
+    /// Sets a secret of an app. Reads the input after the check that the app exists, because 404 precedes body errors.
     pub(crate) fn set_secret(
         &mut self,
         caller: &Caller,
@@ -175,7 +175,7 @@ impl AppStore {
         Ok(app.secrets.set(input()?, &mut self.next_secret, now))
     }
 
-    /// Deletes a secret of an app for good; 404 also if there is none of that name.
+    /// Permanently deletes a secret of an app, or returns 404.
     pub(crate) fn delete_secret(&mut self, caller: &Caller, id: u64, name: &str) -> Result<(), ErrorResponse> {
         self.find_app_mut(caller, id)?.secrets.remove(name)
     }

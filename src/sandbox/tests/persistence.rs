@@ -78,10 +78,10 @@ async fn a_seed_that_makes_no_sense_is_refused_in_one_line() {
     let cases = [
         ("organisations: []", "organisations"),
         ("- 1", ""),
-        ("organizations: [{ id: 1, name: a, plan: gold }]", "no plan \"gold\""),
-        ("organizations: [{ id: 1, name: other }]", "no organization \"sandbox\""),
-        ("users: []", "no user of the credential \"operator\""),
-        ("apps: [{ organization: nothing, body: {} }]", "no organization \"nothing\""),
+        ("organizations: [{ id: 1, name: a, plan: gold }]", "unknown plan \"gold\""),
+        ("organizations: [{ id: 1, name: other }]", "unknown organization \"sandbox\""),
+        ("users: []", "unknown user of the credential \"operator\""),
+        ("apps: [{ organization: nothing, body: {} }]", "unknown organization \"nothing\""),
         ("organizations: [{ id: 1, name: sandbox }, { id: 1, name: elsewhere }]", "organization number 2"),
         ("users: [{ id: 1, memberships: [{ organization: sandbox, role: king }] }]", "king"),
     ];

@@ -1,6 +1,7 @@
-//! Fault rules: which requests go wrong, when, and how.
+//! Fault rules: the requests that fail, the time of the failure and its form.
 //!
-//! This holds and finds the rules; the gateway acts on them. A new way to fail is a variant of [`FaultAction`].
+//! This module stores and matches rules; the middleware executes them. A new kind of fault is a variant of
+//! [`FaultAction`].
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -16,29 +17,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sandbox::wire::sync::lock;
 
-/// So many rules there can be: far more than a test needs, and each request looks at all of them.
+/// Maximum number of rules. Tests need far fewer, and every request checks all rules.
 const MAX_RULES: usize = 1000;
 
-/// What a rule says.
+/// A fault rule in the form of `POST /sandbox/faults`.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FaultRule {
-    /// Which method; any if absent.
+    /// HTTP method. `None`: any method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     method: Option<FaultMethod>,
-    /// Which route; any if absent.
+    /// Route. `None`: any route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     route: Option<RoutePattern>,
     #[serde(default)]
     when: FaultStage,
     action: FaultAction,
-    /// How often it acts; for ever if absent.
+    /// Number of requests that the rule affects. `None`: unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<NonZeroU64>,
 }
 
 impl FaultRule {
-    /// What is wrong with it as a whole.
+    /// Returns an error message if fields contradict each other.
     pub(crate) fn find_contradiction(&self) -> Option<&'static str> {
         match &self.action {
             FaultAction::Response(ResponseFault { body: Some(_), text: Some(_), .. }) => {
@@ -49,61 +50,61 @@ impl FaultRule {
     }
 }
 
-/// When a rule acts.
+/// Time at which a rule acts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FaultStage {
-    /// Before the request does anything.
+    /// Before the request takes effect.
     #[default]
     Before,
-    /// After it did what it asked for, before the answer.
+    /// After the request took effect, before the response.
     After,
 }
 
-/// How a request goes wrong.
+/// Form of a fault.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(
     untagged,
     expecting = "must be \"close\", \"hang\" or an object with delay, or with status and perhaps delay, headers, and body or text"
 )]
 pub(crate) enum FaultAction {
-    /// By name, without settings.
+    /// A fault without settings.
     Named(NamedFault),
-    /// The request goes on as it should, but late.
+    /// A late request with its normal response.
     Delay(DelayFault),
-    /// Another answer instead of the right one.
+    /// A different response.
     Response(ResponseFault),
 }
 
-/// The ways to fail that have no settings.
+/// Faults without settings.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum NamedFault {
-    /// The connection is closed without an answer.
+    /// Close the connection without a response.
     Close,
-    /// The request waits until the rule is removed or the client goes away.
+    /// Wait until the rule is removed or the client disconnects.
     Hang,
 }
 
-/// Nothing but a delay.
+/// A delay only.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DelayFault {
     pub(crate) delay: FaultDelay,
 }
 
-/// An answer instead of the right one.
+/// A response that replaces the normal response.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResponseFault {
     status: FaultStatus,
-    /// How long it takes.
+    /// Delay before the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) delay: Option<FaultDelay>,
-    /// Absent, without a text: an error body of the API that names the status.
+    /// JSON body. The default, without `text`, is an error body with the reason of the status code.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "deserialize_present")]
     body: Option<Value>,
-    /// A body that is not JSON, such as a page of HTML. Plain text, unless a header says otherwise.
+    /// Body that is not JSON, such as an HTML page. The default content type is plain text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     #[serde(default, skip_serializing_if = "FaultHeaders::is_empty")]
@@ -127,25 +128,25 @@ impl IntoResponse for ResponseFault {
     }
 }
 
-/// A rule as it is listed.
+/// A rule in the response of `GET /sandbox/faults`.
 #[derive(Serialize)]
 pub(crate) struct FaultRuleStatus {
     id: u64,
     #[serde(flatten)]
     rule: FaultRule,
-    /// How often it acted.
+    /// Number of affected requests.
     matched: u64,
 }
 
-/// A rule that was found to match.
+/// A matching rule.
 pub(crate) struct TriggeredFault {
-    /// What to do.
+    /// Fault to execute.
     pub(crate) action: FaultAction,
     /// Cancelled when the rule is removed.
     pub(crate) released: CancellationToken,
 }
 
-/// The rules there are.
+/// All fault rules.
 #[derive(Default)]
 pub(crate) struct FaultRules {
     rules: Mutex<FaultTable>,
@@ -153,7 +154,7 @@ pub(crate) struct FaultRules {
 
 #[derive(Default)]
 struct FaultTable {
-    /// In order of id; the first that matches wins.
+    /// Ordered by ID. The first matching rule wins.
     active: BTreeMap<u64, InstalledRule>,
     last_id: u64,
 }
@@ -165,7 +166,7 @@ struct InstalledRule {
 }
 
 impl FaultRules {
-    /// Adds a rule behind the others. None: there are too many.
+    /// Adds a rule after the existing rules. `None`: the maximum number of rules is reached.
     pub(crate) fn add(&self, rule: FaultRule) -> Option<u64> {
         let mut rules = lock(&self.rules);
         if rules.active.len() >= MAX_RULES {
@@ -177,7 +178,7 @@ impl FaultRules {
         Some(id)
     }
 
-    /// The rules in the order they are tried, used-up ones too.
+    /// Returns all rules in matching order, including exhausted rules.
     pub(crate) fn list(&self) -> Vec<FaultRuleStatus> {
         let rules = lock(&self.rules);
         rules
@@ -187,20 +188,20 @@ impl FaultRules {
             .collect()
     }
 
-    /// Removes a rule and releases what it holds. False: there is none of that id.
+    /// Removes a rule and releases the requests that wait for the rule. Returns false if the ID is unknown.
     pub(crate) fn remove(&self, id: u64) -> bool {
         let rule = lock(&self.rules).active.remove(&id);
         rule.inspect(|rule| rule.released.cancel()).is_some()
     }
 
-    /// Removes every rule and releases what they hold.
+    /// Removes all rules and releases the requests that wait for a rule.
     pub(crate) fn clear(&self) {
         for rule in std::mem::take(&mut lock(&self.rules).active).into_values() {
             rule.released.cancel();
         }
     }
 
-    /// The first rule that matches, which thereby counts as having acted once more.
+    /// Returns the first matching rule and increments its counter.
     pub(crate) fn trigger(&self, stage: FaultStage, method: &Method, route: Option<&str>) -> Option<TriggeredFault> {
         let mut rules = lock(&self.rules);
         let rule = rules.active.values_mut().find(|rule| rule.matches(stage, method, route))?;
@@ -226,12 +227,12 @@ impl TryFrom<String> for FaultMethod {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&text.as_str());
-        if known { Ok(Self(text)) } else { Err(format!("{text:?} is not a method such as \"POST\"")) }
+        let is_known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].contains(&text.as_str());
+        if is_known { Ok(Self(text)) } else { Err(format!("{text:?} is not a method such as \"POST\"")) }
     }
 }
 
-/// A route as the journal names it, or the beginning of one and `*`.
+/// A route pattern as in the journal, or a prefix followed by `*`.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 struct RoutePattern(String);
@@ -258,7 +259,7 @@ impl TryFrom<String> for RoutePattern {
     }
 }
 
-/// A bounded time: longer than any client waits, and whoever wants more lets the request hang.
+/// Delay with an upper limit. The limit exceeds every client timeout; use `hang` for longer delays.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub(crate) struct FaultDelay(u64);
@@ -293,7 +294,7 @@ impl TryFrom<u16> for FaultStatus {
     type Error = String;
 
     fn try_from(number: u16) -> Result<Self, String> {
-        // Below 200 an answer is not the last one, and a client would go on waiting.
+        // Clients treat a status below 200 as an interim response and wait for another response.
         let status = StatusCode::from_u16(number).ok().filter(|_| (200..=599).contains(&number));
         status.map(Self).ok_or_else(|| format!("{number} is not a status from 200 to 599"))
     }
@@ -338,7 +339,7 @@ impl From<FaultHeaders> for BTreeMap<String, String> {
     }
 }
 
-/// Tells `null` from absent.
+/// Distinguishes `null` from an absent field.
 fn deserialize_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }

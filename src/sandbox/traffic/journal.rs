@@ -1,7 +1,7 @@
-//! The journal: every API request the server saw, and what became of it.
+//! Journal of all API requests and their outcomes.
 //!
-//! An entry never holds a token, nor the value of a secret. It does hold the rest of the request's body, because a test has
-//! to see that a value arrived.
+//! An entry never contains a token or the value of a secret. An entry contains the other parts of the body, so that
+//! tests can check the values that a client sent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -14,62 +14,64 @@ use tokio::sync::watch;
 use crate::sandbox::wire::sync::lock;
 use crate::sandbox::wire::timestamps;
 
-/// So many entries are entries: an hour at twice the request rate the API allows an account, at a few hundred bytes each.
+/// Maximum number of entries: one hour at twice the rate limit of the API, with a few hundred bytes per entry.
 const MAX_ENTRIES: usize = 100_000;
-/// So many bytes of bodies are entries, so that large bodies cannot use up the memory that the entries alone would not.
+/// Maximum total size of bodies, because large bodies could exhaust the memory before the number of entries reaches its
+/// limit.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
-/// What became of a request.
+/// State of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RequestState {
-    /// It is here.
+    /// Received.
     Received,
-    /// A fault holds it; nothing was done yet.
+    /// A fault delays the request before the request takes effect.
     Held,
-    /// It was done, and a fault holds the answer.
+    /// The request took effect, and a fault delays the response.
     AppliedHeld,
-    /// It was answered with `status`.
+    /// The response was sent with `status`.
     Answered,
-    /// Its connection was closed without an answer.
+    /// The connection was closed without a response.
     Closed,
-    /// The client went away before there was an answer.
+    /// The client disconnected before the response.
     Abandoned,
 }
 
-/// A request.
+/// A request and its outcome.
 #[derive(Clone, Serialize)]
 pub(crate) struct JournalEntry {
-    /// The order of request, from 1, without gaps.
+    /// Sequence number, from 1, without gaps.
     seq: u64,
-    /// Grows over the whole journal with each change of state.
+    /// Revision of the journal at the last change of the state.
     revision: u64,
     at: String,
     #[serde(flatten)]
     request: ReceivedRequest,
     state: RequestState,
     status: Option<u16>,
-    /// A mutation took effect.
+    /// Whether a change of stored state took effect.
     applied: bool,
-    /// There from the first state after `received`; null if there was none or it is not JSON.
+    /// Body of the request, available from the first state after `received`. Null if the body is empty, hidden or not
+    /// JSON.
     body: Option<Value>,
     #[serde(skip)]
     body_bytes: usize,
 }
 
-/// What is known of a request when it arrives.
+/// Properties of a request on arrival.
 #[derive(Clone, Serialize)]
 pub(crate) struct ReceivedRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: Option<String>,
-    /// The pattern of the path; null where nothing is served.
+    /// Pattern of the path. Null if no route matches.
     pub(crate) route: Option<String>,
-    /// The name of the credential; null without one that is known.
+    /// Name of the credential. Null if the request is not authenticated.
     pub(crate) credential: Option<String>,
 }
 
-/// All entries, and a way to wait for more.
+/// All entries, with notification of changes.
 #[derive(Default)]
 pub(crate) struct Journal {
     entries: Mutex<JournalEntries>,
@@ -78,9 +80,9 @@ pub(crate) struct Journal {
 
 #[derive(Default)]
 struct JournalEntries {
-    /// In order of `seq`, without gaps.
+    /// Ordered by `seq`, without gaps.
     entries: VecDeque<JournalEntry>,
-    /// From revision to `seq`: what changed since a revision is found without a look at every entry.
+    /// Maps a revision to the `seq` of the changed entry, so that a reader finds changes without a scan.
     by_revision: BTreeMap<u64, u64>,
     last_seq: u64,
     last_revision: u64,
@@ -88,11 +90,11 @@ struct JournalEntries {
 }
 
 impl Journal {
-    /// The entries that changed after a revision, in order of request, and the newest revision. If there are none it
-    /// waits so long for one.
+    /// Returns the entries that changed after a revision, ordered by `seq`, and the newest revision. Waits up to `wait`
+    /// for a change.
     pub(crate) async fn changes_since(&self, after: u64, wait: Duration) -> (Vec<JournalEntry>, u64) {
         let mut newest = self.newest.subscribe();
-        // Out of time or not, the answer is what there is.
+        // After a timeout the list of changes is empty.
         let _ = tokio::time::timeout(wait, newest.wait_for(|newest| *newest > after)).await;
         let entries = lock(&self.entries);
         let mut changed: Vec<_> = entries
@@ -125,7 +127,7 @@ impl Journal {
         seq
     }
 
-    /// Changes an entry without telling anyone: what changes with it is seen with its next state.
+    /// Changes an entry without a new revision. Readers see the change with the next state.
     fn update_entry(&self, seq: u64, change: impl FnOnce(&mut JournalEntry)) {
         let mut entries = lock(&self.entries);
         entries.change(seq, change);
@@ -137,7 +139,7 @@ impl Journal {
         self.publish_change(&mut entries, seq);
     }
 
-    /// Gives an entry the next revision. Under the lock, so that no waiting reader sees revisions out of order.
+    /// Assigns the next revision to an entry. Requires the lock, so that readers see revisions in order.
     fn publish_change(&self, entries: &mut JournalEntries, seq: u64) {
         entries.last_revision += 1;
         let revision = entries.last_revision;
@@ -159,7 +161,7 @@ impl JournalEntries {
         self.entries.get(self.index_of(seq)?)
     }
 
-    /// Does nothing to an entry that is no longer entries.
+    /// Ignores an evicted entry.
     fn change(&mut self, seq: u64, change: impl FnOnce(&mut JournalEntry)) {
         if let Some(entry) = self.index_of(seq).and_then(|index| self.entries.get_mut(index)) {
             let before = entry.body_bytes;
@@ -177,8 +179,7 @@ impl JournalEntries {
     }
 }
 
-/// A request under way. Dropped before it has an end, it was abandoned: that is how the server learns that the client
-/// went away.
+/// Records the outcome of one request. A drop without an outcome records that the client disconnected.
 pub(crate) struct EntryRecorder {
     journal: Arc<Journal>,
     seq: u64,
@@ -186,13 +187,13 @@ pub(crate) struct EntryRecorder {
 }
 
 impl EntryRecorder {
-    /// Notes the request of a request.
+    /// Adds an entry for a received request.
     pub(crate) fn new(journal: Arc<Journal>, request: ReceivedRequest) -> Self {
         let seq = journal.add_entry(request);
         Self { journal, seq, is_finished: false }
     }
 
-    /// Notes what may be told of the body, which takes about so many bytes at most.
+    /// Records the body and its size.
     pub(crate) fn record_body(&self, body: Option<Value>, body_bytes: usize) {
         self.journal.update_entry(self.seq, |entry| {
             entry.body_bytes = if body.is_some() { body_bytes } else { 0 };
@@ -200,22 +201,22 @@ impl EntryRecorder {
         });
     }
 
-    /// Notes that what the request asked for was done.
+    /// Records that the request took effect.
     pub(crate) fn record_applied(&self) {
         self.journal.update_entry(self.seq, |entry| entry.applied = true);
     }
 
-    /// Notes that a fault holds the request, or its answer.
+    /// Records that a fault delays the request or the response.
     pub(crate) fn record_held(&self, state: RequestState) {
         self.journal.set_state(self.seq, state, None);
     }
 
-    /// The request is about to be answered.
+    /// Records the response status.
     pub(crate) fn record_answered(self, status: u16) {
         self.finish(RequestState::Answered, Some(status));
     }
 
-    /// The connection of the request is about to be closed.
+    /// Records that the connection is closed without a response.
     pub(crate) fn record_closed(self) {
         self.finish(RequestState::Closed, None);
     }

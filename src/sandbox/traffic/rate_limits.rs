@@ -1,7 +1,7 @@
-//! The two rate limits (contract, section 4): of a user, or a machine, and of an organization.
+//! Rate limits per user (or OAuth client) and per organization.
 //!
-//! Both windows slide: a client that keeps to the limit in every window of that length is never refused, and one that
-//! relies on where a window begins is. A refused request counts in neither.
+//! Both windows slide, so a client that relies on a fixed start of the window exceeds the limit. A rejected request
+//! does not count.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -21,20 +21,20 @@ const REMAINING: &str = "x-ratelimit-remaining";
 const RESET: &str = "x-ratelimit-reset";
 const RETRY_AFTER: &str = "retry-after";
 
-/// The headers of every answer to a request that was counted.
+/// Headers of the response to a counted request.
 pub(crate) const COUNTED_HEADERS: [&str; 3] = [LIMIT, REMAINING, RESET];
-/// Those of a refusal.
+/// Headers of a 429 response.
 pub(crate) const REJECTED_HEADERS: [&str; 4] = [LIMIT, REMAINING, RESET, RETRY_AFTER];
 
-/// Who made how many requests of late.
+/// Counts the recent requests and applies the limits.
 pub(crate) struct RequestLimiter {
     limits: RateLimits,
-    /// When the requests within the window came. One entry a user, machine and organization, so bounded by what is
-    /// configured, and each by its limit.
+    /// Times of the requests within the window. The number of entries is bounded by the configured users, clients and
+    /// organizations, and each entry by its limit.
     recent: Mutex<BTreeMap<RateLimitSubject, VecDeque<Instant>>>,
 }
 
-/// Whose requests are counted together.
+/// A user, OAuth client or organization whose requests are counted together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum RateLimitSubject {
     UserConfig(u64),
@@ -42,25 +42,25 @@ enum RateLimitSubject {
     OrganizationConfig(u64),
 }
 
-/// How a request stands to the limits.
+/// Rate-limit state of one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RateLimitState {
-    /// How long until a request would pass; none if this one does.
+    /// Time until a request is allowed. `None`: this request is allowed.
     pub(crate) retry_after: Option<Duration>,
     limit: u32,
     remaining: usize,
-    /// How long until the next request leaves the window of the user.
+    /// Time until the oldest request leaves the window of the user.
     reset: Duration,
     has_headers: bool,
 }
 
-/// The headers, as the document of the API has them.
+/// Describes the headers for the OpenAPI document.
 pub(crate) fn describe_headers() -> impl Iterator<Item = (String, RefOr<Header>)> {
     let texts = [
-        "How many requests the user may make within the window",
-        "How many of them are left",
-        "When the next one is given back, in Unix seconds",
-        "After how many seconds to come again",
+        "Maximum number of requests per user within the window",
+        "Number of requests left within the window",
+        "Unix time at which the next request leaves the window",
+        "Seconds until a request is allowed",
     ];
     REJECTED_HEADERS.into_iter().zip(texts).map(|(name, text)| {
         let number = ObjectBuilder::new().schema_type(Type::Integer).build();
@@ -74,7 +74,7 @@ impl RequestLimiter {
         Self { limits, recent: Mutex::default() }
     }
 
-    /// Counts a request, if it is within both limits.
+    /// Checks both limits, and counts the request if both allow it.
     pub(crate) fn count_request(
         &self,
         credential: &CredentialConfig,
@@ -117,12 +117,12 @@ impl RequestLimiter {
 }
 
 impl RateLimitState {
-    /// Tells the client how it stands to the limit of the user, and when to come again if it was refused.
+    /// Writes the state of the user limit, and `Retry-After` after a rejection.
     pub(crate) fn write_headers(&self, headers: &mut HeaderMap, now: Timestamp) {
         if !self.has_headers {
             return;
         }
-        // Rounded up: whoever comes at the second that was named is let in.
+        // Rounded up, so that a request at the returned second is allowed.
         let reset = now.as_second().saturating_add(round_up_seconds(self.reset)).saturating_add(1);
         headers.insert(LIMIT, HeaderValue::from(self.limit));
         headers.insert(REMAINING, HeaderValue::from(self.remaining));

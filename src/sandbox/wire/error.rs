@@ -1,4 +1,4 @@
-//! The error body of the API (contract, section 5).
+//! Error responses of the API.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,20 +9,20 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A response: a status and the body that explains it.
+/// An error response: a status code and a body.
 #[derive(Debug)]
 pub(crate) struct ErrorResponse {
     status: StatusCode,
     body: ErrorBody,
 }
 
-/// Why a request was refused.
+/// Body of an error response.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Error)]
 pub(crate) struct ErrorBody {
-    /// For people.
+    /// Human-readable message.
     error: String,
-    /// For machines; not every response has one.
+    /// Machine-readable code. Some errors have no code.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     code: Option<&'static str>,
@@ -30,68 +30,68 @@ pub(crate) struct ErrorBody {
     details: Option<ErrorDetails>,
 }
 
-/// What is wrong with a body: by field, and as a whole.
+/// Validation errors of a request body.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[schema(as = ErrorDetails)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ErrorDetails {
-    /// Messages by the name of the field.
+    /// Messages per field.
     pub(crate) field_errors: BTreeMap<String, Vec<String>>,
-    /// Messages about the body as a whole.
+    /// Messages about the whole body.
     pub(crate) form_errors: Vec<String>,
 }
 
 impl ErrorResponse {
-    /// A response in words only.
+    /// Creates an error response with a message only.
     pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self { status, body: ErrorBody { error: error.into(), code: None, details: None } }
     }
 
-    /// A body that breaks the rules of its fields.
+    /// 400: fields of the body are invalid.
     pub(crate) fn invalid_fields(details: ErrorDetails) -> Self {
         let mut response = Self::new(StatusCode::BAD_REQUEST, "Validation failed");
         response.body.details = Some(details);
         response
     }
 
-    /// A body that is wrong as a whole.
+    /// 400: the body as a whole is invalid.
     pub(crate) fn malformed_body(message: impl Into<String>) -> Self {
         Self::invalid_fields(ErrorDetails { form_errors: vec![message.into()], ..ErrorDetails::default() })
     }
 
-    /// A parameter of the query or the path that breaks its rule.
+    /// 400: a query or path parameter is invalid.
     pub(crate) fn invalid_parameter(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// A path that nothing is served at.
+    /// 404: no route matches the path.
     pub(crate) fn route_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Not found")
     }
 
-    /// A path that is served, but not with this method.
+    /// 405: the route does not support the method.
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
 
-    /// A request above a rate limit.
+    /// 429: a rate limit is exceeded.
     pub(crate) fn rate_limited() -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded")
     }
 
-    /// A body above the limit.
+    /// 413: the body is larger than the limit.
     pub(crate) fn body_too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
     }
 
-    /// The same response with a code for machines.
+    /// Adds a machine-readable code.
     pub(crate) fn with_code(mut self, code: &'static str) -> Self {
         self.body.code = Some(code);
         self
     }
 }
 
-/// Everything there is to say, in one line.
+/// Formats the message and all details in one line.
 impl fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.body.error)?;
@@ -116,11 +116,11 @@ impl IntoResponse for ErrorResponse {
     }
 }
 
-/// Put beside an answer whose body has a code.
+/// Response extension that holds an error body with a code.
 #[derive(Clone)]
 struct CodedError(ErrorBody);
 
-/// The same answer without the code for machines, which the first API did not have.
+/// Removes the machine-readable code from a response, because the first published API had no codes.
 pub(crate) fn remove_error_code(mut response: Response) -> Response {
     match response.extensions_mut().remove::<CodedError>() {
         Some(CodedError(body)) => (response.status(), Json(ErrorBody { code: None, ..body })).into_response(),

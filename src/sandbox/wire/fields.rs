@@ -1,25 +1,25 @@
-//! Reading a JSON body field by field, so that one answer names everything that is wrong with it.
+//! Reads the fields of a JSON body and collects all validation errors, so that one response lists every error.
 //!
-//! Only the mechanism; which fields there are is the business of each resource.
+//! Each resource defines its own fields.
 
 use serde_json::{Map, Value};
 
 use crate::sandbox::wire::error::{ErrorDetails, ErrorResponse};
 
-/// What a body asks for one nullable field.
+/// Change of a nullable field in a request body.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) enum FieldPatch<T> {
-    /// Absent: leave it.
+    /// The field is absent and stays unchanged.
     #[default]
     Unchanged,
-    /// `null`: empty it.
+    /// The field is `null` and becomes empty.
     Clear,
-    /// A value.
+    /// The field has a new value.
     Set(T),
 }
 
 impl<T> FieldPatch<T> {
-    /// Does to the field what was asked.
+    /// Applies the change to `field`.
     pub(crate) fn apply_to(self, field: &mut Option<T>) {
         match self {
             Self::Unchanged => {}
@@ -28,7 +28,7 @@ impl<T> FieldPatch<T> {
         }
     }
 
-    /// What the field will be that is `current` now.
+    /// Returns the value of the field after the change.
     pub(crate) fn resolve<'a>(&'a self, current: Option<&'a T>) -> Option<&'a T> {
         match self {
             Self::Unchanged => current,
@@ -37,7 +37,7 @@ impl<T> FieldPatch<T> {
         }
     }
 
-    /// A look at the value, if one was given.
+    /// Returns a reference to the new value.
     pub(crate) fn as_set(&self) -> Option<&T> {
         match self {
             Self::Set(value) => Some(value),
@@ -45,7 +45,7 @@ impl<T> FieldPatch<T> {
         }
     }
 
-    /// The value, if one was given.
+    /// Returns the new value.
     pub(crate) fn into_value(self) -> Option<T> {
         match self {
             Self::Set(value) => Some(value),
@@ -54,14 +54,14 @@ impl<T> FieldPatch<T> {
     }
 }
 
-/// The fields of a body, and what was found wrong with them so far.
+/// Fields of a request body, and the validation errors found so far.
 pub(crate) struct BodyFields {
     values: Map<String, Value>,
     details: ErrorDetails,
 }
 
 impl BodyFields {
-    /// Reads a body that must be a JSON object; otherwise 400.
+    /// Parses a JSON object. Returns 400 for any other body.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ErrorResponse> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(values)) => Ok(Self { values, details: ErrorDetails::default() }),
@@ -70,7 +70,7 @@ impl BodyFields {
         }
     }
 
-    /// A field that `null` empties.
+    /// Reads a field that accepts `null`.
     pub(crate) fn read_nullable<T>(
         &mut self,
         name: &str,
@@ -89,7 +89,7 @@ impl BodyFields {
         }
     }
 
-    /// A field that may be absent, but not `null`.
+    /// Reads a field that may be absent but not `null`.
     pub(crate) fn read_optional<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         let patch = self.read_nullable(name, read);
         if matches!(patch, FieldPatch::Clear) {
@@ -98,7 +98,7 @@ impl BodyFields {
         patch.into_value()
     }
 
-    /// A field that must be there.
+    /// Reads a mandatory field.
     pub(crate) fn read_required<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         if !self.values.contains_key(name) {
             self.reject(name, "is required");
@@ -106,12 +106,12 @@ impl BodyFields {
         self.read_optional(name, read)
     }
 
-    /// Notes a broken rule.
+    /// Records a validation error.
     pub(crate) fn reject(&mut self, name: &str, message: impl Into<String>) {
         self.details.field_errors.entry(name.into()).or_default().push(message.into());
     }
 
-    /// The end of the reading: 400 if anything was refused.
+    /// Returns 400 if a field is invalid.
     pub(crate) fn finish(self) -> Result<(), ErrorResponse> {
         if self.details.field_errors.is_empty() { Ok(()) } else { Err(ErrorResponse::invalid_fields(self.details)) }
     }
@@ -122,21 +122,21 @@ pub(crate) fn read_string(value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "must be a string".into())
 }
 
-/// Reads a string that is not empty.
+/// Reads a non-empty string.
 pub(crate) fn read_nonempty_string(value: &Value) -> Result<String, String> {
     let text = read_string(value)?;
     if text.is_empty() { Err("must not be empty".into()) } else { Ok(text) }
 }
 
-/// Reads one of a closed set of strings.
-pub(crate) fn read_one_of(known: &[&str]) -> impl FnOnce(&Value) -> Result<String, String> {
+/// Reads one string of a closed set.
+pub(crate) fn read_one_of(values: &[&str]) -> impl FnOnce(&Value) -> Result<String, String> {
     move |value| {
         let text = read_string(value)?;
-        if known.contains(&text.as_str()) { Ok(text) } else { Err(format!("must be one of: {}", known.join(", "))) }
+        if values.contains(&text.as_str()) { Ok(text) } else { Err(format!("must be one of: {}", values.join(", "))) }
     }
 }
 
-/// Reads a whole number of a range.
+/// Reads an integer within a range.
 pub(crate) fn read_integer(minimum: u64, maximum: u64) -> impl FnOnce(&Value) -> Result<u64, String> {
     move |value| {
         let number = value.as_u64().filter(|number| (minimum..=maximum).contains(number));
@@ -144,7 +144,7 @@ pub(crate) fn read_integer(minimum: u64, maximum: u64) -> impl FnOnce(&Value) ->
     }
 }
 
-/// Reads a truth value.
+/// Reads a boolean.
 pub(crate) fn read_boolean(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| "must be true or false".into())
 }

@@ -1,4 +1,4 @@
-//! Errors, bodies and timestamps as they appear on the wire.
+//! Errors, bodies and timestamps in the wire format of the API.
 
 pub(crate) mod error;
 pub(crate) mod fields;

@@ -1,7 +1,7 @@
-//! The body of a request, which may be more than the API takes.
+//! Body of a request, which may exceed the size limit.
 //!
-//! An endpoint learns of that when it reads the body, so that whatever comes before the body in the order of the contract
-//! (section 5) is refused first.
+//! The size is checked when the endpoint reads the body, because authentication, scope and path errors come before a
+//! body error.
 
 use std::convert::Infallible;
 
@@ -11,18 +11,18 @@ use axum::http::request::Parts;
 
 use crate::sandbox::wire::error::ErrorResponse;
 
-/// So many bytes of a body are taken.
+/// Maximum size of a body that an endpoint accepts.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// A body that was read from the client, not yet judged. The gateway puts it beside the request.
+/// A received body that is not yet validated. The middleware adds it to the request as an extension.
 #[derive(Clone)]
 pub(crate) struct RequestBody(Option<Bytes>);
 
 impl RequestBody {
-    /// A body above the limit, which is not kept.
+    /// A body above the limit. The content is discarded.
     pub(crate) const TOO_LARGE: Self = Self(None);
 
-    /// The body; 413 if it was above the limit.
+    /// Returns the body, or 413 if the body exceeds the limit.
     pub(crate) fn read(&self) -> Result<&[u8], ErrorResponse> {
         self.0.as_deref().ok_or_else(ErrorResponse::body_too_large)
     }

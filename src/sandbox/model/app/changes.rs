@@ -1,6 +1,4 @@
-//! An app: its record, the changes a body asks for, and how it is shown (contract, sections 7.1 to 7.4).
-//!
-//! Where apps are kept and found is the store's business; who may see them, the handlers'.
+//! Changes of an app that a create or update request makes.
 
 use serde_json::{Map, Number, Value};
 
@@ -16,10 +14,10 @@ use crate::sandbox::wire::error::ErrorResponse;
 use crate::sandbox::wire::fields::{self, BodyFields, FieldPatch};
 
 pub(super) const VISIBILITIES: [&str; 2] = ["public", "private"];
-/// The union of what the versions of the API take.
+/// Union of the channels that the versions of the API accept.
 pub(super) const UPDATE_CHANNELS: [&str; 5] = ["stable", "preview", "nightly", "internal", "internal-sandbox"];
 
-/// The fields that make up `config`.
+/// Fields that belong to `config`.
 const CONFIG_FIELDS: [&str; 12] = [
     "spicepod",
     "registry",
@@ -35,7 +33,7 @@ const CONFIG_FIELDS: [&str; 12] = [
     "storage_claim_size_gb",
 ];
 
-/// What a body asks for. Whatever it does not name stays as it is.
+/// Changes that a request body makes. Absent fields stay unchanged.
 #[derive(Default)]
 pub(crate) struct AppChanges {
     description: FieldPatch<String>,
@@ -57,7 +55,7 @@ pub(crate) struct AppChanges {
 }
 
 impl AppSettings {
-    /// Makes the changes. Taken apart in full, so that a new field cannot be forgotten here.
+    /// Applies the changes. The complete destructuring makes the compiler report a new field that is not applied.
     pub(crate) fn apply(&mut self, changes: AppChanges) {
         let AppChanges {
             description,
@@ -98,7 +96,7 @@ impl AppSettings {
 }
 
 impl AppChanges {
-    /// Reads the body of a create: its name, and everything else it carries.
+    /// Reads the body of a create request. Returns the name and the changes.
     pub(crate) fn from_create_body(body: &[u8], switches: ApiSwitches) -> Result<(String, Self), ErrorResponse> {
         let mut fields = BodyFields::parse(body)?;
         let name = fields.read_required("name", read_name);
@@ -106,14 +104,14 @@ impl AppChanges {
         if switches.profile == Profile::Legacy && placement.is_none() {
             fields.reject("cname", "is required");
         }
-        // Judged only: nothing that the sandbox has would differ.
+        // Validated only, because the sandbox has no alerts.
         fields.read_optional("default_alerts", fields::read_boolean);
         let changes = Self { placement, ..Self::read_common(&mut fields) };
         fields.finish()?;
         Ok((name.unwrap_or_default(), changes.apply_switches(switches)?))
     }
 
-    /// Reads the body of an update of an app that has settings already.
+    /// Reads the body of an update request for an app with the `current` settings.
     pub(crate) fn from_update_body(
         body: &[u8],
         current: &AppSettings,
@@ -138,22 +136,22 @@ impl AppChanges {
         changes.apply_switches(switches)
     }
 
-    /// Whether a body names a part of the configuration. One that cannot be read names nothing.
+    /// Returns whether a body contains a field of the configuration. An unreadable body contains no field.
     pub(crate) fn changes_config(body: &[u8]) -> bool {
         let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
         CONFIG_FIELDS.iter().any(|field| fields.contains_key(*field))
     }
 
-    /// Refuses with 403 what a plan does not include.
+    /// Returns 403 if the plan does not include the changes.
     pub(crate) fn check_plan(&self, plan: SubscriptionPlan) -> Result<(), ErrorResponse> {
         if self.replicas.is_some_and(|replicas| replicas > plan.max_replicas) {
             return Err(plan_limit_error(format!("The plan includes {} replicas", plan.max_replicas)));
         }
         if let Some(limits) = plan.resources {
-            let own = self.resources.as_set();
-            let of_executors = self.executor.as_set().and_then(ExecutorSettings::resources);
+            let app_resources = self.resources.as_set();
+            let executor_resources = self.executor.as_set().and_then(ExecutorSettings::resources);
             if let Some(excess) =
-                own.into_iter().chain(of_executors).find_map(|resources| resources.find_excess(limits))
+                app_resources.into_iter().chain(executor_resources).find_map(|resources| resources.find_excess(limits))
             {
                 return Err(plan_limit_error(format!("The plan includes {excess}")));
             }
@@ -165,12 +163,13 @@ impl AppChanges {
         Ok(())
     }
 
-    /// Whether the spicepod is named, whatever it is to be.
+    /// Returns whether the body contains the field `spicepod`.
     pub(crate) fn changes_spicepod(&self) -> bool {
         self.spicepod != FieldPatch::Unchanged
     }
 
-    /// Refuses with 400 changes of the tag or the channel that leave an app with a tag which the channel does not have.
+    /// Returns 400 if the app would have an image tag that is not published for its channel. Applies only to a change
+    /// of the tag or the channel.
     fn check_published_tags(&self, current: &AppWorkload) -> Result<(), ErrorResponse> {
         if self.image_tag == FieldPatch::Unchanged && self.update_channel == FieldPatch::Unchanged {
             return Ok(());
@@ -186,7 +185,7 @@ impl AppChanges {
         }
     }
 
-    /// What becomes of the changes where the API has ways of its own.
+    /// Adjusts the changes according to the behaviour switches.
     fn apply_switches(mut self, switches: ApiSwitches) -> Result<Self, ErrorResponse> {
         match (switches.tags, &self.tags) {
             (TagRule::Keep, _) | (TagRule::Reject, FieldPatch::Unchanged | FieldPatch::Clear) => {}
@@ -202,7 +201,7 @@ impl AppChanges {
         Ok(self)
     }
 
-    /// The fields that a create and an update both take.
+    /// Reads the fields that create and update requests have in common.
     fn read_common(fields: &mut BodyFields) -> Self {
         Self {
             description: fields.read_nullable("description", fields::read_string),
@@ -221,14 +220,14 @@ impl AppChanges {
 fn read_name(value: &Value) -> Result<String, String> {
     let text = fields::read_string(value)?;
     let fits = (4..=38).contains(&text.len());
-    if fits && text.chars().all(|other| other.is_ascii_alphanumeric() || other == '-') {
+    if fits && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
         Ok(text)
     } else {
         Err("must be 4 to 38 letters, digits or -".into())
     }
 }
 
-/// The size has an old and a new name; a body that gives both must mean one.
+/// Reads the storage size under its current and its former name. If both are present, the values must be equal.
 fn read_storage_size(fields: &mut BodyFields) -> FieldPatch<Number> {
     let size = fields.read_nullable("storage_size_gb", resources::read_storage_size);
     let claim = fields.read_nullable("storage_claim_size_gb", resources::read_storage_size);

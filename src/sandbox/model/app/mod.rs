@@ -1,4 +1,4 @@
-//! An app: its record, the changes that a request body makes, and the bodies of its responses.
+//! Apps: records, changes by requests, and bodies of requests and responses.
 
 pub(crate) mod changes;
 pub(crate) mod record;

@@ -1,4 +1,4 @@
-//! An app as it is kept.
+//! Stored apps.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,34 +10,35 @@ use crate::sandbox::model::resources::{ComputeResources, ExecutorSettings};
 use crate::sandbox::model::secret::StoredSecrets;
 use crate::sandbox::model::tags::Tags;
 
-/// An app as it is kept, deleted or not.
+/// Record of an app, live or deleted.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct StoredApp {
-    /// Positive, never used twice.
+    /// Positive and unique.
     pub(crate) id: u64,
-    /// The organization it belongs to.
+    /// ID of the organization.
     pub(crate) organization: u64,
-    /// As it was written last; compared without case.
+    /// Spelling of the last write. Names are compared case-insensitively.
     pub(crate) name: String,
-    /// When it was first created; reactivating it does not move this.
+    /// Time of the first creation. A reactivation keeps this time.
     pub(crate) created_at: Timestamp,
-    /// The user who first created it.
+    /// User who first created the app.
     pub(crate) created_by: Option<u64>,
-    /// When it was deleted. Deletion is soft: everything stays.
+    /// Time of deletion. A deletion is soft: the record stays.
     pub(crate) deleted_at: Option<Timestamp>,
-    /// How often its API keys were renewed; the keys follow from it.
+    /// Number of times that the API keys were renewed. The keys are derived from this number.
     pub(crate) key_generation: u32,
-    /// Whether its spicepod comes from a repository. Only the portal connects one; here `/sandbox/` and the seed do.
+    /// Whether a repository provides the spicepod. Real users connect a repository in the portal; the sandbox offers
+    /// `/sandbox/` and the seed file for this.
     #[serde(default)]
     pub(crate) repository_connected: bool,
-    /// What it may refer to without showing it.
+    /// Secrets of the app.
     #[serde(default)]
     pub(crate) secrets: StoredSecrets,
-    /// What a body can change.
+    /// Settings that a request body can change.
     pub(crate) settings: AppSettings,
 }
 
-/// The part of an app that a body can change.
+/// Settings of an app that a request body can change.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct AppSettings {
     pub(super) description: Option<String>,
@@ -49,19 +50,19 @@ pub(crate) struct AppSettings {
     pub(super) workload: AppWorkload,
 }
 
-/// What an app runs. It is kept as it is shown.
+/// Configuration of the workload. Stored and returned in the same form.
 #[derive(Clone, Deserialize, Serialize, ToSchema)]
 #[schema(as = AppWorkload)]
 pub(super) struct AppWorkload {
-    /// An object, also where it was written as YAML.
+    /// Always an object, also if the client sent YAML.
     #[schema(value_type = Option<Object>)]
     pub(super) spicepod: Option<Map<String, Value>>,
     pub(super) registry: Option<String>,
     pub(super) image: Option<String>,
     pub(super) image_tag: Option<String>,
-    /// An open set of words.
+    /// Release channel. Clients must accept unknown values.
     pub(super) update_channel: Option<String>,
-    /// A range of versions such as `2.x`.
+    /// Version range such as `2.x`.
     pub(super) version: Option<String>,
     pub(super) replicas: u64,
     pub(super) resources: Option<ComputeResources>,

@@ -1,7 +1,7 @@
-//! What a body may say, for the document of the API (contract, sections 7.1 and 7.4).
+//! Request bodies of apps, for the OpenAPI document.
 //!
-//! Nothing is read into these types: [`AppChanges`](super::Changes) reads field by field, so that one answer names
-//! everything that is wrong. Tests hold the two together: the fields, and the bounds of each.
+//! These types only document the bodies; [`AppChanges`](super::changes::AppChanges) reads them field by field. Tests
+//! compare the fields and the bounds of both.
 
 use std::collections::BTreeMap;
 
@@ -13,27 +13,27 @@ use super::changes::{UPDATE_CHANNELS, VISIBILITIES};
 use crate::sandbox::model::placement::{CLUSTERS, REGIONS};
 use crate::sandbox::model::resources::{ComputeResources, ExecutorSettings};
 
-/// A new app. Fields that are not named here are ignored.
+/// A new app. Unknown fields are ignored.
 #[derive(ToSchema)]
 #[schema(as = CreateApp)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "documentation of the body only")]
 pub(crate) struct CreateAppRequest {
-    /// Unique in the organization, whatever its case. The name of a deleted app brings that app back.
+    /// Unique in the organization, case-insensitive. The name of a deleted app reactivates that app.
     #[schema(min_length = 4, max_length = 38, pattern = "^[a-zA-Z0-9-]+$")]
     name: String,
-    /// Where the app runs, unless `cname` or `cluster_name` says so.
+    /// Region of the app. An alternative to `cname` and `cluster_name`.
     #[schema(schema_with = region)]
     region: Option<String>,
-    /// The name of a data plane; neither with `region` nor with `cluster_name`.
+    /// Name of a data plane. Cannot be combined with `region` or `cluster_name`.
     #[schema(deprecated, min_length = 1, max_length = 253, pattern = "^[a-zA-Z0-9.-]+$")]
     cname: Option<String>,
-    /// A dedicated cluster of `/v1/clusters`.
+    /// A dedicated cluster from `/v1/clusters`.
     #[schema(schema_with = cluster_name)]
     cluster_name: Option<String>,
     description: Option<String>,
     #[schema(schema_with = visibility)]
     visibility: Option<String>,
-    /// Keys are a letter and up to 62 letters, digits or `_./-`, values up to 256 letters, digits or `_@-`.
+    /// A key is a letter and up to 62 letters, digits or `_./-`. A value is up to 256 letters, digits or `_@-`.
     tags: Option<BTreeMap<String, String>>,
     #[schema(schema_with = update_channel)]
     update_channel: Option<String>,
@@ -43,24 +43,24 @@ pub(crate) struct CreateAppRequest {
     executor: Option<ExecutorSettings>,
     #[schema(exclusive_minimum = 0)]
     storage_size_gb: Option<f64>,
-    /// The same as `storage_size_gb`.
+    /// Same value as `storage_size_gb`.
     #[schema(deprecated, exclusive_minimum = 0)]
     storage_claim_size_gb: Option<f64>,
-    /// Whether the app gets the usual alerts. The sandbox has none.
+    /// Whether the app gets the default alerts. The sandbox has no alerts.
     #[schema(default = true, nullable = false)]
     default_alerts: Option<bool>,
 }
 
-/// Changes of an app. What is absent stays, `null` empties. Fields that are not named here are ignored.
+/// Changes of an app. Absent fields stay unchanged, `null` clears a field. Unknown fields are ignored.
 #[derive(ToSchema)]
 #[schema(as = UpdateApp)]
-#[expect(dead_code, reason = "it only describes")]
+#[expect(dead_code, reason = "documentation of the body only")]
 pub(crate) struct UpdateAppRequest {
     description: Option<String>,
     #[schema(schema_with = visibility)]
     visibility: Option<String>,
     production_branch: Option<String>,
-    /// Replaces all tags. The rules are those of a create.
+    /// Replaces all tags. The rules are the same as for a create request.
     tags: Option<BTreeMap<String, String>>,
     /// An object, or text in YAML or JSON.
     #[schema(schema_with = spicepod)]
@@ -70,7 +70,7 @@ pub(crate) struct UpdateAppRequest {
     image_tag: Option<String>,
     #[schema(schema_with = update_channel)]
     update_channel: Option<String>,
-    /// A range of versions such as `2.x`.
+    /// Version range such as `2.x`.
     version: Option<String>,
     #[schema(minimum = 1, maximum = 10, nullable = false)]
     replicas: Option<u64>,
@@ -79,12 +79,12 @@ pub(crate) struct UpdateAppRequest {
     node_group: Option<String>,
     #[schema(schema_with = region)]
     region: Option<String>,
-    /// A dedicated cluster of `/v1/clusters`.
+    /// A dedicated cluster from `/v1/clusters`.
     #[schema(schema_with = cluster_name)]
     cluster_name: Option<String>,
     #[schema(exclusive_minimum = 0)]
     storage_size_gb: Option<f64>,
-    /// The same as `storage_size_gb`.
+    /// Same value as `storage_size_gb`.
     #[schema(deprecated, exclusive_minimum = 0)]
     storage_claim_size_gb: Option<f64>,
 }
@@ -94,26 +94,26 @@ fn spicepod() -> Object {
 }
 
 fn visibility() -> Object {
-    choice(&VISIBILITIES, false)
+    string_enum(&VISIBILITIES, false)
 }
 
 fn update_channel() -> Object {
-    choice(&UPDATE_CHANNELS, true)
+    string_enum(&UPDATE_CHANNELS, true)
 }
 
 fn region() -> Object {
-    choice(&REGIONS.map(|region| region.id), true)
+    string_enum(&REGIONS.map(|region| region.id), true)
 }
 
 fn cluster_name() -> Object {
-    choice(&CLUSTERS.map(|cluster| cluster.target), true)
+    string_enum(&CLUSTERS.map(|cluster| cluster.target), true)
 }
 
-/// One of a closed set of strings, which a derived schema cannot take from a constant.
-fn choice(known: &[&str], nullable: bool) -> Object {
+/// Schema of a closed set of strings. A derived schema cannot use a constant.
+fn string_enum(values: &[&str], nullable: bool) -> Object {
     let null = nullable.then_some(Value::Null);
     let schema_type =
         if nullable { SchemaType::Array(vec![Type::String, Type::Null]) } else { SchemaType::Type(Type::String) };
-    let words = known.iter().map(|word| Value::from(*word));
-    ObjectBuilder::new().schema_type(schema_type).enum_values(Some(words.chain(null))).build()
+    let choices = values.iter().map(|value| Value::from(*value));
+    ObjectBuilder::new().schema_type(schema_type).enum_values(Some(choices.chain(null))).build()
 }

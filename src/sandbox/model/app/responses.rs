@@ -1,5 +1,4 @@
-//! How an app is shown: these types are the bodies of the answers, and the document of the API describes them
-//! (contract, sections 7.2 and 7.3).
+//! Response bodies of apps. The OpenAPI document describes these types.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +9,11 @@ use utoipa::ToSchema;
 use super::record::{AppSettings, AppWorkload, StoredApp};
 use crate::sandbox::wire::timestamps;
 
-/// An app as it appears in a list.
+/// An app in a list.
 #[derive(Serialize, ToSchema)]
 #[schema(as = App)]
 pub(crate) struct AppSummaryBody {
-    /// Positive, never used twice.
+    /// Positive and unique.
     id: u64,
     name: String,
     description: Option<String>,
@@ -22,10 +21,10 @@ pub(crate) struct AppSummaryBody {
     visibility: String,
     #[schema(format = DateTime)]
     created_at: String,
-    /// The number of the user who created it; null for a machine.
+    /// ID of the user who created the app. Null if an OAuth client created the app.
     created_by: Option<u64>,
     region: Option<String>,
-    /// The name of the data plane.
+    /// Name of the data plane.
     cname: Option<String>,
     cluster_id: Option<String>,
     /// The dedicated cluster.
@@ -33,40 +32,40 @@ pub(crate) struct AppSummaryBody {
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// An app as it appears on its own.
+/// An app with its details.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppWithConfig)]
 pub(crate) struct AppDetailBody {
     #[serde(flatten)]
     summary: AppSummaryBody,
-    /// The handle of the organization.
+    /// Handle of the organization.
     org: String,
-    /// The base URL of the data plane, with its scheme; null while the app is attached to nothing.
+    /// Base URL of the data plane, including the scheme. Null if the app has no placement.
     endpoint: Option<String>,
     production_branch: Option<String>,
-    /// What went wrong with the configuration of an app that was created all the same.
+    /// Problem with the initial configuration of an app that was created anyway.
     warning: Option<String>,
     forked_from: Option<ForkOriginBody>,
-    /// Left out for who may not read it.
+    /// Absent if the caller lacks the scope for the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<AppConfigBody>,
-    /// The primary API key.
+    /// Primary API key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(deprecated)]
     api_key: Option<String>,
 }
 
-/// An app as a command line is told of it.
+/// An app with its API key, for the Spice command line.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppWithKey)]
 pub(crate) struct AppKeyBody {
     id: u64,
     name: String,
-    /// The primary API key.
+    /// Primary API key.
     api_key: String,
 }
 
-/// What an app was forked from.
+/// The app from which an app was forked.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppOrigin)]
 struct ForkOriginBody {
@@ -74,20 +73,20 @@ struct ForkOriginBody {
     name: String,
 }
 
-/// What an app runs, and where.
+/// Configuration of an app.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppConfig)]
 struct AppConfigBody {
     #[serde(flatten)]
     workload: AppWorkload,
     region: Option<String>,
-    /// The same as `storage_size_gb`.
+    /// Same value as `storage_size_gb`.
     #[schema(value_type = Option<f64>, deprecated)]
     storage_claim_size_gb: Option<Number>,
 }
 
 impl StoredApp {
-    /// How the app appears in a list.
+    /// Builds the entry of a list.
     pub(crate) fn to_summary(&self) -> AppSummaryBody {
         let AppSettings { description, visibility, placement, tags, .. } = &self.settings;
         AppSummaryBody {
@@ -105,7 +104,7 @@ impl StoredApp {
         }
     }
 
-    /// How the app appears on its own, but for its API key.
+    /// Builds the details without the API key.
     pub(crate) fn to_detail(&self, organization: &str) -> AppDetailBody {
         AppDetailBody {
             summary: self.to_summary(),
@@ -119,24 +118,24 @@ impl StoredApp {
         }
     }
 
-    /// How the app appears on its own to someone who may read its API key.
+    /// Builds the details with the API key.
     pub(crate) fn to_detail_with_key(&self, organization: &str) -> AppDetailBody {
         AppDetailBody { api_key: Some(self.api_key(1)), ..self.to_detail(organization) }
     }
 
-    /// How the app appears to a command line.
+    /// Builds the app for the Spice command line.
     pub(crate) fn to_key_body(&self) -> AppKeyBody {
         AppKeyBody { id: self.id, name: self.name.clone(), api_key: self.api_key(1) }
     }
 
-    /// An API key that says it is fake: of the primary (1) or the secondary (2).
+    /// Returns a fake API key: primary (1) or secondary (2).
     fn api_key(&self, number: u8) -> String {
         format!("sandbox-fake-key-{}-{number}-{}", self.id, self.key_generation)
     }
 }
 
 impl AppDetailBody {
-    /// The same to someone who may not read the configuration.
+    /// Removes the configuration.
     pub(crate) fn without_config(self) -> Self {
         Self { config: None, ..self }
     }
