@@ -111,11 +111,17 @@ async fn list_credentials(State(sandbox): State<Arc<Sandbox>>) -> Json<Vec<Crede
     Json(sandbox.state().credentials.list())
 }
 
-async fn revoke_credential(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ErrorResponse> {
+async fn revoke_credential(
+    State(sandbox): State<Arc<Sandbox>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ErrorResponse> {
     sandbox.update_state(|state| no_content_if_found(state.credentials.revoke(&name)))
 }
 
-async fn expire_credential(State(sandbox): State<Arc<Sandbox>>, Path(name): Path<String>) -> Result<StatusCode, ErrorResponse> {
+async fn expire_credential(
+    State(sandbox): State<Arc<Sandbox>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ErrorResponse> {
     sandbox.update_state(|state| no_content_if_found(state.credentials.expire(&name, Timestamp::now())))
 }
 

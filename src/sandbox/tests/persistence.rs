@@ -1,4 +1,4 @@
-//! What a sandbox begins with, and what outlives it.
+//! Seed file and state file.
 
 use std::fs;
 use std::path::Path;
@@ -26,24 +26,24 @@ apps:
   - { organization: free, repository_connected: true, body: { name: other-app, spicepod: { name: pod } } }
 ";
 
-fn seeded(text: &str) -> Result<SandboxConfig, String> {
+fn config_from_seed(text: &str) -> Result<SandboxConfig, String> {
     let mut config = SandboxConfig::default();
     config.load_seed(text).map(|()| config)
 }
 
-async fn with_state(file: &Path) -> TestSandbox {
-    TestSandbox::with(SandboxConfig { state_file: Some(file.to_owned()), ..SandboxConfig::default() }).await
+async fn start_with_state_file(file: &Path) -> TestSandbox {
+    TestSandbox::start_with(SandboxConfig { state_file: Some(file.to_owned()), ..SandboxConfig::default() }).await
 }
 
-async fn refusal(config: SandboxConfig) -> String {
+async fn start_error(config: SandboxConfig) -> String {
     let address = ([127, 0, 0, 1], 0).into();
     serve(SandboxConfig { address, ..config }).await.err().unwrap().to_string()
 }
 
 #[tokio::test]
-async fn a_seed_says_who_and_what_there_is() {
-    let world = TestSandbox::with(seeded(SEED).unwrap()).await;
-    let get = async |url: &str| world.call(Method::GET, url, "fake-ci", None).await.1;
+async fn a_seed_defines_organizations_users_credentials_and_apps() {
+    let sandbox = TestSandbox::start_with(config_from_seed(SEED).unwrap()).await;
+    let get = async |url: &str| sandbox.call(Method::GET, url, "fake-ci", None).await.1;
     let organizations =
         json!([{ "id": 7, "name": "acme", "role": "owner" }, { "id": 8, "name": "free", "role": "viewer" }]);
     assert_eq!(get("/v1/orgs").await, json!({ "orgs": organizations }));
@@ -51,30 +51,36 @@ async fn a_seed_says_who_and_what_there_is() {
     let apps = get("/v1/apps").await;
     assert_eq!(apps["apps"].as_array().unwrap().len(), 1);
     assert_has(&apps["apps"][0], &json!({ "name": "first-app", "tags": { "a": "1" } }));
-    // What is there in the beginning may be more than the plan includes now.
+    // Seed apps may exceed the limits of the plan.
     assert_eq!(get(&path(&apps["apps"][0])).await["config"]["image_tag"], "2.0.0");
     let (status, _) =
-        world.call(Method::PUT, &path(&apps["apps"][0]), "fake-ci", Some(&json!({ "image_tag": "1" }))).await;
+        sandbox.call(Method::PUT, &path(&apps["apps"][0]), "fake-ci", Some(&json!({ "image_tag": "1" }))).await;
     assert_eq!(status, 403);
-    assert_eq!(world.call(Method::GET, "/v1/apps", "fake-looks", None).await, (200, apps));
-    let (status, refusal) = world.call(Method::POST, "/v1/apps", "fake-looks", Some(&named("new-app"))).await;
-    assert_eq!((status, &refusal["code"]), (403, &json!("insufficient_scope")), "the file narrows a token to scopes");
+    assert_eq!(sandbox.call(Method::GET, "/v1/apps", "fake-looks", None).await, (200, apps));
+    let (status, error) = sandbox.call(Method::POST, "/v1/apps", "fake-looks", Some(&named("new-app"))).await;
+    assert_eq!(
+        (status, &error["code"]),
+        (403, &json!("insufficient_scope")),
+        "the seed file limits the scopes of a token"
+    );
     let state = get("/sandbox/state").await;
     let connected = state["apps"].as_array().unwrap().iter().map(|app| &app["repository_connected"]);
     assert_eq!(connected.collect::<Vec<_>>(), [false, true]);
-    assert_eq!(world.get("/v1/apps").await.0, 401, "the credentials are only those of the file");
+    assert_eq!(sandbox.get("/v1/apps").await.0, 401, "the file replaces the default credentials");
 }
 
 #[tokio::test]
-async fn a_section_that_is_absent_stays_as_it_is() {
-    let world =
-        TestSandbox::with(seeded("apps: [{ organization: elsewhere, body: { name: their-app } }]").unwrap()).await;
-    assert_eq!(world.kept().await, ["their-app"]);
-    assert_eq!(world.get("/v1/apps").await.1, json!({ "apps": [] }));
+async fn an_absent_seed_section_keeps_its_default() {
+    let sandbox = TestSandbox::start_with(
+        config_from_seed("apps: [{ organization: elsewhere, body: { name: their-app } }]").unwrap(),
+    )
+    .await;
+    assert_eq!(sandbox.stored_app_names().await, ["their-app"]);
+    assert_eq!(sandbox.get("/v1/apps").await.1, json!({ "apps": [] }));
 }
 
 #[tokio::test]
-async fn a_seed_that_makes_no_sense_is_refused_in_one_line() {
+async fn an_invalid_seed_is_rejected_with_a_one_line_error() {
     let cases = [
         ("organisations: []", "organisations"),
         ("- 1", ""),
@@ -86,7 +92,7 @@ async fn a_seed_that_makes_no_sense_is_refused_in_one_line() {
         ("users: [{ id: 1, memberships: [{ organization: sandbox, role: king }] }]", "king"),
     ];
     for (text, expected) in cases {
-        let error = seeded(text).err().unwrap();
+        let error = config_from_seed(text).err().unwrap();
         assert!(error.contains(expected) && !error.contains('\n'), "{text}: {error}");
     }
     let cases = [
@@ -97,66 +103,68 @@ async fn a_seed_that_makes_no_sense_is_refused_in_one_line() {
         ),
     ];
     for (text, expected) in cases {
-        let error = refusal(seeded(text).unwrap()).await;
+        let error = start_error(config_from_seed(text).unwrap()).await;
         assert!(error.contains(expected), "{error}");
     }
 }
 
 #[tokio::test]
-async fn everything_that_was_answered_outlives_a_server_that_is_dropped() {
+async fn all_acknowledged_changes_survive_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.json");
-    let world = with_state(&file).await;
-    let first = world.app(json!({ "name": "first", "region": "us-west-2", "tags": { "a": "1" }, "replicas": 2 })).await;
+    let sandbox = start_with_state_file(&file).await;
+    let first = sandbox
+        .create_app(json!({ "name": "first", "region": "us-west-2", "tags": { "a": "1" }, "replicas": 2 }))
+        .await;
     let full = json!({
         "spicepod": { "name": "pod" }, "resources": { "limits": { "cpu": "2", "ephemeral-storage": "1Gi" } },
         "executor": { "replicas": 2, "storage_size_gb": 2.5 }, "storage_size_gb": 10,
     });
-    let (_, first) = world.put(&path(&first), full).await;
-    let gone = world.app(named("gone")).await;
-    world.delete(&path(&gone)).await;
+    let (_, first) = sandbox.put(&path(&first), full).await;
+    let gone = sandbox.create_app(named("gone")).await;
+    sandbox.delete(&path(&gone)).await;
     let grant = json!({
         "grant_type": "client_credentials", "client_id": "sandbox-fake-client-oauth",
         "client_secret": "sandbox-fake-client-secret-oauth",
     });
-    let (_, grant) = reply(world.request(Method::POST, "/api/oauth/token").json(&grant)).await;
-    let (_, rotated) = world.post("/sandbox/credentials/session/rotate", json!({})).await;
-    world.post("/sandbox/credentials/reader/revoke", json!({})).await;
-    let (_, state) = world.get("/sandbox/state").await;
-    // What a kill leaves: nobody had the chance to write anything at the end.
-    drop(world);
+    let (_, grant) = reply(sandbox.request(Method::POST, "/api/oauth/token").json(&grant)).await;
+    let (_, rotated) = sandbox.post("/sandbox/credentials/session/rotate", json!({})).await;
+    sandbox.post("/sandbox/credentials/reader/revoke", json!({})).await;
+    let (_, state) = sandbox.get("/sandbox/state").await;
+    // A crash: the server writes nothing at its end.
+    drop(sandbox);
 
-    let world = with_state(&file).await;
-    assert_eq!(world.get("/sandbox/state").await.1, state);
-    assert_eq!(world.get(&path(&first)).await, (200, first.clone()));
-    assert_eq!(world.app(named("gone")).await["id"], gone["id"]);
+    let sandbox = start_with_state_file(&file).await;
+    assert_eq!(sandbox.get("/sandbox/state").await.1, state);
+    assert_eq!(sandbox.get(&path(&first)).await, (200, first.clone()));
+    assert_eq!(sandbox.create_app(named("gone")).await["id"], gone["id"]);
     let ids = [first["id"].as_u64(), gone["id"].as_u64()];
-    assert!(!ids.contains(&world.app(named("third")).await["id"].as_u64()));
+    assert!(!ids.contains(&sandbox.create_app(named("third")).await["id"].as_u64()));
     for token in [&grant["access_token"], &rotated["token"]] {
-        assert_eq!(world.call(Method::GET, "/v1/apps", token.as_str().unwrap(), None).await.0, 200);
+        assert_eq!(sandbox.call(Method::GET, "/v1/apps", token.as_str().unwrap(), None).await.0, 200);
     }
-    assert_eq!(world.call(Method::GET, "/v1/apps", READER, None).await.0, 401);
-    let announced = serde_json::to_value(world.running.connection_info()).unwrap();
-    assert!(announced["credentials"].as_array().unwrap().contains(&rotated), "the secrets that are announced work");
+    assert_eq!(sandbox.call(Method::GET, "/v1/apps", READER, None).await.0, 401);
+    let announced = serde_json::to_value(sandbox.server.connection_info()).unwrap();
+    assert!(announced["credentials"].as_array().unwrap().contains(&rotated), "the printed secrets are valid");
 }
 
 #[tokio::test]
-async fn the_apps_of_a_seed_are_for_a_state_that_is_not_there_yet() {
+async fn seed_apps_are_ignored_if_a_state_file_exists() {
     let folder = tempfile::tempdir().unwrap();
     let state = Some(folder.path().join("state.json"));
     let config = SandboxConfig {
         state_file: state,
-        ..seeded("apps: [{ organization: sandbox, body: { name: seeded } }]").unwrap()
+        ..config_from_seed("apps: [{ organization: sandbox, body: { name: seeded } }]").unwrap()
     };
-    let world = TestSandbox::with(config.clone()).await;
-    let (_, apps) = world.get("/v1/apps").await;
-    world.delete(&path(&apps["apps"][0])).await;
-    drop(world);
-    assert_eq!(TestSandbox::with(config).await.get("/v1/apps").await.1, json!({ "apps": [] }));
+    let sandbox = TestSandbox::start_with(config.clone()).await;
+    let (_, apps) = sandbox.get("/v1/apps").await;
+    sandbox.delete(&path(&apps["apps"][0])).await;
+    drop(sandbox);
+    assert_eq!(TestSandbox::start_with(config).await.get("/v1/apps").await.1, json!({ "apps": [] }));
 }
 
 #[tokio::test]
-async fn a_state_file_that_cannot_be_used_is_refused_and_kept() {
+async fn an_unusable_state_file_is_rejected_and_not_modified() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.json");
     for text in [
@@ -166,26 +174,28 @@ async fn a_state_file_that_cannot_be_used_is_refused_and_kept() {
         r#"{"format":2,"store":{"apps":{},"next_app":1},"credentials":{"given":[],"issued":{}}}"#,
     ] {
         fs::write(&file, text).unwrap();
-        let error = refusal(SandboxConfig { state_file: Some(file.clone()), ..SandboxConfig::default() }).await;
+        let error = start_error(SandboxConfig { state_file: Some(file.clone()), ..SandboxConfig::default() }).await;
         assert!(error.contains("state.json"), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
     }
     let nowhere = folder.path().join("missing/state.json");
     assert!(
-        refusal(SandboxConfig { state_file: Some(nowhere), ..SandboxConfig::default() }).await.contains("cannot write")
+        start_error(SandboxConfig { state_file: Some(nowhere), ..SandboxConfig::default() })
+            .await
+            .contains("cannot write")
     );
 }
 
 #[tokio::test]
-async fn a_change_that_cannot_be_written_did_not_happen() {
+async fn a_change_that_cannot_be_written_is_undone() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
-    let world = with_state(&inner.join("state.json")).await;
+    let sandbox = start_with_state_file(&inner.join("state.json")).await;
     fs::remove_dir_all(&inner).unwrap();
     let error = json!({ "error": "The state could not be written" });
-    assert_eq!(world.post("/v1/apps", named("my-app")).await, (500, error));
-    assert_eq!(world.kept().await, Vec::<String>::new());
-    assert_eq!(world.call(Method::GET, "/v1/apps", OPERATOR, None).await.1, json!({ "apps": [] }));
-    assert_eq!(world.journal(0, 0).await["entries"][0]["applied"], Value::Bool(false));
+    assert_eq!(sandbox.post("/v1/apps", named("my-app")).await, (500, error));
+    assert_eq!(sandbox.stored_app_names().await, Vec::<String>::new());
+    assert_eq!(sandbox.call(Method::GET, "/v1/apps", OPERATOR, None).await.1, json!({ "apps": [] }));
+    assert_eq!(sandbox.journal(0, 0).await["entries"][0]["applied"], Value::Bool(false));
 }

@@ -1,4 +1,4 @@
-//! The OpenAPI document: that it is one, and that the server does what it says. Here is what both ask of a document.
+//! Tests of the OpenAPI document: its structure, and the agreement of the server with the document.
 
 mod responses;
 mod structure;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{TestSandbox, reply};
 use crate::sandbox::{ApiSwitches, Profile, SandboxConfig};
 
-/// A document, with what the tests ask of one.
+/// An OpenAPI document.
 struct Document(Value);
 
 /// An operation of a document.
@@ -22,8 +22,8 @@ struct Operation<'a> {
 }
 
 impl Document {
-    async fn of(world: &TestSandbox) -> Self {
-        let (status, document) = reply(world.request(Method::GET, "/openapi.json")).await;
+    async fn fetch(sandbox: &TestSandbox) -> Self {
+        let (status, document) = reply(sandbox.request(Method::GET, "/openapi.json")).await;
         assert_eq!(status, 200, "{document}");
         Self(document)
     }
@@ -35,21 +35,21 @@ impl Document {
         })
     }
 
-    /// A part of the document, or the part that it refers to.
-    fn resolved<'a>(&'a self, part: &'a Value) -> &'a Value {
+    /// Follows a `$ref`.
+    fn resolve<'a>(&'a self, part: &'a Value) -> &'a Value {
         let Some(reference) = part["$ref"].as_str() else { return part };
         let found = reference.strip_prefix('#').and_then(|pointer| self.0.pointer(pointer));
         found.unwrap_or_else(|| panic!("{reference} is nowhere"))
     }
 
-    /// What an operation answers with a status; `None` if it says nothing of it.
+    /// Returns the response of an operation for a status.
     fn response(&self, path: &str, method: &str, status: u16) -> Option<&Value> {
-        self.0["paths"][path][method]["responses"].get(status.to_string()).map(|response| self.resolved(response))
+        self.0["paths"][path][method]["responses"].get(status.to_string()).map(|response| self.resolve(response))
     }
 
-    /// The fields of a schema, those of its parts included.
+    /// Returns the fields of a schema, including the fields of `allOf` parts.
     fn properties(&self, schema: &Value) -> Map<String, Value> {
-        let schema = self.resolved(schema);
+        let schema = self.resolve(schema);
         let mut all = schema["properties"].as_object().cloned().unwrap_or_default();
         for part in schema["allOf"].as_array().into_iter().flatten() {
             all.extend(self.properties(part));
@@ -57,11 +57,11 @@ impl Document {
         all
     }
 
-    /// What of a value does not fit its schema. A field that the schema does not name is one.
-    fn misfits(&self, schema: &Value, value: &Value, at: &str) -> Vec<String> {
-        let schema = self.resolved(schema);
+    /// Returns the differences between a value and a schema. A field that the schema lacks is a difference.
+    fn mismatches(&self, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+        let schema = self.resolve(schema);
         if let Some(choices) = schema["oneOf"].as_array() {
-            let fits = choices.iter().any(|choice| self.misfits(choice, value, at).is_empty());
+            let fits = choices.iter().any(|choice| self.mismatches(choice, value, at).is_empty());
             return if fits { Vec::new() } else { vec![format!("{at} fits no choice: {value}")] };
         }
         let properties = self.properties(schema);
@@ -82,18 +82,18 @@ impl Document {
             return vec![format!("{at} is {kind}, not {kinds:?}")];
         }
         match value {
-            Value::Array(items) => items.iter().flat_map(|item| self.misfits(&schema["items"], item, at)).collect(),
+            Value::Array(items) => items.iter().flat_map(|item| self.mismatches(&schema["items"], item, at)).collect(),
             Value::Object(fields) if properties.is_empty() => {
                 let free = schema.get("additionalProperties");
                 fields
                     .values()
-                    .flat_map(|field| free.map_or(Vec::new(), |free| self.misfits(free, field, at)))
+                    .flat_map(|field| free.map_or(Vec::new(), |free| self.mismatches(free, field, at)))
                     .collect()
             }
             Value::Object(fields) => fields
                 .iter()
                 .flat_map(|(name, field)| match properties.get(name) {
-                    Some(schema) => self.misfits(schema, field, &format!("{at}.{name}")),
+                    Some(schema) => self.mismatches(schema, field, &format!("{at}.{name}")),
                     None => vec![format!("{at}.{name} is not named")],
                 })
                 .collect(),
@@ -101,36 +101,37 @@ impl Document {
         }
     }
 
-    /// Asserts that an answer is one of those that the document has for its operation: status, body and headers.
-    async fn assert_covers(&self, response: reqwest::Response, method: &str, path: &str) -> Value {
+    /// Asserts that the document describes status, body and headers of a response.
+    async fn assert_describes(&self, response: reqwest::Response, method: &str, path: &str) -> Value {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let at = format!("{method} {path} {status}");
         let described = self.response(path, method, status).unwrap_or_else(|| panic!("{at} is not described"));
         let bytes = response.bytes().await.unwrap();
-        let told: BTreeSet<_> = described["headers"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
+        let documented: BTreeSet<_> =
+            described["headers"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
         let limits = headers.keys().map(|name| name.to_string()).filter(|name| name.contains('-'));
         let limits = limits.filter(|name| name.starts_with("x-ratelimit") || name == "retry-after").collect();
-        assert_eq!(told, limits, "{at}");
+        assert_eq!(documented, limits, "{at}");
         let schema = &described["content"]["application/json"]["schema"];
         assert_eq!(schema.is_null(), bytes.is_empty(), "{at}");
         if bytes.is_empty() {
             return Value::Null;
         }
         let body: Value = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!(self.misfits(schema, &body, &at), Vec::<String>::new(), "{body:#}");
+        assert_eq!(self.mismatches(schema, &body, &at), Vec::<String>::new(), "{body:#}");
         body
     }
 }
 
-async fn of_profile(profile: Profile) -> TestSandbox {
-    TestSandbox::with(SandboxConfig {
+async fn start_with_profile(profile: Profile) -> TestSandbox {
+    TestSandbox::start_with(SandboxConfig {
         switches: ApiSwitches { profile, ..ApiSwitches::default() },
         ..SandboxConfig::default()
     })
     .await
 }
 
-/// A path that fits a pattern.
-fn filled(pattern: &str) -> String {
+/// Fills the parameters of a path pattern.
+fn fill_parameters(pattern: &str) -> String {
     pattern.replace("{appId}", "1").replace("{secretName}", "TOKEN")
 }

@@ -1,4 +1,4 @@
-//! That the server does what the document says.
+//! The server behaves as the document describes.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,15 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::super::{OPERATOR, READER, TestSandbox, named, path, reply};
-use super::{Document, Operation, filled, of_profile};
+use super::{Document, Operation, fill_parameters, start_with_profile};
 use crate::sandbox::{CredentialConfig, CredentialKind, Profile, SandboxConfig};
 
-const NOBODY: &str = "sandbox-fake-token-nobody";
+const UNKNOWN_TOKEN: &str = "sandbox-fake-token-nobody";
 
 #[tokio::test]
-async fn every_operation_asks_for_the_scope_that_it_names() {
+async fn every_operation_requires_its_documented_scope() {
     let nobody = CredentialConfig {
-        kind: CredentialKind::PersonalAccessToken { token: NOBODY.into() },
+        kind: CredentialKind::PersonalAccessToken { token: UNKNOWN_TOKEN.into() },
         name: "nobody".into(),
         scopes: Vec::new(),
         organization: "sandbox".into(),
@@ -22,32 +22,33 @@ async fn every_operation_asks_for_the_scope_that_it_names() {
         narrowed: false,
         is_limited: true,
     };
-    let world = TestSandbox::with(SandboxConfig { credentials: vec![nobody], ..SandboxConfig::default() }).await;
-    let document = Document::of(&world).await;
+    let sandbox =
+        TestSandbox::start_with(SandboxConfig { credentials: vec![nobody], ..SandboxConfig::default() }).await;
+    let document = Document::fetch(&sandbox).await;
     for Operation { path, method, body } in document.operations() {
         let verb = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-        let (anonymous, _) = reply(world.request(verb.clone(), &filled(path))).await;
+        let (anonymous, _) = reply(sandbox.request(verb.clone(), &fill_parameters(path))).await;
         assert_eq!(anonymous == 401, body.get("security").is_some(), "{method} {path}");
         for scheme in body["security"].as_array().into_iter().flatten() {
             let scopes: Vec<_> =
                 scheme.as_object().unwrap().values().flat_map(|scopes| scopes.as_array().unwrap()).collect();
             let [scope] = scopes.as_slice() else { panic!("{method} {path} {scopes:?}") };
-            let refusal = format!("Insufficient scope. Required: {}", scope.as_str().unwrap());
-            let (status, answer) = world.call(verb.clone(), &filled(path), NOBODY, None).await;
-            assert_eq!((status, &answer["error"]), (403, &json!(refusal)), "{method} {path}");
+            let error = format!("Insufficient scope. Required: {}", scope.as_str().unwrap());
+            let (status, answer) = sandbox.call(verb.clone(), &fill_parameters(path), UNKNOWN_TOKEN, None).await;
+            assert_eq!((status, &answer["error"]), (403, &json!(error)), "{method} {path}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_body_may_have_the_fields_that_its_schema_names_and_no_others() {
-    let world = TestSandbox::start().await;
-    let document = Document::of(&world).await;
-    let app = world.app(named("app-one")).await;
+async fn request_schemas_document_exactly_the_validated_fields() {
+    let sandbox = TestSandbox::start().await;
+    let document = Document::fetch(&sandbox).await;
+    let app = sandbox.create_app(named("app-one")).await;
     let schemas = &document.0["components"]["schemas"];
     let names = |schema: &str| document.properties(&schemas[schema]).into_iter().map(|(name, _)| name);
     let all = ["CreateApp", "UpdateApp", "AppWithConfig", "AppConfig", "Secret"].into_iter().flat_map(names);
-    // Right for no field there is.
+    // A value that is invalid for every field.
     let wrong: Map<_, _> = all.map(|name| (name, json!([true]))).collect();
     let secrets = format!("{}/secrets", path(&app));
     let cases = [
@@ -56,15 +57,15 @@ async fn a_body_may_have_the_fields_that_its_schema_names_and_no_others() {
         (Method::POST, &secrets, "SetSecret"),
     ];
     for (method, url, schema) in cases {
-        let (status, body) = world.call(method, url, OPERATOR, Some(&wrong.clone().into())).await;
+        let (status, body) = sandbox.call(method, url, OPERATOR, Some(&wrong.clone().into())).await;
         assert_eq!(status, 400, "{body}");
         let read = body["details"]["fieldErrors"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
         assert_eq!(names(schema).collect::<BTreeSet<_>>(), read, "{schema}");
     }
 }
 
-/// Values of a field with whether its schema allows them.
-fn at_the_bounds(schema: &Value) -> Vec<(Value, bool)> {
+/// Returns values of a field, and whether the schema allows them.
+fn boundary_values(schema: &Value) -> Vec<(Value, bool)> {
     let mut values = Vec::new();
     for (name, inward) in [("minimum", 1), ("maximum", -1)] {
         if let Some(bound) = schema[name].as_i64() {
@@ -86,7 +87,7 @@ fn at_the_bounds(schema: &Value) -> Vec<(Value, bool)> {
     }
     if let Some(pattern) = schema["pattern"].as_str() {
         let classes = pattern.trim_start_matches("^[").trim_end_matches("]+$").trim_end_matches("]*$");
-        // One for all, or one for the first character and one for the rest.
+        // One class for all characters, or one class for the first character and one for the rest.
         let (first, rest) = classes.split_once("][").unwrap_or((classes, classes));
         assert!(rest.starts_with("a-zA-Z0-9") && rest.len() < 13, "more than this test understands: {rest}");
         assert!(first.starts_with("a-zA-Z") && !first.contains(['[', ']']), "more than this test understands: {first}");
@@ -103,13 +104,13 @@ fn at_the_bounds(schema: &Value) -> Vec<(Value, bool)> {
 }
 
 #[tokio::test]
-async fn the_bounds_that_a_schema_names_are_the_bounds() {
-    let world = TestSandbox::start().await;
-    let document = Document::of(&world).await;
-    let app = path(&world.app(named("app-one")).await);
+async fn documented_bounds_are_enforced() {
+    let sandbox = TestSandbox::start().await;
+    let document = Document::fetch(&sandbox).await;
+    let app = path(&sandbox.create_app(named("app-one")).await);
     let schemas = &document.0["components"]["schemas"];
     let secrets = format!("{app}/secrets");
-    // Beside the field, a body says what it has to.
+    // Mandatory fields of the body in addition to the tested field.
     let cases = [
         (Method::POST, "/v1/apps", "CreateApp", json!({ "name": "app-two" })),
         (Method::PUT, &app, "UpdateApp", json!({})),
@@ -118,22 +119,22 @@ async fn the_bounds_that_a_schema_names_are_the_bounds() {
     for (method, url, schema, whole) in cases {
         let is_create = url == "/v1/apps";
         for (field, schema) in document.properties(&schemas[schema]) {
-            for (value, allowed) in at_the_bounds(&schema) {
+            for (value, allowed) in boundary_values(&schema) {
                 let mut body = whole.clone();
                 body[field.as_str()] = value;
-                let (status, answer) = world.call(method.clone(), url, OPERATOR, Some(&body)).await;
+                let (status, answer) = sandbox.call(method.clone(), url, OPERATOR, Some(&body)).await;
                 assert_eq!(status < 300, allowed, "{method} {body}: {answer}");
                 if is_create && status < 300 {
-                    world.delete(&path(&answer)).await;
+                    sandbox.delete(&path(&answer)).await;
                 }
             }
         }
     }
 }
 
-/// Sends to a path of the document, where an id takes the place of an app's, and asserts that the answer is described.
-async fn covered(
-    world: &TestSandbox,
+/// Sends a request with the ID of an app, and asserts that the document describes the response.
+async fn assert_described(
+    sandbox: &TestSandbox,
     document: &Document,
     method: Method,
     path: &str,
@@ -142,16 +143,16 @@ async fn covered(
     body: Option<&Value>,
 ) -> Value {
     let url = path.replace("{appId}", &id.to_string()).replace("{secretName}", "TOKEN");
-    let request = world.request(method.clone(), &url).bearer_auth(token);
+    let request = sandbox.request(method.clone(), &url).bearer_auth(token);
     let request = if let Some(body) = body { request.json(body) } else { request };
-    document.assert_covers(request.send().await.unwrap(), &method.as_str().to_lowercase(), path).await
+    document.assert_describes(request.send().await.unwrap(), &method.as_str().to_lowercase(), path).await
 }
 
 #[tokio::test]
-async fn what_the_server_answers_is_what_the_document_says() {
+async fn app_responses_match_the_document() {
     for profile in [Profile::Current, Profile::Legacy] {
-        let world = of_profile(profile).await;
-        let document = Document::of(&world).await;
+        let sandbox = start_with_profile(profile).await;
+        let document = Document::fetch(&sandbox).await;
         let app = "/v1/apps/{appId}";
         let full = json!({
             "name": "app-one", "region": "us-west-2", "description": "text", "tags": { "a": "1" }, "replicas": 2,
@@ -160,12 +161,12 @@ async fn what_the_server_answers_is_what_the_document_says() {
             "storage_size_gb": 10, "update_channel": "stable",
         });
         let send = async |method: Method, path: &str, id: &Value, token: &str, body: Option<&Value>| {
-            covered(&world, &document, method, path, id, token, body).await
+            assert_described(&sandbox, &document, method, path, id, token, body).await
         };
         let none = &Value::Null;
         let id = send(Method::POST, "/v1/apps", none, OPERATOR, Some(&full)).await["id"].clone();
-        // What only the portal does to an app.
-        let done = async |verb: &str| world.post(&format!("/sandbox/apps/{id}/{verb}"), json!({})).await.0 == 204;
+        // Portal actions on an app.
+        let done = async |verb: &str| sandbox.post(&format!("/sandbox/apps/{id}/{verb}"), json!({})).await.0 == 204;
         let spicepod = json!({ "spicepod": { "name": "pod", "datasets": [1] }, "image_tag": "1.0", "node_group": "a" });
         let other = json!({ "name": "app-two", "cname": "us-east-2.spice.cloud" });
         assert!(done("connect").await);
@@ -177,7 +178,7 @@ async fn what_the_server_answers_is_what_the_document_says() {
             (Method::POST, "/v1/apps", none, OPERATOR, Some(&other)),
             (Method::POST, "/v1/apps", none, OPERATOR, Some(&spicepod)),
             (Method::POST, "/v1/apps", none, READER, Some(&other)),
-            (Method::POST, "/v1/apps", none, NOBODY, Some(&other)),
+            (Method::POST, "/v1/apps", none, UNKNOWN_TOKEN, Some(&other)),
             (Method::PUT, app, &id, OPERATOR, Some(none)),
             (Method::GET, app, &id, OPERATOR, None),
             (Method::GET, app, &json!(1), OPERATOR, None),
@@ -202,7 +203,7 @@ async fn what_the_server_answers_is_what_the_document_says() {
         }
         for code in [json!("ABCD2345"), json!("WXYZ6789"), json!(1)] {
             send(Method::POST, "/auth/token/exchange", none, OPERATOR, Some(&json!({ "code": code }))).await;
-            let page = world.request(Method::GET, "/auth/token?code=WXYZ6789").send().await.unwrap();
+            let page = sandbox.request(Method::GET, "/auth/token?code=WXYZ6789").send().await.unwrap();
             assert_eq!(page.status(), 200);
         }
         let grant =
@@ -218,12 +219,12 @@ async fn what_the_server_answers_is_what_the_document_says() {
 }
 
 #[tokio::test]
-async fn what_the_server_answers_of_secrets_is_what_the_document_says() {
-    let (old, new) = (of_profile(Profile::Legacy).await, TestSandbox::start().await);
-    for (world, prefix) in [(&old, "/v1/apps"), (&new, "/v1/apps"), (&new, "/v1/projects")] {
-        let document = Document::of(world).await;
+async fn secret_responses_match_the_document() {
+    let (old, new) = (start_with_profile(Profile::Legacy).await, TestSandbox::start().await);
+    for (sandbox, prefix) in [(&old, "/v1/apps"), (&new, "/v1/apps"), (&new, "/v1/projects")] {
+        let document = Document::fetch(sandbox).await;
         let app = json!({ "name": format!("app{}", prefix.len()), "cname": "us-east-2.spice.cloud" });
-        let id = world.app(app).await["id"].clone();
+        let id = sandbox.create_app(app).await["id"].clone();
         let secrets = format!("{prefix}/{{appId}}/secrets");
         let one = format!("{secrets}/{{secretName}}");
         let (none, secret) = (Value::Null, json!({ "name": "TOKEN", "value": "fake" }));
@@ -236,30 +237,30 @@ async fn what_the_server_answers_of_secrets_is_what_the_document_says() {
             (Method::GET, &secrets, &id, OPERATOR, None),
             (Method::GET, &secrets, &json!(0), OPERATOR, None),
             (Method::GET, &one, &id, OPERATOR, None),
-            (Method::GET, &one, &id, NOBODY, None),
+            (Method::GET, &one, &id, UNKNOWN_TOKEN, None),
             (Method::DELETE, &one, &id, OPERATOR, None),
             (Method::DELETE, &one, &id, OPERATOR, None),
             (Method::GET, &one, &id, OPERATOR, None),
         ];
         for (method, path, id, token, body) in steps {
-            covered(world, &document, method, path, id, token, body).await;
+            assert_described(sandbox, &document, method, path, id, token, body).await;
         }
     }
 }
 
 #[tokio::test]
-async fn what_the_document_says_of_too_much_is_so() {
+async fn responses_to_excessive_requests_match_the_document() {
     let huge = "x".repeat(1024 * 1024 + 1);
     let mut config = SandboxConfig::default();
     config.rate_limits.per_user = 1;
-    let world = TestSandbox::with(config).await;
-    let document = Document::of(&world).await;
+    let sandbox = TestSandbox::start_with(config).await;
+    let document = Document::fetch(&sandbox).await;
     for (path, expected) in
         [("/v1/apps", 413), ("/v1/apps", 429), ("/api/oauth/token", 413), ("/auth/token/exchange", 413)]
     {
-        let request = world.request(Method::POST, path).bearer_auth(OPERATOR).body(huge.clone());
+        let request = sandbox.request(Method::POST, path).bearer_auth(OPERATOR).body(huge.clone());
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), expected, "{path}");
-        document.assert_covers(response, "post", path).await;
+        document.assert_describes(response, "post", path).await;
     }
 }

@@ -1,4 +1,4 @@
-//! That the document is whole, and has the routes that there are.
+//! The document is complete and covers all routes.
 
 use std::collections::BTreeSet;
 
@@ -6,25 +6,26 @@ use reqwest::{Method, header};
 use serde_json::{Map, Value, json};
 
 use super::super::{OPERATOR, TestSandbox};
-use super::{Document, Operation, filled, of_profile};
+use super::{Document, Operation, fill_parameters, start_with_profile};
 use crate::sandbox::{Profile, api};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 #[tokio::test]
-async fn the_document_is_at_three_addresses_for_anybody_and_does_not_count() {
-    let world = TestSandbox::start().await;
-    let document = Document::of(&world).await;
+async fn the_document_is_public_at_three_paths_and_not_rate_limited() {
+    let sandbox = TestSandbox::start().await;
+    let document = Document::fetch(&sandbox).await;
     assert!(document.0["openapi"].as_str().unwrap().starts_with("3.1."));
     for url in ["/v1/docs", "/v1/docs/openapi.json", "/openapi.json"] {
-        let response = world.request(Method::GET, url).bearer_auth(OPERATOR).send().await.unwrap();
+        let response = sandbox.request(Method::GET, url).bearer_auth(OPERATOR).send().await.unwrap();
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json", "{url}");
         assert!(!response.headers().contains_key("x-ratelimit-limit"), "{url}");
         assert_eq!(response.json::<Value>().await.unwrap(), document.0, "{url}");
     }
 }
 
-/// A router has no list of its routes, but what it shows for debugging has every path in quotes, its own ones included.
+/// A router has no list of routes, but its debug output contains every path in quotes, including the internal paths of
+/// axum.
 fn paths_of(router: &impl std::fmt::Debug) -> BTreeSet<String> {
     let shown = format!("{router:?}");
     shown.split('"').filter(|text| text.starts_with('/')).map(str::to_owned).collect()
@@ -33,8 +34,8 @@ fn paths_of(router: &impl std::fmt::Debug) -> BTreeSet<String> {
 #[tokio::test]
 async fn the_document_and_the_router_have_the_same_paths_and_methods() {
     for profile in [Profile::Current, Profile::Legacy] {
-        let world = of_profile(profile).await;
-        let document = Document::of(&world).await;
+        let sandbox = start_with_profile(profile).await;
+        let document = Document::fetch(&sandbox).await;
         let described = document.0["paths"].as_object().unwrap();
         let (router, _) = api::routes(profile).split_for_parts();
         let served = &paths_of(&router) - &paths_of(&axum::Router::<()>::new());
@@ -42,7 +43,7 @@ async fn the_document_and_the_router_have_the_same_paths_and_methods() {
         for (path, item) in described {
             for method in METHODS {
                 let verb = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-                let (status, body) = world.call(verb, &filled(path), OPERATOR, None).await;
+                let (status, body) = sandbox.call(verb, &fill_parameters(path), OPERATOR, None).await;
                 let is_served = status != 405 && body["error"] != "Not found";
                 assert_eq!(item.get(method).is_some(), is_served, "{profile:?} {method} {path}: {status} {body}");
             }
@@ -51,9 +52,9 @@ async fn the_document_and_the_router_have_the_same_paths_and_methods() {
 }
 
 #[tokio::test]
-async fn the_document_of_the_seed_lacks_what_the_seed_lacks() {
-    let old = Document::of(&of_profile(Profile::Legacy).await).await;
-    let new = Document::of(&TestSandbox::start().await).await;
+async fn the_legacy_document_lacks_newer_endpoints() {
+    let old = Document::fetch(&start_with_profile(Profile::Legacy).await).await;
+    let new = Document::fetch(&TestSandbox::start().await).await;
     for newer in [
         "/v1/projects",
         "/v1/projects/{appId}",
@@ -77,26 +78,26 @@ async fn the_document_of_the_seed_lacks_what_the_seed_lacks() {
     assert_eq!(fields(&new).keys().collect::<Vec<_>>(), ["code", "details", "error"]);
 }
 
-/// Calls for every object below a value.
-fn visit<'a>(value: &'a Value, see: &mut impl FnMut(&'a Map<String, Value>)) {
+/// Calls `inspect` for every object in a value.
+fn for_each_object<'a>(value: &'a Value, inspect: &mut impl FnMut(&'a Map<String, Value>)) {
     match value {
         Value::Object(fields) => {
-            see(fields);
-            fields.values().for_each(|field| visit(field, see));
+            inspect(fields);
+            fields.values().for_each(|field| for_each_object(field, inspect));
         }
-        Value::Array(items) => items.iter().for_each(|item| visit(item, see)),
+        Value::Array(items) => items.iter().for_each(|item| for_each_object(item, inspect)),
         _ => {}
     }
 }
 
 #[tokio::test]
-async fn every_reference_leads_somewhere_and_every_component_is_referred_to() {
+async fn every_reference_resolves_and_every_component_is_used() {
     for profile in [Profile::Current, Profile::Legacy] {
-        let document = Document::of(&of_profile(profile).await).await;
+        let document = Document::fetch(&start_with_profile(profile).await).await;
         let mut used = BTreeSet::new();
-        visit(&document.0, &mut |fields| {
+        for_each_object(&document.0, &mut |fields| {
             if let Some(reference) = fields.get("$ref") {
-                document.resolved(&json!({ "$ref": reference }));
+                document.resolve(&json!({ "$ref": reference }));
                 used.insert(reference.as_str().unwrap());
             }
         });
@@ -110,9 +111,9 @@ async fn every_reference_leads_somewhere_and_every_component_is_referred_to() {
 }
 
 #[tokio::test]
-async fn every_operation_is_whole() {
+async fn every_operation_is_fully_documented() {
     for profile in [Profile::Current, Profile::Legacy] {
-        let document = Document::of(&of_profile(profile).await).await;
+        let document = Document::fetch(&start_with_profile(profile).await).await;
         let mut ids = BTreeSet::new();
         for Operation { path, method, body } in document.operations() {
             let at = format!("{method} {path}");
@@ -121,19 +122,19 @@ async fn every_operation_is_whole() {
             assert!(body["summary"].is_string(), "{at}");
 
             let parameters = body["parameters"].as_array().cloned().unwrap_or_default();
-            let in_path = parameters.iter().map(|parameter| document.resolved(parameter));
+            let in_path = parameters.iter().map(|parameter| document.resolve(parameter));
             let in_path = in_path.filter(|parameter| parameter["in"] == "path" && parameter["required"] == true);
             let in_path: Vec<_> = in_path.map(|parameter| parameter["name"].as_str().unwrap()).collect();
             let placeholders: Vec<_> = path.split(['{', '}']).skip(1).step_by(2).collect();
             assert_eq!(in_path, placeholders, "{at}");
 
             let responses = body["responses"].as_object().unwrap();
-            // 202 beside 200 means that the answer is not there yet.
+            // 202 in addition to 200 means that the result is pending.
             let good = responses.keys().filter(|status| status.starts_with('2'));
             let good: Vec<_> = good.filter(|status| *status != "202" || !responses.contains_key("200")).collect();
             assert_eq!(good.len(), 1, "{at}");
             for (status, response) in responses {
-                let response = document.resolved(response);
+                let response = document.resolve(response);
                 assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{at} {status}");
                 assert_eq!(response.get("content").is_none(), status == "204", "{at} {status}");
             }
