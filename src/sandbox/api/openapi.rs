@@ -19,7 +19,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::paths::{DOCUMENT_PATHS, TOKEN_PATH, is_rate_limited};
-
 use crate::sandbox::auth::identity::ORGANIZATION_HEADER;
 use crate::sandbox::auth::scopes::ALL_SCOPES;
 use crate::sandbox::model::profile::Profile;

@@ -55,7 +55,7 @@ pub(crate) fn accessible_organizations<'a>(
     credential: &CredentialConfig,
 ) -> impl Iterator<Item = (&'a OrganizationConfig, OrganizationRole)> {
     let user = config.users.iter().find(|user| credential.user == Some(user.id));
-    let is_machine = credential.user.is_none();
+    let is_oauth_client = credential.user.is_none();
     let (own_organization, narrowed) = (credential.organization.clone(), credential.narrowed);
     config.organizations.iter().filter_map(move |organization| {
         if narrowed && !organization.is_called(&own_organization) {
@@ -65,7 +65,7 @@ pub(crate) fn accessible_organizations<'a>(
             user.and_then(|user| user.memberships.iter().find(|member| organization.is_called(&member.organization)));
         let role = match membership {
             Some(membership) => membership.role,
-            None if is_machine && organization.is_called(&own_organization) => OrganizationRole::Owner,
+            None if is_oauth_client && organization.is_called(&own_organization) => OrganizationRole::Owner,
             None => return None,
         };
         Some((organization, role))

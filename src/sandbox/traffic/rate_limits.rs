@@ -37,9 +37,9 @@ pub(crate) struct RequestLimiter {
 /// A user, OAuth client or organization whose requests are counted together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum RateLimitSubject {
-    UserConfig(u64),
-    Machine(String),
-    OrganizationConfig(u64),
+    User(u64),
+    OauthClient(String),
+    Organization(u64),
 }
 
 /// Rate-limit state of one request.
@@ -83,11 +83,11 @@ impl RequestLimiter {
     ) -> RateLimitState {
         let RateLimits { per_user, per_organization, window, has_headers } = self.limits;
         let user = match credential.user {
-            Some(user) => RateLimitSubject::UserConfig(user),
-            None => RateLimitSubject::Machine(credential.name.clone()),
+            Some(user) => RateLimitSubject::User(user),
+            None => RateLimitSubject::OauthClient(credential.name.clone()),
         };
         let mut recent = lock(&self.recent);
-        let subjects = [(user, per_user), (RateLimitSubject::OrganizationConfig(organization), per_organization)];
+        let subjects = [(user, per_user), (RateLimitSubject::Organization(organization), per_organization)];
         let mut retry_after = None;
         for (subject, limit) in &subjects {
             let times = recent.entry(subject.clone()).or_default();

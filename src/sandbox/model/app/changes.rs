@@ -3,7 +3,6 @@
 use serde_json::{Map, Number, Value};
 
 use super::record::{AppSettings, AppWorkload};
-
 use crate::sandbox::model::images;
 use crate::sandbox::model::placement::Placement;
 use crate::sandbox::model::profile::{ApiSwitches, Profile, SubscriptionPlan, TagRule, plan_limit_error};
