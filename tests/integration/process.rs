@@ -50,7 +50,7 @@ fn help_explains_every_subcommand_and_setting() {
     for (args, expected) in [
         (vec!["--help"], vec!["run", "crds", "sandbox"]),
         (vec!["run", "--help"], vec!["--admin-address", "SPICE_OPERATOR_MIN_INTERVAL", "KUBECONFIG", "default: 10m"]),
-        (vec!["sandbox", "--help"], vec!["--announce", "/sandbox/journal"]),
+        (vec!["sandbox", "--help"], vec!["--print-address", "/sandbox/journal", "\"action\":"]),
         (vec!["crds", "--help"], vec!["--output"]),
     ] {
         let output = Command::new(program()).args(&args).output().unwrap();

@@ -44,10 +44,10 @@ fn name_of(item: usize) -> String {
 async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
     let switches: [(&[&str], bool); 6] = [
         (&[], true),
-        (&["--profile", "seed"], true),
+        (&["--profile", "legacy"], true),
         (&["--clamp-pages"], true),
         (&["--ignore-offset"], false),
-        (&["--profile", "seed", "--ignore-offset"], false),
+        (&["--profile", "legacy", "--ignore-offset"], false),
         (&["--clamp-pages", "--ignore-offset"], false),
     ];
     let seed = many_apps();
