@@ -34,8 +34,10 @@ mod status;
 mod steps;
 
 #[cfg(test)]
-#[path = "../../tests/support/rulebook.rs"]
-mod rulebook;
+#[path = "../../tests/support/condition_invariants.rs"]
+mod condition_invariants;
+#[cfg(test)]
+mod model;
 
 pub use app::{
     AppDesired, AppObserved, AppRead, AppSecrets, AppWrite, CompetingApp, LoadedSpicepod, ManagedField, parse_spicepod,

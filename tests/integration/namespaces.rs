@@ -27,7 +27,7 @@ async fn app_is(client: &Client, namespace: &str, status: &str, reason: &str) ->
     let apps: Api<SpiceApp> = Api::namespaced(client.clone(), namespace);
     poll(&format!("my-app is {status} {reason}"), DEADLINE, async || {
         let app = apps.get("my-app").await.map_err(|error| error.to_string())?;
-        let conditions = app.status.map(|status| status.conditions).unwrap_or_default();
+        let conditions = app.status.map(|status| status.core.conditions).unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
         match ready {
             Some(ready) if ready.status == status && ready.reason == reason => Ok(ready.message.clone()),
@@ -42,7 +42,7 @@ async fn app_is(client: &Client, namespace: &str, status: &str, reason: &str) ->
 async fn secret_says(objects: &Api<SpiceSecret>, status: &str, reason: &str) -> Result<(), String> {
     poll(&format!("my-secret says {status} {reason}"), DEADLINE, async || {
         let object = objects.get("my-secret").await.map_err(|error| error.to_string())?;
-        let conditions = object.status.map(|status| status.conditions).unwrap_or_default();
+        let conditions = object.status.map(|status| status.core.conditions).unwrap_or_default();
         let holds = |it: &&Condition| {
             it.observed_generation == object.metadata.generation && (&*it.status, &*it.reason) == (status, reason)
         };
@@ -153,7 +153,7 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     organizations.delete("default", &DeleteParams::default()).await.unwrap();
     poll("the organization says who holds it", DEADLINE, async || {
         let organization = organizations.get("default").await.map_err(|error| error.to_string())?;
-        let conditions = organization.status.map(|status| status.conditions).unwrap_or_default();
+        let conditions = organization.status.map(|status| status.core.conditions).unwrap_or_default();
         let named = conditions.iter().any(|it| it.message.contains(&format!("{away}/my-app")));
         if named { Ok(()) } else { Err(format!("{conditions:?}")) }
     })

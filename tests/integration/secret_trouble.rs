@@ -103,7 +103,7 @@ async fn a_shutdown_while_rotations_wait_for_their_turn_is_not_told_as_an_outage
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
     for name in &names {
         let status = world.api::<SpiceSecret>().get(name).await.unwrap().status.unwrap();
-        let told: Vec<_> = status.conditions.iter().map(|it| (&*it.reason, &*it.message)).collect();
+        let told: Vec<_> = status.core.conditions.iter().map(|it| (&*it.reason, &*it.message)).collect();
         assert!(told.iter().all(|(reason, _)| *reason != "RemoteUnavailable"), "{name}: {told:?}");
     }
 }

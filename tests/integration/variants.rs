@@ -68,7 +68,7 @@ async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
                 assert_eq!(found["id"], id_of(&app), "{switches:?}");
             } else {
                 let app = world.app_is(&name, "False", "RemoteUnavailable").await;
-                let message = &app.status.unwrap().conditions[0].message;
+                let message = &app.status.unwrap().core.conditions[0].message;
                 assert!(message.contains("cannot determine whether the list is complete"), "{switches:?}: {message}");
             }
         }
@@ -176,7 +176,7 @@ async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else
     world.apply::<SpiceOrganization>("default", organization(None)).await;
     world.app("my-app", json!({ "description": "ours" })).await;
     let stranger = world.organization_is("False", "RemoteUnavailable").await;
-    let message = &stranger.status.unwrap().conditions[0].message;
+    let message = &stranger.status.unwrap().core.conditions[0].message;
     assert!(message.to_lowercase().contains("certificate"), "{message}");
     assert_eq!(world.calls(0).await, [""; 0], "no request was made to whom nobody vouches for");
 

@@ -136,15 +136,15 @@ mod tests {
         let (cache, mut writer) = store::<DeserializeGuard<SpiceApp>>();
         let (memories, now) = (ObjectStates::default(), Timestamp::UNIX_EPOCH);
         writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(app("1")))));
-        let version = |found: &str| memories.load(&cache, &app(found), now).1.resource_version().unwrap();
-        assert_eq!(resource_version("1"), "1");
+        let newest = |found: &str| memories.load(&cache, &app(found), now).1.resource_version().unwrap();
+        assert_eq!(newest("1"), "1");
         memories.save(&cache, &app("2"), RuntimeState::new(now));
-        assert_eq!(resource_version("1"), "2", "the cache runs behind our write");
+        assert_eq!(newest("1"), "2", "the cache runs behind our write");
         // It catches up between the moment in which the next visit's object was taken from it, and the visit's beginning.
         let on_cache_caught_up = DeserializeGuard(Ok(app("2")));
         writer.apply_watcher_event(&Event::Apply(on_cache_caught_up.clone()));
         memories.on_cache_caught_up(&on_cache_caught_up);
-        assert_eq!(resource_version("1"), "2");
+        assert_eq!(newest("1"), "2");
         assert!(memories.states()["uid"].written.is_none(), "it is kept once");
     }
 }

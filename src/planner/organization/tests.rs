@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, IncompleteList, OrganizationStatus};
-use crate::planner::{RuntimeState, report};
+use crate::planner::model::{Model, reconcile};
+use crate::planner::{RuntimeState, Timings};
 
 /// A remote side: what each read would answer.
 struct World {
@@ -113,39 +114,11 @@ impl World {
         }
     }
 
-    /// One visit, whose status is stored.
+    /// One reconcile.
     fn visit(&mut self) -> Outcome {
-        let desired = self.object.desired(&Identity { cluster_id: "cluster".to_owned() });
-        let status = self.object.status.clone().unwrap_or_default();
-        let (meta, timings) = (self.object.metadata.clone(), Timings::default());
-        let runtime_state = self.runtime_state.clone();
-        let mut observed = OrganizationObserved::default();
-        self.reads.clear();
-        for _ in 0..8 {
-            let input = PlanInput {
-                meta: &meta,
-                desired: &desired,
-                status: &status,
-                runtime_state: &runtime_state,
-                observed: &observed,
-                timings: &timings,
-                fresh_id: "",
-                now: Timestamp::UNIX_EPOCH,
-            };
-            let needs = SpiceOrganization::required_reads(&input);
-            if needs.is_empty() {
-                let plan = SpiceOrganization::plan(&input);
-                let input = PlanInput { status: &plan.status, ..input };
-                let report = report(&input, &plan.outcome);
-                (self.object.status, self.requeue_after) = (Some(report.status), report.requeue_after);
-                return plan.outcome;
-            }
-            for read in needs {
-                self.answer(&read, &mut observed);
-                self.reads.push(read);
-            }
-        }
-        panic!("it never stops to read");
+        let done = reconcile(self);
+        (self.reads, self.requeue_after) = (done.reads, done.requeue_after);
+        done.outcome
     }
 
     /// The reads of the last visit that take a request.
@@ -161,6 +134,32 @@ impl World {
     fn bound_to(&self) -> (Option<String>, Option<String>) {
         let status = self.status();
         (status.endpoint, status.organization.map(|organization| organization.id))
+    }
+}
+
+impl Model<SpiceOrganization> for World {
+    fn object(&mut self) -> &mut SpiceOrganization {
+        &mut self.object
+    }
+
+    fn runtime_state(&mut self) -> &mut RuntimeState {
+        &mut self.runtime_state
+    }
+
+    fn timings(&self) -> Timings {
+        Timings::default()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn observe(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
+        self.answer(read, observed);
+    }
+
+    fn carry_out(&mut self, write: &NoRemoteWrite) -> Result<(), ApiError> {
+        match *write {}
     }
 }
 
@@ -371,10 +370,14 @@ fn one_that_is_being_deleted_serves_no_other_organization() {
     world.credential(json!([{ "id": "2" }]));
     assert!(matches!(world.visit(), Outcome::Terminating(_)));
     assert_eq!(world.requests(), [OrganizationRead::Organizations]);
-    assert_eq!(world.status().observed_sources, before.observed_sources, "the other credential is not checked");
+    assert_eq!(
+        world.status().core.observed_sources,
+        before.core.observed_sources,
+        "the other credential is not checked"
+    );
     world.credential(json!([{ "id": "1" }]));
     assert!(matches!(world.visit(), Outcome::Terminating(_)));
-    assert_ne!(world.status().observed_sources, before.observed_sources);
+    assert_ne!(world.status().core.observed_sources, before.core.observed_sources);
 }
 
 #[test]

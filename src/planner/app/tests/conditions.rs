@@ -2,12 +2,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::super::super::conditions::{self, ConditionInput, transition};
 use super::*;
+use crate::planner::conditions::{self, ConditionInput, ready_event};
 
 /// What holds of the conditions of every status ever written.
 pub(super) fn holds(conditions: &[Condition], generation: Option<i64>) {
-    crate::planner::rulebook::broken(conditions, generation).unwrap();
+    crate::planner::condition_invariants::broken(conditions, generation).unwrap();
 }
 
 fn verdicts() -> Vec<Outcome> {
@@ -32,7 +32,11 @@ fn compute_conditions(
     overdue: bool,
     now: Timestamp,
 ) -> Vec<Condition> {
-    conditions::compute_conditions(before, outcome, &ConditionInput { generation, overdue, renewed: None, now })
+    conditions::compute_conditions(
+        before,
+        outcome,
+        &ConditionInput { generation, overdue, source_change: None, in_sync_message: String::new(), now },
+    )
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -103,7 +107,13 @@ fn what_refers_to_something_newer_is_not_as_wanted_while_that_cannot_be_taken_up
     for before in before.into_iter().chain([lost]) {
         let renewed = Some("ConfigMap pod has changed, which is not taken up yet".to_owned());
         let outcome = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
-        let situation = ConditionInput { generation: 1, overdue: false, renewed, now: at(3) };
+        let situation = ConditionInput {
+            generation: 1,
+            overdue: false,
+            source_change: renewed,
+            in_sync_message: String::new(),
+            now: at(3),
+        };
         let after = conditions::compute_conditions(&before, &outcome, &situation);
         holds(&after, Some(1));
         let told = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
@@ -145,7 +155,7 @@ fn one_that_is_resumed_is_looked_at_and_says_nothing_of_the_past() {
     let annotations = world.object.metadata.annotations.get_or_insert_default();
     annotations.insert(crate::api::SUSPEND.to_owned(), "true".to_owned());
     world.visit();
-    let message = |world: &World| world.status().conditions[0].message.clone();
+    let message = |world: &World| world.status().core.conditions[0].message.clone();
     assert_eq!(message(&world), "suspended: nothing is looked at or changed");
     world.object.metadata.annotations = None;
     world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
@@ -188,18 +198,19 @@ fn what_cannot_be_seen_any_more_is_a_warning_whatever_the_reason() {
     let ready = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
     let waiting = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
     let lost = compute_conditions(&ready, 1, &waiting, true, at(2));
-    assert!(transition(&ready, &lost).unwrap().warning);
+    assert!(ready_event(&ready, &lost).unwrap().warning);
     // An object that was never there yet waits, which is nothing to warn of.
     let first = compute_conditions(&[], 1, &waiting, false, at(2));
-    assert!(!transition(&[], &first).unwrap().warning);
+    assert!(!ready_event(&[], &first).unwrap().warning);
     let suspended = compute_conditions(&ready, 2, &Outcome::Suspended, false, at(2));
-    assert!(!transition(&ready, &suspended).unwrap().warning);
+    assert!(!ready_event(&ready, &suspended).unwrap().warning);
 }
 
 #[test]
 fn an_event_tells_each_change_of_ready_once() {
     let mut world = World::new(json!({}));
-    let reasons = |visit: &Visit| visit.events.iter().map(|note| note.reason.clone()).collect::<Vec<_>>();
+    let reasons =
+        |visit: &Reconciled<SpiceApp>| visit.events.iter().map(|note| note.reason.clone()).collect::<Vec<_>>();
     assert_eq!(reasons(&world.visit()), ["Created", "Succeeded"]);
     world.pass(3600);
     assert_eq!(reasons(&world.visit()), [""; 0]);

@@ -152,8 +152,11 @@ fn left_overs_of_an_app_that_came_back_are_overwritten_where_named_reported_and_
     for name in ["TOKEN", "OLD", "ELSEWHERE"] {
         world.portal(name, "of another life");
     }
-    world.others =
-        vec![SiblingSecret { object: "other".into(), named: ["ELSEWHERE".to_owned()].into(), ..Default::default() }];
+    world.siblings = vec![SiblingSecret {
+        object: "other".into(),
+        requested: ["ELSEWHERE".to_owned()].into(),
+        ..Default::default()
+    }];
     world.pass(3600);
     world.app.created_at = Some(world.now);
     let visit = world.visit();

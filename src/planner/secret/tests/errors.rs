@@ -68,15 +68,15 @@ fn what_was_refused_is_not_sent_again_for_what_others_of_the_app_do() {
         assert!(matches!(world.visit().outcome, Outcome::WriteFailed(..)));
         // Another one records a name, withdraws it, and so on.
         for set in ["B", "C"] {
-            world.others = vec![SiblingSecret {
+            world.siblings = vec![SiblingSecret {
                 object: "other".into(),
-                set: [set.to_owned()].into(),
+                managed: [set.to_owned()].into(),
                 ..SiblingSecret::default()
             }];
             let visit = world.visit();
             assert_eq!((&visit.outcome, visit.remote_reads().len()), (&Outcome::Skipped, 0), "{kind:?}: {visit:?}");
         }
-        world.others.clear();
+        world.siblings.clear();
     }
     // Its time comes.
     world.refused.clear();

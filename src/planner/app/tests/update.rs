@@ -298,7 +298,7 @@ fn drift_that_is_only_reported_is_named_and_left_and_the_own_edit_goes_out() {
     let visit = world.visit();
     assert_eq!((visit.writes.len(), visit.outcome), (0, Outcome::InSync));
     assert_eq!(world.status().drift, ["description", "tags.team"]);
-    let drifted = |world: &World| world.status().conditions.iter().find(|it| it.type_ == "Drifted").cloned();
+    let drifted = |world: &World| world.status().core.conditions.iter().find(|it| it.type_ == "Drifted").cloned();
     assert_eq!(world.ready(), ("True".into(), "Succeeded".into()));
     assert!(drifted(&world).unwrap().message.contains("description, tags.team"));
 
@@ -369,7 +369,8 @@ fn of_two_objects_for_one_app_the_first_goes_on() {
         without_id,
         created: Some(Timestamp::from_second(seconds).unwrap()),
         uid: uid.into(),
-        object: "team/other".into(),
+        namespace: "team".into(),
+        name: "other".into(),
     };
     for (other, stalled) in [
         (claim(false, 2_000_000, "z"), true),
@@ -379,7 +380,7 @@ fn of_two_objects_for_one_app_the_first_goes_on() {
         (claim(true, 1_000_001, "a"), false),
     ] {
         let mut world = World::new(json!({}));
-        world.claims = vec![other.clone()];
+        world.competing_apps = vec![other.clone()];
         let visit = world.visit();
         assert_eq!(visit.stalled() == Some(Reason::NameTaken), stalled, "{other:?}");
         assert_eq!(visit.remote_reads() == 0, stalled, "{other:?}");
