@@ -1,42 +1,42 @@
-# What people and CI run. `make` alone says what there is.
+# Commands for developers and CI. `make` without a target lists the targets.
 
 SHELL := /bin/sh
 CARGO ?= cargo
-# The parts of Kubernetes that the demo needs, and those of the tests, which delete namespaces as well.
+# Kubernetes binaries of the demo, and of the tests. The tests delete namespaces, which needs the controller manager.
 TOOLS = etcd kube-apiserver kubectl
 TEST_TOOLS = $(TOOLS) kube-controller-manager
 
-# The targets share target/ and the caches: one at a time, also with -j. Cargo and Go use all cores by themselves.
+# The targets share target/ and the caches, so make runs one target at a time. Cargo and Go use all cores.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-extended bench fmt crds control-plane clean-cache require-rust
 
-help: ## Say what there is
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 require-rust:
 	@missing=; for tool in $(CARGO) cc; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
-	[ -z "$$missing" ] || { echo "missing:$$missing (Rust, see rust-toolchain.toml, and a C compiler are needed)" >&2; exit 1; }
+	[ -z "$$missing" ] || { echo "missing:$$missing (install Rust, see rust-toolchain.toml, and a C compiler)" >&2; exit 1; }
 
-demo: require-rust ## Show the operator at work on this machine, with nothing to sign up for
-	@echo "The demo builds the operator (about 2 min on 2 cores, 1 GB in target/) and a local Kubernetes API."
-	@echo "It does so once; the next demo starts at once."
+demo: require-rust ## Run the operator on this machine with a local Kubernetes API; no account needed
+	@echo "The first demo builds the operator (about 2 min on 2 cores, 1 GB in target/) and a local Kubernetes API."
+	@echo "Later demos start immediately."
 	@$(MAKE) --no-print-directory control-plane
 	@$(CARGO) build --locked
 	@$(CARGO) run --locked --quiet --example demo
 
-test: require-rust ## Check the format, the lints and all tests, on a real Kubernetes API
+test: require-rust ## Check the format and the lints, and run all tests on a real Kubernetes API
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory control-plane TOOLS="$(TEST_TOOLS)"
 	$(CARGO) test --locked
 
-test-extended: require-rust ## Run the tests that take minutes as well, and show their figures
+test-extended: require-rust ## Run the slow tests and print their figures
 	@$(MAKE) --no-print-directory control-plane TOOLS="$(TEST_TOOLS)"
 	TEST_EXTENDED=1 $(CARGO) test --locked --test integration -- --show-output budget kill_points
-	TEST_SANDBOX_PROFILE=seed $(CARGO) test --locked --test integration
+	TEST_SANDBOX_PROFILE=legacy $(CARGO) test --locked --test integration
 
-bench: require-rust ## Measure what the operator costs, with 500 apps of 4 secrets each (QUICK=1: 50)
+bench: require-rust ## Measure the resource usage of the operator with 500 apps of 4 secrets each (QUICK=1: 50 apps)
 	@$(MAKE) --no-print-directory control-plane
 	@$(CARGO) build --locked --release
 	@$(CARGO) run --locked --release --quiet --example bench
@@ -44,12 +44,12 @@ bench: require-rust ## Measure what the operator costs, with 500 apps of 4 secre
 fmt: require-rust ## Format the code
 	$(CARGO) fmt
 
-crds: require-rust ## Write the custom resource definitions into crds/
+crds: require-rust ## Generate the CustomResourceDefinitions in crds/
 	$(CARGO) run --locked --quiet -- crds --output crds/
 
 control-plane: ## Find or build the binaries of the local Kubernetes API
-	@if [ "$${USE_EXISTING_CLUSTER:-}" = true ]; then echo "Using the cluster of KUBECONFIG."; \
+	@if [ "$${USE_EXISTING_CLUSTER:-}" = true ]; then echo "Using the existing cluster of KUBECONFIG."; \
 	else folder=$$(tests/control-plane/build.sh $(TOOLS)) && echo "The Kubernetes binaries are in $$folder"; fi
 
-clean-cache: ## Remove the built Kubernetes binaries (Go keeps caches of its own: go clean -cache -modcache)
+clean-cache: ## Delete the built Kubernetes binaries (for the caches of Go: go clean -cache -modcache)
 	rm -rf "$${XDG_CACHE_HOME:-$${HOME:?}/.cache}/spice-cloud-operator"

@@ -1,15 +1,17 @@
-//! A Kubernetes operator that keeps Spice.ai Cloud equal to the custom resources in a cluster.
+//! Kubernetes operator for Spice.ai Cloud: reconciles SpiceOrganization, SpiceApp and SpiceSecret objects against the
+//! [Management API](https://docs.spice.ai/api/management).
 //!
-//! The map of the crate, and which part may use which (held by `tests/architecture.rs`):
+//! | part           | content                                                        | may use                           |
+//! |----------------|----------------------------------------------------------------|-----------------------------------|
+//! | [`cli`]        | subcommands `run`, `crds` and `sandbox`                        | `operator`, `sandbox`, `api`      |
+//! | [`operator`]   | the process: settings, logs, admin server, leader election     | `controller`, `management`        |
+//! | [`controller`] | Kubernetes: watches, reconcile loop, status writes, events     | `planner`, `management`, `api`    |
+//! | [`planner`]    | decisions: pure functions from observed state to a plan        | `api`, `management::types`        |
+//! | [`management`] | client of the Management API: authentication, rate limits      |                                   |
+//! | [`api`]        | types of the custom resources                                  |                                   |
+//! | `sandbox`      | local Management API server for tests                          |                                   |
 //!
-//! ```text
-//! main -> cli -> { operator, sandbox, api }
-//!                  operator -> { controller, management }
-//!                              controller -> { planner, management, api }
-//!                                            planner -> { api, management::types }
-//! ```
-//!
-//! `api`, `management` and `sandbox` use nothing else of ours.
+//! `tests/architecture.rs` checks the last column.
 
 pub mod api;
 pub mod cli;

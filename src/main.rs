@@ -1,9 +1,9 @@
-//! The `spice-cloud-operator` binary: everything it does is a subcommand in [`spice_cloud_operator::cli`].
+//! The `spice-cloud-operator` binary. All subcommands are in [`spice_cloud_operator::cli`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // The one TLS provider of the whole tree. Only a second call can fail, and there is none.
+    // All TLS connections use this provider. The call fails only if a provider is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     spice_cloud_operator::cli::main()
 }

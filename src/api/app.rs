@@ -11,10 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::condition::Condition;
-use super::reference::{ConfigMapKeyRef, OrganizationRef, ResolvedOrganizationRef, SourceVersion};
+use super::reference::{ConfigMapKeyRef, OrganizationRef, ResolvedOrganizationRef};
 use super::runtime::Runtime;
-use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
+use super::status::StatusCore;
+use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 
 /// Desired state of the app. The operator does not change a field that is not set.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -170,19 +170,12 @@ pub enum Visibility {
 }
 
 /// Observed state of the app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceAppStatus {
-    /// Generation of the last reconcile; -1 before the first reconcile.
-    #[serde(default = "never_observed")]
-    pub observed_generation: i64,
-    /// Conditions. Ready is the summary; Reconciling, Stalled and Drifted are present only while true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// Last handled value of the annotation `cloud.spice.ai/reconcile-requested-at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
+    /// Status fields that every kind has.
+    #[serde(flatten)]
+    pub core: StatusCore,
     /// ID of the app in Spice.ai Cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -225,33 +218,6 @@ pub struct SpiceAppStatus {
     /// True if the organization does not support owner tags. The recorded ID is then the only proof of ownership.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags_unsupported: Option<bool>,
-    /// Versions of the referenced objects that the operator applied last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub observed_sources: Vec<SourceVersion>,
-}
-
-impl Default for SpiceAppStatus {
-    fn default() -> Self {
-        Self {
-            observed_generation: never_observed(),
-            conditions: Vec::new(),
-            last_handled_reconcile_at: None,
-            id: None,
-            organization_binding: None,
-            organization_ref: None,
-            incarnation: None,
-            created_at: None,
-            endpoint: None,
-            url: None,
-            region: None,
-            create_intent: None,
-            last_applied: BTreeMap::new(),
-            drift: Vec::new(),
-            tags_unsupported: None,
-            observed_sources: Vec::new(),
-        }
-    }
 }
 
 impl SpiceApp {

@@ -9,6 +9,7 @@ mod organization;
 mod reference;
 mod runtime;
 mod secret;
+mod status;
 
 pub use app::{
     AppliedField, CreateIntent, ManagementPolicy, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource, Visibility,
@@ -25,6 +26,8 @@ pub use reference::{
 };
 pub use runtime::{Runtime, RuntimeExecutor, RuntimeLimits, RuntimeRequests, RuntimeResources};
 pub use secret::{SecretConflict, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
+pub use status::StatusCore;
+pub(crate) use status::never_observed;
 
 /// The API group of every kind.
 pub const GROUP: &str = "cloud.spice.ai";
@@ -88,9 +91,4 @@ pub enum DriftPolicy {
     Correct,
     /// The operator keeps the change and lists it in `status.drift` and in the condition Drifted.
     Report,
-}
-
-/// `observedGeneration` before the first reconcile. No real generation is negative, so the status does not look current.
-pub(crate) fn never_observed() -> i64 {
-    -1
 }

@@ -10,9 +10,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::condition::Condition;
-use super::never_observed;
-use super::reference::{OAuthSecretRef, SourceVersion, TokenSecretRef};
+use super::reference::{OAuthSecretRef, TokenSecretRef};
+use super::status::StatusCore;
 
 /// Connection to one organization of Spice.ai Cloud.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -231,19 +230,12 @@ impl RequestBudget {
 }
 
 /// Observed state of the organization.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceOrganizationStatus {
-    /// Generation of the last reconcile; -1 before the first reconcile.
-    #[serde(default = "never_observed")]
-    pub observed_generation: i64,
-    /// Conditions. Ready is the summary; Reconciling and Stalled are present only while true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// Last handled value of the annotation `cloud.spice.ai/reconcile-requested-at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
+    /// Status fields that every kind has.
+    #[serde(flatten)]
+    pub core: StatusCore,
     /// Endpoint that this object is bound to since the first successful check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -277,30 +269,6 @@ pub struct SpiceOrganizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub apps: Option<i64>,
-    /// Version of the Secret that contains the credential.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub observed_sources: Vec<SourceVersion>,
-}
-
-impl Default for SpiceOrganizationStatus {
-    fn default() -> Self {
-        Self {
-            observed_generation: never_observed(),
-            conditions: Vec::new(),
-            last_handled_reconcile_at: None,
-            endpoint: None,
-            organization: None,
-            regions: Vec::new(),
-            default_region: None,
-            images: BTreeMap::new(),
-            limits: None,
-            unavailable_paths: Vec::new(),
-            incomplete_lists: Vec::new(),
-            apps: None,
-            observed_sources: Vec::new(),
-        }
-    }
 }
 
 /// An organization of Spice.ai Cloud.

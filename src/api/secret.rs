@@ -7,9 +7,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::condition::Condition;
-use super::reference::{AppRef, SourceVersion};
-use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy, never_observed};
+use super::reference::AppRef;
+use super::status::StatusCore;
+use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 
 /// Which secrets of an app follow which keys of a Kubernetes Secret. All fields are optional.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -131,19 +131,12 @@ pub struct SecretItem {
 }
 
 /// Observed state of the secrets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceSecretStatus {
-    /// Generation of the last reconcile; -1 before the first reconcile.
-    #[serde(default = "never_observed")]
-    pub observed_generation: i64,
-    /// Conditions. Ready is the summary; Reconciling, Stalled and Drifted are present only while true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// Last handled value of the annotation `cloud.spice.ai/reconcile-requested-at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
+    /// Status fields that every kind has.
+    #[serde(flatten)]
+    pub core: StatusCore,
     /// SpiceApp of the secrets, also when `spec.appRef` is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_ref: Option<AppRef>,
@@ -167,27 +160,6 @@ pub struct SpiceSecretStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub drift: Vec<String>,
-    /// Version of the Kubernetes Secret that the operator applied last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub observed_sources: Vec<SourceVersion>,
-}
-
-impl Default for SpiceSecretStatus {
-    fn default() -> Self {
-        Self {
-            observed_generation: never_observed(),
-            conditions: Vec::new(),
-            last_handled_reconcile_at: None,
-            app_ref: None,
-            app_id: None,
-            applied_secrets: None,
-            secrets: Vec::new(),
-            conflicts: Vec::new(),
-            drift: Vec::new(),
-            observed_sources: Vec::new(),
-        }
-    }
 }
 
 /// One secret of the app. The digest shows whether the value is current, without the value itself.

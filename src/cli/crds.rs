@@ -6,32 +6,33 @@ use std::path::PathBuf;
 
 use crate::api;
 
-/// Settings of `crds`.
+/// First line of a generated file.
+const HEADER: &str = "# Generated from src/api by `make crds`.";
+
+/// Arguments of `crds`.
 #[derive(clap::Args)]
-pub(super) struct Arguments {
-    /// Write one file a kind into this folder instead of printing all of them.
+pub(super) struct CrdsArguments {
+    /// Folder for one file per kind [default: standard output]
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }
 
 /// Prints or writes the CustomResourceDefinitions.
-pub(super) fn run(arguments: &Arguments) -> Result<(), String> {
+pub(super) fn run(arguments: &CrdsArguments) -> Result<(), String> {
     for file in api::custom_resource_definitions() {
-        let text = serde_saphyr::to_string(&file.definition)
+        let yaml = serde_saphyr::to_string(&file.definition)
             .map_err(|error| format!("cannot write {} as YAML: {error}", file.name))?;
         match &arguments.output {
             Some(folder) => {
                 let path = folder.join(&file.name);
                 fs::create_dir_all(folder)
-                    .and_then(|()| fs::write(&path, format!("{GENERATED}\n{text}")))
+                    .and_then(|()| fs::write(&path, format!("{HEADER}\n{yaml}")))
                     .map_err(|error| format!("--output: cannot write {}: {error}", path.display()))?;
             }
             None => std::io::stdout()
-                .write_all(format!("---\n{text}").as_bytes())
-                .map_err(|error| format!("cannot print: {error}"))?,
+                .write_all(format!("---\n{yaml}").as_bytes())
+                .map_err(|error| format!("cannot write to standard output: {error}"))?,
         }
     }
     Ok(())
 }
-
-const GENERATED: &str = "# Generated from src/api by `make crds`.";

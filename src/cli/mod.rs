@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand. Nothing here decides anything; it parses, calls and prints.
+//! Command line: one file for each subcommand. The subcommands parse arguments, call the other parts and print.
 
 mod crds;
 mod run;
@@ -10,33 +10,33 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-/// Keeps Spice.ai Cloud equal to the custom resources in a Kubernetes cluster.
+/// Kubernetes operator that manages Spice.ai Cloud apps and secrets as custom resources
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the operator until SIGTERM or SIGINT.
-    Run(Box<run::Arguments>),
-    /// Print the CustomResourceDefinitions, or write them to a folder.
-    Crds(crds::Arguments),
-    /// Serve a local, in-memory stand-in for the Spice.ai Cloud Management API.
+    /// Run the operator until SIGTERM or SIGINT
+    Run(Box<run::RunArguments>),
+    /// Print the CustomResourceDefinitions, or write them to a folder
+    Crds(crds::CrdsArguments),
+    /// Run a local Management API server for tests, without an account
     #[cfg(feature = "sandbox")]
     Sandbox(Box<sandbox::Arguments>),
 }
 
-/// Parses the command line, runs the subcommand, and turns its result into an exit code:
-/// 0 when it did what was asked, 1 when it failed (one line on standard error says why), 2 for a bad argument.
+/// Parses the command line and runs the subcommand. Returns exit code 0 after a success, 1 after an error, and 2 for an
+/// invalid argument. Each error is one line on standard error.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return refuse(&error),
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => return print_usage(&error),
     };
-    let result = match arguments.command {
+    let result = match command_line.command {
         Command::Run(arguments) => run::run(*arguments),
         Command::Crds(arguments) => crds::run(&arguments).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "sandbox")]
@@ -45,14 +45,14 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(message) => {
-            complain(&message);
+            print_error(&message);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Help and version are printed as they are; a bad argument gets one line that names it.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Prints the help or the version, or one line about an invalid argument.
+fn print_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
         return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
@@ -60,11 +60,27 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    complain(line.strip_prefix("error: ").unwrap_or(&line));
+    print_error(line.strip_prefix("error: ").unwrap_or(&line));
     ExitCode::from(2)
 }
 
-#[expect(clippy::print_stderr, reason = "the one line a failed command owes its user")]
-fn complain(message: &str) {
+#[expect(clippy::print_stderr, reason = "a failed command prints one line for its user")]
+fn print_error(message: &str) {
     eprintln!("error: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_of_a_subcommand_do_not_replace_its_description() {
+        let command = CommandLine::command();
+        command.clone().debug_assert();
+        let about = |name| command.find_subcommand(name).unwrap().get_about().unwrap().to_string();
+        assert_eq!(about("run"), "Run the operator until SIGTERM or SIGINT");
+        assert_eq!(about("crds"), "Print the CustomResourceDefinitions, or write them to a folder");
+    }
 }

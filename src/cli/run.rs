@@ -4,15 +4,18 @@ use std::process::ExitCode;
 
 use crate::operator;
 
-/// Settings of `run`.
+/// Arguments of `run`.
 #[derive(clap::Args)]
-#[command(after_help = "The cluster is the one of $KUBECONFIG or ~/.kube/config, or the one that the pod runs in.")]
-pub(super) struct Arguments {
+#[command(after_help = "\
+The operator connects to the cluster of $KUBECONFIG or ~/.kube/config. In a pod it uses the pod's service account.
+Durations have a unit, such as 90s, 10m or 1h30m. A flag takes precedence over its environment variable.
+Other flags are hidden. Hidden flags exist for tests and can change at any time.")]
+pub(super) struct RunArguments {
     #[command(flatten)]
-    settings: operator::Settings,
+    settings: operator::OperatorSettings,
 }
 
-/// Runs the operator until it is told to stop.
-pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
+/// Runs the operator until SIGTERM or SIGINT.
+pub(super) fn run(arguments: RunArguments) -> Result<ExitCode, String> {
     operator::run(arguments.settings).map_err(|error| error.to_string())
 }

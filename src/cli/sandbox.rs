@@ -10,214 +10,240 @@ use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sandbox::{
-    self, Announcement, Config, CredentialKind, Plan, Profile, RateLimits, Reactivation, ResourceLimits, StartError,
-    Switches, TagRule,
+    self, ApiSwitches, ConnectionInfo, CredentialKind, Profile, RateLimits, Reactivation, ResourceLimits,
+    SandboxConfig, StartError, SubscriptionPlan, TagRule,
 };
 
-/// Settings of the sandbox.
+/// Flags of the sandbox.
 #[derive(clap::Args)]
-#[command(after_help = "\
-Without --seed and --state the server starts empty and keeps everything in memory. Its tokens are fake, always the same,
-and printed at start; an OAuth client exchanges its secret at POST /api/oauth/token. `spice login` is let in as the
-first session there is once its page was opened, or refused if that session was revoked.
-
-Beside the API under /v1 it serves:
-  GET /openapi.json                     what the API is, as OpenAPI 3.1
-  GET /sandbox/journal?after=N&wait=MS  what arrived after revision N; waits up to MS milliseconds for it
-  GET, POST, DELETE /sandbox/faults     rules that let requests fail, hang, come late or answer nonsense
-  GET /sandbox/state                    what is stored, deleted apps included; secrets as SHA-256
-  POST /sandbox/apps/ID/VERB            connect (its spicepod comes from a repository) or disconnect
-  GET /sandbox/credentials              the credentials as they are now
-  POST /sandbox/credentials/NAME/VERB   revoke, expire or rotate (give another token or client secret)
-
-It ends on SIGTERM and SIGINT.")]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    /// Where to listen. Port 0 takes a free one. Beyond loopback anyone who reaches the port has full access.
+    /// Address to listen on. Port 0 selects a free port. Anyone who can reach the port has full access
     #[arg(long, value_name = "IP:PORT", env = "SPICE_SANDBOX_ADDRESS", default_value = "127.0.0.1:8490")]
     address: SocketAddr,
 
-    /// How to say on standard output where it listens and which credentials it knows.
+    /// Format in which the sandbox prints its address and credentials to standard output at start
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    announce: Announce,
+    print_address: AddressFormat,
 
-    /// A YAML file of organizations, users, credentials, plans and apps to begin with; a section that it lacks stays as
-    /// it is by default.
+    /// YAML file with the initial organizations, users, credentials, plans and apps. A section that the file omits keeps
+    /// its default
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
 
-    /// Keep apps, their secrets (as SHA-256) and credentials in this file, which survives whatever ends the process. For
-    /// one sandbox at a time.
+    /// File that stores apps, secrets (as SHA-256) and credentials across restarts. Use one file per sandbox
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
-    /// Speak TLS. The certificate, for localhost and the address it listens on, is new at each start; so is the
-    /// authority that signs it, whose certificate is part of the announcement in JSON.
+    /// Serve HTTPS. Each start creates a new certificate authority and a certificate for localhost and the listen address.
+    /// `--print-address json` includes the certificate of the authority
     #[arg(long)]
     tls: bool,
 
-    /// Another name or address that the certificate is for.
+    /// Additional DNS name or IP address in the certificate. Repeatable
     #[arg(long, value_name = "NAME", requires = "tls")]
     tls_name: Vec<String>,
 
-    /// Where to write the certificate of the authority, in PEM.
+    /// File to which the sandbox writes the certificate of the authority, in PEM
     #[arg(long, value_name = "FILE", requires = "tls")]
     ca_file: Option<PathBuf>,
 
-    /// How long a token that an OAuth client gets lives, in seconds.
+    /// Lifetime of an access token that an OAuth client obtains, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     token_lifetime: u64,
 
-    /// How many requests a user, or an OAuth client, may make within the window; more get 429.
+    /// Maximum number of requests per user or OAuth client within the rate window. Further requests get 429
     #[arg(long, value_name = "COUNT", default_value_t = RateLimits::default().per_user)]
     user_rate: u32,
 
-    /// How many requests may be made to one organization within the window.
+    /// Maximum number of requests per organization within the rate window. Further requests get 429
     #[arg(long, value_name = "COUNT", default_value_t = RateLimits::default().per_organization)]
     organization_rate: u32,
 
-    /// The length of both windows, in seconds. They slide: it is the requests of the last so many seconds that count.
+    /// Length of the sliding rate window, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     rate_window: u64,
 
-    /// Do not say in headers how things stand with the rate limits, nor when to come again.
+    /// Omit the X-RateLimit-* and Retry-After headers
     #[arg(long)]
-    no_rate_headers: bool,
+    omit_rate_limit_headers: bool,
 
     #[command(flatten)]
-    behaviour: Behaviour,
+    behaviour: BehaviourArguments,
 
     #[command(flatten)]
-    limits: Limits,
+    plan: PlanArguments,
 }
 
-/// How the API behaves where its sources disagree.
+// Lines of at most 98 columns: the help is wrapped at 100 columns.
+const AFTER_HELP: &str = r#"Without --seed and --state the sandbox starts without apps and keeps its state in memory. The
+tokens are fake, the same at every start, and printed at start. An OAuth client exchanges its
+secret for a token at POST /api/oauth/token. `spice login` gets the token of the first configured
+session after its login page was opened. A revoked session is denied.
+
+Endpoints in addition to the API under /v1:
+  GET /openapi.json                     OpenAPI 3.1 document of the API
+  GET /sandbox/journal?after=N&wait=MS  Requests that changed after revision N. Waits up to MS
+                                        milliseconds for a change
+  GET, POST, DELETE /sandbox/faults     List fault rules, add a fault rule, remove all fault rules
+  DELETE /sandbox/faults/ID             Remove one fault rule
+  GET /sandbox/state                    Apps, including deleted apps, and secrets as SHA-256
+  POST /sandbox/apps/ID/VERB            Connect an app to a repository or disconnect it. Verbs:
+                                        connect, disconnect
+  GET /sandbox/credentials              Current credentials
+  POST /sandbox/credentials/NAME/VERB   Change a credential. Verbs: revoke, expire, rotate (issue a
+                                        new token or client secret)
+
+Example of a fault rule. The next 2 requests that create an app get 503 after the sandbox has
+created the app:
+
+  curl -X POST http://127.0.0.1:8490/sandbox/faults -d '{
+    "method": "POST", "route": "/v1/apps", "when": "after", "times": 2,
+    "action": {"status": 503, "headers": {"Retry-After": "5"}, "body": {"error": "unavailable"}}
+  }'
+
+Fields of a fault rule (only action is required):
+  method  HTTP method. Default: any method
+  route   Route pattern as in the journal, or a prefix that ends in *. Default: any route
+  when    before: the request has no effect. after: the request takes effect first.
+          Default: before
+  times   Number of requests that the rule affects. Default: unlimited
+  action  "close": close the connection without a response
+          "hang": wait until the rule is removed
+          {"delay": MS}: process the request late
+          {"status": CODE}: send this response. Optional: delay, headers, and body (JSON) or text
+
+The sandbox stops on SIGTERM and SIGINT."#;
+
+/// API behaviour where the public sources disagree.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Behaviour")]
-struct Behaviour {
-    /// Which age of the API to be.
+struct BehaviourArguments {
+    /// Generation of the API to emulate
     #[arg(long, value_name = "PROFILE", default_value = "current")]
     profile: Profile,
 
-    /// Never put more than 20 items on a page, and refuse no `limit`.
+    /// Limit every page to 20 items, and accept any value of the `limit` parameter
     #[arg(long)]
     clamp_pages: bool,
 
-    /// Answer every page with the first one.
+    /// Ignore the `offset` parameter, so that every page is the first page
     #[arg(long)]
     ignore_offset: bool,
 
-    /// Keep a spicepod without what is empty in it, and with its version and kind.
+    /// Store a spicepod without its empty fields, and with default values for `version` and `kind`
     #[arg(long)]
     normalise_spicepod: bool,
 
-    /// Refuse an image tag that the stable channel does not list, to apps that are on it.
+    /// Reject an image tag that is not published for the stable channel, if the app uses that channel
     #[arg(long)]
-    published_tags: bool,
+    reject_unpublished_tags: bool,
 
-    /// What becomes of tags.
+    /// Handling of the tags in a request
     #[arg(long, value_name = "RULE", default_value = "keep")]
     tags: TagRule,
 
-    /// What a create does to the deleted app that it brings back.
+    /// Handling of the fields in a create request that reactivates a deleted app
     #[arg(long, value_name = "RULE", default_value = "apply")]
     reactivation: Reactivation,
 
-    /// Ask for `config:read` and `config:write` where the configuration of an app is concerned.
+    /// Require the scopes `config:read` and `config:write` for the configuration of an app
     #[arg(long)]
     config_scopes: bool,
 
-    /// Show when a secret was changed with microseconds to whoever sets it, and to the second to whoever reads it.
+    /// Return the `updated_at` time of a secret with microseconds after a write, and without fractions on a read
     #[arg(long)]
-    mixed_precision: bool,
+    mixed_timestamp_precision: bool,
 }
 
-/// What the plan of every organization includes, whatever the seed says of it.
+/// Limits of every organization. A flag overrides the plan in the seed file.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Plan")]
-struct Limits {
-    /// How many live apps an organization may have; more get 403.
+struct PlanArguments {
+    /// Maximum number of live apps per organization. A further create gets 403
     #[arg(long, value_name = "COUNT")]
     max_apps: Option<u64>,
 
-    /// How many replicas an app may have.
+    /// Maximum number of replicas per app
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10))]
     max_replicas: Option<u64>,
 
-    /// How many CPUs a replica or an executor of an app may have.
+    /// Maximum number of CPUs per replica or executor
     #[arg(long, value_name = "COUNT", requires = "max_memory_gi")]
     max_cpu: Option<u64>,
 
-    /// How many gibibytes of memory it may have.
+    /// Maximum memory per replica or executor, in GiB
     #[arg(long, value_name = "COUNT", requires = "max_cpu")]
     max_memory_gi: Option<u64>,
 
-    /// Refuse image tags.
+    /// Reject image tags
     #[arg(long)]
     no_image_tags: bool,
 
-    /// Refuse to list the images of the enterprise channel.
+    /// Reject a request for the images of the enterprise channel
     #[arg(long)]
     no_enterprise_images: bool,
 }
 
 impl Arguments {
-    fn config(&self) -> Result<Config, String> {
+    fn config(&self) -> Result<SandboxConfig, String> {
         let rate_limits = RateLimits {
             per_user: self.user_rate,
             per_organization: self.organization_rate,
             window: Duration::from_secs(self.rate_window),
-            headers: !self.no_rate_headers,
+            has_headers: !self.omit_rate_limit_headers,
         };
-        let mut config = Config {
+        let mut config = SandboxConfig {
             address: self.address,
             token_lifetime: Duration::from_secs(self.token_lifetime),
             rate_limits,
             switches: self.behaviour.switches(),
-            state: self.state.clone(),
+            state_file: self.state.clone(),
             tls: self.tls.then(|| self.tls_name.clone()),
-            ..Config::default()
+            ..SandboxConfig::default()
         };
         if let Some(file) = &self.seed {
             let refused = |error: String| format!("--seed {}: {error}", file.display());
             let text = fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
-            config.seed(&text).map_err(refused)?;
+            config.load_seed(&text).map_err(refused)?;
         }
         for organization in &mut config.organizations {
-            self.limits.narrow(&mut organization.plan);
+            self.plan.override_plan(&mut organization.plan);
         }
         Ok(config)
     }
 }
 
-impl Behaviour {
-    fn switches(&self) -> Switches {
+impl BehaviourArguments {
+    fn switches(&self) -> ApiSwitches {
         let &Self {
             profile,
             clamp_pages,
             ignore_offset,
             normalise_spicepod,
-            published_tags,
+            reject_unpublished_tags,
             tags,
             reactivation,
             config_scopes,
-            mixed_precision,
+            mixed_timestamp_precision,
         } = self;
-        Switches {
+        ApiSwitches {
             profile,
             clamp_pages,
             ignore_offset,
             normalise_spicepod,
-            published_tags,
+            reject_unpublished_tags,
             tags,
             reactivation,
             config_scopes,
-            mixed_precision,
+            mixed_timestamp_precision,
         }
     }
 }
 
-impl Limits {
-    fn narrow(&self, plan: &mut Plan) {
+impl PlanArguments {
+    /// Replaces the limits of `plan` for which a flag is set.
+    fn override_plan(&self, plan: &mut SubscriptionPlan) {
         plan.max_apps = self.max_apps.or(plan.max_apps);
         plan.max_replicas = self.max_replicas.unwrap_or(plan.max_replicas);
         let resources = self.max_cpu.zip(self.max_memory_gi);
@@ -229,24 +255,24 @@ impl Limits {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Announce {
-    /// One line of JSON.
+enum AddressFormat {
+    /// One line of JSON
     Json,
-    /// A few lines for people.
+    /// Human-readable lines
     Text,
 }
 
-/// Runs the sandbox until it is told to stop.
+/// Runs the sandbox until it receives SIGTERM or SIGINT.
 pub(super) fn run(arguments: &Arguments) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(serve(arguments))
 }
 
 async fn serve(arguments: &Arguments) -> Result<(), String> {
-    // Before the announcement: whoever reads it may send a signal at once.
-    let unheard = |error| format!("cannot listen for signals: {error}");
-    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    // Registered before the address is printed, because a reader of the address may send a signal at once.
+    let signal_error = |error| format!("cannot listen for signals: {error}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(signal_error)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_error)?;
 
     let running = sandbox::serve(arguments.config()?).await.map_err(|error| match error {
         StartError::State(error) => error,
@@ -254,15 +280,15 @@ async fn serve(arguments: &Arguments) -> Result<(), String> {
         other => format!("--address: {other}"),
     })?;
     if !running.address().ip().is_loopback() {
-        #[expect(clippy::print_stderr, reason = "a warning to whoever started it")]
+        #[expect(clippy::print_stderr, reason = "a warning for the user who started the sandbox")]
         {
-            eprintln!("warning: other machines can reach {}, and its tokens are no secret", running.address());
+            eprintln!("warning: other machines can reach {}, and the tokens are public", running.address());
         }
     }
-    if let (Some(file), Some(authority)) = (&arguments.ca_file, &running.announcement().ca) {
+    if let (Some(file), Some(authority)) = (&arguments.ca_file, &running.connection_info().ca) {
         fs::write(file, authority).map_err(|error| format!("--ca-file {}: {error}", file.display()))?;
     }
-    print(&announcement(arguments.announce, running.announcement())?)
+    print_line(&format_connection(arguments.print_address, running.connection_info())?)
         .map_err(|error| format!("cannot write to standard output: {error}"))?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -272,16 +298,16 @@ async fn serve(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn announcement(format: Announce, announcement: &Announcement) -> Result<String, String> {
+fn format_connection(format: AddressFormat, info: &ConnectionInfo) -> Result<String, String> {
     match format {
-        Announce::Json => {
-            serde_json::to_string(announcement).map_err(|error| format!("cannot write the announcement: {error}"))
+        AddressFormat::Json => {
+            serde_json::to_string(info).map_err(|error| format!("cannot serialize the address: {error}"))
         }
-        Announce::Text => Ok(text(announcement)),
+        AddressFormat::Text => Ok(format_text(info)),
     }
 }
 
-fn text(Announcement { url, credentials, .. }: &Announcement) -> String {
+fn format_text(ConnectionInfo { url, credentials, .. }: &ConnectionInfo) -> String {
     let mut lines = vec![format!("The sandbox listens on {url}"), String::new()];
     for credential in credentials {
         let scopes = credential.scopes.join(" ");
@@ -299,8 +325,8 @@ fn text(Announcement { url, credentials, .. }: &Announcement) -> String {
     lines.join("\n")
 }
 
-/// One line or a few, there when this returns: whoever waits for them reads through a pipe.
-fn print(text: &str) -> io::Result<()> {
+/// Writes and flushes, because a parent process reads standard output through a pipe.
+fn print_line(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")?;
     stdout.flush()

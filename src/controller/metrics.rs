@@ -1,115 +1,244 @@
-//! What the controllers count.
+//! Figures of the objects, taken from the caches at each scrape, so that they cannot drift from the truth.
 
-use kube::Error;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as UnknownReason;
 
-use super::objects::Objects;
-use crate::api::{SpiceApp, SpiceOrganization, SpiceSecret};
-use crate::planner::{Outcome, ResourcePlanner};
+use super::cluster::counters::Counters;
+use super::state::context::Context;
+use super::state::kinds::{Kind, KindState, KindVisitor, Kinds};
+use crate::api::{ConditionType, Reason};
+use crate::planner::is_suspended;
 
-/// How a visit ends that a bug has ended.
-pub(super) const PANICKED: &str = "panicked";
-
-/// What is counted as it happens, and what there is. A clone counts into the same figures.
+/// Metrics of the controllers. A clone shows the same figures.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    visits: Family<ReconcileLabels, Counter>,
-    writes: Family<WriteLabels, Counter>,
-    events_dropped: Counter,
-    pub(super) objects: Objects,
-}
-
-/// The labels are bounded: kinds and verdicts are ours. No object's name may become a label.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReconcileLabels {
-    kind: &'static str,
-    outcome: &'static str,
-}
-
-/// The labels are bounded: verbs and kinds are those of our writes, outcomes those of [`written`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WriteLabels {
-    verb: &'static str,
-    kind: &'static str,
-    outcome: String,
+    counters: Counters,
+    objects: ObjectCollector,
 }
 
 impl Metrics {
-    /// Adds the figures to a registry.
+    /// Adds the metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
-        // There from the start: of a series that begins with its first event no rate tells.
-        for kind in [SpiceOrganization::NAME, SpiceApp::NAME, SpiceSecret::NAME] {
-            drop(self.visits.get_or_create(&ReconcileLabels { kind, outcome: PANICKED }));
-        }
-        registry.register("visits", "Finished visits of objects, by kind and outcome", self.visits.clone());
-        registry.register(
-            "kubernetes_writes",
-            "Writes sent to the Kubernetes API, by verb, kind and outcome: ok, the status code of a refusal, or a word",
-            self.writes.clone(),
-        );
-        registry.register(
-            "events_dropped",
-            "Events that were left out because too many waited to be published",
-            self.events_dropped.clone(),
-        );
+        self.counters.register(registry, Kinds::NAMES);
         registry.register_collector(Box::new(self.objects.clone()));
     }
 
-    pub(super) fn visited(&self, kind: &'static str, outcome: &'static str) {
-        self.visits.get_or_create(&ReconcileLabels { kind, outcome }).inc();
+    /// Counters of the controllers.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
-    /// Counts a write that was sent to the Kubernetes API.
-    pub fn wrote<T>(&self, verb: &'static str, kind: &'static str, result: &Result<T, Error>) {
-        self.writes.get_or_create(&WriteLabels { verb, kind, outcome: written(result) }).inc();
-    }
-
-    pub(super) fn event_dropped(&self) {
-        self.events_dropped.inc();
+    /// Shows the objects of this controller from now on.
+    pub(super) fn observe(&self, context: &Arc<Context>) {
+        // Set once: a process has one controller.
+        let _ = self.objects.0.set(Arc::downgrade(context));
     }
 }
 
-/// How a write ended.
-fn written<T>(result: &Result<T, Error>) -> String {
-    match result {
-        // kube does not say which success it was.
-        Ok(_) => "ok".to_owned(),
-        Err(Error::Api(status)) => status.code.to_string(),
-        Err(Error::SerdeError(_)) => "unreadable_answer".to_owned(),
-        Err(_) => "no_answer".to_owned(),
+/// The objects of a running controller; none before the controller runs.
+#[derive(Clone, Default)]
+struct ObjectCollector(Arc<OnceLock<Weak<Context>>>);
+
+/// Bounded labels: the kinds, three statuses, and the known reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+struct ReadyLabels {
+    kind: &'static str,
+    ready: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+/// One object at the scrape.
+struct ObjectSample<'a> {
+    meta: &'a ObjectMeta,
+    /// None if the object cannot be decoded.
+    conditions: Option<&'a [Condition]>,
+    suspended: bool,
+    /// Start of the last successful resync in this process.
+    last_synced_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct ObjectCounts {
+    objects: BTreeMap<ReadyLabels, i64>,
+    suspended: BTreeMap<KindLabels, i64>,
+    drifted: BTreeMap<KindLabels, i64>,
+    /// Of objects that are neither suspended nor being deleted.
+    oldest_sync: BTreeMap<KindLabels, i64>,
+    oldest_deletion: BTreeMap<KindLabels, i64>,
+}
+
+impl ObjectCounts {
+    fn add(&mut self, kind: &'static str, sample: &ObjectSample<'_>) {
+        let conditions = sample.conditions.unwrap_or_default();
+        let (ready, reason) = ready_labels(conditions);
+        let labels = KindLabels { kind };
+        *self.objects.entry(ReadyLabels { kind, ready, reason }).or_default() += 1;
+        *self.suspended.entry(labels).or_default() += i64::from(sample.suspended);
+        let is_drifted = |it: &Condition| it.type_ == ConditionType::Drifted.as_str() && it.status == "True";
+        *self.drifted.entry(labels).or_default() += i64::from(conditions.iter().any(is_drifted));
+        let deleted = sample.meta.deletion_timestamp.as_ref().map(|time| time.0);
+        let (oldest, time) = match deleted {
+            Some(deleted) => (&mut self.oldest_deletion, Some(deleted)),
+            None => (&mut self.oldest_sync, sample.last_synced_at.filter(|_| !sample.suspended)),
+        };
+        if let Some(time) = time.map(Timestamp::as_second) {
+            oldest.entry(labels).and_modify(|oldest| *oldest = time.min(*oldest)).or_insert(time);
+        }
     }
 }
 
-/// A verdict's word for metrics and logs.
-pub(super) fn result_label(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::InSync => "settled",
-        Outcome::Skipped => "unchanged",
-        Outcome::InProgress(_) => "working",
-        Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..) => "waiting",
-        Outcome::ReadFailed(..) => "unseen",
-        Outcome::WriteFailed(..) => "failed",
-        Outcome::Stalled(..) => "stalled",
-        Outcome::Suspended => "suspended",
-        Outcome::Terminating(_) => "deleting",
-        Outcome::Finalized => "gone",
+/// Status and reason of Ready. Text that another client wrote into the status never becomes a label.
+fn ready_labels(conditions: &[Condition]) -> (&'static str, &'static str) {
+    let ready = conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let Some(ready) = ready else { return ("Unknown", "Unknown") };
+    let status = match ready.status.as_str() {
+        "True" => "True",
+        "False" => "False",
+        _ => "Unknown",
+    };
+    let reason: Result<Reason, UnknownReason> = Reason::deserialize(ready.reason.as_str().into_deserializer());
+    (status, reason.map_or("Unknown", Reason::as_str))
+}
+
+/// Counts the objects of every kind.
+struct Count<'a> {
+    context: &'a Context,
+    counts: ObjectCounts,
+}
+
+impl KindVisitor for Count<'_> {
+    fn visit<K: Kind>(&mut self, kind: &KindState<K>) {
+        for object in kind.cache.state() {
+            let (meta, decoded) = (kube::Resource::meta(object.as_ref()), object.0.as_ref().ok());
+            let status = decoded.and_then(|object| object.status());
+            let uid = meta.uid.as_deref().unwrap_or_default();
+            let sample = ObjectSample {
+                meta,
+                conditions: status.map(|status| K::core(status).conditions.as_slice()),
+                suspended: is_suspended(decoded.and_then(|object| object.suspend()), meta),
+                last_synced_at: self.context.object_states.last_synced_at(uid),
+            };
+            self.counts.add(K::NAME, &sample);
+        }
     }
+}
+
+impl fmt::Debug for ObjectCollector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ObjectCollector")
+    }
+}
+
+impl Collector for ObjectCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let counts = self.0.get().and_then(Weak::upgrade).map(|context| {
+            let mut count = Count { context: &context, counts: ObjectCounts::default() };
+            context.kinds.visit(&mut count);
+            count.counts
+        });
+        let ObjectCounts { objects, suspended, drifted, oldest_sync, oldest_deletion } = counts.unwrap_or_default();
+        let help = "Objects, by kind, and by status and reason of Ready; Unknown if there is no known reason";
+        gauges(&mut encoder, "objects", help, &objects)?;
+        gauges(&mut encoder, "suspended_objects", "Suspended objects, by kind", &suspended)?;
+        let help = "Objects with differences that are not corrected, by kind";
+        gauges(&mut encoder, "drifted_objects", help, &drifted)?;
+        let help = "Unix time of the oldest last resync of any object, by kind; for an object without a resync in this \
+                    process, the time at which the process first saw the object";
+        gauges(&mut encoder, "oldest_sync_timestamp_seconds", help, &oldest_sync)?;
+        let help = "deletionTimestamp of the object that has been terminating longest, by kind";
+        gauges(&mut encoder, "oldest_deletion_timestamp_seconds", help, &oldest_deletion)
+    }
+}
+
+fn gauges<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: &BTreeMap<L, i64>,
+) -> Result<(), fmt::Error> {
+    // The format has no family without samples.
+    if values.is_empty() {
+        return Ok(());
+    }
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in values {
+        ConstGauge::new(*value).encode(family.encode_family(labels)?)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
 
+    fn condition(type_: &str, status: &str, reason: &str) -> Condition {
+        Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: String::new(),
+            observed_generation: None,
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+
     #[test]
-    fn a_write_is_told_by_its_status_code() {
-        let refused = Status::failure("an object changed", "Conflict").with_code(409);
-        assert_eq!(written(&Ok(())), "ok");
-        assert_eq!(written::<()>(&Err(Error::Api(refused.boxed()))), "409");
-        assert_eq!(written::<()>(&Err(Error::Service("no answer within 30 s".into()))), "no_answer");
+    fn only_known_words_become_labels() {
+        for (conditions, expected) in [
+            (vec![], ("Unknown", "Unknown")),
+            (vec![condition("Stalled", "True", "InvalidSpec")], ("Unknown", "Unknown")),
+            (vec![condition("Ready", "True", "Succeeded")], ("True", "Succeeded")),
+            (
+                vec![condition("Stalled", "True", "NameTaken"), condition("Ready", "False", "NameTaken")],
+                ("False", "NameTaken"),
+            ),
+            (vec![condition("Ready", "Unknown", "Suspended")], ("Unknown", "Suspended")),
+            (vec![condition("Ready", "perhaps", "my own \" reason")], ("Unknown", "Unknown")),
+        ] {
+            assert_eq!(ready_labels(&conditions), expected, "{conditions:?}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_sync_is_of_an_object_that_is_last_synced_at() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let mut counts = ObjectCounts::default();
+        for (deleted, suspended, last_synced_at) in [
+            (None, false, Some(50)),
+            (None, false, Some(40)),
+            (None, false, None),
+            (None, true, Some(10)),
+            (Some(30), false, Some(20)),
+            (Some(35), true, Some(20)),
+        ] {
+            let meta = ObjectMeta { deletion_timestamp: deleted.map(|it| Time(second(it))), ..ObjectMeta::default() };
+            counts.add(
+                "It",
+                &ObjectSample { meta: &meta, conditions: None, suspended, last_synced_at: last_synced_at.map(second) },
+            );
+        }
+        let it = KindLabels { kind: "It" };
+        assert_eq!(counts.objects, [(ReadyLabels { kind: "It", ready: "Unknown", reason: "Unknown" }, 6)].into());
+        assert_eq!((counts.suspended, counts.drifted), ([(it, 2)].into(), [(it, 0)].into()));
+        assert_eq!((counts.oldest_sync, counts.oldest_deletion), ([(it, 40)].into(), [(it, 30)].into()));
     }
 }

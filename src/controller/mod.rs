@@ -1,46 +1,37 @@
-//! The Kubernetes side: watches, the driver of visits, status and finalizer writes, events, one file a kind.
+//! The Kubernetes side: watches, the reconcile loop, status and finalizer writes, events.
 //!
-//! Decides nothing about the remote side; that is the planner's. Sends nothing that a plan does not say.
+//! The planner decides; the controller sends nothing that no plan contains. Each folder uses only those above it:
+//!
+//! | folder | content |
+//! |---|---|
+//! | `cluster` | mechanics of the Kubernetes API |
+//! | `state` | what this process keeps between reconciles |
+//! | `lookup` | answers from the caches, without a request |
+//! | `reconcile` | the generic reconcile loop |
+//! | `kinds` | the reads and writes of each kind |
+//! | `triggers` | which objects a change triggers |
+//! | `tasks` | background tasks |
 
-mod app;
-mod caches;
-mod claims;
-mod connections;
-mod context;
-mod credentials;
-mod custody;
-mod definition;
-mod digest_key;
-mod driver;
-mod events;
-mod flights;
-mod index;
-mod interest;
-mod leadership;
-mod memories;
+mod cluster;
+mod kinds;
+mod lookup;
 mod metrics;
-mod namespaces;
-mod objects;
-mod organization;
-mod polled;
-mod readiness;
-mod secret;
-mod store;
-mod summary;
-mod undecodable;
-mod watch;
+mod reconcile;
+mod state;
+mod tasks;
+mod triggers;
 
 pub use crate::planner::{Identity, Timings};
-pub use context::{DefaultOrganization, Settings};
-pub use digest_key::DigestKeyRef;
-pub use leadership::{DualInstant, Leadership};
+pub use cluster::counters::Counters;
+pub use cluster::leadership::{DualInstant, Leadership};
+pub use cluster::readiness::{HealthCheck, Readiness, ReadinessGate};
 pub use metrics::Metrics;
-pub use readiness::{HealthCheck, Readiness, ReadinessGate};
+pub use state::settings::{DefaultOrganization, DigestKeyRef, Settings};
 
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kube::core::NamespaceResourceScope;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use tokio::sync::oneshot;
@@ -48,148 +39,184 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::SpiceSecret;
-use caches::{Caches, ReconcileRequests, WorkQueues, Writers};
-use context::Context;
-use kube::core::DeserializeGuard;
+use cluster::watch::{self, EventHandler, run_reflector, watch_with_relist};
+use cluster::work_queue::ReconcileRequests;
+use reconcile::reconciliation;
+use state::caches::{CacheWriters, Caches};
+use state::context::Context;
+use state::kinds::{KindFeed, KindFeeds, Kinds};
+use triggers::config_map::ConfigMapEventHandler;
+use triggers::namespace::NamespaceEventHandler;
+use triggers::secret::SecretEventHandler;
+use triggers::spice_app::SpiceAppEventHandler;
+use triggers::spice_organization::SpiceOrganizationEventHandler;
+use triggers::spice_secret::SpiceSecretEventHandler;
 
-/// Runs the controllers until `shutdown`, then waits for the visits in hand. `starting` is what is missing until the
-/// controllers say themselves what they wait for.
+/// Runs the controllers until `shutdown`, then waits for the running reconciles. `gate` keeps the process unready until
+/// the controllers register their own checks.
 ///
 /// # Errors
-/// When a part of it ended by itself: the rest is stopped then, because nothing would tell that a kind is not served.
+/// If a task ended by itself: the others are stopped, because nothing would report a kind that is not reconciled.
 pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Metrics,
-    calls: crate::management::Metrics,
-    starting: ReadinessGate,
+    api_metrics: crate::management::ApiMetrics,
+    gate: ReadinessGate,
     leadership: Leadership,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
-    let readiness = starting.readiness().clone();
+    let readiness = gate.readiness().clone();
     tokio::select! {
-        () = readiness::definitions(&client, &readiness, settings.startup_poll_interval) => {}
+        () = cluster::crd::wait_until_established(&client, &readiness, settings.startup_poll_interval) => {}
         () = shutdown.cancelled() => return Ok(()),
     }
-    // A process that stands by is ready: it waits for nothing but its turn.
-    drop(starting);
+    // A standby process is ready: it waits only for the lease.
+    drop(gate);
     tokio::select! {
-        () = leadership.acquired() => {}
+        () = leadership.wait_until_granted() => {}
         () = shutdown.cancelled() => return Ok(()),
     }
-    let starting = readiness.waiting_for("the caches to fill");
+    let gate = readiness.add_gate("the caches to sync");
+    let (kinds, feeds) = Kinds::new();
     let (caches, writers) = Caches::new();
-    let (queues, requests) = WorkQueues::new();
-    let context = Context::new(client, settings, caches, queues, calls, metrics, leadership, shutdown.clone());
+    let all_metrics = (api_metrics, metrics.counters().clone());
+    let (context, credential_requests) =
+        Context::new(client, settings, (kinds, caches), all_metrics, leadership, shutdown.clone());
     let context = Arc::new(context);
-    context.metrics.objects.of(&context);
-    let mut tasks = JoinSet::new();
+    metrics.observe(&context);
+    let mut watches = Watches { tasks: JoinSet::new(), context: Arc::clone(&context), readiness: readiness.clone() };
+    let KindFeeds { organizations, apps, secrets } = feeds;
+    let organization_requests =
+        watches.start_kind(organizations, SpiceOrganizationEventHandler::new(Arc::clone(&context)));
+    let app_requests = watches.start_kind(apps, SpiceAppEventHandler::new(Arc::clone(&context)));
+    let secret_requests = watches.start_kind(secrets, SpiceSecretEventHandler::new(Arc::clone(&context)));
     tokio::select! {
-        () = follow_all(&mut tasks, &context, writers, &readiness, starting) => {}
+        () = watches.start_foreign(writers, gate) => {}
         () = shutdown.cancelled() => return Ok(()),
     }
-    tasks.spawn(driver::run(Arc::clone(&context), context.caches.organizations.clone(), requests.organizations));
-    tasks.spawn(driver::run(Arc::clone(&context), context.caches.apps.clone(), requests.apps));
-    tasks.spawn(visit_secrets(Arc::clone(&context), readiness, requests.spice_secrets));
-    tasks.spawn(custody::run(context, requests.secrets));
-    let mut ended = Ok(());
+    let mut tasks = watches.tasks;
+    tasks.spawn(reconciliation::run(Arc::clone(&context), organization_requests));
+    tasks.spawn(reconciliation::run(Arc::clone(&context), app_requests));
+    tasks.spawn(reconcile_secrets(Arc::clone(&context), readiness, secret_requests));
+    tasks.spawn(tasks::credential_finalizer::run(context, credential_requests));
+    wait_for_end(tasks, &shutdown).await
+}
+
+async fn wait_for_end(mut tasks: JoinSet<()>, shutdown: &CancellationToken) -> Result<(), String> {
+    let mut result = Ok(());
     while let Some(task) = tasks.join_next().await {
         if !shutdown.is_cancelled() {
-            ended = Err(task.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string()));
+            result = Err(task.err().map_or_else(|| "a task ended by itself".to_owned(), |error| error.to_string()));
             shutdown.cancel();
         }
     }
-    ended
+    result
 }
 
-/// Visits SpiceSecrets. Those that are deleted need no key for their digests; the others wait for it.
-async fn visit_secrets(
+/// Reconciles SpiceSecrets. A terminating SpiceSecret needs no digest key; the others wait for the key.
+async fn reconcile_secrets(
     context: Arc<Context>,
     readiness: Readiness,
     requests: ReconcileRequests<DeserializeGuard<SpiceSecret>>,
 ) {
-    let store = context.caches.spice_secrets.clone();
-    let (tried, once) = oneshot::channel();
-    let visits = async {
-        // As a rule it is there at once, and nothing is visited twice.
-        let _ = once.await;
-        driver::run(Arc::clone(&context), store, requests).await;
+    let (tried, first_attempt) = oneshot::channel();
+    let reconciles = async {
+        // The first attempt usually succeeds, and no object is then reconciled twice.
+        let _ = first_attempt.await;
+        reconciliation::run(Arc::clone(&context), requests).await;
     };
-    tokio::join!(visits, digest_key::keep(Arc::clone(&context), readiness, tried));
+    tokio::join!(reconciles, tasks::digest_key::run(Arc::clone(&context), readiness, tried));
 }
 
-/// Follows every resource, each in a task, and returns when the caches hold what there is.
-async fn follow_all(
-    tasks: &mut JoinSet<()>,
-    context: &Arc<Context>,
-    writers: Writers,
-    readiness: &Readiness,
-    starting: ReadinessGate,
-) {
-    let (client, shutdown) = (&context.client, &context.shutdown);
-    let namespace = context.settings.watch_namespace.as_deref();
-    let all = watcher::Config::default;
-    let patience = context.settings.readiness_failure_threshold;
-    // So that one that goes on in silence has proved it before it is taken for one that fails.
-    let doubt = patience / 2;
-    let relying = |what: &str| readiness.relying_on(format!("the watch of {what}"), patience);
-
-    let events = watch::changes(watched(client, namespace), all(), doubt);
-    let reaction = organization::OrganizationEventHandler::new(Arc::clone(context));
-    let reliance = relying("SpiceOrganizations");
-    tasks.spawn(watch::follow(events, writers.organizations, reliance, shutdown.clone(), watch::trim, reaction));
-
-    let events = watch::changes(watched(client, namespace), all(), doubt);
-    let reaction = app::AppEventHandler::new(Arc::clone(context));
-    tasks.spawn(watch::follow(events, writers.apps, relying("SpiceApps"), shutdown.clone(), watch::trim, reaction));
-
-    let events = watch::changes(watched(client, namespace), all(), doubt);
-    let reaction = secret::SpiceSecretEventHandler::new(Arc::clone(context));
-    let reliance = relying("SpiceSecrets");
-    tasks.spawn(watch::follow(events, writers.spice_secrets, reliance, shutdown.clone(), watch::trim, reaction));
-
-    // Their labels tell who may use an organization.
-    let ours = namespace.iter().fold(all(), |all, one| all.fields(&format!("metadata.name={one}")));
-    let events = watch::changes(Api::all(client.clone()), ours, doubt);
-    let reaction = namespaces::NamespaceEventHandler::new(Arc::clone(context));
-    let reliance = relying("namespaces' metadata");
-    tasks.spawn(watch::follow(events, writers.namespaces, reliance, shutdown.clone(), watch::trim_to_labels, reaction));
-
-    // One of every namespace is nobody's spicepod.
-    let events = watch::changes(watched(client, namespace), all().fields("metadata.name!=kube-root-ca.crt"), doubt);
-    let reaction = app::ConfigMapEventHandler::new(Arc::clone(context));
-    let reliance = relying("ConfigMaps' metadata");
-    tasks.spawn(watch::follow(
-        events,
-        writers.config_maps,
-        reliance,
-        shutdown.clone(),
-        watch::trim_to_version,
-        reaction,
-    ));
-
-    let reliance = relying("Secrets' metadata");
-    drop(starting);
-    context.caches.filled().await;
-    // Last, because without a watch it is the organizations that tell which Secrets there are.
-    let events = match context.settings.secret_poll_interval {
-        Some(every) => polled::secrets(Arc::clone(context), every).boxed(),
-        // Helm's release records are many, large and never ours.
-        None => watch::changes(watched(client, namespace), all().fields("type!=helm.sh/release.v1"), doubt),
-    };
-    let reaction = organization::SecretEventHandler::new(Arc::clone(context));
-    tasks.spawn(watch::follow(events, writers.secrets, reliance, shutdown.clone(), watch::trim_to_version, reaction));
-    // An error means that the watch has ended, which it does at shutdown only.
-    let _ = context.caches.secrets.wait_until_ready().await;
+/// Starts the watches, each as a task with a readiness check.
+struct Watches {
+    tasks: JoinSet<()>,
+    context: Arc<Context>,
+    readiness: Readiness,
 }
 
-/// The objects that are watched: those of one namespace, or all.
-fn watched<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
+impl Watches {
+    /// Watches a kind of the operator. Returns the reconcile requests of the kind.
+    fn start_kind<K: reconcile::reconciler::Reconciler>(
+        &mut self,
+        feed: KindFeed<K>,
+        handler: impl EventHandler<DeserializeGuard<K>>,
+    ) -> ReconcileRequests<DeserializeGuard<K>> {
+        let events = self.watch(watcher::Config::default());
+        let resource = format!("{}s", K::NAME);
+        self.start(&resource, events, feed.writer, watch::strip_managed_fields, handler);
+        feed.requests
+    }
+
+    /// Watches the foreign resources, and returns when the caches hold their first lists.
+    async fn start_foreign(&mut self, writers: CacheWriters, gate: ReadinessGate) {
+        let context = Arc::clone(&self.context);
+        // Labels decide which namespaces may use an organization.
+        let namespace = context.settings.watch_namespace.as_deref();
+        let own = namespace.map_or_else(watcher::Config::default, |name| {
+            watcher::Config::default().fields(&format!("metadata.name={name}"))
+        });
+        let events = watch_with_relist(Api::all(context.client.clone()), own, self.relist_after());
+        let handler = NamespaceEventHandler::new(Arc::clone(&context));
+        self.start("namespaces' metadata", events, writers.namespaces, watch::strip_all_but_labels, handler);
+
+        // Every namespace has this ConfigMap, and none is a spicepod.
+        let events = self.watch(watcher::Config::default().fields("metadata.name!=kube-root-ca.crt"));
+        let handler = ConfigMapEventHandler(Arc::clone(&context));
+        self.start("ConfigMaps' metadata", events, writers.config_maps, watch::strip_all_but_version, handler);
+
+        drop(gate);
+        context.kinds.wait_until_synced().await;
+        context.caches.wait_until_synced().await;
+        // Last, because without a watch the cached objects name the Secrets to poll.
+        let events = match context.settings.secret_poll_interval {
+            Some(interval) => tasks::secret_poller::poll(Arc::clone(&context), interval).boxed(),
+            // Helm's release records are many, large, and never used by the operator.
+            None => self.watch(watcher::Config::default().fields("type!=helm.sh/release.v1")),
+        };
+        let handler = SecretEventHandler(Arc::clone(&context));
+        self.start("Secrets' metadata", events, writers.secrets, watch::strip_all_but_version, handler);
+        // An error means that the watch has ended, which happens at shutdown only.
+        let _ = context.caches.secrets.wait_until_ready().await;
+    }
+
+    fn start<K>(
+        &mut self,
+        resource: &str,
+        events: watch::WatchEvents<K>,
+        writer: kube::runtime::reflector::store::Writer<K>,
+        strip: fn(&mut K),
+        handler: impl EventHandler<K>,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    {
+        let threshold = self.context.settings.readiness_failure_threshold;
+        let health = self.readiness.register_check(format!("the watch of {resource}"), threshold);
+        self.tasks.spawn(run_reflector(events, writer, health, self.context.shutdown.clone(), strip, handler));
+    }
+
+    /// Watches the objects of one namespace, or of all.
+    fn watch<K>(&self, config: watcher::Config) -> watch::WatchEvents<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let client = self.context.client.clone();
+        let api = match self.context.settings.watch_namespace.as_deref() {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        watch_with_relist(api, config, self.relist_after())
+    }
+
+    /// Half of the failure threshold, so that a watch that works in silence proves this before it counts as failed.
+    fn relist_after(&self) -> std::time::Duration {
+        self.context.settings.readiness_failure_threshold / 2
     }
 }

@@ -1,4 +1,4 @@
-//! What the client counts.
+//! Metrics of the Management API client.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,112 +16,121 @@ use tokio::time::Instant;
 
 use super::types::{ApiError, ErrorKind};
 
-/// Counts of Management API calls. A clone counts into the same figures.
+/// Metrics of Management API calls. Clones share the same values.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics {
+pub struct ApiMetrics {
     requests: Family<RequestLabels, Counter>,
-    waiting: Gauge,
+    queued: Gauge,
     pauses: Family<PauseLabels, Counter>,
-    pauses_now: Pauses,
+    active_pauses: ActivePauses,
 }
 
-/// The labels are bounded: methods and routes are ours, outcomes are those of [`outcome`].
+/// Labels of a request. All values are bounded: documented methods and routes, and the values of [`RequestOutcome`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     method: String,
     route: &'static str,
-    outcome: String,
+    code: Option<u16>,
+    error: Option<&'static str>,
 }
 
-/// Causes are ours, and two.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PauseLabels {
     cause: &'static str,
 }
 
-/// A request in line; it leaves when this is dropped.
-pub(super) struct Waiting(Gauge);
+/// Outcome of a request: the HTTP status code, and an error if the code does not explain the failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RequestOutcome {
+    /// HTTP status code of the response, if any.
+    pub(super) code: Option<u16>,
+    /// Error without a response (`connect`, `response_lost`), or with an unusable response to a success code
+    /// (`invalid_response`).
+    pub(super) error: Option<&'static str>,
+}
 
-impl Drop for Waiting {
+impl RequestOutcome {
+    pub(super) fn new(status: Option<StatusCode>, error: Option<&ApiError>) -> Self {
+        let error = error.filter(|_| status.is_none_or(|status| status.is_success())).map(|error| match status {
+            Some(_) if error.kind != ErrorKind::OutcomeUnknown => "invalid_response",
+            _ => error.label(),
+        });
+        Self { code: status.map(|status| status.as_u16()), error }
+    }
+}
+
+/// Counts a request as queued until dropped.
+pub(super) struct QueuedGuard(Gauge);
+
+impl Drop for QueuedGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// How a request ended: the status code of its answer; where there is none, or where it promised an answer that did not
-/// come whole, the word of the failure.
-pub(super) fn outcome<T>(status: Option<StatusCode>, result: &Result<T, ApiError>) -> String {
-    match (status, result) {
-        (Some(status), Ok(_)) => status.as_u16().to_string(),
-        (Some(status), Err(_)) if !status.is_success() => status.as_u16().to_string(),
-        (Some(_), Err(error)) if error.kind != ErrorKind::OutcomeUnknown => "unexpected".to_owned(),
-        (_, Err(error)) => error.label().to_owned(),
-        (None, Ok(_)) => "unexpected".to_owned(),
-    }
-}
-
-impl Metrics {
-    /// Adds the figures to a registry.
+impl ApiMetrics {
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "management_api_requests",
-            "Requests sent to the Management API, by method, route and status code or kind of failure",
+            "Requests to the Management API by method, route, HTTP status code and error without a failure code",
             self.requests.clone(),
         );
         registry.register(
-            "management_api_waiting_requests",
+            "management_api_queued_requests",
             "Requests that wait for the request budget",
-            self.waiting.clone(),
+            self.queued.clone(),
         );
         registry.register(
-            "management_api_pauses",
-            "Pauses of an account, by cause: asked for by the service, or its window used up to the reserve",
+            "management_api_rate_limit_pauses",
+            "Rate-limit pauses of an account by cause",
             self.pauses.clone(),
         );
-        registry.register_collector(Box::new(self.pauses_now.clone()));
+        registry.register_collector(Box::new(self.active_pauses.clone()));
     }
 
-    pub(super) fn waiting(&self) -> Waiting {
-        self.waiting.inc();
-        Waiting(self.waiting.clone())
+    pub(super) fn queued_request(&self) -> QueuedGuard {
+        self.queued.inc();
+        QueuedGuard(self.queued.clone())
     }
 
-    /// Notes that an account pauses for so long from now. `account` is a number that no other account has meanwhile.
-    pub(super) fn paused(&self, cause: &'static str, account: usize, wait: Duration) {
+    /// Records the start of a pause. `account` is a number that identifies the account while the pause lasts.
+    pub(super) fn record_pause(&self, cause: &'static str, account: usize, pause: Duration) {
         self.pauses.get_or_create(&PauseLabels { cause }).inc();
-        self.pauses_now.add(account, wait);
+        self.active_pauses.add(account, pause);
     }
 
-    pub(super) fn sent(&self, method: &str, route: &'static str, outcome: String) {
-        self.requests.get_or_create(&RequestLabels { method: method.to_owned(), route, outcome }).inc();
+    pub(super) fn record_request(&self, method: &str, route: &'static str, outcome: RequestOutcome) {
+        let RequestOutcome { code, error } = outcome;
+        self.requests.get_or_create(&RequestLabels { method: method.to_owned(), route, code, error }).inc();
     }
 }
 
-/// When the pauses end that are in force, by account. Says how many and how long; which accounts is nobody's business.
+/// End of each active pause by account. The metrics show only the number and the longest duration, not the accounts.
 #[derive(Clone, Debug, Default)]
-struct Pauses(Arc<Mutex<HashMap<usize, Instant>>>);
+struct ActivePauses(Arc<Mutex<HashMap<usize, Instant>>>);
 
-impl Pauses {
-    fn add(&self, account: usize, wait: Duration) {
+impl ActivePauses {
+    fn add(&self, account: usize, pause: Duration) {
         let (now, mut ends) = (Instant::now(), self.0.lock().unwrap_or_else(PoisonError::into_inner));
         ends.retain(|_, end| *end > now);
         let end = ends.entry(account).or_insert(now);
-        *end = (*end).max(now + wait);
+        *end = (*end).max(now + pause);
     }
 
-    /// How many accounts pause, and for how long the last of them still does.
-    fn now(&self) -> (usize, Duration) {
+    /// Number of paused accounts, and the time until the last pause ends.
+    fn current(&self) -> (usize, Duration) {
         let (now, mut ends) = (Instant::now(), self.0.lock().unwrap_or_else(PoisonError::into_inner));
         ends.retain(|_, end| *end > now);
         (ends.len(), ends.values().max().map_or(Duration::ZERO, |end| *end - now))
     }
 }
 
-impl Collector for Pauses {
+impl Collector for ActivePauses {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let (accounts, longest) = self.now();
+        let (accounts, longest) = self.current();
         let accounts = ConstGauge::new(i64::try_from(accounts).unwrap_or(i64::MAX));
-        let help = "Accounts that are paused now: nothing is sent for them";
+        let help = "Accounts that send no requests because of a rate-limit pause";
         accounts.encode(encoder.encode_descriptor(
             "management_api_paused_accounts",
             help,
@@ -129,7 +138,7 @@ impl Collector for Pauses {
             accounts.metric_type(),
         )?)?;
         let longest = ConstGauge::new(longest.as_secs_f64());
-        let help = "Seconds until the last of the paused accounts goes on; 0 if none is paused";
+        let help = "Seconds until the last rate-limit pause ends; 0 if no account is paused";
         longest.encode(encoder.encode_descriptor(
             "management_api_pause_remaining_seconds",
             help,
@@ -144,38 +153,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outcome_is_the_status_code_wherever_one_tells_how_it_ended() {
+    fn a_request_is_counted_by_status_code_and_by_an_error_that_the_code_does_not_explain() {
         let failed = |kind| Err::<(), _>(ApiError::local(kind, ""));
-        for (status, result, expected) in [
-            (Some(201), Ok(()), "201"),
-            (Some(403), failed(ErrorKind::Forbidden), "403"),
-            (Some(502), failed(ErrorKind::Server), "502"),
-            (Some(302), failed(ErrorKind::InvalidResponse), "302"),
-            (Some(503), failed(ErrorKind::OutcomeUnknown), "503"),
-            // A success that nobody got is none.
-            (Some(200), failed(ErrorKind::OutcomeUnknown), "interrupted"),
-            (Some(200), failed(ErrorKind::InvalidResponse), "unexpected"),
-            (Some(200), failed(ErrorKind::Connect), "unexpected"),
-            (None, failed(ErrorKind::Connect), "connect"),
-            (None, failed(ErrorKind::OutcomeUnknown), "interrupted"),
+        for (code, result, error) in [
+            (Some(201), Ok(()), None),
+            (Some(403), failed(ErrorKind::Forbidden), None),
+            (Some(502), failed(ErrorKind::Server), None),
+            (Some(302), failed(ErrorKind::InvalidResponse), None),
+            (Some(503), failed(ErrorKind::OutcomeUnknown), None),
+            // A success code is no success if the response is lost or unusable.
+            (Some(200), failed(ErrorKind::OutcomeUnknown), Some("response_lost")),
+            (Some(200), failed(ErrorKind::InvalidResponse), Some("invalid_response")),
+            (Some(200), failed(ErrorKind::Connect), Some("invalid_response")),
+            (None, failed(ErrorKind::Connect), Some("connect")),
+            (None, failed(ErrorKind::OutcomeUnknown), Some("response_lost")),
         ] {
-            let status = status.map(|code| StatusCode::from_u16(code).unwrap());
-            assert_eq!(outcome(status, &result), expected, "{status:?} {result:?}");
+            let status = code.map(|code| StatusCode::from_u16(code).unwrap());
+            let outcome = RequestOutcome::new(status, result.as_ref().err());
+            assert_eq!(outcome, RequestOutcome { code, error }, "{status:?} {result:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_account_that_pauses_twice_is_one_and_its_longer_pause_counts() {
-        let metrics = Metrics::default();
+        let metrics = ApiMetrics::default();
         let seconds = Duration::from_secs;
-        assert_eq!(metrics.pauses_now.now(), (0, Duration::ZERO));
-        metrics.paused("asked", 1, seconds(30));
-        metrics.paused("asked", 1, seconds(5));
-        metrics.paused("used_up", 2, seconds(10));
-        assert_eq!(metrics.pauses_now.now(), (2, seconds(30)));
+        assert_eq!(metrics.active_pauses.current(), (0, Duration::ZERO));
+        metrics.record_pause("server_requested", 1, seconds(30));
+        metrics.record_pause("server_requested", 1, seconds(5));
+        metrics.record_pause("budget_exhausted", 2, seconds(10));
+        assert_eq!(metrics.active_pauses.current(), (2, seconds(30)));
         tokio::time::advance(seconds(12)).await;
-        assert_eq!(metrics.pauses_now.now(), (1, seconds(18)));
+        assert_eq!(metrics.active_pauses.current(), (1, seconds(18)));
         tokio::time::advance(seconds(18)).await;
-        assert_eq!(metrics.pauses_now.now(), (0, Duration::ZERO));
+        assert_eq!(metrics.active_pauses.current(), (0, Duration::ZERO));
     }
 }

@@ -1,32 +1,27 @@
-//! The client of the Management API: wire types, authentication, the request budget, error classes, shared reads.
+//! The client of the Management API (<https://docs.spice.ai/api/management>): wire types, authentication, request
+//! budget, errors and a read cache.
 //!
-//! Knows nothing of Kubernetes: no custom resource type, no condition, no object name may come in here.
+//! This part must not use Kubernetes: no custom resource type, no condition and no object name. A module uses only
+//! modules before it in this order: `types`, `credential`, `urls`, `pages`, `redact`, `retry`, `http`, `metrics`,
+//! `rate_limit`, `auth`, `client`, `read_cache`.
 
 mod auth;
-mod budget;
 mod client;
+mod credential;
+mod http;
 mod metrics;
 mod pages;
-mod reads;
+mod rate_limit;
+mod read_cache;
 mod redact;
 mod retry;
-mod site;
 pub mod types;
+mod urls;
 
-pub use auth::Credential;
-pub use budget::{AccessMode, AccountKey, Budget, Budgets, Leave, Priority, Quota};
-pub use client::{Client, ClientConfig, Permit, Settings};
-pub use metrics::Metrics;
-pub use reads::Reads;
-pub use site::{portal, token_endpoint};
-
-use jiff::Timestamp;
-
-/// What the API answered, and when the request for it was begun: what it shows may be older than its arrival.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ApiResponse<T> {
-    /// The decoded body.
-    pub value: T,
-    /// When the request was let through by the budget.
-    pub started_at: Timestamp,
-}
+pub use client::{Client, ClientConfig, ManagementSettings, RequestPermit};
+pub use credential::Credential;
+pub use metrics::ApiMetrics;
+pub use rate_limit::{AccessMode, AccountKey, Budget, Budgets, Priority, Quota, RateLimitPermit};
+pub use read_cache::ReadCache;
+pub use types::ApiResponse;
+pub use urls::{portal_url, token_endpoint};

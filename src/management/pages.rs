@@ -1,59 +1,60 @@
-//! When a list is complete (contract section 6): the API gives no total, no cursor, and may ignore `offset`.
+//! Completeness of lists. The API returns no total and no cursor, and some versions ignore `offset`.
 
 use std::collections::BTreeSet;
 
-/// Items asked for a page: the most that the contract allows.
-pub(super) const LIMIT: usize = 100;
-/// The size of a page where a caller asks for none; a server may clamp to it.
-const DEFAULT_PAGE: usize = 20;
+/// Requested items per page: the maximum that the API accepts.
+pub(super) const PAGE_SIZE: usize = 100;
+/// Page size of the API for requests without `limit`. A server may reduce any page to this size.
+const DEFAULT_PAGE_SIZE: usize = 20;
 
-/// What is known of a list after a page.
+/// State of a list after a page.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// There may be more from this offset.
+pub(super) enum ListProgress {
+    /// More items may exist from this offset.
     More(usize),
-    /// All of it was seen.
+    /// All items were read.
     Complete,
-    /// Something in it went while it was read, so that an item may have been passed over.
-    Moved,
-    /// It cannot be told whether all of it was seen.
+    /// An item was deleted between two pages, so another item may have been skipped.
+    Changed,
+    /// The pages do not show whether more items exist.
     Unknown,
 }
 
-/// Judges one list, page by page. Each page begins with an item that was seen already: what moved up meanwhile would
-/// otherwise be passed over unnoticed.
+/// Tracks the pages of one list. Each page starts with the last item of the previous page. If the first item of a page
+/// is new, items have moved up in the list and some were skipped.
 #[derive(Debug)]
-pub(super) struct Pages<K> {
+pub(super) struct PageTracker<K> {
     seen: BTreeSet<K>,
-    previous: Option<usize>,
+    previous_len: Option<usize>,
 }
 
-impl<K: Clone + Ord> Pages<K> {
-    /// Before the first page.
+impl<K: Clone + Ord> PageTracker<K> {
+    /// A tracker before the first page.
     pub(super) fn new() -> Self {
-        Self { seen: BTreeSet::new(), previous: None }
+        Self { seen: BTreeSet::new(), previous_len: None }
     }
 
-    /// Takes the keys of the items on the next page, in order.
-    pub(super) fn page(&mut self, ids: &[K]) -> Progress {
-        let Some(previous) = self.previous.replace(ids.len()) else {
-            self.seen.extend(ids.iter().cloned());
-            return if ids.len() < DEFAULT_PAGE { Progress::Complete } else { Progress::More(self.seen.len() - 1) };
+    /// Adds the keys of the items on the next page, in their order.
+    pub(super) fn add_page(&mut self, keys: &[K]) -> ListProgress {
+        let Some(previous_len) = self.previous_len.replace(keys.len()) else {
+            self.seen.extend(keys.iter().cloned());
+            let is_last = keys.len() < DEFAULT_PAGE_SIZE;
+            return if is_last { ListProgress::Complete } else { ListProgress::More(self.seen.len() - 1) };
         };
-        if !ids.first().is_some_and(|first| self.seen.contains(first)) {
-            return Progress::Moved;
+        if !keys.first().is_some_and(|first| self.seen.contains(first)) {
+            return ListProgress::Changed;
         }
-        let repeats = ids.iter().all(|id| self.seen.contains(id));
-        if repeats && (ids.len() == DEFAULT_PAGE || ids.len() == LIMIT) {
-            return Progress::Unknown;
+        let repeats = keys.iter().all(|key| self.seen.contains(key));
+        if repeats && (keys.len() == DEFAULT_PAGE_SIZE || keys.len() == PAGE_SIZE) {
+            return ListProgress::Unknown;
         }
-        self.seen.extend(ids.iter().cloned());
-        let last = repeats || ids.len() < DEFAULT_PAGE || ids.len() < previous;
-        if last { Progress::Complete } else { Progress::More(self.seen.len() - 1) }
+        self.seen.extend(keys.iter().cloned());
+        let is_last = repeats || keys.len() < DEFAULT_PAGE_SIZE || keys.len() < previous_len;
+        if is_last { ListProgress::Complete } else { ListProgress::More(self.seen.len() - 1) }
     }
 
-    /// Whether an item was already on an earlier page.
-    pub(super) fn has(&self, key: &K) -> bool {
+    /// Returns true if an earlier page contained the item.
+    pub(super) fn contains(&self, key: &K) -> bool {
         self.seen.contains(key)
     }
 }
@@ -63,12 +64,12 @@ mod tests {
     use super::*;
 
     /// A server with `total` items that clamps pages to `clamp` and may ignore `offset`.
-    fn list(total: i64, clamp: usize, ignores_offset: bool) -> (usize, Progress) {
-        let (mut pages, mut offset) = (Pages::new(), 0);
+    fn list(total: i64, clamp: usize, ignores_offset: bool) -> (usize, ListProgress) {
+        let (mut pages, mut offset) = (PageTracker::new(), 0);
         loop {
             let from = if ignores_offset { 0 } else { offset };
-            match pages.page(&(0..total).skip(from).take(clamp).collect::<Vec<_>>()) {
-                Progress::More(next) => offset = next,
+            match pages.add_page(&(0..total).skip(from).take(clamp).collect::<Vec<_>>()) {
+                ListProgress::More(next) => offset = next,
                 end => return (pages.seen.len(), end),
             }
         }
@@ -80,36 +81,36 @@ mod tests {
             for (clamp, ignores_offset) in [(100, false), (20, false), (1000, true), (1000, false)] {
                 let (seen, end) = list(total, clamp, ignores_offset);
                 match end {
-                    Progress::Complete => assert_eq!(seen as i64, total, "clamp {clamp}, ignores {ignores_offset}"),
+                    ListProgress::Complete => assert_eq!(seen as i64, total, "clamp {clamp}, ignores {ignores_offset}"),
                     _ => assert!(ignores_offset && (total == 20 || total == 100), "{total} {clamp}"),
                 }
             }
             let (seen, end) = list(total, 20, true);
-            assert_eq!(end == Progress::Complete, total < 20, "{total}: {seen}");
+            assert_eq!(end == ListProgress::Complete, total < 20, "{total}: {seen}");
         }
     }
 
     #[test]
-    fn what_goes_while_a_list_is_read_is_noticed_and_what_comes_is_no_harm() {
-        // Of 150 items in pages of 100: (what is there when the second page is asked for, what that comes to).
+    fn items_deleted_between_pages_are_detected_and_added_items_do_no_harm() {
+        // 150 items in pages of 100: (the list when the second page is read, the expected result).
         let from = |range: std::ops::Range<i64>| range.collect::<Vec<_>>();
-        for (then, end) in [
-            (from(0..150), Progress::Complete),
-            // Some came at the front, or at the end.
-            (from(-3..150), Progress::Complete),
-            (from(0..160), Progress::Complete),
-            // Some went from the first page, some, or all that was beyond it.
-            (from(1..150), Progress::Moved),
-            (from(2..101), Progress::Moved),
-            (from(0..90), Progress::Moved),
-            // What went from beyond it was never seen.
-            (from(0..101), Progress::Complete),
-            (from(0..100), Progress::Complete),
+        for (now, end) in [
+            (from(0..150), ListProgress::Complete),
+            // Items were added at the front or at the end.
+            (from(-3..150), ListProgress::Complete),
+            (from(0..160), ListProgress::Complete),
+            // Items of the first page were deleted, and in the last case all items after it.
+            (from(1..150), ListProgress::Changed),
+            (from(2..101), ListProgress::Changed),
+            (from(0..90), ListProgress::Changed),
+            // Only items after the first page were deleted.
+            (from(0..101), ListProgress::Complete),
+            (from(0..100), ListProgress::Complete),
         ] {
-            let mut pages = Pages::new();
-            assert_eq!(pages.page(&from(0..100)), Progress::More(99));
-            let second: Vec<_> = then.iter().copied().skip(99).take(100).collect();
-            assert_eq!(pages.page(&second), end, "{then:?}");
+            let mut pages = PageTracker::new();
+            assert_eq!(pages.add_page(&from(0..100)), ListProgress::More(99));
+            let second: Vec<_> = now.iter().copied().skip(99).take(100).collect();
+            assert_eq!(pages.add_page(&second), end, "{now:?}");
         }
     }
 }

@@ -1,49 +1,63 @@
-//! Turns an error body into one short sentence that holds nothing we sent.
+//! Error bodies of the API: one short sentence without any value that the request sent.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-/// Longest text taken from a body, in characters: enough for a validation message, too short to flood a status.
-const LONGEST: usize = 300;
-/// Longest text that is searched for what was sent, in characters: far more than is shown, and little enough for thousands of
-/// values.
-const LONGEST_SEARCHED: usize = 8 * 1024;
-/// The beginning of a value that must not come back alone, in characters.
-const SHORTEST_BEGINNING: usize = 8;
-/// Shorter strings are ordinary words ("v2", "us"): taking them out would garble the message and hide nothing.
-const SHORTEST_SECRET: usize = 4;
-/// Words of the contract: no message could do without them.
-const WORDS: [&str; 4] = ["Spicepod", "true", "false", "null"];
-/// What is encoded in a URL.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// Longest message in characters: enough for a validation error, and short in a condition.
+const MAX_MESSAGE_CHARS: usize = 300;
+/// Longest text in characters that is searched for sent values. The limit is far above [`MAX_MESSAGE_CHARS`] and keeps
+/// a search for thousands of values fast.
+const MAX_SEARCHED_CHARS: usize = 8 * 1024;
+/// Shortest prefix of a value that is redacted, in characters.
+const MIN_PREFIX_CHARS: usize = 8;
+/// Shortest value that is redacted, in characters. Shorter strings are ordinary words such as "v2" and "us": their
+/// redaction would hide nothing and make the message unreadable.
+const MIN_VALUE_CHARS: usize = 4;
+/// Words of the API that are never redacted.
+const API_WORDS: [&str; 4] = ["Spicepod", "true", "false", "null"];
+/// Characters that are percent-encoded in a URL.
+const PERCENT_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const REPLACEMENT: &str = "[redacted]";
 
-/// The code and the words of an error body. `sent` are all values that must not come back.
-pub(super) fn error_body(text: &str, sent: &[&str]) -> (Option<String>, String, bool) {
-    let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else {
-        let message = if text.trim_start().starts_with('<') { String::new() } else { sanitized(text, sent) };
-        return (None, message, false);
-    };
-    let text_of = |key: &str| body.get(key).and_then(Value::as_str);
-    let code = text_of("code").map(|code| sanitized(code, sent));
-    let mut message = text_of("error").or_else(|| text_of("message")).unwrap_or_default().to_owned();
-    for (field, messages) in field_errors(&body) {
-        message.push_str(if message.is_empty() { "" } else { "; " });
-        message.push_str(&format!("{field}: {messages}"));
+/// A decoded error body without sent values.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RedactedError {
+    /// The machine-readable `code`.
+    pub(super) code: Option<String>,
+    /// The error text; empty for an HTML page.
+    pub(super) message: String,
+    /// True if the body has the JSON error shape of the API.
+    pub(super) is_json: bool,
+}
+
+impl RedactedError {
+    /// Decodes an error body and redacts the `sent` values.
+    pub(super) fn parse(text: &str, sent: &[&str]) -> Self {
+        let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else {
+            let is_html = text.trim_start().starts_with('<');
+            let message = if is_html { String::new() } else { sanitize(text, sent) };
+            return Self { code: None, message, is_json: false };
+        };
+        let text_of = |key: &str| body.get(key).and_then(Value::as_str);
+        let code = text_of("code").map(|code| sanitize(code, sent));
+        let mut message = text_of("error").or_else(|| text_of("message")).unwrap_or_default().to_owned();
+        for (field, messages) in field_errors(&body) {
+            message.push_str(if message.is_empty() { "" } else { "; " });
+            message.push_str(&format!("{field}: {messages}"));
+        }
+        let is_json = body.contains_key("error") || body.contains_key("message");
+        Self { code, message: sanitize(&message, sent), is_json }
     }
-    let own = body.contains_key("error") || body.contains_key("message");
-    (code, sanitized(&message, sent), own)
 }
 
-/// Whether a message holds a secret that is too short to be taken out of it: then none of it can be shown.
-pub(super) fn tells(message: &str, secret: &str) -> bool {
-    !secret.is_empty() && secret.chars().count() < SHORTEST_SECRET && message.contains(secret)
+/// Returns true if a message contains a secret that is too short for redaction. Such a message must not be shown.
+pub(super) fn contains_short_secret(message: &str, secret: &str) -> bool {
+    !secret.is_empty() && secret.chars().count() < MIN_VALUE_CHARS && message.contains(secret)
 }
 
-/// Every string in a request body. Not the fields of the body itself that the object shows anyhow and that a message
-/// about them needs.
+/// Every string in a request body, except in fields that the custom resource shows and that error messages refer to.
 pub(super) fn strings_in(body: &Value) -> Vec<&str> {
     const SHOWN: [&str; 5] = ["name", "visibility", "region", "cname", "cluster_name"];
     let fields = body.as_object().into_iter().flatten();
@@ -55,7 +69,7 @@ fn all_strings(value: &Value) -> Vec<&str> {
         Value::String(text) => vec![text.as_str()],
         Value::Array(items) => items.iter().flat_map(all_strings).collect(),
         Value::Object(entries) => entries.values().flat_map(all_strings).collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
     }
 }
 
@@ -68,30 +82,31 @@ fn field_errors(body: &serde_json::Map<String, Value>) -> Vec<(String, String)> 
     details.into_iter().flatten().map(|(field, messages)| (field.clone(), joined(messages))).collect()
 }
 
-fn sanitized(text: &str, sent: &[&str]) -> String {
-    let mut values: Vec<String> = sent.iter().flat_map(|value| forms(value)).collect();
-    values.retain(|value| value.chars().count() >= SHORTEST_SECRET && !WORDS.contains(&value.as_str()));
-    // Longest first, so that no part of a longer value is left behind by a shorter one inside it.
+/// The text in one line, shortened, and without the `sent` values.
+fn sanitize(text: &str, sent: &[&str]) -> String {
+    let mut values: Vec<String> = sent.iter().flat_map(|value| encodings(value)).collect();
+    values.retain(|value| value.chars().count() >= MIN_VALUE_CHARS && !API_WORDS.contains(&value.as_str()));
+    // Longest first: a shorter value inside a longer one must not leave parts of the longer one.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     values.dedup();
-    // A long text is cut before it is searched, and what is cut off there is not shown.
-    let mut text = one_line(&text.chars().take(LONGEST_SEARCHED).collect::<String>());
-    // Whole values before their beginnings: the two forms of a value begin alike, and a beginning ends where they differ.
+    // A long text is cut before the search. The message never contains the part after the cut.
+    let mut text = one_line(&text.chars().take(MAX_SEARCHED_CHARS).collect::<String>());
+    // Whole values before prefixes: encodings of one value share a prefix and differ after it.
     for value in &values {
         text = text.replace(value.as_str(), REPLACEMENT);
     }
     for value in &values {
-        text = without_beginning(&text, value);
+        text = redact_prefixes(&text, value);
     }
-    match text.char_indices().nth(LONGEST) {
+    match text.char_indices().nth(MAX_MESSAGE_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
     }
 }
 
-/// A server may quote a value as it is, in one line or in several, or as something has written it: JSON, with or without other
-/// letters than those of ASCII, a URL, HTML, or base64 as Kubernetes shows it.
-fn forms(value: &str) -> [String; 7] {
+/// Encodings in which a server may quote a value: plain, JSON (with and without non-ASCII characters), HTML,
+/// percent-encoded and base64.
+fn encodings(value: &str) -> [String; 7] {
     let json = Value::from(value).to_string().trim_matches('"').to_owned();
     let ascii = |letter: char| match letter {
         ' '..='~' => letter.to_string(),
@@ -110,35 +125,36 @@ fn forms(value: &str) -> [String; 7] {
         one_line(&json),
         one_line(&json.chars().map(ascii).collect::<String>()),
         one_line(&value.chars().map(html).collect::<String>()),
-        utf8_percent_encode(value, ENCODED).to_string(),
+        utf8_percent_encode(value, PERCENT_ENCODED).to_string(),
         STANDARD.encode(value),
         URL_SAFE_NO_PAD.encode(value),
     ]
 }
 
-/// The text without any beginning of a value that is long enough to tell: a server may have cut it.
-fn without_beginning(text: &str, value: &str) -> String {
+/// Redacts every prefix of a value of at least [`MIN_PREFIX_CHARS`] characters, because a server may shorten a value.
+/// The scheme of a URL does not count.
+fn redact_prefixes(text: &str, value: &str) -> String {
     let scheme = value.find("://").map_or(0, |at| at + 3);
-    let telling = value[scheme..].char_indices().nth(SHORTEST_BEGINNING).map(|(at, _)| scheme + at);
-    let beginning = &value[..telling.unwrap_or(value.len())];
-    let mut kept = String::with_capacity(text.len());
+    let prefix_end = value[scheme..].char_indices().nth(MIN_PREFIX_CHARS).map(|(at, _)| scheme + at);
+    let prefix = &value[..prefix_end.unwrap_or(value.len())];
+    let mut redacted = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(beginning) {
+    while let Some(at) = rest.find(prefix) {
         let same = rest[at..].chars().zip(value.chars()).take_while(|(found, wanted)| found == wanted);
         let length: usize = same.map(|(letter, _)| letter.len_utf8()).sum();
-        kept.push_str(&rest[..at]);
-        kept.push_str(REPLACEMENT);
+        redacted.push_str(&rest[..at]);
+        redacted.push_str(REPLACEMENT);
         rest = &rest[at + length..];
     }
-    kept + rest
+    redacted + rest
 }
 
-/// In one line, and without what a terminal would obey.
+/// The text in one line, without control characters and bidirectional formatting characters.
 fn one_line(text: &str) -> String {
-    let obeyed =
+    let is_formatting =
         |letter: char| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let shown = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    shown.chars().filter(|letter| !letter.is_control() && !obeyed(*letter)).collect()
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().filter(|letter| !letter.is_control() && !is_formatting(*letter)).collect()
 }
 
 #[cfg(test)]
@@ -147,7 +163,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn nothing_comes_back_in_another_form_and_nothing_that_a_terminal_obeys() {
+    fn encoded_values_and_control_characters_are_removed() {
         let value = "ab/cd+ef=\"gh\"ü-zürich<1>";
         for form in [
             "ab%2Fcd%2Bef%3D%22gh%22%C3%BC-z%C3%BCrich%3C1%3E",
@@ -155,7 +171,8 @@ mod tests {
             r#"ab/cd+ef=\"gh\"\u00fc-z\u00fcrich<1>"#,
             "ab/cd+ef=&quot;gh&quot;ü-zürich&lt;1&gt;",
         ] {
-            let (_, message, _) = error_body(&format!("no \u{1b}[31m{form}\u{202e}\0 at all"), &[value]);
+            let RedactedError { message, .. } =
+                RedactedError::parse(&format!("no \u{1b}[31m{form}\u{202e}\0 at all"), &[value]);
             assert_eq!(message, "no [31m[redacted] at all", "{form}");
         }
     }
@@ -166,28 +183,28 @@ mod tests {
             json!({ "name": "my-app", "spicepod": { "params": { "key": "hunter2-long", "list": ["hunter2"] } } });
         let sent = strings_in(&body);
         let answer = r#"{"error":"my-app: hunter2-long is bad,\n hunter2 too","code":"bad"}"#;
-        let (code, message, own) = error_body(answer, &sent);
+        let RedactedError { code, message, is_json } = RedactedError::parse(answer, &sent);
         assert_eq!(code.as_deref(), Some("bad"));
         assert_eq!(message, "my-app: [redacted] is bad, [redacted] too");
-        assert!(own);
+        assert!(is_json);
     }
 
     #[test]
-    fn a_value_is_found_in_every_form_and_a_word_of_the_contract_stays() {
+    fn escaped_values_are_redacted_and_words_of_the_api_are_kept() {
         let secret = "hunter2  double\nline \"quoted\"";
         let body = json!({ "name": "my-app", "spicepod": { "kind": "Spicepod", "secrets": [{ "name": secret }] } });
         let sent = strings_in(&body);
         let escaped = Value::from(secret).to_string();
         for quoted in [secret.to_owned(), escaped] {
             let answer = json!({ "error": format!("my-app: Spicepod has {quoted} in it") }).to_string();
-            let (_, message, _) = error_body(&answer, &sent);
+            let RedactedError { message, .. } = RedactedError::parse(&answer, &sent);
             assert!(!message.contains("hunter2") && !message.contains("line"), "{message}");
             assert!(message.starts_with("my-app: Spicepod has "), "{message}");
         }
     }
 
     #[test]
-    fn a_value_that_the_server_has_cut_is_found_and_a_long_text_is_cut_first() {
+    fn shortened_values_are_redacted_and_long_texts_are_cut() {
         let value = "hunter2-is-a-long-value";
         for (text, message) in [
             ("no: hunter2-is-a", "no: [redacted]"),
@@ -195,17 +212,17 @@ mod tests {
             ("no: hunter2-is-a-long-value, hunter2-is-a-long-valu", "no: [redacted], [redacted]"),
             ("no: hunter", "no: hunter"),
         ] {
-            assert_eq!(sanitized(text, &[value]), message);
+            assert_eq!(sanitize(text, &[value]), message);
         }
-        assert_eq!(sanitized("see https://docs.example", &["https://hidden.example/x"]), "see https://docs.example");
-        assert_eq!(sanitized("at https://hidden.ex", &["https://hidden.example/x"]), "at [redacted]");
+        assert_eq!(sanitize("see https://docs.example", &["https://hidden.example/x"]), "see https://docs.example");
+        assert_eq!(sanitize("at https://hidden.ex", &["https://hidden.example/x"]), "at [redacted]");
         let long = "x ".repeat(1_000_000) + value;
-        assert!(!sanitized(&long, &[value]).contains("hunter2"));
+        assert!(!sanitize(&long, &[value]).contains("hunter2"));
     }
 
     #[test]
-    fn bodies_of_every_shape_are_survived() {
-        for (body, message, own) in [
+    fn bodies_of_every_shape_are_decoded() {
+        for (body, message, is_json) in [
             ("", "", false),
             ("{}", "", false),
             ("<html>no</html>", "", false),
@@ -217,9 +234,9 @@ mod tests {
                 true,
             ),
         ] {
-            let (_, found, found_own) = error_body(body, &[]);
-            assert_eq!((found.as_str(), found_own), (message, own), "{body}");
+            let found = RedactedError::parse(body, &[]);
+            assert_eq!((found.message.as_str(), found.is_json), (message, is_json), "{body}");
         }
-        assert_eq!(error_body(&"x".repeat(1000), &[]).1.len(), LONGEST + 3);
+        assert_eq!(RedactedError::parse(&"x".repeat(1000), &[]).message.len(), MAX_MESSAGE_CHARS + 3);
     }
 }

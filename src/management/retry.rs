@@ -1,32 +1,36 @@
-//! Which failures of a read are worth another attempt at once, and after how long. What lasts longer is the business of
-//! the object's backoff.
+//! The retry policy of reads within one call. The object's backoff covers longer failures.
 
 use std::time::Duration;
 
 use super::types::{ApiError, ErrorKind};
 
-/// The wait after a first failure; it doubles with each.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// However far the deadline: five attempts reach three seconds of waiting, by when it is an outage.
-const MOST_ATTEMPTS: u32 = 5;
+/// Delay after the first failure. The delay doubles with each further failure.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+/// Attempts of one read, even before the deadline. Five attempts take three seconds of delays; a longer failure is
+/// an outage.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// Whether the service did not answer, or answered that it cannot.
+/// Returns true for errors of an unavailable service.
 pub(super) fn is_outage(error: &ApiError) -> bool {
-    matches!(error.kind, ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server)
+    match error.kind {
+        ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server => true,
+        ErrorKind::Invalid | ErrorKind::Unauthorized | ErrorKind::Forbidden => false,
+        ErrorKind::NotFound { .. } | ErrorKind::Conflict | ErrorKind::RateLimited { .. } => false,
+        ErrorKind::InvalidResponse | ErrorKind::IncompleteList { .. } => false,
+        ErrorKind::CredentialMissing | ErrorKind::Cancelled => false,
+    }
 }
 
-/// How long to wait before the next attempt, where one is worth it. `paused` is how long the account is.
-pub(super) fn wait(error: &ApiError, attempt: u32, paused: Option<Duration>) -> Option<Duration> {
-    if attempt >= MOST_ATTEMPTS {
+/// Delay before the next attempt, or `None` if a retry is not useful. `pause` is the remaining pause of the account.
+pub(super) fn retry_delay(error: &ApiError, attempt: u32, pause: Option<Duration>) -> Option<Duration> {
+    if attempt >= MAX_ATTEMPTS {
         return None;
     }
-    match error.kind {
-        // Half fixed, half jitter.
-        _ if is_outage(error) => {
-            let longest = FIRST_WAIT.saturating_mul(1 << (attempt - 1).min(MOST_ATTEMPTS));
-            Some(longest.mul_f64(0.5 + fastrand::f64() / 2.0).max(paused.unwrap_or_default()))
-        }
-        ErrorKind::RateLimited { .. } => Some(paused.unwrap_or_default()),
-        _ => None,
+    let pause = pause.unwrap_or_default();
+    if is_outage(error) {
+        // Half of the delay is jitter.
+        let longest = FIRST_DELAY.saturating_mul(1 << (attempt - 1).min(MAX_ATTEMPTS));
+        return Some(longest.mul_f64(0.5 + fastrand::f64() / 2.0).max(pause));
     }
+    matches!(error.kind, ErrorKind::RateLimited { .. }).then_some(pause)
 }

@@ -1,4 +1,4 @@
-//! The admin server: is it alive, is it ready, what did it count?
+//! Admin server: liveness, readiness and metrics.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,37 +12,39 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use super::Error;
+use super::OperatorError;
 use crate::controller::Readiness;
 
-pub(super) struct Admin {
-    /// Where it listens.
-    pub(super) address: SocketAddr,
-}
+/// Content type of the Prometheus client's text format.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Starts the server; it ends with the process.
-pub(super) async fn start(address: SocketAddr, readiness: Readiness, registry: Arc<Registry>) -> Result<Admin, Error> {
-    let unusable = |error| Error::AdminAddress { address, error };
-    let listener = TcpListener::bind(address).await.map_err(unusable)?;
-    let bound = listener.local_addr().map_err(unusable)?;
+/// Starts the server and returns the address that it listens on. The server runs until the process exits.
+pub(super) async fn start(
+    address: SocketAddr,
+    readiness: Readiness,
+    registry: Arc<Registry>,
+) -> Result<SocketAddr, OperatorError> {
+    let cannot_listen = |error| OperatorError::AdminAddress { address, error };
+    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+    let bound_address = listener.local_addr().map_err(cannot_listen)?;
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(readyz))
         .with_state(readiness)
         .route("/metrics", get(metrics).with_state(registry));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the admin server ended");
+            tracing::error!(%error, "Admin server failed");
         }
     });
-    Ok(Admin { address: bound })
+    Ok(bound_address)
 }
 
-async fn ready(State(readiness): State<Readiness>) -> Response {
-    match readiness.missing().as_slice() {
+async fn readyz(State(readiness): State<Readiness>) -> Response {
+    match readiness.unready_reasons().as_slice() {
         [] => "ok\n".into_response(),
-        missing => {
-            let lines: String = missing.iter().map(|what| format!("waiting for {what}\n")).collect();
+        reasons => {
+            let lines: String = reasons.iter().map(|reason| format!("waiting for {reason}\n")).collect();
             (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
         }
     }
@@ -51,10 +53,7 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
 async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
     let mut text = String::new();
     match encode(&mut text, &registry) {
-        Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
-        }
+        Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -1,4 +1,4 @@
-//! The client of the Kubernetes API.
+//! Client of the Kubernetes API.
 
 use std::time::Duration;
 
@@ -12,35 +12,34 @@ use tower::BoxError;
 use tower::util::MapResponseLayer;
 
 use super::response_filter::ResponseFilter;
-use super::{Error, Settings};
+use super::{OperatorError, OperatorSettings};
 
-/// Longest time without a byte of an answer.
-const LONGEST_SILENCE: Duration = Duration::from_secs(310);
+/// Timeout without a byte of a response. kube ends every watch within 290 s and starts a new watch. A longer silence means
+/// that the API server is unreachable, and the caches would not notice it.
+const READ_TIMEOUT: Duration = Duration::from_secs(310);
 
-/// A client for the cluster of the kubeconfig, or the one that the pod runs in.
-pub(super) async fn client(settings: &Settings) -> Result<Client, Error> {
-    let unusable = |error: &dyn std::fmt::Display| Error::Kubernetes(error.to_string());
+/// Creates a client for the cluster of the kubeconfig, or for the cluster of the pod.
+pub(super) async fn client(settings: &OperatorSettings) -> Result<Client, OperatorError> {
+    let unusable = |error: &dyn std::fmt::Display| OperatorError::Kubernetes(error.to_string());
     let mut config = Config::infer().await.map_err(|error| unusable(&error))?;
-    // kube repeats 429, 503 and 504 inside a call, up to 15 times; each object's own backoff does better.
+    // kube retries 429, 503 and 504 up to 15 times inside a call. The backoff of each object replaces these retries.
     config.default_retry = false;
-    config.connect_timeout = Some(settings.connect_timeout);
-    // A watch is told something within 290 s, after which it is asked for anew. An apiserver that says nothing for longer
-    // is not there, and a cache must not stand still with it.
-    config.read_timeout = Some(LONGEST_SILENCE);
-    // Proxy variables are for the Management API; the cluster is reached directly.
+    config.connect_timeout = Some(settings.management_api.connect_timeout);
+    config.read_timeout = Some(READ_TIMEOUT);
+    // Proxy variables apply to the Management API only. The operator connects to the cluster directly.
     config.proxy_url = None;
     let builder = ClientBuilder::try_from(config).map_err(|error| unusable(&error))?;
-    Ok(builder.with_layer(&MapResponseLayer::new(lean)).build())
+    Ok(builder.with_layer(&MapResponseLayer::new(filter_body)).build())
 }
 
-/// An answer without what no part of the operator reads.
-fn lean<B>(response: Response<B>) -> Response<UnsyncBoxBody<Bytes, BoxError>>
+/// Passes the body of a response through a [`ResponseFilter`].
+fn filter_body<B>(response: Response<B>) -> Response<UnsyncBoxBody<Bytes, BoxError>>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     response.map(|body| {
-        let mut state = ResponseFilter::default();
-        let frames = body.map_frame(move |frame| frame.map_data(|chunk| Bytes::from(state.pass(&chunk))));
+        let mut filter = ResponseFilter::default();
+        let frames = body.map_frame(move |frame| frame.map_data(|chunk| Bytes::from(filter.apply(&chunk))));
         frames.map_err(Into::into).boxed_unsync()
     })
 }

@@ -1,4 +1,4 @@
-//! What the process shows of itself, and the registry of all figures.
+//! Metrics of the process, and the registry of all metrics.
 
 use std::fmt;
 
@@ -11,37 +11,37 @@ use prometheus_client::registry::Registry;
 use crate::controller::{self, Readiness};
 use crate::management;
 
-/// All that is counted in this process.
+/// All metrics of this process.
 #[derive(Clone, Default)]
-pub(super) struct Metrics {
-    pub(super) calls: management::Metrics,
+pub(super) struct ProcessMetrics {
+    pub(super) management: management::ApiMetrics,
     pub(super) controller: controller::Metrics,
-    /// 1 while this process may write.
-    pub(super) leading: Gauge,
+    /// 1 while this process is the leader.
+    pub(super) is_leader: Gauge,
 }
 
-impl Metrics {
-    /// Everything that `/metrics` shows.
+impl ProcessMetrics {
+    /// The registry that `/metrics` serves.
     pub(super) fn registry(&self, readiness: Readiness) -> Registry {
         let mut registry = Registry::with_prefix("spice_operator");
-        self.calls.register(&mut registry);
+        self.management.register(&mut registry);
         self.controller.register(&mut registry);
-        registry.register("leader", "Whether this process holds the lease: 1 if it does", self.leading.clone());
+        registry.register("leader", "1 if this process is the leader, otherwise 0", self.is_leader.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The version that runs", build);
-        registry.register_collector(Box::new(Ready(readiness)));
+        registry.register("build", "Version of the operator", build);
+        registry.register_collector(Box::new(ReadyCollector(readiness)));
         registry
     }
 }
 
-/// What `/readyz` says, for alerts.
+/// Result of `/readyz` as a gauge, for alerts.
 #[derive(Debug)]
-struct Ready(Readiness);
+struct ReadyCollector(Readiness);
 
-impl Collector for Ready {
+impl Collector for ReadyCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let gauge = ConstGauge::new(i64::from(self.0.missing().is_empty()));
-        let help = "Whether /readyz says that this process is ready: 1 if it does";
+        let gauge = ConstGauge::new(i64::from(self.0.unready_reasons().is_empty()));
+        let help = "1 if /readyz returns 200, otherwise 0";
         gauge.encode(encoder.encode_descriptor("ready", help, None, gauge.metric_type())?)
     }
 }
@@ -51,19 +51,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_tells_its_version_and_whether_it_is_ready() {
+    fn the_metrics_contain_the_version_and_the_readiness() {
         let readiness = Readiness::default();
-        let registry = Metrics::default().registry(readiness.clone());
+        let registry = ProcessMetrics::default().registry(readiness.clone());
         let text = || {
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
             text
         };
-        let pending = readiness.waiting_for("something");
+        let gate = readiness.add_gate("something");
         let build = concat!("spice_operator_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n");
         assert!(text().contains(build), "{}", text());
         assert!(text().contains("spice_operator_ready 0\n"), "{}", text());
-        drop(pending);
+        drop(gate);
         assert!(text().contains("spice_operator_ready 1\n"), "{}", text());
     }
 }

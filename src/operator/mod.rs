@@ -1,6 +1,7 @@
-//! The process: settings, telemetry, the admin server, start and shutdown.
+//! The operator process: settings, logs, admin server, leader election, start and shutdown.
 
 mod admin;
+mod error;
 mod kubernetes;
 mod lease;
 mod metrics;
@@ -9,180 +10,164 @@ mod settings;
 mod shutdown;
 mod telemetry;
 
+pub use error::OperatorError;
 pub use lease::LeaseLossReason;
-pub use settings::{LogFormat, PrintAddress, Settings};
+pub use settings::OperatorSettings;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
-use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{self, Identity, Leadership, Readiness};
 use lease::{ElectionTask, ElectionTelemetry, Elector};
-use metrics::Metrics;
+use metrics::ProcessMetrics;
+use settings::PrintAddress;
 
-/// Why the operator could not start.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// No threads, or no signals.
-    #[error("cannot start: {0}")]
-    Runtime(#[from] std::io::Error),
-    /// The admin address cannot be used.
-    #[error("--admin-address: cannot listen on {address}: {error}")]
-    AdminAddress {
-        /// What was asked for.
-        address: std::net::SocketAddr,
-        /// Why not.
-        error: std::io::Error,
-    },
-    /// There is no usable kubeconfig, nor a service account.
-    #[error("cannot find the Kubernetes API: {0}")]
-    Kubernetes(String),
-    /// A part that has to run as long as the process ended before.
-    #[error("a controller ended: {0}")]
-    Controllers(String),
-    /// The lease that every write needs is gone.
-    #[error("the lease {lease} was lost: {loss}; nothing more is written")]
-    LeaseLost {
-        /// Its name.
-        lease: String,
-        /// How.
-        loss: LeaseLossReason,
-    },
-    /// The election's settings contradict each other.
-    #[error("{0}")]
-    Election(String),
-    /// The log filter is not one.
-    #[error("--log-filter: {0}")]
-    LogFilter(String),
-}
+/// Timeout of a read of namespace kube-system.
+const CLUSTER_ID_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for tasks that still run after the shutdown.
+const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Runs the operator until SIGTERM or SIGINT. Once it runs it waits for what is missing rather than end; if it ends by
-/// itself all the same, the last line of its log says why.
+/// Runs the operator until SIGTERM or SIGINT. If the operator stops for another reason, the exit code is 1 and the last
+/// log line contains the reason.
 ///
 /// # Errors
-/// When it cannot start, before there is a log.
-pub fn run(settings: Settings) -> Result<ExitCode, Error> {
-    telemetry::start(settings.log_format, &settings.log_filter)?;
+/// The operator cannot start its runtime or its logs.
+pub fn run(settings: OperatorSettings) -> Result<ExitCode, OperatorError> {
+    telemetry::start(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(operate(settings));
-    // Whatever still runs had its time.
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    if let Err(error) = result {
-        tracing::error!(%error, "ended");
-        return Ok(ExitCode::FAILURE);
+    let result = runtime.block_on(run_async(settings));
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            log_exit(&error);
+            Ok(ExitCode::FAILURE)
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-async fn operate(settings: Settings) -> Result<(), Error> {
+async fn run_async(settings: OperatorSettings) -> Result<(), OperatorError> {
     let shutdown = CancellationToken::new();
     let _signals = shutdown::on_signal(shutdown.clone())?;
-    let (readiness, metrics) = (Readiness::default(), Metrics::default());
+    let (readiness, metrics) = (Readiness::default(), ProcessMetrics::default());
     let registry = metrics.registry(readiness.clone());
-    let started = readiness.waiting_for("the Kubernetes API");
-    let admin = admin::start(settings.admin_address, readiness.clone(), Arc::new(registry)).await?;
-    print_address(settings.print_address, admin.address);
-    tell_start(&settings, admin.address);
+    let startup_gate = readiness.add_gate("the Kubernetes API");
+    let admin_address = admin::start(settings.general.admin_address, readiness.clone(), Arc::new(registry)).await?;
+    print_address(settings.general.print_address, admin_address);
+    log_startup(&settings, admin_address);
 
     let client = kubernetes::client(&settings).await?;
-    let (leadership, mut term) = stand(&settings, &readiness, &metrics).await?;
-    let work = async {
+    let (leadership, mut election) = start_leader_election(&settings, &readiness, &metrics).await?;
+    let controllers = async {
         let Some(cluster_id) = cluster_id(&settings, &client, &shutdown).await else { return Ok(()) };
-        tracing::info!(cluster_id, "the cluster that this operator stands for");
+        tracing::info!(cluster_id, "Using cluster ID");
         let settings = settings.controllers(Identity { cluster_id }, client.default_namespace());
-        let (Metrics { controller, calls, .. }, stop) = (metrics, shutdown.clone());
-        controller::run(client, settings, controller, calls, started, leadership, stop).await
+        let (ProcessMetrics { controller, management, .. }, stop) = (metrics, shutdown.clone());
+        controller::run(client, settings, controller, management, startup_gate, leadership, stop).await
     };
-    tokio::pin!(work);
-    let ended = tokio::select! {
-        ended = &mut work => ended.map_err(Error::Controllers),
-        lost = term.lost() => Err(lost),
+    tokio::pin!(controllers);
+    let result = tokio::select! {
+        result = &mut controllers => result.map_err(OperatorError::Controllers),
+        lost = election.wait_for_loss() => Err(lost),
         () = shutdown.cancelled() => {
-            tracing::info!("stopping: calls in hand may finish");
+            tracing::info!("Shutting down; waiting for in-flight requests");
             tokio::select! {
-                lost = term.lost() => Err(lost),
-                ended = tokio::time::timeout(settings.graceful_shutdown_timeout, work) => ended.unwrap_or_else(|_| {
-                    tracing::warn!("stopped with calls in hand; a restart finds out what became of them");
-                    Ok(())
-                }).map_err(Error::Controllers),
+                lost = election.wait_for_loss() => Err(lost),
+                result = tokio::time::timeout(settings.general.graceful_shutdown_timeout, controllers) => {
+                    result.unwrap_or_else(|_| {
+                        // After the restart the operator reads the outcome of these requests.
+                        tracing::warn!("Shutdown timeout exceeded with requests in flight");
+                        Ok(())
+                    }).map_err(OperatorError::Controllers)
+                }
             }
         }
     };
-    term.end().await;
-    tracing::info!("stopped");
-    ended
+    election.stop().await;
+    tracing::info!("Stopped");
+    result
 }
 
-/// The line that a log begins with: what runs, and how.
-fn tell_start(settings: &Settings, admin: std::net::SocketAddr) {
+/// Writes the first log line: the version and the main settings.
+fn log_startup(settings: &OperatorSettings, admin_address: SocketAddr) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        %admin,
-        watch_namespace = settings.watch_namespace.as_deref().unwrap_or("all namespaces"),
-        leader_elect = settings.leader_elect,
-        "started"
+        %admin_address,
+        watch_namespace = settings.general.watch_namespace.as_deref().unwrap_or("all namespaces"),
+        leader_elect = settings.leader_election.leader_elect,
+        "Started"
     );
 }
 
-/// Stands for election, if there is one.
-async fn stand(
-    settings: &Settings,
-    readiness: &Readiness,
-    metrics: &Metrics,
-) -> Result<(Leadership, ElectionTask), Error> {
-    let leading = metrics.leading.clone();
-    if !settings.leader_elect {
-        leading.set(1);
-        return Ok((Leadership::always(), ElectionTask::unlimited()));
+/// Writes the last log line of a process that stops because of an error.
+fn log_exit(error: &OperatorError) {
+    match error {
+        OperatorError::LeaseLost { lease, reason } => {
+            tracing::error!(lease, reason = reason.label(), error = %reason, "Exiting: lost leader lease");
+        }
+        error => tracing::error!(%error, "Exiting"),
     }
-    // A client of its own: the lease waits behind nothing else.
-    let client = kubernetes::client(settings).await?;
-    let election = settings.election(client.default_namespace())?;
-    let lease = format!("the Lease {}/{}", election.namespace, election.name);
-    let lease = readiness.relying_on(lease, settings.readiness_failure_threshold);
-    let signs = ElectionTelemetry { leading, lease, metrics: metrics.controller.clone() };
-    let leadership = Leadership::contested();
-    Ok((leadership.clone(), ElectionTask::begin(Elector::new(client, election, leadership, signs))))
 }
 
-/// Longest wait for namespace kube-system.
-const LONGEST_LOOK: Duration = Duration::from_secs(30);
+/// Starts the leader election if `--leader-elect` is set.
+async fn start_leader_election(
+    settings: &OperatorSettings,
+    readiness: &Readiness,
+    metrics: &ProcessMetrics,
+) -> Result<(Leadership, ElectionTask), OperatorError> {
+    let is_leader = metrics.is_leader.clone();
+    if !settings.leader_election.leader_elect {
+        is_leader.set(1);
+        return Ok((Leadership::always(), ElectionTask::disabled()));
+    }
+    // A separate client, so that no other request delays the lease.
+    let client = kubernetes::client(settings).await?;
+    let election = settings.election(client.default_namespace())?;
+    let check_name = format!("the Lease {}", election.lease());
+    let lease_check = readiness.register_check(check_name, settings.general.readiness_failure_threshold);
+    let telemetry = ElectionTelemetry { is_leader, lease_check, metrics: metrics.controller.clone() };
+    let leadership = Leadership::requires_lease();
+    let elector = Elector::new(client, election, leadership.clone(), telemetry);
+    Ok((leadership, ElectionTask::spawn(elector)))
+}
 
-/// The cluster id that was set, or else the uid of namespace kube-system, waited for.
-async fn cluster_id(settings: &Settings, client: &Client, shutdown: &CancellationToken) -> Option<String> {
-    if let Some(id) = &settings.cluster_id {
+/// The cluster ID of the settings, or the UID of namespace kube-system. Retries until shutdown.
+async fn cluster_id(settings: &OperatorSettings, client: &Client, shutdown: &CancellationToken) -> Option<String> {
+    if let Some(id) = &settings.general.cluster_id {
         return Some(id.clone());
     }
     let namespaces: Api<Namespace> = Api::all(client.clone());
     loop {
-        let found = tokio::time::timeout(LONGEST_LOOK, namespaces.get("kube-system"));
-        let error = match found.await {
+        let response = tokio::time::timeout(CLUSTER_ID_TIMEOUT, namespaces.get("kube-system")).await;
+        let error = match response {
             Ok(Ok(namespace)) => match namespace.uid() {
                 Some(uid) => return Some(uid),
-                None => "it has no uid".to_owned(),
+                None => "the namespace has no UID".to_owned(),
             },
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
+            Err(_) => format!("the API server did not respond within {CLUSTER_ID_TIMEOUT:?}"),
         };
-        tracing::warn!(error, "namespace kube-system cannot be read for its uid; trying again");
+        tracing::warn!(error, name = "kube-system", "Failed to read UID of namespace; retrying");
         tokio::select! {
-            () = tokio::time::sleep(settings.startup_poll_interval) => {}
+            () = tokio::time::sleep(settings.general.startup_poll_interval) => {}
             () = shutdown.cancelled() => return None,
         }
     }
 }
 
-fn print_address(print_address: Option<PrintAddress>, admin: std::net::SocketAddr) {
+/// Prints the address of the admin server, so that a parent process can find a free port.
+fn print_address(print_address: Option<PrintAddress>, admin_address: SocketAddr) {
     if print_address == Some(PrintAddress::Json) {
-        let line = serde_json::json!({ "admin": format!("http://{admin}") });
+        let line = serde_json::json!({ "admin": format!("http://{admin_address}") });
         let mut out = std::io::stdout().lock();
-        // Nobody reads it: nobody asked for it either.
+        // A closed standard output does not stop the operator.
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }
 }

@@ -1,76 +1,79 @@
-//! Takes out of the apiserver's JSON what no part of the operator reads and what its decoder may not survive.
+//! Streaming filter for JSON responses of the API server: removes content that the operator does not read and that its
+//! decoder may not survive.
 //!
-//! kube decodes a list as a whole: one object that cannot be decoded as JSON would hide all others, in every namespace.
-//! Two things that a user can put into an object do that: values nested deeper than serde_json goes, and, in
-//! `metadata.managedFields`, paths as deep and times that no clock shows. So this cuts the former and drops the latter,
-//! on the way in and chunk by chunk. An object that was cut is refused by the planner, which allows less depth.
+//! kube decodes a list as a whole. One object that cannot be decoded would hide all other objects, in every namespace.
+//! Users can put two such values into an object: values that are nested deeper than serde_json allows, and, in
+//! `metadata.managedFields`, deep paths and invalid times. The filter replaces both by `null`, chunk by chunk, before kube
+//! decodes the response. The planner rejects an object whose values were cut, because the planner allows less depth.
 
-/// Containers open at once; serde_json gives up at 128.
-const DEEPEST: usize = 100;
-/// Keys longer than this are none of those looked for.
-const LONGEST_KEY: usize = 16;
+/// Maximum number of open containers. serde_json fails at 128.
+const MAX_DEPTH: usize = 100;
+/// Length limit of recorded keys. All keys that the filter compares are shorter.
+const MAX_KEY_LENGTH: usize = 16;
 
-/// What a container is, as far as it matters.
+/// Position of a JSON container in the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// The whole answer: an object, a list, or an event of a watch.
+enum ContainerKind {
+    /// The whole response: an object, a list, or an event of a watch.
     Root,
     /// `items` of a list.
     Items,
-    /// An object in a list or an event.
+    /// An object in a list or in an event.
     Object,
-    /// `metadata` of an object or a list.
+    /// `metadata` of an object or of a list.
     Metadata,
-    /// Anything else.
+    /// Any other container.
     Other,
 }
 
-/// Where in a value that is left out.
+/// Position inside a value that the filter removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Skipped {
-    /// Before its first byte.
-    Ahead,
-    /// In containers, so many deep.
+enum RemovedValue {
+    /// Before the first byte of the value.
+    Start,
+    /// Inside this number of nested containers.
     Containers(usize),
-    /// In a text.
-    Text,
-    /// In a number or a word.
-    Plain,
+    /// Inside a string.
+    String,
+    /// Inside a number, `true`, `false` or `null`.
+    Literal,
 }
 
-/// The state between two chunks of one answer.
+/// State of the filter between two chunks of one response.
 #[derive(Debug, Default)]
 pub(super) struct ResponseFilter {
-    open: Vec<Role>,
-    in_text: bool,
-    escaped: bool,
-    /// The text read last: a key, if a colon follows.
-    text: Vec<u8>,
-    /// The key whose value comes next; empty in a list.
+    open_containers: Vec<ContainerKind>,
+    in_string: bool,
+    is_escaped: bool,
+    /// The last string. The string is a key if a colon follows.
+    last_string: Vec<u8>,
+    /// Key of the next value; empty in a list.
     key: Vec<u8>,
-    skipped: Option<Skipped>,
+    /// Position in the value that the filter removes now.
+    removing: Option<RemovedValue>,
 }
 
 impl ResponseFilter {
-    /// Passes a chunk on, less what is left out.
-    pub(super) fn pass(&mut self, chunk: &[u8]) -> Vec<u8> {
+    /// Returns the chunk without the removed values.
+    pub(super) fn apply(&mut self, chunk: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(chunk.len());
         for &byte in chunk {
-            match self.skipped {
-                Some(place) => self.skip(place, byte, &mut out),
-                None => self.take(byte, &mut out),
+            match self.removing {
+                Some(position) => self.remove(position, byte, &mut out),
+                None => self.copy(byte, &mut out),
             }
         }
         out
     }
 
-    fn take(&mut self, byte: u8, out: &mut Vec<u8>) {
-        if self.in_text {
+    /// Handles a byte outside removed values.
+    fn copy(&mut self, byte: u8, out: &mut Vec<u8>) {
+        if self.in_string {
             match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
-                b'"' => self.in_text = false,
-                _ if self.text.len() <= LONGEST_KEY => self.text.push(byte),
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = true,
+                b'"' => self.in_string = false,
+                _ if self.last_string.len() <= MAX_KEY_LENGTH => self.last_string.push(byte),
                 _ => {}
             }
             out.push(byte);
@@ -78,29 +81,29 @@ impl ResponseFilter {
         }
         match byte {
             b'"' => {
-                self.in_text = true;
-                self.text.clear();
+                self.in_string = true;
+                self.last_string.clear();
             }
             b':' => {
-                self.key.clone_from(&self.text);
-                if self.key == b"managedFields" && self.open.last() == Some(&Role::Metadata) {
+                self.key.clone_from(&self.last_string);
+                if self.key == b"managedFields" && self.open_containers.last() == Some(&ContainerKind::Metadata) {
                     out.extend_from_slice(b":null");
-                    self.skipped = Some(Skipped::Ahead);
+                    self.removing = Some(RemovedValue::Start);
                     return;
                 }
             }
-            b'{' | b'[' if self.open.len() == DEEPEST => {
+            b'{' | b'[' if self.open_containers.len() == MAX_DEPTH => {
                 out.extend_from_slice(b"null");
-                self.skipped = Some(Skipped::Containers(1));
+                self.removing = Some(RemovedValue::Containers(1));
                 return;
             }
             b'{' | b'[' => {
-                let role = self.role();
-                self.open.push(role);
+                let kind = self.next_container();
+                self.open_containers.push(kind);
                 self.key.clear();
             }
             b'}' | b']' => {
-                self.open.pop();
+                self.open_containers.pop();
                 self.key.clear();
             }
             b',' => self.key.clear(),
@@ -109,52 +112,53 @@ impl ResponseFilter {
         out.push(byte);
     }
 
-    /// What the container is that opens now.
-    fn role(&self) -> Role {
-        match (self.open.last(), self.key.as_slice()) {
-            (None, _) => Role::Root,
-            (Some(Role::Root), b"items") => Role::Items,
-            (Some(Role::Root), b"object") | (Some(Role::Items), _) => Role::Object,
-            (Some(Role::Root | Role::Object), b"metadata") => Role::Metadata,
-            _ => Role::Other,
+    /// Kind of the container that the next byte opens.
+    fn next_container(&self) -> ContainerKind {
+        match (self.open_containers.last(), self.key.as_slice()) {
+            (None, _) => ContainerKind::Root,
+            (Some(ContainerKind::Root), b"items") => ContainerKind::Items,
+            (Some(ContainerKind::Root), b"object") | (Some(ContainerKind::Items), _) => ContainerKind::Object,
+            (Some(ContainerKind::Root | ContainerKind::Object), b"metadata") => ContainerKind::Metadata,
+            _ => ContainerKind::Other,
         }
     }
 
-    fn skip(&mut self, place: Skipped, byte: u8, out: &mut Vec<u8>) {
-        if self.in_text {
+    /// Handles a byte inside a removed value, or the first byte after a removed literal.
+    fn remove(&mut self, position: RemovedValue, byte: u8, out: &mut Vec<u8>) {
+        if self.in_string {
             match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = true,
                 b'"' => {
-                    self.in_text = false;
-                    self.skipped = (place != Skipped::Text).then_some(place);
+                    self.in_string = false;
+                    self.removing = (position != RemovedValue::String).then_some(position);
                 }
                 _ => {}
             }
             return;
         }
-        self.skipped = match (place, byte) {
-            (Skipped::Ahead, b' ' | b'\t' | b'\r' | b'\n') => Some(Skipped::Ahead),
-            (Skipped::Ahead, b'"') => {
-                self.in_text = true;
-                Some(Skipped::Text)
+        self.removing = match (position, byte) {
+            (RemovedValue::Start, b' ' | b'\t' | b'\r' | b'\n') => Some(RemovedValue::Start),
+            (RemovedValue::Start, b'"') => {
+                self.in_string = true;
+                Some(RemovedValue::String)
             }
-            (Skipped::Ahead, b'{' | b'[') => Some(Skipped::Containers(1)),
-            (Skipped::Ahead, _) => Some(Skipped::Plain),
-            (Skipped::Containers(deep), b'{' | b'[') => Some(Skipped::Containers(deep + 1)),
-            (Skipped::Containers(1), b'}' | b']') => None,
-            (Skipped::Containers(deep), b'}' | b']') => Some(Skipped::Containers(deep - 1)),
-            (Skipped::Containers(deep), b'"') => {
-                self.in_text = true;
-                Some(Skipped::Containers(deep))
+            (RemovedValue::Start, b'{' | b'[') => Some(RemovedValue::Containers(1)),
+            (RemovedValue::Start, _) => Some(RemovedValue::Literal),
+            (RemovedValue::Containers(depth), b'{' | b'[') => Some(RemovedValue::Containers(depth + 1)),
+            (RemovedValue::Containers(1), b'}' | b']') => None,
+            (RemovedValue::Containers(depth), b'}' | b']') => Some(RemovedValue::Containers(depth - 1)),
+            (RemovedValue::Containers(depth), b'"') => {
+                self.in_string = true;
+                Some(RemovedValue::Containers(depth))
             }
-            // A number or a word ends with what follows it, which belongs to the rest.
-            (Skipped::Plain, b',' | b'}' | b']') => {
-                self.skipped = None;
-                self.take(byte, out);
+            // The byte after a literal is not part of the literal.
+            (RemovedValue::Literal, b',' | b'}' | b']') => {
+                self.removing = None;
+                self.copy(byte, out);
                 return;
             }
-            (place, _) => Some(place),
+            (position, _) => Some(position),
         };
     }
 }
@@ -164,19 +168,19 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// Passes a text in chunks of every size; all sizes must give the same.
-    fn lean(text: &str) -> String {
-        let whole = ResponseFilter::default().pass(text.as_bytes());
+    /// Filters a text in chunks of every size. All sizes must give the same result.
+    fn filtered(text: &str) -> String {
+        let whole = ResponseFilter::default().apply(text.as_bytes());
         for size in 1..=text.len().min(64) {
-            let mut state = ResponseFilter::default();
-            let parts: Vec<u8> = text.as_bytes().chunks(size).flat_map(|chunk| state.pass(chunk)).collect();
+            let mut filter = ResponseFilter::default();
+            let parts: Vec<u8> = text.as_bytes().chunks(size).flat_map(|chunk| filter.apply(chunk)).collect();
             assert_eq!(parts, whole, "chunks of {size}");
         }
         String::from_utf8(whole).unwrap()
     }
 
     #[test]
-    fn managed_fields_of_every_kind_of_answer_are_dropped_and_nothing_else() {
+    fn only_managed_fields_of_objects_are_removed_from_every_response_kind() {
         let object = |fields: Value| {
             let spec = json!({ "metadata": { "managedFields": "the user's own" }, "managedFields": [1], "object": { "metadata": { "managedFields": 2 } } });
             json!({ "metadata": { "name": "a \"quoted\\\" name", "managedFields": fields, "uid": "u" }, "spec": spec })
@@ -197,7 +201,7 @@ mod tests {
                     wrapped(object(fields.clone())).to_string(),
                     serde_json::to_string_pretty(&wrapped(object(fields.clone()))).unwrap(),
                 ] {
-                    let found: Value = serde_json::from_str(&lean(&text)).unwrap();
+                    let found: Value = serde_json::from_str(&filtered(&text)).unwrap();
                     assert_eq!(found, wrapped(object(Value::Null)));
                 }
             }
@@ -205,21 +209,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_deep_is_cut_and_the_rest_stays() {
+    fn values_nested_too_deep_are_removed_and_all_others_stay() {
         for (open, close) in [("{\"a\":", "}"), ("[", "]")] {
             let deep = |levels: usize| format!("{}\"x]}}\"{}", open.repeat(levels), close.repeat(levels));
-            let fine = format!("{{\"before\":1,\"deep\":{},\"after\":[2]}}", deep(DEEPEST - 1));
-            assert_eq!(lean(&fine), fine);
-            let cut = lean(&format!("{{\"before\":1,\"deep\":{},\"after\":[2]}}", deep(5000)));
+            let fine = format!("{{\"before\":1,\"deep\":{},\"after\":[2]}}", deep(MAX_DEPTH - 1));
+            assert_eq!(filtered(&fine), fine);
+            let cut = filtered(&format!("{{\"before\":1,\"deep\":{},\"after\":[2]}}", deep(5000)));
             let found: Value = serde_json::from_str(&cut).unwrap();
             assert_eq!((&found["before"], &found["after"]), (&json!(1), &json!([2])));
         }
     }
 
     #[test]
-    fn events_of_a_watch_follow_each_other() {
+    fn the_filter_handles_a_sequence_of_watch_events() {
         let event = "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"managedFields\":[{}]}}}\n";
         let expected = "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"managedFields\":null}}}\n";
-        assert_eq!(lean(&event.repeat(3)), expected.repeat(3));
+        assert_eq!(filtered(&event.repeat(3)), expected.repeat(3));
     }
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT.
+//! Signal handling.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;

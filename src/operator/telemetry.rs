@@ -1,24 +1,27 @@
-//! Logs: to standard error, JSON or for people.
+//! Logs on standard error, as JSON or as text.
 
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use super::{Error, LogFormat};
+use super::settings::LogFormat;
+use super::{OperatorError, OperatorSettings};
 
-/// kube logs the whole body of an answer that it cannot decode, and an answer may be a Secret. No filter lets that out.
-const NEVER_LOGGED: &str = "kube_client::client";
+/// Target that no filter can enable: kube logs the whole body of a response that it cannot decode, and the response may
+/// be a Secret.
+const FORBIDDEN_TARGET: &str = "kube_client::client";
 
-pub(super) fn start(format: LogFormat, filter: &str) -> Result<(), Error> {
-    let refused = |error: &dyn std::fmt::Display| Error::LogFilter(error.to_string());
-    let filter = EnvFilter::try_new(filter).map_err(|error| refused(&error))?;
-    let filter = filter.and(filter_fn(|metadata| !metadata.target().starts_with(NEVER_LOGGED)));
-    // Errors of writing a line are dropped: the library would print them to the same place, and panic if that fails too.
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
-    let lines = match format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
-        LogFormat::Human => lines.with_target(false).boxed(),
+/// Installs the global log subscriber.
+pub(super) fn start(settings: &OperatorSettings) -> Result<(), OperatorError> {
+    let invalid = |error: &dyn std::fmt::Display| OperatorError::LogFilter(error.to_string());
+    let filter = EnvFilter::try_new(&settings.general.log_filter).map_err(|error| invalid(&error))?;
+    let filter = filter.and(filter_fn(|metadata| !metadata.target().starts_with(FORBIDDEN_TARGET)));
+    // Write errors are dropped. The library would print them to standard error as well, and panic if that fails.
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let layer = match settings.general.log_format {
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        LogFormat::Human => layer.with_target(false).boxed(),
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(|error| refused(&error))
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(|error| invalid(&error))
 }

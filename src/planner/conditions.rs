@@ -1,83 +1,76 @@
-//! From a verdict to conditions (kstatus: Ready is the summary, Reconciling and Stalled are there only while true).
+//! Conditions that follow from an outcome. Ready is the summary; Reconciling and Stalled are present only while true
+//! (kstatus).
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{EventRecord, LastResult, Outcome};
+use super::plan::{EventRecord, Outcome};
+use super::status::LastResult;
 use crate::api::{ConditionType, Reason};
 
-/// Paths that the message of Drifted names; status has all of them.
-const LONGEST_DRIFT: usize = 8;
+/// Number of paths in the message of Drifted; `status.drift` has all of them.
+const MAX_SHOWN_PATHS: usize = 8;
 
-/// Of one that stands as it was achieved.
-const SUSPENDED: &str = "suspended: nothing is looked at or changed";
-/// Of the same, once it is not suspended any more.
-const RESUMED: &str = "not looked at since it was suspended";
-/// Of one whose spec, as it is now, was not achieved before.
-const NOT_ACHIEVED: &str = "suspended; the spec as it is now was not achieved before";
+const SUSPENDED_READY: &str = "Reconciliation is suspended; the object matched the spec at the last resync";
+const SUSPENDED_UNKNOWN: &str = "Reconciliation is suspended; whether the current spec is applied is not known";
+const RESUMED: &str = "Resumed; waiting for the first resync";
 
-/// What the conditions depend on besides the verdict.
+/// What the conditions depend on besides the outcome.
 pub(crate) struct ConditionInput {
-    /// The generation that was judged.
+    /// Generation that was reconciled.
     pub(crate) generation: i64,
-    /// Whether too many intervals went by without an observation.
+    /// Whether too many intervals passed without a successful resync.
     pub(crate) overdue: bool,
-    /// What became of what the spec refers to since that was taken up, in words.
-    pub(crate) renewed: Option<String>,
-    /// The message of Ready=True.
-    pub(crate) in_sync: String,
-    /// When it was judged.
+    /// Message for a change of a referenced object that is not applied yet.
+    pub(crate) source_change: Option<String>,
+    /// Message of Ready=True.
+    pub(crate) in_sync_message: String,
+    /// Time of the reconcile.
     pub(crate) now: Timestamp,
 }
 
-/// The conditions after a visit.
-pub(crate) fn compute_conditions(
-    before: &[Condition],
-    outcome: &Outcome,
-    situation: &ConditionInput,
-) -> Vec<Condition> {
-    let ConditionInput { generation, overdue, ref renewed, ref in_sync, now } = *situation;
-    let write = Writer { before, generation, now };
-    let achieved = standing(before, Some(generation)) == Some(LastResult::Ready);
-    let lost = is_ready_unknown(before, Some(generation));
-    let working = |reason, message: &str| {
+/// Computes the conditions after a reconcile.
+pub(crate) fn compute_conditions(before: &[Condition], outcome: &Outcome, input: &ConditionInput) -> Vec<Condition> {
+    let ConditionInput { generation, overdue, ref source_change, ref in_sync_message, now } = *input;
+    let write = ConditionWriter { before, generation, now };
+    let last_result = LastResult::from_conditions(before, Some(generation));
+    let (was_ready, was_stalled) = (last_result == Some(LastResult::Ready), last_result == Some(LastResult::Stalled));
+    let was_unknown = is_ready_unknown(before, Some(generation));
+    let reconciling = |reason, message: &str| {
         vec![write.ready("False", reason, message), write.abnormal(ConditionType::Reconciling, reason, message)]
     };
     match outcome {
-        Outcome::InSync => vec![write.ready("True", Reason::Succeeded, in_sync)],
+        Outcome::InSync => vec![write.ready("True", Reason::Succeeded, in_sync_message)],
         Outcome::Skipped | Outcome::Finalized => before.to_vec(),
-        Outcome::InProgress(message) | Outcome::Terminating(message) => working(Reason::Progressing, message),
+        Outcome::InProgress(message) | Outcome::Terminating(message) => reconciling(Reason::Progressing, message),
         Outcome::WaitingForDependency(reason, message) | Outcome::ReadFailed(reason, message, _) => {
-            let stalled = standing(before, Some(generation)) == Some(LastResult::Stalled);
-            match (achieved || lost, overdue || lost, renewed) {
-                // As an edit of the spec: what was judged before is not what is wanted now.
-                (judged, _, Some(news)) if judged || stalled => working(*reason, &format!("{news}: {message}")),
-                (true, true, _) => vec![write.ready("Unknown", *reason, message)],
-                (true, false, _) if is_suspended(before, Some(generation)) => {
-                    vec![write.ready("True", Reason::Succeeded, RESUMED)]
+            match (was_ready || was_unknown, overdue || was_unknown, source_change) {
+                // Handled like a change of the spec: the last result is for content that is no longer desired.
+                (has_result, _, Some(change)) if has_result || was_stalled => {
+                    reconciling(*reason, &format!("{change}: {message}"))
                 }
-                // An outage tells nothing new of an object that waits for a person.
+                (true, true, _) => vec![write.ready("Unknown", *reason, message)],
+                (true, false, _) if is_unverified_since_suspension(before, Some(generation)) => {
+                    vec![write.ready("True", Reason::Progressing, RESUMED)]
+                }
+                // An outage does not change the result of the last reconcile.
                 (true, false, _) => before.to_vec(),
-                (false, _, _) if stalled => before.to_vec(),
-                (false, _, _) => working(*reason, message),
+                (false, _, _) if was_stalled => before.to_vec(),
+                (false, _, _) => reconciling(*reason, message),
             }
         }
         Outcome::WriteFailed(reason, message, _) | Outcome::DependencyDeleted(reason, message) => {
-            working(*reason, message)
+            reconciling(*reason, message)
         }
         Outcome::Stalled(reason, message) => {
             vec![write.ready("False", *reason, message), write.abnormal(ConditionType::Stalled, *reason, message)]
         }
-        Outcome::Suspended if achieved => vec![write.ready("True", Reason::Succeeded, SUSPENDED)],
-        Outcome::Suspended if lost || is_suspended(before, Some(generation)) => {
-            vec![write.ready("Unknown", Reason::Suspended, SUSPENDED)]
-        }
-        Outcome::Suspended => vec![write.ready("Unknown", Reason::Suspended, NOT_ACHIEVED)],
+        Outcome::Suspended if was_ready => vec![write.ready("True", Reason::Suspended, SUSPENDED_READY)],
+        Outcome::Suspended => vec![write.ready("Unknown", Reason::Suspended, SUSPENDED_UNKNOWN)],
     }
 }
 
-/// Whether Ready became Unknown for want of observations: then it stays so until the next. One that is Unknown for a
-/// suspended edit does not.
+/// Whether Ready is Unknown because resyncs failed for too long. Ready stays Unknown until the next successful resync.
 pub(crate) fn is_ready_unknown(conditions: &[Condition], generation: Option<i64>) -> bool {
     find(conditions, ConditionType::Ready).is_some_and(|ready| {
         ready.status == "Unknown"
@@ -86,19 +79,23 @@ pub(crate) fn is_ready_unknown(conditions: &[Condition], generation: Option<i64>
     })
 }
 
-/// Whether what was achieved was suspended then, and not looked at since.
-pub(crate) fn is_suspended(conditions: &[Condition], generation: Option<i64>) -> bool {
-    find(conditions, ConditionType::Ready)
-        .is_some_and(|ready| [SUSPENDED, RESUMED].contains(&&*ready.message) && ready.observed_generation == generation)
+/// Whether Ready is True from before a suspension, and no resync has succeeded since.
+pub(crate) fn is_unverified_since_suspension(conditions: &[Condition], generation: Option<i64>) -> bool {
+    find(conditions, ConditionType::Ready).is_some_and(|ready| {
+        ready.status == "True"
+            && ready.observed_generation == generation
+            && [Reason::Suspended, Reason::Progressing].iter().any(|reason| reason.as_str() == ready.reason)
+    })
 }
 
-/// The conditions of an object that cannot be decoded.
-pub fn unreadable(before: &[Condition], generation: i64, message: &str, now: Timestamp) -> Vec<Condition> {
-    let situation = ConditionInput { generation, overdue: false, renewed: None, in_sync: String::new(), now };
-    compute_conditions(before, &Outcome::Stalled(Reason::InvalidSpec, message.to_owned()), &situation)
+/// Conditions of an object that cannot be decoded.
+pub fn undecodable_conditions(before: &[Condition], generation: i64, message: &str, now: Timestamp) -> Vec<Condition> {
+    let in_sync_message = String::new();
+    let input = ConditionInput { generation, overdue: false, source_change: None, in_sync_message, now };
+    compute_conditions(before, &Outcome::Stalled(Reason::InvalidSpec, message.to_owned()), &input)
 }
 
-/// Sets or takes away the condition that tells of fields which are left as somebody else made them.
+/// Adds or removes the condition Drifted, which lists differences that are not corrected.
 pub(crate) fn set_drifted(
     conditions: &mut Vec<Condition>,
     before: &[Condition],
@@ -110,55 +107,44 @@ pub(crate) fn set_drifted(
     if drift.is_empty() {
         return;
     }
-    let shown = drift.iter().take(LONGEST_DRIFT).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = drift.len().saturating_sub(LONGEST_DRIFT);
+    let shown = drift.iter().take(MAX_SHOWN_PATHS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = drift.len().saturating_sub(MAX_SHOWN_PATHS);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let message = format!("differs from the spec and is left so: {shown}{more}");
-    let write = Writer { before, generation, now };
+    let message = format!("Differences from the spec are not corrected: {shown}{more}");
+    let write = ConditionWriter { before, generation, now };
     conditions.push(write.abnormal(ConditionType::Drifted, Reason::DriftDetected, &message));
 }
 
-/// How `generation` was last judged, if it was.
-pub(crate) fn standing(conditions: &[Condition], generation: Option<i64>) -> Option<LastResult> {
-    let holds = |type_| {
-        find(conditions, type_)
-            .is_some_and(|condition| condition.status == "True" && condition.observed_generation == generation)
-    };
-    match () {
-        () if holds(ConditionType::Ready) => Some(LastResult::Ready),
-        () if holds(ConditionType::Stalled) => Some(LastResult::Stalled),
-        () => None,
-    }
-}
-
-/// The event that a change of Ready deserves, if it changed.
-pub(crate) fn transition(before: &[Condition], after: &[Condition]) -> Option<EventRecord> {
+/// The event for a change of Ready, if Ready changed.
+pub(crate) fn ready_event(before: &[Condition], after: &[Condition]) -> Option<EventRecord> {
     let ready = find(after, ConditionType::Ready)?;
     let was = find(before, ConditionType::Ready);
     if was.is_some_and(|was| was.status == ready.status && was.reason == ready.reason) {
         return None;
     }
-    // Objects that are applied together wait for each other for a moment; that is nothing to warn of.
-    let quiet = [Reason::Succeeded, Reason::Progressing, Reason::Suspended, Reason::DependencyNotReady];
-    // Of what was seen to be as wanted, it cannot be told any more.
-    let lost = was.is_some_and(|was| was.status == "True")
+    // Objects that are applied together wait for each other for a moment; that is no warning.
+    let expected = [Reason::Succeeded, Reason::Progressing, Reason::Suspended, Reason::DependencyNotReady];
+    let is_lost = was.is_some_and(|was| was.status == "True")
         && ready.status == "Unknown"
         && ready.reason != Reason::Suspended.as_str();
-    let warning = lost || !quiet.iter().any(|reason| reason.as_str() == ready.reason);
-    Some(EventRecord { warning, reason: ready.reason.clone(), message: ready.message.clone() })
+    let is_warning = is_lost || !expected.iter().any(|reason| reason.as_str() == ready.reason);
+    let record = if is_warning { EventRecord::warning } else { EventRecord::normal };
+    Some(record("Reconcile", &ready.reason, ready.message.clone()))
 }
 
-fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+/// The condition of a type.
+pub(crate) fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
-struct Writer<'a> {
+/// Writes conditions, and keeps the transition time of a condition whose status did not change.
+struct ConditionWriter<'a> {
     before: &'a [Condition],
     generation: i64,
     now: Timestamp,
 }
 
-impl Writer<'_> {
+impl ConditionWriter<'_> {
     fn ready(&self, status: &str, reason: Reason, message: &str) -> Condition {
         self.condition(ConditionType::Ready, status, reason, message)
     }

@@ -1,5 +1,5 @@
-//! How long the Secret of a credential is kept from going: what it opens has to be cleaned up with self. Somebody who deletes
-//! a folder of manifests, or a namespace, deletes the Secret along with the apps that need self.
+//! Decides how long a credential Secret keeps the operator's finalizer. The credential is needed to delete the remote
+//! apps, and users often delete the Secret together with the apps.
 
 use std::time::Duration;
 
@@ -7,62 +7,62 @@ use jiff::Timestamp;
 
 use super::schedule::elapsed;
 
-/// What is known of a Secret.
+/// Interval of the checks while dependents of a deleted Secret are terminating. A check makes no request.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// State of a credential Secret.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialSecretState {
-    /// Whether Secrets are to be held at all.
-    pub wanted: bool,
-    /// Whether it carries our finalizer.
-    pub held: bool,
-    /// When its deletion was asked for.
+    /// Whether the settings ask for the finalizer.
+    pub is_wanted: bool,
+    /// Whether the Secret has the finalizer.
+    pub has_finalizer: bool,
+    /// Time of its deletion.
     pub deleted_at: Option<Timestamp>,
-    /// Whether its namespace is going.
+    /// Whether its namespace is being deleted.
     pub namespace_terminating: bool,
-    /// SpiceOrganizations that name it and need it: one that is going does as long as it is used.
+    /// Number of SpiceOrganizations that use the Secret, without terminating ones that have no dependents.
     pub organizations: usize,
-    /// Whether there is a SpiceOrganization beside it that cannot be read, and may name self.
-    pub unreadable: bool,
-    /// Whether an object that uses one of these organizations is going.
-    pub dependent_terminating: bool,
+    /// Whether a SpiceOrganization of the namespace cannot be decoded, and may use the Secret.
+    pub has_undecodable_organization: bool,
+    /// Whether a dependent of these organizations is being deleted.
+    pub has_terminating_dependent: bool,
 }
 
-/// What to do about self.
+/// Action on the finalizer of a credential Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinalizerAction {
     /// Nothing, until something changes.
     None,
-    /// Put our finalizer on self.
+    /// Add the finalizer.
     Add,
-    /// Take our finalizer off self.
+    /// Remove the finalizer.
     Remove,
-    /// Nothing yet.
+    /// Check again after this time.
     RequeueAfter(Duration),
 }
 
-/// How often a Secret is looked at whose organizations' users are going. It takes no request.
-const WHILE_NEEDED: Duration = Duration::from_secs(2);
-
 impl CredentialSecretState {
-    /// What to do. `release_after`: how long after its deletion users may still turn out to be going as well.
-    pub fn step(&self, release_after: Duration, now: Timestamp) -> FinalizerAction {
-        if !self.held {
-            // The apiserver takes no finalizer for what is going.
-            let hold = self.wanted && self.organizations > 0 && self.deleted_at.is_none();
-            return if hold { FinalizerAction::Add } else { FinalizerAction::None };
+    /// The next action. `release_delay`: time after the deletion in which a dependent's deletion may still arrive.
+    pub fn next_action(&self, release_delay: Duration, now: Timestamp) -> FinalizerAction {
+        if !self.has_finalizer {
+            // The apiserver rejects a new finalizer on a terminating object.
+            let can_add = self.is_wanted && self.organizations > 0 && self.deleted_at.is_none();
+            return if can_add { FinalizerAction::Add } else { FinalizerAction::None };
         }
-        if !self.wanted || (self.organizations == 0 && !self.unreadable) {
+        if !self.is_wanted || (self.organizations == 0 && !self.has_undecodable_organization) {
             return FinalizerAction::Remove;
         }
         let Some(deleted_at) = self.deleted_at else { return FinalizerAction::None };
         if self.namespace_terminating {
-            // Every organization that names it goes as well, and tells by its going.
+            // Every organization that uses the Secret is deleted too, and its deletion triggers the next check.
             return FinalizerAction::None;
         }
-        if self.dependent_terminating {
-            return FinalizerAction::RequeueAfter(WHILE_NEEDED);
+        if self.has_terminating_dependent {
+            return FinalizerAction::RequeueAfter(RECHECK_INTERVAL);
         }
-        match release_after.checked_sub(elapsed(deleted_at, now)) {
-            Some(left) if left > Duration::ZERO => FinalizerAction::RequeueAfter(left.min(WHILE_NEEDED)),
+        match release_delay.checked_sub(elapsed(deleted_at, now)) {
+            Some(left) if left > Duration::ZERO => FinalizerAction::RequeueAfter(left.min(RECHECK_INTERVAL)),
             _ => FinalizerAction::Remove,
         }
     }
@@ -75,32 +75,36 @@ mod tests {
     const RELEASE_AFTER: Duration = Duration::from_secs(30);
 
     #[test]
-    fn a_secret_is_held_while_it_is_needed_and_no_longer() {
+    fn a_secret_keeps_the_finalizer_exactly_while_it_is_needed() {
         let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
         let (just_now, long_ago) = (Some(now), Some("2026-01-01T00:00:30Z".parse().unwrap()));
-        let used = CredentialSecretState { wanted: true, organizations: 1, ..CredentialSecretState::default() };
-        let held = CredentialSecretState { held: true, ..used.clone() };
+        let used = CredentialSecretState { is_wanted: true, organizations: 1, ..CredentialSecretState::default() };
+        let held = CredentialSecretState { has_finalizer: true, ..used.clone() };
         let going = CredentialSecretState { deleted_at: long_ago, ..held.clone() };
-        let force_resync = FinalizerAction::RequeueAfter(WHILE_NEEDED);
+        let requeue = FinalizerAction::RequeueAfter(RECHECK_INTERVAL);
         for (what, it, expected) in [
             ("of nobody", CredentialSecretState { organizations: 0, ..used.clone() }, FinalizerAction::None),
             ("used", used.clone(), FinalizerAction::Add),
-            ("not to be held", CredentialSecretState { wanted: false, ..used.clone() }, FinalizerAction::None),
+            ("not to be held", CredentialSecretState { is_wanted: false, ..used.clone() }, FinalizerAction::None),
             ("going before it was held", CredentialSecretState { deleted_at: just_now, ..used }, FinalizerAction::None),
             ("held", held.clone(), FinalizerAction::None),
-            ("no longer to be held", CredentialSecretState { wanted: false, ..held.clone() }, FinalizerAction::Remove),
+            (
+                "no longer to be held",
+                CredentialSecretState { is_wanted: false, ..held.clone() },
+                FinalizerAction::Remove,
+            ),
             ("no longer used", CredentialSecretState { organizations: 0, ..held.clone() }, FinalizerAction::Remove),
             (
                 "perhaps used",
-                CredentialSecretState { organizations: 0, unreadable: true, ..held.clone() },
+                CredentialSecretState { organizations: 0, has_undecodable_organization: true, ..held.clone() },
                 FinalizerAction::None,
             ),
-            ("deleted a moment ago", CredentialSecretState { deleted_at: just_now, ..held }, force_resync),
+            ("deleted a moment ago", CredentialSecretState { deleted_at: just_now, ..held }, requeue),
             ("deleted, and nobody needs it", going.clone(), FinalizerAction::Remove),
             (
                 "deleted with an app",
-                CredentialSecretState { dependent_terminating: true, ..going.clone() },
-                force_resync,
+                CredentialSecretState { has_terminating_dependent: true, ..going.clone() },
+                requeue,
             ),
             (
                 "in a namespace that goes",
@@ -113,7 +117,7 @@ mod tests {
                 FinalizerAction::Remove,
             ),
         ] {
-            assert_eq!(it.step(RELEASE_AFTER, now), expected, "{what}");
+            assert_eq!(it.next_action(RELEASE_AFTER, now), expected, "{what}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! From a failed call to a reason: one table for every kind.
+//! From a failed API call to the outcome of a reconcile: one table for every kind.
 
 use super::{Outcome, Retry, Timings};
 use crate::api::Reason;
-use crate::management::types::{ApiError, ErrorClass, ErrorKind};
+use crate::management::types::{ApiError, ErrorKind};
 
-/// The names of all scopes (contract section 3): a 403 without a code that names one is about scopes.
+/// All scopes of the API. A 403 without a code that contains one of these names is a scope error.
 const SCOPES: [&str; 16] = [
     "apps:read",
     "apps:write",
@@ -24,7 +24,7 @@ const SCOPES: [&str; 16] = [
     "reactions:write",
 ];
 
-/// What kind of call failed.
+/// Type of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApiOperation {
     /// A read.
@@ -35,62 +35,95 @@ pub(crate) enum ApiOperation {
     Delete,
 }
 
-/// The verdict after a read that told nothing.
-pub(crate) fn read_failed(error: &ApiError, scope: &str) -> Outcome {
-    Outcome::ReadFailed(reason(error, ApiOperation::Read), message(error, scope), retry(error))
+/// Consequence of a failed write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WritePolicy {
+    /// Plan again: the write was not sent.
+    Replan,
+    /// Wait for a change of the spec.
+    Stall,
+    /// Retry rarely, because no read can show whether the cause persists.
+    RetryRejected,
+    /// Retry with backoff, or after the time that the API requested.
+    Retry,
 }
 
-/// The verdict after a write that did not end well.
-pub(crate) fn failed(error: &ApiError, call: ApiOperation, scope: &str, timings: &Timings) -> Outcome {
-    let (reason, message) = (reason(error, call), message(error, scope));
-    match reason {
-        Reason::Progressing => Outcome::InProgress(message),
-        Reason::RepositoryConnected => Outcome::Stalled(reason, message),
-        Reason::Forbidden | Reason::PlanLimit | Reason::InvalidSpec => {
+/// Outcome after a failed read.
+pub(crate) fn read_failed(error: &ApiError, scope: &str) -> Outcome {
+    let (reason, _) = classify(error, ApiOperation::Read);
+    Outcome::ReadFailed(reason, message(error, scope), retry(error))
+}
+
+/// Outcome after a failed call. `scope` is the scope that the call requires.
+pub(crate) fn call_failed(error: &ApiError, operation: ApiOperation, scope: &str, timings: &Timings) -> Outcome {
+    let (reason, policy) = classify(error, operation);
+    let message = message(error, scope);
+    match policy {
+        WritePolicy::Replan => Outcome::InProgress(message),
+        WritePolicy::Stall => Outcome::Stalled(reason, message),
+        WritePolicy::RetryRejected => {
             Outcome::WriteFailed(reason, message, Retry::After(timings.rejected_write_retry_interval))
         }
-        _ => Outcome::WriteFailed(reason, message, retry(error)),
+        WritePolicy::Retry => Outcome::WriteFailed(reason, message, retry(error)),
     }
 }
 
-fn reason(error: &ApiError, call: ApiOperation) -> Reason {
+/// The reason of a failed call, and the consequence if the call is a write.
+fn classify(error: &ApiError, operation: ApiOperation) -> (Reason, WritePolicy) {
     match error.kind {
-        ErrorKind::CredentialMissing => Reason::CredentialsMissing,
-        ErrorKind::Cancelled => Reason::Progressing,
-        ErrorKind::Unauthorized => Reason::Unauthorized,
-        ErrorKind::Forbidden => forbidden(error, call),
-        ErrorKind::RateLimited { .. } => Reason::RateLimited,
-        ErrorKind::Invalid if call == ApiOperation::Write => Reason::InvalidSpec,
-        ErrorKind::Conflict if about_repository(error) => Reason::RepositoryConnected,
-        _ => Reason::RemoteUnavailable,
+        ErrorKind::Cancelled => (Reason::Progressing, WritePolicy::Replan),
+        ErrorKind::CredentialMissing => (Reason::CredentialsMissing, WritePolicy::Retry),
+        ErrorKind::Unauthorized => (Reason::Unauthorized, WritePolicy::Retry),
+        ErrorKind::Forbidden => (forbidden_reason(error, operation), WritePolicy::RetryRejected),
+        ErrorKind::RateLimited { .. } => (Reason::RateLimited, WritePolicy::Retry),
+        ErrorKind::Invalid => match operation {
+            ApiOperation::Write => (Reason::InvalidSpec, WritePolicy::RetryRejected),
+            ApiOperation::Read | ApiOperation::Delete => (Reason::RemoteUnavailable, WritePolicy::Retry),
+        },
+        ErrorKind::Conflict if is_repository_error(error) => (Reason::RepositoryConnected, WritePolicy::Stall),
+        ErrorKind::Conflict | ErrorKind::NotFound { .. } => (Reason::RemoteUnavailable, WritePolicy::Retry),
+        ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server => {
+            (Reason::RemoteUnavailable, WritePolicy::Retry)
+        }
+        ErrorKind::InvalidResponse | ErrorKind::IncompleteList { .. } => {
+            (Reason::RemoteUnavailable, WritePolicy::Retry)
+        }
     }
 }
 
-fn forbidden(error: &ApiError, call: ApiOperation) -> Reason {
-    if about_access(error) || call != ApiOperation::Write { Reason::Forbidden } else { Reason::PlanLimit }
+/// The reason of a 403. A 403 to a create or an update without a missing scope or role is about the content of the
+/// request.
+fn forbidden_reason(error: &ApiError, operation: ApiOperation) -> Reason {
+    match operation {
+        ApiOperation::Write if !is_authorization_error(error) => Reason::PlanLimit,
+        ApiOperation::Read | ApiOperation::Write | ApiOperation::Delete => Reason::Forbidden,
+    }
 }
 
-/// Whether a 403 says that a scope or a role is missing, and nothing of what was sent.
-pub(crate) fn about_access(error: &ApiError) -> bool {
+/// Returns true for a 403 about a missing scope or role, and not about the content of the request.
+pub(crate) fn is_authorization_error(error: &ApiError) -> bool {
     match error.code.as_deref() {
         Some("insufficient_scope" | "forbidden" | "org_forbidden" | "org_assertion_mismatch") => true,
         Some(_) => false,
-        None => names_a_scope(&error.message),
+        None => contains_scope_name(&error.message),
     }
 }
 
-fn names_a_scope(text: &str) -> bool {
+/// Returns true for a 403 about a missing scope.
+fn is_scope_error(error: &ApiError) -> bool {
+    match error.code.as_deref() {
+        Some(code) => code == "insufficient_scope",
+        None => contains_scope_name(&error.message),
+    }
+}
+
+fn contains_scope_name(text: &str) -> bool {
     SCOPES.iter().any(|scope| text.contains(scope))
 }
 
-/// Whether a 403 says that a scope is missing.
-fn about_scope(error: &ApiError) -> bool {
-    error.code.as_deref() == Some("insufficient_scope") || (error.code.is_none() && names_a_scope(&error.message))
-}
-
-/// Whether a 409 says that the app's spicepod comes from a connected repository.
-pub(crate) fn about_repository(error: &ApiError) -> bool {
-    // The first version of the API says it in words alone.
+/// Returns true for a 409 to an app whose spicepod comes from a connected repository.
+pub(crate) fn is_repository_error(error: &ApiError) -> bool {
+    // The first version of the API returns no code.
     error.kind == ErrorKind::Conflict
         && match error.code.as_deref() {
             Some(code) => code == "github_connected",
@@ -99,21 +132,25 @@ pub(crate) fn about_repository(error: &ApiError) -> bool {
 }
 
 fn message(error: &ApiError, scope: &str) -> String {
-    if error.kind == ErrorKind::Forbidden && about_scope(error) {
-        // The service knows better which one, if it names that alone.
-        let mut named = SCOPES.iter().filter(|named| error.message.contains(**named));
-        let scope = named.next().filter(|_| named.next().is_none()).unwrap_or(&scope);
-        format!("the credential lacks the scope {scope}: {error}")
+    if error.kind == ErrorKind::Forbidden && is_scope_error(error) {
+        format!("The credential lacks the scope {}: {error}", missing_scope(error).unwrap_or(scope))
     } else {
         error.to_string()
     }
 }
 
+/// The scope that the API names, if the text contains exactly one.
+fn missing_scope(error: &ApiError) -> Option<&'static str> {
+    let mut scopes = SCOPES.iter().filter(|scope| error.message.contains(**scope));
+    let scope = scopes.next()?;
+    scopes.next().is_none().then_some(scope)
+}
+
 fn retry(error: &ApiError) -> Retry {
-    match error.class() {
-        ErrorClass::RateLimited(Some(after)) => Retry::After(after),
-        _ => Retry::Backoff,
+    if let ErrorKind::RateLimited { retry_after: Some(after) } = error.kind {
+        return Retry::After(after);
     }
+    Retry::Backoff
 }
 
 #[cfg(test)]
@@ -121,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scope_that_is_named_is_the_one_that_is_missing() {
+    fn the_message_names_the_scope_that_the_api_names() {
         for (text, expected) in [
             ("Insufficient scope. Required: config:write", "config:write"),
             ("Insufficient scope. Required: apps:write. Granted: apps:read", "apps:write"),
@@ -130,13 +167,13 @@ mod tests {
             let code = Some("insufficient_scope".to_owned());
             let error = ApiError { kind: ErrorKind::Forbidden, code, message: text.to_owned() };
             let message = message(&error, "apps:write");
-            assert_eq!(message, format!("the credential lacks the scope {expected}: {text}"));
+            assert_eq!(message, format!("The credential lacks the scope {expected}: {text}"));
         }
     }
 
     #[test]
     fn the_code_of_a_403_decides_then_a_scope_name_then_the_call() {
-        for (code, text, call, expected) in [
+        for (code, text, operation, expected) in [
             (Some("insufficient_scope"), "no", ApiOperation::Write, Reason::Forbidden),
             (Some("forbidden"), "no", ApiOperation::Write, Reason::Forbidden),
             (Some("image_tag_requires_enterprise"), "apps:write", ApiOperation::Write, Reason::PlanLimit),
@@ -147,7 +184,7 @@ mod tests {
         ] {
             let error =
                 ApiError { kind: ErrorKind::Forbidden, code: code.map(str::to_owned), message: text.to_owned() };
-            assert_eq!(reason(&error, call), expected, "{error:?} {call:?}");
+            assert_eq!(classify(&error, operation).0, expected, "{error:?} {operation:?}");
         }
     }
 }

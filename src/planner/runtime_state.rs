@@ -1,4 +1,4 @@
-//! What this process knows of an object and status does not.
+//! State of an object that only this process has. Status never contains this state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,38 +6,39 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Outcome, digest, schedule};
+use super::plan::Outcome;
+use super::{digest, schedule};
 use crate::api::{GROUP, SourceVersion};
 
-/// What this process knows of an object and status does not.
+/// State of an object that only this process has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuntimeState {
-    /// When this process first saw the object.
-    pub since: Timestamp,
-    /// Failures in a row; of one that is being deleted, since its deletion was first seen.
+    /// Time at which this process first saw the object.
+    pub first_seen_at: Timestamp,
+    /// Consecutive failures; for a terminating object, since the deletion was first seen.
     pub failures: u32,
-    /// Whether its deletion was seen.
+    /// Whether this process has seen the deletion.
     pub deletion_seen: bool,
-    /// When the last complete observation was begun.
+    /// Start of the last successful resync.
     pub last_synced_at: Option<Timestamp>,
-    /// When our last remote write ended.
+    /// End of the operator's last remote write.
     pub last_write: Option<Timestamp>,
-    /// What was written lately, by name, where several things are told apart: a read may not show it yet.
-    pub written: BTreeMap<String, Timestamp>,
-    /// Since when remote work is wanted and not done.
+    /// End of the last write by name, for kinds with several remote items. Kept for the settle period.
+    pub recent_writes: BTreeMap<String, Timestamp>,
+    /// Time since which remote work is pending.
     pub pending_since: Option<Timestamp>,
-    /// Something changed that may have kept the object from being as wanted.
+    /// Whether the next reconcile must read, whatever the last result was.
     pub force_resync: bool,
-    /// A refused write is not repeated before this.
+    /// Hold on a rejected write.
     pub retry_hold: Option<RetryHold>,
-    /// Digest of our own annotations when the object was last looked at.
+    /// Digest of the operator's annotations at the last reconcile that read something.
     pub annotations: Option<u64>,
-    /// What was put back, and how often.
+    /// Number of corrections by path.
     pub corrections: Corrections,
 }
 
-/// How often each path was put back since the spec was last changed. Counted in this process only: a restart lets a
-/// fight go on for as many rounds again, and writes no counter into status.
+/// Number of corrections by path since the last change of the spec. A restart resets the number, so that status needs
+/// no counter; a correction loop then runs for three more corrections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Corrections {
     generation: Option<i64>,
@@ -45,35 +46,35 @@ pub struct Corrections {
 }
 
 impl Corrections {
-    /// The same correction so often without a change of what is wanted is a fight.
-    const FIGHT: u32 = 3;
+    /// The same correction this often without a change of the spec is a correction loop.
+    const MAX_CORRECTIONS: u32 = 3;
 
-    /// Counts what a write has put back. One correction a `pause` is none too many: it starts the count anew.
-    pub fn count(&mut self, generation: Option<i64>, paths: &[String], now: Timestamp, pause: Duration) {
+    /// Counts the corrections of a write. After `cooldown` without a correction of a path, its count restarts.
+    pub fn count(&mut self, generation: Option<i64>, paths: &[String], now: Timestamp, cooldown: Duration) {
         if self.generation != generation {
             *self = Self { generation, paths: BTreeMap::new() };
         }
         for path in paths {
             let (times, last) = self.paths.entry(path.clone()).or_insert((0, now));
-            *times = if schedule::elapsed(*last, now) >= pause { 1 } else { *times + 1 };
+            *times = if schedule::elapsed(*last, now) >= cooldown { 1 } else { *times + 1 };
             *last = now;
         }
     }
 
-    /// Whether a path was put back too often, and too lately, to be put back again.
+    /// Whether a path was corrected too often, and too recently, to correct the path again.
     pub(crate) fn is_correction_loop(
         &self,
         generation: Option<i64>,
         path: &str,
         now: Timestamp,
-        pause: Duration,
+        cooldown: Duration,
     ) -> bool {
         let counted = self.paths.get(path).filter(|_| self.generation == generation);
-        counted.is_some_and(|(times, last)| *times >= Self::FIGHT && schedule::elapsed(*last, now) < pause)
+        counted.is_some_and(|(times, last)| *times >= Self::MAX_CORRECTIONS && schedule::elapsed(*last, now) < cooldown)
     }
 }
 
-/// Until when a refused write is held back, and for which state of the object.
+/// Suppresses retries of a rejected write, as long as the object does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryHold {
     pub(super) generation: Option<i64>,
@@ -83,15 +84,15 @@ pub struct RetryHold {
 }
 
 impl RuntimeState {
-    /// Of an object seen for the first time.
+    /// State of an object that this process sees for the first time.
     pub fn new(now: Timestamp) -> Self {
         Self {
-            since: now,
+            first_seen_at: now,
             failures: 0,
             deletion_seen: false,
             last_synced_at: None,
             last_write: None,
-            written: BTreeMap::new(),
+            recent_writes: BTreeMap::new(),
             pending_since: None,
             force_resync: false,
             retry_hold: None,
@@ -100,40 +101,47 @@ impl RuntimeState {
         }
     }
 
-    /// Takes note of what a visit begins with.
-    pub fn begin(&mut self, meta: &ObjectMeta, quiet_since: Timestamp) {
-        self.written.retain(|_, at| *at > quiet_since);
-        if meta.deletion_timestamp.is_some() && !std::mem::replace(&mut self.deletion_seen, true) {
-            // What was in the way of keeping it says nothing of its end.
-            self.failures = 0;
-        }
+    /// Start of the last successful resync, or else the time at which this process first saw the object.
+    pub fn last_synced_or_seen(&self) -> Timestamp {
+        self.last_synced_at.unwrap_or(self.first_seen_at)
     }
 
-    /// Whether a failed write is held back, if the object is as it was then.
+    /// Whether a rejected write is held, provided that the object has not changed.
     pub fn is_write_held(&self, now: Timestamp) -> bool {
         self.retry_hold.as_ref().is_some_and(|hold| now < hold.until)
     }
 
-    /// Takes note of a write that has ended, and of what it may have changed.
-    pub fn wrote(&mut self, names: Vec<String>, now: Timestamp) {
-        self.last_write = Some(now);
-        self.written.extend(names.into_iter().map(|name| (name, now)));
+    /// Prepares the state for a reconcile. Writes from before `settled_before` have settled.
+    pub(super) fn begin(&mut self, meta: &ObjectMeta, settled_before: Timestamp) {
+        self.recent_writes.retain(|_, at| *at > settled_before);
+        if meta.deletion_timestamp.is_some() && !std::mem::replace(&mut self.deletion_seen, true) {
+            // Earlier failures do not predict the outcome of the deletion.
+            self.failures = 0;
+        }
     }
 
-    /// Keeps what is to be known of a visit that began then and ended so. Says whether it looked at anything.
-    pub fn account(&mut self, outcome: &Outcome, began: Timestamp, meta: &ObjectMeta) -> bool {
-        let timings = matches!(outcome, Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..));
-        let looked = !timings && !matches!(outcome, Outcome::Skipped | Outcome::Suspended);
-        self.force_resync &= !looked;
-        if looked || self.annotations.is_none() {
-            self.annotations = Some(annotations(meta));
+    /// Records a remote write, and the names of the items that the write may have changed.
+    pub(super) fn record_write(&mut self, names: Vec<String>, now: Timestamp) {
+        self.last_write = Some(now);
+        self.recent_writes.extend(names.into_iter().map(|name| (name, now)));
+    }
+
+    /// Records the outcome of a reconcile that started at `started_at`. Returns whether the reconcile read anything.
+    pub(super) fn record_outcome(&mut self, outcome: &Outcome, started_at: Timestamp, meta: &ObjectMeta) -> bool {
+        let has_read = !matches!(
+            outcome,
+            Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..) | Outcome::Skipped | Outcome::Suspended
+        );
+        self.force_resync &= !has_read;
+        if has_read || self.annotations.is_none() {
+            self.annotations = Some(annotations_digest(meta));
         }
         match outcome {
             Outcome::InSync | Outcome::Stalled(..) => {
-                self.last_synced_at = Some(began);
+                self.last_synced_at = Some(started_at);
                 (self.failures, self.pending_since) = (0, None);
             }
-            // Whoever resumes it wants to see how it is.
+            // A user who resumes the object expects a new attempt.
             Outcome::Suspended => (self.pending_since, self.retry_hold) = (None, None),
             Outcome::Skipped
             | Outcome::WaitingForDependency(..)
@@ -144,18 +152,18 @@ impl RuntimeState {
             Outcome::WriteFailed(..) | Outcome::InProgress(_) => {
                 self.failures = self.failures.saturating_add(1);
             }
-            // What was seen does not suffice: the next visit looks anew and takes no shared answer from before.
+            // The reads were not sufficient: the next reconcile accepts only reads from then on.
             Outcome::ReadFailed(..) | Outcome::Terminating(_) => {
                 self.failures = self.failures.saturating_add(1);
                 self.pending_since = None;
             }
         }
-        looked
+        has_read
     }
 }
 
-/// Digest of the annotations by which people ask something of the operator.
-pub(super) fn annotations(meta: &ObjectMeta) -> u64 {
+/// Digest of the annotations by which users request something from the operator.
+pub(super) fn annotations_digest(meta: &ObjectMeta) -> u64 {
     let own = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with(GROUP));
     digest::number(&own.map(|(key, value)| format!("{key}={value}\n")).collect::<String>())
 }

@@ -1,40 +1,42 @@
-//! When to look again: phase-placed checks, backoff, and the waits that are settings.
+//! Time of the next reconcile: resyncs, backoff, and the timing settings.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Outcome, PlanInput, ResourcePlanner, Retry, RuntimeState, digest};
+use super::digest;
+use super::plan::{Outcome, PlanInput, Retry};
+use super::resource::ResourcePlanner;
+use super::runtime_state::RuntimeState;
 
 /// Every wait that a decision depends on. All are settings, so that tests can be quick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timings {
-    /// The interval of an object that names none.
+    /// Resync interval of an object whose spec sets none.
     pub default_interval: Duration,
-    /// The least interval: a shorter one is raised to it.
+    /// Minimum resync interval.
     pub min_interval: Duration,
-    /// Intervals without an observation after which Ready becomes Unknown.
+    /// Number of intervals without a successful resync after which Ready becomes Unknown.
     pub ready_unknown_after_intervals: u32,
-    /// The least time between two looks at an object that waits for a person.
+    /// Minimum resync interval of a stalled object.
     pub stalled_resync_interval: Duration,
-    /// When a write is repeated whose refusal cannot be seen by reads to have lost its cause.
+    /// Retry interval for a rejected write whose cause cannot be checked by a read (for example a plan limit).
     pub rejected_write_retry_interval: Duration,
-    /// First wait after a failure.
+    /// Delay after the first failure; doubled after each further failure.
     pub min_retry_delay: Duration,
-    /// Longest wait after failures in a row.
+    /// Maximum delay after repeated failures.
     pub max_retry_delay: Duration,
-    /// How old the answer may be that a write by id rests on.
+    /// Maximum age of the read that a write by ID is based on.
     pub max_read_age: Duration,
-    /// How long after our own write no absence and no drift is believed.
+    /// Time after a write during which drift and missing objects are ignored, because reads may be stale.
     pub write_settle_period: Duration,
-    /// How long after a create was begun it may still take effect unseen.
+    /// Time for which an unconfirmed create may still take effect.
     pub create_confirmation_timeout: Duration,
-    /// How far the clocks of the service and of this process may be apart.
+    /// Maximum difference between the clocks of the API and of this process.
     pub clock_skew: Duration,
-    /// How long nothing is put back that was put back again and again.
+    /// Time for which a field is not corrected after a correction loop.
     pub correction_loop_cooldown: Duration,
-    /// How long after the deletion of a credential's Secret an object that needs it may still turn out to be going as well.
+    /// Time after the deletion of a credential Secret in which a dependent's deletion may still arrive.
     pub credential_release_delay: Duration,
 }
 
@@ -51,7 +53,7 @@ impl Default for Timings {
             max_retry_delay: minutes(30),
             max_read_age: Duration::from_secs(30),
             write_settle_period: Duration::from_secs(30),
-            // Request deadline and as long again for the service to show what it took.
+            // Three times the request timeout of 30 s: the request itself, and time for the API to show the app.
             create_confirmation_timeout: Duration::from_secs(90),
             clock_skew: minutes(5),
             correction_loop_cooldown: minutes(24 * 60),
@@ -61,85 +63,85 @@ impl Default for Timings {
 }
 
 impl Timings {
-    /// The interval in force for an object that asks for this one.
-    pub fn interval(&self, asked: Option<Duration>) -> Duration {
-        asked.unwrap_or(self.default_interval).max(self.min_interval)
+    /// Interval in force for an object that requests `requested`.
+    pub fn interval(&self, requested: Option<Duration>) -> Duration {
+        requested.unwrap_or(self.default_interval).max(self.min_interval)
     }
 }
 
-/// An object's place in every interval: a digest of its uid, so that a fleet spreads evenly and a restart moves nothing.
-pub(crate) fn phase(meta: &ObjectMeta) -> u64 {
-    digest::number(meta.uid.as_deref().unwrap_or_default())
+/// Offset of an object's resyncs: a digest of the UID, so that objects spread evenly and a restart moves no resync.
+pub(crate) fn offset(uid: &str) -> u64 {
+    digest::number(uid)
 }
 
-/// Whether a phase point lies after `last` and not after `now`.
-pub(crate) fn due(phase: u64, interval: Duration, last: Timestamp, now: Timestamp) -> bool {
-    now >= next_point(phase, interval, last)
+/// Whether a resync time lies after `last` and not after `now`.
+pub(crate) fn is_due(offset: u64, interval: Duration, last: Timestamp, now: Timestamp) -> bool {
+    now >= next_resync(offset, interval, last)
 }
 
-/// The first phase point after `last`.
-pub(crate) fn next_point(phase: u64, interval: Duration, last: Timestamp) -> Timestamp {
+/// First resync time after `last`.
+pub(crate) fn next_resync(offset: u64, interval: Duration, last: Timestamp) -> Timestamp {
     let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-    let offset = i64::try_from(phase % interval.unsigned_abs()).unwrap_or(0);
+    let offset = i64::try_from(offset % interval.unsigned_abs()).unwrap_or(0);
     let millis = last.as_millisecond();
     let next = (millis - offset).div_euclid(interval).saturating_add(1).saturating_mul(interval).saturating_add(offset);
     Timestamp::from_millisecond(next).unwrap_or(Timestamp::MAX)
 }
 
-/// The last phase point up to `now`.
-pub(crate) fn last_point(phase: u64, interval: Duration, now: Timestamp) -> Timestamp {
-    next_point(phase, interval, now).checked_sub(interval).unwrap_or(Timestamp::MIN)
+/// Last resync time up to `now`.
+pub(crate) fn previous_resync(offset: u64, interval: Duration, now: Timestamp) -> Timestamp {
+    next_resync(offset, interval, now).checked_sub(interval).unwrap_or(Timestamp::MIN)
 }
 
-/// Time from `earlier` to `later`; nothing if the clock went back.
+/// Time from `earlier` to `later`; zero if the clock was set back.
 pub(crate) fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
 }
 
-/// Whether so many intervals went by without an observation that what was seen last says nothing of today.
-pub(crate) fn overdue(runtime_state: &RuntimeState, interval: Duration, timings: &Timings, now: Timestamp) -> bool {
-    let last = runtime_state.last_synced_at.unwrap_or(runtime_state.since);
-    elapsed(last, now) > interval.saturating_mul(timings.ready_unknown_after_intervals)
+/// Whether the last successful resync is so long ago that Ready becomes Unknown.
+pub(crate) fn is_overdue(state: &RuntimeState, interval: Duration, timings: &Timings, now: Timestamp) -> bool {
+    elapsed(state.last_synced_or_seen(), now) > interval.saturating_mul(timings.ready_unknown_after_intervals)
 }
 
-/// When to come back.
+/// Delay until the next reconcile, unless an event triggers one before.
 pub(crate) fn requeue_after<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Outcome) -> Option<Duration> {
     let interval = input.interval();
-    let point = |interval: Duration| {
-        let last = input.runtime_state.last_synced_at.unwrap_or(input.runtime_state.since);
-        let quiet_ends =
-            input.runtime_state.last_write.and_then(|at| at.checked_add(input.timings.write_settle_period).ok());
-        // A point that has passed is visited when the quiet time after a write is over.
-        let next = next_point(input.phase(), interval, last).max(quiet_ends.unwrap_or(last));
-        let next = if next > input.now { next } else { next_point(input.phase(), interval, input.now) };
-        elapsed(input.now, next)
-    };
     if let (Outcome::Skipped, Some(until)) = (outcome, input.write_held_until()) {
         return Some(elapsed(input.now, until));
     }
     match outcome {
         Outcome::InSync | Outcome::Skipped | Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..) => {
-            Some(point(interval))
+            Some(until_resync(input, interval))
         }
-        Outcome::Stalled(..) => Some(point(interval.max(input.timings.stalled_resync_interval))),
-        Outcome::ReadFailed(_, _, retry) | Outcome::WriteFailed(_, _, retry) => Some(delay(input, *retry)),
-        Outcome::InProgress(_) | Outcome::Terminating(_) => Some(delay(input, Retry::Backoff)),
+        Outcome::Stalled(..) => Some(until_resync(input, interval.max(input.timings.stalled_resync_interval))),
+        Outcome::ReadFailed(_, _, retry) | Outcome::WriteFailed(_, _, retry) => Some(retry_delay(input, *retry)),
+        Outcome::InProgress(_) | Outcome::Terminating(_) => Some(retry_delay(input, Retry::Backoff)),
         Outcome::Suspended | Outcome::Finalized => None,
     }
 }
 
-fn delay<K: ResourcePlanner>(input: &PlanInput<'_, K>, retry: Retry) -> Duration {
-    let failures = input.runtime_state.failures;
-    let doubled = input.timings.min_retry_delay.saturating_mul(1_u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
-    let longest = doubled.min(K::longest_backoff(input.interval(), input.timings));
-    // Half fixed, half jitter: spread over the fleet and over the attempts, yet the same in every run of a test.
-    let jitter = digest::number(&format!("{}/{failures}", input.phase())) % 1000;
+fn until_resync<K: ResourcePlanner>(input: &PlanInput<'_, K>, interval: Duration) -> Duration {
+    let last = input.runtime_state.last_synced_or_seen();
+    let settled_at =
+        input.runtime_state.last_write.and_then(|at| at.checked_add(input.timings.write_settle_period).ok());
+    // A resync time within the settle period is handled at the end of that period.
+    let next = next_resync(input.resync_offset(), interval, last).max(settled_at.unwrap_or(last));
+    let next = if next > input.now { next } else { next_resync(input.resync_offset(), interval, input.now) };
+    elapsed(input.now, next)
+}
+
+fn retry_delay<K: ResourcePlanner>(input: &PlanInput<'_, K>, retry: Retry) -> Duration {
+    let (failures, timings) = (input.runtime_state.failures, input.timings);
+    let doubled = timings.min_retry_delay.saturating_mul(1_u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
+    let longest = doubled.min(K::RETRY_POLICY.max_delay(input.interval(), timings));
+    // Half fixed, half jitter. The jitter differs by object and attempt, and is the same in every run of a test.
+    let jitter = digest::number(&format!("{}/{failures}", input.resync_offset())) % 1000;
     let backoff = longest / 2 + longest.mul_f64(jitter as f64 / 2000.0);
     match retry {
         Retry::Backoff => backoff,
-        // However long a server asks for: whoever mends it is not to wait longer than after failures of any other kind.
+        // Bounded, so that a fix takes effect no later than after any other failure.
         Retry::After(after) => {
-            after.min(input.timings.max_retry_delay.max(input.timings.rejected_write_retry_interval)).max(backoff)
+            after.min(timings.max_retry_delay.max(timings.rejected_write_retry_interval)).max(backoff)
         }
     }
 }
@@ -153,21 +155,21 @@ mod tests {
     }
 
     #[test]
-    fn every_interval_has_exactly_one_phase_point() {
+    fn every_interval_has_exactly_one_resync_time() {
         let interval = Duration::from_secs(600);
         for phase in [0, 1, 599_999, 600_000, u64::MAX] {
-            let first = next_point(phase, interval, at(1_000_000));
+            let first = next_resync(phase, interval, at(1_000_000));
             assert!(first > at(1_000_000) && first <= at(1_000_600), "{phase}");
-            assert_eq!(elapsed(first, next_point(phase, interval, first)), interval, "{phase}");
+            assert_eq!(elapsed(first, next_resync(phase, interval, first)), interval, "{phase}");
         }
     }
 
     #[test]
-    fn a_check_is_due_once_its_point_has_passed_and_not_again() {
+    fn a_resync_is_due_once_when_its_time_has_passed() {
         let interval = Duration::from_secs(600);
-        let point = next_point(42, interval, at(1_000_000));
-        assert!(!due(42, interval, at(1_000_000), at(1_000_000)));
-        assert!(due(42, interval, at(1_000_000), point));
-        assert!(!due(42, interval, point, point));
+        let point = next_resync(42, interval, at(1_000_000));
+        assert!(!is_due(42, interval, at(1_000_000), at(1_000_000)));
+        assert!(is_due(42, interval, at(1_000_000), point));
+        assert!(!is_due(42, interval, point, point));
     }
 }

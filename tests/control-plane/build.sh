@@ -1,20 +1,21 @@
 #!/bin/sh
-# Finds or builds the binaries of a local Kubernetes control plane and prints the folder they are in.
+# Finds or builds the binaries of a local Kubernetes control plane, and prints their folder.
 #
-#   build.sh [NAME...]        default: etcd kube-apiserver kubectl; any tool of the go.mod beside this file
+#   build.sh [NAME...]        default: etcd kube-apiserver kubectl; each NAME must be a tool in go.mod in this folder
 #
-# Looked for in this order: KUBEBUILDER_ASSETS, the cache folder of this version, a build with Go.
-# Standard output is the folder and nothing else; everything for people goes to standard error.
+# Sources, in this order: the folder KUBEBUILDER_ASSETS, the cache folder of the pinned version, a build with Go.
+# Standard output contains only the folder. All messages go to standard error.
 set -eu
 
 case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
 here=$(CDPATH='' cd -- "$here" && pwd)
 [ $# -gt 0 ] || set -- etcd kube-apiserver kubectl
 
-say() { printf '%s\n' "$*" >&2; }
-fail() { say "$@"; exit 1; }
+log() { printf '%s\n' "$*" >&2; }
+fail() { log "$@"; exit 1; }
 
-# Both versions are written in go.mod only. Shell built-ins only until Go is known to be there.
+# go.mod pins the versions of Go and Kubernetes. This part uses shell built-ins only: a minimal machine must get the
+# error messages below.
 version='' go_wanted='' tools=' '
 while read -r first second _; do
     case $first in
@@ -38,7 +39,7 @@ for name; do
     esac
 done
 
-# The names of "$@" that folder $1 does not have.
+# Prints the binaries of "$@" that folder $1 does not contain.
 missing_in() {
     folder=$1 list=''
     shift
@@ -53,7 +54,7 @@ if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
     exit 0
 fi
 
-[ -n "${XDG_CACHE_HOME:-}${HOME:-}" ] || fail "build.sh: set HOME or XDG_CACHE_HOME, for the folder of the binaries"
+[ -n "${XDG_CACHE_HOME:-}${HOME:-}" ] || fail "build.sh: set HOME or XDG_CACHE_HOME; the binaries are stored there"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/spice-cloud-operator/control-plane/$version
 missing=$(missing_in "$cache" "$@")
 if [ -z "$missing" ]; then
@@ -62,14 +63,14 @@ if [ -z "$missing" ]; then
 fi
 
 no_build() {
-    fail "The tests and the demo run on a real Kubernetes control plane ($* $version), which is not on this machine and cannot be built: $reason.
-Any one of these helps:
-  - install Go ${go_wanted%.*} or newer, and this builds it once;
-  - set KUBEBUILDER_ASSETS to a folder that has these binaries;
-  - use an existing cluster: set KUBECONFIG, and USE_EXISTING_CLUSTER=true to say that it may be changed."
+    fail "The tests and the demo require a Kubernetes control plane ($* $version). It is not installed and cannot be built: $reason.
+Choose one of these solutions:
+  - install Go ${go_wanted%.*} or newer; this script then builds the binaries once;
+  - set KUBEBUILDER_ASSETS to a folder with these binaries;
+  - use an existing cluster: set KUBECONFIG, and set USE_EXISTING_CLUSTER=true to allow changes in this cluster."
 }
 
-# GOTOOLCHAIN=local: an old Go would otherwise fetch a newer one behind the user's back. Asked from /, where no go.mod is.
+# GOTOOLCHAIN=local: without this, an old Go would download a newer Go. The version is read in /, which has no go.mod.
 export GOTOOLCHAIN=local GOWORK=off GOFLAGS='' CGO_ENABLED=0
 reason="there is no Go"
 command -v go >/dev/null 2>&1 || no_build "$@"
@@ -82,7 +83,7 @@ wanted_minor=${wanted_minor%%[!0-9]*}
 reason="Go ${go_found:-of unknown version} is older than ${go_wanted%.*}"
 [ "${go_minor:-0}" -ge "$wanted_minor" ] || no_build "$@"
 
-about() {
+duration_of() {
     case $1 in
         etcd) echo "40 s" ;;
         kube-apiserver) echo "4 min" ;;
@@ -92,26 +93,26 @@ about() {
 }
 
 mkdir -p "$cache"
-building='' temporary="$cache/.building.$$" log="$cache/.log.$$" lock_folder=''
+building='' temporary="$cache/.building.$$" build_log="$cache/.log.$$" lock_folder=''
 cleanup() {
     [ -z "$building" ] || kill "$building" 2>/dev/null || :
-    rm -f "$temporary" "$log"
+    rm -f "$temporary" "$build_log"
     [ -z "$lock_folder" ] || rm -rf "$lock_folder"
 }
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# One build at a time: a second run waits here and then finds the binaries.
-waiting="Another run is building the control plane; waiting for it ..."
+# One build at a time: a second run waits here, and then finds the binaries in the cache.
+waiting="Waiting for another run that builds the control plane ..."
 if command -v flock >/dev/null 2>&1; then
     exec 9>"$cache/.lock"
-    flock -n 9 || { say "$waiting"; flock 9; }
+    flock -n 9 || { log "$waiting"; flock 9; }
 else
     until mkdir "$cache/.lock.d" 2>/dev/null; do
-        [ -z "$waiting" ] || say "$waiting"
+        [ -z "$waiting" ] || log "$waiting"
         waiting=''
-        # A run that was killed left its lock behind.
+        # Remove the lock of a killed run.
         owner=$(cat "$cache/.lock.d/pid" 2>/dev/null) || owner=''
         [ -z "$owner" ] || kill -0 "$owner" 2>/dev/null || rm -rf "$cache/.lock.d"
         sleep 1
@@ -122,31 +123,31 @@ fi
 missing=$(missing_in "$cache" "$@")
 
 if [ -n "$missing" ]; then
-    say "Building a local Kubernetes control plane $version with Go $go_found; this happens once."
-    for name in $missing; do say "  $name: about $(about "$name") on 2 cores"; done
-    say "  disk: about 1.1 GB of Go modules, 2.8 GB of Go build cache, 200 MB of binaries in $cache"
+    log "Building a local Kubernetes control plane $version with Go $go_found. Later runs use the result."
+    for name in $missing; do log "  $name: about $(duration_of "$name") on 2 cores"; done
+    log "  disk: about 1.1 GB of Go modules, 2.8 GB of Go build cache, 200 MB of binaries in $cache"
 fi
 cd "$here"
 for name in $missing; do
-    say "building $name ..."
+    log "Building $name ..."
     started=$(date +%s)
     go build -mod=readonly -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" \
-        -o "$temporary" "$(package_of "$name")" >"$log" 2>&1 9>&- </dev/null &
+        -o "$temporary" "$(package_of "$name")" >"$build_log" 2>&1 9>&- </dev/null &
     building=$!
     ticks=0
     while kill -0 "$building" 2>/dev/null; do
         sleep 1
         ticks=$((ticks + 1))
-        [ $((ticks % 20)) -ne 0 ] || say "  still building $name, $(($(date +%s) - started)) s so far"
+        [ $((ticks % 20)) -ne 0 ] || log "  still building $name after $(($(date +%s) - started)) s"
     done
     if ! wait "$building"; then
         building=''
-        cat "$log" >&2
-        fail "build.sh: $name could not be built; the lines above say why"
+        cat "$build_log" >&2
+        fail "build.sh: the build of $name failed; see the lines above"
     fi
     building=''
     chmod 755 "$temporary"
     mv "$temporary" "$cache/$name"
-    say "  $name is ready after $(($(date +%s) - started)) s"
+    log "  built $name in $(($(date +%s) - started)) s"
 done
 echo "$cache"

@@ -185,9 +185,9 @@ async fn drift_that_is_to_be_reported_is_a_condition_and_stays() {
     world.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
     let status = world.visit("my-app").await.status.unwrap();
     assert_eq!(status.drift, ["description"]);
-    let drifted = status.conditions.iter().find(|condition| condition.type_ == "Drifted").unwrap();
+    let drifted = status.core.conditions.iter().find(|condition| condition.type_ == "Drifted").unwrap();
     assert_eq!((drifted.status.as_str(), drifted.reason.as_str()), ("True", "DriftDetected"));
-    assert!(status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
+    assert!(status.core.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
     assert_eq!(world.remote_apps().await[0]["description"], "theirs");
 }
 
@@ -205,7 +205,7 @@ async fn a_spicepod_from_a_config_map_is_sent_and_its_change_reaches_the_app_at_
     let source = json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } });
     world.app("my-app", source).await;
     let missing = world.app_is("my-app", "False", "SourceNotFound").await;
-    assert!(missing.status.unwrap().conditions[0].message.contains("ConfigMap \"pods\" not found"));
+    assert!(missing.status.unwrap().core.conditions[0].message.contains("ConfigMap \"pods\" not found"));
     give("version: v1\nkind: Spicepod\nname: first\n").await;
     world.app_is("my-app", "True", "Succeeded").await;
     assert_eq!(world.remote_apps().await[0]["config"]["spicepod"]["name"], "first");
@@ -220,7 +220,7 @@ async fn a_spicepod_from_a_config_map_is_sent_and_its_change_reaches_the_app_at_
     assert_eq!(world.remote_apps().await[0]["config"]["spicepod"]["name"], "second");
     give("- no mapping").await;
     let invalid = world.app_is("my-app", "False", "InvalidSpec").await;
-    assert!(invalid.status.unwrap().conditions[0].message.contains("not a mapping"));
+    assert!(invalid.status.unwrap().core.conditions[0].message.contains("not a mapping"));
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn what_the_api_will_not_take_is_said_with_its_fields_and_without_its_valu
     let _operator = world.operator().await;
     world.app("my-app", json!({ "region": "mars-north-1" })).await;
     let app = world.app_is("my-app", "False", "InvalidSpec").await;
-    let message = &app.status.unwrap().conditions[0].message;
+    let message = &app.status.unwrap().core.conditions[0].message;
     assert!(message.contains("region: must be one of"), "{message}");
     world.app("other-app", json!({})).await;
     world.app_is("other-app", "True", "Succeeded").await;

@@ -87,7 +87,7 @@ async fn a_second_process_stands_by_and_takes_over_when_the_first_is_told_to_sto
     election.world.app("my-app", json!({ "description": "first" })).await;
     election.world.app_is("my-app", "True", "Succeeded").await;
     poll("the second says that it stands by", DEADLINE, async || {
-        if second.log().contains("standing by") { Ok(()) } else { Err("not yet".to_owned()) }
+        if second.log().contains("Waiting for leader lease") { Ok(()) } else { Err("not yet".to_owned()) }
     })
     .await
     .unwrap();
@@ -139,11 +139,11 @@ async fn invariant_9_a_leader_that_stood_still_past_its_lease_writes_nothing_mor
         assert_eq!(first.process().wait(DEADLINE).await.unwrap().code(), Some(1), "{name}");
         let log = first.log();
         let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
-        let why = last["error"].as_str().unwrap();
+        let error = last["error"].as_str().unwrap();
         let holder = election.lease().await.spec.unwrap().holder_identity.unwrap();
-        assert!(last["level"] == "ERROR" && why.contains("was lost"), "{name}: {last}");
-        // It goes by its own time first, and by what it reads where that shows more.
-        assert!(why.contains(&holder) || why.contains("could not be renewed within 3s"), "{name}: {last}");
+        assert!(last["level"] == "ERROR" && last["message"] == "Exiting: lost leader lease", "{name}: {last}");
+        // The process checks its own deadline first, and then the lease that it reads.
+        assert!(error.contains(&holder) || error.contains("no renewal within the deadline of 3s"), "{name}: {last}");
         let late: Vec<_> = world.calls(revision).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
         // The create that was under way is the one that the journal still changes.
         assert!(
@@ -197,5 +197,6 @@ async fn a_leader_whose_lease_is_taken_says_who_took_it() {
     assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(1));
     let log = operator.log();
     let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
-    assert!(last["error"].as_str().unwrap().contains("taken by another process, somebody else"), "{last}");
+    assert_eq!(last["reason"], "taken_by_other_process", "{last}");
+    assert_eq!(last["error"], "another process took the lease: somebody else", "{last}");
 }

@@ -27,7 +27,7 @@ async fn app_is(client: &Client, namespace: &str, status: &str, reason: &str) ->
     let apps: Api<SpiceApp> = Api::namespaced(client.clone(), namespace);
     poll(&format!("my-app is {status} {reason}"), DEADLINE, async || {
         let app = apps.get("my-app").await.map_err(|error| error.to_string())?;
-        let conditions = app.status.map(|status| status.conditions).unwrap_or_default();
+        let conditions = app.status.map(|status| status.core.conditions).unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
         match ready {
             Some(ready) if ready.status == status && ready.reason == reason => Ok(ready.message.clone()),
@@ -42,7 +42,7 @@ async fn app_is(client: &Client, namespace: &str, status: &str, reason: &str) ->
 async fn secret_says(objects: &Api<SpiceSecret>, status: &str, reason: &str) -> Result<(), String> {
     poll(&format!("my-secret says {status} {reason}"), DEADLINE, async || {
         let object = objects.get("my-secret").await.map_err(|error| error.to_string())?;
-        let conditions = object.status.map(|status| status.conditions).unwrap_or_default();
+        let conditions = object.status.map(|status| status.core.conditions).unwrap_or_default();
         let holds = |it: &&Condition| {
             it.observed_generation == object.metadata.generation && (&*it.status, &*it.reason) == (status, reason)
         };
@@ -153,7 +153,7 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     organizations.delete("default", &DeleteParams::default()).await.unwrap();
     poll("the organization says who holds it", DEADLINE, async || {
         let organization = organizations.get("default").await.map_err(|error| error.to_string())?;
-        let conditions = organization.status.map(|status| status.conditions).unwrap_or_default();
+        let conditions = organization.status.map(|status| status.core.conditions).unwrap_or_default();
         let named = conditions.iter().any(|it| it.message.contains(&format!("{away}/my-app")));
         if named { Ok(()) } else { Err(format!("{conditions:?}")) }
     })
@@ -194,7 +194,7 @@ async fn has_apps(client: &Client, namespace: &str, name: &str, apps: i64) {
     let organizations: Api<SpiceOrganization> = Api::namespaced(client.clone(), namespace);
     poll(&format!("{name} has {apps} apps"), DEADLINE, async || {
         let status = organizations.get(name).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
-        let ready = status.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+        let ready = status.core.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
         if ready && status.apps == Some(apps) { Ok(()) } else { Err(format!("{status:?}")) }
     })
     .await
@@ -206,7 +206,7 @@ async fn organization_of(apps: &Api<SpiceApp>, name: &str) -> (String, String) {
     poll(&format!("{name} is Ready"), DEADLINE, async || {
         let app = apps.get(name).await.map_err(|error| error.to_string())?;
         let status = app.status.unwrap_or_default();
-        let ready = status.conditions.iter().any(|one| {
+        let ready = status.core.conditions.iter().any(|one| {
             one.type_ == "Ready" && one.status == "True" && one.observed_generation == app.metadata.generation
         });
         match status.organization_ref.clone().filter(|_| ready) {

@@ -26,14 +26,14 @@ async fn a_missing_credential_is_named_and_picked_up_when_it_comes() {
     let _operator = world.operator().await;
     world.app("my-app", json!({})).await;
     let organization = world.organization_is("False", "CredentialsMissing").await;
-    assert!(organization.status.unwrap().conditions[0].message.contains(CREDENTIAL.0));
+    assert!(organization.status.unwrap().core.conditions[0].message.contains(CREDENTIAL.0));
     // At first the organization itself had nothing to say yet.
     world.says::<SpiceApp>("my-app", "DependencyNotReady", "CredentialsMissing").await;
     assert_eq!(world.calls(0).await, [""; 0]);
 
     world.give_credential("  \n").await;
     let named = |organization: &SpiceOrganization| {
-        let conditions = organization.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
         conditions.iter().any(|condition| condition.message.contains(&format!("key {}", CREDENTIAL.1)))
     };
     world.until("default", "naming the key", named).await;
@@ -67,7 +67,7 @@ async fn a_scope_that_is_missing_is_named() {
     world.give_credential("sandbox-fake-token-reader").await;
     world.app("my-app", json!({})).await;
     let app = world.app_is("my-app", "False", "Forbidden").await;
-    let message = &app.status.unwrap().conditions[0].message;
+    let message = &app.status.unwrap().core.conditions[0].message;
     assert!(message.contains("apps:write"), "{message}");
 }
 
@@ -144,7 +144,7 @@ async fn an_api_that_does_not_listen_yet_is_waited_for() {
     ended.process().kill().unwrap();
     world.organization(&address).await;
     let organization = world.organization_is("False", "RemoteUnavailable").await;
-    let message = &organization.status.unwrap().conditions[0].message;
+    let message = &organization.status.unwrap().core.conditions[0].message;
     assert!(message.contains("Connection refused"), "{message}");
     world.app("my-app", json!({})).await;
     world.app_is("my-app", "False", "DependencyNotReady").await;
@@ -187,14 +187,14 @@ async fn an_organization_in_use_stays_until_its_apps_are_gone() {
     world.app_is("my-app", "True", "Succeeded").await;
     world.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
     let waiting = |organization: &SpiceOrganization| {
-        let conditions = organization.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
         conditions.iter().any(|it| it.type_ == "Reconciling" && it.message.contains("SpiceApp my-app"))
     };
     world.until("default", "saying who uses it", waiting).await;
     // It serves what there is, and takes nothing new.
     world.app("new-app", json!({})).await;
     let new = world.app_is("new-app", "False", "DependencyNotReady").await;
-    assert!(new.status.unwrap().conditions[0].message.contains("it is being deleted"));
+    assert!(new.status.unwrap().core.conditions[0].message.contains("it is being deleted"));
     world.app("my-app", json!({ "description": "still kept" })).await;
     world.app_is("my-app", "True", "Succeeded").await;
     assert_eq!(world.remote_apps().await.len(), 1);
@@ -217,7 +217,7 @@ async fn a_credential_that_changes_while_all_is_deleted_holds_up_nothing() {
     world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
     world.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
     let in_use = |organization: &SpiceOrganization| {
-        let conditions = organization.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
         conditions.iter().any(|condition| condition.message.contains("in use by"))
     };
     world.until("default", "in use", in_use).await;
@@ -339,8 +339,8 @@ async fn an_oauth_client_gets_tokens_and_its_secret_is_in_no_log_line_and_no_sta
     assert_eq!(tokens, 1);
     give(&world, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": "sandbox-fake-wrong" })).await;
     let organization = world.organization_is("False", "Unauthorized").await;
-    let message = &organization.status.unwrap().conditions[0].message;
-    assert!(message.contains("no token for the OAuth client"), "{message}");
+    let message = &organization.status.unwrap().core.conditions[0].message;
+    assert!(message.contains("no access token for the OAuth client"), "{message}");
     let seen = [
         operator.log(),
         world.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &world.namespace, "-o", "yaml"]).await.unwrap(),
@@ -378,7 +378,7 @@ async fn a_credential_of_another_organization_stops_everything_until_a_person_ac
 
     world.give_credential("sandbox-fake-token-elsewhere").await;
     let organization = world.organization_is("False", "OrganizationMismatch").await;
-    let message = &organization.status.unwrap().conditions[0].message;
+    let message = &organization.status.unwrap().core.conditions[0].message;
     assert!(message.contains("cloud.spice.ai/accept-organization=2"), "{message}");
     world.app("my-app", json!({ "description": "second" })).await;
     world.app("your-app", json!({})).await;
@@ -406,7 +406,7 @@ async fn of_several_organizations_the_spec_names_the_one_to_act_on() {
     world.give_credential("sandbox-fake-token-both").await;
     let _operator = world.operator().await;
     let organization = world.organization_is("False", "InvalidSpec").await;
-    let message = &organization.status.unwrap().conditions[0].message;
+    let message = &organization.status.unwrap().core.conditions[0].message;
     assert!(message.contains("elsewhere, sandbox"), "{message}");
     change(&world, json!({ "spec": { "organization": "elsewhere" } })).await;
     let organization = world.organization_is("True", "Succeeded").await;

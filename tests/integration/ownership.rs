@@ -19,7 +19,7 @@ async fn a_taken_name_is_left_alone_until_it_is_free() {
 
     let app = world.app_is("my-app", "False", "NameTaken").await;
     let status = app.status.unwrap();
-    let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled").unwrap();
+    let stalled = status.core.conditions.iter().find(|condition| condition.type_ == "Stalled").unwrap();
     assert_eq!(stalled.status, "True");
     assert!(stalled.message.contains(&foreign["id"].to_string()), "{}", stalled.message);
     let writes: Vec<_> = world.calls(0).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
@@ -42,7 +42,7 @@ async fn an_app_that_exists_is_adopted_with_one_put_and_outlives_its_object() {
     let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
     world.app("my-app", json!({ "description": "ours" })).await;
     let refused = world.app_is("my-app", "False", "NameTaken").await;
-    assert!(refused.status.unwrap().conditions[0].message.contains("adoptionPolicy"));
+    assert!(refused.status.unwrap().core.conditions[0].message.contains("adoptionPolicy"));
 
     let before = world.sandbox.revision().await.unwrap();
     world.app("my-app", json!({ "description": "ours", "adoptionPolicy": "Adopt" })).await;
@@ -67,7 +67,7 @@ async fn another_owners_app_is_taken_over_when_an_annotation_names_the_owner() {
     world.sandbox.portal().unwrap().create_app(&theirs).await.unwrap();
     world.app("my-app", json!({ "adoptionPolicy": "Adopt" })).await;
     let refused = world.app_is("my-app", "False", "OwnedElsewhere").await;
-    assert!(refused.status.unwrap().conditions[0].message.contains(owner));
+    assert!(refused.status.unwrap().core.conditions[0].message.contains(owner));
     let annotation = format!("cloud.spice.ai/take-ownership-from={owner}");
     world.cluster.kubectl(&["annotate", "sapp/my-app", "-n", &world.namespace, &annotation]).await.unwrap();
     world.app_is("my-app", "True", "Succeeded").await;
@@ -100,7 +100,7 @@ async fn of_two_objects_for_one_name_the_older_acts_and_the_younger_says_who_doe
     world.app_is("first", "True", "Succeeded").await;
     world.app("second", json!({ "name": "SHARED" })).await;
     let second = world.app_is("second", "False", "NameTaken").await;
-    let message = &second.status.unwrap().conditions[0].message;
+    let message = &second.status.unwrap().core.conditions[0].message;
     assert!(message.contains(&format!("{}/first", world.namespace)), "{message}");
     assert_eq!(world.remote_apps().await.len(), 1);
 

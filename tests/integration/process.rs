@@ -50,7 +50,7 @@ fn help_explains_every_subcommand_and_setting() {
     for (args, expected) in [
         (vec!["--help"], vec!["run", "crds", "sandbox"]),
         (vec!["run", "--help"], vec!["--admin-address", "SPICE_OPERATOR_MIN_INTERVAL", "KUBECONFIG", "default: 10m"]),
-        (vec!["sandbox", "--help"], vec!["--announce", "/sandbox/journal"]),
+        (vec!["sandbox", "--help"], vec!["--print-address", "/sandbox/journal", "\"action\":"]),
         (vec!["crds", "--help"], vec!["--output"]),
     ] {
         let output = Command::new(program()).args(&args).output().unwrap();
@@ -161,8 +161,9 @@ async fn metrics_count_calls_writes_and_finished_visits_by_how_they_ended() {
     world.app_is("my-app", "True", "Succeeded").await;
     let metrics = operator.metrics().await.unwrap();
     let calls = |labels: &[(&str, &str)]| metrics.sum("spice_operator_management_api_requests_total", labels);
-    for outcome in ["201", "503"] {
-        assert_eq!(calls(&[("method", "POST"), ("route", "/v1/apps"), ("outcome", outcome)]), 1.0, "{outcome}");
+    for code in ["201", "503"] {
+        let labels = [("method", "POST"), ("route", "/v1/apps"), ("code", code), ("error", "")];
+        assert_eq!(calls(&labels), 1.0, "{code}");
     }
     assert_eq!(calls(&[]) as usize, world.calls(0).await.len());
     assert!(metrics.visits("SpiceApp") >= 1.0);

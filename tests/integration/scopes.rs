@@ -46,17 +46,17 @@ async fn refused(world: &World, step: Step, reason: &str) -> String {
     let conditions = match step {
         Check => {
             let organization = world.until("default", reason, |organization: &SpiceOrganization| {
-                let mut conditions = organization.status.iter().flat_map(|status| &status.conditions);
+                let mut conditions = organization.status.iter().flat_map(|status| &status.core.conditions);
                 conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
             });
-            organization.await.status.unwrap().conditions
+            organization.await.status.unwrap().core.conditions
         }
         Keep | Delete => {
             let app = world.until("my-app", reason, |app: &SpiceApp| {
-                let mut conditions = app.status.iter().flat_map(|status| &status.conditions);
+                let mut conditions = app.status.iter().flat_map(|status| &status.core.conditions);
                 conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
             });
-            app.await.status.unwrap().conditions
+            app.await.status.unwrap().core.conditions
         }
     };
     conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap().message

@@ -96,14 +96,14 @@ async fn a_shutdown_while_rotations_wait_for_their_turn_is_not_told_as_an_outage
     world.organization_is("True", "Succeeded").await;
     world.values("src", values("fake-value-2")).await;
     eventually("they wait", DEADLINE, async || {
-        let waiting = operator.metrics().await?.sum("spice_operator_management_api_waiting_requests", &[]);
+        let waiting = operator.metrics().await?.sum("spice_operator_management_api_queued_requests", &[]);
         if waiting >= 2.0 { Ok(()) } else { Err(format!("{waiting} wait")) }
     })
     .await;
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
     for name in &names {
         let status = world.api::<SpiceSecret>().get(name).await.unwrap().status.unwrap();
-        let told: Vec<_> = status.conditions.iter().map(|it| (&*it.reason, &*it.message)).collect();
+        let told: Vec<_> = status.core.conditions.iter().map(|it| (&*it.reason, &*it.message)).collect();
         assert!(told.iter().all(|(reason, _)| *reason != "RemoteUnavailable"), "{name}: {told:?}");
     }
 }

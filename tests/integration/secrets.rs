@@ -229,7 +229,7 @@ async fn a_source_that_is_missing_vanishes_or_is_emptied_is_named_and_deletes_no
 
 #[tokio::test]
 async fn what_is_changed_or_deleted_outside_is_mended_with_exactly_the_writes_needed_or_reported() {
-    for precision in [&[][..], &["--mixed-precision"]] {
+    for precision in [&[][..], &["--mixed-timestamp-precision"]] {
         let (world, _operator, id) = world("drift", precision).await;
         world.values("env", json!({ "A": "fake-value-a", "B": "fake-value-b", "C": "fake-value-c" })).await;
         let spec = |policy: &str| json!({ "secretRef": { "name": "env" }, "driftPolicy": policy });

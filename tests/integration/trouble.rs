@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn message(app: &SpiceApp) -> &str {
-    &app.status.as_ref().unwrap().conditions[0].message
+    &app.status.as_ref().unwrap().core.conditions[0].message
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_credential_that_is_no_longer_accepted_is_told_on_the_organization_and
         // The next call of whichever app tells.
         world.request_visit("one-app").await;
         let organization = world.organization_is("False", "Unauthorized").await;
-        let words = &organization.status.unwrap().conditions[0].message;
+        let words = &organization.status.unwrap().core.conditions[0].message;
         assert!(words.starts_with("the API is up, and refuses the credential"), "{words}");
         let before = world.sandbox.revision().await.unwrap();
         let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
@@ -86,10 +86,13 @@ async fn a_secret_that_is_replaced_leaves_a_ready_organization_ready() {
     api.replace(CREDENTIAL.0, &PostParams::default(), &secret).await.unwrap();
     let after = world
         .until("default", "checked with the new version", |organization: &SpiceOrganization| {
-            organization.status.as_ref().is_some_and(|status| status.observed_sources != before.observed_sources)
+            organization
+                .status
+                .as_ref()
+                .is_some_and(|status| status.core.observed_sources != before.core.observed_sources)
         })
         .await;
-    assert_eq!(after.status.unwrap().conditions, before.conditions, "nor was it anything else meanwhile");
+    assert_eq!(after.status.unwrap().core.conditions, before.core.conditions, "nor was it anything else meanwhile");
 }
 
 #[tokio::test]
@@ -128,7 +131,7 @@ async fn another_endpoint_is_called_for_its_identity_alone_until_a_person_accept
     world.app_is("my-app", "True", "Succeeded").await;
     world.organization(other.url()).await;
     let mismatch = world.organization_is("False", "OrganizationMismatch").await;
-    let words = mismatch.status.unwrap().conditions[0].message.clone();
+    let words = mismatch.status.unwrap().core.conditions[0].message.clone();
     assert!(words.contains(world.sandbox.url()) && words.contains(other.url()), "{words}");
     assert!(words.contains("cloud.spice.ai/accept-organization="), "{words}");
     world.app("my-app", json!({ "description": "new" })).await;
@@ -237,7 +240,7 @@ async fn a_request_for_a_visit_reads_and_is_acknowledged() {
     world.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
     let before = world.sandbox.revision().await.unwrap();
     let app = world.visit("my-app").await;
-    assert!(app.status.unwrap().last_handled_reconcile_at.is_some());
+    assert!(app.status.unwrap().core.last_handled_reconcile_at.is_some());
     assert_eq!(world.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
     let described: Value = world.remote_apps().await[0]["description"].clone();
     assert_eq!(described, "ours");

@@ -44,10 +44,10 @@ fn name_of(item: usize) -> String {
 async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
     let switches: [(&[&str], bool); 6] = [
         (&[], true),
-        (&["--profile", "seed"], true),
+        (&["--profile", "legacy"], true),
         (&["--clamp-pages"], true),
         (&["--ignore-offset"], false),
-        (&["--profile", "seed", "--ignore-offset"], false),
+        (&["--profile", "legacy", "--ignore-offset"], false),
         (&["--clamp-pages", "--ignore-offset"], false),
     ];
     let seed = many_apps();
@@ -68,8 +68,8 @@ async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
                 assert_eq!(found["id"], id_of(&app), "{switches:?}");
             } else {
                 let app = world.app_is(&name, "False", "RemoteUnavailable").await;
-                let message = &app.status.unwrap().conditions[0].message;
-                assert!(message.contains("whether there are more cannot be told"), "{switches:?}: {message}");
+                let message = &app.status.unwrap().core.conditions[0].message;
+                assert!(message.contains("cannot determine whether the list is complete"), "{switches:?}: {message}");
             }
         }
         let told = world.until("default", "how its list ends is told", |organization: &SpiceOrganization| {
@@ -176,7 +176,7 @@ async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else
     world.apply::<SpiceOrganization>("default", organization(None)).await;
     world.app("my-app", json!({ "description": "ours" })).await;
     let stranger = world.organization_is("False", "RemoteUnavailable").await;
-    let message = &stranger.status.unwrap().conditions[0].message;
+    let message = &stranger.status.unwrap().core.conditions[0].message;
     assert!(message.to_lowercase().contains("certificate"), "{message}");
     assert_eq!(world.calls(0).await, [""; 0], "no request was made to whom nobody vouches for");
 

@@ -14,12 +14,13 @@
 //! | [`operator`] | the operator as a process: readiness, metrics, being killed |
 //! | [`proxy`] | counts what the operator does for an object, and stops the world at any of it |
 //! | [`canary`] | recognizes a secret in every encoding |
-//! | [`rulebook`] | what holds of the conditions of every status |
+//! | [`condition_invariants`] | what holds of the conditions of every status |
 //! | [`witness`] | sees every status that is written, and holds it against the rulebook |
 //! | [`world`] | all of it around one namespace, for a test of the operator |
 #![allow(dead_code, unreachable_pub, reason = "each binary that includes this tree uses its own part of it")]
 
 pub mod canary;
+pub mod condition_invariants;
 pub mod control_plane;
 pub mod definitions;
 pub mod eventually;
@@ -27,7 +28,6 @@ pub mod namespace_controller;
 pub mod operator;
 pub mod process;
 pub mod proxy;
-pub mod rulebook;
 pub mod run_folder;
 pub mod sandbox;
 pub mod watchdog;

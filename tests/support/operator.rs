@@ -91,7 +91,11 @@ impl Operator {
     pub async fn begins_to_stop(&self) -> Result<(), String> {
         self.child.terminate()?;
         poll("it says that it stops", DEADLINE, async || {
-            if self.log().contains("calls in hand may finish") { Ok(()) } else { Err("not yet".to_owned()) }
+            if self.log().contains("Shutting down; waiting for in-flight requests") {
+                Ok(())
+            } else {
+                Err("not yet".to_owned())
+            }
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! The local Management API as a process: its journal, its faults, its state, and people who use its API.
+//! The sandbox as a child process: journal, fault rules, state, and clients of its API.
 
 use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
@@ -9,24 +9,24 @@ use tokio::time::Instant;
 
 use super::{eventually::DEADLINE, process::Child, run_folder::RunFolder};
 
-/// The credential that stands for a person who works in the portal.
+/// Name of the credential for simulated portal actions.
 pub const PORTAL: &str = "portal";
 
-/// The longest that one request for the journal waits for something new.
+/// Maximum wait of one journal request.
 const LONG_POLL: Duration = Duration::from_secs(10);
 
-/// Items asked for at once; the most the API gives.
+/// Page size of list requests. The API accepts at most 100.
 const PAGE: usize = 100;
 
-/// A running sandbox. Ends when dropped.
+/// A running sandbox. A drop stops the process.
 pub struct Sandbox {
     child: Child,
-    announcement: Announcement,
+    connection_info: ConnectionInfo,
     http: reqwest::Client,
 }
 
 #[derive(Deserialize)]
-struct Announcement {
+struct ConnectionInfo {
     url: String,
     #[serde(default)]
     organizations: Vec<Value>,
@@ -34,189 +34,193 @@ struct Announcement {
     ca: Option<String>,
 }
 
-/// The age of the API that every sandbox has which is not started with another.
+/// Profile of a sandbox that starts without an explicit `--profile`.
 pub fn profile() -> String {
     std::env::var("TEST_SANDBOX_PROFILE").unwrap_or_else(|_| "current".into())
 }
 
-/// What a caller of the sandbox may present.
+/// A credential of the sandbox.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Credential {
-    /// `pat`, `oauth`, `session`, ...
+    /// Type, such as `personal_access_token` or `oauth_client`.
     pub kind: String,
-    /// The name by which the journal calls it.
+    /// Name in the journal.
     pub name: String,
-    /// The bearer token, where the kind has one from the start.
+    /// Bearer token. `None` for an OAuth client.
     pub token: Option<String>,
-    /// What it may do.
+    /// Granted scopes.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// The organization it was made for.
+    /// Name of the organization for which the credential was created.
     pub organization: Option<String>,
-    /// What else its kind has, such as a client id.
+    /// Other fields of the type, such as a client ID.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
-/// One call that the sandbox has seen.
+/// A request in the journal.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Entry {
-    /// Which call it was, counted from the first.
+    /// Sequence number, from 1.
     pub seq: u64,
-    /// The revision of the journal at which the entry last changed.
+    /// Revision of the journal at the last change of the entry.
     pub revision: u64,
-    /// When it came in.
+    /// Time of arrival.
     #[serde(default)]
     pub at: Value,
-    /// In capitals.
+    /// HTTP method in upper case.
     pub method: String,
-    /// As it was asked for.
+    /// Path of the request.
     pub path: String,
-    /// As it was asked for.
+    /// Query of the request.
     #[serde(default)]
     pub query: Value,
-    /// The route that answered, such as `/v1/apps/{appId}`.
+    /// Pattern of the path, such as `/v1/apps/{appId}`.
     pub route: Option<String>,
-    /// The name of the credential.
+    /// Name of the credential.
     pub credential: Option<String>,
-    /// How far it has come.
+    /// State of the request.
     #[serde(default)]
     pub state: Value,
-    /// The status it was answered with.
+    /// Status of the response.
     pub status: Option<u16>,
-    /// Whether it changed anything.
+    /// Whether a change took effect.
     #[serde(default)]
     pub applied: Value,
-    /// The body it came with.
+    /// Body of the request.
     #[serde(default)]
     pub body: Value,
 }
 
-/// A part of the journal.
+/// Part of the journal.
 #[derive(Debug, Deserialize)]
 pub struct Journal {
-    /// What changed after the revision asked for.
+    /// Entries that changed after the requested revision.
     pub entries: Vec<Entry>,
-    /// The revision to ask from next.
+    /// Revision for the next request.
     pub last: u64,
 }
 
-/// Something that goes wrong on purpose.
+/// A fault rule.
 #[derive(Debug, Serialize)]
 pub struct Fault {
-    /// Only calls with this method.
+    /// HTTP method. `None`: any method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Only calls of this route.
+    /// Route. `None`: any route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
-    /// Whether the call is lost before it took effect, or its answer after.
+    /// Time at which the rule acts.
     pub when: When,
-    /// What the caller sees.
+    /// Form of the fault.
     pub action: Action,
-    /// How many calls; unset is all of them.
+    /// Number of requests that the rule affects. `None`: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
 }
 
-/// When a fault strikes.
+/// Time at which a fault rule acts.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum When {
-    /// The call has no effect.
+    /// Before the request takes effect.
     Before,
-    /// The call has its effect, and the caller does not learn of it.
+    /// After the request took effect, before the response.
     After,
 }
 
-/// What a caller sees of a fault.
+/// Form of a fault.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// This status.
+    /// A response with this status.
     Status(u16),
-    /// A connection that is closed without an answer.
+    /// A closed connection without a response.
     Close,
-    /// A connection on which nothing comes.
+    /// No response until the rule is removed.
     Hang,
-    /// The answer, so many milliseconds late.
+    /// A delay in milliseconds.
     Delay(u64),
-    /// This status, with these headers and this body.
+    /// A response with this status, these headers and this body.
     #[serde(untagged)]
     Answer { status: u16, headers: Value, body: Value },
 }
 
 impl Sandbox {
-    /// Starts `program sandbox` on a free port with `args` added; it answers when this returns.
+    /// Starts `program sandbox` on a free port with additional `args`. The sandbox listens when this function returns.
     pub async fn start(run: &Arc<RunFolder>, program: &Path, args: &[&str]) -> Result<Self, String> {
         let mut command = Command::new(program);
-        command.args(["sandbox", "--address", "127.0.0.1:0", "--announce", "json"]).args(args);
+        command.args(["sandbox", "--address", "127.0.0.1:0", "--print-address", "json"]).args(args);
         if !args.contains(&"--profile") {
             command.args(["--profile", &profile()]);
         }
         let child = Child::start(run, "sandbox", &command)?;
-        let announcement: Announcement = child.announcement().await?;
-        let authority = announcement.ca.iter().map(|pem| reqwest::Certificate::from_pem(pem.as_bytes()));
+        let connection_info: ConnectionInfo = child.announcement().await?;
+        let authority = connection_info.ca.iter().map(|pem| reqwest::Certificate::from_pem(pem.as_bytes()));
         let authority =
             authority.collect::<Result<Vec<_>, _>>().map_err(|e| format!("the sandbox's authority: {e}"))?;
         let http = reqwest::Client::builder().no_proxy().tls_certs_merge(authority).build();
-        Ok(Self { child, announcement, http: http.map_err(|e| format!("HTTP client: {e}"))? })
+        Ok(Self { child, connection_info, http: http.map_err(|e| format!("HTTP client: {e}"))? })
     }
 
-    /// Where it listens, without a slash at the end.
+    /// Returns the base URL without a trailing slash.
     pub fn url(&self) -> &str {
-        self.announcement.url.trim_end_matches('/')
+        self.connection_info.url.trim_end_matches('/')
     }
 
-    /// The certificate, in PEM, of the authority that vouches for it, where it speaks TLS.
+    /// Returns the certificate of the authority in PEM, if the sandbox uses TLS.
     pub fn authority(&self) -> Option<&str> {
-        self.announcement.ca.as_deref()
+        self.connection_info.ca.as_deref()
     }
 
-    /// The organizations it serves.
+    /// Returns the organizations.
     pub fn organizations(&self) -> &[Value] {
-        &self.announcement.organizations
+        &self.connection_info.organizations
     }
 
-    /// All its credentials.
+    /// Returns all credentials.
     pub fn credentials(&self) -> &[Credential] {
-        &self.announcement.credentials
+        &self.connection_info.credentials
     }
 
-    /// All that is secret of them: tokens and the secrets of clients.
+    /// Returns all tokens and client secrets.
     pub fn secrets(&self) -> Vec<String> {
-        let client_secret = |one: &Credential| one.rest.get("client_secret").and_then(Value::as_str).map(str::to_owned);
-        self.credentials().iter().filter_map(|one| one.token.clone().or_else(|| client_secret(one))).collect()
+        let client_secret =
+            |credential: &Credential| credential.rest.get("client_secret").and_then(Value::as_str).map(str::to_owned);
+        self.credentials()
+            .iter()
+            .filter_map(|credential| credential.token.clone().or_else(|| client_secret(credential)))
+            .collect()
     }
 
-    /// The credential of this name.
+    /// Returns the credential with this name.
     pub fn credential(&self, name: &str) -> Result<&Credential, String> {
         let found = self.credentials().iter().find(|credential| credential.name == name);
-        found.ok_or_else(|| format!("the sandbox announces no credential {name:?}"))
+        found.ok_or_else(|| format!("the sandbox has no credential {name:?}"))
     }
 
-    /// The process.
+    /// Returns the process.
     pub fn process(&self) -> &Child {
         &self.child
     }
 
-    /// Lets it run on after our own end.
+    /// Keeps the process running after the end of this process.
     pub fn detach(self) {
         self.child.detach();
     }
 
-    /// What changed in the journal after revision `after`; waits up to `wait` for the first change.
+    /// Returns the entries that changed after revision `after`. Waits up to `wait` for the first change.
     pub async fn journal(&self, after: u64, wait: Duration) -> Result<Journal, String> {
         let query = [("after", after.to_string()), ("wait", wait.as_millis().to_string())];
         json(self.http.get(format!("{}/sandbox/journal", self.url())).query(&query)).await
     }
 
-    /// The revision of the journal now: what happens later has a higher one.
+    /// Returns the current revision of the journal.
     pub async fn revision(&self) -> Result<u64, String> {
         Ok(self.journal(0, Duration::ZERO).await?.last)
     }
 
-    /// The calls of one credential that changed in the journal after revision `after`, in their order.
+    /// Returns the requests of a credential that changed after revision `after`, ordered by arrival.
     pub async fn calls_by(&self, credential: &str, after: u64) -> Result<Vec<Entry>, String> {
         let mut entries = self.journal(after, Duration::ZERO).await?.entries;
         entries.retain(|entry| entry.credential.as_deref() == Some(credential));
@@ -224,8 +228,8 @@ impl Sandbox {
         Ok(entries)
     }
 
-    /// Waits for a call, changed after revision `after`, that matches.
-    pub async fn call(&self, what: &str, after: u64, matches: impl Fn(&Entry) -> bool) -> Result<Entry, String> {
+    /// Waits for a matching entry that changed after revision `after`.
+    pub async fn call(&self, description: &str, after: u64, matches: impl Fn(&Entry) -> bool) -> Result<Entry, String> {
         let (end, mut after, mut seen) = (Instant::now() + DEADLINE, after, 0);
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -235,58 +239,58 @@ impl Sandbox {
                 return Ok(entry);
             }
             if left.is_zero() {
-                return Err(format!("{what}: no such call within {DEADLINE:?}, among {seen} journal entries"));
+                return Err(format!("{description}: no such call within {DEADLINE:?}, among {seen} journal entries"));
             }
             after = journal.last;
         }
     }
 
-    /// Lets something go wrong from now on; returns the id of the fault.
+    /// Adds a fault rule and returns its ID.
     pub async fn add_fault(&self, fault: &Fault) -> Result<Value, String> {
-        let answer: Value = json(self.http.post(format!("{}/sandbox/faults", self.url())).json(fault)).await?;
-        Ok(answer["id"].clone())
+        let response: Value = json(self.http.post(format!("{}/sandbox/faults", self.url())).json(fault)).await?;
+        Ok(response["id"].clone())
     }
 
-    /// Ends one fault.
+    /// Removes a fault rule.
     pub async fn remove_fault(&self, id: &Value) -> Result<(), String> {
         let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
         send(self.http.delete(format!("{}/sandbox/faults/{id}", self.url()))).await.map(drop)
     }
 
-    /// Ends all faults.
+    /// Removes all fault rules.
     pub async fn remove_faults(&self) -> Result<(), String> {
         send(self.http.delete(format!("{}/sandbox/faults", self.url()))).await.map(drop)
     }
 
-    /// All that the sandbox holds.
+    /// Returns the stored state.
     pub async fn state(&self) -> Result<Value, String> {
         json(self.http.get(format!("{}/sandbox/state", self.url()))).await
     }
 
-    /// What the portal does with a credential: `revoke`, `expire` or `rotate` it.
+    /// Changes a credential: `revoke`, `expire` or `rotate`.
     pub async fn credential_is(&self, name: &str, verb: &str) -> Result<(), String> {
         send(self.http.post(format!("{}/sandbox/credentials/{name}/{verb}", self.url()))).await.map(drop)
     }
 
-    /// What the portal does with the repository of an app: `connect` or `disconnect` it.
+    /// Changes the repository connection of an app: `connect` or `disconnect`.
     pub async fn repository(&self, id: u64, verb: &str) -> Result<(), String> {
         send(self.http.post(format!("{}/sandbox/apps/{id}/{verb}", self.url()))).await.map(drop)
     }
 
-    /// Somebody who works with this credential through the API.
+    /// Returns an API client with this credential.
     pub fn person(&self, credential: &str) -> Result<Person, String> {
         let token = self.credential(credential)?.token.clone();
         let token = token.ok_or_else(|| format!("the credential {credential:?} has no token"))?;
         Ok(Person { http: self.http.clone(), base: format!("{}/v1", self.url()), token })
     }
 
-    /// Somebody who works in the portal.
+    /// Returns an API client that simulates portal actions.
     pub fn portal(&self) -> Result<Person, String> {
         self.person(PORTAL)
     }
 }
 
-/// A caller of the API other than the operator.
+/// A client of the API other than the operator.
 pub struct Person {
     http: reqwest::Client,
     base: String,
@@ -294,29 +298,29 @@ pub struct Person {
 }
 
 impl Person {
-    /// All apps.
+    /// Lists all apps.
     pub async fn apps(&self) -> Result<Vec<Value>, String> {
         let mut apps = Vec::new();
         loop {
             let query = [("limit", PAGE.to_string()), ("offset", apps.len().to_string())];
-            let mut answer: Value = json(self.request(Method::GET, "/apps").query(&query)).await?;
-            let Some(page) = answer["apps"].as_array_mut() else {
-                return Err(format!("not a list of apps: {answer}"));
+            let mut response: Value = json(self.request(Method::GET, "/apps").query(&query)).await?;
+            let Some(page) = response["apps"].as_array_mut() else {
+                return Err(format!("not a list of apps: {response}"));
             };
-            let full = page.len() == PAGE;
+            let is_full = page.len() == PAGE;
             apps.append(page);
-            if !full {
+            if !is_full {
                 return Ok(apps);
             }
         }
     }
 
-    /// The app of this name, as the list shows it.
+    /// Returns the list entry of the app with this name.
     pub async fn app_named(&self, name: &str) -> Result<Option<Value>, String> {
         Ok(self.apps().await?.into_iter().find(|app| app["name"] == name))
     }
 
-    /// One app in detail.
+    /// Returns the details of an app.
     pub async fn app(&self, id: u64) -> Result<Value, String> {
         json(self.request(Method::GET, &format!("/apps/{id}"))).await
     }
@@ -326,7 +330,7 @@ impl Person {
         json(self.request(Method::POST, "/apps").json(body)).await
     }
 
-    /// Changes what `body` names.
+    /// Updates the fields in `body`.
     pub async fn update_app(&self, id: u64, body: &Value) -> Result<Value, String> {
         json(self.request(Method::PUT, &format!("/apps/{id}")).json(body)).await
     }
@@ -336,7 +340,7 @@ impl Person {
         send(self.request(Method::DELETE, &format!("/apps/{id}"))).await.map(drop)
     }
 
-    /// Any other call; `path` begins after `/v1`.
+    /// Sends any other request. `path` starts after `/v1`.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<String, String> {
         let request = self.request(method, path);
         send(if let Some(body) = body { request.json(body) } else { request }).await
@@ -347,15 +351,15 @@ impl Person {
     }
 }
 
-/// Sends a request; the body of an answer that is a success, the status and body of any other as an error.
+/// Returns the body of a successful response. The error contains the status and body of any other response.
 async fn send(request: RequestBuilder) -> Result<String, String> {
-    let answer = request.timeout(DEADLINE).send().await.map_err(|e| format!("{e:?}"))?;
-    let (status, url) = (answer.status(), answer.url().clone());
-    let body = answer.text().await.map_err(|e| format!("{url}: {e}"))?;
+    let response = request.timeout(DEADLINE).send().await.map_err(|e| format!("{e:?}"))?;
+    let (status, url) = (response.status(), response.url().clone());
+    let body = response.text().await.map_err(|e| format!("{url}: {e}"))?;
     if status.is_success() { Ok(body) } else { Err(format!("{url}: {status}: {body}")) }
 }
 
 async fn json<T: serde::de::DeserializeOwned>(request: RequestBuilder) -> Result<T, String> {
     let body = send(request).await?;
-    serde_json::from_str(&body).map_err(|e| format!("{e} in the answer {body}"))
+    serde_json::from_str(&body).map_err(|e| format!("{e} in the response {body}"))
 }

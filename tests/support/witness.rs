@@ -22,9 +22,8 @@ use serde_json::Value;
 use spice_cloud_operator::api::{Condition, Reason, SpiceApp, SpiceOrganization, SpiceSecret};
 
 use super::{
-    control_plane,
+    condition_invariants, control_plane,
     eventually::{DEADLINE, poll},
-    rulebook,
 };
 
 /// The name under which the operator writes. What a test writes by hand is not judged.
@@ -259,7 +258,7 @@ impl Object {
             // Nobody has visited it yet, or its first visit is under way.
             return Ok(());
         }
-        rulebook::broken(&conditions, observed)?;
+        condition_invariants::broken(&conditions, observed)?;
         if observed > self.metadata.generation {
             return Err(format!("no generation is observed before it is there: {status}"));
         }

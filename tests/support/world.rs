@@ -271,7 +271,7 @@ impl World {
     pub async fn app_is(&self, name: &str, status: &str, reason: &str) -> SpiceApp {
         self.until(name, &format!("Ready={status} {reason}"), |app: &SpiceApp| {
             let status_of = app.status.as_ref();
-            status_of.is_some_and(|it| is(&it.conditions, app.metadata.generation, status, reason))
+            status_of.is_some_and(|it| is(&it.core.conditions, app.metadata.generation, status, reason))
         })
         .await
     }
@@ -280,7 +280,7 @@ impl World {
     pub async fn secret_is(&self, name: &str, status: &str, reason: &str) -> SpiceSecret {
         self.until(name, &format!("Ready={status} {reason}"), |secret: &SpiceSecret| {
             let status_of = secret.status.as_ref();
-            status_of.is_some_and(|it| is(&it.conditions, secret.metadata.generation, status, reason))
+            status_of.is_some_and(|it| is(&it.core.conditions, secret.metadata.generation, status, reason))
         })
         .await
     }
@@ -289,7 +289,7 @@ impl World {
     pub async fn organization_is(&self, status: &str, reason: &str) -> SpiceOrganization {
         self.until("default", &format!("Ready={status} {reason}"), |organization: &SpiceOrganization| {
             let status_of = organization.status.as_ref();
-            status_of.is_some_and(|it| is(&it.conditions, organization.metadata.generation, status, reason))
+            status_of.is_some_and(|it| is(&it.core.conditions, organization.metadata.generation, status, reason))
         })
         .await
     }
@@ -323,7 +323,7 @@ impl World {
     pub async fn visit(&self, name: &str) -> SpiceApp {
         let stamp = self.request_visit(name).await;
         self.until(name, "visited on request", |app: &SpiceApp| {
-            app.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref()) == Some(&stamp)
+            app.status.as_ref().and_then(|status| status.core.last_handled_reconcile_at.as_ref()) == Some(&stamp)
         })
         .await
     }
@@ -345,7 +345,7 @@ impl World {
     pub async fn visit_secret(&self, name: &str) -> SpiceSecret {
         let stamp = self.ask_for_visit::<SpiceSecret>(name).await;
         self.until(name, "visited on request", |secret: &SpiceSecret| {
-            secret.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref()) == Some(&stamp)
+            secret.status.as_ref().and_then(|status| status.core.last_handled_reconcile_at.as_ref()) == Some(&stamp)
         })
         .await
     }
@@ -414,19 +414,19 @@ pub trait Kind:
 
 impl Kind for SpiceApp {
     fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |status| &status.conditions)
+        self.status.as_ref().map_or(&[], |status| &status.core.conditions)
     }
 }
 
 impl Kind for SpiceSecret {
     fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |status| &status.conditions)
+        self.status.as_ref().map_or(&[], |status| &status.core.conditions)
     }
 }
 
 impl Kind for SpiceOrganization {
     fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |status| &status.conditions)
+        self.status.as_ref().map_or(&[], |status| &status.core.conditions)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Apps, also called projects (contract section 7).
+//! Apps, also called projects.
 
 use std::collections::BTreeMap;
 
@@ -6,65 +6,65 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::Listed;
+use super::list::ListPage;
 
-/// An app as a list or a detail shows it. Lists show less; a field that an API version lacks is simply absent.
+/// An app in a list or a detail response. Lists contain fewer fields, and older versions of the API omit some.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct App {
-    /// Its id: an integer, unique in the service.
+    /// ID, unique in the service.
     pub id: i64,
-    /// Its name: unique in the organization, whatever the case.
+    /// Name, unique in the organization; the comparison ignores case.
     pub name: String,
     #[serde(default)]
     tags: Option<Map<String, Value>>,
     #[serde(default)]
     config: Option<Map<String, Value>>,
-    #[serde(flatten, deserialize_with = "without_keys")]
+    #[serde(flatten, deserialize_with = "without_api_keys")]
     rest: Map<String, Value>,
 }
 
-/// All but the app's API keys: nothing here needs them, so nothing here can tell them.
-fn without_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+/// Drops the app's API keys: the operator does not use them, so it must not hold them.
+fn without_api_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
     let mut fields = Map::deserialize(deserializer)?;
     fields.retain(|name, _| !name.starts_with("api_key"));
     Ok(fields)
 }
 
 impl App {
-    /// Its tags; empty where there are none. A value that is no string is none that we could have written.
+    /// Tags. A tag whose value is not a string is omitted: the operator writes only strings.
     pub fn tags(&self) -> BTreeMap<String, String> {
         let tags = self.tags.iter().flatten();
         tags.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
     }
 
-    /// One tag's value.
+    /// Value of one tag.
     pub fn tag(&self, key: &str) -> Option<&str> {
         self.tags.as_ref()?.get(key)?.as_str()
     }
 
-    /// The value of a field that can be written, wherever this version of the API shows it. Null counts as absent.
+    /// Value of a writable field, at the top level or in `config`. Null counts as absent.
     pub fn field(&self, field: AppField) -> Option<&Value> {
         let name = field.wire_name();
         let config = self.config.as_ref().and_then(|config| config.get(name));
-        // A version may show a field in both places and fill only one.
+        // Some versions of the API return a field in both places, but set only one of the two.
         [self.rest.get(name), config].into_iter().flatten().find(|value| !value.is_null())
     }
 
-    /// When it was first created; reactivating it does not move this.
+    /// Time of the first creation; a reactivation does not change it.
     pub fn created_at(&self) -> Option<Timestamp> {
         self.rest.get("created_at")?.as_str()?.parse().ok()
     }
 
-    /// Base URL of the data plane, if the answer shows it.
+    /// Base URL of the data plane, if present.
     pub fn endpoint(&self) -> Option<&str> {
         self.rest.get("endpoint")?.as_str()
     }
 }
 
-/// A field that a PUT can carry; in JSON it has the API's name.
+/// A field that a PUT can set. The JSON name is the API's field name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "each is the API's field of that name, documented in the contract")]
+#[allow(missing_docs, reason = "each variant is the API field of the same name")]
 pub enum AppField {
     Description,
     Visibility,
@@ -86,7 +86,7 @@ pub enum AppField {
 }
 
 impl AppField {
-    /// The API's name of the field.
+    /// Field name in the API.
     pub fn wire_name(self) -> &'static str {
         match self {
             Self::Description => "description",
@@ -110,43 +110,43 @@ impl AppField {
     }
 }
 
-/// Body of `POST /v1/apps`: the oldest form that every version of the API takes. Configuration follows by PUT.
+/// Body of `POST /v1/apps`, in the oldest form, which every version of the API accepts. A PUT sets the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CreateApp {
-    /// The name to create.
+    /// Name of the new app.
     pub name: String,
-    /// `public` or `private`; always sent, because a reactivated app would keep its old one.
+    /// `public` or `private`. Always sent, because a reactivated app keeps its previous value otherwise.
     pub visibility: String,
-    /// Region to create it in.
+    /// Region of the new app.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Older form of a placement.
+    /// Placement in the form of older API versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cname: Option<String>,
-    /// Deployment target of a dedicated cluster.
+    /// Dedicated cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_name: Option<String>,
     /// Free text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// All tags, ours and the user's.
+    /// All tags: the operator's and the user's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
 }
 
-/// Body of `PUT /v1/apps/{appId}`, which merges: only what is in it changes. A null clears.
+/// Body of `PUT /v1/apps/{appId}`, a merge: the API changes only the fields in the body, and clears a field for null.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct UpdateApp(pub BTreeMap<AppField, Value>);
 
-/// Either envelope of an app list: `/v1/apps` says `apps`, `/v1/projects` says `projects`.
+/// Envelope of an app list: the key is `apps` in `/v1/apps` and `projects` in `/v1/projects`.
 #[derive(Deserialize)]
 pub(crate) struct AppEnvelope {
     #[serde(alias = "projects")]
     apps: Vec<App>,
 }
 
-impl Listed for AppEnvelope {
+impl ListPage for AppEnvelope {
     type Item = App;
     type Key = i64;
 

@@ -1,96 +1,68 @@
-//! What can go wrong with a call, by what it means for the caller.
+//! Errors of Management API calls, classified by their consequence for the caller.
 
 use std::time::Duration;
 
 use thiserror::Error;
 
-/// A call that did not end in the answer asked for.
+/// A failed call.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[error("{message}")]
 pub struct ApiError {
-    /// What happened.
+    /// Kind of failure.
     pub kind: ErrorKind,
-    /// The machine-readable `code` of the error body (contract section 5), where there was one.
+    /// Machine-readable `code` of the JSON error body, if present.
     pub code: Option<String>,
-    /// One short sentence for people, without any value that was sent.
+    /// One short sentence for users. It contains no credential and no secret value.
     pub message: String,
 }
 
-/// What happened to a call.
+/// Kind of failure of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// No connection was made: nothing was sent.
+    /// No connection: nothing was sent.
     Connect,
-    /// The connection broke, or time ran out, after something was sent.
+    /// The connection broke, or the timeout expired, after part of the request was sent.
     OutcomeUnknown,
-    /// 400, 413 or 422: the API will not take this request.
+    /// 400, 413 or 422: the API rejected the content of the request.
     Invalid,
-    /// 401: the credential is not accepted.
+    /// 401: the API rejected the credential.
     Unauthorized,
-    /// 403: accepted, but not for this.
+    /// 403: the credential is valid, but does not permit this call.
     Forbidden,
-    /// 404. Only a JSON error body speaks for the API; a proxy's page says nothing about the object.
+    /// 404. Only a JSON error body is a statement of the API about the object; an HTML page may come from a proxy.
     NotFound {
-        /// Whether the body was the API's own.
+        /// True if the body was a JSON error of the API.
         json: bool,
     },
-    /// 409: exists already, or a conflicting operation runs.
+    /// 409: the object exists already, or another operation on the object is in progress.
     Conflict,
     /// 429: too many requests.
     RateLimited {
-        /// How long the API asks to wait.
+        /// Wait that the API requested.
         retry_after: Option<Duration>,
     },
     /// 5xx.
     Server,
-    /// An answer that this client cannot make sense of.
+    /// A response that this client cannot interpret.
     InvalidResponse,
-    /// A list whose end cannot be told.
+    /// A list whose pages do not show whether more items exist.
     IncompleteList {
-        /// Items seen.
-        seen: usize,
+        /// Number of items read.
+        items_seen: usize,
     },
-    /// There is no usable credential; nothing was sent.
+    /// No usable credential: nothing was sent.
     CredentialMissing,
-    /// It was no longer wanted when its turn came; nothing was sent.
+    /// The request is no longer valid, or needs a new access token. Nothing was applied, and the caller plans again.
     Cancelled,
 }
 
-/// What a failure calls for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// Try again by backoff.
-    Transient,
-    /// Try again after this time, or by backoff.
-    RateLimited(Option<Duration>),
-    /// Somebody has to change something first.
-    RequiresUserAction,
-    /// The object is not there.
-    Gone,
-}
-
 impl ApiError {
-    /// A failure that happened on this side of the wire.
+    /// An error that this client detected, without a `code` of the API.
     pub fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, code: None, message: message.into() }
     }
 
-    /// What it calls for.
-    pub fn class(&self) -> ErrorClass {
-        match self.kind {
-            ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server => ErrorClass::Transient,
-            ErrorKind::InvalidResponse | ErrorKind::IncompleteList { .. } | ErrorKind::Cancelled => {
-                ErrorClass::Transient
-            }
-            ErrorKind::NotFound { json: false } | ErrorKind::Conflict => ErrorClass::Transient,
-            ErrorKind::RateLimited { retry_after } => ErrorClass::RateLimited(retry_after),
-            ErrorKind::Invalid | ErrorKind::Unauthorized | ErrorKind::Forbidden => ErrorClass::RequiresUserAction,
-            ErrorKind::CredentialMissing => ErrorClass::RequiresUserAction,
-            ErrorKind::NotFound { json: true } => ErrorClass::Gone,
-        }
-    }
-
-    /// Whether a write that ended like this certainly had no effect. Anything else after the first byte may have had.
+    /// True if this error proves that a write had no effect. Every other error may follow a write that was applied.
     pub fn proves_not_applied(&self) -> bool {
         match self.kind {
             ErrorKind::Connect | ErrorKind::CredentialMissing | ErrorKind::Cancelled => true,
@@ -102,22 +74,22 @@ impl ApiError {
         }
     }
 
-    /// A fixed word for logs and metric labels.
+    /// Fixed word for log fields and metric labels.
     pub fn label(&self) -> &'static str {
         match self.kind {
             ErrorKind::Connect => "connect",
-            ErrorKind::OutcomeUnknown => "interrupted",
-            ErrorKind::Invalid => "invalid",
+            ErrorKind::OutcomeUnknown => "response_lost",
+            ErrorKind::Invalid => "invalid_request",
             ErrorKind::Unauthorized => "unauthorized",
             ErrorKind::Forbidden => "forbidden",
             ErrorKind::NotFound { .. } => "not_found",
             ErrorKind::Conflict => "conflict",
-            ErrorKind::RateLimited { .. } => "throttled",
+            ErrorKind::RateLimited { .. } => "rate_limited",
             ErrorKind::Server => "server",
-            ErrorKind::InvalidResponse => "unexpected",
+            ErrorKind::InvalidResponse => "invalid_response",
             ErrorKind::IncompleteList { .. } => "incomplete_list",
-            ErrorKind::CredentialMissing => "no_credential",
-            ErrorKind::Cancelled => "withdrawn",
+            ErrorKind::CredentialMissing => "credential_missing",
+            ErrorKind::Cancelled => "cancelled",
         }
     }
 }

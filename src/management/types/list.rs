@@ -1,22 +1,22 @@
-//! Lists, which come page by page (contract section 6).
+//! Lists, which the API returns page by page.
 
-/// A page of a list.
-pub(crate) trait Listed {
+/// One page of a list.
+pub(crate) trait ListPage {
     type Item;
-    /// What no two items share.
+    /// Unique among the items of the list.
     type Key: Clone + Ord;
     fn items(self) -> Vec<Self::Item>;
     fn key(item: &Self::Item) -> Self::Key;
 }
 
-/// How a list ended.
+/// Result of reading a list to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListCompleteness {
-    /// It is all there is.
+    /// All items were read.
     Complete,
-    /// Whether there is more cannot be told.
+    /// The pages do not show whether more items exist.
     Unknown {
-        /// Items seen.
-        seen: usize,
+        /// Number of items read.
+        items_seen: usize,
     },
 }

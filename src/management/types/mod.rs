@@ -1,20 +1,22 @@
-//! What crosses the wire, and the classes of what can go wrong. Data only: the planner may use these, and nothing else
-//! of this part.
+//! The wire types and the error type of the Management API (<https://docs.spice.ai/api/management>). Data without I/O:
+//! the planner may use this module, and no other module of the client.
 
 mod app;
 mod error;
 mod list;
 mod organization;
 mod region;
+mod response;
 mod secret;
 
 pub(crate) use app::AppEnvelope;
 pub use app::{App, AppField, CreateApp, UpdateApp};
-pub use error::{ApiError, ErrorClass, ErrorKind};
+pub use error::{ApiError, ErrorKind};
 pub use list::ListCompleteness;
-pub(crate) use list::Listed;
-pub(crate) use organization::AccessibleOrganizationEnvelope;
+pub(crate) use list::ListPage;
+pub(crate) use organization::OrganizationEnvelope;
 pub use organization::{AccessibleOrganization, Images, Limits};
 pub use region::{Region, Regions};
+pub use response::ApiResponse;
 pub(crate) use secret::SecretEnvelope;
-pub use secret::{PutSecret, Secret, SecretList, SecretValue};
+pub use secret::{PutSecret, RemoteSecret, SecretList, SecretValue};

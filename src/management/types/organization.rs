@@ -1,29 +1,29 @@
-//! What an organization is and offers (contract section 12). Every field is optional: older answers lack some.
+//! Organizations, their limits and their images. Most fields are optional, because older API versions omit some.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-/// An organization that a credential reaches.
+/// An organization that the credential can access.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct AccessibleOrganization {
-    /// Its id, whatever scalar the API has for it, as text.
-    #[serde(deserialize_with = "scalar")]
+    /// ID as text. The API returns a string or a number.
+    #[serde(deserialize_with = "id_as_text")]
     pub id: String,
-    /// Its handle.
+    /// Handle.
     #[serde(default)]
     pub name: Option<String>,
 }
 
-/// Either form of the answer of `GET /v1/orgs`.
+/// Response of `GET /v1/orgs`, with or without an envelope.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(crate) enum AccessibleOrganizationEnvelope {
+pub(crate) enum OrganizationEnvelope {
     Wrapped { orgs: Vec<AccessibleOrganization> },
     Bare(Vec<AccessibleOrganization>),
 }
 
-impl AccessibleOrganizationEnvelope {
+impl OrganizationEnvelope {
     pub(crate) fn items(self) -> Vec<AccessibleOrganization> {
         match self {
             Self::Wrapped { orgs } | Self::Bare(orgs) => orgs,
@@ -31,34 +31,34 @@ impl AccessibleOrganizationEnvelope {
     }
 }
 
-fn scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn id_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::String(text) if !text.is_empty() => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
-        _ => Err(D::Error::custom("an id is text or a number")),
+        _ => Err(D::Error::custom("the ID must be a string or a number")),
     }
 }
 
-/// The answer of `GET /v1/container-images`, as far as it is of use.
+/// Response of `GET /v1/container-images`; fields that the operator does not use are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Images {
-    /// The recommended tag of the channel.
+    /// Recommended tag of the channel.
     #[serde(default)]
     pub default: Option<String>,
 }
 
-/// The answer of `GET /v1/limits`.
+/// Response of `GET /v1/limits`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct Limits(Map<String, Value>);
 
 impl Limits {
-    /// One limit by the API's name; -1 is unlimited.
+    /// A limit by its API name; -1 means unlimited.
     pub fn number(&self, name: &str) -> Option<i64> {
         self.0.get(name)?.as_i64()
     }
 
-    /// One limit of the resources of an app.
+    /// A limit of an app's resources.
     pub fn resource(&self, name: &str) -> Option<i64> {
         self.0.get("resources")?.get(name)?.as_i64()
     }
@@ -70,25 +70,24 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn organizations_come_wrapped_or_bare_and_with_any_scalar_as_id() {
-        let decoded = |answer: Value| {
-            serde_json::from_value::<AccessibleOrganizationEnvelope>(answer).map(AccessibleOrganizationEnvelope::items)
-        };
+    fn organizations_are_decoded_with_or_without_envelope_and_with_text_or_number_ids() {
+        let decoded =
+            |body: Value| serde_json::from_value::<OrganizationEnvelope>(body).map(OrganizationEnvelope::items);
         let expected = [AccessibleOrganization { id: "7".to_owned(), name: Some("mine".to_owned()) }];
-        for answer in
+        for body in
             [json!({ "orgs": [{ "id": 7, "name": "mine", "role": "owner" }] }), json!([{ "id": "7", "name": "mine" }])]
         {
-            assert_eq!(decoded(answer).unwrap(), expected);
+            assert_eq!(decoded(body).unwrap(), expected);
         }
         assert_eq!(decoded(json!({ "orgs": [] })).unwrap(), []);
         assert_eq!(
             decoded(json!([{ "id": "x" }])).unwrap(),
             [AccessibleOrganization { id: "x".to_owned(), name: None }]
         );
-        for answer in
+        for body in
             [json!({}), json!(null), json!([{ "name": "mine" }]), json!([{ "id": null }]), json!([{ "id": "" }])]
         {
-            assert!(decoded(answer.clone()).is_err(), "{answer}");
+            assert!(decoded(body.clone()).is_err(), "{body}");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Regions (contract section 12). Every field but the id is optional: older answers lack some.
+//! Regions. Every field but the ID is optional, because older versions of the API omit some.
 
 use serde::Deserialize;
 
-/// The answer of `GET /v1/regions`.
+/// Response of `GET /v1/regions`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Regions {
-    /// All regions the account can see.
+    /// All regions that are visible to the account.
     #[serde(default)]
     pub regions: Vec<Region>,
-    /// Id of the region to use when none is named.
+    /// ID of the region for apps that name none.
     #[serde(default)]
     pub default: Option<String>,
 }
@@ -17,18 +17,18 @@ pub struct Regions {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Region {
-    /// Its id, such as `us-west-2`.
+    /// Region ID, such as `us-west-2`.
     pub region: String,
-    /// Its name for people.
+    /// Display name.
     #[serde(default)]
     pub name: Option<String>,
-    /// The cloud it is in, such as `aws`.
+    /// Cloud provider, such as `aws`.
     #[serde(default)]
     pub provider: Option<String>,
-    /// Whether it is the default one.
+    /// True for the default region.
     #[serde(default)]
     pub is_default: Option<bool>,
-    /// Whether nothing can be created in it.
+    /// True if the API rejects new apps in this region.
     #[serde(default)]
     pub disabled: Option<bool>,
 }

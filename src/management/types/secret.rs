@@ -1,4 +1,4 @@
-//! Secrets of apps (contract section 10). Values go out and never come back.
+//! Secrets of apps. The API never returns a secret's value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,32 +7,32 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A secret as a list or an answer shows it: its value is masked there, and is not read.
+use super::list::ListPage;
+
+/// A secret in a list or a response, without its value: the API masks the value.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Secret {
-    /// Its name: unique in the app, and the case counts.
+pub struct RemoteSecret {
+    /// Name, unique in the app and case-sensitive.
     pub name: String,
-    /// When it was last set, as the API prints it: RFC 3339, of whatever precision.
+    /// Time of the last write as RFC 3339 text; the precision differs between API versions.
     #[serde(default)]
     pub updated_at: Option<String>,
 }
 
-/// The secrets of an app, by name.
-pub type SecretList = BTreeMap<String, Secret>;
+/// Secrets of an app, by name.
+pub type SecretList = BTreeMap<String, RemoteSecret>;
 
-/// The value of a secret. Nothing shows it but the request that carries it.
+/// Value of a secret. Only the request body exposes it.
 #[derive(Clone)]
 pub struct SecretValue(Arc<SecretString>);
 
 impl SecretValue {
-    /// Whether there is nothing in it.
+    /// True for an empty value.
     pub fn is_empty(&self) -> bool {
         self.0.expose_secret().is_empty()
     }
-}
 
-impl SecretValue {
-    /// What it is: for the request, and for telling whether a text holds it.
+    /// The plain value: for the request, and for redaction.
     pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -62,30 +62,30 @@ impl Serialize for SecretValue {
     }
 }
 
-/// Body of `POST /v1/apps/{appId}/secrets`: sets the secret of this name, whether there is one or not.
+/// Body of `POST /v1/apps/{appId}/secrets`, which creates or replaces the secret.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PutSecret {
-    /// The name to set.
+    /// Name of the secret.
     pub name: String,
-    /// What it is to hold.
+    /// New value.
     pub value: SecretValue,
 }
 
-/// The envelope of a list of secrets.
+/// Envelope of a list of secrets.
 #[derive(Deserialize)]
 pub(crate) struct SecretEnvelope {
-    secrets: Vec<Secret>,
+    secrets: Vec<RemoteSecret>,
 }
 
-impl super::Listed for SecretEnvelope {
-    type Item = Secret;
+impl ListPage for SecretEnvelope {
+    type Item = RemoteSecret;
     type Key = String;
 
-    fn items(self) -> Vec<Secret> {
+    fn items(self) -> Vec<RemoteSecret> {
         self.secrets
     }
 
-    fn key(item: &Secret) -> String {
+    fn key(item: &RemoteSecret) -> String {
         item.name.clone()
     }
 }
@@ -95,18 +95,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_in_the_body_and_nowhere_else() {
+    fn only_the_request_body_contains_the_value() {
         let body = PutSecret { name: "TOKEN".to_owned(), value: "fake-value".to_owned().into() };
         assert!(!format!("{body:?}").contains("fake-value"), "{body:?}");
         assert_eq!(serde_json::to_string(&body).unwrap(), r#"{"name":"TOKEN","value":"fake-value"}"#);
     }
 
     #[test]
-    fn a_secret_is_read_without_its_value() {
+    fn a_secret_is_decoded_without_its_value() {
         let shown = r#"{"id":7,"name":"TOKEN","value":"********","updated_at":"2026-01-02T03:04:05Z","more":{}}"#;
-        let secret: Secret = serde_json::from_str(shown).unwrap();
+        let secret: RemoteSecret = serde_json::from_str(shown).unwrap();
         let updated_at = Some("2026-01-02T03:04:05Z".to_owned());
-        assert_eq!(secret, Secret { name: "TOKEN".to_owned(), updated_at });
-        assert!(serde_json::from_str::<Secret>(r#"{"name":"OLD"}"#).is_ok(), "whatever an older version leaves out");
+        assert_eq!(secret, RemoteSecret { name: "TOKEN".to_owned(), updated_at });
+        assert!(serde_json::from_str::<RemoteSecret>(r#"{"name":"OLD"}"#).is_ok(), "an older version omits fields");
     }
 }

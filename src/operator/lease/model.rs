@@ -1,190 +1,207 @@
-//! Every order of events that two candidates and their requests can get into, within a few seconds: never do both hold
-//! that they may write.
+//! Model check of the election: all event orders of two processes and their requests within a few seconds. At no time
+//! may both processes write.
 
 use std::time::Duration;
 
 use stateright::{Checker, Model, Property};
 
-use super::candidate::{ElectionAction, ElectionState, Record, Timing};
+use super::election_state::{ElectionAction, ElectionState, LeaseRecord, LeaseTiming};
 
-const TIMING: Timing = Timing { lease_duration: Duration::from_secs(3), renew_deadline: Duration::from_secs(2) };
-/// Seconds that are looked at: two terms and a takeover.
-const LAST: u64 = 6;
-/// So many writes are looked at: a first term, a renewal, a takeover and what arrives late.
-const MOST_WRITES: u64 = 4;
+const TIMING: LeaseTiming =
+    LeaseTiming { lease_duration: Duration::from_secs(3), renew_deadline: Duration::from_secs(2) };
+/// Seconds in the model: two lease durations, enough for a takeover.
+const MAX_SECONDS: u64 = 6;
+/// Writes in the model: a first lease, a renewal, a takeover and a late write.
+const MAX_WRITES: u64 = 4;
 
-/// A write on its way: what it asks for, and when it was begun.
+/// A write that its sender waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Flight {
+enum PendingWrite {
+    /// The request and the time of its read; the server has not applied the request yet.
     Sent(ElectionAction, u64),
-    /// It took effect; the answer is on its way.
-    Done(u64),
-    /// The server refused it; so will the answer say.
-    Refused,
+    /// The server has applied the request; the response is on its way.
+    Applied(u64),
+    /// The server has rejected the request; the response is on its way.
+    Rejected,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Person {
-    candidate: ElectionState,
-    flight: Option<Flight>,
-    /// A request that its sender has given up and that may still arrive.
-    stray: Option<ElectionAction>,
-    /// When it looked last: once a second, as the retry period has it.
-    looked: Option<u64>,
+struct Participant {
+    state: ElectionState,
+    pending: Option<PendingWrite>,
+    /// A request after a timeout of its sender. The server may still apply it.
+    timed_out: Option<ElectionAction>,
+    /// Second of the last read: the model reads once a second, as the retry period demands.
+    last_read: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct World {
+struct ElectionSnapshot {
     now: u64,
-    record: Option<Record>,
+    record: Option<LeaseRecord>,
     writes: u64,
-    /// Whether somebody has deleted the lease; once is enough.
-    deleted: bool,
-    people: Vec<Person>,
+    /// True after a user has deleted the lease. The model deletes the lease once.
+    is_deleted: bool,
+    participants: Vec<Participant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Event {
-    /// A second passes. A process that is stopped meanwhile is one that none of its own events happens to.
+enum ElectionEvent {
+    /// A second passes. A paused process is a process without events of its own.
     Tick,
-    /// Somebody looks at the lease and sends what is to be written.
-    Look(usize),
-    /// The server deals with a request.
-    Arrive(usize),
-    /// The server deals with a request whose sender no longer waits.
-    ArriveLate(usize),
-    /// The answer arrives.
-    Answer(usize),
-    /// The sender stops waiting, whatever becomes of it.
-    GiveUp(usize),
-    /// Somebody deletes the lease.
+    /// The process reads the lease and sends the resulting write.
+    Read(usize),
+    /// The server handles the request.
+    Handle(usize),
+    /// The server handles a request after its sender timed out.
+    HandleLate(usize),
+    /// The process receives the response.
+    Respond(usize),
+    /// The process stops waiting for the response.
+    TimeOut(usize),
+    /// A user deletes the lease.
     Delete,
 }
 
-struct Election;
+struct ElectionModel;
 
-impl Model for Election {
-    type State = World;
-    type Action = Event;
+impl Model for ElectionModel {
+    type State = ElectionSnapshot;
+    type Action = ElectionEvent;
 
-    fn init_states(&self) -> Vec<World> {
-        let person = |name: &str| Person {
-            candidate: ElectionState::new(name.into(), TIMING),
-            flight: None,
-            stray: None,
-            looked: None,
+    fn init_states(&self) -> Vec<ElectionSnapshot> {
+        let participant = |name: &str| Participant {
+            state: ElectionState::new(name.into(), TIMING),
+            pending: None,
+            timed_out: None,
+            last_read: None,
         };
-        let people = vec![person("one"), person("two")];
-        // One that everybody has yet to look at, and none at all; both seen before anything happens.
-        let held = Record { version: "0".into(), holder: Some("before".into()), duration: TIMING.lease_duration };
-        let free = Record { holder: None, ..held.clone() };
-        [Some(held), Some(free)]
-            .into_iter()
-            .map(|record| World { now: 0, record, writes: 0, deleted: false, people: people.clone() })
-            .collect()
+        let participants = vec![participant("one"), participant("two")];
+        // The lease of an earlier process, and a released lease.
+        let held = LeaseRecord { version: "0".into(), holder: Some("before".into()), duration: TIMING.lease_duration };
+        let free = LeaseRecord { holder: None, ..held.clone() };
+        let snapshot = |record| ElectionSnapshot {
+            now: 0,
+            record: Some(record),
+            writes: 0,
+            is_deleted: false,
+            participants: participants.clone(),
+        };
+        vec![snapshot(held), snapshot(free)]
     }
 
-    fn actions(&self, world: &World, events: &mut Vec<Event>) {
-        if world.now < LAST {
-            events.push(Event::Tick);
+    fn actions(&self, snapshot: &ElectionSnapshot, events: &mut Vec<ElectionEvent>) {
+        use ElectionEvent::*;
+        if snapshot.now < MAX_SECONDS {
+            events.push(Tick);
         }
-        for (index, person) in world.people.iter().enumerate() {
-            match &person.flight {
-                None if person.looked == Some(world.now) => {}
-                None => events.push(Event::Look(index)),
-                Some(Flight::Sent(..)) => events.extend([Event::Arrive(index), Event::GiveUp(index)]),
-                Some(Flight::Done(_) | Flight::Refused) => events.extend([Event::Answer(index), Event::GiveUp(index)]),
+        for (index, participant) in snapshot.participants.iter().enumerate() {
+            match &participant.pending {
+                None if participant.last_read == Some(snapshot.now) => {}
+                None => events.push(Read(index)),
+                Some(PendingWrite::Sent(..)) => events.extend([Handle(index), TimeOut(index)]),
+                Some(PendingWrite::Applied(_) | PendingWrite::Rejected) => {
+                    events.extend([Respond(index), TimeOut(index)]);
+                }
             }
-            if person.stray.is_some() {
-                events.push(Event::ArriveLate(index));
+            if participant.timed_out.is_some() {
+                events.push(HandleLate(index));
             }
         }
-        // By hand, and not before all who wait have seen the holder: who has not cannot know that there is one.
-        if let Some(Record { version, holder, .. }) = &world.record {
-            let others =
-                ["one", "two"].into_iter().zip(&world.people).filter(|(name, _)| holder.as_deref() != Some(*name));
-            if !world.deleted
-                && others.into_iter().all(|(_, person)| person.flight.is_none() && person.candidate.has_seen(version))
-            {
-                events.push(Event::Delete);
+        // A user deletes the lease only after all waiting processes have observed the holder: a process that has not
+        // observed a holder cannot detect the holder after the deletion.
+        if let Some(LeaseRecord { version, holder, .. }) = &snapshot.record {
+            let mut waiting = ["one", "two"]
+                .into_iter()
+                .zip(&snapshot.participants)
+                .filter(|(name, _)| holder.as_deref() != Some(name));
+            let all_observed = waiting
+                .all(|(_, participant)| participant.pending.is_none() && participant.state.has_observed(version));
+            if !snapshot.is_deleted && all_observed {
+                events.push(Delete);
             }
         }
     }
 
-    fn next_state(&self, last: &World, event: Event) -> Option<World> {
-        let mut world = last.clone();
+    fn next_state(&self, last: &ElectionSnapshot, event: ElectionEvent) -> Option<ElectionSnapshot> {
+        let mut next = last.clone();
         match event {
-            Event::Tick => world.now += 1,
-            Event::Look(index) => {
-                let now = Duration::from_secs(world.now);
-                world.people[index].looked = Some(world.now);
-                let chosen = world.people[index].candidate.next(world.record.as_ref(), now);
-                let sends =
-                    matches!(chosen, ElectionAction::Create | ElectionAction::Take(_) | ElectionAction::Renew(_));
-                world.people[index].flight = sends.then_some(Flight::Sent(chosen, world.now));
+            ElectionEvent::Tick => next.now += 1,
+            ElectionEvent::Read(index) => {
+                let (now, record) = (next.now, next.record.clone());
+                let participant = &mut next.participants[index];
+                participant.last_read = Some(now);
+                let action = participant.state.next(record.as_ref(), Duration::from_secs(now));
+                let is_write =
+                    matches!(action, ElectionAction::Create | ElectionAction::Take(_) | ElectionAction::Renew(_));
+                participant.pending = is_write.then_some(PendingWrite::Sent(action, now));
             }
-            Event::Arrive(index) => {
-                let Some(Flight::Sent(asked, begun)) = world.people[index].flight.take() else { return None };
-                let done = apply(&mut world, index, &asked);
-                world.people[index].flight = Some(if done { Flight::Done(begun) } else { Flight::Refused });
+            ElectionEvent::Handle(index) => {
+                let Some(PendingWrite::Sent(action, started_at)) = next.participants[index].pending.take() else {
+                    return None;
+                };
+                let is_applied = apply(&mut next, index, &action);
+                next.participants[index].pending =
+                    Some(if is_applied { PendingWrite::Applied(started_at) } else { PendingWrite::Rejected });
             }
-            Event::ArriveLate(index) => {
-                let asked = world.people[index].stray.take()?;
-                apply(&mut world, index, &asked);
+            ElectionEvent::HandleLate(index) => {
+                let action = next.participants[index].timed_out.take()?;
+                apply(&mut next, index, &action);
             }
-            Event::Answer(index) => {
-                if let Some(Flight::Done(begun)) = world.people[index].flight.take() {
-                    world.people[index].candidate.wrote(Duration::from_secs(begun));
+            ElectionEvent::Respond(index) => {
+                if let Some(PendingWrite::Applied(started_at)) = next.participants[index].pending.take() {
+                    next.participants[index].state.on_write_ok(Duration::from_secs(started_at));
                 }
             }
-            Event::GiveUp(index) => {
-                let person = &mut world.people[index];
-                if let Some(Flight::Sent(asked, _)) = person.flight.take() {
-                    person.stray = Some(asked);
+            ElectionEvent::TimeOut(index) => {
+                let participant = &mut next.participants[index];
+                if let Some(PendingWrite::Sent(action, _)) = participant.pending.take() {
+                    participant.timed_out = Some(action);
                 }
             }
-            Event::Delete => (world.record, world.deleted) = (None, true),
+            ElectionEvent::Delete => (next.record, next.is_deleted) = (None, true),
         }
-        Some(world)
+        Some(next)
     }
 
-    fn within_boundary(&self, world: &World) -> bool {
-        world.writes <= MOST_WRITES
+    fn within_boundary(&self, snapshot: &ElectionSnapshot) -> bool {
+        snapshot.writes <= MAX_WRITES
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("never do two hold that they may write", |_, world: &World| {
-                let now = Duration::from_secs(world.now);
-                world.people.iter().filter(|person| person.candidate.may_write(now)).count() <= 1
+            Property::always("at most one process may write", |_, snapshot: &ElectionSnapshot| {
+                let now = Duration::from_secs(snapshot.now);
+                snapshot.participants.iter().filter(|participant| participant.state.may_write(now)).count() <= 1
             }),
-            Property::sometimes("one writes, and the other after it", |_, world: &World| {
-                world.writes >= 2 && world.people[1].candidate.may_write(Duration::from_secs(world.now))
+            Property::sometimes("the second process writes after the first", |_, snapshot: &ElectionSnapshot| {
+                let now = Duration::from_secs(snapshot.now);
+                snapshot.writes >= 2 && snapshot.participants[1].state.may_write(now)
             }),
         ]
     }
 }
 
-/// The server: a write counts only against the version that it names.
-fn apply(world: &mut World, index: usize, asked: &ElectionAction) -> bool {
-    let fits = match asked {
-        ElectionAction::Create => world.record.is_none(),
+/// The API server: applies a write only if it carries the current version. Returns whether the write was applied.
+fn apply(snapshot: &mut ElectionSnapshot, index: usize, action: &ElectionAction) -> bool {
+    let is_current = match action {
+        ElectionAction::Create => snapshot.record.is_none(),
         ElectionAction::Take(version) | ElectionAction::Renew(version) => {
-            world.record.as_ref().is_some_and(|record| record.version == *version)
+            snapshot.record.as_ref().is_some_and(|record| record.version == *version)
         }
-        ElectionAction::Wait | ElectionAction::Lost => false,
+        ElectionAction::Wait | ElectionAction::StepDown => false,
     };
-    if fits {
-        world.writes += 1;
+    if is_current {
+        snapshot.writes += 1;
         let holder = Some(["one", "two"][index].to_owned());
-        let version = world.writes.to_string();
-        world.record = Some(Record { version, holder, duration: TIMING.lease_duration });
+        let version = snapshot.writes.to_string();
+        snapshot.record = Some(LeaseRecord { version, holder, duration: TIMING.lease_duration });
     }
-    fits
+    is_current
 }
 
 #[test]
 fn invariant_9_no_order_of_events_lets_two_processes_write() {
-    let checker = Election.checker().threads(2).spawn_bfs().join();
+    let checker = ElectionModel.checker().threads(2).spawn_bfs().join();
     checker.assert_properties();
 }

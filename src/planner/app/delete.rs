@@ -1,46 +1,40 @@
-//! An app that is no longer wanted. Reads only id, name, intent, references, policy and finalizers, so that an object
-//! with an invalid spec can be deleted too.
+//! Deletion of an app. Reads only ID, name, intent, references, policy and finalizers, so that an object with an
+//! invalid spec can be deleted.
 
-use super::super::{EventRecord, schedule};
 use super::locate;
-use super::update::marked;
+use super::update::plan_set_owner_tags;
 use super::*;
 use crate::api::DeletionPolicy;
-
-type AppInput<'a> = PlanInput<'a, SpiceApp>;
+use crate::planner::schedule;
 
 pub(super) fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {
     let observed = input.observed;
-    if !input.has_finalizer() || has_nothing(input) {
+    if has_no_remote_state(input) {
         return Vec::new();
     }
     if observed.secrets.is_none() {
         return vec![AppRead::Secrets];
     }
-    if releases_at_once(input) || (retains(input) && blocked_by_secrets(input).is_some()) {
+    if can_remove_finalizer(input) || (retains_app(input) && blocked_by_secrets(input).is_some()) {
         return Vec::new();
     }
-    if let Some(id) = kept(input) {
+    let can_use_organization = organization_wait(input).is_none() && binding_mismatch(input).is_none();
+    if let Some(id) = app_to_untag(input) {
         return match (&observed.organization, &observed.app) {
             (None, _) => vec![AppRead::Organization],
-            (Some(_), None) if unusable(input).is_none() && mismatch(input).is_none() => {
-                vec![AppRead::App(id, pending_since(input))]
-            }
+            (Some(_), None) if can_use_organization => vec![AppRead::App(id, min_read_time(input))],
             _ => Vec::new(),
         };
     }
     if observed.organization.is_none() || observed.crd_terminating.is_none() {
         return vec![AppRead::CrdTerminating, AppRead::Organization];
     }
-    if unusable(input).is_some()
-        || mismatch(input).is_some()
-        || observed.crd_terminating != Some(Observed::Present(false))
-    {
+    if !can_use_organization || observed.crd_terminating != Some(Observed::Present(false)) {
         return Vec::new();
     }
-    let list = AppRead::List(pending_since(input));
-    match recorded(input.status) {
-        Some(id) if observed.app.is_none() => vec![AppRead::App(id, pending_since(input))],
+    let list = AppRead::List(min_read_time(input));
+    match recorded_id(input.status) {
+        Some(id) if observed.app.is_none() => vec![AppRead::App(id, min_read_time(input))],
         Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list, AppRead::Siblings],
         None if observed.list.is_none() => vec![list],
         _ => Vec::new(),
@@ -49,166 +43,158 @@ pub(super) fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {
 
 pub(super) fn plan(input: &AppInput<'_>) -> Plan<SpiceApp> {
     let no_op = |outcome| Plan::no_op(input.status, outcome);
-    if !input.has_finalizer() {
-        return no_op(Outcome::Finalized);
+    if can_remove_finalizer(input) {
+        return Plan::release(input.status);
     }
-    if releases_at_once(input) {
-        return release(input);
-    }
-    if let Some(outcome) = blocked_by_secrets(input).filter(|_| retains(input)) {
+    if let Some(outcome) = blocked_by_secrets(input).filter(|_| retains_app(input)) {
         return no_op(outcome);
     }
-    if kept(input).is_some() {
-        return plan_kept(input);
+    if app_to_untag(input).is_some() {
+        return plan_untag(input);
     }
     match &input.observed.crd_terminating {
-        // With the definition every object goes: nobody asked for the apps themselves to go.
-        Some(Observed::Present(true) | Observed::Absent) => return release(input),
+        // The deletion of the CustomResourceDefinition deletes every object, which is no request to delete apps.
+        Some(Observed::Present(true) | Observed::Absent) => return Plan::release(input.status),
         Some(Observed::Unknown(error)) => return no_op(read_failed(error)),
         Some(Observed::Present(false)) | None => {}
     }
-    if let Some(Outcome::WaitingForDependency(reason, message)) = unusable(input) {
+    if let Some(Outcome::WaitingForDependency(reason, message)) = organization_wait(input) {
         return no_op(Outcome::WriteFailed(reason, message, Retry::Backoff));
     }
-    if let Some(message) = mismatch(input) {
+    if let Some(message) = binding_mismatch(input) {
         return no_op(Outcome::WriteFailed(Reason::OrganizationMismatch, message, Retry::Backoff));
     }
-    match (recorded(input.status), &input.observed.app, &input.observed.list) {
-        (Some(_), Some(Observed::Present(seen)), _) => plan_present(input, seen),
-        (Some(id), Some(Observed::Absent), Some(_)) => match absence(input, id) {
-            AbsenceCheck::Confirmed => release(input),
-            AbsenceCheck::MassAbsence(message) => {
-                no_op(Outcome::WriteFailed(Reason::OrganizationMismatch, message, Retry::Backoff))
-            }
-            // Right after a write of our own, neither shows for certain what is there.
-            AbsenceCheck::Inconclusive(_) if input.is_within_settle_period() => {
-                no_op(Outcome::Terminating(format!("waiting until the absence of app {id} is certain")))
-            }
-            AbsenceCheck::Inconclusive(outcome) => no_op(outcome),
-        },
+    match (recorded_id(input.status), &input.observed.app, &input.observed.list) {
+        (Some(_), Some(Observed::Present(app)), _) => plan_present(input, app),
+        (Some(id), Some(Observed::Absent), Some(_)) => plan_absent(input, id),
         (Some(_), Some(Observed::Unknown(error)), _) | (_, _, Some(Observed::Unknown(error))) => {
             no_op(read_failed(error))
         }
         (None, _, Some(Observed::Present(list))) => plan_unrecorded(input, list),
-        _ => no_op(Outcome::Terminating("looking for the app".to_owned())),
+        _ => no_op(Outcome::Terminating("Looking for the app".to_owned())),
     }
 }
 
-/// Whether nothing remote is to be done, or could have been.
-fn releases_at_once(input: &AppInput<'_>) -> bool {
-    has_nothing(input) || (retains(input) && blocked_by_secrets(input).is_none() && kept(input).is_none())
+/// Whether the operator owns nothing remote for this object.
+fn has_no_remote_state(input: &AppInput<'_>) -> bool {
+    let has_no_app = recorded_id(input.status).is_none() && input.status.create_intent.is_none();
+    has_no_app || input.desired.observes
 }
 
-/// Whether nothing remote is ours.
-fn has_nothing(input: &AppInput<'_>) -> bool {
-    let untouched = recorded(input.status).is_none() && input.status.create_intent.is_none();
-    untouched || input.desired.observes
+/// Whether the finalizer can be removed without a remote call.
+fn can_remove_finalizer(input: &AppInput<'_>) -> bool {
+    let stays = retains_app(input) && blocked_by_secrets(input).is_none() && app_to_untag(input).is_none();
+    has_no_remote_state(input) || stays
 }
 
-/// What has to go before the app. An app that stays does not wait for what is held up by something: whoever sets Retain
-/// wants it gone.
+/// Outcome that waits for SpiceSecrets of the app. An app that stays does not wait for a stuck SpiceSecret: a user sets
+/// Retain to delete the object now.
 fn blocked_by_secrets(input: &AppInput<'_>) -> Option<Outcome> {
     let secrets = input.observed.secrets.as_ref()?;
-    let first = secrets.going.first().filter(|_| !retains(input) || secrets.stuck == 0)?;
-    let more = match secrets.going.len() - 1 {
+    let first = secrets.terminating.first().filter(|_| !retains_app(input) || secrets.stuck == 0)?;
+    let more = match secrets.terminating.len() - 1 {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    Some(Outcome::WaitingForDependency(
-        Reason::DependencyNotReady,
-        format!("waiting for SpiceSecret {first}{more} to go first"),
-    ))
+    let message = format!("Waiting for the deletion of SpiceSecret \"{first}\"{more}");
+    Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message))
 }
 
 /// Whether the app stays.
-fn retains(input: &AppInput<'_>) -> bool {
+fn retains_app(input: &AppInput<'_>) -> bool {
     match input.desired.deletion_policy {
         Some(DeletionPolicy::Retain) => true,
         Some(DeletionPolicy::Delete) => false,
-        None => !created(input.status),
+        None => !was_created(input.status),
     }
 }
 
-/// The id of an app that stays and that our tag is to be taken from. Tried once, and not by an object whose deletion is
-/// held up by something: whoever sets Retain then wants it gone.
-fn kept(input: &AppInput<'_>) -> Option<i64> {
-    let tagged = input.status.tags_unsupported != Some(true) && !input.observed.owner_tags_removed;
-    recorded(input.status).filter(|_| retains(input) && tagged && input.runtime_state.failures == 0)
+/// ID of an app that stays and whose owner tags the operator removes. Tried once, and not after a failed deletion: a
+/// user then sets Retain to delete the object now.
+fn app_to_untag(input: &AppInput<'_>) -> Option<i64> {
+    let has_tags = input.status.tags_unsupported != Some(true) && !input.observed.owner_tags_removed;
+    recorded_id(input.status).filter(|_| retains_app(input) && has_tags && input.runtime_state.failures == 0)
 }
 
-fn plan_kept(input: &AppInput<'_>) -> Plan<SpiceApp> {
-    let Some(Observed::Present(seen)) = &input.observed.app else { return release(input) };
-    let app = &seen.value;
-    if owner(app, input.desired) != Ownership::Own || !same_name(app, input.desired) {
-        return release(input);
+fn plan_untag(input: &AppInput<'_>) -> Plan<SpiceApp> {
+    let Some(Observed::Present(read)) = &input.observed.app else { return Plan::release(input.status) };
+    let app = &read.value;
+    if ownership(app, input.desired) != Ownership::Own || !has_name(app, &input.desired.name) {
+        return Plan::release(input.status);
     }
     let mut tags = app.tags();
     tags.retain(|key, _| key != OWNER_TAG && key != INCARNATION_TAG);
     let body = UpdateApp([(AppField::Tags, serde_json::json!(tags))].into());
-    let write = AppWrite::RemoveOwnerTags { id: app.id, based_on: seen.started_at, body };
-    Plan::remote(input.status.clone(), write, "taking our tag off the app")
+    let write = AppWrite::RemoveOwnerTags { id: app.id, based_on: read.started_at, body };
+    Plan::remote(input.status.clone(), write, format!("Removing the owner tags from app {}", app.id))
 }
 
-fn plan_present(input: &AppInput<'_>, seen: &Observation<App>) -> Plan<SpiceApp> {
-    let app = &seen.value;
-    match owner(app, input.desired) {
-        _ if !same_name(app, input.desired) => release(input),
-        Ownership::Foreign if !came_back(input.status, app) => release(input),
-        Ownership::Own => delete(input, seen),
-        // Our tag is gone, or never was on what our create has brought back: it is put there first, so that the delete rests
-        // on an answer that showed it.
-        Ownership::Foreign | Ownership::Unowned
-            if !input.observed.retagged
-                && !input.observed.tags_refused
-                && input.status.tags_unsupported != Some(true) =>
-        {
-            marked(input, seen, input.status.clone())
+fn plan_present(input: &AppInput<'_>, read: &Observation<App>) -> Plan<SpiceApp> {
+    let app = &read.value;
+    let can_restore_tags = !input.observed.owner_tags_restored
+        && !input.observed.tags_rejected
+        && input.status.tags_unsupported != Some(true);
+    match ownership(app, input.desired) {
+        _ if !has_name(app, &input.desired.name) => Plan::release(input.status),
+        Ownership::Foreign if !is_reactivated_foreign(input.status, app) => Plan::release(input.status),
+        Ownership::Own => plan_delete(input, read),
+        // The owner tag is restored first, so that the delete is based on a read that showed the tag.
+        Ownership::Foreign | Ownership::Unowned if can_restore_tags => {
+            plan_set_owner_tags(input, read, input.status.clone())
         }
-        // The organization takes no tags: then the recorded id counts.
-        Ownership::Foreign | Ownership::Unowned => delete(input, seen),
+        // The organization keeps no tags: the recorded ID counts.
+        Ownership::Foreign | Ownership::Unowned => plan_delete(input, read),
     }
 }
 
-/// An intent and no id: the create may have taken effect, or may still.
-fn plan_unrecorded(input: &AppInput<'_>, list: &Observation<Arc<Vec<App>>>) -> Plan<SpiceApp> {
-    let ours = |app: &&App| match owner(app, input.desired) {
+fn plan_absent(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
+    let no_op = |outcome| Plan::no_op(input.status, outcome);
+    match absence(input, id) {
+        AbsenceCheck::Confirmed => Plan::release(input.status),
+        AbsenceCheck::MassAbsence(message) => {
+            no_op(Outcome::WriteFailed(Reason::OrganizationMismatch, message, Retry::Backoff))
+        }
+        AbsenceCheck::Inconclusive(_) if input.is_within_settle_period() => {
+            no_op(Outcome::Terminating(format!("Waiting until the absence of app {id} is certain")))
+        }
+        AbsenceCheck::Inconclusive(outcome) => no_op(outcome),
+    }
+}
+
+/// Plans an object with an intent and no ID: the create may have taken effect, or may still do.
+fn plan_unrecorded(input: &AppInput<'_>, list: &AppList) -> Plan<SpiceApp> {
+    let is_own = |app: &&App| match ownership(app, input.desired) {
         Ownership::Own => true,
-        Ownership::Unowned => locate::explained_by_intent(input, app),
+        Ownership::Unowned => locate::matches_create_intent(input, app),
         Ownership::Foreign => false,
     };
-    let found = list.value.iter().filter(|app| same_name(app, input.desired)).find(ours);
+    let found = list.value.iter().filter(|app| has_name(app, &input.desired.name)).find(is_own);
     if let Some(app) = found {
-        // The list may be older than what a write by id may rest on: the app itself is read next.
+        // The list may be older than a write by ID allows: the app itself is read next.
         let mut status = input.status.clone();
-        attach(&mut status, input.observed, app);
-        let outcome = Outcome::Terminating(format!("found app {}", app.id));
+        record_app(&mut status, input.observed, app);
+        let outcome = Outcome::Terminating(format!("Found app {}", app.id));
         return Plan::kubernetes(status, KubernetesWrite::StoreStatus, outcome);
     }
-    // From the last moment at which the request may have left: it may have waited long for its turn, in this process or
-    // in one before. To the begin of the list: one from before says nothing of what took effect since.
+    // Counted from the last time at which the request may have been sent, by this process or an earlier one, to the
+    // start of the list.
     let intent = input.status.create_intent.as_ref().map(|intent| intent.at.0);
-    let left = intent.map(|at| at.max(input.runtime_state.since).max(input.runtime_state.last_write.unwrap_or(at)));
-    let settled =
-        left.is_none_or(|at| schedule::elapsed(at, list.started_at) >= input.timings.create_confirmation_timeout);
-    if settled {
-        return release(input);
+    let state = input.runtime_state;
+    let sent_at = intent.map(|at| at.max(state.first_seen_at).max(state.last_write.unwrap_or(at)));
+    let timeout = input.timings.create_confirmation_timeout;
+    if sent_at.is_none_or(|at| schedule::elapsed(at, list.started_at) >= timeout) {
+        return Plan::release(input.status);
     }
-    let message = "waiting until a create that was begun can no longer take effect".to_owned();
+    let message = format!("Waiting up to {timeout:?} for an unconfirmed create to appear in the app list");
     Plan::no_op(input.status, Outcome::Terminating(message))
 }
 
-fn delete(input: &AppInput<'_>, seen: &Observation<App>) -> Plan<SpiceApp> {
+fn plan_delete(input: &AppInput<'_>, read: &Observation<App>) -> Plan<SpiceApp> {
     if let Some(outcome) = blocked_by_secrets(input) {
         return Plan::no_op(input.status, outcome);
     }
-    let (id, based_on) = (seen.value.id, seen.started_at);
-    let events = vec![EventRecord::normal("Deleted", format!("deleted app {id}"))];
-    Plan {
-        events,
-        ..Plan::remote(input.status.clone(), AppWrite::Delete { id, based_on }, format!("deleting app {id}"))
-    }
-}
-
-fn release(input: &AppInput<'_>) -> Plan<SpiceApp> {
-    Plan::kubernetes(input.status.clone(), KubernetesWrite::RemoveFinalizer, Outcome::Finalized)
+    let (id, based_on) = (read.value.id, read.started_at);
+    let events = vec![EventRecord::normal("Delete", "Deleted", format!("Deleted app {id}"))];
+    let write = AppWrite::Delete { id, based_on };
+    Plan { events, ..Plan::remote(input.status.clone(), write, format!("Deleting app {id}")) }
 }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::digest;
 use crate::api::{AppliedField, SpiceAppSpec};
 use crate::management::types::{App, AppField, UpdateApp};
+use crate::planner::digest;
 
 /// One field that is kept as declared.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,24 +62,24 @@ pub(super) struct MergeResult {
     /// The PUT that makes live what is desired; empty when nothing differs.
     pub(super) update: UpdateApp,
     /// The managed fields that the PUT carries.
-    pub(super) carried: Vec<ManagedField>,
+    pub(super) sent: Vec<ManagedField>,
     /// Paths that are released by the PUT, or without one.
     pub(super) released: Vec<String>,
     /// Paths that somebody else changed and that the PUT puts back.
     pub(super) drift: Vec<String>,
     /// Paths that somebody else changed and that are left so.
-    pub(super) left: Vec<String>,
+    pub(super) reported_drift: Vec<String>,
     /// Paths that stay as they are though they are no longer named: the API cannot clear them.
-    pub(super) abandoned: Vec<String>,
+    pub(super) unclearable: Vec<String>,
     /// Digests of the fields that are as desired already.
-    pub(super) settled: BTreeMap<String, AppliedField>,
+    pub(super) unchanged: BTreeMap<String, AppliedField>,
 }
 
 impl MergeResult {
     /// Leaves a field out of the PUT. Says whether it was in it.
     pub(super) fn withhold(&mut self, field: AppField) -> bool {
         let withheld = |path: &String| FIELDS.iter().any(|(one, known, _)| *one == field && known == path);
-        self.carried.retain(|carried| carried.field != field);
+        self.sent.retain(|one| one.field != field);
         self.drift.retain(|path| !withheld(path));
         self.update.0.remove(&field).is_some()
     }
@@ -131,10 +131,10 @@ pub(super) fn managed_tag(key: &str, value: Value) -> ManagedField {
 }
 
 /// Digests of what was sent and of what the answer shows for it.
-pub(super) fn echoed(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
+pub(super) fn observed_after_send(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
     let digests = |field: &ManagedField| AppliedField {
         sent_hash: digest::of_value(&field.value),
-        observed_hash: digest::of_value(&live(app, field)),
+        observed_hash: digest::of_value(&current_value(app, field)),
     };
     managed.iter().map(|field| (field.path.clone(), digests(field))).collect()
 }
@@ -149,37 +149,37 @@ pub(super) fn merge(
 ) -> MergeResult {
     let mut merge = MergeResult::default();
     for field in desired {
-        let (want, shown) = (digest::of_value(&field.value), digest::of_value(&live(app, field)));
+        let (want, shown) = (digest::of_value(&field.value), digest::of_value(&current_value(app, field)));
         let last = applied.get(&field.path);
         let sent_before = last.is_some_and(|last| last.sent_hash == want);
         if shown == want || last.is_some_and(|last| sent_before && last.observed_hash == shown) {
-            merge.settled.insert(field.path.clone(), AppliedField { sent_hash: want, observed_hash: shown });
+            merge.unchanged.insert(field.path.clone(), AppliedField { sent_hash: want, observed_hash: shown });
             continue;
         }
         if sent_before && leaves(&field.path) {
-            merge.left.push(field.path.clone());
+            merge.reported_drift.push(field.path.clone());
             continue;
         }
         if sent_before {
             merge.drift.push(field.path.clone());
         }
-        merge.carried.push(field.clone());
+        merge.sent.push(field.clone());
     }
     release(desired, applied, app, &mut merge);
-    for field in merge.carried.iter().filter(|field| field.tag.is_none()) {
+    for field in merge.sent.iter().filter(|field| field.tag.is_none()) {
         merge.update.0.insert(field.field, field.value.clone());
     }
-    let tags_change = merge.carried.iter().any(|field| field.tag.is_some())
+    let tags_change = merge.sent.iter().any(|field| field.tag.is_some())
         || merge.released.iter().any(|path| path.starts_with("tags."));
     if tags_change {
         let kept: Vec<ManagedField> =
-            desired.iter().filter(|field| !merge.left.contains(&field.path)).cloned().collect();
+            desired.iter().filter(|field| !merge.reported_drift.contains(&field.path)).cloned().collect();
         merge.update.0.insert(AppField::Tags, all_tags(&kept, &merge.released, app));
-        // The API replaces tags whole, so every one of ours is sent, and every one is echoed.
-        let sent =
-            |field: &&ManagedField| field.tag.is_some() && !merge.carried.iter().any(|one| one.path == field.path);
-        let others: Vec<ManagedField> = kept.iter().filter(sent).cloned().collect();
-        merge.carried.extend(others);
+        // The API replaces tags whole, so every one of ours is sent, and the response shows every one.
+        let is_unsent =
+            |field: &&ManagedField| field.tag.is_some() && !merge.sent.iter().any(|one| one.path == field.path);
+        let others: Vec<ManagedField> = kept.iter().filter(is_unsent).cloned().collect();
+        merge.sent.extend(others);
     }
     merge
 }
@@ -200,7 +200,7 @@ fn release(desired: &[ManagedField], applied: &BTreeMap<String, AppliedField>, a
             Clear::Null if present => merge.update.0.insert(*field, Value::Null),
             Clear::Empty if present => merge.update.0.insert(*field, Value::from("")),
             Clear::Never if present => {
-                merge.abandoned.push(path.clone());
+                merge.unclearable.push(path.clone());
                 continue;
             }
             _ => continue,
@@ -223,18 +223,18 @@ fn all_tags(desired: &[ManagedField], released: &[String], app: &App) -> Value {
 
 /// Digests after a create. What its answer shows otherwise than it was sent was not taken (a reactivated app may keep
 /// what it had), so it is not recorded and an update sends it again. A placement that is not shown at all was.
-pub(super) fn taken(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
+pub(super) fn accepted_fields(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
     let placement = |field: &ManagedField| matches!(field.field, AppField::Region | AppField::ClusterName);
     let took = |field: &&ManagedField| {
-        let shown = live(app, field);
+        let shown = current_value(app, field);
         shown == field.value || (shown.is_null() && placement(field))
     };
     let managed: Vec<ManagedField> = managed.iter().filter(took).cloned().collect();
-    echoed(&managed, app)
+    observed_after_send(&managed, app)
 }
 
 /// Settings that an app has and the spec does not name: what a reactivated app brought back.
-pub(super) fn unnamed(desired: &[ManagedField], app: &App) -> Vec<String> {
+pub(super) fn unmanaged_settings(desired: &[ManagedField], app: &App) -> Vec<String> {
     let brought = FIELDS.iter().filter(|(field, path, _)| {
         let telling = !matches!(field, AppField::Tags | AppField::Visibility | AppField::Region);
         let usual = *field == AppField::Replicas && app.field(*field) == Some(&Value::from(1));
@@ -245,7 +245,7 @@ pub(super) fn unnamed(desired: &[ManagedField], app: &App) -> Vec<String> {
 }
 
 /// Digests as if what differs had been sent and taken once: it is then drift, which a policy may leave.
-pub(super) fn as_if_sent(desired: &[ManagedField]) -> BTreeMap<String, AppliedField> {
+pub(super) fn assume_applied(desired: &[ManagedField]) -> BTreeMap<String, AppliedField> {
     let digests = |field: &ManagedField| {
         let sent = digest::of_value(&field.value);
         (field.path.clone(), AppliedField { observed_hash: sent.clone(), sent_hash: sent })
@@ -253,7 +253,7 @@ pub(super) fn as_if_sent(desired: &[ManagedField]) -> BTreeMap<String, AppliedFi
     desired.iter().map(digests).collect()
 }
 
-fn live(app: &App, field: &ManagedField) -> Value {
+fn current_value(app: &App, field: &ManagedField) -> Value {
     match &field.tag {
         Some(key) => app.tag(key).map_or(Value::Null, Value::from),
         None => app.field(field.field).cloned().unwrap_or(Value::Null),

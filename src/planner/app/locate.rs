@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::super::{EventRecord, schedule};
 use super::fields::{self, ManagedField};
-use super::update::{desired_fields, put_right, tags_are_lost};
+use super::update::{desired_fields, lacks_tag_support, plan_update};
 use super::validate::ValidSpec;
 use super::*;
 use crate::api::{CreateIntent, TAKE_OWNERSHIP_FROM, Visibility};
-
-type AppInput<'a> = PlanInput<'a, SpiceApp>;
+use crate::planner::schedule;
 
 /// What is to become of an app of our name that is in the list.
 enum ExistingApp {
@@ -29,8 +27,8 @@ enum ExistingApp {
 /// The id of an app in the list that has to be read before it can be judged.
 pub(super) fn candidate(input: &AppInput<'_>) -> Option<i64> {
     let Some(Observed::Present(list)) = &input.observed.list else { return None };
-    let app = list.value.iter().find(|app| same_name(app, input.desired))?;
-    matches!(found(input, app), ExistingApp::Adoptable | ExistingApp::ObserveOnly).then_some(app.id)
+    let app = list.value.iter().find(|app| has_name(app, &input.desired.name))?;
+    matches!(classify(input, app), ExistingApp::Adoptable | ExistingApp::ObserveOnly).then_some(app.id)
 }
 
 /// No id is known, or none counts.
@@ -39,31 +37,31 @@ pub(super) fn plan(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
     let list = match &input.observed.list {
         Some(Observed::Present(list)) => list,
         Some(Observed::Unknown(error)) => return no_op(read_failed(error)),
-        Some(Observed::Absent) | None => return no_op(Outcome::InProgress("looking for the app".to_owned())),
+        Some(Observed::Absent) | None => return no_op(Outcome::InProgress("Looking for the app".to_owned())),
     };
-    let Some(app) = list.value.iter().find(|app| same_name(app, input.desired)) else {
+    let Some(app) = list.value.iter().find(|app| has_name(app, &input.desired.name)) else {
         return if input.desired.observes {
             plan_nothing_to_observe(input)
         } else {
             plan_absent(input, spec, list.started_at)
         };
     };
-    match found(input, app) {
-        ExistingApp::Owned => attached(input, app),
+    match classify(input, app) {
+        ExistingApp::Owned => plan_attach(input, app),
         ExistingApp::Adoptable => with_detail(input, |seen| adopt(input, spec, seen)),
         ExistingApp::ObserveOnly => with_detail(input, |seen| observe(input, spec, seen)),
         ExistingApp::Foreign(reason, message) => no_op(Outcome::Stalled(reason, message)),
     }
 }
 
-fn found(input: &AppInput<'_>, app: &App) -> ExistingApp {
+fn classify(input: &AppInput<'_>, app: &App) -> ExistingApp {
     let desired = input.desired;
-    match owner(app, desired) {
+    match ownership(app, desired) {
         _ if desired.observes => ExistingApp::ObserveOnly,
         Ownership::Own => ExistingApp::Owned,
-        Ownership::Foreign if may_take_over(input, app) => ExistingApp::Adoptable,
+        Ownership::Foreign if may_take_ownership(input, app) => ExistingApp::Adoptable,
         Ownership::Foreign => ExistingApp::Foreign(Reason::OwnedElsewhere, owned_elsewhere(app)),
-        Ownership::Unowned if explained_by_intent(input, app) => ExistingApp::Owned,
+        Ownership::Unowned if matches_create_intent(input, app) => ExistingApp::Owned,
         Ownership::Unowned if desired.adopts && adoption_allowed(input) => ExistingApp::Adoptable,
         Ownership::Unowned if desired.adopts => {
             let message = format!(
@@ -90,11 +88,11 @@ fn adoption_allowed(input: &AppInput<'_>) -> bool {
 }
 
 /// Whether the annotation names the very owner whose app it is.
-pub(super) fn may_take_over(input: &AppInput<'_>, app: &App) -> bool {
+pub(super) fn may_take_ownership(input: &AppInput<'_>, app: &App) -> bool {
     let named = input.desired.take_over.as_deref();
     input.desired.adopts
         && adoption_allowed(input)
-        && owner(app, input.desired) == Ownership::Foreign
+        && ownership(app, input.desired) == Ownership::Foreign
         && named == app.tag(OWNER_TAG)
 }
 
@@ -110,7 +108,7 @@ pub(super) fn owned_elsewhere(app: &App) -> String {
 /// Whether an app without our tag is what our create made. A complete list without the name came before the intent, so
 /// an app that is older was brought back by it. A younger one is ours only where no tags are kept. None is, if the name turned
 /// out to be taken.
-pub(super) fn explained_by_intent(input: &AppInput<'_>, app: &App) -> bool {
+pub(super) fn matches_create_intent(input: &AppInput<'_>, app: &App) -> bool {
     let Some(intent) = input.status.create_intent.as_ref().filter(|intent| intent.name_conflict.is_none()) else {
         return false;
     };
@@ -118,12 +116,12 @@ pub(super) fn explained_by_intent(input: &AppInput<'_>, app: &App) -> bool {
     let (skew, settles) = (input.timings.clock_skew, input.timings.create_confirmation_timeout);
     let reactivated = schedule::elapsed(created, intent.at.0) > skew;
     let in_time = schedule::elapsed(intent.at.0, created) <= settles + skew;
-    reactivated || (tags_are_lost(input) && in_time)
+    reactivated || (lacks_tag_support(input) && in_time)
 }
 
-fn attached(input: &AppInput<'_>, app: &App) -> Plan<SpiceApp> {
+fn plan_attach(input: &AppInput<'_>, app: &App) -> Plan<SpiceApp> {
     let mut status = input.status.clone();
-    attach(&mut status, input.observed, app);
+    record_app(&mut status, input.observed, app);
     status.create_intent = None;
     status.incarnation.get_or_insert_with(|| format!("a-{}", input.fresh_id));
     let outcome = Outcome::InProgress(format!("attached to app {}", app.id));
@@ -134,7 +132,7 @@ fn attached(input: &AppInput<'_>, app: &App) -> Plan<SpiceApp> {
 fn with_detail(input: &AppInput<'_>, judge: impl FnOnce(&Observation<App>) -> Plan<SpiceApp>) -> Plan<SpiceApp> {
     let no_op = |outcome| Plan::no_op(input.status, outcome);
     match &input.observed.app {
-        Some(Observed::Present(seen)) if same_name(&seen.value, input.desired) => judge(seen),
+        Some(Observed::Present(seen)) if has_name(&seen.value, &input.desired.name) => judge(seen),
         Some(Observed::Unknown(error)) => no_op(read_failed(error)),
         _ => {
             let message = format!("app {} is in the list and cannot be read", input.desired.name);
@@ -147,14 +145,14 @@ fn with_detail(input: &AppInput<'_>, judge: impl FnOnce(&Observation<App>) -> Pl
 pub(super) fn adopt(input: &AppInput<'_>, spec: &ValidSpec, seen: &Observation<App>) -> Plan<SpiceApp> {
     let app = &seen.value;
     let mut status = input.status.clone();
-    attach(&mut status, input.observed, app);
+    record_app(&mut status, input.observed, app);
     (status.create_intent, status.created_at) = (None, None);
     status.incarnation = Some(format!("a-{}", input.fresh_id));
     // Whatever was sent before was sent to an app of another life, or never.
     let as_is = input.desired.leaves_drift;
-    status.last_applied = if as_is { fields::as_if_sent(&spec.managed) } else { BTreeMap::new() };
-    let mut plan = put_right(input, spec, seen, status);
-    plan.events.push(EventRecord::normal("Adopted", format!("took over app {} ({})", app.id, app.name)));
+    status.last_applied = if as_is { fields::assume_applied(&spec.managed) } else { BTreeMap::new() };
+    let mut plan = plan_update(input, spec, seen, status);
+    plan.events.push(EventRecord::normal("Adopt", "Adopted", format!("Adopted app \"{}\" ({})", app.name, app.id)));
     plan.first = Some(KubernetesWrite::StoreStatus);
     plan
 }
@@ -163,19 +161,19 @@ pub(super) fn adopt(input: &AppInput<'_>, spec: &ValidSpec, seen: &Observation<A
 fn observe(input: &AppInput<'_>, spec: &ValidSpec, seen: &Observation<App>) -> Plan<SpiceApp> {
     let app = &seen.value;
     let mut status = input.status.clone();
-    let ours = match owner(app, input.desired) {
+    let ours = match ownership(app, input.desired) {
         Ownership::Own => true,
         // Where no tags are kept the recorded id counts.
         Ownership::Unowned => status.tags_unsupported == Some(true) && status.id == Some(app.id),
-        Ownership::Foreign => came_back(&status, app),
+        Ownership::Foreign => is_reactivated_foreign(&status, app),
     };
     let incarnation = status.incarnation.take().filter(|_| ours);
-    attach(&mut status, input.observed, app);
+    record_app(&mut status, input.observed, app);
     // An incarnation says that the app is ours; one of somebody else's is none of ours.
     status.incarnation = incarnation;
     let merge = fields::merge(&spec.managed, &status.last_applied, app, |_| true);
-    status.drift = merge.left;
-    status.drift.extend(merge.carried.into_iter().map(|field| field.path));
+    status.drift = merge.reported_drift;
+    status.drift.extend(merge.sent.into_iter().map(|field| field.path));
     status.drift.sort();
     status.drift.dedup();
     Plan::no_op(&status, Outcome::InSync)
@@ -199,7 +197,7 @@ fn plan_nothing_to_observe(input: &AppInput<'_>) -> Plan<SpiceApp> {
 
 fn plan_absent(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<SpiceApp> {
     // The repetition without tags follows a list that was waited for already.
-    if input.status.create_intent.is_some() && input.is_within_settle_period() && !input.observed.tags_refused {
+    if input.status.create_intent.is_some() && input.is_within_settle_period() && !input.observed.tags_rejected {
         let message = "a create was cut off and may still take effect; looking again before it is repeated";
         let outcome = Outcome::ReadFailed(Reason::RemoteUnavailable, message.to_owned(), Retry::Backoff);
         return Plan::no_op(input.status, outcome);
@@ -227,7 +225,7 @@ fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Pla
     // What was only observed is not ours.
     (status.id, status.last_applied, status.drift) = (None, BTreeMap::new(), Vec::new());
     // Known before the create: should its outcome be lost, an app without our tag may be what it made.
-    status.tags_unsupported = tags_are_lost(input).then_some(true);
+    status.tags_unsupported = lacks_tag_support(input).then_some(true);
     let fields = desired_fields(input, spec, Some(&incarnation), None);
     status.incarnation = Some(incarnation);
     let body = match create_body(input, spec, &fields) {
@@ -236,7 +234,7 @@ fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Pla
     };
     let managed: Vec<ManagedField> = fields.into_iter().filter(|field| body_carries(&body, field)).collect();
     let message = format!("creating app {}", body.name);
-    let events = vec![EventRecord::normal("Created", format!("created app {}", body.name))];
+    let events = vec![EventRecord::normal("Create", "Created", format!("Created app \"{}\"", body.name))];
     let reactivated_if_before = input.now.checked_sub(input.timings.clock_skew).unwrap_or(input.now);
     let (owner, intended_at) = (input.desired.owner.clone(), input.now);
     let first_untagged = status.tags_unsupported == Some(true) && input.status.tags_unsupported != Some(true);

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::super::{Identity, digest, suspended};
 use super::fields::{self, ManagedField};
 use crate::api::{
     AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, ResolvedOrganizationRef, SpiceApp,
     TAKE_OWNERSHIP_FROM, Visibility,
 };
+use crate::planner::{Identity, digest};
 
 /// A spicepod longer than this as JSON is refused: it has to fit into the object beside everything else.
 const LARGEST_SPICEPOD: usize = 256 * 1024;
@@ -33,7 +33,6 @@ pub struct AppDesired {
     pub(super) take_over: Option<String>,
     /// Whether what somebody else changed is left so.
     pub(super) leaves_drift: bool,
-    pub(super) suspended: bool,
     pub(super) interval: Option<Duration>,
     pub(super) spec: Result<ValidSpec, String>,
 }
@@ -67,7 +66,6 @@ impl AppDesired {
             adopts: app.spec.adoption_policy == Some(AdoptionPolicy::Adopt),
             take_over: meta.annotations.as_ref().and_then(|annotations| annotations.get(TAKE_OWNERSHIP_FROM)).cloned(),
             leaves_drift: app.spec.drift_policy == Some(DriftPolicy::Report),
-            suspended: suspended(app.spec.suspend, meta),
             interval: app.spec.interval.map(Duration::from),
             name,
         }

@@ -3,7 +3,7 @@
 
 use super::binding::{ORGANIZATIONS, OrganizationBinding};
 use super::{Observation, Observed, OrganizationObserved, PlanInput};
-use crate::api::{LimitsStatus, RegionStatus, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
+use crate::api::{LimitsStatus, RegionStatus, SourceVersion, SpiceOrganization, SpiceOrganizationStatus, StatusCore};
 use crate::management::types::{ApiError, ErrorKind, Images, Limits, Regions};
 
 /// The channels whose recommended image is shown.
@@ -14,7 +14,7 @@ const MOST_REGIONS: usize = 64;
 const LONGEST: usize = 253;
 
 /// Whether a failure says that this version of the API, or this credential, has no such thing.
-pub(super) fn lacks(error: &ApiError) -> bool {
+pub(super) fn is_unsupported(error: &ApiError) -> bool {
     matches!(error.kind, ErrorKind::NotFound { .. } | ErrorKind::Forbidden | ErrorKind::Invalid)
 }
 
@@ -24,31 +24,27 @@ fn is_certain(error: &ApiError) -> bool {
 }
 
 /// The status with all that was seen.
-pub(super) fn discovered(
+pub(super) fn discovered_status(
     input: &PlanInput<'_, SpiceOrganization>,
-    pin: OrganizationBinding,
+    binding: OrganizationBinding,
     credential: &SourceVersion,
 ) -> SpiceOrganizationStatus {
     let OrganizationObserved { organizations, regions, images, limits, .. } = input.observed;
     let mut status = input.status.clone();
     // Of another organization nothing that was seen before holds.
-    let before = pin.organization.as_ref().map(|organization| &organization.id);
+    let before = binding.organization.as_ref().map(|organization| &organization.id);
     if status.organization.as_ref().map(|organization| &organization.id) != before {
-        status = SpiceOrganizationStatus {
-            observed_generation: status.observed_generation,
-            conditions: status.conditions,
-            last_handled_reconcile_at: status.last_handled_reconcile_at,
-            ..SpiceOrganizationStatus::default()
-        };
+        let core = StatusCore { observed_sources: Vec::new(), ..status.core };
+        status = SpiceOrganizationStatus { core, ..SpiceOrganizationStatus::default() };
     }
-    (status.endpoint, status.organization) = (Some(pin.endpoint), pin.organization);
-    status.observed_sources = vec![credential.clone()];
+    (status.endpoint, status.organization) = (Some(binding.endpoint), binding.organization);
+    status.core.observed_sources = vec![credential.clone()];
     let mut missing = Vec::new();
     if !matches!(organizations, Some(Observed::Present(_))) {
         missing.push(ORGANIZATIONS.to_owned());
     }
     let had_regions = !status.regions.is_empty() || status.default_region.is_some();
-    match looked(regions.as_ref(), had_regions) {
+    match discover(regions.as_ref(), had_regions) {
         Discovery::Available(regions) => show_regions(&mut status, regions),
         Discovery::Unsupported => {
             (status.regions, status.default_region) = (Vec::new(), None);
@@ -57,7 +53,7 @@ pub(super) fn discovered(
         Discovery::Unknown => {}
     }
     for channel in CHANNELS {
-        match looked(images.get(channel), status.images.contains_key(channel)) {
+        match discover(images.get(channel), status.images.contains_key(channel)) {
             Discovery::Available(Images { default: Some(tag) }) if tag.len() <= LONGEST => {
                 status.images.insert(channel.to_owned(), tag.clone());
             }
@@ -72,7 +68,7 @@ pub(super) fn discovered(
             Discovery::Unknown => {}
         }
     }
-    match looked(limits.as_ref(), status.limits.is_some()) {
+    match discover(limits.as_ref(), status.limits.is_some()) {
         Discovery::Available(limits) => status.limits = Some(shown_limits(limits)),
         Discovery::Unsupported => {
             status.limits = None;
@@ -93,10 +89,10 @@ enum Discovery<'a, T> {
 }
 
 /// What was `shown_before` is not taken for lacking because of a proxy's page.
-fn looked<T>(observed: Option<&Observed<Observation<T>>>, shown_before: bool) -> Discovery<'_, T> {
+fn discover<T>(observed: Option<&Observed<Observation<T>>>, shown_before: bool) -> Discovery<'_, T> {
     match observed {
         Some(Observed::Present(seen)) => Discovery::Available(&seen.value),
-        Some(Observed::Unknown(error)) if lacks(error) && (is_certain(error) || !shown_before) => {
+        Some(Observed::Unknown(error)) if is_unsupported(error) && (is_certain(error) || !shown_before) => {
             Discovery::Unsupported
         }
         Some(Observed::Absent) => Discovery::Unsupported,

@@ -9,15 +9,15 @@ use crate::planner::EventRecord;
 const MOST: usize = 64;
 
 /// The plan with what is known of lists.
-pub(super) fn tell(
+pub(super) fn record_incomplete_lists(
     input: &PlanInput<'_, SpiceOrganization>,
     mut plan: Plan<SpiceOrganization>,
 ) -> Plan<SpiceOrganization> {
     let before = &input.status.incomplete_lists;
     let incomplete = |(path, end): (&String, &ListCompleteness)| match end {
         ListCompleteness::Complete => None,
-        ListCompleteness::Unknown { seen } => {
-            Some(IncompleteList { path: path.clone(), items_seen: i64::try_from(*seen).unwrap_or(i64::MAX) })
+        ListCompleteness::Unknown { items_seen } => {
+            Some(IncompleteList { path: path.clone(), items_seen: i64::try_from(*items_seen).unwrap_or(i64::MAX) })
         }
     };
     let seen = input.observed.lists.iter().filter_map(incomplete);
@@ -28,11 +28,11 @@ pub(super) fn tell(
     lists.truncate(MOST);
     for list in lists.iter().filter(|list| !before.contains(list)) {
         let message = format!(
-            "{}: {} items seen, and whether there are more cannot be told; while that is so, nothing of it is created and \
-             nothing taken for deleted",
+            "Cannot determine whether the list {} is complete ({} items read). No apps are created or treated as deleted \
+             until it is",
             list.path, list.items_seen
         );
-        plan.events.push(EventRecord::warning("ListIncomplete", message));
+        plan.events.push(EventRecord::warning("Reconcile", "ListIncomplete", message));
     }
     plan.status.incomplete_lists = lists;
     plan

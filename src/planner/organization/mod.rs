@@ -1,5 +1,5 @@
-//! Plans for SpiceOrganization: is the credential accepted, does it lead to the organization that the object is bound to,
-//! and what does that offer?
+//! Planner of SpiceOrganization: checks the credential, binds the object to an organization, and discovers the offers of
+//! that organization.
 
 mod binding;
 mod discovery;
@@ -13,87 +13,88 @@ pub use validate::organization_problem;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::errors;
-use super::{
-    CommonStatus, Identity, KubernetesWrite, Observation, Observed, Outcome, Plan, PlanInput, ResourcePlanner, Retry,
-    Timings, WriteResult, suspended,
-};
-use crate::api::{Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus};
+use super::errors::{self, ApiOperation};
+use super::plan::{Identity, Observation, Observed, Outcome, Plan, PlanInput, Retry};
+use super::resource::{NoRemoteWrite, ResourcePlanner, Resync, RetryPolicy};
+use crate::api::{Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus, StatusCore};
 use crate::management::types::{
     AccessibleOrganization, ApiError, ErrorKind, Images, Limits, ListCompleteness, Regions,
 };
 
-/// What a SpiceOrganization asks for.
+/// The validated spec of a SpiceOrganization.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OrganizationDesired {
     endpoint: String,
     organization: Option<String>,
+    /// Name of the credential Secret.
     secret: String,
-    /// What is wrong with the spec.
+    /// Error of an invalid spec.
     problem: Option<String>,
-    suspended: bool,
     interval: Option<Duration>,
 }
 
-/// What was seen of it.
+/// Observations of a SpiceOrganization.
 #[derive(Debug, Default)]
 pub struct OrganizationObserved {
-    /// The credential's Secret, in the version that the cache holds.
+    /// Version of the credential Secret, from the cache.
     pub credential: Option<Observed<SourceVersion>>,
-    /// Whether that Secret is about to get our finalizer, which makes another version of it.
-    pub about_to_be_held: bool,
-    /// How each list ended that this process has read, by its path.
+    /// Whether the operator is about to add its finalizer to that Secret, which changes the version.
+    pub finalizer_add_pending: bool,
+    /// Completeness of each list that this process has read, by path.
     pub lists: BTreeMap<String, ListCompleteness>,
-    /// The organizations that it reaches.
+    /// Organizations that the credential can access.
     pub organizations: Option<Observed<Observation<Vec<AccessibleOrganization>>>>,
-    /// Whether the API is up at all.
+    /// Whether the API responds at all.
     pub health: Option<Observed<()>>,
-    /// Where an app can be.
+    /// Regions for apps.
     pub regions: Option<Observed<Observation<Regions>>>,
-    /// What an app can run with, by channel.
+    /// Runtime images by channel.
     pub images: BTreeMap<&'static str, Observed<Observation<Images>>>,
-    /// What the plan allows.
+    /// Limits of the plan.
     pub limits: Option<Observed<Observation<Limits>>>,
-    /// The number of SpiceApps that refer to it.
+    /// Number of SpiceApps that use the organization.
     pub apps: Option<i64>,
-    /// Objects that refer to it, as `ResourcePlanner name`.
+    /// Objects that use the organization, as `Kind name`.
     pub dependents: Option<Vec<String>>,
 }
 
 /// A read for a SpiceOrganization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrganizationRead {
-    /// The metadata of the credential's Secret, from the cache, and how lists ended that its users have read.
+    /// Version of the credential Secret, and completeness of the lists, from the cache.
     Credential,
-    /// The organizations that the credential reaches: the only call before it is known to lead to the right one.
+    /// Organizations that the credential can access: the only request before the binding is checked.
     Organizations,
-    /// Whether the API is up at all: tells a credential that is refused from an API that is down.
+    /// Health of the API: distinguishes a rejected credential from an outage.
     Health,
-    /// Where an app can be.
+    /// Regions for apps.
     Regions,
-    /// What an app can run with, on a channel.
+    /// Runtime images of a channel.
     Images(&'static str),
-    /// What the plan allows.
+    /// Limits of the plan.
     Limits,
-    /// The number of SpiceApps that refer to it, from the cache.
+    /// Number of SpiceApps that use the organization, from the cache.
     Apps,
-    /// Who refers to it, from the cache.
+    /// Objects that use the organization, from the cache.
     Dependents,
 }
 
-/// Nothing of an organization is ever written remotely.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OrganizationWrite {}
+/// Input of a plan for a SpiceOrganization.
+type OrganizationInput<'a> = PlanInput<'a, SpiceOrganization>;
 
 impl ResourcePlanner for SpiceOrganization {
     type Desired = OrganizationDesired;
-    type Status = SpiceOrganizationStatus;
     type Observed = OrganizationObserved;
     type Read = OrganizationRead;
-    type Write = OrganizationWrite;
-    type Response = ();
+    type Write = NoRemoteWrite;
 
     const NAME: &'static str = "SpiceOrganization";
+    /// All dependents wait for the organization, so failures delay no check.
+    const RETRY_POLICY: RetryPolicy = RetryPolicy { retries_within_interval: true, ..RetryPolicy::DEFAULT };
+
+    fn suspend(&self) -> Option<bool> {
+        self.spec.suspend
+    }
 
     fn desired(&self, _identity: &Identity) -> OrganizationDesired {
         OrganizationDesired {
@@ -101,82 +102,25 @@ impl ResourcePlanner for SpiceOrganization {
             organization: self.spec.organization.clone(),
             secret: self.spec.credentials.secret_name().unwrap_or_default().to_owned(),
             problem: organization_problem(&self.spec),
-            suspended: suspended(self.spec.suspend, &self.metadata),
             interval: self.spec.interval.map(Duration::from),
         }
     }
 
-    fn stored_status(&self) -> Option<&SpiceOrganizationStatus> {
-        self.status.as_ref()
+    fn spec_error(desired: &OrganizationDesired) -> Option<&str> {
+        desired.problem.as_deref()
     }
 
-    fn required_reads(input: &PlanInput<'_, Self>) -> Vec<OrganizationRead> {
-        if input.observed.apps.is_none() {
-            return vec![OrganizationRead::Apps];
-        }
-        if input.deleting() && input.observed.dependents.is_none() {
-            return vec![OrganizationRead::Dependents];
-        }
-        // One that is being deleted serves its users to the end, with whatever credential it is given meanwhile.
-        let unused = input.deleting() && input.observed.dependents.as_ref().is_some_and(Vec::is_empty);
-        if unused || !input.has_finalizer() || input.desired.suspended || input.desired.problem.is_some() {
-            return Vec::new();
-        }
-        match &input.observed.credential {
-            None => vec![OrganizationRead::Credential],
-            Some(Observed::Present(version)) if !is_up_to_date(input, version) && !input.observed.about_to_be_held => {
-                remote_reads(input)
-            }
-            Some(_) => Vec::new(),
-        }
+    fn core(status: &SpiceOrganizationStatus) -> &StatusCore {
+        &status.core
     }
 
-    fn plan(input: &PlanInput<'_, Self>) -> Plan<Self> {
-        let mut plan = if input.deleting() { plan_deletion(input) } else { plan_wanted(input) };
-        plan.status.apps = input.observed.apps.or(input.status.apps);
-        plan
-    }
-
-    fn apply_write_result(
-        _: &mut SpiceOrganizationStatus,
-        _: &mut OrganizationObserved,
-        write: &OrganizationWrite,
-        _: &WriteResult<()>,
-    ) {
-        match *write {}
-    }
-
-    fn on_write_error(write: &OrganizationWrite, _: &ApiError, _: &Timings) -> Option<Outcome> {
-        match *write {}
-    }
-
-    fn corrected_paths(write: &OrganizationWrite, (): &()) -> Vec<String> {
-        match *write {}
-    }
-
-    fn in_sync_message(status: &SpiceOrganizationStatus) -> String {
-        match &status.organization {
-            Some(organization) => {
-                format!("Organization \"{}\" is reachable", organization.name.as_ref().unwrap_or(&organization.id))
-            }
-            // The API at this endpoint returns no organizations.
-            None => format!("The organization at {} is reachable", status.endpoint.as_deref().unwrap_or_default()),
-        }
-    }
-
-    fn drift(_: &SpiceOrganizationStatus) -> &[String] {
-        &[]
-    }
-
-    fn must_persist_immediately(write: &OrganizationWrite) -> bool {
-        match *write {}
+    fn core_mut(status: &mut SpiceOrganizationStatus) -> &mut StatusCore {
+        &mut status.core
     }
 
     fn copy_external_state(from: &SpiceOrganizationStatus, to: &mut SpiceOrganizationStatus) {
         let SpiceOrganizationStatus {
-            observed_generation: _,
-            conditions: _,
-            last_handled_reconcile_at: _,
+            core: StatusCore { observed_generation: _, conditions: _, last_handled_reconcile_at: _, observed_sources },
             endpoint,
             organization,
             regions,
@@ -186,165 +130,175 @@ impl ResourcePlanner for SpiceOrganization {
             unavailable_paths,
             incomplete_lists,
             apps,
-            observed_sources,
         } = from.clone();
-        (to.endpoint, to.organization, to.observed_sources) = (endpoint, organization, observed_sources);
+        (to.endpoint, to.organization, to.core.observed_sources) = (endpoint, organization, observed_sources);
         (to.regions, to.default_region, to.apps) = (regions, default_region, apps);
-        (to.images, to.limits, to.unavailable_paths, to.incomplete_lists) =
-            (images, limits, unavailable_paths, incomplete_lists);
+        (to.images, to.limits) = (images, limits);
+        (to.unavailable_paths, to.incomplete_lists) = (unavailable_paths, incomplete_lists);
     }
 
-    fn common(status: &mut SpiceOrganizationStatus) -> CommonStatus<'_> {
-        CommonStatus {
-            observed_generation: &mut status.observed_generation,
-            conditions: &mut status.conditions,
-            last_handled: &mut status.last_handled_reconcile_at,
+    fn cache_reads(input: &OrganizationInput<'_>) -> Vec<OrganizationRead> {
+        if input.observed.apps.is_none() { vec![OrganizationRead::Apps] } else { Vec::new() }
+    }
+
+    fn required_reads(input: &OrganizationInput<'_>) -> Vec<OrganizationRead> {
+        match &input.observed.credential {
+            None => vec![OrganizationRead::Credential],
+            Some(Observed::Present(version))
+                if !is_verified(input, version) && !input.observed.finalizer_add_pending =>
+            {
+                remote_reads(input)
+            }
+            Some(_) => Vec::new(),
         }
     }
 
-    /// All that refers to it waits with it, so it is looked at as often as if nothing were amiss.
-    fn longest_backoff(interval: Duration, timings: &Timings) -> Duration {
-        timings.max_retry_delay.min(interval)
+    fn plan(input: &OrganizationInput<'_>) -> Plan<Self> {
+        let no_op = |outcome| Plan::no_op(input.status, outcome);
+        let Some(Observed::Present(version)) = &input.observed.credential else {
+            let message = format!("Secret \"{}\" not found", input.desired.secret);
+            return no_op(Outcome::WriteFailed(Reason::CredentialsMissing, message, Retry::Backoff));
+        };
+        if input.observed.organizations.is_none() && is_verified(input, version) {
+            return list_completeness::record_incomplete_lists(input, no_op(Outcome::Skipped));
+        }
+        if input.observed.finalizer_add_pending {
+            let message = format!("Adding the finalizer to Secret \"{}\"", input.desired.secret);
+            return no_op(Outcome::ReadFailed(Reason::Progressing, message, Retry::Backoff));
+        }
+        match verified_status(input, version) {
+            Ok(status) => list_completeness::record_incomplete_lists(input, Plan::no_op(&status, Outcome::InSync)),
+            Err(outcome) => no_op(outcome),
+        }
     }
 
-    fn interval(desired: &OrganizationDesired, _: &OrganizationObserved) -> Option<Duration> {
-        desired.interval
+    fn deletion_reads(input: &OrganizationInput<'_>) -> Vec<OrganizationRead> {
+        match input.observed.dependents.as_deref() {
+            None => vec![OrganizationRead::Dependents, OrganizationRead::Apps],
+            Some([]) => Vec::new(),
+            // A terminating organization serves its dependents to the end, also with a changed credential.
+            Some(_) if input.suspended || input.desired.problem.is_some() => Vec::new(),
+            Some(_) => Self::required_reads(input),
+        }
+    }
+
+    fn plan_deletion(input: &OrganizationInput<'_>) -> Plan<Self> {
+        match input.observed.dependents.as_deref() {
+            Some([]) => Plan::release(input.status),
+            Some(dependents) => {
+                let plan = Plan::no_op(&status_in_use(input), Outcome::Terminating(in_use(dependents)));
+                Self::complete(input, plan)
+            }
+            None => {
+                let message = "Looking for dependents".to_owned();
+                Plan::no_op(input.status, Outcome::Terminating(message))
+            }
+        }
+    }
+
+    fn complete(input: &OrganizationInput<'_>, mut plan: Plan<Self>) -> Plan<Self> {
+        plan.status.apps = input.observed.apps.or(input.status.apps);
+        plan
+    }
+
+    fn in_sync_message(input: &OrganizationInput<'_>) -> String {
+        match input.status.organization.as_ref().map(|bound| bound.name.as_ref().unwrap_or(&bound.id)) {
+            Some(name) => format!("Organization \"{name}\" is reachable"),
+            None => "The organization is reachable".to_owned(),
+        }
+    }
+
+    fn resync(input: &OrganizationInput<'_>) -> Resync {
+        Resync::new(input.desired.interval, input.meta)
     }
 }
 
-/// Whether the last good answer was for this spec and this very version of the Secret, and no check is due.
-fn is_up_to_date(input: &PlanInput<'_, SpiceOrganization>, credential: &SourceVersion) -> bool {
-    (input.can_skip() || input.deleting())
+/// Whether the last successful check was for this spec and this version of the Secret, and no resync is due.
+fn is_verified(input: &OrganizationInput<'_>, credential: &SourceVersion) -> bool {
+    (input.can_skip() || input.is_deleting())
         && !input.runtime_state.force_resync
-        && input.status.observed_sources == [credential.clone()]
-        && binding::is_settled(input)
+        && input.status.core.observed_sources == [credential.clone()]
+        && binding::is_bound(input)
 }
 
-fn plan_wanted(input: &PlanInput<'_, SpiceOrganization>) -> Plan<SpiceOrganization> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
-    if !input.has_finalizer() {
-        let outcome = Outcome::InProgress("taking the object up".to_owned());
-        return Plan::kubernetes(input.status.clone(), KubernetesWrite::AddFinalizer, outcome);
-    }
-    if input.desired.suspended {
-        return no_op(Outcome::Suspended);
-    }
-    if let Some(message) = &input.desired.problem {
-        return no_op(Outcome::Stalled(Reason::InvalidSpec, message.clone()));
-    }
-    let Some(Observed::Present(version)) = &input.observed.credential else {
-        return no_op(Outcome::WriteFailed(Reason::CredentialsMissing, missing_secret(input), Retry::Backoff));
-    };
-    if input.observed.organizations.is_none() && is_up_to_date(input, version) {
-        return list_completeness::tell(input, no_op(Outcome::Skipped));
-    }
-    if input.observed.about_to_be_held {
-        let message = format!("taking Secret {} up", input.desired.secret);
-        return no_op(Outcome::ReadFailed(Reason::Progressing, message, Retry::Backoff));
-    }
-    match seen(input, version) {
-        Ok(status) => list_completeness::tell(input, Plan::no_op(&status, Outcome::InSync)),
-        Err(outcome) => no_op(outcome),
-    }
-}
-
-fn plan_deletion(input: &PlanInput<'_, SpiceOrganization>) -> Plan<SpiceOrganization> {
-    if !input.has_finalizer() {
-        return Plan::no_op(input.status, Outcome::Finalized);
-    }
-    match input.observed.dependents.as_deref() {
-        Some([]) => Plan::kubernetes(input.status.clone(), KubernetesWrite::RemoveFinalizer, Outcome::Finalized),
-        Some(dependents) => Plan::no_op(&status_in_use(input), Outcome::Terminating(in_use(dependents))),
-        None => Plan::no_op(input.status, Outcome::Terminating("looking for objects that use it".to_owned())),
-    }
-}
-
-/// The status of an organization that is being deleted and in use: with what was seen of it, if anything was.
-fn status_in_use(input: &PlanInput<'_, SpiceOrganization>) -> SpiceOrganizationStatus {
+/// Status of an organization that is being deleted and in use, with the result of a check if one succeeded.
+fn status_in_use(input: &OrganizationInput<'_>) -> SpiceOrganizationStatus {
     match &input.observed.credential {
-        Some(Observed::Present(version)) => seen(input, version).unwrap_or_else(|_| input.status.clone()),
+        Some(Observed::Present(version)) => verified_status(input, version).unwrap_or_else(|_| input.status.clone()),
         _ => input.status.clone(),
     }
 }
 
-/// Names a few of the users: enough to act on, and the message stays short.
+/// Names a few dependents; more would make the message long.
 fn in_use(dependents: &[String]) -> String {
     let shown = dependents.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = dependents.len().saturating_sub(3);
-    if more == 0 { format!("in use by {shown}") } else { format!("in use by {shown} and {more} more") }
+    if more == 0 { format!("In use by {shown}") } else { format!("In use by {shown} and {more} more") }
 }
 
-fn missing_secret(input: &PlanInput<'_, SpiceOrganization>) -> String {
-    format!("Secret {} does not exist in this namespace", input.desired.secret)
-}
-
-/// The reads that need a request, in their order.
-fn remote_reads(input: &PlanInput<'_, SpiceOrganization>) -> Vec<OrganizationRead> {
+/// The reads from the API, in their order.
+fn remote_reads(input: &OrganizationInput<'_>) -> Vec<OrganizationRead> {
     let observed = input.observed;
     if observed.organizations.is_none() {
         return vec![OrganizationRead::Organizations];
     }
-    // An older API has no organizations to show, and its regions tell.
-    let refused = |error: Option<&ApiError>| error.is_some_and(|it| it.kind == ErrorKind::Unauthorized);
-    if refused(unknown(observed.organizations.as_ref())) || refused(unknown(observed.regions.as_ref())) {
+    // An older API has no organizations endpoint; its regions show whether the credential is accepted.
+    let is_rejected = |error: Option<&ApiError>| error.is_some_and(|error| error.kind == ErrorKind::Unauthorized);
+    let organizations_error = observed.organizations.as_ref().and_then(Observed::error);
+    let regions_error = observed.regions.as_ref().and_then(Observed::error);
+    if is_rejected(organizations_error) || is_rejected(regions_error) {
         return if observed.health.is_none() { vec![OrganizationRead::Health] } else { Vec::new() };
     }
-    let pin = binding::judge(input);
-    if observed.limits.is_some() || pin.is_err() {
+    let binding = binding::check(input);
+    if observed.limits.is_some() || binding.is_err() {
         return Vec::new();
     }
-    match (&observed.regions, pin) {
+    match (&observed.regions, binding) {
         (None, _) => vec![OrganizationRead::Regions],
-        // Nothing is worth asking for where this failed.
-        (Some(Observed::Unknown(error)), Ok(pin)) if !may_lack(&pin, error) => Vec::new(),
-        _ => discovery::CHANNELS.map(OrganizationRead::Images).into_iter().chain([OrganizationRead::Limits]).collect(),
-    }
-}
-
-/// Why a read told nothing.
-fn unknown<T>(observed: Option<&Observed<T>>) -> Option<&ApiError> {
-    match observed {
-        Some(Observed::Unknown(error)) => Some(error),
-        _ => None,
-    }
-}
-
-/// Whether this failure to read the regions leaves a good answer. Where no organizations are told, this is the read that tells
-/// whether the credential is accepted.
-fn may_lack(pin: &binding::OrganizationBinding, error: &ApiError) -> bool {
-    pin.organization.is_some() && discovery::lacks(error)
-}
-
-/// The status after a good look, or what is in the way of one.
-fn seen(
-    input: &PlanInput<'_, SpiceOrganization>,
-    credential: &SourceVersion,
-) -> Result<SpiceOrganizationStatus, Outcome> {
-    let pin = binding::judge(input)?;
-    let read_failed = |error: &ApiError| Err(unreachable_verdict(input, error));
-    match &input.observed.regions {
-        Some(Observed::Present(_)) => {}
-        Some(Observed::Unknown(error)) if !may_lack(&pin, error) => return read_failed(error),
-        Some(Observed::Unknown(_)) => {}
-        Some(Observed::Absent) | None => {
-            return read_failed(&ApiError::local(ErrorKind::InvalidResponse, "the regions were not read"));
+        // Without the regions, the other offers are not read.
+        (Some(Observed::Unknown(error)), Ok(binding)) if !can_lack_regions(&binding, error) => Vec::new(),
+        _ => {
+            let images = discovery::CHANNELS.map(OrganizationRead::Images);
+            images.into_iter().chain([OrganizationRead::Limits]).collect()
         }
     }
-    Ok(discovery::discovered(input, pin, credential))
 }
 
-/// An unreachable API is told here, once, and not on every object that uses the organization.
-fn unreachable_verdict(input: &PlanInput<'_, SpiceOrganization>, error: &ApiError) -> Outcome {
+/// Whether a failed read of the regions leaves a successful check. Without an organization in the binding, the regions
+/// are the read that shows whether the credential is accepted.
+fn can_lack_regions(binding: &binding::OrganizationBinding, error: &ApiError) -> bool {
+    binding.organization.is_some() && discovery::is_unsupported(error)
+}
+
+/// Status after a successful check, or the outcome of a failed one.
+fn verified_status(
+    input: &OrganizationInput<'_>,
+    credential: &SourceVersion,
+) -> Result<SpiceOrganizationStatus, Outcome> {
+    let binding = binding::check(input)?;
+    match &input.observed.regions {
+        Some(Observed::Unknown(error)) if !can_lack_regions(&binding, error) => return Err(unreachable(input, error)),
+        Some(Observed::Present(_) | Observed::Unknown(_)) => {}
+        Some(Observed::Absent) | None => {
+            let error = ApiError::local(ErrorKind::InvalidResponse, "The regions were not read");
+            return Err(unreachable(input, &error));
+        }
+    }
+    Ok(discovery::discovered_status(input, binding, credential))
+}
+
+/// Outcome of a failed read. The SpiceOrganization reports credential-wide trouble once, for all its dependents.
+fn unreachable(input: &OrganizationInput<'_>, error: &ApiError) -> Outcome {
     let message = match (&error.kind, &input.observed.health) {
         (ErrorKind::Unauthorized, Some(Observed::Present(()))) => {
-            format!("the API is up, and refuses the credential of Secret {}: {error}", input.desired.secret)
+            format!("The API rejected the credential in Secret \"{}\": {error}", input.desired.secret)
         }
         _ => error.to_string(),
     };
     if error.kind == ErrorKind::Invalid {
-        // What was asked for with these reads comes from the spec: a handle, URLs, certificates.
+        // These reads send nothing but values of the spec: a handle, URLs, certificates.
         return Outcome::WriteFailed(Reason::InvalidSpec, message, Retry::Backoff);
     }
     let error = ApiError { message, ..error.clone() };
-    errors::failed(&error, errors::ApiOperation::Read, "apps:read", input.timings)
+    errors::call_failed(&error, ApiOperation::Read, "apps:read", input.timings)
 }

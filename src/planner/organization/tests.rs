@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, IncompleteList, OrganizationStatus};
-use crate::planner::{RuntimeState, report};
+use crate::planner::model::{Model, reconcile};
+use crate::planner::{RuntimeState, Timings};
 
 /// A remote side: what each read would answer.
 struct World {
@@ -116,39 +117,11 @@ impl World {
         }
     }
 
-    /// One visit, whose status is stored.
+    /// One reconcile.
     fn visit(&mut self) -> Outcome {
-        let desired = self.object.desired(&Identity { cluster_id: "cluster".to_owned() });
-        let status = self.object.status.clone().unwrap_or_default();
-        let (meta, timings) = (self.object.metadata.clone(), Timings::default());
-        let runtime_state = self.runtime_state.clone();
-        let mut observed = OrganizationObserved::default();
-        self.reads.clear();
-        for _ in 0..8 {
-            let input = PlanInput {
-                meta: &meta,
-                desired: &desired,
-                status: &status,
-                runtime_state: &runtime_state,
-                observed: &observed,
-                timings: &timings,
-                fresh_id: "",
-                now: Timestamp::UNIX_EPOCH,
-            };
-            let needs = SpiceOrganization::required_reads(&input);
-            if needs.is_empty() {
-                let plan = SpiceOrganization::plan(&input);
-                let input = PlanInput { status: &plan.status, ..input };
-                let report = report(&input, &plan.outcome);
-                (self.object.status, self.requeue_after) = (Some(report.status), report.requeue_after);
-                return plan.outcome;
-            }
-            for read in needs {
-                self.answer(&read, &mut observed);
-                self.reads.push(read);
-            }
-        }
-        panic!("it never stops to read");
+        let done = reconcile(self);
+        (self.reads, self.requeue_after) = (done.reads, done.requeue_after);
+        done.outcome
     }
 
     /// The reads of the last visit that take a request.
@@ -164,6 +137,32 @@ impl World {
     fn bound_to(&self) -> (Option<String>, Option<String>) {
         let status = self.status();
         (status.endpoint, status.organization.map(|organization| organization.id))
+    }
+}
+
+impl Model<SpiceOrganization> for World {
+    fn object(&mut self) -> &mut SpiceOrganization {
+        &mut self.object
+    }
+
+    fn runtime_state(&mut self) -> &mut RuntimeState {
+        &mut self.runtime_state
+    }
+
+    fn timings(&self) -> Timings {
+        Timings::default()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn observe(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
+        self.answer(read, observed);
+    }
+
+    fn carry_out(&mut self, write: &NoRemoteWrite) -> Result<(), ApiError> {
+        match *write {}
     }
 }
 
@@ -190,7 +189,7 @@ fn the_first_good_answer_binds_it_and_shows_what_there_is() {
         (Some(-1), Some(3), None, Some(4))
     );
     assert_eq!(status.unavailable_paths, [""; 0]);
-    assert_eq!(status.conditions[0].message, "Organization \"mine\" is reachable");
+    assert_eq!(status.core.conditions[0].message, "Organization \"mine\" is reachable");
     assert_eq!(world.visit(), Outcome::Skipped);
     assert_eq!(world.requests(), []);
 }
@@ -375,10 +374,14 @@ fn one_that_is_being_deleted_serves_no_other_organization() {
     world.credential(json!([{ "id": "2" }]));
     assert!(matches!(world.visit(), Outcome::Terminating(_)));
     assert_eq!(world.requests(), [OrganizationRead::Organizations]);
-    assert_eq!(world.status().observed_sources, before.observed_sources, "the other credential is not checked");
+    assert_eq!(
+        world.status().core.observed_sources,
+        before.core.observed_sources,
+        "the other credential is not checked"
+    );
     world.credential(json!([{ "id": "1" }]));
     assert!(matches!(world.visit(), Outcome::Terminating(_)));
-    assert_ne!(world.status().observed_sources, before.observed_sources);
+    assert_ne!(world.status().core.observed_sources, before.core.observed_sources);
 }
 
 #[test]
@@ -396,7 +399,7 @@ fn a_list_whose_end_cannot_be_told_is_named_without_a_call_until_one_is_complete
     let mut world = World::new();
     assert_eq!(world.visit(), Outcome::InSync);
     let list = |path: &str, items_seen| IncompleteList { path: path.to_owned(), items_seen };
-    let unknown = |seen| ListCompleteness::Unknown { seen };
+    let unknown = |items_seen| ListCompleteness::Unknown { items_seen };
     let (apps, secrets) = ("/v1/apps", "/v1/apps/7/secrets");
     for (read, told) in [
         (vec![(apps, unknown(20))], vec![list(apps, 20)]),

@@ -1,119 +1,120 @@
-//! Secrets of an object that is being deleted. Reads only what is recorded, references, policy and finalizers, so that an
-//! object with an invalid spec can be deleted too.
+//! Deletion of an object's secrets. Reads only the recorded state, references, policy and finalizers, so that an object
+//! with an invalid spec can be deleted.
 
-use super::name_conflicts::{claimant, is_before_us, others, own, waiting_for};
-use super::update::is_to_go;
+use super::name_conflicts::{competing_owner, handover_message, owned_entries, siblings, takes_precedence};
+use super::update::should_delete;
 use super::*;
+use crate::planner::remote_app::{ListedAbsence, listed_absence, unreadable_app_message};
 
 pub(super) fn next(input: &SecretInput<'_>) -> Next {
     let observed = input.observed;
-    if !input.has_finalizer() {
-        return no_op(input, Outcome::Finalized);
-    }
     let has_none = input.status.secrets.is_empty() && input.status.conflicts.is_empty();
     if has_none || input.desired.deletion_policy == Some(DeletionPolicy::Retain) {
         return release(input);
     }
-    let cached = [(observed.app.is_none(), SecretRead::App), (observed.others.is_none(), SecretRead::Siblings)];
+    let cached = [(observed.app.is_none(), SecretRead::App), (observed.siblings.is_none(), SecretRead::Siblings)];
     if let Some((_, read)) = cached.into_iter().find(|(missing, _)| *missing) {
         return Next::Read(read);
     }
+    let owned = owned_entries(input);
     let app = match &observed.app {
         Some(Observed::Present(app)) => app,
-        Some(Observed::Unknown(_)) if !own(input).iter().any(|entry| is_to_go(input, entry)) => {
-            return release(input);
-        }
+        Some(Observed::Unknown(_)) if !owned.iter().any(|entry| should_delete(input, entry)) => return release(input),
         Some(Observed::Unknown(error)) => {
             return no_op(input, Outcome::WriteFailed(Reason::DependencyNotReady, error.to_string(), Retry::Backoff));
         }
-        // With the app its secrets have gone, or are nobody's business any more.
+        // The secrets are gone with the app, or are no longer the operator's to delete.
         Some(Observed::Absent) | None => return release(input),
     };
-    let going = |entry: &&SecretEntry| is_to_go(input, entry) && claimant(input, &entry.name).is_none();
-    let own = own(input);
-    let names: Vec<String> = own.iter().filter(going).map(|entry| entry.name.clone()).collect();
-    let Some(id) = app.id.filter(|id| input.status.app_id.is_none_or(|of| of == *id)) else { return release(input) };
-    if let Some(message) = unaware(input, &own).or_else(|| heir(input)) {
+    let Some(id) = app.id.filter(|id| input.status.app_id.is_none_or(|recorded| recorded == *id)) else {
+        return release(input);
+    };
+    if let Some(message) = unacknowledged_handover(input, &owned).or_else(|| pending_handover(input)) {
         return no_op(input, Outcome::Terminating(message));
     }
+    let is_deleted =
+        |entry: &&SecretEntry| should_delete(input, entry) && competing_owner(input, &entry.name).is_none();
+    let names: Vec<String> = owned.iter().filter(is_deleted).map(|entry| entry.name.clone()).collect();
     if names.is_empty() {
         return release(input);
     }
     match &observed.crd_terminating {
         None => return Next::Read(SecretRead::CrdTerminating),
-        // With the definition every object goes: nobody asked for the secrets themselves to go.
+        // The deletion of the CustomResourceDefinition deletes every object, which is no request to delete secrets.
         Some(Observed::Present(true) | Observed::Absent) => return release(input),
         Some(Observed::Unknown(error)) => return no_op(input, read_failed(error, "secrets:write")),
         Some(Observed::Present(false)) => {}
     }
-    if let Some(message) = no_organization(app) {
+    if let Some(message) = organization_wait(app) {
         return no_op(input, Outcome::WriteFailed(Reason::DependencyNotReady, message, Retry::Backoff));
     }
-    match shown(input) {
-        None => Next::Read(SecretRead::RemoteApp(id, max_read_age(input))),
-        Some(Observed::Present(seen)) if is_ours(input, app, &seen.value) => delete(input, id, names, seen.started_at),
-        Some(Observed::Present(seen)) if seen.value.tag(OWNER_TAG).is_none() => {
+    delete_from(input, app, id, names)
+}
+
+/// Deletes the secrets once a fresh read shows that the app is the operator's.
+fn delete_from(input: &SecretInput<'_>, app: &ParentApp, id: i64, names: Vec<String>) -> Next {
+    match fresh_app(input) {
+        None => Next::Read(SecretRead::RemoteApp(id, input.oldest_usable_read())),
+        Some(Observed::Present(read)) if is_own_app(input, app, &read.value) => {
+            plan_delete(input, id, names, read.started_at)
+        }
+        Some(Observed::Present(read)) if Ownership::of(&read.value, &input.desired.owner) == Ownership::Unowned => {
             let message =
-                format!("app {id} shows no owner: waiting for SpiceApp {} to put that right", input.desired.app);
+                format!("App {id} has no owner tag; waiting for SpiceApp \"{}\" to restore the tag", input.desired.app);
             no_op(input, Outcome::Terminating(message))
         }
-        // It is another's app by now: nothing of it is ours.
+        // The app belongs to another owner by now.
         Some(Observed::Present(_)) => release(input),
         Some(Observed::Absent) => absent(input, id),
         Some(Observed::Unknown(error)) => no_op(input, read_failed(error, "apps:read")),
     }
 }
 
-/// Who wants a secret of ours and has not taken note yet that it is one: it would take it for a stranger's.
-fn unaware(input: &SecretInput<'_>, own: &[SecretEntry]) -> Option<String> {
-    own.iter().find_map(|entry| {
-        let other = claimant(input, &entry.name).filter(|other| !other.knows.contains(&entry.name))?;
-        Some(waiting_for(other, &entry.name))
+/// Message for a sibling that requests a secret of this object and has not acknowledged the hand-over. The sibling
+/// would otherwise take the secret for a third party's.
+fn unacknowledged_handover(input: &SecretInput<'_>, owned: &[SecretEntry]) -> Option<String> {
+    owned.iter().find_map(|entry| {
+        let other = competing_owner(input, &entry.name).filter(|other| !other.acknowledged.contains(&entry.name))?;
+        Some(handover_message(other, &entry.name))
     })
 }
 
-/// Whose secret may still pass on to us: it is being deleted as well, and may have left the secret to us before we were. Of
-/// several that would wait for each other the oldest waits for none.
-fn heir(input: &SecretInput<'_>) -> Option<String> {
-    let waits_too = |other: &SiblingSecret| other.knows.iter().any(|name| !other.set.contains(name));
-    let mut deleting =
-        others(input).filter(|other| other.deleting && (is_before_us(input, other) || !waits_too(other)));
-    let may_pass = |other: &SiblingSecret| {
-        input.status.conflicts.iter().find(|held| held.present == Some(true) && other.set.contains(&held.name))
-    };
-    deleting.find_map(|other| {
-        let held = may_pass(other)?;
-        Some(format!("waiting for SpiceSecret {}, which has {} and is being deleted too", other.object, held.name))
+/// Message for a terminating sibling that may still hand a name over to this object. To avoid a deadlock between
+/// terminating objects, the oldest one never waits.
+fn pending_handover(input: &SecretInput<'_>) -> Option<String> {
+    let also_waits = |other: &SiblingSecret| other.acknowledged.iter().any(|name| !other.managed.contains(name));
+    let mut terminating =
+        siblings(input).filter(|other| other.deleting && (takes_precedence(input, other) || !also_waits(other)));
+    terminating.find_map(|other| {
+        let mut conflicts = input.status.conflicts.iter();
+        let conflict = conflicts.find(|one| one.present == Some(true) && other.managed.contains(&one.name))?;
+        Some(format!(
+            "Waiting for SpiceSecret \"{}\", which is being deleted and owns \"{}\"",
+            other.object, conflict.name
+        ))
     })
 }
 
-fn delete(input: &SecretInput<'_>, app: i64, mut names: Vec<String>, based_on: Timestamp) -> Next {
-    let failed = input.observed.failed.iter().next();
-    if let Some((name, error)) = failed {
-        return no_op(
-            input,
-            messages::about(name, errors::failed(error, ApiOperation::Delete, "secrets:write", input.timings)),
-        );
+fn plan_delete(input: &SecretInput<'_>, app: i64, mut names: Vec<String>, based_on: Timestamp) -> Next {
+    if let Some((name, error)) = input.observed.failed.iter().next() {
+        let outcome = errors::call_failed(error, ApiOperation::Delete, "secrets:write", input.timings);
+        return no_op(input, messages::with_name(name, outcome));
     }
-    names.truncate(LARGEST_BATCH);
-    let message = format!("deleting {}", messages::named(names.iter().map(String::as_str)));
+    names.truncate(MAX_BATCH);
+    let message = format!("Deleting {}", messages::name_list(names.iter().map(String::as_str)));
     let write = SecretWrite::Delete { app, based_on, names };
     Plan::remote(input.status.clone(), write, message).into()
 }
 
-/// A 404 and a complete list without the app: with it, its secrets are gone.
+/// Releases the object if the app list confirms the 404: the secrets are gone with the app.
 fn absent(input: &SecretInput<'_>, id: i64) -> Next {
-    match &input.observed.apps {
-        None => Next::Read(SecretRead::Apps(max_read_age(input))),
-        Some(Observed::Present(list)) if !list.value.iter().any(|app| app.id == id) => release(input),
-        Some(Observed::Unknown(error)) => no_op(input, read_failed(error, "apps:read")),
-        Some(Observed::Present(_) | Observed::Absent) => {
-            let message = format!("app {id} cannot be read, though the list of apps has it");
+    match listed_absence(input.observed.apps.as_ref(), id) {
+        ListedAbsence::NotRead => Next::Read(SecretRead::Apps(input.oldest_usable_read())),
+        ListedAbsence::Absent(_) => release(input),
+        ListedAbsence::Unknown(error) => no_op(input, read_failed(error, "apps:read")),
+        ListedAbsence::Listed => {
+            let message = unreadable_app_message(id);
             no_op(input, Outcome::ReadFailed(Reason::RemoteUnavailable, message, Retry::Backoff))
         }
     }
-}
-
-fn release(input: &SecretInput<'_>) -> Next {
-    Plan::kubernetes(input.status.clone(), KubernetesWrite::RemoveFinalizer, Outcome::Finalized).into()
 }

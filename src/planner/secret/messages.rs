@@ -1,136 +1,141 @@
-//! What is told of secrets: the verdict, and notes of what was done.
+//! Outcome messages and events of a SpiceSecret.
 
-use super::name_conflicts::others;
-use super::plan::{PlannedChanges, SecretPlanner, is_refusal};
+use super::name_conflicts::siblings;
+use super::plan::{ChangePlanner, PlannedChanges, is_validation_error};
 use super::source::Problem;
-use super::update::is_confirmed;
+use super::update::is_applied;
+use super::write::SetCause;
 use super::*;
 
-/// Problems that a message names; the others are counted.
-const MOST_WORDS: usize = 16;
+/// Number of names or sentences in one message; the message counts the others.
+const MAX_ITEMS: usize = 16;
 
-impl SecretPlanner<'_> {
-    /// What came back with the app and is named by nobody. Told once, by whoever sets the app's first secret.
-    pub(super) fn left_overs(&self) -> Option<EventRecord> {
+impl ChangePlanner<'_> {
+    /// Event for secrets that a reactivated app kept and that no SpiceSecret requests. Emitted once, by the SpiceSecret
+    /// that sets the first secret of the app.
+    pub(super) fn preexisting_secrets_event(&self) -> Option<EventRecord> {
         let input = self.input;
-        let others = others(input);
-        let started_at = others.clone().any(|other| !other.set.is_empty())
-            || input.status.secrets.iter().any(|entry| is_confirmed(entry, self.app));
-        let wanted = |name: &String| self.wanted.as_ref().is_some_and(|wanted| wanted.contents.contains_key(name));
-        let named_elsewhere = |name: &String| others.clone().any(|other| other.named.contains(name));
-        let left = self.list()?.values().filter(|there| self.is_left_over(there)).map(|there| &there.name);
-        let left: Vec<&str> = left.filter(|name| !wanted(name) && !named_elsewhere(name)).map(String::as_str).collect();
-        let message = || format!("app {} had been deleted and came back with secrets that nobody names: ", self.id);
-        (!started_at && !left.is_empty())
-            .then(|| EventRecord::warning("Reactivated", message() + &named(left.into_iter())))
+        let siblings = siblings(input);
+        let has_set = siblings.clone().any(|other| !other.managed.is_empty())
+            || input.status.secrets.iter().any(|entry| is_applied(entry, self.app));
+        let is_requested = |name: &String| {
+            self.desired.as_ref().is_some_and(|desired| desired.values.contains_key(name))
+                || siblings.clone().any(|other| other.requested.contains(name))
+        };
+        let preexisting = self.list()?.values().filter(|secret| self.predates_app(secret));
+        let names: Vec<&str> =
+            preexisting.filter(|secret| !is_requested(&secret.name)).map(|secret| secret.name.as_str()).collect();
+        (!has_set && !names.is_empty()).then(|| {
+            let names = name_list(names.into_iter());
+            let message =
+                format!("App {} was reactivated and kept secrets that no SpiceSecret requests: {names}", self.id);
+            EventRecord::warning("Create", "Reactivated", message)
+        })
     }
 
-    pub(super) fn outcome(&self, work: &PlannedChanges) -> Outcome {
+    /// Outcome of the changes if no write remains.
+    pub(super) fn outcome(&self, changes: &PlannedChanges) -> Outcome {
         let input = self.input;
         let failed = input.observed.failed.iter();
-        if let Some((name, error)) = failed.clone().find(|(_, error)| !is_refusal(error)) {
-            return about(name, errors::failed(error, ApiOperation::Write, "secrets:write", input.timings));
+        if let Some((name, error)) = failed.clone().find(|(_, error)| !is_validation_error(error)) {
+            let outcome = errors::call_failed(error, ApiOperation::Write, "secrets:write", input.timings);
+            return with_name(name, outcome);
         }
-        let problems = self.wanted.iter().flat_map(|wanted| &wanted.problems);
+        let problems = self.desired.iter().flat_map(|desired| &desired.problems);
         let is_missing = problems.clone().any(|problem| matches!(problem, Problem::Missing(_)));
         let is_invalid = problems.clone().any(|problem| matches!(problem, Problem::Invalid(_)));
-        let mut message: Vec<String> = problems
-            .map(|problem| match problem {
-                Problem::Missing(message) | Problem::Invalid(message) => message.clone(),
-            })
-            .collect();
-        message.extend(failed.clone().map(|(name, error)| format!("{name}: {error}")));
-        message.extend(work.taken.iter().cloned());
-        message.extend(work.held.iter().map(|held| format!("{} is held by SpiceSecret {}", held.name, held.owned_by)));
-        let fought: Vec<&str> =
-            work.drift.iter().map(String::as_str).filter(|name| self.is_correction_loop(name)).collect();
-        let listed = listed(&message);
+        let mut messages: Vec<String> = problems.map(|problem| problem.message().to_owned()).collect();
+        messages.extend(failed.clone().map(|(name, error)| format!("Secret \"{name}\": {error}")));
+        messages.extend(changes.not_owned.iter().cloned());
+        messages.extend(
+            changes.conflicts.iter().map(|conflict| {
+                format!("Name \"{}\" is owned by SpiceSecret \"{}\"", conflict.name, conflict.owned_by)
+            }),
+        );
+        let drift = changes.drift.iter().map(String::as_str);
+        let looping: Vec<&str> = drift.filter(|name| self.is_correction_loop(name)).collect();
+        let message = shorten(&messages.iter().map(String::as_str).collect::<Vec<_>>(), ". ");
         match () {
-            () if is_missing => missing(input, listed),
-            () if failed.len() > 0 => Outcome::WriteFailed(
-                Reason::InvalidSpec,
-                listed,
-                Retry::After(input.timings.rejected_write_retry_interval),
-            ),
-            () if is_invalid => Outcome::Stalled(Reason::InvalidSpec, listed),
-            () if !message.is_empty() => Outcome::Stalled(Reason::NameTaken, listed),
-            () if !fought.is_empty() => {
-                let names = named(fought.into_iter());
-                let message = "put back again and again, so somebody else sets it too";
-                Outcome::Stalled(
-                    Reason::CorrectionLoop,
-                    format!("{message}: {names}; let one of them stop, then change the spec"),
-                )
+            () if is_missing => source_missing(input, message),
+            () if failed.len() > 0 => {
+                let retry = Retry::After(input.timings.rejected_write_retry_interval);
+                Outcome::WriteFailed(Reason::InvalidSpec, message, retry)
             }
-            () => work.waiting.clone().map_or(Outcome::InSync, Outcome::InProgress),
+            () if is_invalid => Outcome::Stalled(Reason::InvalidSpec, message),
+            () if !messages.is_empty() => Outcome::Stalled(Reason::NameTaken, message),
+            () if !looping.is_empty() => correction_loop(&looping),
+            () => changes.handover.clone().map_or(Outcome::InSync, Outcome::InProgress),
         }
     }
 }
 
-/// What a batch of writes has done.
-pub(super) fn success_events(write: &SecretWrite, answer: &SecretResponse) -> Vec<EventRecord> {
-    let written = || answer.iter().filter(|(_, result)| result.is_ok()).map(|(name, _)| name.as_str());
-    let note = |make: fn(&str, String) -> EventRecord, reason, message: &str, names: Vec<&str>| {
-        (!names.is_empty()).then(|| make(reason, format!("{message}{}", named(names.into_iter()))))
-    };
-    match write {
-        SecretWrite::Delete { .. } => {
-            note(EventRecord::normal, "Deleted", "deleted ", written().collect()).into_iter().collect()
-        }
-        SecretWrite::Set { secrets, corrects, .. } => {
-            let (put_back, set) = written().partition(|name| corrects.iter().any(|corrected| corrected == name));
-            let is_empty = |set: &&Set| set.body.value.is_empty();
-            let empty: Vec<&str> = secrets.iter().filter(is_empty).map(|set| set.body.name.as_str()).collect();
-            let empty = written().filter(|name| empty.contains(name)).collect();
-            let events = [
-                note(EventRecord::normal, "Updated", "set ", set),
-                note(EventRecord::warning, "DriftCorrected", "changed outside and put back: ", put_back),
-                note(EventRecord::warning, "EmptyValue", "the value is empty: ", empty),
-            ];
-            events.into_iter().flatten().collect()
-        }
-    }
+fn correction_loop(names: &[&str]) -> Outcome {
+    let message = format!(
+        "Correction loop: {} was corrected 3 times and changed again by another client. Stop the other client, then edit \
+         the spec",
+        name_list(names.iter().copied())
+    );
+    Outcome::Stalled(Reason::CorrectionLoop, message)
 }
 
-/// The message of Ready=True.
-pub(super) fn in_sync(status: &SpiceSecretStatus) -> String {
-    let source = status.observed_sources.first().map(|source| source.name.as_str()).unwrap_or_default();
-    let secrets = match status.secrets.len() {
-        1 => "1 secret is".to_owned(),
-        count => format!("{count} secrets are"),
-    };
-    let exception = if status.drift.is_empty() { "" } else { ", except for the names in status.drift" };
-    format!("{secrets} in sync with Secret \"{source}\"{exception}")
+/// Message of Ready=True.
+pub(super) fn in_sync(input: &SecretInput<'_>) -> String {
+    let count = input.status.secrets.len();
+    let (secrets, verb) = if count == 1 { ("secret", "is") } else { ("secrets", "are") };
+    let source = input.desired.spec.as_ref().map_or("", |selection| selection.source.as_str());
+    let exception = if input.status.drift.is_empty() { "" } else { ", except for the names in status.drift" };
+    format!("{count} {secrets} {verb} in sync with Secret \"{source}\"{exception}")
 }
 
-/// The source, or a key of it, is not there: the watch tells when it comes.
-pub(super) fn missing(input: &SecretInput<'_>, message: String) -> Outcome {
+/// Events of a batch of writes.
+pub(super) fn success_events(write: &SecretWrite, response: &SecretResponse) -> Vec<EventRecord> {
+    let is_written = |name: &str| response.iter().any(|(written, result)| written == name && result.is_ok());
+    let event = |make: fn(&'static str, &str, String) -> EventRecord, action, reason, text: &str, names: Vec<&str>| {
+        (!names.is_empty()).then(|| make(action, reason, format!("{text} {}", name_list(names.into_iter()))))
+    };
+    let sets = write.sets().iter().filter(|set| is_written(&set.body.name));
+    let set_for =
+        |cause| sets.clone().filter(|set| set.cause == cause).map(|set| set.body.name.as_str()).collect::<Vec<_>>();
+    let empty = sets.clone().filter(|set| set.body.value.is_empty()).map(|set| set.body.name.as_str()).collect();
+    let deleted = match write {
+        SecretWrite::Delete { names, .. } => names.iter().map(String::as_str).filter(|name| is_written(name)).collect(),
+        SecretWrite::Set { .. } => Vec::new(),
+    };
+    let events = [
+        event(EventRecord::normal, "Create", "Created", "Created secret", set_for(SetCause::Create)),
+        event(EventRecord::normal, "Adopt", "Adopted", "Adopted secret", set_for(SetCause::Adopt)),
+        event(EventRecord::normal, "Update", "Rotated", "Set new value of secret", set_for(SetCause::Rotate)),
+        event(EventRecord::warning, "Correct", "DriftCorrected", "Corrected drift:", set_for(SetCause::Correct)),
+        event(EventRecord::warning, "Update", "EmptyValue", "The value is empty:", empty),
+        event(EventRecord::normal, "Delete", "Deleted", "Deleted secret", deleted),
+    ];
+    events.into_iter().flatten().collect()
+}
+
+/// Outcome for a missing Secret, or a missing key. The watch of Secrets triggers the next reconcile.
+pub(super) fn source_missing(input: &SecretInput<'_>, message: String) -> Outcome {
     Outcome::WriteFailed(Reason::SourceNotFound, message, Retry::After(input.timings.rejected_write_retry_interval))
 }
 
-pub(super) fn about(name: &str, outcome: Outcome) -> Outcome {
+/// Adds the name of a secret to the message of a failed write.
+pub(super) fn with_name(name: &str, outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::WriteFailed(reason, message, retry) => {
-            Outcome::WriteFailed(reason, format!("{name}: {message}"), retry)
+            Outcome::WriteFailed(reason, format!("Secret \"{name}\": {message}"), retry)
         }
         other => other,
     }
 }
 
-/// Names in a row, as many as a message takes.
-pub(super) fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    shortened(&names.collect::<Vec<_>>(), ", ")
+/// A list of names for a message.
+pub(super) fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    shorten(&names.collect::<Vec<_>>(), ", ")
 }
 
-/// Sentences in a row, as many as a message takes.
-fn listed(message: &[String]) -> String {
-    shortened(&message.iter().map(String::as_str).collect::<Vec<_>>(), "; ")
-}
-
-fn shortened(message: &[&str], between: &str) -> String {
-    let shown = message.iter().take(MOST_WORDS).copied().collect::<Vec<_>>().join(between);
-    match message.len().saturating_sub(MOST_WORDS) {
+fn shorten(items: &[&str], separator: &str) -> String {
+    let shown = items.iter().take(MAX_ITEMS).copied().collect::<Vec<_>>().join(separator);
+    match items.len().saturating_sub(MAX_ITEMS) {
         0 => shown,
-        more => format!("{shown}{between}and {more} more"),
+        more => format!("{shown}{separator}and {more} more"),
     }
 }

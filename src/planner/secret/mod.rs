@@ -1,4 +1,4 @@
-//! Plans for SpiceSecret: secrets of an app that follow a Kubernetes Secret.
+//! Planner of SpiceSecret: secrets of an app that follow a Kubernetes Secret.
 
 mod delete;
 mod entries;
@@ -8,397 +8,275 @@ mod plan;
 mod source;
 mod update;
 mod validate;
+mod write;
 
 #[cfg(test)]
 mod tests;
 
 pub use source::SourceValues;
 pub use validate::{SecretDesired, requested_names};
+pub use write::{SecretResponse, SecretWrite, SetSecret};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::app::{OWNER_TAG, OrganizationView};
 use super::errors::{self, ApiOperation};
-use super::{
-    CommonStatus, EventRecord, Identity, KubernetesWrite, Observation, Observed, Outcome, Plan, PlanInput,
-    ResourcePlanner, Retry, Timings, WriteResult,
-};
+use super::organization_view::{OrganizationView, is_same_binding};
+use super::plan::{EventRecord, Identity, KubernetesWrite, Observation, Observed, Outcome, Plan, PlanInput, Retry};
+use super::remote_app::{AppList, Ownership, has_name};
+use super::resource::{ResourcePlanner, Resync, RetryPolicy};
 use super::{digest, schedule};
-use crate::api::{DeletionPolicy, Reason, SecretEntry, SourceVersion, SpiceSecret, SpiceSecretStatus};
-use crate::management::types::{ApiError, App, ErrorKind, PutSecret, Secret, SecretList};
+use crate::api::{DeletionPolicy, Reason, SecretEntry, SourceVersion, SpiceSecret, SpiceSecretStatus, StatusCore};
+use crate::management::types::{ApiError, App, ErrorKind, PutSecret, RemoteSecret, SecretList};
 
-/// Secrets that one batch sets or deletes at most: what it rests on must not grow old while it is sent.
-const LARGEST_BATCH: usize = 50;
+/// Maximum number of secrets in one batch, so that the read behind the batch does not expire while the batch is sent.
+const MAX_BATCH: usize = 50;
 
-/// What was seen of secrets and of what they depend on.
+/// Observations of secrets and of their dependencies.
 #[derive(Debug, Default)]
 pub struct SecretObserved {
-    /// The app that they are in, from the cache.
+    /// The SpiceApp, from the cache.
     pub app: Option<Observed<ParentApp>>,
     /// Other SpiceSecrets of the app, from the cache.
-    pub others: Option<Vec<Arc<SiblingSecret>>>,
-    /// The Kubernetes Secret, in the version that the cache shows.
+    pub siblings: Option<Vec<Arc<SiblingSecret>>>,
+    /// Version of the Kubernetes Secret, from the cache.
     pub source: Option<Observed<SourceVersion>>,
-    /// The id of the key of digests; absent as long as it could be neither read nor made.
+    /// ID of the digest key; absent until the operator has read or created the key.
     pub key: Option<Observed<String>>,
-    /// What the Kubernetes Secret holds.
+    /// Content of the Kubernetes Secret.
     pub values: Option<Observed<SourceValues>>,
-    /// The app as the API shows it. Absent here is one 404: it takes the list of apps to make it an absence.
-    pub shown: Option<Observed<Observation<Arc<App>>>>,
+    /// The app as the API shows it. `Absent` is a single 404; only the app list confirms the absence.
+    pub remote_app: Option<Observed<Observation<Arc<App>>>>,
     /// The app's secrets as the API lists them.
     pub list: Option<Observed<Observation<Arc<SecretList>>>>,
     /// The complete list of apps.
-    pub apps: Option<Observed<Observation<Arc<Vec<App>>>>>,
-    /// Whether our CustomResourceDefinition is being deleted.
+    pub apps: Option<Observed<AppList>>,
+    /// Whether the CustomResourceDefinition is being deleted.
     pub crd_terminating: Option<Observed<bool>>,
-    /// Writes of this visit that did not end well, by name.
+    /// Failed writes of this reconcile, by name.
     pub failed: BTreeMap<String, ApiError>,
-    /// Secrets that were set in this visit.
+    /// Secrets that this reconcile set.
     pub set: BTreeSet<String>,
 }
 
-/// What is to be known of an app by its secrets.
+/// A SpiceApp as its SpiceSecrets observe it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ParentApp {
-    /// The object's uid: all objects of the app are checked at the same time.
+    /// UID of the object: all objects of the app resync at the same time.
     pub uid: String,
-    /// The shortest interval that any object of the app asks for.
+    /// Shortest interval that any object of the app requests.
     pub interval: Option<Duration>,
-    /// The app's name in Spice.ai Cloud.
+    /// Name of the app in Spice.ai Cloud.
     pub name: String,
-    /// Its id, as far as it is ours.
+    /// ID of the app, if the SpiceApp owns it.
     pub id: Option<i64>,
-    /// Its incarnation.
+    /// Creation ID of the app.
     pub incarnation: Option<String>,
-    /// When the create was begun that made it, if we have made it.
+    /// Start of the create, if the operator created the app.
     pub created_at: Option<Timestamp>,
-    /// Whether its recorded id alone tells that it is ours.
+    /// Whether the API keeps no tags, so that the recorded ID alone shows the ownership.
     pub tags_unsupported: bool,
-    /// Why nothing is to be set in it now, if so.
+    /// Why secrets must not be written now.
     pub unready: Option<String>,
-    /// The organization that it is recorded in.
-    pub recorded_in: Option<String>,
-    /// How the organization is called.
+    /// Organization binding that the app is recorded with.
+    pub organization_binding: Option<String>,
+    /// Display name of the organization.
     pub organization_name: String,
-    /// Its organization; none if that is gone.
+    /// The organization; none if the SpiceOrganization does not exist.
     pub organization: Option<OrganizationView>,
 }
 
 /// Another SpiceSecret of the same app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SiblingSecret {
-    /// Its name.
+    /// Name of the object.
     pub object: String,
-    /// When the object was made: the older goes first.
+    /// Creation time of the object; the older one takes precedence.
     pub created: Option<Timestamp>,
-    /// The last resort: the lower uid.
+    /// UID; the lower one breaks ties.
     pub uid: String,
-    /// Whether it is being deleted.
+    /// Whether the object is being deleted.
     pub deleting: bool,
-    /// Whether it cannot be decoded: it keeps what it has set, and can ask for nothing and take note of nothing.
+    /// Whether the object cannot be decoded: it keeps the secrets that it set, requests none, and acknowledges none.
     pub undecodable: bool,
-    /// Names that its spec asks for, as far as that can be told without its source.
-    pub named: BTreeSet<String>,
-    /// Names that its status says it has set, or is about to.
-    pub set: BTreeSet<String>,
-    /// Of these, the ones that it took over.
+    /// Names that the spec requests, as far as known without the Kubernetes Secret.
+    pub requested: BTreeSet<String>,
+    /// Names that the status records as set, or about to be set.
+    pub managed: BTreeSet<String>,
+    /// Managed names that were adopted.
     pub adopted: BTreeSet<String>,
-    /// Names of which its status says that one of ours has set them: itself, or the one that it waits for.
-    pub knows: BTreeSet<String>,
+    /// Names that the status records as set by this object or by a sibling.
+    pub acknowledged: BTreeSet<String>,
 }
 
 /// A read for a SpiceSecret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretRead {
-    /// The app, from the cache.
+    /// The SpiceApp, from the cache.
     App,
     /// Other SpiceSecrets of the app, from the cache.
     Siblings,
-    /// The version of the Kubernetes Secret, from the cache.
+    /// Version of the Kubernetes Secret, from the cache.
     Source,
-    /// The id of the key of digests.
+    /// ID of the digest key.
     Key,
-    /// What the Kubernetes Secret holds.
+    /// Content of the Kubernetes Secret.
     SourceValues,
-    /// The app of this id, as it was at this time or later.
+    /// The app with this ID, read at this time or later.
     RemoteApp(i64, Timestamp),
-    /// The secrets of the app of this id, as they were at this time or later.
+    /// The secrets of the app with this ID, read at this time or later.
     List(i64, Timestamp),
-    /// The complete list of apps, as it was at this time or later.
+    /// The complete list of apps, read at this time or later.
     Apps(Timestamp),
-    /// Whether our CustomResourceDefinition is being deleted.
+    /// Whether the CustomResourceDefinition is being deleted.
     CrdTerminating,
 }
 
-/// A secret that is to be set.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Set {
-    /// What is sent.
-    pub body: PutSecret,
-    /// What is recorded of it then; the answer tells when it was set.
-    pub entry: SecretEntry,
-    /// Whether nothing of ours can be there yet: it was recorded in this very plan.
-    pub first: bool,
-}
-
-/// A remote write for a SpiceSecret: a batch of idempotent ones.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SecretWrite {
-    /// `POST` for each.
-    Set {
-        /// The app.
-        app: i64,
-        /// When the answer was begun that showed whose the app is.
-        based_on: Timestamp,
-        /// What is to be set.
-        secrets: Vec<Set>,
-        /// Names of those that somebody else has changed and that are put back.
-        corrects: Vec<String>,
-    },
-    /// `DELETE` for each.
-    Delete {
-        /// The app.
-        app: i64,
-        /// When the answer was begun that showed whose the app is.
-        based_on: Timestamp,
-        /// The names.
-        names: Vec<String>,
-    },
-}
-
-impl SecretWrite {
-    /// The app that it is about.
-    pub fn app(&self) -> i64 {
-        match self {
-            Self::Set { app, .. } | Self::Delete { app, .. } => *app,
-        }
-    }
-
-    /// The name that a batch begins with.
-    fn first(&self) -> Option<&str> {
-        match self {
-            Self::Set { secrets, .. } => secrets.first().map(|set| set.body.name.as_str()),
-            Self::Delete { names, .. } => names.first().map(String::as_str),
-        }
-    }
-
-    /// When the answer was begun that showed whose the app is.
-    pub fn based_on(&self) -> Timestamp {
-        match self {
-            Self::Set { based_on, .. } | Self::Delete { based_on, .. } => *based_on,
-        }
-    }
-}
-
-/// How each write of a batch ended, by name, as far as the batch went: what a set secret is since, nothing after a delete.
-pub type SecretResponse = Vec<(String, Result<Option<Secret>, ApiError>)>;
+/// Input of a plan for a SpiceSecret.
+pub(super) type SecretInput<'a> = PlanInput<'a, SpiceSecret>;
 
 impl ResourcePlanner for SpiceSecret {
     type Desired = SecretDesired;
-    type Status = SpiceSecretStatus;
     type Observed = SecretObserved;
     type Read = SecretRead;
     type Write = SecretWrite;
-    type Response = SecretResponse;
 
     const NAME: &'static str = "SpiceSecret";
+    /// SpiceSecrets of one app trigger each other, so every failed write is held.
+    const RETRY_POLICY: RetryPolicy = RetryPolicy { holds_every_failure: true, ..RetryPolicy::DEFAULT };
+
+    fn suspend(&self) -> Option<bool> {
+        self.spec.suspend
+    }
 
     fn desired(&self, identity: &Identity) -> SecretDesired {
         SecretDesired::of(self, identity)
     }
 
-    fn stored_status(&self) -> Option<&SpiceSecretStatus> {
-        self.status.as_ref()
+    fn spec_error(desired: &SecretDesired) -> Option<&str> {
+        desired.spec.as_ref().err().map(String::as_str)
     }
 
-    fn required_reads(input: &PlanInput<'_, Self>) -> Vec<SecretRead> {
-        match next(input) {
-            Next::Read(read) => vec![read],
-            Next::Do(_) => Vec::new(),
-        }
+    fn core(status: &SpiceSecretStatus) -> &StatusCore {
+        &status.core
     }
 
-    fn plan(input: &PlanInput<'_, Self>) -> Plan<Self> {
-        match next(input) {
-            Next::Do(plan) => *plan,
-            Next::Read(read) => Plan::no_op(input.status, Outcome::InProgress(format!("waiting for {read:?}"))),
-        }
-    }
-
-    fn apply_write_result(
-        status: &mut SpiceSecretStatus,
-        observed: &mut SecretObserved,
-        write: &SecretWrite,
-        end: &WriteResult<SecretResponse>,
-    ) {
-        let answer = match &end.result {
-            Ok(answer) => answer.clone(),
-            Err(error) => write.first().map(|name| (name.to_owned(), Err(error.clone()))).into_iter().collect(),
-        };
-        for (name, result) in &answer {
-            match (write, result) {
-                (SecretWrite::Set { app, secrets, .. }, Ok(Some(shown))) => {
-                    let Some(set) = secrets.iter().find(|set| set.body.name == *name) else { continue };
-                    status.app_id = Some(*app);
-                    let entry = SecretEntry { updated_at: shown.updated_at.clone(), ..set.entry.clone() };
-                    entries::record(&mut status.secrets, entry);
-                    status.drift.retain(|drifted| drifted != name);
-                    observed.set.insert(name.clone());
-                }
-                (SecretWrite::Delete { .. }, Ok(_)) => {
-                    status.secrets.retain(|entry| entry.name != *name);
-                    status.conflicts.retain(|held| held.name != *name);
-                }
-                (SecretWrite::Set { .. }, Ok(None)) => {}
-                (write, Err(error)) => {
-                    if let SecretWrite::Set { secrets, .. } = write {
-                        let first = secrets.iter().any(|set| set.first && set.body.name == *name);
-                        if !error.proves_not_applied() {
-                            // It may be there with another value than is recorded: it is set again, whatever that is by then.
-                            let known = status.secrets.iter_mut().filter(|entry| entry.name == *name);
-                            known.for_each(|entry| entry.digest = None);
-                        } else if first {
-                            // Nothing of ours is there, so nothing is to be taken for ours.
-                            status.secrets.retain(|entry| entry.name != *name);
-                        }
-                    }
-                    observed.failed.insert(name.clone(), error.clone());
-                }
-            }
-        }
-        // What was recorded in this plan and not reached stays to be set, and nothing of it can be there.
-        if let SecretWrite::Set { secrets, .. } = write {
-            let reached = |name: &String| answer.iter().any(|(reached, _)| reached == name);
-            let unreached = secrets.iter().filter(|set| set.first && !reached(&set.body.name));
-            for set in unreached {
-                status.secrets.retain(|entry| entry.name != set.body.name);
-            }
-        }
-    }
-
-    fn on_write_error(write: &SecretWrite, error: &ApiError, timings: &Timings) -> Option<Outcome> {
-        let call = match write {
-            SecretWrite::Set { .. } => ApiOperation::Write,
-            SecretWrite::Delete { .. } => ApiOperation::Delete,
-        };
-        let outcome = errors::failed(error, call, "secrets:write", timings);
-        Some(match write.first() {
-            Some(name) => messages::about(name, outcome),
-            None => outcome,
-        })
-    }
-
-    fn corrected_paths(write: &SecretWrite, answer: &SecretResponse) -> Vec<String> {
-        let SecretWrite::Set { corrects, .. } = write else { return Vec::new() };
-        let put_back = answer.iter().filter(|(name, result)| result.is_ok() && corrects.contains(name));
-        put_back.map(|(name, _)| name.clone()).collect()
-    }
-
-    fn affected_names(write: &SecretWrite, end: &WriteResult<SecretResponse>) -> Vec<String> {
-        match &end.result {
-            Ok(answer) => answer.iter().map(|(name, _)| name.clone()).collect(),
-            Err(_) => write.first().map(str::to_owned).into_iter().collect(),
-        }
-    }
-
-    fn success_events(write: &SecretWrite, answer: &SecretResponse) -> Vec<EventRecord> {
-        messages::success_events(write, answer)
-    }
-
-    fn in_sync_message(status: &SpiceSecretStatus) -> String {
-        messages::in_sync(status)
-    }
-
-    fn drift(status: &SpiceSecretStatus) -> &[String] {
-        &status.drift
-    }
-
-    fn must_persist_immediately(_: &SecretWrite) -> bool {
-        false
+    fn core_mut(status: &mut SpiceSecretStatus) -> &mut StatusCore {
+        &mut status.core
     }
 
     fn copy_external_state(from: &SpiceSecretStatus, to: &mut SpiceSecretStatus) {
         let SpiceSecretStatus {
-            observed_generation: _,
-            conditions: _,
-            last_handled_reconcile_at: _,
+            core: StatusCore { observed_generation: _, conditions: _, last_handled_reconcile_at: _, observed_sources },
             app_ref,
             app_id,
             applied_secrets,
             secrets,
             conflicts,
             drift,
-            observed_sources,
         } = from.clone();
         (to.app_ref, to.app_id, to.applied_secrets) = (app_ref, app_id, applied_secrets);
         (to.secrets, to.conflicts) = (secrets, conflicts);
-        (to.drift, to.observed_sources) = (drift, observed_sources);
+        (to.drift, to.core.observed_sources) = (drift, observed_sources);
     }
 
-    fn common(status: &mut SpiceSecretStatus) -> CommonStatus<'_> {
-        CommonStatus {
-            observed_generation: &mut status.observed_generation,
-            conditions: &mut status.conditions,
-            last_handled: &mut status.last_handled_reconcile_at,
-        }
+    fn invalidate_sources(observed: &mut SecretObserved) {
+        (observed.source, observed.values) = (None, None);
     }
 
-    fn sources(input: &PlanInput<'_, Self>) -> Vec<SourceVersion> {
+    fn cache_reads(input: &SecretInput<'_>) -> Vec<SecretRead> {
+        if input.observed.siblings.is_none() { vec![SecretRead::Siblings] } else { Vec::new() }
+    }
+
+    fn required_reads(input: &SecretInput<'_>) -> Vec<SecretRead> {
+        update::next(input).into_read().into_iter().collect()
+    }
+
+    fn plan(input: &SecretInput<'_>) -> Plan<Self> {
+        update::next(input).into_plan(input)
+    }
+
+    fn deletion_reads(input: &SecretInput<'_>) -> Vec<SecretRead> {
+        delete::next(input).into_read().into_iter().collect()
+    }
+
+    fn plan_deletion(input: &SecretInput<'_>) -> Plan<Self> {
+        delete::next(input).into_plan(input)
+    }
+
+    fn complete(input: &SecretInput<'_>, plan: Plan<Self>) -> Plan<Self> {
+        update::complete(input, plan)
+    }
+
+    fn drift(status: &SpiceSecretStatus) -> &[String] {
+        &status.drift
+    }
+
+    fn sources(input: &SecretInput<'_>) -> Vec<SourceVersion> {
         update::sources(input)
     }
 
-    fn observed_sources(status: &SpiceSecretStatus) -> &[SourceVersion] {
-        &status.observed_sources
-    }
-
-    /// Objects of one app wake each other: one that fails is not to be tried as often as others change.
-    fn holds_back(_: Retry) -> bool {
-        true
-    }
-
-    fn interval(desired: &SecretDesired, observed: &SecretObserved) -> Option<Duration> {
-        app(observed).and_then(|app| app.interval).or(desired.interval)
-    }
-
-    fn phase(meta: &ObjectMeta, observed: &SecretObserved) -> u64 {
-        app(observed).map_or_else(|| schedule::phase(meta), |app| digest::number(&app.uid))
-    }
-
-    fn sources_unchanged(input: &PlanInput<'_, Self>) -> bool {
+    fn is_up_to_date(input: &SecretInput<'_>) -> bool {
         update::is_up_to_date(input)
+    }
+
+    fn in_sync_message(input: &SecretInput<'_>) -> String {
+        messages::in_sync(input)
+    }
+
+    fn resync(input: &SecretInput<'_>) -> Resync {
+        let app = app(input.observed);
+        let resync = Resync::new(input.desired.interval, input.meta);
+        app.map_or(resync, |app| Resync {
+            interval: app.interval.or(resync.interval),
+            offset: schedule::offset(&app.uid),
+        })
     }
 }
 
-type SecretInput<'a> = PlanInput<'a, SpiceSecret>;
-
-/// What comes next.
+/// The next step of a plan.
 enum Next {
-    /// Something is to be read first.
+    /// A read comes first.
     Read(SecretRead),
-    /// This is to be done.
-    Do(Box<Plan<SpiceSecret>>),
+    /// The plan is complete.
+    Plan(Box<Plan<SpiceSecret>>),
+}
+
+impl Next {
+    fn into_read(self) -> Option<SecretRead> {
+        match self {
+            Self::Read(read) => Some(read),
+            Self::Plan(_) => None,
+        }
+    }
+
+    /// The plan. A read that is still missing here was requested too often without a result.
+    fn into_plan(self, input: &SecretInput<'_>) -> Plan<SpiceSecret> {
+        match self {
+            Self::Plan(plan) => *plan,
+            Self::Read(_) => Plan::no_op(input.status, Outcome::InProgress("Reading the current state".to_owned())),
+        }
+    }
 }
 
 impl From<Plan<SpiceSecret>> for Next {
     fn from(plan: Plan<SpiceSecret>) -> Self {
-        Self::Do(Box::new(plan))
+        Self::Plan(Box::new(plan))
     }
-}
-
-fn next(input: &SecretInput<'_>) -> Next {
-    if input.deleting() { delete::next(input) } else { update::next(input) }
 }
 
 fn no_op(input: &SecretInput<'_>, outcome: Outcome) -> Next {
     Plan::no_op(input.status, outcome).into()
 }
 
-/// The app, if it is there.
+fn release(input: &SecretInput<'_>) -> Next {
+    Plan::release(input.status).into()
+}
+
+/// The SpiceApp, if it exists.
 fn app(observed: &SecretObserved) -> Option<&ParentApp> {
     match &observed.app {
         Some(Observed::Present(app)) => Some(app),
@@ -406,55 +284,52 @@ fn app(observed: &SecretObserved) -> Option<&ParentApp> {
     }
 }
 
-/// The id of the key of digests.
-fn key<'a>(input: &SecretInput<'a>) -> &'a str {
+/// ID of the digest key.
+fn key_id<'a>(input: &SecretInput<'a>) -> &'a str {
     match &input.observed.key {
         Some(Observed::Present(key)) => key,
         _ => "",
     }
 }
 
-/// Why nothing may be set in the app by objects of this namespace, if so. What was set is still deleted.
-fn not_admitted(app: &ParentApp) -> Option<&String> {
-    app.organization.as_ref()?.not_allowed.as_ref()
-}
-
-/// Why the organization of the app cannot be used, if it cannot.
-fn no_organization(app: &ParentApp) -> Option<String> {
+/// Message for an organization that cannot be used now.
+fn organization_wait(app: &ParentApp) -> Option<String> {
     let name = &app.organization_name;
     let Some(organization) = &app.organization else {
-        return Some(format!("SpiceOrganization {name} does not exist"));
+        return Some(format!("SpiceOrganization \"{name}\" not found"));
     };
-    let bound = |pin: &String| app.recorded_in.as_ref().is_some_and(|recorded| !super::app::same_pin(recorded, pin));
+    let differs = |binding: &String| {
+        app.organization_binding.as_ref().is_some_and(|recorded| !is_same_binding(recorded, binding))
+    };
     match organization {
-        OrganizationView { suspended: true, .. } => Some(format!("SpiceOrganization {name} is suspended")),
-        OrganizationView { unusable: Some(why), .. } => Some(format!("SpiceOrganization {name} is not ready: {why}")),
-        OrganizationView { pin: Some(pin), .. } if bound(pin) => {
-            Some(format!("SpiceOrganization {name} leads to another organization than the app was recorded in"))
+        OrganizationView { suspended: true, .. } => Some(format!("SpiceOrganization \"{name}\" is suspended")),
+        OrganizationView { unusable: Some(why), .. } => {
+            Some(format!("SpiceOrganization \"{name}\" is not ready: {why}"))
         }
+        OrganizationView { binding: Some(binding), .. } if differs(binding) => Some(format!(
+            "SpiceOrganization \"{name}\" is bound to another organization than the one that the app is recorded in"
+        )),
         OrganizationView { .. } => None,
     }
 }
 
-/// The earliest time at which an answer may have been begun that a write rests on.
-fn max_read_age(input: &SecretInput<'_>) -> Timestamp {
-    input.now.checked_sub(input.timings.max_read_age).unwrap_or(Timestamp::MIN)
-}
-
-/// The answer that shows whose the app is, if it is fresh enough.
-fn shown<'a>(input: &SecretInput<'a>) -> Option<&'a Observed<Observation<Arc<App>>>> {
-    let fresh = |shown: &&Observed<Observation<Arc<App>>>| match shown {
-        Observed::Present(seen) => seen.started_at >= max_read_age(input),
+/// The read that shows the owner of the app, if recent enough for a write.
+fn fresh_app<'a>(input: &SecretInput<'a>) -> Option<&'a Observed<Observation<Arc<App>>>> {
+    let is_fresh = |app: &&Observed<Observation<Arc<App>>>| match app {
+        Observed::Present(read) => read.started_at >= input.oldest_usable_read(),
         Observed::Absent | Observed::Unknown(_) => true,
     };
-    input.observed.shown.as_ref().filter(fresh)
+    input.observed.remote_app.as_ref().filter(is_fresh)
 }
 
-/// Whether an answer shows our name and our owner.
-fn is_ours(input: &SecretInput<'_>, app: &ParentApp, shown: &App) -> bool {
-    let owner = shown.tag(OWNER_TAG);
-    let ours = owner == Some(input.desired.owner.as_str()) || (owner.is_none() && app.tags_unsupported);
-    ours && shown.name.eq_ignore_ascii_case(&app.name)
+/// Whether a read shows the name and the owner tag of the app.
+fn is_own_app(input: &SecretInput<'_>, app: &ParentApp, shown: &App) -> bool {
+    let is_own = match Ownership::of(shown, &input.desired.owner) {
+        Ownership::Own => true,
+        Ownership::Unowned => app.tags_unsupported,
+        Ownership::Foreign => false,
+    };
+    is_own && has_name(shown, &app.name)
 }
 
 fn read_failed(error: &ApiError, scope: &str) -> Outcome {

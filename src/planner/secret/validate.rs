@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::{Identity, digest, suspended};
 use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, SpiceSecret, SpiceSecretSpec};
+use crate::planner::{Identity, digest};
 
 /// What a SpiceSecret asks for. What a deletion needs is there even if the rest is invalid.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +18,6 @@ pub struct SecretDesired {
     pub(super) adopts: bool,
     /// Whether what somebody else changed is left so.
     pub(super) leaves_drift: bool,
-    pub(super) suspended: bool,
     pub(super) interval: Option<Duration>,
     pub(super) spec: Result<KeySelection, String>,
 }
@@ -49,7 +48,6 @@ impl SecretDesired {
             deletion_policy: spec.deletion_policy,
             adopts: spec.adoption_policy == Some(AdoptionPolicy::Adopt),
             leaves_drift: spec.drift_policy == Some(DriftPolicy::Report),
-            suspended: suspended(spec.suspend, meta),
             interval: spec.interval.map(Duration::from),
             spec: selected_keys(spec).map(|keys| KeySelection { source: object.source_name().to_owned(), keys }),
         }

@@ -1,4 +1,4 @@
-//! Apps, which newer versions of the API call projects (contract, section 7).
+//! Apps, also called projects.
 
 use std::sync::Arc;
 
@@ -11,194 +11,225 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::access::{APPS_DELETE, APPS_READ, APPS_WRITE, Access, CONFIG_READ, CONFIG_WRITE, Caller};
-use super::super::app::{App, Changes, CreateApp, Detail, Summary, UpdateApp};
-use super::super::error::{ApiError, Body};
-use super::super::payload::Payload;
-use super::super::rules::Profile;
-use super::document;
+use super::access::AuthenticatedRequest;
 use super::metrics;
-use super::parameters::{Page, PathId, Query};
+use super::openapi;
+use super::parameters::{AppIdParameter, PageRange, QueryParameters};
 use super::secrets;
+use crate::sandbox::auth::identity::Caller;
+use crate::sandbox::auth::scopes::{APPS_DELETE, APPS_READ, APPS_WRITE, CONFIG_READ, CONFIG_WRITE};
+use crate::sandbox::model::app::changes::AppChanges;
+use crate::sandbox::model::app::record::StoredApp;
+use crate::sandbox::model::app::requests::{CreateAppRequest, UpdateAppRequest};
+use crate::sandbox::model::app::responses::{AppDetailBody, AppSummaryBody};
+use crate::sandbox::model::profile::Profile;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
+use crate::sandbox::wire::request_body::RequestBody;
 
-/// All the apps of an organization, or a page of them.
+/// All apps of an organization, or one page.
 #[derive(Serialize, ToSchema)]
-struct Apps {
-    apps: Vec<Summary>,
+#[schema(as = Apps)]
+struct AppListBody {
+    apps: Vec<AppSummaryBody>,
 }
 
-/// [`Apps`] under their newer name.
+/// All projects of an organization, or one page.
 #[derive(Serialize, ToSchema)]
-struct Projects {
-    projects: Vec<Summary>,
+#[schema(as = Projects)]
+struct ProjectListBody {
+    projects: Vec<AppSummaryBody>,
 }
 
-pub(super) fn apps(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
+pub(super) fn apps_router(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     let metrics = match profile {
-        Profile::Seed => OpenApiRouter::new(),
+        Profile::Legacy => OpenApiRouter::new(),
         Profile::Current => metrics::router(),
     };
-    OpenApiRouter::new().nest("/v1/apps", each().routes(routes!(list_apps)).merge(metrics))
+    OpenApiRouter::new().nest("/v1/apps", common_router().routes(routes!(list_apps)).merge(metrics))
 }
 
-/// The same under the newer name, which only the list shows.
-pub(super) fn projects() -> OpenApiRouter<Arc<Sandbox>> {
-    let mut projects = each().routes(routes!(list_projects)).merge(metrics::router());
-    for operation in document::operations(projects.get_openapi_mut()) {
+/// Routes under `/v1/projects`. Only the list body differs from `/v1/apps`.
+pub(super) fn projects_router() -> OpenApiRouter<Arc<Sandbox>> {
+    let mut projects = common_router().routes(routes!(list_projects)).merge(metrics::router());
+    for operation in openapi::operations(projects.get_openapi_mut()) {
         operation.operation_id = operation.operation_id.take().map(|id| id.replace("_app", "_project"));
     }
     OpenApiRouter::new().nest("/v1/projects", projects)
 }
 
-/// What is the same under both names.
-fn each() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(create)).routes(routes!(read, update, delete)).merge(secrets::router())
+/// Routes that are equal under both prefixes.
+fn common_router() -> OpenApiRouter<Arc<Sandbox>> {
+    OpenApiRouter::new()
+        .routes(routes!(create_app))
+        .routes(routes!(get_app, update_app, delete_app))
+        .merge(secrets::router())
 }
 
-/// Lists the apps of the organization, by ascending id.
+/// Lists the apps of the organization in ascending order of ID.
 #[utoipa::path(
     get,
     path = "",
-    params(Page),
+    params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "All of them, or a page", body = Apps), (status = 400, description = "A parameter breaks its rule", body = Body)),
+    responses((status = 200, description = "All items, or one page", body = AppListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
 )]
-async fn list_apps(State(sandbox): State<Arc<Sandbox>>, access: Access, query: Query) -> Result<Json<Apps>, ApiError> {
-    Ok(Json(Apps { apps: list(&sandbox, &access, &query)? }))
+async fn list_apps(
+    State(sandbox): State<Arc<Sandbox>>,
+    request: AuthenticatedRequest,
+    query: QueryParameters,
+) -> Result<Json<AppListBody>, ErrorResponse> {
+    Ok(Json(AppListBody { apps: list_page(&sandbox, &request, &query)? }))
 }
 
-/// Lists the projects of the organization, by ascending id.
+/// Lists the projects of the organization in ascending order of ID.
 #[utoipa::path(
     get,
     path = "",
-    params(Page),
+    params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "All of them, or a page", body = Projects), (status = 400, description = "A parameter breaks its rule", body = Body)),
+    responses((status = 200, description = "All items, or one page", body = ProjectListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
 )]
 async fn list_projects(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    query: Query,
-) -> Result<Json<Projects>, ApiError> {
-    Ok(Json(Projects { projects: list(&sandbox, &access, &query)? }))
+    request: AuthenticatedRequest,
+    query: QueryParameters,
+) -> Result<Json<ProjectListBody>, ErrorResponse> {
+    Ok(Json(ProjectListBody { projects: list_page(&sandbox, &request, &query)? }))
 }
 
-fn list(sandbox: &Sandbox, access: &Access, query: &Query) -> Result<Vec<Summary>, ApiError> {
-    let caller = access.require(APPS_READ)?;
-    let page = query.page(sandbox.config.switches)?;
-    Ok(page.of(sandbox.kept().store.apps(&caller).map(App::summary)))
+fn list_page(
+    sandbox: &Sandbox,
+    request: &AuthenticatedRequest,
+    query: &QueryParameters,
+) -> Result<Vec<AppSummaryBody>, ErrorResponse> {
+    let caller = request.require_scope(APPS_READ)?;
+    let page = query.parse_page(sandbox.config.switches)?;
+    Ok(page.slice(sandbox.state().store.visible_apps(&caller).map(StoredApp::to_summary)))
 }
 
-/// Creates an app, or brings back the deleted one of that name.
+/// Creates an app, or reactivates the deleted app with the same name.
 #[utoipa::path(
     post,
     path = "",
     operation_id = "create_app",
-    request_body = CreateApp,
+    request_body = CreateAppRequest,
     security(("bearer" = [APPS_WRITE]), ("oauth" = [APPS_WRITE])),
     responses(
-        (status = 201, description = "It is there", body = Detail),
-        (status = 400, description = "The body breaks a rule", body = Body),
-        (status = 409, description = "The name is taken", body = Body),
+        (status = 201, description = "The created or reactivated app", body = AppDetailBody),
+        (status = 400, description = "The body is invalid", body = ErrorBody),
+        (status = 409, description = "A live app has this name", body = ErrorBody),
     ),
 )]
-async fn create(
+async fn create_app(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    body: Payload,
-) -> Result<(StatusCode, Json<Detail>), ApiError> {
-    let caller = may_change(&sandbox, &access, &body)?;
+    request: AuthenticatedRequest,
+    body: RequestBody,
+) -> Result<(StatusCode, Json<AppDetailBody>), ErrorResponse> {
+    let caller = require_write_scopes(&sandbox, &request, &body)?;
     let switches = sandbox.config.switches;
-    let (name, changes) = Changes::of_create(body.read()?, switches)?;
-    sandbox.change(|kept| {
-        let app = kept.store.create_app(&caller, name, changes, switches.reactivation, Timestamp::now())?;
-        Ok((StatusCode::CREATED, detail(&sandbox, &access, app)))
+    let (name, changes) = AppChanges::from_create_body(body.read()?, switches)?;
+    sandbox.update_state(|state| {
+        let app = state.store.create_app(&caller, name, changes, switches.reactivation, Timestamp::now())?;
+        Ok((StatusCode::CREATED, detail_body(&sandbox, &request, app)))
     })
 }
 
-/// Shows an app.
+/// Returns an app.
 #[utoipa::path(
     get,
     path = "/{appId}",
     operation_id = "get_app",
-    params(PathId),
+    params(AppIdParameter),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses(
-        (status = 200, description = "The app", body = Detail),
-        (status = 400, description = "The id is no positive integer", body = Body),
-        (status = 404, description = "No such app, or of another organization", body = Body),
+        (status = 200, description = "The app", body = AppDetailBody),
+        (status = 400, description = "The ID is not a positive integer", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
-async fn read(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<Json<Detail>, ApiError> {
-    let caller = access.require(APPS_READ)?;
+async fn get_app(
+    State(sandbox): State<Arc<Sandbox>>,
+    request: AuthenticatedRequest,
+    id: AppIdParameter,
+) -> Result<Json<AppDetailBody>, ErrorResponse> {
+    let caller = request.require_scope(APPS_READ)?;
     let id = id.read()?;
-    Ok(detail(&sandbox, &access, sandbox.kept().store.app(&caller, id)?))
+    Ok(detail_body(&sandbox, &request, sandbox.state().store.find_app(&caller, id)?))
 }
 
-/// Changes an app; what the body does not name stays.
+/// Updates an app. Absent fields stay unchanged.
 #[utoipa::path(
     put,
     path = "/{appId}",
     operation_id = "update_app",
-    params(PathId),
-    request_body = UpdateApp,
+    params(AppIdParameter),
+    request_body = UpdateAppRequest,
     security(("bearer" = [APPS_WRITE]), ("oauth" = [APPS_WRITE])),
     responses(
-        (status = 200, description = "The app as it is now", body = Detail),
-        (status = 400, description = "The id is no positive integer, or the body breaks a rule", body = Body),
-        (status = 404, description = "No such app, or of another organization", body = Body),
-        (status = 409, description = "The spicepod comes from a repository", body = Body),
+        (status = 200, description = "The updated app", body = AppDetailBody),
+        (status = 400, description = "The ID is not a positive integer, or the body is invalid", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
+        (status = 409, description = "A repository provides the spicepod", body = ErrorBody),
     ),
 )]
-async fn update(
+async fn update_app(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    id: PathId,
-    body: Payload,
-) -> Result<Json<Detail>, ApiError> {
-    let caller = may_change(&sandbox, &access, &body)?;
+    request: AuthenticatedRequest,
+    id: AppIdParameter,
+    body: RequestBody,
+) -> Result<Json<AppDetailBody>, ErrorResponse> {
+    let caller = require_write_scopes(&sandbox, &request, &body)?;
     let id = id.read()?;
-    sandbox.change(|kept| {
-        let app = kept.store.update_app(&caller, id, &body, sandbox.config.switches)?;
-        Ok(detail(&sandbox, &access, app))
+    sandbox.update_state(|state| {
+        let app = state.store.update_app(&caller, id, &body, sandbox.config.switches)?;
+        Ok(detail_body(&sandbox, &request, app))
     })
 }
 
-/// Deletes an app. Creating one of the same name brings it back.
+/// Deletes an app. A create request with the same name reactivates the app.
 #[utoipa::path(
     delete,
     path = "/{appId}",
     operation_id = "delete_app",
-    params(PathId),
+    params(AppIdParameter),
     security(("bearer" = [APPS_DELETE]), ("oauth" = [APPS_DELETE])),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 400, description = "The id is no positive integer", body = Body),
-        (status = 404, description = "No such app, or of another organization", body = Body),
+        (status = 204, description = "Deleted"),
+        (status = 400, description = "The ID is not a positive integer", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
-async fn delete(State(sandbox): State<Arc<Sandbox>>, access: Access, id: PathId) -> Result<StatusCode, ApiError> {
-    let caller = access.require(APPS_DELETE)?;
+async fn delete_app(
+    State(sandbox): State<Arc<Sandbox>>,
+    request: AuthenticatedRequest,
+    id: AppIdParameter,
+) -> Result<StatusCode, ErrorResponse> {
+    let caller = request.require_scope(APPS_DELETE)?;
     let id = id.read()?;
-    sandbox.change(|kept| {
-        kept.store.delete_app(&caller, id, Timestamp::now())?;
+    sandbox.update_state(|state| {
+        state.store.delete_app(&caller, id, Timestamp::now())?;
         Ok(StatusCode::NO_CONTENT)
     })
 }
 
-/// The scope that a body asks for, which may depend on what it names. One that is too large names nothing.
-fn may_change(sandbox: &Sandbox, access: &Access, body: &Payload) -> Result<Caller, ApiError> {
-    let caller = access.require(APPS_WRITE)?;
-    if sandbox.config.switches.config_scopes && Changes::names_config(body.read().unwrap_or_default()) {
-        access.require(CONFIG_WRITE)?;
+/// Checks the scopes of a create or update, which can depend on the fields in the body. An oversized body has no
+/// fields.
+fn require_write_scopes(
+    sandbox: &Sandbox,
+    request: &AuthenticatedRequest,
+    body: &RequestBody,
+) -> Result<Caller, ErrorResponse> {
+    let caller = request.require_scope(APPS_WRITE)?;
+    if sandbox.config.switches.config_scopes && AppChanges::changes_config(body.read().unwrap_or_default()) {
+        request.require_scope(CONFIG_WRITE)?;
     }
     Ok(caller)
 }
 
-fn detail(sandbox: &Sandbox, access: &Access, app: &App) -> Json<Detail> {
-    let organization = sandbox.organization(app.organization).map_or("", |organization| &organization.name);
-    let detail = app.detail_with_key(organization);
-    let hidden = sandbox.config.switches.config_scopes && access.require(CONFIG_READ).is_err();
+fn detail_body(sandbox: &Sandbox, request: &AuthenticatedRequest, app: &StoredApp) -> Json<AppDetailBody> {
+    let organization = sandbox.find_organization(app.organization).map_or("", |organization| &organization.name);
+    let detail = app.to_detail_with_key(organization);
+    let hidden = sandbox.config.switches.config_scopes && request.require_scope(CONFIG_READ).is_err();
     Json(if hidden { detail.without_config() } else { detail })
 }

@@ -1,6 +1,7 @@
-//! What the instances of an app use (contract, section 7.5).
+//! Resource usage of the instances of an app.
 //!
-//! The sandbox runs no app, so there is no instance and every count is 0. A fault rule gives a client other numbers.
+//! The sandbox runs no apps, so the list of instances is empty and all counters are 0. A fault rule can return other
+//! numbers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,28 +13,31 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::access::{APPS_READ, Access};
-use super::super::error::{ApiError, Body};
-use super::parameters::{PathId, Query};
+use super::access::AuthenticatedRequest;
+use super::parameters::{AppIdParameter, QueryParameters};
+use crate::sandbox::auth::scopes::APPS_READ;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 
-/// Below the path of the apps.
+/// Routes below the path of the apps.
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(read))
+    OpenApiRouter::new().routes(routes!(get_metrics))
 }
 
-/// What an app uses. Counters are rates if a window was asked for; whatever is not known is left out.
+/// Resource usage of an app. With a window, counters are rates. Unknown values are absent.
 #[derive(Default, Serialize, ToSchema)]
-struct AppMetrics {
-    /// By the name of the instance.
-    metrics: BTreeMap<String, InstanceMetrics>,
-    ingestion: IngestionMetrics,
-    cluster: ClusterMetrics,
+#[schema(as = AppMetrics)]
+struct AppMetricsBody {
+    /// By instance name.
+    metrics: BTreeMap<String, InstanceMetricsBody>,
+    ingestion: IngestionMetricsBody,
+    cluster: ClusterMetricsBody,
 }
 
-/// What one instance uses.
+/// Resource usage of an instance.
 #[derive(Serialize, ToSchema)]
-struct InstanceMetrics {
+#[schema(as = InstanceMetrics)]
+struct InstanceMetricsBody {
     cpu_usage_percent: Option<f64>,
     memory_usage_bytes: Option<f64>,
     disk_read_bytes: Option<f64>,
@@ -42,48 +46,50 @@ struct InstanceMetrics {
     disk_write_operations: Option<f64>,
 }
 
-/// What came in.
+/// Ingested data.
 #[derive(Default, Serialize, ToSchema)]
-struct IngestionMetrics {
+#[schema(as = IngestionMetrics)]
+struct IngestionMetricsBody {
     rows_ingested: f64,
     bytes_ingested: f64,
 }
 
-/// How an app that is distributed stands.
+/// State of a distributed app.
 #[derive(Default, Serialize, ToSchema)]
-struct ClusterMetrics {
+#[schema(as = ClusterMetrics)]
+struct ClusterMetricsBody {
     active_executors_count: f64,
 }
 
-/// Shows what an app uses.
+/// Returns the resource usage of an app.
 #[utoipa::path(
     get,
     path = "/{appId}/metrics",
     operation_id = "get_app_metrics",
-    params(PathId, ("window" = Option<String>, Query, description = "Over how long to count, such as `5m` or `1h30m`")),
+    params(AppIdParameter, ("window" = Option<String>, Query, description = "Time window for rates, such as `5m` or `1h30m`")),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses(
-        (status = 200, description = "What it uses", body = AppMetrics),
-        (status = 400, description = "The id is no positive integer, or the window no duration", body = Body),
-        (status = 404, description = "No such app, or of another organization", body = Body),
+        (status = 200, description = "Resource usage", body = AppMetricsBody),
+        (status = 400, description = "The ID is not a positive integer, or the window is not a duration", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
-async fn read(
+async fn get_metrics(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    id: PathId,
-    query: Query,
-) -> Result<Json<AppMetrics>, ApiError> {
-    let caller = access.require(APPS_READ)?;
+    request: AuthenticatedRequest,
+    id: AppIdParameter,
+    query: QueryParameters,
+) -> Result<Json<AppMetricsBody>, ErrorResponse> {
+    let caller = request.require_scope(APPS_READ)?;
     let id = id.read()?;
-    sandbox.kept().store.app(&caller, id)?;
+    sandbox.state().store.find_app(&caller, id)?;
     if query.get("window").is_some_and(|window| !is_duration(window)) {
-        return Err(ApiError::parameter("window must be a duration such as 5m or 1h30m"));
+        return Err(ErrorResponse::invalid_parameter("window must be a duration such as 5m or 1h30m"));
     }
-    Ok(Json(AppMetrics::default()))
+    Ok(Json(AppMetricsBody::default()))
 }
 
-/// Whether Prometheus would take a text for a stretch of time: numbers with units, the long ones first, not all 0.
+/// Returns whether a text is a positive Prometheus duration: numbers with units, in descending order of units.
 fn is_duration(text: &str) -> bool {
     let mut rest = text;
     let mut is_positive = false;

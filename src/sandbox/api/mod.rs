@@ -1,76 +1,63 @@
-//! The endpoints of the API: one file a resource, each with its own router.
+//! Endpoints of the API, one file per resource.
 //!
-//! A handler checks in the order of the contract (section 5): `Access` is extracted first (401, then the organization's
-//! header), `require` names the scope (403), then come path id (400), existence (404), body (413, 400), plan (403) and
-//! conflict (409). Extractors that can fail later than that order allows keep their result instead of rejecting.
+//! Handlers check in this order: credential (401), organization header (400, 403), scope and role (403), path ID (400),
+//! existence (404), body size (413), body (400), plan (403), conflict (409). Rate limits (429) come after the
+//! credential, in the middleware. An extractor whose check comes later in this order keeps its error until the handler
+//! reads the value.
 //!
-//! A route is registered together with what the document says of it; `document` adds what holds for all of them.
+//! Each route is registered with its documentation. `openapi` adds the parts that all endpoints share.
 
+mod access;
 mod apps;
-mod catalog;
-mod cli;
-mod document;
+mod cli_login;
+mod clusters;
+mod container_images;
+mod health;
+mod limits;
 mod metrics;
 mod oauth;
+mod openapi;
 mod organizations;
 mod parameters;
-mod platform;
+pub(crate) mod paths;
+mod regions;
 mod secrets;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::get;
-use serde_json::Value;
-use utoipa::openapi::OpenApi;
+use axum::{Extension, Router};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::Sandbox;
-use super::error::ApiError;
-use super::rules::Profile;
-use super::secret;
+use self::paths::LOGIN_PAGE_PATH;
+use crate::sandbox::model::profile::Profile;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::ErrorResponse;
 
-use oauth::PATH as TOKEN_PATH;
-
-/// Whether the rate limits are for a path: they are where a credential is asked for.
-pub(super) fn is_limited(path: &str) -> bool {
-    let is_open = path == catalog::HEALTH || document::PATHS.contains(&path);
-    path == cli::PROBE || path.starts_with("/v1/") && !is_open
+/// Routes of the API, with 404 and 405 responses for all other requests.
+pub(crate) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
+    let (router, document) = routes(profile).split_for_parts();
+    let document = openapi::complete_document(document, profile);
+    let router = router.layer(Extension(Arc::new(document))).route(LOGIN_PAGE_PATH, get(cli_login::login_page));
+    router
+        .fallback(async || ErrorResponse::route_not_found())
+        .method_not_allowed_fallback(async || ErrorResponse::method_not_allowed())
 }
 
-/// What may be told of a body: nothing of what asks for a token, which is a secret and nothing else; of a secret of an app,
-/// and where nothing is served and so nobody knows what it is, only what is no value. `None`: it is not JSON either.
-pub(super) fn journaled(route: Option<&str>, body: &[u8]) -> Option<Value> {
-    match route {
-        Some(TOKEN_PATH) => None,
-        Some(route) if !route.contains(secrets::BELOW) => serde_json::from_slice(body).ok(),
-        _ => secret::redacted(body),
-    }
-}
-
-/// Everything the API serves, and its refusals where it serves nothing.
-pub(super) fn router(profile: Profile) -> Router<Arc<Sandbox>> {
-    let (router, _) = routes(profile).split_for_parts();
-    let router = router.route(cli::PAGE, get(cli::page));
-    router.fallback(async || ApiError::no_route()).method_not_allowed_fallback(async || ApiError::no_method())
-}
-
-/// The description of everything the API serves.
-fn document(profile: Profile) -> OpenApi {
-    document::complete(routes(profile).into_openapi(), profile)
-}
-
-/// Every route, with what the document says of it.
-pub(super) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
+/// Routes of the API with their documentation.
+pub(crate) fn routes(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
     let newer = match profile {
-        Profile::Seed => OpenApiRouter::new(),
-        Profile::Current => apps::projects().merge(organizations::router()),
+        Profile::Legacy => OpenApiRouter::new(),
+        Profile::Current => {
+            apps::projects_router().merge(organizations::router()).merge(limits::router()).merge(clusters::router())
+        }
     };
-    document::router()
+    openapi::router()
         .merge(newer)
-        .merge(apps::apps(profile))
-        .merge(platform::router(profile))
-        .merge(catalog::router())
+        .merge(apps::apps_router(profile))
+        .merge(container_images::router())
+        .merge(regions::router())
+        .merge(health::router())
         .merge(oauth::router())
-        .merge(cli::router())
+        .merge(cli_login::router())
 }

@@ -1,4 +1,4 @@
-//! The token endpoint: a client's id and secret for a token that expires (contract, sections 2.1 and 17).
+//! Token endpoint of OAuth clients.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,111 +15,114 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::credentials::Denied;
-use super::super::kept::Unsaved;
-use super::super::payload::Payload;
-
-/// Where the endpoint is: on the site's host, which for a sandbox is the API's too.
-pub(in super::super) const PATH: &str = "/api/oauth/token";
+use super::paths::TOKEN_PATH;
+use crate::sandbox::auth::credentials::TokenGrantError;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::state::snapshot::PersistError;
+use crate::sandbox::wire::request_body::RequestBody;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(exchange))
+    OpenApiRouter::new().routes(routes!(exchange_token))
 }
 
-/// A client's id and secret.
+/// Client ID and secret.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it only describes: the same fields come in two encodings")]
-struct TokenRequest {
-    /// `client_credentials`.
+#[schema(as = TokenRequest)]
+#[expect(dead_code, reason = "documentation of the body only, which has two encodings")]
+struct OauthTokenRequest {
+    /// Must be `client_credentials`.
     grant_type: String,
     client_id: String,
     client_secret: String,
-    /// Separated by spaces; everything the client was granted if absent.
+    /// Space-separated scopes. Default: all scopes of the client.
     scope: Option<String>,
 }
 
-/// What the client may act with from now on.
+/// An access token.
 #[derive(Serialize, ToSchema)]
-struct Token {
+#[schema(as = Token)]
+struct OauthTokenBody {
     access_token: String,
     token_type: &'static str,
-    /// Seconds.
+    /// Lifetime in seconds.
     expires_in: i64,
-    /// Separated by spaces.
+    /// Space-separated scopes.
     scope: String,
 }
 
-/// Why there is no token, in the words of OAuth 2.0.
+/// Error body as defined by OAuth 2.0.
 #[derive(Serialize, ToSchema)]
-struct OauthError {
+#[schema(as = OauthError)]
+struct OauthErrorBody {
     error: &'static str,
     error_description: String,
 }
 
-/// A refusal with the error codes of OAuth 2.0.
-struct Refusal(StatusCode, &'static str, String);
+/// Error response with an OAuth 2.0 error code.
+struct OauthErrorResponse(StatusCode, &'static str, String);
 
-impl IntoResponse for Refusal {
+impl IntoResponse for OauthErrorResponse {
     fn into_response(self) -> Response {
         let Self(status, error, description) = self;
-        (status, Json(OauthError { error, error_description: description })).into_response()
+        (status, Json(OauthErrorBody { error, error_description: description })).into_response()
     }
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
+impl From<TokenGrantError> for OauthErrorResponse {
+    fn from(denied: TokenGrantError) -> Self {
         match denied {
-            Denied::Client => {
-                Self(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client, or not its secret".into())
+            TokenGrantError::InvalidClient => {
+                Self(StatusCode::UNAUTHORIZED, "invalid_client", "unknown client or wrong secret".into())
             }
-            Denied::Scope => {
-                Self(StatusCode::BAD_REQUEST, "invalid_scope", "the client was not granted every scope".into())
+            TokenGrantError::InvalidScope => {
+                Self(StatusCode::BAD_REQUEST, "invalid_scope", "the client lacks a requested scope".into())
             }
         }
     }
 }
 
-impl From<Unsaved> for Refusal {
-    fn from(Unsaved: Unsaved) -> Self {
+impl From<PersistError> for OauthErrorResponse {
+    fn from(PersistError: PersistError) -> Self {
         let description = "the state could not be written".into();
         Self(StatusCode::INTERNAL_SERVER_ERROR, "server_error", description)
     }
 }
 
-/// Exchanges the secret of an OAuth client for a token.
+/// Exchanges a client secret for an access token.
 #[utoipa::path(
     post,
-    path = PATH,
+    path = TOKEN_PATH,
     operation_id = "create_token",
-    request_body(content((TokenRequest = "application/json"), (TokenRequest = "application/x-www-form-urlencoded"))),
+    request_body(content((OauthTokenRequest = "application/json"), (OauthTokenRequest = "application/x-www-form-urlencoded"))),
     responses(
-        (status = 200, description = "A token that expires", body = Token),
-        (status = 400, description = "A field is missing or wrong, or a scope was not granted", body = OauthError),
-        (status = 401, description = "No such client, or not its secret", body = OauthError),
-        (status = 413, description = "The body is larger than 1 MiB", body = OauthError),
-        (status = 500, description = "The state could not be written", body = OauthError),
+        (status = 200, description = "An access token", body = OauthTokenBody),
+        (status = 400, description = "A field is missing or invalid, or the client lacks a scope", body = OauthErrorBody),
+        (status = 401, description = "Unknown client or wrong secret", body = OauthErrorBody),
+        (status = 413, description = "The body is larger than 1 MiB", body = OauthErrorBody),
+        (status = 500, description = "The state could not be written", body = OauthErrorBody),
     ),
 )]
-async fn exchange(
+async fn exchange_token(
     State(sandbox): State<Arc<Sandbox>>,
     headers: HeaderMap,
-    body: Payload,
-) -> Result<impl IntoResponse, Refusal> {
-    let too_large = |_| Refusal(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is too large".into());
-    let fields = read(&headers, body.read().map_err(too_large)?)?;
+    body: RequestBody,
+) -> Result<impl IntoResponse, OauthErrorResponse> {
+    let too_large =
+        |_| OauthErrorResponse(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is too large".into());
+    let fields = read_fields(&headers, body.read().map_err(too_large)?)?;
     let field = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let required = |name: &str| field(name).ok_or_else(|| invalid(format!("{name} is required")));
+    let required = |name: &str| field(name).ok_or_else(|| invalid_request(format!("{name} is required")));
     let grant_type = required("grant_type")?;
     if grant_type != "client_credentials" {
         let description = "grant_type must be client_credentials".into();
-        return Err(Refusal(StatusCode::BAD_REQUEST, "unsupported_grant_type", description));
+        return Err(OauthErrorResponse(StatusCode::BAD_REQUEST, "unsupported_grant_type", description));
     }
     let (id, secret) = (required("client_id")?, required("client_secret")?);
     let scopes: Vec<_> = field("scope").unwrap_or_default().split_ascii_whitespace().collect();
-    let grant =
-        sandbox.change(|kept| kept.credentials.issue(id, secret, &scopes, Timestamp::now()).map_err(Refusal::from))?;
-    let answer = Token {
+    let grant = sandbox.update_state(|state| {
+        state.credentials.issue_token(id, secret, &scopes, Timestamp::now()).map_err(OauthErrorResponse::from)
+    })?;
+    let answer = OauthTokenBody {
         access_token: grant.token,
         token_type: "Bearer",
         expires_in: grant.lifetime.as_secs(),
@@ -128,35 +131,35 @@ async fn exchange(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }
 
-/// Reads the fields of a body in either encoding; a field that is given twice is as wrong as one that is no text.
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<HashMap<String, String>, Refusal> {
+/// Reads the fields of a JSON or form body. Repeated fields and fields that are not text are invalid.
+fn read_fields(headers: &HeaderMap, body: &[u8]) -> Result<HashMap<String, String>, OauthErrorResponse> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let mut fields = HashMap::new();
     match essence.as_str() {
         "application/json" => {
             let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
-                return Err(invalid("the body must be a JSON object"));
+                return Err(invalid_request("the body must be a JSON object"));
             };
             for (name, value) in object {
                 match value {
                     Value::String(text) => fields.insert(name, text),
-                    _ => return Err(invalid(format!("{name} must be a string"))),
+                    _ => return Err(invalid_request(format!("{name} must be a string"))),
                 };
             }
         }
         "application/x-www-form-urlencoded" => {
             for (name, value) in form_urlencoded::parse(body) {
                 if fields.insert(name.to_string(), value.into_owned()).is_some() {
-                    return Err(invalid(format!("{name} is given twice")));
+                    return Err(invalid_request(format!("{name} is given twice")));
                 }
             }
         }
-        _ => return Err(invalid("the body must be application/json or application/x-www-form-urlencoded")),
+        _ => return Err(invalid_request("the body must be application/json or application/x-www-form-urlencoded")),
     }
     Ok(fields)
 }
 
-fn invalid(description: impl Into<String>) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, "invalid_request", description.into())
+fn invalid_request(description: impl Into<String>) -> OauthErrorResponse {
+    OauthErrorResponse(StatusCode::BAD_REQUEST, "invalid_request", description.into())
 }

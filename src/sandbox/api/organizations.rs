@@ -1,4 +1,4 @@
-//! The organizations that a credential reaches (contract, section 12).
+//! Organizations that a credential can access.
 
 use std::sync::Arc;
 
@@ -9,53 +9,57 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::access::{APPS_READ, Access, reach};
-use super::super::config::Role;
-use super::super::error::{ApiError, Body};
-use super::parameters::{Page, Query};
+use super::access::AuthenticatedRequest;
+use super::parameters::{PageRange, QueryParameters};
+use crate::sandbox::auth::identity::accessible_organizations;
+use crate::sandbox::auth::scopes::APPS_READ;
+use crate::sandbox::settings::config::OrganizationRole;
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(list_organizations))
 }
 
 #[derive(Serialize, ToSchema)]
-struct Organizations {
-    orgs: Vec<Organization>,
+#[schema(as = Organizations)]
+struct OrganizationListBody {
+    orgs: Vec<OrganizationBody>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct Organization {
+#[schema(as = Organization)]
+struct OrganizationBody {
     id: u64,
-    /// The handle, for the header `X-Org-Name`.
+    /// Handle for the header `X-Org-Name`.
     name: String,
-    /// The highest role of the user there; `owner` for a machine.
-    role: Role,
+    /// Highest role of the user. `owner` for an OAuth client.
+    role: OrganizationRole,
 }
 
-/// Lists the organizations that the credential reaches, the same whichever of them the request names.
+/// Lists the organizations that the credential can access. The result does not depend on `X-Org-Name`.
 #[utoipa::path(
     get,
     path = "/v1/orgs",
     operation_id = "list_organizations",
-    params(Page),
+    params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses(
-        (status = 200, description = "Those that it reaches", body = Organizations),
-        (status = 400, description = "A parameter breaks its rule", body = Body),
+        (status = 200, description = "The accessible organizations", body = OrganizationListBody),
+        (status = 400, description = "A parameter is invalid", body = ErrorBody),
     ),
 )]
-async fn list(
+async fn list_organizations(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    query: Query,
-) -> Result<Json<Organizations>, ApiError> {
-    access.require(APPS_READ)?;
-    let page = query.page(sandbox.config.switches)?;
-    let reach = reach(&sandbox.config, access.credential());
-    let mut orgs: Vec<_> = reach
-        .map(|(organization, role)| Organization { id: organization.id, name: organization.name.clone(), role })
+    request: AuthenticatedRequest,
+    query: QueryParameters,
+) -> Result<Json<OrganizationListBody>, ErrorResponse> {
+    request.require_scope(APPS_READ)?;
+    let page = query.parse_page(sandbox.config.switches)?;
+    let accessible_organizations = accessible_organizations(&sandbox.config, request.credential());
+    let mut orgs: Vec<_> = accessible_organizations
+        .map(|(organization, role)| OrganizationBody { id: organization.id, name: organization.name.clone(), role })
         .collect();
     orgs.sort_unstable_by_key(|organization| organization.id);
-    Ok(Json(Organizations { orgs: page.of(orgs) }))
+    Ok(Json(OrganizationListBody { orgs: page.slice(orgs) }))
 }

@@ -1,4 +1,4 @@
-//! The secrets of an app (contract, section 10).
+//! Secrets of an app.
 
 use std::sync::Arc;
 
@@ -11,129 +11,128 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::Sandbox;
-use super::super::access::{Access, SECRETS_READ, SECRETS_WRITE};
-use super::super::error::{ApiError, Body};
-use super::super::payload::Payload;
-use super::super::secret::{Assignment, SetSecret, Shown};
-use super::parameters::{Page, PathId, Query, SecretName};
+use super::access::AuthenticatedRequest;
+use super::parameters::{AppIdParameter, PageRange, QueryParameters, SecretNameParameter};
+use crate::sandbox::auth::scopes::{SECRETS_READ, SECRETS_WRITE};
+use crate::sandbox::model::secret::{SecretBody, SecretInput, SetSecretRequest};
+use crate::sandbox::state::shared::Sandbox;
+use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
+use crate::sandbox::wire::request_body::RequestBody;
 
-/// Part of every route of a secret, and of no other.
-pub(super) const BELOW: &str = "/{appId}/secrets";
-
-/// Below the path of the apps.
+/// Routes below the path of the apps.
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
-    OpenApiRouter::new().routes(routes!(list, set)).routes(routes!(read, delete))
+    OpenApiRouter::new().routes(routes!(list_secrets, set_secret)).routes(routes!(get_secret, delete_secret))
 }
 
-/// All the secrets of an app, or a page of them.
+/// All secrets of an app, or one page.
 #[derive(Serialize, ToSchema)]
-struct Secrets {
-    secrets: Vec<Shown>,
+#[schema(as = Secrets)]
+struct SecretListBody {
+    secrets: Vec<SecretBody>,
 }
 
-/// Lists the secrets of an app, by ascending id, without their values.
+/// Lists the secrets of an app in ascending order of ID, without values.
 #[utoipa::path(
     get,
     path = "/{appId}/secrets",
     operation_id = "list_app_secrets",
-    params(PathId, Page),
+    params(AppIdParameter, PageRange),
     security(("bearer" = [SECRETS_READ]), ("oauth" = [SECRETS_READ])),
     responses(
-        (status = 200, description = "All of them, or a page", body = Secrets),
-        (status = 400, description = "The id is no positive integer, or a parameter breaks its rule", body = Body),
-        (status = 404, description = "No such app, or of another organization", body = Body),
+        (status = 200, description = "All items, or one page", body = SecretListBody),
+        (status = 400, description = "The ID is not a positive integer, or a parameter is invalid", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
-async fn list(
+async fn list_secrets(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    id: PathId,
-    query: Query,
-) -> Result<Json<Secrets>, ApiError> {
-    let caller = access.require(SECRETS_READ)?;
+    request: AuthenticatedRequest,
+    id: AppIdParameter,
+    query: QueryParameters,
+) -> Result<Json<SecretListBody>, ErrorResponse> {
+    let caller = request.require_scope(SECRETS_READ)?;
     let id = id.read()?;
     let switches = sandbox.config.switches;
-    let kept = sandbox.kept();
-    let app = kept.store.app(&caller, id)?;
-    let page = query.page(switches)?;
-    Ok(Json(Secrets { secrets: page.of(app.secrets.iter().map(|secret| secret.shown(switches))) }))
+    let state = sandbox.state();
+    let app = state.store.find_app(&caller, id)?;
+    let page = query.parse_page(switches)?;
+    Ok(Json(SecretListBody { secrets: page.slice(app.secrets.iter().map(|secret| secret.to_body(switches))) }))
 }
 
-/// Shows a secret without its value.
+/// Returns a secret without its value.
 #[utoipa::path(
     get,
     path = "/{appId}/secrets/{secretName}",
     operation_id = "get_app_secret",
-    params(PathId, SecretName),
+    params(AppIdParameter, SecretNameParameter),
     security(("bearer" = [SECRETS_READ]), ("oauth" = [SECRETS_READ])),
     responses(
-        (status = 200, description = "The secret", body = Shown),
-        (status = 400, description = "The id is no positive integer, or the name no text", body = Body),
-        (status = 404, description = "No such secret, or no such app, or of another organization", body = Body),
+        (status = 200, description = "The secret", body = SecretBody),
+        (status = 400, description = "The ID is not a positive integer, or the name is not UTF-8", body = ErrorBody),
+        (status = 404, description = "The secret or the app does not exist, or the app belongs to another organization", body = ErrorBody),
     ),
 )]
-async fn read(
+async fn get_secret(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    id: PathId,
-    name: SecretName,
-) -> Result<Json<Shown>, ApiError> {
-    let caller = access.require(SECRETS_READ)?;
+    request: AuthenticatedRequest,
+    id: AppIdParameter,
+    name: SecretNameParameter,
+) -> Result<Json<SecretBody>, ErrorResponse> {
+    let caller = request.require_scope(SECRETS_READ)?;
     let (id, name) = (id.read()?, name.read()?);
-    let kept = sandbox.kept();
-    Ok(Json(kept.store.app(&caller, id)?.secrets.get(name)?.shown(sandbox.config.switches)))
+    let state = sandbox.state();
+    Ok(Json(state.store.find_app(&caller, id)?.secrets.get(name)?.to_body(sandbox.config.switches)))
 }
 
-/// Sets a secret, whether there is one of that name or not.
+/// Creates or updates a secret.
 #[utoipa::path(
     post,
     path = "/{appId}/secrets",
     operation_id = "set_app_secret",
-    params(PathId),
-    request_body = SetSecret,
+    params(AppIdParameter),
+    request_body = SetSecretRequest,
     security(("bearer" = [SECRETS_WRITE]), ("oauth" = [SECRETS_WRITE])),
     responses(
-        (status = 200, description = "The secret as it is now, without its value", body = Shown),
-        (status = 400, description = "The id is no positive integer, or the body breaks a rule", body = Body),
-        (status = 404, description = "No such app, or of another organization", body = Body),
+        (status = 200, description = "The secret without its value", body = SecretBody),
+        (status = 400, description = "The ID is not a positive integer, or the body is invalid", body = ErrorBody),
+        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
     ),
 )]
-async fn set(
+async fn set_secret(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    id: PathId,
-    body: Payload,
-) -> Result<Json<Shown>, ApiError> {
-    let caller = access.require(SECRETS_WRITE)?;
+    request: AuthenticatedRequest,
+    id: AppIdParameter,
+    body: RequestBody,
+) -> Result<Json<SecretBody>, ErrorResponse> {
+    let caller = request.require_scope(SECRETS_WRITE)?;
     let id = id.read()?;
-    let wanted = || Assignment::read(body.read()?);
-    sandbox.change(|kept| {
-        let secret = kept.store.set_secret(&caller, id, wanted, Timestamp::now())?;
-        Ok(Json(secret.shown_when_set(sandbox.config.switches)))
+    let input = || SecretInput::from_body(body.read()?);
+    sandbox.update_state(|state| {
+        let secret = state.store.set_secret(&caller, id, input, Timestamp::now())?;
+        Ok(Json(secret.to_write_body(sandbox.config.switches)))
     })
 }
 
-/// Deletes a secret for good.
+/// Permanently deletes a secret.
 #[utoipa::path(
     delete,
     path = "/{appId}/secrets/{secretName}",
     operation_id = "delete_app_secret",
-    params(PathId, SecretName),
+    params(AppIdParameter, SecretNameParameter),
     security(("bearer" = [SECRETS_WRITE]), ("oauth" = [SECRETS_WRITE])),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 400, description = "The id is no positive integer, or the name no text", body = Body),
-        (status = 404, description = "No such secret, or no such app, or of another organization", body = Body),
+        (status = 204, description = "Deleted"),
+        (status = 400, description = "The ID is not a positive integer, or the name is not UTF-8", body = ErrorBody),
+        (status = 404, description = "The secret or the app does not exist, or the app belongs to another organization", body = ErrorBody),
     ),
 )]
-async fn delete(
+async fn delete_secret(
     State(sandbox): State<Arc<Sandbox>>,
-    access: Access,
-    id: PathId,
-    name: SecretName,
-) -> Result<StatusCode, ApiError> {
-    let caller = access.require(SECRETS_WRITE)?;
+    request: AuthenticatedRequest,
+    id: AppIdParameter,
+    name: SecretNameParameter,
+) -> Result<StatusCode, ErrorResponse> {
+    let caller = request.require_scope(SECRETS_WRITE)?;
     let (id, name) = (id.read()?, name.read()?);
-    sandbox.change(|kept| kept.store.delete_secret(&caller, id, name).map(|()| StatusCode::NO_CONTENT))
+    sandbox.update_state(|state| state.store.delete_secret(&caller, id, name).map(|()| StatusCode::NO_CONTENT))
 }

@@ -1,18 +1,18 @@
-//! The sandbox over real HTTP. No test sleeps: what has to be waited for is waited for in the journal.
+//! Tests of the sandbox over HTTP. No test sleeps: tests wait for journal entries.
 
-mod access;
 mod apps;
-mod bodies;
+mod authorization;
+mod cli_logins;
 mod credentials;
-mod document;
 mod faults;
 mod journal;
-mod logins;
-mod rates;
-mod rules;
+mod openapi;
+mod persistence;
+mod profile;
+mod rate_limits;
+mod request_bodies;
 mod secrets;
 mod server;
-mod state;
 mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,38 +20,38 @@ use std::net::{Ipv4Addr, SocketAddr};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::{Config, Running, serve};
+use crate::sandbox::{RunningSandbox, SandboxConfig, serve};
 
 const OPERATOR: &str = "sandbox-fake-token-operator";
 const ELSEWHERE: &str = "sandbox-fake-token-elsewhere";
 const BOTH: &str = "sandbox-fake-token-both";
 const READER: &str = "sandbox-fake-token-reader";
 
-/// Longer than any test should take: a wait that comes to its end is a failure.
-const LONG: u64 = 60_000;
+/// Timeout that no test should reach, in milliseconds.
+const LONG_MS: u64 = 60_000;
 
-/// A running sandbox and a client of it.
-struct World {
-    running: Running,
+/// A running sandbox and a client.
+struct TestSandbox {
+    server: RunningSandbox,
     http: Client,
 }
 
-/// A status and a body; null where there is none.
+/// Status and JSON body. Null if the body is empty.
 type Reply = (u16, Value);
 
-impl World {
+impl TestSandbox {
     async fn start() -> Self {
-        Self::with(Config::default()).await
+        Self::start_with(SandboxConfig::default()).await
     }
 
-    async fn with(config: Config) -> Self {
+    async fn start_with(config: SandboxConfig) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let running = serve(Config { address, ..config }).await.unwrap();
-        Self { running, http: Client::builder().no_proxy().build().unwrap() }
+        let server = serve(SandboxConfig { address, ..config }).await.unwrap();
+        Self { server, http: Client::builder().no_proxy().build().unwrap() }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.running.url()))
+        self.http.request(method, format!("{}{path}", self.server.url()))
     }
 
     async fn call(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Reply {
@@ -75,8 +75,8 @@ impl World {
         self.call(Method::DELETE, path, OPERATOR, None).await
     }
 
-    /// Creates an app that must be accepted.
-    async fn app(&self, body: Value) -> Value {
+    /// Creates an app and asserts success.
+    async fn create_app(&self, body: Value) -> Value {
         let (status, app) = self.post("/v1/apps", body).await;
         assert_eq!(status, 201, "{app}");
         app
@@ -88,13 +88,13 @@ impl World {
         journal
     }
 
-    /// Waits for the first entry that fits.
-    async fn entry(&self, fits: impl Fn(&Value) -> bool) -> Value {
+    /// Waits for the first matching entry.
+    async fn wait_for_entry(&self, fits: impl Fn(&Value) -> bool) -> Value {
         let mut after = 0;
         loop {
-            let journal = self.journal(after, LONG).await;
+            let journal = self.journal(after, LONG_MS).await;
             let entries = journal["entries"].as_array().unwrap();
-            assert!(!entries.is_empty(), "no such entry after {LONG} ms");
+            assert!(!entries.is_empty(), "no such entry after {LONG_MS} ms");
             if let Some(entry) = entries.iter().find(|entry| fits(entry)) {
                 return entry.clone();
             }
@@ -102,19 +102,19 @@ impl World {
         }
     }
 
-    /// Waits for an entry to come to a state.
-    async fn entry_in(&self, state: &str) -> Value {
-        self.entry(|entry| entry["state"] == state).await
+    /// Waits for an entry in a state.
+    async fn wait_for_state(&self, state: &str) -> Value {
+        self.wait_for_entry(|entry| entry["state"] == state).await
     }
 
-    async fn fault(&self, rule: Value) -> u64 {
-        let (status, answer) = self.post("/sandbox/faults", rule).await;
-        assert_eq!(status, 201, "{answer}");
-        answer["id"].as_u64().unwrap()
+    async fn add_fault(&self, rule: Value) -> u64 {
+        let (status, response) = self.post("/sandbox/faults", rule).await;
+        assert_eq!(status, 201, "{response}");
+        response["id"].as_u64().unwrap()
     }
 
-    /// The names of all apps that are kept, deleted ones included.
-    async fn kept(&self) -> Vec<String> {
+    /// Returns the names of all stored apps, including deleted apps.
+    async fn stored_app_names(&self) -> Vec<String> {
         let (_, state) = self.get("/sandbox/state").await;
         let name = |app: &Value| app["name"].as_str().unwrap().to_owned();
         state["apps"].as_array().unwrap().iter().map(name).collect()
@@ -136,7 +136,7 @@ fn named(name: &str) -> Value {
     json!({ "name": name, "region": "us-west-2" })
 }
 
-/// Asserts that a value has the given members; others may be there.
+/// Asserts that a value has the expected members. Additional members are allowed.
 fn assert_has(actual: &Value, expected: &Value) {
     for (key, value) in expected.as_object().unwrap() {
         assert_eq!(&actual[key], value, "{key} in {actual:#}");

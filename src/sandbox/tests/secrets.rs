@@ -1,38 +1,38 @@
-//! The secrets of an app: what is told of them, and that no value is.
+//! Secrets of an app. Values never appear in responses, journal or files.
 
 use std::fs;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::super::{Config, Profile, Reactivation, Switches, ValueDigest};
-use super::{ELSEWHERE, OPERATOR, READER, World, assert_has, named, path, reply};
+use super::{ELSEWHERE, OPERATOR, READER, TestSandbox, assert_has, named, path, reply};
+use crate::sandbox::{ApiSwitches, Profile, Reactivation, SandboxConfig, ValueDigest};
 
-/// In no answer, journal or file is there anything that looks like this.
+/// Value that must not appear in any response, journal entry or file.
 const CANARY: &str = "c4n4ry-\"value\"-\u{e4}";
 
-/// A running sandbox with an app, and the path of the app's secrets.
-async fn with_app(config: Config) -> (World, String) {
-    let world = World::with(config).await;
-    let app = world.app(json!({ "name": "app-one", "cname": "us-west-2-prod-aws-data" })).await;
+/// Starts a sandbox with an app, and returns the path of its secrets.
+async fn start_with_app(config: SandboxConfig) -> (TestSandbox, String) {
+    let sandbox = TestSandbox::start_with(config).await;
+    let app = sandbox.create_app(json!({ "name": "app-one", "cname": "us-west-2-prod-aws-data" })).await;
     let secrets = format!("{}/secrets", path(&app));
-    (world, secrets)
+    (sandbox, secrets)
 }
 
-async fn with_switches(switches: Switches) -> (World, String) {
-    with_app(Config { switches, ..Config::default() }).await
+async fn start_with_switches(switches: ApiSwitches) -> (TestSandbox, String) {
+    start_with_app(SandboxConfig { switches, ..SandboxConfig::default() }).await
 }
 
-/// Sets a secret that must be accepted.
-async fn set(world: &World, secrets: &str, name: &str, value: &str) -> Value {
-    let (status, secret) = world.post(secrets, json!({ "name": name, "value": value })).await;
+/// Sets a secret and asserts success.
+async fn set(sandbox: &TestSandbox, secrets: &str, name: &str, value: &str) -> Value {
+    let (status, secret) = sandbox.post(secrets, json!({ "name": name, "value": value })).await;
     assert_eq!(status, 200, "{secret}");
     secret
 }
 
-/// Name and digest of every secret that is kept of the first app.
-async fn digests(world: &World) -> Vec<(String, String)> {
-    let (_, state) = world.get("/sandbox/state").await;
+/// Returns name and digest of every stored secret of the first app.
+async fn digests(sandbox: &TestSandbox) -> Vec<(String, String)> {
+    let (_, state) = sandbox.get("/sandbox/state").await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let secrets = state["apps"][0]["secrets"].as_array().unwrap();
     secrets.iter().map(|secret| (text(&secret["name"]), text(&secret["value_sha256"]))).collect()
@@ -47,76 +47,77 @@ fn names(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_set_is_shown_with_asterisks_under_both_names_of_its_app() {
-    let (world, secrets) = with_app(Config::default()).await;
+async fn a_secret_is_returned_masked_under_apps_and_projects() {
+    let (sandbox, secrets) = start_with_app(SandboxConfig::default()).await;
     let projects = secrets.replace("apps", "projects");
-    assert_eq!(world.get(&secrets).await, (200, json!({ "secrets": [] })));
-    let first = set(&world, &secrets, "DATABASE_URL", CANARY).await;
-    let second = set(&world, &projects, "_a1", "").await;
+    assert_eq!(sandbox.get(&secrets).await, (200, json!({ "secrets": [] })));
+    let first = set(&sandbox, &secrets, "DATABASE_URL", CANARY).await;
+    let second = set(&sandbox, &projects, "_a1", "").await;
     assert_eq!(
         first.as_object().unwrap().keys().collect::<Vec<_>>(),
         ["created_at", "id", "name", "updated_at", "value"]
     );
     assert_has(&first, &json!({ "name": "DATABASE_URL", "value": "********", "updated_at": first["created_at"] }));
-    assert_eq!(second["value"], "********", "the asterisks do not tell how long the value is");
+    assert_eq!(second["value"], "********", "the mask does not reveal the length of the value");
     assert!(first["id"].as_u64().unwrap() < second["id"].as_u64().unwrap());
     for prefix in [&secrets, &projects] {
-        assert_eq!(world.get(prefix).await, (200, json!({ "secrets": [first, second] })));
-        assert_eq!(world.get(&format!("{prefix}/DATABASE_URL")).await, (200, first.clone()));
-        assert_eq!(world.get(&format!("{prefix}/DATABASE%5FURL")).await, (200, first.clone()));
+        assert_eq!(sandbox.get(prefix).await, (200, json!({ "secrets": [first, second] })));
+        assert_eq!(sandbox.get(&format!("{prefix}/DATABASE_URL")).await, (200, first.clone()));
+        assert_eq!(sandbox.get(&format!("{prefix}/DATABASE%5FURL")).await, (200, first.clone()));
     }
-    assert_eq!(world.delete(&format!("{projects}/_a1")).await, (204, Value::Null));
-    assert_eq!(world.get(&secrets).await, (200, json!({ "secrets": [first] })));
+    assert_eq!(sandbox.delete(&format!("{projects}/_a1")).await, (204, Value::Null));
+    assert_eq!(sandbox.get(&secrets).await, (200, json!({ "secrets": [first] })));
 }
 
 #[tokio::test]
-async fn setting_a_secret_again_moves_only_the_time_of_its_change() {
-    let (world, secrets) = with_app(Config::default()).await;
-    let first = set(&world, &secrets, "TOKEN", "one").await;
-    let other = set(&world, &secrets, "token", "other").await;
-    assert_ne!(first["id"], other["id"], "the case of a name counts");
+async fn setting_a_secret_again_changes_only_updated_at() {
+    let (sandbox, secrets) = start_with_app(SandboxConfig::default()).await;
+    let first = set(&sandbox, &secrets, "TOKEN", "one").await;
+    let other = set(&sandbox, &secrets, "token", "other").await;
+    assert_ne!(first["id"], other["id"], "secret names are case-sensitive");
     let mut last = first.clone();
-    // The last of them changes nothing, and is a change all the same. That they are fast does not make two times one.
+    // The last write keeps the value and still increases the time, even within the same millisecond.
     for value in ["two", "three", "three"] {
-        let next = set(&world, &secrets, "TOKEN", value).await;
+        let next = set(&sandbox, &secrets, "TOKEN", value).await;
         assert_has(&next, &json!({ "id": first["id"], "created_at": first["created_at"], "name": "TOKEN" }));
         assert!(last["updated_at"].as_str() < next["updated_at"].as_str(), "{last} {next}");
         last = next;
     }
-    assert_eq!(world.get(&secrets).await.1, json!({ "secrets": [last, other] }));
-    assert_eq!(digests(&world).await, [("TOKEN".into(), digest("three")), ("token".into(), digest("other"))]);
+    assert_eq!(sandbox.get(&secrets).await.1, json!({ "secrets": [last, other] }));
+    assert_eq!(digests(&sandbox).await, [("TOKEN".into(), digest("three")), ("token".into(), digest("other"))]);
 }
 
 #[tokio::test]
-async fn a_secret_that_is_deleted_is_gone_for_good() {
-    let (world, secrets) = with_app(Config::default()).await;
-    let before = set(&world, &secrets, "TOKEN", "one").await;
+async fn a_deleted_secret_is_removed_permanently() {
+    let (sandbox, secrets) = start_with_app(SandboxConfig::default()).await;
+    let before = set(&sandbox, &secrets, "TOKEN", "one").await;
     let url = format!("{secrets}/TOKEN");
-    assert_eq!(world.delete(&url).await, (204, Value::Null));
+    assert_eq!(sandbox.delete(&url).await, (204, Value::Null));
     let missing = json!({ "error": "Secret \"TOKEN\" not found" });
     for method in [Method::GET, Method::DELETE] {
-        assert_eq!(world.call(method, &url, OPERATOR, None).await, (404, missing.clone()));
+        assert_eq!(sandbox.call(method, &url, OPERATOR, None).await, (404, missing.clone()));
     }
-    assert_eq!(digests(&world).await, []);
-    let after = set(&world, &secrets, "TOKEN", "one").await;
-    assert!(before["id"].as_u64() < after["id"].as_u64(), "it is another one");
+    assert_eq!(digests(&sandbox).await, []);
+    let after = set(&sandbox, &secrets, "TOKEN", "one").await;
+    assert!(before["id"].as_u64() < after["id"].as_u64(), "a new secret has a new ID");
 }
 
 #[tokio::test]
-async fn the_value_is_known_by_its_digest_only() {
-    // Of the standard's own examples, so that the digest is no other than SHA-256.
+async fn a_value_is_stored_only_as_a_digest_and_never_leaks() {
+    // Test vectors of the SHA-256 standard.
     let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.json");
-    let (world, secrets) = with_app(Config { state: Some(file.clone()), ..Config::default() }).await;
-    let mut answers = Vec::new();
+    let (sandbox, secrets) =
+        start_with_app(SandboxConfig { state_file: Some(file.clone()), ..SandboxConfig::default() }).await;
+    let mut responses = Vec::new();
     for (name, value) in [("ABC", "abc"), ("EMPTY", ""), ("CANARY", CANARY)] {
-        answers.push(set(&world, &secrets, name, value).await);
+        responses.push(set(&sandbox, &secrets, name, value).await);
     }
     let expected = [("ABC", abc.into()), ("EMPTY", empty.into()), ("CANARY", digest(CANARY))];
-    assert_eq!(digests(&world).await, expected.map(|(name, digest)| (name.to_owned(), digest)));
-    // Whatever is wrong with a body, or with where it is sent, nothing of it is told.
+    assert_eq!(digests(&sandbox).await, expected.map(|(name, digest)| (name.to_owned(), digest)));
+    // No part of a body leaks, for any invalid body and any invalid path.
     let (app, _) = secrets.rsplit_once('/').unwrap();
     let (nothing, right) = (json!(null), json!({ "name": "CANARY", "value": CANARY }));
     let bodies = [
@@ -139,34 +140,34 @@ async fn the_value_is_known_by_its_digest_only() {
         (Method::POST, secrets.clone(), OPERATOR, &nothing),
     ]);
     for (method, url, token, body) in wrong {
-        let (status, answer) = world.call(method, &url, token, Some(body)).await;
-        assert!((400..500).contains(&status), "{url} {answer}");
-        answers.push(answer);
+        let (status, response) = sandbox.call(method, &url, token, Some(body)).await;
+        assert!((400..500).contains(&status), "{url} {response}");
+        responses.push(response);
     }
     for text in [format!("{{\"value\":\"{CANARY}"), format!("\"{CANARY}\" 1"), CANARY.to_owned()] {
-        answers.push(reply(world.request(Method::POST, &secrets).bearer_auth(OPERATOR).body(text)).await.1);
+        responses.push(reply(sandbox.request(Method::POST, &secrets).bearer_auth(OPERATOR).body(text)).await.1);
     }
     for url in [secrets.as_str(), "/sandbox/state", "/sandbox/faults", "/openapi.json"] {
-        answers.push(world.get(url).await.1);
+        responses.push(sandbox.get(url).await.1);
     }
-    let mut texts: Vec<_> = answers.iter().map(Value::to_string).collect();
+    let mut texts: Vec<_> = responses.iter().map(Value::to_string).collect();
     texts.push(fs::read_to_string(&file).unwrap());
-    // The name of a secret is told as it came, and one body says the value in its place.
-    let journal = world.journal(0, 0).await;
+    // The journal contains secret names unmasked, and one body has the value as its name.
+    let journal = sandbox.journal(0, 0).await;
     let entries = journal["entries"].as_array().unwrap();
     texts.extend(entries.iter().filter(|entry| entry["body"]["name"] != CANARY).map(Value::to_string));
     assert!(texts.len() > 2 * bodies.len() && entries.len() > 15);
-    let told: Vec<_> = texts.iter().filter(|text| text.contains("c4n4ry")).collect();
-    assert!(told.is_empty(), "{told:?}");
+    let found: Vec<_> = texts.iter().filter(|text| text.contains("c4n4ry")).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[tokio::test]
-async fn the_journal_tells_route_and_name_and_that_there_was_a_value() {
-    let (world, secrets) = with_app(Config::default()).await;
-    set(&world, &secrets, "TOKEN", CANARY).await;
-    world.get(&format!("{secrets}/TOKEN")).await;
-    world.post(&secrets, json!({ "value": null, "more": { "value": CANARY } })).await;
-    world.post(&secrets, json!([1])).await;
+async fn the_journal_contains_route_and_name_but_a_masked_value() {
+    let (sandbox, secrets) = start_with_app(SandboxConfig::default()).await;
+    set(&sandbox, &secrets, "TOKEN", CANARY).await;
+    sandbox.get(&format!("{secrets}/TOKEN")).await;
+    sandbox.post(&secrets, json!({ "value": null, "more": { "value": CANARY } })).await;
+    sandbox.post(&secrets, json!([1])).await;
     let route = "/v1/apps/{appId}/secrets";
     let one = "/v1/apps/{appId}/secrets/{secretName}";
     let hidden = "********";
@@ -176,7 +177,7 @@ async fn the_journal_tells_route_and_name_and_that_there_was_a_value() {
         (route, secrets.clone(), json!({ "value": hidden, "more": hidden }), 400),
         (route, secrets.clone(), json!(hidden), 400),
     ];
-    let journal = world.journal(0, 0).await;
+    let journal = sandbox.journal(0, 0).await;
     // The first entry is the app.
     for ((route, path, body, status), entry) in expected.iter().zip(&journal["entries"].as_array().unwrap()[1..]) {
         assert_has(entry, &json!({ "route": route, "path": path, "body": body, "status": status }));
@@ -184,8 +185,8 @@ async fn the_journal_tells_route_and_name_and_that_there_was_a_value() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_a_rule_is_told_by_its_fields() {
-    let (world, secrets) = with_app(Config::default()).await;
+async fn an_invalid_secret_body_is_reported_by_field() {
+    let (sandbox, secrets) = start_with_app(SandboxConfig::default()).await;
     let name = "must be a letter or _ and then letters, digits or _";
     let bad_names = ["", "1A", "a-b", "a b", "A\n", "a.b", "\u{e4}", "A\u{661}", "${A}"];
     let mut cases: Vec<_> =
@@ -198,44 +199,44 @@ async fn a_body_that_breaks_a_rule_is_told_by_its_fields() {
         (json!({ "name": "A", "value": ["x"] }), json!({ "value": ["must be a string"] })),
     ]);
     for (body, fields) in cases {
-        let refusal = json!({ "error": "Validation failed", "details": { "fieldErrors": fields, "formErrors": [] } });
-        assert_eq!(world.post(&secrets, body.clone()).await, (400, refusal), "{body}");
+        let error = json!({ "error": "Validation failed", "details": { "fieldErrors": fields, "formErrors": [] } });
+        assert_eq!(sandbox.post(&secrets, body.clone()).await, (400, error), "{body}");
     }
     for body in [json!([]), json!("A"), Value::Null] {
         assert_eq!(
-            world.post(&secrets, body).await.1["details"]["formErrors"],
+            sandbox.post(&secrets, body).await.1["details"]["formErrors"],
             json!(["the body must be a JSON object"])
         );
     }
-    assert_eq!(world.get(&secrets).await.1, json!({ "secrets": [] }));
+    assert_eq!(sandbox.get(&secrets).await.1, json!({ "secrets": [] }));
     for name in ["a", "_", "Z9_", &"N".repeat(300)] {
-        set(&world, &secrets, name, "").await;
+        set(&sandbox, &secrets, name, "").await;
     }
-    assert_eq!(world.post(&secrets, json!({ "name": "A", "value": "x", "unheard_of": 1 })).await.0, 200);
+    assert_eq!(sandbox.post(&secrets, json!({ "name": "A", "value": "x", "unheard_of": 1 })).await.0, 200);
 }
 
 #[tokio::test]
-async fn a_value_has_at_most_64_kib_and_a_body_at_most_1_mib() {
-    let (world, secrets) = with_app(Config::default()).await;
-    // In bytes, of which some letters take two.
+async fn a_value_is_limited_to_64_kib_and_a_body_to_1_mib() {
+    let (sandbox, secrets) = start_with_app(SandboxConfig::default()).await;
+    // The limit is in bytes, and some letters take two bytes.
     let most = "\u{e4}".repeat(32 * 1024);
-    set(&world, &secrets, "BIG", &most).await;
+    set(&sandbox, &secrets, "BIG", &most).await;
     let more = json!({ "name": "BIG", "value": format!("{most}y") });
-    let (status, body) = world.post(&secrets, more).await;
+    let (status, body) = sandbox.post(&secrets, more).await;
     let rule = json!({ "value": ["must be at most 65536 bytes"] });
     assert_eq!((status, &body["details"]["fieldErrors"]), (400, &rule));
     let more = json!({ "name": "BIG", "value": "x".repeat(1024 * 1024) });
-    assert_eq!(world.post(&secrets, more).await, (413, json!({ "error": "Request body too large" })));
-    assert_eq!(digests(&world).await, [("BIG".into(), digest(&most))]);
+    assert_eq!(sandbox.post(&secrets, more).await, (413, json!({ "error": "Request body too large" })));
+    assert_eq!(digests(&sandbox).await, [("BIG".into(), digest(&most))]);
 }
 
 #[tokio::test]
-async fn refusals_come_in_the_order_of_the_contract() {
-    let (world, secrets) = with_app(Config::default()).await;
-    set(&world, &secrets, "TOKEN", "x").await;
-    let gone = world.app(named("app-two")).await;
-    world.delete(&path(&gone)).await;
-    let theirs = world.call(Method::POST, "/v1/apps", ELSEWHERE, Some(&named("app-one"))).await.1;
+async fn errors_follow_the_documented_order() {
+    let (sandbox, secrets) = start_with_app(SandboxConfig::default()).await;
+    set(&sandbox, &secrets, "TOKEN", "x").await;
+    let gone = sandbox.create_app(named("app-two")).await;
+    sandbox.delete(&path(&gone)).await;
+    let theirs = sandbox.call(Method::POST, "/v1/apps", ELSEWHERE, Some(&named("app-one"))).await.1;
     let (gone, theirs) = (format!("{}/secrets", path(&gone)), format!("{}/secrets", path(&theirs)));
     let good = json!({ "name": "TOKEN", "value": "x" });
     let huge = json!({ "name": "-", "value": "x".repeat(1024 * 1024) });
@@ -255,8 +256,8 @@ async fn refusals_come_in_the_order_of_the_contract() {
             (OPERATOR, &secrets, &good, 200),
         ];
         for (token, url, body, expected) in cases {
-            let (status, answer) = world.call(Method::POST, &of(url), token, Some(body)).await;
-            assert_eq!(status, expected, "POST {url} by {token}: {answer}");
+            let (status, response) = sandbox.call(Method::POST, &of(url), token, Some(body)).await;
+            assert_eq!(status, expected, "POST {url} by {token}: {response}");
         }
         let cases = [
             ("nobody", "/v1/apps/x/secrets", 401),
@@ -268,8 +269,8 @@ async fn refusals_come_in_the_order_of_the_contract() {
             (OPERATOR, &secrets, 400),
         ];
         for (token, url, expected) in cases {
-            let (status, answer) = world.call(Method::GET, &of(&format!("{url}?limit=0")), token, None).await;
-            assert_eq!(status, expected, "GET {url} by {token}: {answer}");
+            let (status, response) = sandbox.call(Method::GET, &of(&format!("{url}?limit=0")), token, None).await;
+            assert_eq!(status, expected, "GET {url} by {token}: {response}");
         }
         let cases = [
             ("nobody", "/v1/apps/x/secrets/TOKEN", 401),
@@ -286,24 +287,24 @@ async fn refusals_come_in_the_order_of_the_contract() {
         ];
         for (token, url, expected) in cases {
             for method in [Method::GET, Method::DELETE] {
-                let (status, answer) = world.call(method.clone(), &of(url), token, None).await;
-                assert_eq!(status, expected, "{method} {url} by {token}: {answer}");
+                let (status, response) = sandbox.call(method.clone(), &of(url), token, None).await;
+                assert_eq!(status, expected, "{method} {url} by {token}: {response}");
             }
         }
     }
-    assert_eq!(names(&world.get(&secrets).await.1), ["TOKEN"]);
+    assert_eq!(names(&sandbox.get(&secrets).await.1), ["TOKEN"]);
 }
 
 #[tokio::test]
-async fn the_list_has_pages_as_every_list_has() {
-    let seed = Switches { profile: Profile::Seed, ..Switches::default() };
-    let clamped = Switches { clamp_pages: true, ..Switches::default() };
-    let ignoring = Switches { ignore_offset: true, ..Switches::default() };
+async fn the_secret_list_is_paginated_on_request() {
+    let seed = ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() };
+    let clamped = ApiSwitches { clamp_pages: true, ..ApiSwitches::default() };
+    let ignoring = ApiSwitches { ignore_offset: true, ..ApiSwitches::default() };
     let cases = [
-        (Switches::default(), "", 0, 23),
-        (Switches::default(), "?limit=5", 0, 5),
-        (Switches::default(), "?limit=100&offset=20", 20, 3),
-        (Switches::default(), "?offset=1", 1, 20),
+        (ApiSwitches::default(), "", 0, 23),
+        (ApiSwitches::default(), "?limit=5", 0, 5),
+        (ApiSwitches::default(), "?limit=100&offset=20", 20, 3),
+        (ApiSwitches::default(), "?offset=1", 1, 20),
         (seed, "", 0, 20),
         (seed, "?limit=100", 0, 23),
         (clamped, "?limit=100", 0, 20),
@@ -311,124 +312,127 @@ async fn the_list_has_pages_as_every_list_has() {
         (ignoring, "?limit=10&offset=20", 0, 10),
     ];
     for (switches, query, first, count) in cases {
-        let (world, secrets) = with_switches(switches).await;
-        // Not in the order of the names: that of the ids is what counts.
+        let (sandbox, secrets) = start_with_switches(switches).await;
+        // In reverse order of names, because lists are ordered by ID.
         let all: Vec<_> = (0..23).rev().map(|number| format!("S{number:02}")).collect();
         for name in &all {
-            set(&world, &secrets, name, name).await;
+            set(&sandbox, &secrets, name, name).await;
         }
-        set(&world, &secrets, &all[0], "again").await;
-        let (status, list) = world.get(&format!("{secrets}{query}")).await;
+        set(&sandbox, &secrets, &all[0], "again").await;
+        let (status, list) = sandbox.get(&format!("{secrets}{query}")).await;
         assert_eq!((status, names(&list)), (200, all[first..first + count].iter().map(String::as_str).collect()));
     }
 }
 
 #[tokio::test]
-async fn times_come_at_two_precisions_if_the_sandbox_is_told_so() {
-    let (world, secrets) = with_switches(Switches { mixed_precision: true, ..Switches::default() }).await;
-    set(&world, &secrets, "TOKEN", "one").await;
-    let written = set(&world, &secrets, "TOKEN", "two").await;
-    let (_, read) = world.get(&format!("{secrets}/TOKEN")).await;
-    let (_, list) = world.get(&secrets).await;
+async fn updated_at_can_have_different_precision_on_write_and_read() {
+    let (sandbox, secrets) =
+        start_with_switches(ApiSwitches { mixed_timestamp_precision: true, ..ApiSwitches::default() }).await;
+    set(&sandbox, &secrets, "TOKEN", "one").await;
+    let written = set(&sandbox, &secrets, "TOKEN", "two").await;
+    let (_, read) = sandbox.get(&format!("{secrets}/TOKEN")).await;
+    let (_, list) = sandbox.get(&secrets).await;
     assert_eq!(list, json!({ "secrets": [read] }));
     let time = |secret: &Value| secret["updated_at"].as_str().unwrap().to_owned();
     assert_eq!(
         (time(&written).len(), time(&read).len()),
         ("2026-01-02T03:04:05.678901Z".len(), "2026-01-02T03:04:05Z".len())
     );
-    assert_eq!(time(&written)[..19], time(&read)[..19], "it is one time");
+    assert_eq!(time(&written)[..19], time(&read)[..19], "both responses have the same time");
     let instant = |secret: &Value| time(secret).parse::<jiff::Timestamp>().unwrap();
     assert!(instant(&read) <= instant(&written));
     assert_eq!(read["created_at"], written["created_at"]);
 }
 
 #[tokio::test]
-async fn the_secrets_of_a_deleted_app_come_back_with_it() {
+async fn a_reactivated_app_keeps_its_secrets() {
     for reactivation in [Reactivation::Apply, Reactivation::Keep] {
-        let (world, secrets) = with_switches(Switches { reactivation, ..Switches::default() }).await;
-        let left = set(&world, &secrets, "LEFT", "over").await;
+        let (sandbox, secrets) = start_with_switches(ApiSwitches { reactivation, ..ApiSwitches::default() }).await;
+        let left = set(&sandbox, &secrets, "LEFT", "over").await;
         let (app, _) = secrets.rsplit_once('/').unwrap();
-        world.delete(app).await;
-        assert_eq!(world.get(&secrets).await.0, 404);
-        assert_eq!(digests(&world).await, [("LEFT".into(), digest("over"))]);
-        let back = world.app(named("APP-one")).await;
+        sandbox.delete(app).await;
+        assert_eq!(sandbox.get(&secrets).await.0, 404);
+        assert_eq!(digests(&sandbox).await, [("LEFT".into(), digest("over"))]);
+        let back = sandbox.create_app(named("APP-one")).await;
         assert_eq!(format!("{}/secrets", path(&back)), secrets);
-        assert_eq!(world.get(&secrets).await, (200, json!({ "secrets": [left] })), "{reactivation:?}");
+        assert_eq!(sandbox.get(&secrets).await, (200, json!({ "secrets": [left] })), "{reactivation:?}");
     }
 }
 
 #[tokio::test]
-async fn secrets_outlive_a_server_that_is_dropped() {
+async fn secrets_survive_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.json");
-    let config = Config { state: Some(file.clone()), ..Config::default() };
-    let (world, secrets) = with_app(config.clone()).await;
-    let first = set(&world, &secrets, "FIRST", "one").await;
-    let gone = set(&world, &secrets, "GONE", "two").await;
-    world.delete(&format!("{secrets}/GONE")).await;
-    let kept = world.get("/sandbox/state").await;
-    drop(world);
+    let config = SandboxConfig { state_file: Some(file.clone()), ..SandboxConfig::default() };
+    let (sandbox, secrets) = start_with_app(config.clone()).await;
+    let first = set(&sandbox, &secrets, "FIRST", "one").await;
+    let gone = set(&sandbox, &secrets, "GONE", "two").await;
+    sandbox.delete(&format!("{secrets}/GONE")).await;
+    let stored = sandbox.get("/sandbox/state").await;
+    drop(sandbox);
 
-    let world = World::with(config.clone()).await;
-    assert_eq!(world.get("/sandbox/state").await, kept);
-    assert_eq!(world.get(&secrets).await.1, json!({ "secrets": [first] }));
-    let new = set(&world, &secrets, "NEW", "three").await;
-    assert!(gone["id"].as_u64() < new["id"].as_u64(), "no id is used twice");
-    drop(world);
+    let sandbox = TestSandbox::start_with(config.clone()).await;
+    assert_eq!(sandbox.get("/sandbox/state").await, stored);
+    assert_eq!(sandbox.get(&secrets).await.1, json!({ "secrets": [first] }));
+    let new = set(&sandbox, &secrets, "NEW", "three").await;
+    assert!(gone["id"].as_u64() < new["id"].as_u64(), "IDs are not reused");
+    drop(sandbox);
 
-    // A file of a sandbox that knew no secrets.
+    // A state file of a version without secrets.
     let mut old: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     old["store"].as_object_mut().unwrap().remove("next_secret");
     for app in old["store"]["apps"].as_object_mut().unwrap().values_mut() {
         app.as_object_mut().unwrap().remove("secrets");
     }
     fs::write(&file, old.to_string()).unwrap();
-    let world = World::with(config).await;
-    assert_eq!(world.get(&secrets).await.1, json!({ "secrets": [] }));
-    assert_eq!(set(&world, &secrets, "FIRST", "one").await["id"], first["id"]);
+    let sandbox = TestSandbox::start_with(config).await;
+    assert_eq!(sandbox.get(&secrets).await.1, json!({ "secrets": [] }));
+    assert_eq!(set(&sandbox, &secrets, "FIRST", "one").await["id"], first["id"]);
 }
 
 #[tokio::test]
-async fn a_change_that_cannot_be_written_changes_no_secret() {
+async fn a_secret_change_that_cannot_be_written_is_undone() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
-    let (world, secrets) = with_app(Config { state: Some(inner.join("state.json")), ..Config::default() }).await;
-    let secret = set(&world, &secrets, "TOKEN", "one").await;
+    let (sandbox, secrets) =
+        start_with_app(SandboxConfig { state_file: Some(inner.join("state.json")), ..SandboxConfig::default() }).await;
+    let secret = set(&sandbox, &secrets, "TOKEN", "one").await;
     fs::remove_dir_all(&inner).unwrap();
-    assert_eq!(world.post(&secrets, json!({ "name": "TOKEN", "value": "two" })).await.0, 500);
-    assert_eq!(world.delete(&format!("{secrets}/TOKEN")).await.0, 500);
-    assert_eq!(world.get(&secrets).await.1, json!({ "secrets": [secret] }));
-    assert_eq!(digests(&world).await, [("TOKEN".into(), digest("one"))]);
+    assert_eq!(sandbox.post(&secrets, json!({ "name": "TOKEN", "value": "two" })).await.0, 500);
+    assert_eq!(sandbox.delete(&format!("{secrets}/TOKEN")).await.0, 500);
+    assert_eq!(sandbox.get(&secrets).await.1, json!({ "secrets": [secret] }));
+    assert_eq!(digests(&sandbox).await, [("TOKEN".into(), digest("one"))]);
 }
 
-fn seeded(secrets: &str) -> Result<Config, String> {
-    let mut config = Config::default();
+fn config_from_seed(secrets: &str) -> Result<SandboxConfig, String> {
+    let mut config = SandboxConfig::default();
     let app = format!("{{ organization: sandbox, body: {{ name: app-one }}, secrets: {secrets} }}");
-    config.seed(&format!("apps: [{app}]")).map(|()| config)
+    config.load_seed(&format!("apps: [{app}]")).map(|()| config)
 }
 
 #[tokio::test]
-async fn a_seed_may_have_secrets_and_keeps_no_value_either() {
-    let config = seeded("{ B: '', A: fake-value, C: 0123 }").unwrap();
+async fn seed_secrets_are_stored_only_as_digests() {
+    let config = config_from_seed("{ B: '', A: fake-value, C: 0123 }").unwrap();
     assert!(!format!("{:?}", config.apps).contains("fake-value"));
-    let world = World::with(config).await;
+    let sandbox = TestSandbox::start_with(config).await;
     assert_eq!(
-        digests(&world).await,
+        digests(&sandbox).await,
         [("A".into(), digest("fake-value")), ("B".into(), digest("")), ("C".into(), digest("0123"))]
     );
-    let (_, apps) = world.get("/v1/apps").await;
-    let (_, list) = world.get(&format!("{}/secrets", path(&apps["apps"][0]))).await;
+    let (_, apps) = sandbox.get("/v1/apps").await;
+    let (_, list) = sandbox.get(&format!("{}/secrets", path(&apps["apps"][0]))).await;
     assert_eq!(names(&list), ["A", "B", "C"]);
 
     for secrets in
         ["{ A: [fake-value] }", "{ A: { fake-value: 1 } }", "fake-value", "{ A: x, A: fake-value }", "{ A: null }"]
     {
-        let error = seeded(secrets).err().unwrap_or_else(|| panic!("{secrets} is accepted"));
+        let error = config_from_seed(secrets).err().unwrap_or_else(|| panic!("{secrets} is accepted"));
         assert!(!error.contains("fake-value"), "{error}");
     }
     let address = ([127, 0, 0, 1], 0).into();
-    let wrong = super::super::serve(Config { address, ..seeded("{ A-B: fake-value }").unwrap() }).await;
+    let wrong =
+        super::super::serve(SandboxConfig { address, ..config_from_seed("{ A-B: fake-value }").unwrap() }).await;
     let error = wrong.err().unwrap().to_string();
     assert!(error.contains("the app \"app-one\"") && error.contains("\"A-B\" must be a letter"), "{error}");
     assert!(!error.contains("fake-value"), "{error}");

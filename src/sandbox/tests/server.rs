@@ -1,17 +1,17 @@
-//! The server as a whole: how it starts, what it announces, how it ends.
+//! Start, connection information and shutdown of the server.
 
 use futures::future::join;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::super::{Config, serve};
-use super::{LONG, OPERATOR, World, named};
+use super::{LONG_MS, OPERATOR, TestSandbox, named};
+use crate::sandbox::{SandboxConfig, serve};
 
 #[tokio::test]
-async fn the_announcement_tells_how_to_use_it() {
-    let world = World::start().await;
-    let announcement = serde_json::to_value(world.running.announcement()).unwrap();
+async fn connection_info_contains_url_organizations_and_credentials() {
+    let sandbox = TestSandbox::start().await;
+    let announcement = serde_json::to_value(sandbox.server.connection_info()).unwrap();
     let token = |name: &str, scope: &str, organization: &str| {
         json!({
             "kind": "personal_access_token", "name": name, "token": format!("sandbox-fake-token-{name}"),
@@ -27,7 +27,7 @@ async fn the_announcement_tells_how_to_use_it() {
     assert_eq!(
         announcement,
         json!({
-            "url": format!("http://127.0.0.1:{}", world.running.address().port()),
+            "url": format!("http://127.0.0.1:{}", sandbox.server.address().port()),
             "organizations": [{ "id": 1, "name": "sandbox" }, { "id": 2, "name": "elsewhere" }],
             "credentials": [
                 token("operator", "*", "sandbox"),
@@ -47,28 +47,29 @@ async fn the_announcement_tells_how_to_use_it() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named() {
-    let world = World::start().await;
-    let address = world.running.address();
-    let error = serve(Config { address, ..Config::default() }).await.err().unwrap().to_string();
+async fn a_port_in_use_is_reported() {
+    let sandbox = TestSandbox::start().await;
+    let address = sandbox.server.address();
+    let error = serve(SandboxConfig { address, ..SandboxConfig::default() }).await.err().unwrap().to_string();
     assert!(error.contains(&address.to_string()) && !error.contains('\n'), "{error}");
 }
 
 #[tokio::test]
-async fn the_end_closes_what_is_held_and_answers_what_waits() {
+async fn shutdown_closes_delayed_requests_and_ends_journal_waits() {
     for when in ["before", "after"] {
-        let world = World::start().await;
-        world.fault(json!({ "when": when, "action": "hang" })).await;
-        let held = world.request(Method::POST, "/v1/apps").bearer_auth(OPERATOR).json(&named("app-one")).send();
+        let sandbox = TestSandbox::start().await;
+        sandbox.add_fault(json!({ "when": when, "action": "hang" })).await;
+        let held = sandbox.request(Method::POST, "/v1/apps").bearer_auth(OPERATOR).json(&named("app-one")).send();
         let held = tokio::spawn(held);
-        let entry = world.entry(|entry| entry["state"].as_str().unwrap().contains("held")).await;
-        let waiting =
-            world.request(Method::GET, &format!("/sandbox/journal?after={}&wait={LONG}", entry["revision"])).send();
+        let entry = sandbox.wait_for_entry(|entry| entry["state"].as_str().unwrap().contains("held")).await;
+        let waiting = sandbox
+            .request(Method::GET, &format!("/sandbox/journal?after={}&wait={LONG_MS}", entry["revision"]))
+            .send();
         let waiting = tokio::spawn(waiting);
-        let address = world.running.address();
-        let ((), (held, waiting)) = join(world.running.shutdown(), join(held, waiting)).await;
+        let address = sandbox.server.address();
+        let ((), (held, waiting)) = join(sandbox.server.shutdown(), join(held, waiting)).await;
         assert!(held.unwrap().unwrap_err().is_request(), "{when}");
-        // Whether its question came before the end is the system's choice; that it does not wait for its time is ours.
+        // The journal request may arrive after the shutdown. If it arrives in time, it must not wait for its timeout.
         if let Ok(response) = waiting.unwrap() {
             assert!(response.json::<Value>().await.unwrap()["last"].is_u64());
         }
@@ -77,10 +78,10 @@ async fn the_end_closes_what_is_held_and_answers_what_waits() {
 }
 
 #[tokio::test]
-async fn state_holds_no_secret_value() {
-    let world = World::start().await;
-    let app = world.app(named("app-one")).await;
-    let text = world.get("/sandbox/state").await.1.to_string();
+async fn the_state_endpoint_contains_no_secret_value() {
+    let sandbox = TestSandbox::start().await;
+    let app = sandbox.create_app(named("app-one")).await;
+    let text = sandbox.get("/sandbox/state").await.1.to_string();
     assert!(text.contains("app-one") && !text.contains(app["api_key"].as_str().unwrap()), "{text}");
     assert!(!text.contains("api_key"), "{text}");
 }

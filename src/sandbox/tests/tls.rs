@@ -1,67 +1,67 @@
-//! TLS with an authority of its own.
+//! TLS with an own certificate authority.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use reqwest::{Certificate, Client, ClientBuilder};
 
-use super::super::{Config, Running, serve};
-use super::{OPERATOR, World};
+use super::{OPERATOR, TestSandbox};
+use crate::sandbox::{RunningSandbox, SandboxConfig, serve};
 
-async fn start(names: &[&str]) -> Running {
+async fn start(names: &[&str]) -> RunningSandbox {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let tls = Some(names.iter().map(|name| (*name).to_owned()).collect());
-    serve(Config { address, tls, ..Config::default() }).await.unwrap()
+    serve(SandboxConfig { address, tls, ..SandboxConfig::default() }).await.unwrap()
 }
 
-/// A client that takes every name for the address of the server.
-fn client(running: &Running, names: &[&str]) -> ClientBuilder {
-    names.iter().fold(Client::builder().no_proxy(), |client, name| client.resolve(name, running.address()))
+/// A client that resolves all names to the address of the server.
+fn client(server: &RunningSandbox, names: &[&str]) -> ClientBuilder {
+    names.iter().fold(Client::builder().no_proxy(), |client, name| client.resolve(name, server.address()))
 }
 
-fn authority(running: &Running) -> Certificate {
-    Certificate::from_pem(running.announcement().ca.as_ref().unwrap().as_bytes()).unwrap()
+fn authority(server: &RunningSandbox) -> Certificate {
+    Certificate::from_pem(server.connection_info().ca.as_ref().unwrap().as_bytes()).unwrap()
 }
 
 #[tokio::test]
-async fn whoever_trusts_the_authority_is_served_by_every_name_of_the_certificate_and_no_other() {
-    let running = start(&["sandbox.example", "192.0.2.1"]).await;
-    assert_eq!(running.url(), format!("https://{}", running.address()));
+async fn the_certificate_is_valid_for_its_names_only() {
+    let server = start(&["sandbox.example", "192.0.2.1"]).await;
+    assert_eq!(server.url(), format!("https://{}", server.address()));
     let names = ["localhost", "127.0.0.1", "sandbox.example", "other.example"];
-    let client = client(&running, &names).tls_certs_only([authority(&running)]).build().unwrap();
+    let client = client(&server, &names).tls_certs_only([authority(&server)]).build().unwrap();
     for name in names {
-        let url = format!("https://{name}:{}/v1/apps", running.address().port());
-        let answer = client.get(url).bearer_auth(OPERATOR).send().await;
-        assert_eq!(answer.is_ok_and(|answer| answer.status() == 200), name != "other.example", "{name}");
+        let url = format!("https://{name}:{}/v1/apps", server.address().port());
+        let response = client.get(url).bearer_auth(OPERATOR).send().await;
+        assert_eq!(response.is_ok_and(|response| response.status() == 200), name != "other.example", "{name}");
     }
-    running.shutdown().await;
+    server.shutdown().await;
 }
 
 #[tokio::test]
-async fn whoever_does_not_trust_the_authority_is_not_served() {
-    let (running, other) = (start(&[]).await, start(&[]).await);
-    let url = format!("{}/v1/health", running.url());
-    assert!(client(&running, &[]).build().unwrap().get(&url).send().await.is_err());
-    let trusting_another = client(&running, &[]).tls_certs_only([authority(&other)]).build().unwrap();
-    assert!(trusting_another.get(&url).send().await.is_err(), "every start has an authority of its own");
-    assert!(client(&running, &[]).build().unwrap().get(url.replace("https", "http")).send().await.is_err());
+async fn a_client_that_does_not_trust_the_authority_cannot_connect() {
+    let (server, other) = (start(&[]).await, start(&[]).await);
+    let url = format!("{}/v1/health", server.url());
+    assert!(client(&server, &[]).build().unwrap().get(&url).send().await.is_err());
+    let trusting_another = client(&server, &[]).tls_certs_only([authority(&other)]).build().unwrap();
+    assert!(trusting_another.get(&url).send().await.is_err(), "every start creates a new authority");
+    assert!(client(&server, &[]).build().unwrap().get(url.replace("https", "http")).send().await.is_err());
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_does_not_hold_up_the_end() {
-    let running = start(&[]).await;
-    let silent = tokio::net::TcpStream::connect(running.address()).await.unwrap();
-    running.shutdown().await;
+async fn a_silent_client_does_not_block_shutdown() {
+    let server = start(&[]).await;
+    let silent = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    server.shutdown().await;
     drop(silent);
 }
 
 #[tokio::test]
-async fn a_name_that_cannot_be_in_a_certificate_is_refused() {
+async fn an_invalid_certificate_name_is_rejected() {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let refused = serve(Config { address, tls: Some(vec!["nämé".into()]), ..Config::default() }).await;
-    assert!(refused.err().unwrap().to_string().starts_with("cannot make a certificate"));
+    let rejected = serve(SandboxConfig { address, tls: Some(vec!["nämé".into()]), ..SandboxConfig::default() }).await;
+    assert!(rejected.err().unwrap().to_string().starts_with("cannot make a certificate"));
 }
 
 #[tokio::test]
-async fn without_tls_there_is_no_authority() {
-    assert!(World::start().await.running.announcement().ca.is_none());
+async fn no_authority_exists_without_tls() {
+    assert!(TestSandbox::start().await.server.connection_info().ca.is_none());
 }

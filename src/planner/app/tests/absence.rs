@@ -83,7 +83,7 @@ fn so_many_missing_at_once_are_another_organization_until_a_person_says_that_the
 fn what_was_recorded_in_another_organization_is_neither_read_nor_written() {
     let mut world = World::settled(json!({"description": "one"}));
     assert_eq!(world.status().organization_binding.as_deref(), Some("https://api.example#1"));
-    organization(&mut world, |organization| organization.pin = Some("https://api.example#2".into()));
+    organization(&mut world, |organization| organization.binding = Some("https://api.example#2".into()));
     world.edit(json!({"description": "two"}));
     let visit = world.visit();
     assert_eq!((visit.stalled(), visit.remote_reads(), visit.writes.len()), (Some(Reason::OrganizationMismatch), 0, 0));
@@ -100,7 +100,7 @@ fn what_was_recorded_in_another_organization_is_neither_read_nor_written() {
             "{policy}"
         );
     }
-    organization(&mut world, |organization| organization.pin = Some("https://api.example#1".into()));
+    organization(&mut world, |organization| organization.binding = Some("https://api.example#1".into()));
     world.runtime_state.force_resync = true;
     assert_eq!(world.visit().outcome, Outcome::InSync, "led back");
 }
@@ -108,7 +108,7 @@ fn what_was_recorded_in_another_organization_is_neither_read_nor_written() {
 #[test]
 fn an_organization_that_moved_to_another_endpoint_is_the_same_one() {
     let mut world = World::settled(json!({}));
-    organization(&mut world, |organization| organization.pin = Some("https://api.moved.example#1".into()));
+    organization(&mut world, |organization| organization.binding = Some("https://api.moved.example#1".into()));
     world.pass(3600);
     assert_eq!(world.visit().outcome, Outcome::InSync);
     assert_eq!(world.status().organization_binding.as_deref(), Some("https://api.moved.example#1"));
@@ -117,10 +117,10 @@ fn an_organization_that_moved_to_another_endpoint_is_the_same_one() {
 #[test]
 fn an_organization_whose_id_becomes_known_is_the_same_one() {
     let mut world = World::new(json!({}));
-    organization(&mut world, |organization| organization.pin = Some("https://api.example".into()));
+    organization(&mut world, |organization| organization.binding = Some("https://api.example".into()));
     world.visit();
     assert_eq!(world.status().organization_binding.as_deref(), Some("https://api.example"));
-    organization(&mut world, |organization| organization.pin = Some("https://api.example#7".into()));
+    organization(&mut world, |organization| organization.binding = Some("https://api.example#7".into()));
     world.pass(3600);
     assert_eq!(world.visit().outcome, Outcome::InSync);
     assert_eq!(world.status().organization_binding.as_deref(), Some("https://api.example#7"));
@@ -146,7 +146,7 @@ fn an_app_is_recorded_in_its_organization_once_it_may_exist() {
     world.organization_ref = organization_ref("shared", "acme");
     world.organization = Observed::Absent;
     let visit = world.visit();
-    let message = "SpiceOrganization shared/acme does not exist".to_owned();
+    let message = "SpiceOrganization \"shared/acme\" not found".to_owned();
     assert_eq!(visit.outcome, Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
     assert_eq!(world.status().organization_ref, None, "nothing was created there");
     world.organization = World::new(json!({})).organization;

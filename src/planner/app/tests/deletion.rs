@@ -4,6 +4,7 @@ use super::*;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use crate::api::{CreateIntent, DeletionPolicy};
+use crate::planner::{StepContext, Steps};
 
 fn with_intent(world: World) -> World {
     let at = world.now;
@@ -167,7 +168,13 @@ fn a_list_from_before_the_create_settled_proves_nothing() {
         list: Some(Observed::Present(Observation { value: Arc::default(), started_at })),
         ..AppObserved::default()
     };
-    let plan = world.judge(&world.status(), &observed, SpiceApp::plan);
+    let plan = {
+        let (identity, timings) = (model::identity(), world.timings.clone());
+        let context = StepContext { identity: &identity, timings: &timings, fresh_id: "", now: world.now };
+        let mut steps = Steps::new(world.object.clone(), world.runtime_state.clone(), context);
+        steps.observed = observed;
+        steps.with_input(context, SpiceApp::plan_deletion)
+    };
     assert_eq!(plan.first, None, "{plan:?}");
 }
 

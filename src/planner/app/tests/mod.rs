@@ -2,31 +2,30 @@
 
 mod absence;
 mod adoption;
+mod conditions;
 mod deletion;
-mod keeping;
-mod model;
 mod reactivation;
+mod remote;
 mod repository;
-mod rulebook;
 mod settling;
 mod source;
 mod tags;
+mod update;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::super::{EventRecord, RuntimeState, report};
 use super::*;
 use crate::api::{FINALIZER, SpiceAppSpec};
 use crate::management::types::ErrorKind;
-use model::Remote;
-
-/// As in the driver.
-const ROUNDS: usize = 8;
+use crate::planner::model::{self, Model, Reconciled, reconcile};
+use crate::planner::{RuntimeState, Timings};
+use remote::Remote;
 
 /// The read that a failure is planted in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +44,7 @@ struct World {
     timings: Timings,
     organization: Observed<OrganizationView>,
     organization_ref: ResolvedOrganizationRef,
-    claims: Vec<CompetingApp>,
+    competing_apps: Vec<CompetingApp>,
     siblings: Vec<i64>,
     secrets: AppSecrets,
     definition: Observed<bool>,
@@ -54,19 +53,6 @@ struct World {
     blind: Option<(At, ApiError)>,
     now: Timestamp,
     ids: u32,
-}
-
-/// What a visit did.
-#[derive(Debug)]
-struct Visit {
-    reads: Vec<AppRead>,
-    first: Vec<KubernetesWrite>,
-    writes: Vec<AppWrite>,
-    /// Rounds that were not Kubernetes writes alone.
-    rounds: usize,
-    outcome: Outcome,
-    events: Vec<EventRecord>,
-    requeue_after: Option<Duration>,
 }
 
 impl World {
@@ -80,7 +66,7 @@ impl World {
         let organization = OrganizationView {
             adoption_allowed: true,
             default_region: Some("us-west-2".into()),
-            pin: Some("https://api.example#1".into()),
+            binding: Some("https://api.example#1".into()),
             ..OrganizationView::default()
         };
         let mut world = Self {
@@ -90,7 +76,7 @@ impl World {
             timings: Timings::default(),
             organization: Observed::Present(organization),
             organization_ref: organization_ref("team", "default"),
-            claims: Vec::new(),
+            competing_apps: Vec::new(),
             siblings: Vec::new(),
             secrets: AppSecrets::default(),
             definition: Observed::Present(false),
@@ -114,7 +100,7 @@ impl World {
     }
 
     fn identity() -> Identity {
-        Identity { cluster_id: "cluster".into() }
+        model::identity()
     }
 
     fn owner(&self) -> String {
@@ -158,26 +144,8 @@ impl World {
 
     fn ready(&self) -> (String, String) {
         let status = self.status();
-        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let ready = status.core.conditions.iter().find(|condition| condition.type_ == "Ready");
         ready.map(|ready| (ready.status.clone(), ready.reason.clone())).unwrap_or_default()
-    }
-
-    fn judge<T>(
-        &self,
-        status: &SpiceAppStatus,
-        observed: &AppObserved,
-        look: impl FnOnce(&PlanInput<'_, SpiceApp>) -> T,
-    ) -> T {
-        look(&PlanInput {
-            meta: &self.object.metadata,
-            desired: &self.object.desired(&Self::identity()),
-            status,
-            runtime_state: &self.runtime_state,
-            observed,
-            timings: &self.timings,
-            fresh_id: &format!("{:032x}", self.ids),
-            now: self.now,
-        })
     }
 
     fn observe(&self, read: &AppRead, observed: &mut AppObserved) {
@@ -187,14 +155,14 @@ impl World {
                 observed.organization = Some(self.organization.clone());
                 observed.organization_ref = Some(self.organization_ref.clone());
             }
-            AppRead::CompetingApps => observed.claims = Some(self.claims.clone()),
+            AppRead::CompetingApps => observed.competing_apps = Some(self.competing_apps.clone()),
             AppRead::Source(_) => {
-                let version = self.config_map.as_ref().map(|(version, _)| model::source(*version));
+                let version = self.config_map.as_ref().map(|(version, _)| remote::source(*version));
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
             }
             AppRead::Spicepod(_) => {
                 let sourced = self.config_map.as_ref().map(|(version, text)| LoadedSpicepod {
-                    version: model::source(*version),
+                    version: remote::source(*version),
                     spicepod: text.as_deref().map_or(Err(SpicepodProblem::KeyMissing), |text| {
                         parse_spicepod(text).map_err(SpicepodProblem::Invalid)
                     }),
@@ -202,7 +170,7 @@ impl World {
                 let present = sourced.map_or(Observed::Absent, Observed::Present);
                 observed.spicepod = Some(blind(At::Source).map_or(present, Observed::Unknown));
             }
-            AppRead::Siblings => observed.siblings = Some(self.siblings.clone()),
+            AppRead::Siblings => observed.sibling_ids = Some(self.siblings.clone()),
             AppRead::CrdTerminating => {
                 let seen = blind(At::Definition).map_or(self.definition.clone(), Observed::Unknown);
                 observed.crd_terminating = Some(seen);
@@ -211,7 +179,7 @@ impl World {
                 assert!(*not_before <= self.now, "a list of the future is asked for");
                 let list =
                     || Observed::Present(Observation { value: Arc::new(self.remote.list()), started_at: self.now });
-                observed.list = Some(blind(At::List).map_or_else(list, model::read_failed));
+                observed.list = Some(blind(At::List).map_or_else(list, remote::read_failed));
             }
             AppRead::Secrets => observed.secrets = Some(self.secrets.clone()),
             AppRead::App(id, _) => {
@@ -219,90 +187,17 @@ impl World {
                     Some(app) => Observed::Present(Observation { value: app, started_at: self.now }),
                     None => Observed::Absent,
                 };
-                observed.app = Some(blind(At::App).map_or_else(app, model::read_failed));
+                observed.app = Some(blind(At::App).map_or_else(app, remote::read_failed));
             }
         }
     }
 
-    /// One visit, as the driver makes it.
-    fn visit(&mut self) -> Visit {
-        let (mut status, mut observed) = (self.status(), AppObserved::default());
-        self.runtime_state.begin(&self.object.metadata, self.now);
-        let mut visit = Visit {
-            reads: Vec::new(),
-            first: Vec::new(),
-            writes: Vec::new(),
-            rounds: 0,
-            outcome: Outcome::InProgress("more steps are needed than one visit takes".to_owned()),
-            events: Vec::new(),
-            requeue_after: None,
-        };
-        for _ in 0..ROUNDS {
-            for _ in 0..ROUNDS {
-                let reads = self.judge(&status, &observed, SpiceApp::required_reads);
-                if reads.is_empty() {
-                    break;
-                }
-                self.runtime_state.pending_since.get_or_insert(self.now);
-                reads.iter().for_each(|read| self.observe(read, &mut observed));
-                // Known in every visit, and without a request.
-                visit.reads.extend(reads.into_iter().filter(|read| *read != AppRead::Secrets));
-            }
-            assert_eq!(self.judge(&status, &observed, SpiceApp::required_reads), [], "reads do not end");
-            self.ids += 1;
-            let plan = self.judge(&status, &observed, SpiceApp::plan);
-            self.check_evidence(&plan, &observed);
-            status = plan.status;
-            visit.outcome = plan.outcome;
-            visit.rounds += usize::from(plan.first.is_none() || plan.remote.is_some());
-            if plan.first.is_none() && plan.remote.is_none() {
-                visit.events.extend(plan.events);
-                break;
-            }
-            visit.first.extend(plan.first);
-            match plan.first {
-                Some(KubernetesWrite::AddFinalizer) => self.object.metadata.finalizers = Some(vec![FINALIZER.into()]),
-                Some(KubernetesWrite::RemoveFinalizer) => self.object.metadata.finalizers = None,
-                Some(KubernetesWrite::StoreStatus) => self.object.status = Some(status.clone()),
-                None => {}
-            }
-            if visit.outcome == Outcome::Finalized {
-                break;
-            }
-            let Some(write) = plan.remote else {
-                visit.events.extend(plan.events);
-                continue;
-            };
-            assert!(self.has_finalizer(), "a remote write before the finalizer");
-            self.remote.now = Some(self.now);
-            let end = WriteResult { result: self.remote.carry_out(&write), started_at: self.now };
-            self.runtime_state.wrote(SpiceApp::affected_names(&write, &end), self.now);
-            SpiceApp::apply_write_result(&mut status, &mut observed, &write, &end);
-            if SpiceApp::must_persist_immediately(&write) {
-                self.object.status = Some(status.clone());
-            }
-            visit.writes.push(write.clone());
-            let answer = match end.result {
-                Ok(answer) => answer,
-                Err(error) => match SpiceApp::on_write_error(&write, &error, &self.timings) {
-                    Some(outcome) => {
-                        visit.outcome = outcome;
-                        break;
-                    }
-                    None => continue,
-                },
-            };
-            let (generation, pause) = (self.object.metadata.generation, self.timings.correction_loop_cooldown);
-            self.runtime_state.corrections.count(
-                generation,
-                &SpiceApp::corrected_paths(&write, &answer),
-                self.now,
-                pause,
-            );
-            visit.events.extend(plan.events);
-        }
-        self.conclude(&mut visit, &status, &observed);
-        visit
+    /// One reconcile.
+    fn visit(&mut self) -> Reconciled<SpiceApp> {
+        let mut done = reconcile(self);
+        // Known in every reconcile, and without a request.
+        done.reads.retain(|read| *read != AppRead::Secrets);
+        done
     }
 
     /// A write by id rests on an answer of at most 30 s before that showed our name, and our owner or nobody's.
@@ -333,23 +228,45 @@ impl World {
         let made = shown.is_some() && shown == came_back;
         assert!(shown == Some(self.owner()) || tags_unsupported || taken_over || made, "{plan:?} rests on {app:?}");
     }
+}
 
-    fn conclude(&mut self, visit: &mut Visit, status: &SpiceAppStatus, observed: &AppObserved) {
-        if self.runtime_state.account(&visit.outcome, self.now, &self.object.metadata) {
-            self.runtime_state.retry_hold = self.judge(status, observed, |input| input.hold(&visit.outcome));
-        }
-        if visit.outcome == Outcome::Finalized {
-            return;
-        }
-        let report = self.judge(status, observed, |input| report(input, &visit.outcome));
-        rulebook::holds(&report.status.conditions, self.object.metadata.generation);
-        self.object.status = Some(report.status);
-        visit.events.extend(report.events);
-        visit.requeue_after = report.requeue_after;
+impl Model<SpiceApp> for World {
+    fn object(&mut self) -> &mut SpiceApp {
+        &mut self.object
+    }
+
+    fn runtime_state(&mut self) -> &mut RuntimeState {
+        &mut self.runtime_state
+    }
+
+    fn timings(&self) -> Timings {
+        self.timings.clone()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn observe(&mut self, read: &AppRead, observed: &mut AppObserved) {
+        World::observe(self, read, observed);
+    }
+
+    fn carry_out(&mut self, write: &AppWrite) -> Result<Option<App>, ApiError> {
+        self.remote.now = Some(self.now);
+        self.remote.carry_out(write)
+    }
+
+    fn check(&mut self, _: &SpiceApp, plan: &Plan<SpiceApp>, observed: &AppObserved) {
+        self.check_evidence(plan, observed);
+    }
+
+    fn fresh_id(&mut self) -> String {
+        self.ids += 1;
+        format!("{:032x}", self.ids)
     }
 }
 
-impl Visit {
+impl Reconciled<SpiceApp> {
     fn remote_reads(&self) -> usize {
         self.reads.iter().filter(|read| matches!(read, AppRead::List(_) | AppRead::App(..))).count()
     }
@@ -400,7 +317,7 @@ fn failures() -> Vec<ApiError> {
         RateLimited { retry_after: None },
         Server,
         InvalidResponse,
-        IncompleteList { seen: 20 },
+        IncompleteList { items_seen: 20 },
         CredentialMissing,
     ];
     kinds.into_iter().map(|kind| ApiError::local(kind, "it failed")).collect()

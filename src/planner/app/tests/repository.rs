@@ -6,7 +6,8 @@ use crate::api::RECONCILE_REQUESTED_AT;
 #[test]
 fn a_spicepod_that_comes_from_a_repository_is_sent_once_and_the_rest_goes_out() {
     let mut world = World::settled(spec());
-    let connected = |visit: &Visit| matches!(visit.outcome, Outcome::Stalled(Reason::RepositoryConnected, _));
+    let connected =
+        |visit: &Reconciled<SpiceApp>| matches!(visit.outcome, Outcome::Stalled(Reason::RepositoryConnected, _));
     world.remote.has_repository = true;
     world.remote.apps.get_mut(&101).unwrap().insert("spicepod".into(), json!({"name": "theirs"}));
     let visit = world.visit();

@@ -80,7 +80,7 @@ fn place(world: &mut World, prior: &Prior) {
 fn settles(world: &mut World) -> TestCaseResult {
     let visit = world.visit();
     prop_assert_eq!(&visit.outcome, &Outcome::InSync, "{:?}", visit);
-    prop_assert!(visit.rounds <= 3, "{:?}", visit);
+    prop_assert!(visit.iterations <= 3, "{:?}", visit);
     let stored = world.object.status.clone();
     let remote = world.remote.apps.clone();
     for restart in [false, true] {

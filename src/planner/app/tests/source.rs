@@ -8,7 +8,7 @@ fn from_config_map(more: Value) -> Value {
     spec
 }
 
-fn reads_source(visit: &Visit) -> bool {
+fn reads_source(visit: &Reconciled<SpiceApp>) -> bool {
     visit.reads.iter().any(|read| matches!(read, AppRead::Spicepod(_)))
 }
 
@@ -18,7 +18,7 @@ fn the_spicepod_of_a_config_map_is_kept_and_its_change_seen_at_once() {
     world.config_map = Some((1, Some("version: v1\nname: first".into())));
     assert_eq!(world.visit().outcome, Outcome::InSync);
     assert_eq!(world.remote.apps[&101]["spicepod"], json!({"version": "v1", "name": "first"}));
-    assert_eq!(world.status().observed_sources, [model::source(1)]);
+    assert_eq!(world.status().core.observed_sources, [remote::source(1)]);
 
     // In date: its version tells, and it is not read again, nor after a restart.
     for restart in [false, true] {
@@ -31,14 +31,14 @@ fn the_spicepod_of_a_config_map_is_kept_and_its_change_seen_at_once() {
     world.config_map = Some((2, Some(r#"{"version": "v1", "name": "second"}"#.into())));
     assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());
     assert_eq!(
-        (world.remote.apps[&101]["spicepod"]["name"].as_str(), world.status().observed_sources),
-        (Some("second"), vec![model::source(2)])
+        (world.remote.apps[&101]["spicepod"]["name"].as_str(), world.status().core.observed_sources),
+        (Some("second"), vec![remote::source(2)])
     );
     // Another version with the same content is read, and sends nothing.
     world.config_map = Some((3, Some("version: v1\nname: second".into())));
     let visit = world.visit();
     assert_eq!((&visit.outcome, visit.writes.len(), reads_source(&visit)), (&Outcome::InSync, 0, true));
-    assert_eq!(world.status().observed_sources, [model::source(3)]);
+    assert_eq!(world.status().core.observed_sources, [remote::source(3)]);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_change_that_could_not_be_acted_on_is_still_to_be_seen() {
     world.config_map = Some((2, Some("name: second".into())));
     world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
     assert!(matches!(world.visit().outcome, Outcome::ReadFailed(..)));
-    assert_eq!(world.status().observed_sources, [model::source(1)]);
+    assert_eq!(world.status().core.observed_sources, [remote::source(1)]);
     world.restart();
     world.blind = None;
     assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());

@@ -82,16 +82,16 @@ fn two_that_are_deleted_at_once_do_not_wait_for_each_other() {
             SecretConflict { name: "THEIRS".into(), owned_by: "other".into(), present: Some(true), adopted: None };
         status.conflicts.push(theirs);
         world.object.status = Some(status);
-        world.others = vec![SiblingSecret {
+        world.siblings = vec![SiblingSecret {
             object: "other".into(),
             created: Some(Timestamp::from_second(1_000_000 + created).unwrap()),
             uid: "uid-of-other".into(),
             deleting: true,
             undecodable: false,
-            named: names(["OURS"]),
-            set: names(["THEIRS"]),
+            requested: names(["OURS"]),
+            managed: names(["THEIRS"]),
             adopted: BTreeSet::new(),
-            knows: ["OURS", "THEIRS"].map(str::to_owned).into(),
+            acknowledged: ["OURS", "THEIRS"].map(str::to_owned).into(),
         }];
         world.delete();
         let visit = world.visit();

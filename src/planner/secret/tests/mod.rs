@@ -1,11 +1,11 @@
 //! What a SpiceSecret reads and sets, and what it says. The service here keeps values, to be compared.
 
 mod deletion;
-mod failing;
-mod keeping;
+mod errors;
 mod name_conflicts;
 mod random;
 mod sources;
+mod update;
 mod waiting;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{FINALIZER, SpiceSecretSpec};
-use crate::planner::{DigestKey, RuntimeState, report, rulebook};
+use crate::planner::model::{self, Model, Reconciled, reconcile};
+use crate::planner::remote_app::OWNER_TAG;
+use crate::planner::{DigestKey, RuntimeState, Timings};
 
-/// As the driver has it.
-const ROUNDS: usize = 8;
 const APP: i64 = 7;
 
 /// A secret in the service: its value, and the second in which it was set.
@@ -33,7 +33,7 @@ struct World {
     app: ParentApp,
     app_is_there: bool,
     app_shows: App,
-    others: Vec<SiblingSecret>,
+    siblings: Vec<SiblingSecret>,
     /// The version of the Kubernetes Secret, and what it holds.
     source: Option<(u32, BTreeMap<String, Vec<u8>>)>,
     key: DigestKey,
@@ -41,6 +41,12 @@ struct World {
     runtime_state: RuntimeState,
     timings: Timings,
     now: Timestamp,
+    /// Secrets that the current reconcile set and deleted.
+    set: Vec<String>,
+    deleted: Vec<String>,
+    /// Writes after which the process is killed.
+    writes_left: usize,
+    killed: bool,
 }
 
 /// What a visit did.
@@ -72,7 +78,7 @@ impl World {
         object.metadata.generation = Some(0);
         let organization = OrganizationView {
             adoption_allowed: true,
-            pin: Some("https://api.example#1".into()),
+            binding: Some("https://api.example#1".into()),
             ..OrganizationView::default()
         };
         let app = ParentApp {
@@ -81,7 +87,7 @@ impl World {
             id: Some(APP),
             incarnation: Some("c-1".into()),
             created_at: Some(now),
-            recorded_in: Some("https://api.example#1".into()),
+            organization_binding: Some("https://api.example#1".into()),
             organization_name: "default".into(),
             organization: Some(organization),
             ..ParentApp::default()
@@ -96,13 +102,17 @@ impl World {
             app,
             app_is_there: true,
             app_shows: serde_json::from_value(app_shows).unwrap(),
-            others: Vec::new(),
+            siblings: Vec::new(),
             source: Some((1, values(held))),
             key: DigestKey::new(vec![7; 32]),
             has_key: true,
             runtime_state: RuntimeState::new(now),
             timings: Timings::default(),
             now,
+            set: Vec::new(),
+            deleted: Vec::new(),
+            writes_left: usize::MAX,
+            killed: false,
         };
         world.edit(spec);
         world
@@ -118,7 +128,7 @@ impl World {
     }
 
     fn identity() -> Identity {
-        Identity { cluster_id: "cluster".into() }
+        model::identity()
     }
 
     fn edit(&mut self, mut spec: Value) {
@@ -164,26 +174,8 @@ impl World {
         self.remote.iter().map(|(name, (value, _))| (name.as_str(), value.as_str())).collect()
     }
 
-    fn judge<T>(
-        &self,
-        status: &SpiceSecretStatus,
-        observed: &SecretObserved,
-        look: impl FnOnce(&PlanInput<'_, SpiceSecret>) -> T,
-    ) -> T {
-        look(&PlanInput {
-            meta: &self.object.metadata,
-            desired: &self.object.desired(&Self::identity()),
-            status,
-            runtime_state: &self.runtime_state,
-            observed,
-            timings: &self.timings,
-            fresh_id: "",
-            now: self.now,
-        })
-    }
-
-    fn shown(&self, name: &str) -> Secret {
-        Secret { name: name.to_owned(), updated_at: Some(time(self.remote[name].1)) }
+    fn shown(&self, name: &str) -> RemoteSecret {
+        RemoteSecret { name: name.to_owned(), updated_at: Some(time(self.remote[name].1)) }
     }
 
     fn observe(&self, read: &SecretRead, observed: &mut SecretObserved) {
@@ -197,7 +189,7 @@ impl World {
         match read {
             SecretRead::App if !self.app_is_there => observed.app = Some(Observed::Absent),
             SecretRead::App => observed.app = Some(Observed::Present(self.app.clone())),
-            SecretRead::Siblings => observed.others = Some(self.others.iter().cloned().map(Arc::new).collect()),
+            SecretRead::Siblings => observed.siblings = Some(self.siblings.iter().cloned().map(Arc::new).collect()),
             SecretRead::Source => {
                 let version = self.source.as_ref().map(|(number, _)| version(*number));
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
@@ -214,7 +206,7 @@ impl World {
             SecretRead::RemoteApp(_, not_before) => {
                 assert!(*not_before <= self.now);
                 let seen = Observation { value: Arc::new(self.app_shows.clone()), started_at: self.now };
-                observed.shown = Some(blind().map_or(Observed::Present(seen), Observed::Unknown));
+                observed.remote_app = Some(blind().map_or(Observed::Present(seen), Observed::Unknown));
             }
             SecretRead::List(_, not_before) => {
                 assert!(*not_before <= self.now);
@@ -230,9 +222,9 @@ impl World {
         }
     }
 
-    /// What the service makes of a write: each secret by itself, up to the first that is not merely refused.
-    fn carry_out(&mut self, write: &SecretWrite, visit: &mut Visit) -> Result<SecretResponse, ApiError> {
-        let mut answer = Vec::new();
+    /// Response of the API: each secret by itself, up to the first error that is no validation error.
+    fn respond(&mut self, write: &SecretWrite) -> Result<SecretResponse, ApiError> {
+        let mut response = Vec::new();
         let names: Vec<(String, Option<String>)> = match write {
             SecretWrite::Set { secrets, .. } => {
                 secrets.iter().map(|set| (set.body.name.clone(), Some(set.body.value.expose().to_owned()))).collect()
@@ -242,10 +234,10 @@ impl World {
         for (name, value) in names {
             if let Some(kind) = self.refused.get(&name) {
                 let error = ApiError::local(*kind, "it failed");
-                if *kind != ErrorKind::Invalid && answer.is_empty() {
+                if *kind != ErrorKind::Invalid && response.is_empty() {
                     return Err(error);
                 }
-                answer.push((name, Err(error)));
+                response.push((name, Err(error)));
                 if *kind != ErrorKind::Invalid {
                     break;
                 }
@@ -253,117 +245,53 @@ impl World {
             }
             let shown = match value {
                 Some(value) => {
-                    visit.set.push(name.clone());
+                    self.set.push(name.clone());
                     self.remote.insert(name.clone(), (value, self.now.as_second()));
                     Some(self.shown(&name))
                 }
                 None => {
-                    visit.deleted.push(name.clone());
+                    self.deleted.push(name.clone());
                     self.remote.remove(&name);
                     None
                 }
             };
-            answer.push((name, Ok(shown)));
+            response.push((name, Ok(shown)));
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    /// One visit, as the driver makes it.
+    /// One reconcile.
     fn visit(&mut self) -> Visit {
         self.visit_until(usize::MAX)
     }
 
-    /// The same, by a process that is killed right after so many writes, of either kind.
-    fn visit_until(&mut self, mut writes: usize) -> Visit {
-        let (mut status, mut observed) = (self.status(), SecretObserved::default());
-        let quiet_since = self.now.checked_sub(self.timings.write_settle_period).unwrap();
-        self.runtime_state.begin(&self.object.metadata, quiet_since);
-        let outcome = Outcome::InProgress("more steps are needed than one visit takes".to_owned());
-        let (reads, first, set, deleted, events) = Default::default();
-        let mut visit = Visit { reads, first, set, deleted, outcome, events };
-        for _ in 0..ROUNDS {
-            loop {
-                let reads = self.judge(&status, &observed, SpiceSecret::required_reads);
-                if reads.is_empty() {
-                    break;
-                }
-                self.runtime_state.pending_since.get_or_insert(self.now);
-                for read in reads {
-                    assert!(!visit.reads.contains(&read), "{read:?} twice");
-                    self.observe(&read, &mut observed);
-                    visit.reads.push(read);
-                }
-            }
-            let plan = self.judge(&status, &observed, SpiceSecret::plan);
-            self.check(&plan, &observed);
-            status = plan.status;
-            visit.outcome = plan.outcome;
-            if plan.first.is_none() && plan.remote.is_none() {
-                visit.events.extend(plan.events);
-                break;
-            }
-            visit.first.extend(plan.first);
-            match plan.first {
-                Some(KubernetesWrite::AddFinalizer) => self.object.metadata.finalizers = Some(vec![FINALIZER.into()]),
-                Some(KubernetesWrite::RemoveFinalizer) => self.object.metadata.finalizers = None,
-                Some(KubernetesWrite::StoreStatus) => self.object.status = Some(status.clone()),
-                None => {}
-            }
-            if plan.first.is_some() {
-                if writes == 0 {
-                    self.restart();
-                    return visit;
-                }
-                writes -= 1;
-            }
-            if visit.outcome == Outcome::Finalized {
-                return visit;
-            }
-            let Some(write) = plan.remote else { continue };
-            let result = self.carry_out(&write, &mut visit);
-            if writes == 0 {
-                self.restart();
-                return visit;
-            }
-            writes -= 1;
-            let end = WriteResult { result, started_at: self.now };
-            self.runtime_state.wrote(SpiceSecret::affected_names(&write, &end), self.now);
-            SpiceSecret::apply_write_result(&mut status, &mut observed, &write, &end);
-            let answer = match end.result {
-                Ok(answer) => answer,
-                Err(error) => {
-                    visit.outcome = SpiceSecret::on_write_error(&write, &error, &self.timings).unwrap();
-                    break;
-                }
-            };
-            let (generation, pause) = (self.object.metadata.generation, self.timings.correction_loop_cooldown);
-            self.runtime_state.corrections.count(
-                generation,
-                &SpiceSecret::corrected_paths(&write, &answer),
-                self.now,
-                pause,
-            );
-            visit.events.extend(SpiceSecret::success_events(&write, &answer).into_iter().chain(plan.events));
+    /// One reconcile of a process that is killed right after this many writes and one more.
+    fn visit_until(&mut self, writes: usize) -> Visit {
+        (self.writes_left, self.killed) = (writes, false);
+        let Reconciled { reads, first, outcome, events, .. } = reconcile(self);
+        if self.killed {
+            self.restart();
         }
-        self.conclude(&mut visit, &status, &observed);
-        visit
+        let (set, deleted) = (std::mem::take(&mut self.set), std::mem::take(&mut self.deleted));
+        Visit { reads, first, set, deleted, outcome, events }
     }
 
     /// What holds of every plan: nothing is sent that is not recorded, by an object without a finalizer, or without an
     /// answer that shows whose the app is.
-    fn check(&self, plan: &Plan<SpiceSecret>, observed: &SecretObserved) {
+    fn check_plan(&self, object: &SpiceSecret, plan: &Plan<SpiceSecret>, observed: &SecretObserved) {
         let text = format!("{plan:?}");
         for value in self.source.iter().flat_map(|(_, held)| held.values()) {
             let value = String::from_utf8_lossy(value);
             assert!(value.len() < 8 || !text.contains(value.as_ref()), "{text}");
         }
         let Some(write) = &plan.remote else { return };
-        assert!(self.object.metadata.finalizers.as_ref().is_some_and(|it| !it.is_empty()));
-        let Some(Observed::Present(Observation { value: app, started_at })) = &observed.shown else {
+        assert!(object.metadata.finalizers.as_ref().is_some_and(|it| !it.is_empty()));
+        let Some(Observed::Present(Observation { value: app, started_at })) = &observed.remote_app else {
             panic!("no evidence: {plan:?}")
         };
         assert!(app.id == write.app() && self.now.duration_since(*started_at).as_secs() <= 30);
-        let stored = if plan.first == Some(KubernetesWrite::StoreStatus) { &plan.status } else { &self.status() };
+        let before = object.status.clone().unwrap_or_default();
+        let stored = if plan.first == Some(KubernetesWrite::StoreStatus) { &plan.status } else { &before };
         let is_recorded = |name: &String| stored.secrets.iter().any(|entry| entry.name == *name);
         match write {
             SecretWrite::Set { secrets, .. } => {
@@ -378,18 +306,8 @@ impl World {
         }
     }
 
-    fn conclude(&mut self, visit: &mut Visit, status: &SpiceSecretStatus, observed: &SecretObserved) {
-        if self.runtime_state.account(&visit.outcome, self.now, &self.object.metadata) {
-            self.runtime_state.retry_hold = self.judge(status, observed, |input| input.hold(&visit.outcome));
-        }
-        let report = self.judge(status, observed, |input| report(input, &visit.outcome));
-        rulebook::broken(&report.status.conditions, self.object.metadata.generation).unwrap();
-        self.object.status = Some(report.status);
-        visit.events.extend(report.events);
-    }
-
     fn ready(&self) -> (String, String, String) {
-        let ready = self.status().conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap();
+        let ready = self.status().core.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap();
         (ready.status, ready.reason, ready.message)
     }
 
@@ -398,6 +316,42 @@ impl World {
         self.visit();
         let (_, reason, message) = self.ready();
         (reason, message)
+    }
+}
+
+impl Model<SpiceSecret> for World {
+    fn object(&mut self) -> &mut SpiceSecret {
+        &mut self.object
+    }
+
+    fn runtime_state(&mut self) -> &mut RuntimeState {
+        &mut self.runtime_state
+    }
+
+    fn timings(&self) -> Timings {
+        self.timings.clone()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn observe(&mut self, read: &SecretRead, observed: &mut SecretObserved) {
+        World::observe(self, read, observed);
+    }
+
+    fn carry_out(&mut self, write: &SecretWrite) -> Result<SecretResponse, ApiError> {
+        self.respond(write)
+    }
+
+    fn check(&mut self, object: &SpiceSecret, plan: &Plan<SpiceSecret>, observed: &SecretObserved) {
+        self.check_plan(object, plan, observed);
+    }
+
+    fn survives_write(&mut self) -> bool {
+        self.killed = self.writes_left == 0;
+        self.writes_left = self.writes_left.saturating_sub(1);
+        !self.killed
     }
 }
 

@@ -11,10 +11,10 @@ fn other(age: i64, named: &[&str], set: &[&str]) -> SiblingSecret {
         uid: "uid-1".into(),
         deleting: false,
         undecodable: false,
-        named: names(named),
-        set: names(set),
+        requested: names(named),
+        managed: names(set),
         adopted: BTreeSet::new(),
-        knows: names(set),
+        acknowledged: names(set),
     }
 }
 
@@ -22,7 +22,7 @@ fn other(age: i64, named: &[&str], set: &[&str]) -> SiblingSecret {
 fn the_older_has_a_name_then_the_lower_uid_and_the_younger_is_told() {
     for (age, uid, ours) in [(10, "uid-9", false), (0, "uid-1", false), (0, "uid-9", true), (-10, "uid-1", true)] {
         let mut world = World::new(one("TOKEN"), &[("key", "value")]);
-        world.others = vec![SiblingSecret { uid: uid.into(), ..other(age, &["TOKEN"], &[]) }];
+        world.siblings = vec![SiblingSecret { uid: uid.into(), ..other(age, &["TOKEN"], &[]) }];
         let visit = world.visit();
         if ours {
             assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "{age} {uid}");
@@ -43,22 +43,22 @@ fn a_name_passes_on_when_the_older_object_is_gone_and_not_before() {
     world.portal("TOKEN", "of the other object");
     // The app was made long before.
     world.app.created_at = None;
-    world.others = vec![other(10, &["TOKEN"], &["TOKEN"])];
+    world.siblings = vec![other(10, &["TOKEN"], &["TOKEN"])];
     assert_eq!(world.says().0, "NameTaken");
     assert_eq!(world.status().conflicts.len(), 1);
-    world.others[0].deleting = true;
+    world.siblings[0].deleting = true;
     world.runtime_state.force_resync = true;
     assert_eq!(world.says(), ("NameTaken".to_owned(), "TOKEN is held by SpiceSecret other".to_owned()));
-    world.others.clear();
+    world.siblings.clear();
     let visit = world.visit();
     assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "it was set by one of ours");
     assert_eq!(world.status().conflicts, []);
     // One that the other had not set is whoever's it is.
     let mut world = World::new(one("TOKEN"), &[("key", "ours")]);
-    (world.others, world.app.created_at) = (vec![other(10, &["TOKEN"], &[])], None);
+    (world.siblings, world.app.created_at) = (vec![other(10, &["TOKEN"], &[])], None);
     world.visit();
     world.portal("TOKEN", "theirs");
-    world.others.clear();
+    world.siblings.clear();
     assert!(world.says().1.contains("was not set by this object"));
 }
 
@@ -66,11 +66,11 @@ fn a_name_passes_on_when_the_older_object_is_gone_and_not_before() {
 fn an_older_object_takes_over_what_a_younger_has_set_and_the_younger_lets_go() {
     let mut world = World::new(one("TOKEN"), &[("key", "of the older")]);
     world.portal("TOKEN", "of the younger");
-    (world.others, world.app.created_at) = (vec![other(-10, &["TOKEN"], &["TOKEN"])], None);
+    (world.siblings, world.app.created_at) = (vec![other(-10, &["TOKEN"], &["TOKEN"])], None);
     let visit = world.visit();
     assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1));
     let mut world = World::settled(all(), &[("TOKEN", "of the younger"), ("MORE", "more")]);
-    world.others = vec![other(10, &["TOKEN"], &["TOKEN"])];
+    world.siblings = vec![other(10, &["TOKEN"], &["TOKEN"])];
     let visit = world.visit();
     assert!(matches!(visit.outcome, Outcome::Stalled(Reason::NameTaken, _)), "{visit:?}");
     assert_eq!((visit.set.len(), visit.deleted.len(), world.names()), (0, 0, vec!["MORE".to_owned()]));
@@ -82,15 +82,15 @@ fn what_another_object_has_set_is_noted_before_anything_else() {
     for (age, app_is_ready, suspended) in [(10, true, false), (-10, false, false), (10, true, true)] {
         let mut world = World::new(one("TOKEN"), &[("key", "ours")]);
         world.portal("TOKEN", "of the other object");
-        (world.others, world.app.created_at) = (vec![other(age, &[], &["TOKEN"])], None);
-        world.others[0].adopted = ["TOKEN".to_owned()].into();
+        (world.siblings, world.app.created_at) = (vec![other(age, &[], &["TOKEN"])], None);
+        world.siblings[0].adopted = ["TOKEN".to_owned()].into();
         world.app.unready = (!app_is_ready).then(|| "is not ready".to_owned());
         world.object.spec.suspend = Some(suspended);
         world.visit();
         let held =
             SecretConflict { name: "TOKEN".into(), owned_by: "other".into(), present: Some(true), adopted: Some(true) };
         assert_eq!(world.status().conflicts, [held], "{age} {suspended}");
-        (world.others, world.app.unready, world.object.spec.suspend) = (Vec::new(), None, None);
+        (world.siblings, world.app.unready, world.object.spec.suspend) = (Vec::new(), None, None);
         world.runtime_state.force_resync = true;
         let visit = world.visit();
         assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "it passes on");
@@ -102,11 +102,11 @@ fn what_another_object_has_set_is_noted_before_anything_else() {
 #[test]
 fn one_that_takes_all_keys_notes_it_too_when_the_other_has_set_what_it_waits_for() {
     let mut world = World::new(all(), &[("TOKEN", "ours")]);
-    (world.others, world.app.created_at) = (vec![other(10, &["TOKEN"], &[])], None);
+    (world.siblings, world.app.created_at) = (vec![other(10, &["TOKEN"], &[])], None);
     world.visit();
     assert_eq!(world.status().conflicts[0].present, None);
     world.portal("TOKEN", "of the other object");
-    world.others[0].set.insert("TOKEN".to_owned());
+    world.siblings[0].managed.insert("TOKEN".to_owned());
     world.app.unready = Some("is not ready".to_owned());
     world.visit();
     assert_eq!(world.status().conflicts[0].present, Some(true), "whatever else is in the way");
@@ -115,20 +115,20 @@ fn one_that_takes_all_keys_notes_it_too_when_the_other_has_set_what_it_waits_for
 #[test]
 fn what_another_object_asks_for_is_released_and_never_deleted() {
     let mut world = World::settled(all(), &[("A", "one"), ("B", "two"), ("C", "three")]);
-    world.others = vec![other(-10, &["B"], &[])];
+    world.siblings = vec![other(-10, &["B"], &[])];
     world.source(values(&[("A", "one")]));
     let visit = world.visit();
     let timings =
         Outcome::InProgress("waiting for SpiceSecret other to take note of B, which it asks for too".to_owned());
     assert_eq!((visit.outcome, visit.deleted), (timings, vec!["C".to_owned()]));
-    world.others[0].knows.insert("B".to_owned());
+    world.siblings[0].acknowledged.insert("B".to_owned());
     assert_eq!((world.visit().outcome, world.names()), (Outcome::InSync, vec!["A".to_owned()]));
-    world.others = vec![other(-10, &["A"], &[])];
+    world.siblings = vec![other(-10, &["A"], &[])];
     world.delete();
     let timings =
         Outcome::Terminating("waiting for SpiceSecret other to take note of A, which it asks for too".to_owned());
     assert_eq!(world.visit().outcome, timings);
-    world.others[0].knows.insert("A".to_owned());
+    world.siblings[0].acknowledged.insert("A".to_owned());
     let visit = world.visit();
     assert_eq!((visit.outcome.clone(), visit.deleted.len(), visit.remote_reads().len()), (Outcome::Finalized, 0, 0));
     assert_eq!(world.remote.len(), 2);
@@ -140,27 +140,27 @@ fn what_has_passed_on_is_deleted_with_its_heir_or_when_that_one_asks_for_it_no_l
     let heir = |adopted: bool| {
         let mut world = World::new(one("TOKEN"), &[("key", "ours")]);
         world.portal("TOKEN", "of the other object");
-        (world.others, world.app.created_at) = (vec![other(10, &["TOKEN"], &["TOKEN"])], None);
-        world.others[0].adopted.extend(adopted.then(|| "TOKEN".to_owned()));
+        (world.siblings, world.app.created_at) = (vec![other(10, &["TOKEN"], &["TOKEN"])], None);
+        world.siblings[0].adopted.extend(adopted.then(|| "TOKEN".to_owned()));
         assert_eq!(world.says().0, "NameTaken");
         world
     };
     for (adopted, deleted) in [(false, vec!["TOKEN".to_owned()]), (true, Vec::new())] {
         let mut world = heir(adopted);
-        world.others[0].deleting = true;
+        world.siblings[0].deleting = true;
         world.delete();
         let visit = world.visit();
         let timings = "waiting for SpiceSecret other, which has TOKEN and is being deleted too".to_owned();
         assert_eq!((visit.outcome, visit.deleted.len()), (Outcome::Terminating(timings), 0));
-        world.others.clear();
+        world.siblings.clear();
         let visit = world.visit();
         assert_eq!((visit.outcome, visit.deleted), (Outcome::Finalized, deleted.clone()), "{adopted}");
 
         let mut world = heir(adopted);
         world.edit(one("OTHER"));
-        world.others[0].deleting = true;
+        world.siblings[0].deleting = true;
         world.visit();
-        world.others.clear();
+        world.siblings.clear();
         world.runtime_state.force_resync = true;
         let visit = world.visit();
         assert_eq!((visit.outcome, visit.deleted), (Outcome::InSync, deleted), "{adopted}");
@@ -205,16 +205,16 @@ fn one_that_cannot_be_decoded_keeps_what_it_has_set_and_asks_for_nothing_more() 
         object: "older".into(),
         uid: "uid-0".into(),
         undecodable: true,
-        set: set.iter().map(|name| (*name).to_owned()).collect(),
-        named: named.iter().map(|name| (*name).to_owned()).collect(),
-        knows: set.iter().map(|name| (*name).to_owned()).collect(),
+        managed: set.iter().map(|name| (*name).to_owned()).collect(),
+        requested: named.iter().map(|name| (*name).to_owned()).collect(),
+        acknowledged: set.iter().map(|name| (*name).to_owned()).collect(),
         ..SiblingSecret::default()
     };
     let mut world = World::new(one("TOKEN"), &[("key", "value")]);
-    world.others = vec![other(&["TOKEN"], &["TOKEN"])];
+    world.siblings = vec![other(&["TOKEN"], &["TOKEN"])];
     assert_eq!(world.says().1, "TOKEN is held by SpiceSecret older");
     // It asks for what it has not: nobody waits for it.
-    world.others = vec![other(&[], &["TOKEN"])];
+    world.siblings = vec![other(&[], &["TOKEN"])];
     assert_eq!(world.visit().set, ["TOKEN"]);
     world.delete();
     let visit = world.visit();

@@ -93,11 +93,17 @@ fn apply(world: &mut World, foreign: &mut BTreeMap<String, There>, event: Event)
             let set = if set && !foreign.contains_key(NAMES[name]) { names.clone() } else { BTreeSet::new() };
             set.iter().for_each(|name| world.portal(name, "of the other object"));
             let created = Some(Timestamp::UNIX_EPOCH);
-            let (object, knows) = ("other".to_owned(), set.clone());
-            world.others =
-                vec![SiblingSecret { object, created, named: names, set, knows, ..SiblingSecret::default() }];
+            let (object, managed, acknowledged) = ("other".to_owned(), set.clone(), set.clone());
+            world.siblings = vec![SiblingSecret {
+                object,
+                created,
+                requested: names,
+                managed,
+                acknowledged,
+                ..SiblingSecret::default()
+            }];
         }
-        Event::ClaimGone => world.others.clear(),
+        Event::ClaimGone => world.siblings.clear(),
         Event::KeyLost => world.key = DigestKey::new(format!("{:?} another key", world.now).into_bytes()),
         Event::Restart => world.restart(),
         Event::Killed(writes) => drop(world.visit_until(writes)),
@@ -120,8 +126,8 @@ proptest! {
             apply(&mut world, &mut foreign, event);
             world.visit();
             // What an older object asks for is released to it, and may come back to us or not.
-            of_others.extend(world.others.iter().flat_map(|other| other.named.clone()));
-            foreign.retain(|name, _| !world.others.iter().any(|other| other.set.contains(name)));
+            of_others.extend(world.siblings.iter().flat_map(|other| other.requested.clone()));
+            foreign.retain(|name, _| !world.siblings.iter().any(|other| other.managed.contains(name)));
             check_foreign(&world, &foreign);
         }
         // A check, and one more that finds nothing to do.
@@ -135,7 +141,7 @@ proptest! {
         check_foreign(&world, &foreign);
         let Some((_, held)) = &world.source else { return Ok(()) };
         let held_elsewhere =
-            |name: &str| of_others.contains(name) || world.others.iter().any(|other| other.named.contains(name));
+            |name: &str| of_others.contains(name) || world.siblings.iter().any(|other| other.requested.contains(name));
         let asked = asked(&world, held);
         for (name, key) in asked.iter().filter(|(name, _)| !held_elsewhere(name) && !foreign.contains_key(*name)) {
             // Of a key that is gone, what was set stays.

@@ -9,7 +9,7 @@ fn a_source_that_vanishes_or_is_emptied_deletes_nothing_and_is_named() {
         let mut world = World::settled(spec, &[("key", "value"), ("more", "value")]);
         let before: Vec<String> = world.remote.keys().cloned().collect();
         for (held, message) in [
-            (None, "Secret source does not exist in this namespace; what was set from it stays"),
+            (None, "Secret \"source\" not found. Secrets already set from it are kept"),
             (Some(vec![]), if takes_all { "Secret source holds nothing" } else { "Secret source has no key key" }),
         ] {
             match held {

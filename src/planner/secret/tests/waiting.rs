@@ -12,7 +12,7 @@ fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
         (ParentApp { id: None, ..all_well.clone() }, "SpiceApp my-app has no app yet"),
         (ParentApp { organization: None, ..all_well.clone() }, "SpiceOrganization default does not exist"),
         (
-            ParentApp { recorded_in: Some("https://api.example#2".into()), ..all_well.clone() },
+            ParentApp { organization_binding: Some("https://api.example#2".into()), ..all_well.clone() },
             "SpiceOrganization default leads to another organization than the app was recorded in",
         ),
     ];

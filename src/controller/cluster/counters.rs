@@ -1,0 +1,141 @@
+//! Counters of what the controllers do.
+
+use std::time::Duration;
+
+use kube::Error;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::planner::Outcome;
+
+/// Result label of a reconcile that panicked.
+pub(in crate::controller) const PANIC: &str = "panic";
+/// Result label of a reconcile of an object that cannot be decoded.
+pub(in crate::controller) const UNDECODABLE: &str = "undecodable";
+
+/// Upper bounds of the duration buckets, in seconds: from a skipped reconcile to a request timeout and its retries.
+const DURATION_BUCKETS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Counters of what the controllers do. A clone counts into the same figures.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    reconciles: Family<ReconcileLabels, Counter>,
+    durations: Family<ReconcileLabels, Histogram, fn() -> Histogram>,
+    writes: Family<WriteLabels, Counter>,
+    events_dropped: Counter,
+}
+
+/// Bounded labels: kinds and outcomes. The name of an object must never become a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReconcileLabels {
+    kind: &'static str,
+    result: &'static str,
+}
+
+/// Bounded labels: the verbs and kinds of the operator's writes, and either a status code or an error.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    verb: &'static str,
+    kind: String,
+    code: Option<String>,
+    error: Option<&'static str>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            reconciles: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            writes: Family::default(),
+            events_dropped: Counter::default(),
+        }
+    }
+}
+
+impl Counters {
+    /// Adds the counters to a registry. `kinds`: names of all kinds.
+    pub(in crate::controller) fn register(&self, registry: &mut Registry, kinds: &[&'static str]) {
+        // The series exist from the start, because a rate cannot be computed from the first sample of a series.
+        for kind in kinds {
+            drop(self.reconciles.get_or_create(&ReconcileLabels { kind, result: PANIC }));
+        }
+        registry.register("reconciles", "Finished reconciles, by kind and result", self.reconciles.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "Duration of reconciles, by kind and result",
+            self.durations.clone(),
+        );
+        registry.register(
+            "kubernetes_writes",
+            "Writes to the Kubernetes API, by verb and kind, and by status code or error",
+            self.writes.clone(),
+        );
+        registry.register(
+            "events_dropped",
+            "Kubernetes events dropped because the queue was full",
+            self.events_dropped.clone(),
+        );
+    }
+
+    /// Counts a finished reconcile.
+    pub(in crate::controller) fn reconciled(&self, kind: &'static str, result: &'static str, duration: Duration) {
+        let labels = ReconcileLabels { kind, result };
+        self.reconciles.get_or_create(&labels).inc();
+        self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
+    }
+
+    /// Counts a write to the Kubernetes API.
+    pub fn kubernetes_write<T>(&self, verb: &'static str, kind: &str, result: &Result<T, Error>) {
+        let (code, error) = write_result(result);
+        self.writes.get_or_create(&WriteLabels { verb, kind: kind.to_owned(), code, error }).inc();
+    }
+
+    pub(in crate::controller) fn event_dropped(&self) {
+        self.events_dropped.inc();
+    }
+}
+
+/// Status code or error of a write.
+fn write_result<T>(result: &Result<T, Error>) -> (Option<String>, Option<&'static str>) {
+    match result {
+        // kube does not return the code of a success.
+        Ok(_) => (Some("200".to_owned()), None),
+        Err(Error::Api(status)) => (Some(status.code.to_string()), None),
+        Err(Error::SerdeError(_)) => (None, Some("invalid_response")),
+        Err(_) => (None, Some("timeout")),
+    }
+}
+
+/// Result label of an outcome.
+pub(in crate::controller) fn result_label(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::InSync => "in_sync",
+        Outcome::Skipped => "skipped",
+        Outcome::InProgress(_) => "in_progress",
+        Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..) => "waiting",
+        Outcome::ReadFailed(..) => "read_error",
+        Outcome::WriteFailed(..) => "write_error",
+        Outcome::Stalled(..) => "stalled",
+        Outcome::Suspended => "suspended",
+        Outcome::Terminating(_) => "terminating",
+        Outcome::Finalized => "finalized",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn kubernetes_writes_are_counted_by_status_code_or_error() {
+        let refused = Status::failure("an object changed", "Conflict").with_code(409);
+        assert_eq!(write_result(&Ok(())), (Some("200".to_owned()), None));
+        assert_eq!(write_result::<()>(&Err(Error::Api(refused.boxed()))), (Some("409".to_owned()), None));
+        assert_eq!(write_result::<()>(&Err(Error::Service("no response".into()))), (None, Some("timeout")));
+    }
+}

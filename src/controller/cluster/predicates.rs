@@ -1,0 +1,58 @@
+//! Which changes of an object trigger a reconcile.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use kube::core::DeserializeGuard;
+use kube::{Resource, ResourceExt};
+
+use crate::api::GROUP;
+
+/// Remembers a digest by UID, and reports changes.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct ChangeFilter {
+    digests: HashMap<String, u64>,
+}
+
+impl ChangeFilter {
+    /// Whether `fields` of the object with this UID changed since the last call.
+    pub(in crate::controller) fn changed(&mut self, uid: Option<&String>, fields: impl Hash) -> bool {
+        let digest = digest(fields);
+        self.digests.insert(uid.cloned().unwrap_or_default(), digest) != Some(digest)
+    }
+
+    /// Forgets a deleted object.
+    pub(in crate::controller) fn forget(&mut self, uid: Option<&String>) {
+        self.digests.remove(uid.map_or("", String::as_str));
+    }
+}
+
+/// Metadata whose change triggers a reconcile of the object itself. The generation alone would hide the write of the
+/// finalizer, annotations that request something, and a repaired status that could not be decoded before.
+pub(in crate::controller) fn reconcile_predicate<K>(object: &DeserializeGuard<K>) -> impl Hash + use<K>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let meta = object.meta();
+    let deleted = meta.deletion_timestamp.as_ref().map(|time| time.0);
+    (object.0.is_ok(), meta.generation, deleted, meta.finalizers.clone(), meta.annotations.clone())
+}
+
+/// Whether two versions of an object request the same from the operator.
+pub(super) fn has_same_user_intent(one: &impl Resource, other: &impl Resource) -> bool {
+    digest(user_intent_fields(one)) == digest(user_intent_fields(other))
+}
+
+fn user_intent_fields<K: Resource>(object: &K) -> impl Hash + use<K> {
+    let meta = object.meta();
+    let deleted = meta.deletion_timestamp.as_ref().map(|time| time.0);
+    let annotations = object.annotations().iter().filter(|(key, _)| key.starts_with(GROUP));
+    let own: Vec<_> = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
+    (meta.generation, deleted, meta.finalizers.clone(), own)
+}
+
+fn digest(fields: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    fields.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,138 @@
+//! Writes to Kubernetes objects. Every write carries the resourceVersion that it was computed from; none is forced.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::{Api, Client, Error, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::call::with_timeout;
+use super::counters::Counters;
+use super::leadership::Leadership;
+use crate::api::{CREDENTIAL_FINALIZER, FINALIZER};
+
+const FIELD_MANAGER: &str = "spice-cloud-operator";
+
+/// Concurrent writes. The apiserver answers a write in milliseconds; if it does not, more writes would not help, and
+/// each costs a connection.
+const MAX_CONCURRENT_WRITES: usize = 16;
+
+/// Writes to Kubernetes objects, as long as this process is the leader.
+pub(in crate::controller) struct KubeWriter {
+    client: Client,
+    permits: Semaphore,
+    leadership: Leadership,
+    counters: Counters,
+}
+
+impl KubeWriter {
+    pub(in crate::controller) fn new(client: Client, leadership: Leadership, counters: Counters) -> Self {
+        Self { client, permits: Semaphore::new(MAX_CONCURRENT_WRITES), leadership, counters }
+    }
+
+    /// Adds or removes the operator's finalizer.
+    pub(in crate::controller) async fn set_finalizer<K>(&self, object: &K, present: bool) -> Result<K, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let (patch, params) = finalizer_patch(object, FINALIZER, present);
+        let (objects, name) = (self.api(object), object.name_any());
+        self.write("patch", &K::kind(&()), || objects.patch(&name, &params, &patch)).await
+    }
+
+    /// Stores a status, which the object carries.
+    pub(in crate::controller) async fn replace_status<K>(&self, object: &K) -> Result<K, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let (objects, name) = (self.api(object), object.name_any());
+        let params = post_params();
+        self.write("update", &K::kind(&()), || objects.replace_status(&name, &params, object)).await
+    }
+
+    /// Stores the status of an object that cannot be decoded.
+    pub(in crate::controller) async fn replace_raw_status(
+        &self,
+        kind: &str,
+        api: &Api<DynamicObject>,
+        object: &DynamicObject,
+    ) -> Result<(), Error> {
+        let name = object.name_any();
+        let params = post_params();
+        self.write("update", kind, || api.replace_status(&name, &params, object)).await.map(drop)
+    }
+
+    /// Adds or removes the finalizer on a credential Secret. Neither sends nor receives the data of the Secret.
+    pub(in crate::controller) async fn set_credential_finalizer(
+        &self,
+        secret: &PartialObjectMeta<Secret>,
+        present: bool,
+    ) -> Result<(), Error> {
+        let (patch, params) = finalizer_patch(secret, CREDENTIAL_FINALIZER, present);
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &secret.namespace().unwrap_or_default());
+        let name = secret.name_any();
+        self.write("patch", "Secret", || secrets.patch_metadata(&name, &params, &patch)).await.map(drop)
+    }
+
+    /// Creates a Secret of the operator.
+    pub(in crate::controller) async fn create_secret(&self, secret: &Secret) -> Result<(), Error> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &secret.namespace().unwrap_or_default());
+        let params = post_params();
+        self.write("create", "Secret", || secrets.create(&params, secret)).await.map(drop)
+    }
+
+    /// Runs a write with a permit, and counts its result.
+    async fn write<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        verb: &'static str,
+        kind: &str,
+        call: impl FnOnce() -> F,
+    ) -> Result<T, Error> {
+        let _permit = self.acquire_permit().await?;
+        // Boxed: most reconciles wait for a permit, and need no memory for the call before.
+        let result = with_timeout(Box::pin(call())).await;
+        self.counters.kubernetes_write(verb, kind, &result);
+        result
+    }
+
+    /// Waits for a permit. The lease is checked last, because this process may have lost it since the reconcile began.
+    async fn acquire_permit(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let permit = self.permits.acquire().await.map_err(|closed| Error::Service(closed.into()))?;
+        let not_leader = || Error::Service("this process is not the leader".into());
+        if self.leadership.may_write() { Ok(permit) } else { Err(not_leader()) }
+    }
+
+    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self, object: &K) -> Api<K> {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// Patch that adds or removes one finalizer and keeps the others.
+fn finalizer_patch(object: &impl ResourceExt, finalizer: &str, present: bool) -> (Patch<Value>, PatchParams) {
+    let mut finalizers: Vec<&str> = object.finalizers().iter().map(String::as_str).collect();
+    finalizers.retain(|one| *one != finalizer);
+    if present {
+        finalizers.push(finalizer);
+    }
+    let patch = json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": finalizers } });
+    (Patch::Merge(patch), PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() })
+}
+
+fn post_params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false }
+}
+
+/// Whether the apiserver rejects a write permanently.
+pub(in crate::controller) fn is_permanent_rejection(error: &Error) -> bool {
+    let is_final = |code: u16| (400..500).contains(&code) && ![408, 409, 429].contains(&code);
+    // The apiserver reports an object that is too large for etcd as an internal error with this text.
+    matches!(error, Error::Api(status) if is_final(status.code) || status.message.contains("too large"))
+}

@@ -1,0 +1,100 @@
+//! SpiceOrganization: its reads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::api::SpiceOrganization;
+use crate::controller::lookup::credential::{deletion_blockers, is_finalizer_add_pending};
+use crate::controller::lookup::organizations::{count_apps, credential_secret};
+use crate::controller::reconcile::reconciler::Reconciler;
+use crate::controller::reconcile::remote::{observed_or_unknown, run_cancellable, unverified_connection};
+use crate::controller::reconcile::undecodable;
+use crate::controller::state::context::Context;
+use crate::controller::state::kinds::KindState;
+use crate::management::Priority;
+use crate::management::types::ListCompleteness;
+use crate::planner::{Observed, OrganizationObserved, OrganizationRead};
+
+impl Reconciler for SpiceOrganization {
+    fn state(context: &Context) -> &KindState<Self> {
+        &context.kinds.organizations
+    }
+
+    /// Dependents refer to the organization by name, so its deletion reads nothing else.
+    fn retain_deletion_fields(data: &mut Value, _: Timestamp) {
+        data["spec"] = json!({ "credentials": {} });
+        undecodable::retain(data, "status", &["observedGeneration"]);
+    }
+
+    async fn observe(
+        context: &Context,
+        object: &Self,
+        read: &OrganizationRead,
+        priority: Priority,
+        observed: &mut OrganizationObserved,
+    ) {
+        match read {
+            OrganizationRead::Credential => {
+                let namespace = object.namespace().unwrap_or_default();
+                let version = context.caches.secret_version(&namespace, credential_secret(object));
+                observed.credential = Some(version.map_or(Observed::Absent, Observed::Present));
+                observed.finalizer_add_pending = is_finalizer_add_pending(context, object);
+                observed.lists = lists(context, object).await;
+            }
+            OrganizationRead::Apps => observed.apps = Some(count_apps(context, object)),
+            OrganizationRead::Dependents => observed.dependents = Some(deletion_blockers(context, object)),
+            OrganizationRead::Organizations
+            | OrganizationRead::Health
+            | OrganizationRead::Regions
+            | OrganizationRead::Images(_)
+            | OrganizationRead::Limits => request(context, object, read, priority, observed).await,
+        }
+    }
+}
+
+/// Carries a read out that takes a request.
+async fn request(
+    context: &Context,
+    object: &SpiceOrganization,
+    read: &OrganizationRead,
+    priority: Priority,
+    observed: &mut OrganizationObserved,
+) {
+    let client = async { Ok(Arc::clone(&unverified_connection(context, object).await?.client)) };
+    match read {
+        OrganizationRead::Credential | OrganizationRead::Apps | OrganizationRead::Dependents => {}
+        OrganizationRead::Organizations => {
+            let response = async { client.await?.organizations(priority).await };
+            observed.organizations = Some(observed_or_unknown(run_cancellable(context, object, response).await));
+        }
+        OrganizationRead::Health => {
+            let response = async { client.await?.health(priority).await };
+            let health = run_cancellable(context, object, response).await;
+            observed.health = Some(health.map_or_else(Observed::Unknown, |_| Observed::Present(())));
+        }
+        OrganizationRead::Regions => {
+            let response = async { client.await?.regions(priority).await };
+            observed.regions = Some(observed_or_unknown(run_cancellable(context, object, response).await));
+        }
+        OrganizationRead::Images(channel) => {
+            let response = async { client.await?.images(channel, priority).await };
+            let images = observed_or_unknown(run_cancellable(context, object, response).await);
+            observed.images.insert(channel, images);
+        }
+        OrganizationRead::Limits => {
+            let response = async { client.await?.limits(priority).await };
+            observed.limits = Some(observed_or_unknown(run_cancellable(context, object, response).await));
+        }
+    }
+}
+
+/// Completeness of the lists that dependents have read over the connection of an organization.
+async fn lists(context: &Context, organization: &SpiceOrganization) -> BTreeMap<String, ListCompleteness> {
+    let connection = context.connections.known(&organization.uid().unwrap_or_default()).await;
+    let reported = organization.status.iter().flat_map(|status| &status.incomplete_lists).map(|list| &list.path);
+    connection.map(|connection| connection.reads.list_completeness(reported)).unwrap_or_default()
+}

@@ -1,0 +1,111 @@
+//! SpiceApps: other objects for the same app name, and what the SpiceSecrets of an app observe of it.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+
+use super::organizations;
+use super::secrets::shortest_interval;
+use crate::api::{ConditionType, ManagementPolicy, SpiceApp};
+use crate::controller::state::context::Context;
+use crate::planner::{CompetingApp, OrganizationView, ParentApp};
+
+/// Other SpiceApps for the same app name of the same organization.
+pub(in crate::controller) fn competing_apps(context: &Context, app: &SpiceApp) -> Vec<CompetingApp> {
+    let others = context.kinds.apps.cache.state_filter(|other| match &other.0 {
+        Ok(other) => other.uid() != app.uid() && has_same_name(other, app) && share_organization(context, other, app),
+        Err(_) => false,
+    });
+    let competing = |other: &SpiceApp| CompetingApp {
+        without_id: other.status.as_ref().is_none_or(|status| status.id.is_none()),
+        created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        uid: other.uid().unwrap_or_default(),
+        namespace: other.namespace().unwrap_or_default(),
+        name: other.name_any(),
+    };
+    others.iter().filter_map(|other| other.0.as_ref().ok()).map(competing).collect()
+}
+
+/// IDs that other SpiceApps of the organization have recorded, without terminating ones.
+pub(in crate::controller) fn sibling_ids(context: &Context, app: &SpiceApp) -> Vec<i64> {
+    let others = context.kinds.apps.cache.state_filter(|other| match &other.0 {
+        Ok(other) => {
+            let counts = other.uid() != app.uid() && other.metadata.deletion_timestamp.is_none();
+            counts && share_organization(context, other, app)
+        }
+        Err(_) => false,
+    });
+    let recorded = |app: &SpiceApp| app.status.as_ref().filter(|status| status.incarnation.is_some())?.id;
+    others.iter().filter_map(|other| recorded(other.0.as_ref().ok()?)).collect()
+}
+
+fn has_same_name(one: &SpiceApp, other: &SpiceApp) -> bool {
+    let name = |app: &SpiceApp| app.spec.name.clone().unwrap_or_else(|| app.name_any()).to_ascii_lowercase();
+    name(one) == name(other)
+}
+
+/// Whether two apps use one SpiceOrganization, or two that are bound to the same organization.
+fn share_organization(context: &Context, one: &SpiceApp, other: &SpiceApp) -> bool {
+    // An app that may not use the organization has no claim on its names, unless it already has an app.
+    let counts = |app: &SpiceApp, view: &OrganizationView| {
+        view.not_allowed.is_none() || app.status.as_ref().is_some_and(|status| status.id.is_some())
+    };
+    let binding = |app: &SpiceApp| {
+        let organization = organizations::organization_of(context, app)?.ok()?;
+        let view = organizations::view_for_app(context, &organization, app);
+        view.binding.clone().filter(|_| counts(app, &view))
+    };
+    let has_same_reference = organizations::reference(context, one) == organizations::reference(context, other);
+    if has_same_reference && one.namespace() == other.namespace() {
+        return true;
+    }
+    binding(one).is_some_and(|of_one| binding(other) == Some(of_one))
+}
+
+/// A SpiceApp as its SpiceSecrets observe it.
+pub(in crate::controller) fn parent_app(context: &Context, app: &SpiceApp) -> ParentApp {
+    let status = app.status.clone().unwrap_or_default();
+    let is_owned = status.incarnation.is_some() && app.spec.management_policy != Some(ManagementPolicy::Observe);
+    let organization = organizations::organization_of(context, app).and_then(Result::ok);
+    ParentApp {
+        uid: app.uid().unwrap_or_default(),
+        interval: shortest_interval(context, app),
+        name: app.spec.name.clone().unwrap_or_else(|| app.name_any()),
+        id: status.id.filter(|_| is_owned),
+        created_at: status.created_at.as_ref().map(|time| time.0),
+        tags_unsupported: status.tags_unsupported == Some(true),
+        unready: unready(app),
+        organization_binding: status.organization_binding,
+        incarnation: status.incarnation,
+        organization_name: organizations::reference(context, app).name,
+        organization: organization.map(|organization| organizations::view_for_app(context, &organization, app)),
+    }
+}
+
+/// Why secrets of an app must not be written now.
+fn unready(app: &SpiceApp) -> Option<String> {
+    if app.metadata.deletion_timestamp.is_some() {
+        return Some("is being deleted".to_owned());
+    }
+    if app.spec.management_policy == Some(ManagementPolicy::Observe) {
+        return Some("has managementPolicy: Observe; secrets are not written".to_owned());
+    }
+    let conditions = app.status.iter().flat_map(|status| &status.core.conditions);
+    match conditions.into_iter().find(|condition| condition.type_ == ConditionType::Ready.as_str()) {
+        None => Some("has not been reconciled yet".to_owned()),
+        Some(ready) if ready.status != "True" => Some(format!("is not ready: {}: {}", ready.reason, ready.message)),
+        Some(_) => None,
+    }
+}
+
+/// Fields of a SpiceApp on which its SpiceSecrets depend.
+pub(in crate::controller) fn fields_for_secrets(app: &DeserializeGuard<SpiceApp>) -> impl Hash + use<> {
+    let fields = |app: &SpiceApp| {
+        let status = app.status.clone().unwrap_or_default();
+        let own = (status.id, status.incarnation, status.tags_unsupported, status.organization_binding);
+        (own, unready(app), app.spec.interval.map(Duration::from))
+    };
+    app.0.as_ref().ok().map(fields)
+}

@@ -1,0 +1,63 @@
+//! Credential Secrets: the state from which the planner decides on their finalizer.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::{Resource, ResourceExt};
+
+use super::namespaces;
+use super::organizations::{apps_of, credential_ref, credential_secret, dependents, organizations_using};
+use crate::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
+use crate::controller::state::context::Context;
+use crate::planner::{CredentialSecretState, FinalizerAction};
+
+/// Whether a Secret has the operator's finalizer.
+pub(in crate::controller) fn has_finalizer(secret: &PartialObjectMeta<Secret>) -> bool {
+    secret.finalizers().iter().any(|finalizer| finalizer == CREDENTIAL_FINALIZER)
+}
+
+/// Whether the operator is about to add its finalizer to the credential Secret, which changes the Secret's version.
+pub(in crate::controller) fn is_finalizer_add_pending(context: &Context, organization: &SpiceOrganization) -> bool {
+    let Some(secret) = context.caches.secrets.get(&credential_ref(organization)) else { return false };
+    let is_unprotected = context.unprotected_secrets.contains(&secret.uid().unwrap_or_default());
+    next_action(context, &secret) == FinalizerAction::Add && !is_unprotected
+}
+
+/// The objects that block the deletion of an organization.
+pub(in crate::controller) fn deletion_blockers(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
+    let dependents = dependents(context, organization);
+    let secret = context.caches.secrets.get(&credential_ref(organization));
+    let must_release = || secret.is_some_and(|secret| next_action(context, &secret) == FinalizerAction::Remove);
+    // Without a watch of Secrets, only organizations name the Secrets to poll: the finalizer must be removed first.
+    if dependents.is_empty() && context.settings.secret_poll_interval.is_some() && must_release() {
+        return vec![format!("Secret \"{}\", whose finalizer is being removed", credential_secret(organization))];
+    }
+    dependents
+}
+
+/// Next action on the finalizer of a Secret.
+pub(in crate::controller) fn next_action(context: &Context, secret: &PartialObjectMeta<Secret>) -> FinalizerAction {
+    state(context, secret).next_action(context.settings.timings.credential_release_delay, context.now())
+}
+
+fn state(context: &Context, secret: &PartialObjectMeta<Secret>) -> CredentialSecretState {
+    let namespace = secret.namespace().unwrap_or_default();
+    let is_undecodable = |one: &DeserializeGuard<SpiceOrganization>| {
+        one.0.is_err() && one.namespace().as_deref() == Some(namespace.as_str())
+    };
+    let is_done =
+        |one: &SpiceOrganization| one.metadata.deletion_timestamp.is_some() && dependents(context, one).is_empty();
+    let users = organizations_using(context, secret);
+    let users: Vec<_> = users.iter().filter_map(|one| one.0.as_ref().ok()).filter(|one| !is_done(one)).collect();
+    let is_terminating = |app: &Arc<DeserializeGuard<SpiceApp>>| app.meta().deletion_timestamp.is_some();
+    CredentialSecretState {
+        is_wanted: context.settings.protect_credential_secrets,
+        has_finalizer: has_finalizer(secret),
+        deleted_at: secret.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+        namespace_terminating: namespaces::is_terminating(context, &namespace),
+        organizations: users.len(),
+        has_undecodable_organization: !context.kinds.organizations.cache.state_filter(is_undecodable).is_empty(),
+        has_terminating_dependent: users.iter().any(|one| apps_of(context, one).iter().any(is_terminating)),
+    }
+}

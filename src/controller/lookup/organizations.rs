@@ -1,0 +1,247 @@
+//! SpiceOrganizations: the one that an object uses, and what its dependents observe of it.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::ObjectRef;
+
+use super::namespaces;
+use crate::api::{
+    ACCEPT_MISSING_APPS, Adoption, ConditionType, DEFAULT_ORGANIZATION, ResolvedOrganizationRef, SpiceApp,
+    SpiceAppStatus, SpiceOrganization, SpiceOrganizationStatus,
+};
+use crate::controller::cluster::cache::decoded;
+use crate::controller::state::context::Context;
+use crate::controller::state::settings::DefaultOrganization;
+use crate::management::portal_url;
+use crate::planner::{Observed, OrganizationView, is_suspended};
+
+/// Reference to the organization that an app uses, which need not exist. A recorded app stays in its recorded
+/// organization, so that neither another default nor an edit of the reference leads to another organization.
+pub(in crate::controller) fn reference(context: &Context, app: &SpiceApp) -> ResolvedOrganizationRef {
+    let recorded = app.status.as_ref().and_then(SpiceAppStatus::recorded_organization).cloned();
+    recorded.or_else(|| app.declared_organization()).unwrap_or_else(|| default_organization(context, app))
+}
+
+/// The organization of an app whose spec names none: `default` in the namespace of the app if that exists, otherwise the
+/// one of `--default-organization`.
+fn default_organization(context: &Context, app: &SpiceApp) -> ResolvedOrganizationRef {
+    let own = default_in_namespace(app);
+    match &context.settings.default_organization {
+        Some(DefaultOrganization { namespace, name }) if find(context, &own).is_none() => {
+            ResolvedOrganizationRef { namespace: namespace.clone(), name: name.clone() }
+        }
+        Some(_) | None => own,
+    }
+}
+
+/// The SpiceOrganization `default` in the namespace of an app.
+pub(in crate::controller) fn default_in_namespace(app: &SpiceApp) -> ResolvedOrganizationRef {
+    ResolvedOrganizationRef { namespace: app.namespace().unwrap_or_default(), name: DEFAULT_ORGANIZATION.to_owned() }
+}
+
+/// The reference that names an organization.
+pub(in crate::controller) fn reference_to(organization: &SpiceOrganization) -> ResolvedOrganizationRef {
+    ResolvedOrganizationRef { namespace: organization.namespace().unwrap_or_default(), name: organization.name_any() }
+}
+
+/// The cached organization of a reference.
+pub(in crate::controller) fn find(
+    context: &Context,
+    reference: &ResolvedOrganizationRef,
+) -> Option<Arc<DeserializeGuard<SpiceOrganization>>> {
+    context.kinds.organizations.get(&reference.namespace, &reference.name)
+}
+
+/// The organization that an app uses, or the error of its decoding; none if it does not exist.
+pub(in crate::controller) fn organization_of(
+    context: &Context,
+    app: &SpiceApp,
+) -> Option<Result<SpiceOrganization, String>> {
+    decoded(find(context, &reference(context, app)))
+}
+
+/// What an app observes of the organization that it uses now.
+pub(in crate::controller) fn observe(context: &Context, app: &SpiceApp) -> Observed<OrganizationView> {
+    observe_at(context, app, &reference(context, app))
+}
+
+/// What an app observes of an organization.
+pub(in crate::controller) fn observe_at(
+    context: &Context,
+    app: &SpiceApp,
+    reference: &ResolvedOrganizationRef,
+) -> Observed<OrganizationView> {
+    match decoded(find(context, reference)) {
+        None => Observed::Absent,
+        Some(Ok(organization)) => {
+            let tags_unsupported = has_app_without_tags(context, &organization);
+            Observed::Present(OrganizationView { tags_unsupported, ..view_for_app(context, &organization, app) })
+        }
+        Some(Err(error)) => {
+            let unusable = Some(format!("the object cannot be decoded: {error}"));
+            Observed::Present(OrganizationView { unusable, ..OrganizationView::default() })
+        }
+    }
+}
+
+/// What all dependents observe of an organization.
+pub(in crate::controller) fn view(context: &Context, organization: &SpiceOrganization) -> OrganizationView {
+    let status = organization.status.clone().unwrap_or_default();
+    OrganizationView {
+        unusable: unusable(context, organization, &status),
+        suspended: is_suspended(organization.spec.suspend, &organization.metadata),
+        binding: binding(&status),
+        accepted_missing_apps: accepted_missing_apps(organization),
+        default_region: status.default_region,
+        ..OrganizationView::default()
+    }
+}
+
+/// What one app observes of an organization.
+pub(in crate::controller) fn view_for_app(
+    context: &Context,
+    organization: &SpiceOrganization,
+    app: &SpiceApp,
+) -> OrganizationView {
+    let namespace = app.namespace().unwrap_or_default();
+    let is_terminating = app.metadata.deletion_timestamp.is_some();
+    // The deletion of existing apps needs no permission of the organization.
+    let is_refused = !is_terminating && !namespaces::is_allowed(context, organization, &namespace);
+    let not_allowed = is_refused.then(|| {
+        let own = organization.namespace().unwrap_or_default();
+        let name = organization.name_any();
+        format!("SpiceOrganization {own}/{name} does not allow namespace \"{namespace}\" (spec.allowedNamespaces)")
+    });
+    let adoption_allowed = match organization.spec.adoption.unwrap_or_default() {
+        Adoption::SameNamespace => organization.namespace() == app.namespace(),
+        Adoption::All => true,
+        Adoption::Never => false,
+    };
+    let mut view = view(context, organization);
+    // A terminating organization serves existing apps until they are gone, and accepts no new ones.
+    let is_new = !app.status.as_ref().is_some_and(has_remote_state);
+    if organization.metadata.deletion_timestamp.is_some() && is_new && !is_terminating {
+        view.unusable.get_or_insert_with(|| "it is being deleted".to_owned());
+    }
+    OrganizationView { not_allowed, adoption_allowed, portal: portal_page(organization, app), ..view }
+}
+
+/// Why an organization cannot be used now.
+fn unusable(context: &Context, organization: &SpiceOrganization, status: &SpiceOrganizationStatus) -> Option<String> {
+    let ready = status.core.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let is_terminating = organization.metadata.deletion_timestamp.is_some();
+    let secret = credential_secret(organization);
+    let current = context.caches.secret_version(&organization.namespace().unwrap_or_default(), secret);
+    let verified = status.core.observed_sources.first();
+    match ready {
+        // A terminating organization is never Ready, and must serve its apps until the last one is gone.
+        _ if is_terminating && verified.is_some() && verified == current.as_ref() => None,
+        _ if is_terminating && current.is_none() => Some(format!("Secret \"{secret}\" not found in its namespace")),
+        None => Some("it has not been reconciled yet".to_owned()),
+        Some(ready) if ready.status != "True" => Some(format!("{}: {}", ready.reason, ready.message)),
+        Some(ready) if ready.observed_generation != organization.metadata.generation => {
+            Some("its current generation has not been reconciled yet".to_owned())
+        }
+        Some(_) if verified != current.as_ref() => Some("its credential changed and is not verified yet".to_owned()),
+        Some(_) => None,
+    }
+}
+
+/// Organization binding as one text: the endpoint, and `#` and the ID if the API returns one.
+fn binding(status: &SpiceOrganizationStatus) -> Option<String> {
+    let endpoint = status.endpoint.as_ref()?;
+    let id = status.organization.as_ref().map(|organization| &organization.id);
+    Some(id.map_or_else(|| endpoint.clone(), |id| format!("{endpoint}#{id}")))
+}
+
+/// Number of recorded apps that a user accepts as missing.
+fn accepted_missing_apps(organization: &SpiceOrganization) -> usize {
+    organization.annotations().get(ACCEPT_MISSING_APPS).and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+}
+
+fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<String> {
+    let name = organization.status.as_ref()?.organization.as_ref()?.name.as_ref()?;
+    portal_url(&organization.spec.endpoint, name, app.spec.name.as_deref().unwrap_or(&app.name_any()))
+}
+
+/// Whether an app of the organization has shown that the API does not keep the operator's tags.
+fn has_app_without_tags(context: &Context, organization: &SpiceOrganization) -> bool {
+    let lacks_tags = |app: &SpiceApp| {
+        app.status.as_ref().is_some_and(|status| status.id.is_some() && status.tags_unsupported == Some(true))
+    };
+    apps_of(context, organization).iter().any(|app| app.0.as_ref().is_ok_and(lacks_tags))
+}
+
+/// The apps that use an organization. An undecodable app may use any organization of its namespace.
+pub(in crate::controller) fn apps_of(
+    context: &Context,
+    organization: &SpiceOrganization,
+) -> Vec<Arc<DeserializeGuard<SpiceApp>>> {
+    let own = reference_to(organization);
+    context.kinds.apps.cache.state_filter(|app| match &app.0 {
+        Ok(app) => reference(context, app) == own,
+        Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.namespace),
+    })
+}
+
+/// Number of apps that use an organization, without undecodable ones.
+pub(in crate::controller) fn count_apps(context: &Context, organization: &SpiceOrganization) -> i64 {
+    let apps = apps_of(context, organization);
+    i64::try_from(apps.iter().filter(|app| app.0.is_ok()).count()).unwrap_or(i64::MAX)
+}
+
+/// Display names of the objects that use an organization. An app that may not use it and has no remote state is no
+/// dependent: any user could create one.
+pub(in crate::controller) fn dependents(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
+    let own = organization.namespace().unwrap_or_default();
+    let depends = |app: &DeserializeGuard<SpiceApp>| match &app.0 {
+        Ok(app) => {
+            app.status.as_ref().is_some_and(has_remote_state)
+                || namespaces::is_allowed(context, organization, &app.namespace().unwrap_or_default())
+        }
+        Err(_) => true,
+    };
+    let display = |app: Arc<DeserializeGuard<SpiceApp>>| match app.namespace() {
+        Some(other) if other != own => format!("SpiceApp {other}/{}", app.name_any()),
+        _ => format!("SpiceApp \"{}\"", app.name_any()),
+    };
+    let apps = apps_of(context, organization);
+    let mut names: Vec<String> = apps.into_iter().filter(|app| depends(app)).map(display).collect();
+    names.sort();
+    names
+}
+
+fn has_remote_state(status: &SpiceAppStatus) -> bool {
+    status.id.is_some() || status.create_intent.is_some()
+}
+
+/// The organizations of a namespace.
+pub(in crate::controller) fn organizations_in(
+    context: &Context,
+    namespace: Option<&str>,
+) -> Vec<Arc<DeserializeGuard<SpiceOrganization>>> {
+    context.kinds.organizations.cache.state_filter(|one| one.namespace().as_deref() == namespace)
+}
+
+/// The organizations whose credential a Secret holds.
+pub(in crate::controller) fn organizations_using(
+    context: &Context,
+    secret: &PartialObjectMeta<Secret>,
+) -> Vec<Arc<DeserializeGuard<SpiceOrganization>>> {
+    let (namespace, name) = (secret.namespace(), secret.name_any());
+    let uses = |one: &SpiceOrganization| one.namespace() == namespace && credential_secret(one) == name;
+    context.kinds.organizations.cache.state_filter(|one| one.0.as_ref().is_ok_and(uses))
+}
+
+/// Name of the credential Secret of an organization.
+pub(in crate::controller) fn credential_secret(organization: &SpiceOrganization) -> &str {
+    organization.spec.credentials.secret_name().unwrap_or_default()
+}
+
+/// Reference to the credential Secret of an organization.
+pub(in crate::controller) fn credential_ref(organization: &SpiceOrganization) -> ObjectRef<PartialObjectMeta<Secret>> {
+    ObjectRef::new(credential_secret(organization)).within(&organization.namespace().unwrap_or_default())
+}

@@ -1,0 +1,310 @@
+//! One reconcile: observe, plan, act, report. The planner's steps decide; this file carries the steps out.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{self, Action, ReconcileRequest};
+use kube::{Error, ResourceExt};
+use tracing::Instrument;
+
+use super::persist::{persist_external_state, with_status};
+use super::reconciler::{CarryOut, Reconciler};
+use super::undecodable::{self, DecodeRecovery};
+use crate::controller::cluster::cache::{cache_contains, is_current};
+use crate::controller::cluster::call::{format_kube_error, has_code};
+use crate::controller::cluster::counters::{PANIC, UNDECODABLE, result_label};
+use crate::controller::cluster::work_queue::ReconcileRequests;
+use crate::controller::state::context::Context;
+use crate::management::Priority;
+use crate::planner::{EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Report, Step, Steps};
+
+/// Reconciles objects as requested, until shutdown; then waits for the running reconciles.
+pub(in crate::controller) async fn run<K: Reconciler>(
+    context: Arc<Context>,
+    requests: ReconcileRequests<DeserializeGuard<K>>,
+) {
+    let stopped = context.shutdown.clone().cancelled_owned();
+    let queue = requests.take_until(stopped).map(|object| Ok::<_, Infallible>(ReconcileRequest::from(object)));
+    let cache = K::state(&context).cache.clone();
+    let reconciles = controller::applier(
+        |object: Arc<DeserializeGuard<K>>, context: Arc<Context>| Box::pin(reconcile(object, context)),
+        |_, error: &Infallible, _| match *error {},
+        context,
+        cache,
+        stream::StreamExt::boxed(queue),
+        controller::Config::default(),
+    );
+    reconciles.for_each(|_| std::future::ready(())).await;
+}
+
+async fn reconcile<K: Reconciler>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+) -> Result<Action, Infallible> {
+    let (namespace, name) = (object.namespace(), object.name_any());
+    let span = tracing::info_span!("reconcile", kind = K::NAME, namespace, name);
+    let started_at = Instant::now();
+    let reconcile = async {
+        match &object.0 {
+            Ok(decoded) => Reconciliation::begin(&context, decoded).run().await,
+            Err(invalid) => reconcile_undecodable::<K>(&context, &object, &invalid.metadata).await,
+        }
+    };
+    // A bug that one object triggers must not end the reconciles of all others. The panic itself is on stderr.
+    let result = AssertUnwindSafe(reconcile.instrument(span)).catch_unwind().await;
+    let (result, requeue_after) = result.unwrap_or_else(|_| {
+        tracing::error!(kind = K::NAME, namespace, name, "Reconcile panicked (bug)");
+        (Some(PANIC), Some(context.settings.timings.max_retry_delay))
+    });
+    if let Some(result) = result {
+        context.counters.reconciled(K::NAME, result, started_at.elapsed());
+    }
+    Ok(requeue_after.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Result label of a reconcile, none if it was aborted; and the delay until the next one.
+type Finished = (Option<&'static str>, Option<Duration>);
+
+/// Reconciles an object that the watch could not decode.
+async fn reconcile_undecodable<K: Reconciler>(
+    context: &Context,
+    object: &DeserializeGuard<K>,
+    meta: &ObjectMeta,
+) -> Finished {
+    match Box::pin(undecodable::recover::<K>(context, meta)).await {
+        Ok(DecodeRecovery::Recovered(recovered)) => Reconciliation::begin(context, recovered.as_ref()).run().await,
+        Ok(DecodeRecovery::Unrecoverable { message, changed }) => {
+            if changed {
+                tracing::error!(error = message, "Object cannot be decoded");
+                context.events.publish(object, vec![EventRecord::warning("Reconcile", "Undecodable", message)]);
+            }
+            // A corrected object does not wait for the next resync.
+            context.object_states.force_resync(meta.uid.as_deref().unwrap_or_default(), context.now());
+            (Some(UNDECODABLE), Some(context.settings.timings.max_retry_delay))
+        }
+        Err(error) => {
+            tracing::warn!(error, "Failed to read undecodable object");
+            (Some(UNDECODABLE), Some(context.settings.timings.min_interval))
+        }
+    }
+}
+
+/// One reconcile of one object.
+struct Reconciliation<'a, K: Reconciler> {
+    context: &'a Context,
+    steps: Steps<K>,
+}
+
+impl<'a, K: Reconciler> Reconciliation<'a, K> {
+    fn begin(context: &'a Context, found: &K) -> Self {
+        let (state, object) = context.object_states.load(&K::state(context).cache, found, context.now());
+        Self { context, steps: Steps::new(object, state, context.step("")) }
+    }
+
+    async fn run(mut self) -> Finished {
+        let started_at = self.context.now();
+        let finished = match self.run_until_settled().await {
+            Ok(Some(outcome)) => self.report(&outcome, started_at).await,
+            // An aborted reconcile has no outcome.
+            Ok(None) => (None, None),
+            Err(error) => self.kube_write_failed(&error),
+        };
+        // Whatever the outcome is, the effects of remote writes must be stored.
+        if self.steps.is_unsaved() {
+            self.persist().await;
+        }
+        self.save_runtime_state();
+        finished
+    }
+
+    /// Runs steps until nothing remains to be done. None if the operator shuts down or the object changes.
+    async fn run_until_settled(&mut self) -> Result<Option<Outcome>, Error> {
+        loop {
+            let fresh_id = uuid::Uuid::new_v4().simple().to_string();
+            let step = self.steps.next(self.context.step(&fresh_id));
+            match step {
+                Step::Read(reads) => self.observe(&reads).await,
+                Step::Write(plan) => {
+                    if let Some(outcome) = self.act(plan).await? {
+                        return Ok(Some(outcome));
+                    }
+                }
+                Step::Done(outcome, events) => {
+                    self.context.events.publish(self.steps.object(), events);
+                    return Ok(Some(outcome));
+                }
+            }
+            // A change of the object has requested a reconcile of its own.
+            if self.should_abort() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether the operator shuts down, or the object changed.
+    fn should_abort(&self) -> bool {
+        let cache = &K::state(self.context).cache;
+        self.context.shutdown.is_cancelled() || !is_current(cache, self.steps.object())
+    }
+
+    async fn observe(&mut self, reads: &[K::Read]) {
+        let priority = self.priority();
+        for read in reads {
+            if self.should_abort() {
+                return;
+            }
+            let object = self.steps.object().clone();
+            K::observe(self.context, &object, read, priority, &mut self.steps.observed).await;
+        }
+    }
+
+    /// Carries a plan out. Returns an outcome if the reconcile ends with it.
+    async fn act(&mut self, plan: Plan<K>) -> Result<Option<Outcome>, Error> {
+        if let Some(write) = plan.first
+            && !self.write_object(write).await?
+        {
+            return Ok(Some(Outcome::Finalized));
+        }
+        let is_finalized = plan.outcome == Outcome::Finalized;
+        let Some(write) = plan.remote.filter(|_| !is_finalized) else {
+            self.context.events.publish(self.steps.object(), plan.events);
+            return Ok(is_finalized.then_some(Outcome::Finalized));
+        };
+        self.write_remote(&write, plan.events).await
+    }
+
+    /// Writes to the object itself. Returns whether the object still exists.
+    async fn write_object(&mut self, write: KubernetesWrite) -> Result<bool, Error> {
+        let (context, identity) = (self.context, &self.context.settings.identity);
+        match write {
+            KubernetesWrite::AddFinalizer => {
+                let object = context.writer.set_finalizer(self.steps.object(), true).await?;
+                self.steps.replace_object(object, identity);
+            }
+            KubernetesWrite::RemoveFinalizer => match context.writer.set_finalizer(self.steps.object(), false).await {
+                Err(error) if has_code(&error, 404) => return Ok(false),
+                object => self.steps.replace_object(object?, identity),
+            },
+            KubernetesWrite::StoreStatus => self.store_status().await?,
+        }
+        Ok(true)
+    }
+
+    async fn store_status(&mut self) -> Result<(), Error> {
+        let object = with_status(self.steps.object().clone(), self.steps.status().clone());
+        let stored = self.context.writer.replace_status(&object).await?;
+        self.steps.status_saved(stored, &self.context.settings.identity);
+        Ok(())
+    }
+
+    /// Sends a remote write. Returns an outcome if the reconcile ends with it.
+    async fn write_remote(&mut self, write: &K::Write, events: Vec<EventRecord>) -> Result<Option<Outcome>, Error> {
+        let context = self.context;
+        let object = self.steps.object().clone();
+        let result = write.carry_out(context, &object, self.priority()).await;
+        if self.steps.apply_write(write, &result, context.now()) {
+            self.persist().await;
+        }
+        let operation = write.operation();
+        match result.result {
+            Ok(response) => {
+                tracing::info!(operation, "Management API request succeeded");
+                let more = self.steps.write_succeeded(write, &response, context.step(""));
+                context.events.publish(self.steps.object(), more.into_iter().chain(events).collect());
+                Ok(None)
+            }
+            // The error follows from the abort and is no outcome.
+            Err(error) if self.should_abort() => {
+                tracing::debug!(operation, error = %error, "Management API request aborted");
+                Ok(None)
+            }
+            Err(error) => {
+                let error_kind = error.label();
+                tracing::warn!(operation, error_kind, error = %error, "Management API request failed");
+                Ok(write.outcome_of_error(&error, &context.settings.timings))
+            }
+        }
+    }
+
+    /// Stores the report, whatever the outcome is.
+    async fn report(&mut self, outcome: &Outcome, started_at: Timestamp) -> Finished {
+        let context = self.context;
+        let label = result_label(outcome);
+        self.steps.record_outcome(outcome, started_at, context.step(""));
+        if *outcome == Outcome::Finalized {
+            self.steps.discard_unsaved();
+            return (Some(label), None);
+        }
+        let Report { events, requeue_after, .. } = self.steps.report(outcome, context.step(""));
+        if self.steps.object().status() == Some(self.steps.status()) {
+            self.steps.discard_unsaved();
+        } else if let Err(error) = self.store_status().await {
+            // The report is not stored, so the next reconcile must repeat it.
+            self.steps.runtime_state.retry_hold = None;
+            return self.kube_write_failed(&error);
+        } else {
+            log_transitions(&events);
+            context.events.publish(self.steps.object(), events);
+        }
+        let requeue_after_ms = requeue_after.map(|delay| delay.as_millis());
+        tracing::debug!(result = label, requeue_after_ms, "Reconcile finished");
+        (Some(label), requeue_after)
+    }
+
+    /// Ends the reconcile after a failed write to the object.
+    fn kube_write_failed(&mut self, error: &Error) -> Finished {
+        if has_code(error, 409) {
+            tracing::debug!("Object changed; reconciling again");
+        } else {
+            let state = &mut self.steps.runtime_state;
+            state.failures = state.failures.saturating_add(1);
+            tracing::warn!(error = format_kube_error(error), "Kubernetes write failed");
+        }
+        let outcome = Outcome::InProgress(String::new());
+        (Some(result_label(&outcome)), self.steps.requeue_after(&outcome, self.context.step("")))
+    }
+
+    async fn persist(&mut self) {
+        let stored = persist_external_state(self.context, self.steps.object(), self.steps.status()).await;
+        if let Some(stored) = stored {
+            self.steps.status_saved(stored, &self.context.settings.identity);
+        }
+    }
+
+    /// Saves the in-memory state of the object, unless the watch has seen its deletion.
+    fn save_runtime_state(self) {
+        let (context, cache) = (self.context, &K::state(self.context).cache);
+        let (object, state) = self.steps.into_parts();
+        if cache_contains(cache, &object) {
+            context.object_states.save(cache, &object, state);
+            K::after_reconcile(context, &object);
+        } else {
+            context.object_states.forget(object.meta().uid.as_ref());
+        }
+    }
+
+    /// Priority in the request queue: a user waits for everything but a resync.
+    fn priority(&self) -> Priority {
+        self.steps.with_input(self.context.step(""), |input| match () {
+            () if input.is_deleting() => Priority::Delete,
+            () if (input.is_ready() && K::is_up_to_date(input)) || input.is_ready_unknown() => Priority::Check,
+            () => Priority::Edit,
+        })
+    }
+}
+
+fn log_transitions(events: &[EventRecord]) {
+    for EventRecord { warning, reason, message, .. } in events {
+        if *warning {
+            tracing::warn!(reason, message, "Ready condition changed");
+        } else {
+            tracing::info!(reason, message, "Ready condition changed");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What every reconcile has access to.
+
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::{Client, Resource};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::caches::Caches;
+use super::cancellation::CancelOnChange;
+use super::connections::Connections;
+use super::kinds::{Kind, KindState, Kinds};
+use super::object_states::ObjectStates;
+use super::reference_index::ReferenceIndex;
+use super::secret_names::SiblingIndex;
+use super::settings::Settings;
+use super::unprotected_secrets::UnprotectedSecrets;
+use crate::controller::cluster::counters::Counters;
+use crate::controller::cluster::events::Events;
+use crate::controller::cluster::leadership::Leadership;
+use crate::controller::cluster::single_flight::{self, SingleFlight};
+use crate::controller::cluster::work_queue::{ReconcileRequests, WorkQueue};
+use crate::controller::cluster::writer::KubeWriter;
+use crate::management;
+use crate::planner::{DigestKey, Observed, SourceValues, StepContext};
+
+/// What every reconcile has access to.
+pub(in crate::controller) struct Context {
+    pub(in crate::controller) client: Client,
+    pub(in crate::controller) settings: Settings,
+    pub(in crate::controller) kinds: Kinds,
+    pub(in crate::controller) caches: Caches,
+    /// Work queue of credential Secrets.
+    pub(in crate::controller) credential_queue: WorkQueue<PartialObjectMeta<Secret>>,
+    pub(in crate::controller) connections: Connections,
+    pub(in crate::controller) events: Events,
+    pub(in crate::controller) counters: Counters,
+    pub(in crate::controller) writer: KubeWriter,
+    pub(in crate::controller) object_states: ObjectStates,
+    pub(in crate::controller) cancellation: CancelOnChange,
+    pub(in crate::controller) leadership: Leadership,
+    pub(in crate::controller) unprotected_secrets: UnprotectedSecrets,
+    /// SpiceSecrets by SpiceApp.
+    pub(in crate::controller) secrets_by_app: ReferenceIndex,
+    /// SpiceSecrets by Kubernetes Secret.
+    pub(in crate::controller) secrets_by_source: ReferenceIndex,
+    /// Names that SpiceSecrets request and manage.
+    pub(in crate::controller) secret_names: SiblingIndex,
+    /// The digest key, once known.
+    pub(in crate::controller) digest_key: OnceLock<DigestKey>,
+    /// ReadCache of Kubernetes Secrets for SpiceSecrets.
+    pub(in crate::controller) secret_reads: SingleFlight<Observed<SourceValues>>,
+    /// ReadCache of ConfigMaps for SpiceApps.
+    pub(in crate::controller) config_map_reads: SingleFlight<Result<Option<Arc<ConfigMap>>, String>>,
+    /// ReadCache of CustomResourceDefinitions.
+    pub(in crate::controller) crd_reads: SingleFlight<Observed<bool>>,
+    /// Notifies the Secret poller that the referenced Secrets may have changed.
+    pub(in crate::controller) secret_refs_changed: Notify,
+    pub(in crate::controller) shutdown: CancellationToken,
+}
+
+impl Context {
+    pub(in crate::controller) fn new(
+        client: Client,
+        settings: Settings,
+        (kinds, caches): (Kinds, Caches),
+        (api_metrics, counters): (management::ApiMetrics, Counters),
+        leadership: Leadership,
+        shutdown: CancellationToken,
+    ) -> (Self, ReconcileRequests<PartialObjectMeta<Secret>>) {
+        let reads = single_flight::read_semaphore();
+        let (credential_queue, credential_requests) = WorkQueue::new();
+        let context = Self {
+            secret_reads: SingleFlight::new(&reads),
+            config_map_reads: SingleFlight::new(&reads),
+            crd_reads: SingleFlight::new(&reads),
+            connections: Connections::new(client.clone(), settings.management.clone(), api_metrics),
+            events: Events::new(client.clone(), leadership.clone(), counters.clone()),
+            writer: KubeWriter::new(client.clone(), leadership.clone(), counters.clone()),
+            object_states: ObjectStates::default(),
+            cancellation: CancelOnChange::default(),
+            client,
+            settings,
+            kinds,
+            caches,
+            credential_queue,
+            counters,
+            leadership,
+            unprotected_secrets: UnprotectedSecrets::default(),
+            secrets_by_app: ReferenceIndex::default(),
+            secrets_by_source: ReferenceIndex::default(),
+            secret_names: SiblingIndex::default(),
+            digest_key: OnceLock::new(),
+            secret_refs_changed: Notify::new(),
+            shutdown,
+        };
+        (context, credential_requests)
+    }
+
+    /// Requests a reconcile that reads, whatever the last result of the object was.
+    pub(in crate::controller) fn resync<K: Kind>(&self, kind: &KindState<K>, object: &DeserializeGuard<K>) {
+        self.object_states.force_resync(object.meta().uid.as_deref().unwrap_or_default(), self.now());
+        kind.enqueue(object);
+    }
+
+    /// The current time. The clock belongs to the context, so that it can be replaced there.
+    #[expect(clippy::unused_self, reason = "the clock belongs to the context, so that it can be replaced there")]
+    pub(in crate::controller) fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// What the steps of a reconcile need besides the object.
+    pub(in crate::controller) fn step<'a>(&'a self, fresh_id: &'a str) -> StepContext<'a> {
+        let Settings { identity, timings, .. } = &self.settings;
+        StepContext { identity, timings, fresh_id, now: self.now() }
+    }
+}

@@ -1,0 +1,79 @@
+//! Adds the operator's finalizer to credential Secrets, and removes it, as the planner decides.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{self, Action, ReconcileRequest};
+
+use crate::controller::cluster::call::{format_kube_error, has_code};
+use crate::controller::cluster::work_queue::ReconcileRequests;
+use crate::controller::lookup::credential::next_action;
+use crate::controller::lookup::organizations::organizations_using;
+use crate::controller::state::context::Context;
+use crate::planner::FinalizerAction;
+
+type SecretMetadata = PartialObjectMeta<Secret>;
+
+/// Reconciles credential Secrets as requested, until shutdown.
+pub(in crate::controller) async fn run(context: Arc<Context>, requests: ReconcileRequests<SecretMetadata>) {
+    let stopped = context.shutdown.clone().cancelled_owned();
+    let queue = requests.take_until(stopped).map(|secret| Ok::<_, Infallible>(ReconcileRequest::from(secret)));
+    let secrets = context.caches.secrets.clone();
+    let reconciles = controller::applier(
+        |secret: Arc<SecretMetadata>, context: Arc<Context>| Box::pin(reconcile(secret, context)),
+        |_, error: &Infallible, _| match *error {},
+        context,
+        secrets,
+        queue.boxed(),
+        controller::Config::default(),
+    );
+    reconciles.for_each(|_| std::future::ready(())).await;
+}
+
+async fn reconcile(secret: Arc<SecretMetadata>, context: Arc<Context>) -> Result<Action, Infallible> {
+    Ok(match next_action(&context, &secret) {
+        FinalizerAction::None => Action::await_change(),
+        FinalizerAction::RequeueAfter(delay) => Action::requeue(delay),
+        FinalizerAction::Add => set_finalizer(&context, &secret, true).await,
+        FinalizerAction::Remove => set_finalizer(&context, &secret, false).await,
+    })
+}
+
+async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool) -> Action {
+    let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+    let uid = secret.uid().unwrap_or_default();
+    match context.writer.set_credential_finalizer(secret, present).await {
+        Ok(()) => {
+            let event = if present {
+                "Added finalizer to credential Secret"
+            } else {
+                "Removed finalizer from credential Secret"
+            };
+            tracing::info!(namespace, name, "{event}");
+            // Without a watch, only the poller sees the change.
+            context.secret_refs_changed.notify_one();
+            context.unprotected_secrets.remove(&uid);
+            Action::await_change()
+        }
+        Err(error) if has_code(&error, 404) => Action::await_change(),
+        // The watch delivers the change; without a watch, the poller must read the Secret again.
+        Err(error) if has_code(&error, 409) => {
+            context.secret_refs_changed.notify_one();
+            Action::requeue(context.settings.timings.min_interval)
+        }
+        Err(error) => {
+            let error = format_kube_error(&error);
+            tracing::warn!(namespace, name, present, error, "Failed to change finalizer of credential Secret");
+            if present && context.unprotected_secrets.add(uid) {
+                for organization in organizations_using(context, secret) {
+                    context.kinds.organizations.enqueue(&organization);
+                }
+            }
+            Action::requeue(context.settings.timings.min_interval)
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A namespace with changed labels triggers its objects that use an organization of another namespace.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
+
+use crate::api::SpiceApp;
+use crate::controller::cluster::predicates::ChangeFilter;
+use crate::controller::cluster::watch::EventHandler;
+use crate::controller::lookup::organizations::reference;
+use crate::controller::lookup::secrets::resync_secrets_of;
+use crate::controller::state::context::Context;
+
+/// Handles events of namespaces.
+pub(in crate::controller) struct NamespaceEventHandler {
+    context: Arc<Context>,
+    labels: ChangeFilter,
+}
+
+impl NamespaceEventHandler {
+    pub(in crate::controller) fn new(context: Arc<Context>) -> Self {
+        Self { context, labels: ChangeFilter::default() }
+    }
+}
+
+impl EventHandler<PartialObjectMeta<Namespace>> for NamespaceEventHandler {
+    fn changed(&mut self, namespace: &PartialObjectMeta<Namespace>) {
+        if !self.labels.changed(namespace.metadata.uid.as_ref(), &namespace.metadata.labels) {
+            return;
+        }
+        let (name, apps) = (namespace.name_any(), &self.context.kinds.apps);
+        let is_affected = |app: &SpiceApp| {
+            app.metadata.namespace.as_ref() == Some(&name) && reference(&self.context, app).namespace != name
+        };
+        for app in apps.cache.state_filter(|app| app.0.as_ref().is_ok_and(is_affected)) {
+            self.context.resync(apps, &app);
+            resync_secrets_of(&self.context, &name, &app.name_any());
+        }
+    }
+
+    fn deleted(&mut self, namespace: &PartialObjectMeta<Namespace>) {
+        self.labels.forget(namespace.metadata.uid.as_ref());
+    }
+}

@@ -1,0 +1,94 @@
+//! A changed SpiceApp triggers itself, its SpiceSecrets, and the organizations that count it. A deleted one triggers the apps
+//! that competed for its name, and its organization.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kube::core::DeserializeGuard;
+use kube::{Resource, ResourceExt};
+
+use crate::api::{ResolvedOrganizationRef, SpiceApp};
+use crate::controller::cluster::predicates::{ChangeFilter, reconcile_predicate};
+use crate::controller::cluster::watch::EventHandler;
+use crate::controller::lookup::apps::{competing_apps, fields_for_secrets};
+use crate::controller::lookup::organizations::{credential_ref, organization_of, organizations_in, reference};
+use crate::controller::lookup::secrets::resync_secrets_of;
+use crate::controller::state::context::Context;
+
+/// Handles events of SpiceApps.
+pub(in crate::controller) struct SpiceAppEventHandler {
+    context: Arc<Context>,
+    own: ChangeFilter,
+    for_secrets: ChangeFilter,
+    /// Organization of each app, by UID. The earlier and the present one both count their apps.
+    organizations: HashMap<String, ResolvedOrganizationRef>,
+}
+
+impl SpiceAppEventHandler {
+    pub(in crate::controller) fn new(context: Arc<Context>) -> Self {
+        let (own, for_secrets, organizations) = Default::default();
+        Self { context, own, for_secrets, organizations }
+    }
+
+    fn resync_secrets(&self, object: &DeserializeGuard<SpiceApp>) {
+        resync_secrets_of(&self.context, &object.namespace().unwrap_or_default(), &object.name_any());
+    }
+
+    /// Enqueues the organizations whose number of apps changes. `app`: none for a deleted or an undecodable object.
+    fn enqueue_organizations(&mut self, uid: Option<&String>, app: Option<&SpiceApp>) {
+        let uid = uid.cloned().unwrap_or_default();
+        let now = app.map(|app| reference(&self.context, app));
+        let before = match now.clone() {
+            Some(now) => self.organizations.insert(uid, now),
+            None => self.organizations.remove(&uid),
+        };
+        if before != now {
+            for organization in before.iter().chain(&now) {
+                self.context.kinds.organizations.enqueue_name(&organization.namespace, &organization.name);
+            }
+        }
+    }
+}
+
+impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
+    fn changed(&mut self, object: &DeserializeGuard<SpiceApp>) {
+        let (context, uid) = (&self.context, object.meta().uid.as_ref());
+        context.cancellation.changed(uid);
+        context.object_states.on_cache_caught_up(object);
+        // Every change may make an undecodable object decodable.
+        if object.0.is_err() || self.own.changed(uid, reconcile_predicate(object)) {
+            context.kinds.apps.enqueue(object);
+        }
+        if self.for_secrets.changed(uid, fields_for_secrets(object)) {
+            self.resync_secrets(object);
+        }
+        self.enqueue_organizations(uid, object.0.as_ref().ok());
+    }
+
+    fn deleted(&mut self, object: &DeserializeGuard<SpiceApp>) {
+        let uid = object.meta().uid.as_ref();
+        self.own.forget(uid);
+        self.for_secrets.forget(uid);
+        self.resync_secrets(object);
+        self.enqueue_organizations(uid, None);
+        let (context, kinds) = (&self.context, &self.context.kinds);
+        context.cancellation.changed(uid);
+        context.object_states.forget(uid);
+        let Ok(app) = &object.0 else {
+            // Any organization of the namespace may have waited for the app.
+            for organization in organizations_in(context, object.namespace().as_deref()) {
+                kinds.organizations.enqueue(&organization);
+            }
+            return;
+        };
+        let organization = reference(context, app);
+        kinds.organizations.enqueue_name(&organization.namespace, &organization.name);
+        if let Some(Ok(organization)) = organization_of(context, app) {
+            context.credential_queue.enqueue(credential_ref(&organization));
+        }
+        for competing in competing_apps(context, app) {
+            context.object_states.force_resync(&competing.uid, context.now());
+            kinds.apps.enqueue_name(&competing.namespace, &competing.name);
+        }
+    }
+}

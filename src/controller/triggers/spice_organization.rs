@@ -1,0 +1,122 @@
+//! A changed SpiceOrganization triggers itself and its credential Secrets; and its apps if its identity, readiness or
+//! permissions changed.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+
+use crate::api::{DEFAULT_ORGANIZATION, SpiceApp, SpiceOrganization};
+use crate::controller::cluster::predicates::{ChangeFilter, reconcile_predicate};
+use crate::controller::cluster::watch::EventHandler;
+use crate::controller::lookup::credential::has_finalizer;
+use crate::controller::lookup::organizations::{credential_ref, default_in_namespace, reference, reference_to, view};
+use crate::controller::lookup::secrets::resync_secrets_of;
+use crate::controller::state::context::Context;
+use crate::controller::state::settings::DefaultOrganization;
+use crate::planner::OrganizationView;
+
+/// Handles events of SpiceOrganizations.
+pub(in crate::controller) struct SpiceOrganizationEventHandler {
+    context: Arc<Context>,
+    own: ChangeFilter,
+    for_apps: ChangeFilter,
+}
+
+impl SpiceOrganizationEventHandler {
+    pub(in crate::controller) fn new(context: Arc<Context>) -> Self {
+        Self { context, own: ChangeFilter::default(), for_apps: ChangeFilter::default() }
+    }
+
+    /// Enqueues the Secret that the organization uses now, and those with the finalizer: which of them the organization
+    /// used before is not known.
+    fn enqueue_credentials(&self, object: &DeserializeGuard<SpiceOrganization>) {
+        let context = &self.context;
+        context.secret_refs_changed.notify_one();
+        if let Ok(organization) = &object.0 {
+            context.credential_queue.enqueue(credential_ref(organization));
+        }
+        let namespace = object.namespace();
+        let is_protected =
+            |secret: &PartialObjectMeta<Secret>| secret.metadata.namespace == namespace && has_finalizer(secret);
+        for secret in context.caches.secrets.state_filter(is_protected) {
+            context.credential_queue.enqueue(ObjectRef::from_obj(secret.as_ref()));
+        }
+    }
+
+    /// Enqueues the apps that use the organization, and those that used it as the default until its deletion.
+    fn resync_apps(&self, organization: &SpiceOrganization) {
+        let (context, own) = (&self.context, reference_to(organization));
+        let is_affected = |app: &SpiceApp| {
+            let uses_default = app.spec.organization_ref.is_none() && default_in_namespace(app) == own;
+            uses_default || reference(context, app) == own
+        };
+        let apps = context.kinds.apps.cache.state_filter(|app| match &app.0 {
+            Ok(app) => is_affected(app),
+            Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.namespace),
+        });
+        for app in apps {
+            context.resync(&context.kinds.apps, &app);
+            resync_secrets_of(context, &app.namespace().unwrap_or_default(), &app.name_any());
+        }
+    }
+
+    /// Enqueues the organization of `--default-organization`: a SpiceOrganization `default` that appears or is deleted
+    /// changes which apps use it.
+    fn enqueue_default(&self, object: &DeserializeGuard<SpiceOrganization>) {
+        if let Some(DefaultOrganization { namespace, name }) = &self.context.settings.default_organization
+            && object.name_any() == DEFAULT_ORGANIZATION
+        {
+            self.context.kinds.organizations.enqueue_name(namespace, name);
+        }
+    }
+
+    /// Whether anything changed that the apps of the organization depend on.
+    fn changed_for_apps(&mut self, organization: &SpiceOrganization) -> bool {
+        let OrganizationView { unusable, suspended, binding, accepted_missing_apps, default_region, .. } =
+            view(&self.context, organization);
+        let spec = &organization.spec;
+        let permissions = serde_json::to_string(&(&spec.allowed_namespaces, spec.adoption)).unwrap_or_default();
+        // The verified version of the credential too: apps that saw a new version wait for the organization.
+        let sources = organization.status.iter().flat_map(|status| &status.core.observed_sources);
+        let versions: Vec<_> = sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
+        let state = (unusable, suspended, binding, accepted_missing_apps, default_region);
+        self.for_apps.changed(organization.metadata.uid.as_ref(), (state, permissions, versions))
+    }
+}
+
+impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEventHandler {
+    fn changed(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
+        let uid = object.meta().uid.as_ref();
+        self.context.cancellation.changed(uid);
+        self.context.object_states.on_cache_caught_up(object);
+        // Every change may make an undecodable object decodable.
+        if object.0.is_err() || self.own.changed(uid, reconcile_predicate(object)) {
+            self.context.kinds.organizations.enqueue(object);
+            self.enqueue_credentials(object);
+            self.enqueue_default(object);
+        }
+        if let Ok(organization) = &object.0
+            && self.changed_for_apps(organization)
+        {
+            self.resync_apps(organization);
+        }
+    }
+
+    fn deleted(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
+        let uid = object.meta().uid.clone();
+        self.context.cancellation.changed(uid.as_ref());
+        self.own.forget(uid.as_ref());
+        self.for_apps.forget(uid.as_ref());
+        self.context.object_states.forget(uid.as_ref());
+        if let Ok(organization) = &object.0 {
+            self.resync_apps(organization);
+        }
+        self.enqueue_credentials(object);
+        self.enqueue_default(object);
+        let context = Arc::clone(&self.context);
+        tokio::spawn(async move { context.connections.forget(&uid.unwrap_or_default()).await });
+    }
+}

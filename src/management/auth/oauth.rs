@@ -1,0 +1,203 @@
+//! Access tokens of an OAuth client (client credentials grant).
+//!
+//! The first request that needs a token fetches the token. Concurrent requests wait for the same fetch. A token is
+//! renewed before its expiry, and replaced once if the API rejects the token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{StatusCode, Url, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::token::AccessToken;
+use crate::management::http::{read_body, transport_error};
+use crate::management::metrics::{ApiMetrics, RequestOutcome};
+use crate::management::rate_limit::{AccessMode, Budget, Priority};
+use crate::management::redact::RedactedError;
+use crate::management::types::{ApiError, ErrorKind};
+
+/// A token is renewed this long before its expiry, so that no token expires during a request.
+const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
+/// Longest lifetime of a token, even if the response contains a longer one.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Lifetime of a token if the response contains none.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
+/// Delay between attempts to renew a token that is still valid.
+const RENEWAL_RETRY_DELAY: Duration = Duration::from_secs(10);
+/// Longest token response; a token has a few kilobytes at most.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// Value of the metric label `route` for any token endpoint.
+const ROUTE: &str = "/api/oauth/token";
+
+/// Access tokens of one OAuth client.
+#[derive(Debug)]
+pub(crate) struct OAuthTokenSource {
+    http: reqwest::Client,
+    budget: Arc<Budget>,
+    metrics: ApiMetrics,
+    token_url: Url,
+    id: String,
+    secret: SecretString,
+    /// Locked during a fetch, so that concurrent callers wait for one result.
+    cache: Mutex<TokenCache>,
+}
+
+#[derive(Debug, Default)]
+struct TokenCache {
+    current: Option<CachedToken>,
+    /// True if the API rejected the last token.
+    last_rejected: bool,
+    /// The last error, and the time at which the fetch ended.
+    last_error: Option<(Instant, ApiError)>,
+}
+
+#[derive(Debug)]
+struct CachedToken {
+    token: Arc<AccessToken>,
+    renew_at: Instant,
+    expires_at: Instant,
+}
+
+#[derive(Deserialize)]
+struct TokenResponse {
+    #[serde(deserialize_with = "secret")]
+    access_token: SecretString,
+    #[serde(default)]
+    token_type: Option<String>,
+    #[serde(default)]
+    expires_in: Option<u64>,
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+    String::deserialize(deserializer).map(SecretString::from)
+}
+
+impl OAuthTokenSource {
+    pub(super) fn new(
+        id: String,
+        secret: SecretString,
+        token_endpoint: &str,
+        http: &reqwest::Client,
+        budget: &Arc<Budget>,
+        metrics: &ApiMetrics,
+    ) -> Result<Self, ApiError> {
+        let token_url = Url::parse(token_endpoint).map_err(|error| {
+            ApiError::local(ErrorKind::Invalid, format!("tokenEndpoint is not a valid URL: {error}"))
+        })?;
+        let (http, budget, metrics) = (http.clone(), Arc::clone(budget), metrics.clone());
+        Ok(Self { http, budget, metrics, token_url, id, secret, cache: Mutex::default() })
+    }
+
+    /// The current token, or a new one if the current token must be renewed.
+    pub(super) async fn token(&self) -> Result<Arc<AccessToken>, ApiError> {
+        let requested_at = Instant::now();
+        let mut cache = self.cache.lock().await;
+        if let Some(current) = cache.current.as_ref().filter(|current| Instant::now() < current.renew_at) {
+            return Ok(Arc::clone(&current.token));
+        }
+        // A caller that waited for a failed fetch gets its error. Otherwise the waiting callers would fail one by one.
+        if let Some((_, error)) = cache.last_error.as_ref().filter(|(ended_at, _)| *ended_at >= requested_at) {
+            return Err(error.clone());
+        }
+        let started_at = Instant::now();
+        match self.fetch().await {
+            Ok((value, lifetime)) => {
+                let token = AccessToken::new(value, cache.last_rejected);
+                let renew_at = started_at + lifetime.saturating_sub(RENEWAL_MARGIN).max(lifetime / 2);
+                let expires_at = started_at + lifetime;
+                cache.current = Some(CachedToken { token: Arc::clone(&token), renew_at, expires_at });
+                cache.last_rejected = false;
+                Ok(token)
+            }
+            Err(error) => {
+                let now = Instant::now();
+                if let Some(current) = cache.current.as_mut().filter(|current| now < current.expires_at) {
+                    current.renew_at = now + RENEWAL_RETRY_DELAY;
+                    return Ok(Arc::clone(&current.token));
+                }
+                (cache.current, cache.last_error) = (None, Some((now, error.clone())));
+                Err(error)
+            }
+        }
+    }
+
+    /// See [`super::TokenSource::revalidate`].
+    pub(super) fn revalidate(&self, token: Arc<AccessToken>) -> Option<Arc<AccessToken>> {
+        // The cache is locked during a renewal, which starts before the current token expires.
+        let Ok(cache) = self.cache.try_lock() else { return Some(token) };
+        let current = cache.current.as_ref().filter(|current| Instant::now() < current.expires_at);
+        current.map(|current| Arc::clone(&current.token))
+    }
+
+    /// See [`super::TokenSource::report_rejected`].
+    pub(super) async fn report_rejected(&self, token: &Arc<AccessToken>) -> bool {
+        let mut cache = self.cache.lock().await;
+        if !cache.current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.token, token)) {
+            return true;
+        }
+        (cache.current, cache.last_rejected) = (None, true);
+        // If the API rejects two tokens in a row, the client lacks access: a third token would not help.
+        token.was_accepted() || !token.replaces_rejected
+    }
+
+    async fn fetch(&self) -> Result<(SecretString, Duration), ApiError> {
+        // Highest priority, because other requests wait for the token.
+        let _permit = self.budget.acquire(Priority::Edit, AccessMode::Write).await?;
+        let body = json!({
+            "grant_type": "client_credentials", "client_id": self.id, "client_secret": self.secret.expose_secret(),
+        });
+        let request = self.http.post(self.token_url.clone()).header(header::ACCEPT, "application/json").json(&body);
+        let (status, result) = match send(request).await {
+            Ok((status, text)) if status == StatusCode::OK => (Some(status), parse_token(&text)),
+            Ok((status, text)) => (Some(status), Err(self.error_from_response(status, &text))),
+            Err(error) => (None, Err(error)),
+        };
+        let outcome = RequestOutcome::new(status, result.as_ref().err());
+        tracing::debug!(
+            method = "POST",
+            route = ROUTE,
+            code = outcome.code,
+            error_kind = outcome.error,
+            "Sent token request"
+        );
+        self.metrics.record_request("POST", ROUTE, outcome);
+        result.map_err(|error| ApiError { message: format!("POST {ROUTE}: {}", error.message), ..error })
+    }
+
+    fn error_from_response(&self, status: StatusCode, body: &str) -> ApiError {
+        let RedactedError { message, .. } = RedactedError::parse(body, &[self.secret.expose_secret(), &self.id]);
+        let kind = match status.as_u16() {
+            400..=403 => ErrorKind::Unauthorized,
+            429 => ErrorKind::RateLimited { retry_after: None },
+            _ => ErrorKind::Connect,
+        };
+        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+        ApiError::local(kind, format!("no access token for the OAuth client: {status}{message}"))
+    }
+}
+
+/// Sends a token request. Every error has the kind `Connect`, because nothing was sent to the API.
+async fn send(request: reqwest::RequestBuilder) -> Result<(StatusCode, String), ApiError> {
+    let connect_error =
+        |error: ApiError| ApiError::local(ErrorKind::Connect, format!("token endpoint: {}", error.message));
+    let response = request.send().await.map_err(|error| connect_error(transport_error(&error)))?;
+    let status = response.status();
+    let text = read_body(response, MAX_RESPONSE_BYTES).await.map_err(connect_error)?;
+    Ok((status, text))
+}
+
+fn parse_token(text: &str) -> Result<(SecretString, Duration), ApiError> {
+    let no_token = || ApiError::local(ErrorKind::Connect, "the response contains no bearer token");
+    let response: TokenResponse = serde_json::from_str(text).map_err(|_| no_token())?;
+    let token = response.access_token.expose_secret();
+    let is_header_value = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_header_value || !response.token_type.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")) {
+        return Err(no_token());
+    }
+    let lifetime = response.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs).min(MAX_LIFETIME);
+    Ok((response.access_token, lifetime))
+}

@@ -1,0 +1,55 @@
+//! The description of one request.
+
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::management::types::{ApiError, ErrorKind, SecretValue};
+
+/// A request to the API. A retry sends the same request.
+pub(super) struct ApiRequest {
+    pub(super) method: Method,
+    /// The documented path with placeholders, for logs, metrics and messages.
+    pub(super) route: &'static str,
+    /// Path segments after `/v1`.
+    pub(super) path: Vec<String>,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) body: Option<Value>,
+    /// A value that no error message may contain, even if the value is too short for redaction.
+    pub(super) secret: Option<String>,
+}
+
+impl ApiRequest {
+    pub(super) fn new<const N: usize>(method: Method, route: &'static str, path: [&str; N]) -> Self {
+        let path = path.map(str::to_owned).to_vec();
+        Self { method, route, path, query: Vec::new(), body: None, secret: None }
+    }
+
+    pub(super) fn get<const N: usize>(route: &'static str, path: [&str; N]) -> Self {
+        Self::new(Method::GET, route, path)
+    }
+
+    pub(super) fn query<const N: usize>(self, query: [(&'static str, String); N]) -> Self {
+        Self { query: query.to_vec(), ..self }
+    }
+
+    pub(super) fn body(self, body: &impl Serialize) -> Result<Self, ApiError> {
+        let body = serde_json::to_value(body).map_err(|error| {
+            ApiError::local(ErrorKind::Invalid, format!("{}: cannot encode the body: {error}", self.name()))
+        })?;
+        Ok(Self { body: Some(body), ..self })
+    }
+
+    pub(super) fn secret(self, value: &SecretValue) -> Self {
+        Self { secret: Some(value.expose().to_owned()), ..self }
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.method == Method::GET
+    }
+
+    /// Method and route, the prefix of error messages.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.method, self.route)
+    }
+}

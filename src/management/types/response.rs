@@ -1,0 +1,19 @@
+//! A successful response.
+
+use jiff::Timestamp;
+
+/// The decoded body of a successful response, with the start of its request: the content may be older than its arrival.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiResponse<T> {
+    /// Decoded body.
+    pub value: T,
+    /// Time at which the rate limiter admitted the request.
+    pub started_at: Timestamp,
+}
+
+impl<T> ApiResponse<T> {
+    /// Converts the value and keeps the start time.
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> ApiResponse<U> {
+        ApiResponse { value: convert(self.value), started_at: self.started_at }
+    }
+}

@@ -1,0 +1,217 @@
+//! Conditions: the rulebook, for every verdict after every state.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::*;
+use crate::planner::conditions::{self, ConditionInput, ready_event};
+
+/// What holds of the conditions of every status ever written.
+pub(super) fn holds(conditions: &[Condition], generation: Option<i64>) {
+    crate::planner::condition_invariants::broken(conditions, generation).unwrap();
+}
+
+fn verdicts() -> Vec<Outcome> {
+    let message = || "words".to_owned();
+    vec![
+        Outcome::InSync,
+        Outcome::InProgress(message()),
+        Outcome::WaitingForDependency(Reason::DependencyNotReady, message()),
+        Outcome::DependencyDeleted(Reason::DependencyNotReady, message()),
+        Outcome::ReadFailed(Reason::RemoteUnavailable, message(), Retry::Backoff),
+        Outcome::WriteFailed(Reason::PlanLimit, message(), Retry::Backoff),
+        Outcome::Stalled(Reason::NameTaken, message()),
+        Outcome::Suspended,
+        Outcome::Terminating(message()),
+    ]
+}
+
+fn compute_conditions(
+    before: &[Condition],
+    generation: i64,
+    outcome: &Outcome,
+    overdue: bool,
+    now: Timestamp,
+) -> Vec<Condition> {
+    conditions::compute_conditions(
+        before,
+        outcome,
+        &ConditionInput { generation, overdue, source_change: None, in_sync_message: "in sync".to_owned(), now },
+    )
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+#[test]
+fn the_rulebook_holds_for_every_verdict_after_every_two() {
+    for (first, second, third) in verdicts().into_iter().flat_map(|first| {
+        verdicts().into_iter().flat_map(move |second| {
+            let first = first.clone();
+            verdicts().into_iter().map(move |third| (first.clone(), second.clone(), third))
+        })
+    }) {
+        for (generations, overdue) in [([1, 1, 1], false), ([1, 1, 1], true), ([1, 2, 2], true), ([1, 1, 2], false)] {
+            let mut conditions = Vec::new();
+            for (outcome, generation) in [&first, &second, &third].into_iter().zip(generations) {
+                conditions = compute_conditions(&conditions, generation, outcome, overdue, at(1));
+                holds(&conditions, Some(generation));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_achieved_does_not_flip_until_it_is_overdue() {
+    let achieved = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
+    let ready = |conditions: &[Condition]| conditions[0].status.clone();
+    for outcome in verdicts() {
+        if !matches!(outcome, Outcome::WaitingForDependency(..) | Outcome::ReadFailed(..)) {
+            continue;
+        }
+        assert_eq!(compute_conditions(&achieved, 1, &outcome, false, at(2)), achieved, "{outcome:?}");
+        assert_eq!(
+            ready(&compute_conditions(&achieved, 2, &outcome, false, at(2))),
+            "False",
+            "a newer generation: {outcome:?}"
+        );
+        let overdue = compute_conditions(&achieved, 1, &outcome, true, at(2));
+        assert_eq!(ready(&overdue), "Unknown", "{outcome:?}");
+        let still = compute_conditions(&overdue, 1, &outcome, false, at(3));
+        assert_eq!(still, overdue, "Unknown stays until something is seen: {outcome:?}");
+        assert_eq!(ready(&compute_conditions(&overdue, 1, &Outcome::InSync, false, at(4))), "True");
+    }
+    let bereft = Outcome::DependencyDeleted(Reason::DependencyNotReady, "gone".to_owned());
+    assert_eq!(ready(&compute_conditions(&achieved, 1, &bereft, false, at(2))), "False", "that it is gone is known");
+}
+
+#[test]
+fn what_refers_to_something_newer_is_not_as_wanted_while_that_cannot_be_taken_up() {
+    let before = [
+        compute_conditions(&[], 1, &Outcome::InSync, false, at(1)),
+        compute_conditions(
+            &[],
+            1,
+            &Outcome::Stalled(Reason::InvalidSpec, "ConfigMap pod does not exist".to_owned()),
+            false,
+            at(1),
+        ),
+    ];
+    let lost = compute_conditions(
+        &before[0],
+        1,
+        &Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned()),
+        true,
+        at(2),
+    );
+    for before in before.into_iter().chain([lost]) {
+        let renewed = Some("ConfigMap pod has changed, which is not taken up yet".to_owned());
+        let outcome = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
+        let situation = ConditionInput {
+            generation: 1,
+            overdue: false,
+            source_change: renewed,
+            in_sync_message: "in sync".to_owned(),
+            now: at(3),
+        };
+        let after = conditions::compute_conditions(&before, &outcome, &situation);
+        holds(&after, Some(1));
+        let told = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
+        assert_eq!(told, ("False", "DependencyNotReady", "ConfigMap pod has changed, which is not taken up yet: down"));
+        assert_eq!(after[1].type_, "Reconciling");
+    }
+}
+
+#[test]
+fn one_that_is_suspended_says_so_and_not_more_than_is_so() {
+    let settled = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
+    let stalled = compute_conditions(&[], 1, &Outcome::Stalled(Reason::NameTaken, "taken".to_owned()), false, at(1));
+    let lost = compute_conditions(
+        &settled,
+        1,
+        &Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned()),
+        true,
+        at(2),
+    );
+    for (before, generation, expected) in [
+        (&settled, 1, ("True", "Succeeded", "suspended: nothing is looked at or changed")),
+        (&lost, 1, ("Unknown", "Suspended", "suspended: nothing is looked at or changed")),
+        (&settled, 2, ("Unknown", "Suspended", "suspended; the spec as it is now was not achieved before")),
+        (&stalled, 1, ("Unknown", "Suspended", "suspended; the spec as it is now was not achieved before")),
+    ] {
+        let mut after = compute_conditions(before, generation, &Outcome::Suspended, false, at(3));
+        for _ in 0..2 {
+            let told = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
+            assert_eq!((after.len(), told), (1, expected));
+            // However often it is looked at.
+            after = compute_conditions(&after, generation, &Outcome::Suspended, false, at(4));
+        }
+    }
+}
+
+#[test]
+fn one_that_is_resumed_is_looked_at_and_says_nothing_of_the_past() {
+    let mut world = World::settled(json!({}));
+    let annotations = world.object.metadata.annotations.get_or_insert_default();
+    annotations.insert(crate::api::SUSPEND.to_owned(), "true".to_owned());
+    world.visit();
+    let message = |world: &World| world.status().core.conditions[0].message.clone();
+    assert_eq!(message(&world), "suspended: nothing is looked at or changed");
+    world.object.metadata.annotations = None;
+    world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
+    for _ in 0..2 {
+        assert!(matches!(world.visit().outcome, Outcome::ReadFailed(..)));
+        assert_eq!(message(&world), "not looked at since it was suspended");
+    }
+    world.blind = None;
+    assert_eq!(world.visit().outcome, Outcome::InSync);
+    assert_eq!(message(&world), "");
+}
+
+#[test]
+fn an_outage_shows_after_three_missed_intervals_and_only_then() {
+    let mut world = World::settled(json!({}));
+    world.visit();
+    world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
+    // The default interval is 10 min.
+    for (minutes, expected) in [(11, "True"), (15, "True"), (3, "True"), (2, "Unknown"), (60, "Unknown")] {
+        world.pass(minutes * 60);
+        world.visit();
+        assert_eq!(world.ready().0, expected, "{minutes}");
+    }
+    world.blind = None;
+    world.visit();
+    assert_eq!(world.ready(), ("True".into(), "Succeeded".into()));
+}
+
+#[test]
+fn times_of_transition_move_with_the_status_only() {
+    let first = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
+    let same = compute_conditions(&first, 2, &Outcome::InSync, false, at(2));
+    let other = compute_conditions(&same, 3, &Outcome::InProgress(String::new()), false, at(3));
+    let times: Vec<_> = [&first, &same, &other].map(|conditions| conditions[0].last_transition_time.0).into();
+    assert_eq!(times, [at(1), at(1), at(3)]);
+}
+
+#[test]
+fn what_cannot_be_seen_any_more_is_a_warning_whatever_the_reason() {
+    let ready = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
+    let waiting = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
+    let lost = compute_conditions(&ready, 1, &waiting, true, at(2));
+    assert!(ready_event(&ready, &lost).unwrap().warning);
+    // An object that was never there yet waits, which is nothing to warn of.
+    let first = compute_conditions(&[], 1, &waiting, false, at(2));
+    assert!(!ready_event(&[], &first).unwrap().warning);
+    let suspended = compute_conditions(&ready, 2, &Outcome::Suspended, false, at(2));
+    assert!(!ready_event(&ready, &suspended).unwrap().warning);
+}
+
+#[test]
+fn an_event_tells_each_change_of_ready_once() {
+    let mut world = World::new(json!({}));
+    let reasons =
+        |visit: &Reconciled<SpiceApp>| visit.events.iter().map(|note| note.reason.clone()).collect::<Vec<_>>();
+    assert_eq!(reasons(&world.visit()), ["Created", "Succeeded"]);
+    world.pass(3600);
+    assert_eq!(reasons(&world.visit()), [""; 0]);
+}

@@ -1,0 +1,247 @@
+//! Remote writes of a SpiceApp, and what their results change.
+
+use jiff::Timestamp;
+
+use super::fields::{self, ManagedField};
+use super::ownership::{is_reactivated_foreign, record_app, record_tag_support};
+use super::{AppObserved, INCARNATION_TAG, OWNER_TAG};
+use crate::api::{SpiceApp, SpiceAppStatus};
+use crate::management::types::{ApiError, App, AppField, CreateApp, ErrorKind, UpdateApp};
+use crate::planner::errors::{self, ApiOperation};
+use crate::planner::{Observation, Observed, Outcome, RemoteWrite, Timings, WriteResult};
+
+/// A remote write of a SpiceApp.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AppWrite {
+    /// `POST`: creates the app, or reactivates a deleted app of the same name.
+    Create {
+        /// Body.
+        body: CreateApp,
+        /// Managed fields in the body.
+        managed: Vec<ManagedField>,
+        /// Whether an earlier attempt under the same intent may have taken effect, so that a rejection proves nothing.
+        repeated: bool,
+        /// Whether this is the first attempt without the operator's tags.
+        first_untagged: bool,
+        /// The object's owner tag, in the body or not.
+        owner: String,
+        /// Time of the decision, which the intent records.
+        intended_at: Timestamp,
+        /// Start of the list that showed the name as free.
+        based_on: Timestamp,
+        /// An app created before this time was deleted and is now reactivated.
+        reactivated_if_before: Timestamp,
+    },
+    /// `PUT` of the fields that differ.
+    Update {
+        /// ID of the app.
+        id: i64,
+        /// Start of the read that the update is based on.
+        based_on: Timestamp,
+        /// Body.
+        body: UpdateApp,
+        /// Managed fields in the body.
+        managed: Vec<ManagedField>,
+        /// Fields that the update clears and that are then no longer managed.
+        released: Vec<String>,
+        /// Fields that another client changed and that the update corrects.
+        corrects: Vec<String>,
+        /// Whether the update sets the owner tags on an app without any.
+        sets_owner_tags: bool,
+    },
+    /// `PUT` of all tags but the operator's, before the object is deleted and the app stays. Best effort.
+    RemoveOwnerTags {
+        /// ID of the app.
+        id: i64,
+        /// Start of the read that the update is based on.
+        based_on: Timestamp,
+        /// The tags of others.
+        body: UpdateApp,
+    },
+    /// `DELETE`.
+    Delete {
+        /// ID of the app.
+        id: i64,
+        /// Start of the read that the delete is based on.
+        based_on: Timestamp,
+    },
+}
+
+impl AppWrite {
+    /// Start of the read that showed the owner of the app, or that the app does not exist.
+    pub fn based_on(&self) -> Timestamp {
+        match self {
+            Self::Create { based_on, .. }
+            | Self::Update { based_on, .. }
+            | Self::RemoveOwnerTags { based_on, .. }
+            | Self::Delete { based_on, .. } => *based_on,
+        }
+    }
+
+    /// ID of the app; none for a create.
+    pub fn id(&self) -> Option<i64> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Update { id, .. } | Self::RemoveOwnerTags { id, .. } | Self::Delete { id, .. } => Some(*id),
+        }
+    }
+
+    fn sends_spicepod(&self) -> bool {
+        matches!(self, Self::Update { body, .. } if body.0.contains_key(&AppField::Spicepod))
+    }
+
+    /// Whether the write sets the owner tags on an app without any.
+    pub(super) fn sets_owner_tags(&self) -> bool {
+        match self {
+            Self::Create { body, .. } => body.tags.contains_key(OWNER_TAG),
+            Self::Update { sets_owner_tags, .. } => *sets_owner_tags,
+            Self::RemoveOwnerTags { .. } | Self::Delete { .. } => false,
+        }
+    }
+
+    /// Whether the reconcile continues after this error: without the owner tags, or without the spicepod.
+    fn continues_after(&self, error: &ApiError) -> bool {
+        self.sets_owner_tags() && may_concern_tags(error) || self.sends_spicepod() && errors::is_repository_error(error)
+    }
+}
+
+impl RemoteWrite<SpiceApp> for AppWrite {
+    /// The app in the response; none after a delete.
+    type Response = Option<App>;
+
+    fn operation(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Update { .. } => "update",
+            Self::RemoveOwnerTags { .. } => "remove_owner_tags",
+            Self::Delete { .. } => "delete",
+        }
+    }
+
+    fn apply(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, result: &WriteResult<Option<App>>) {
+        match (self, &result.result) {
+            (Self::Create { .. }, Ok(Some(app))) => {
+                self.apply_create(status, observed, app);
+                observed.app = Some(Observed::Present(shown(app, result)));
+            }
+            (Self::Update { managed, released, .. }, Ok(Some(app))) => {
+                status.last_applied.retain(|path, _| !released.contains(path));
+                status.last_applied.extend(fields::observed_after_send(managed, app));
+                if !is_reactivated_foreign(status, app) {
+                    status.create_intent = None;
+                }
+                record_app(status, observed, app);
+                record_tag_support(status, observed, self, app);
+                observed.owner_tags_restored = true;
+                observed.app = Some(Observed::Present(shown(app, result)));
+            }
+            (Self::RemoveOwnerTags { .. }, _) => observed.owner_tags_removed = true,
+            (Self::Delete { .. }, Ok(_)) => (status.id, status.create_intent) = (None, None),
+            (_, Err(error)) => self.apply_error(status, observed, error),
+            (_, Ok(None)) => {}
+        }
+    }
+
+    fn outcome_of_error(&self, error: &ApiError, timings: &Timings) -> Option<Outcome> {
+        if self.continues_after(error) {
+            return None;
+        }
+        match self {
+            Self::Create { .. } | Self::Update { .. } => {
+                Some(errors::call_failed(error, ApiOperation::Write, "apps:write", timings))
+            }
+            Self::RemoveOwnerTags { .. } => None,
+            Self::Delete { .. } => Some(errors::call_failed(error, ApiOperation::Delete, "apps:delete", timings)),
+        }
+    }
+
+    fn corrected_paths(&self, _: &Option<App>) -> Vec<String> {
+        match self {
+            Self::Update { corrects, .. } => corrects.clone(),
+            Self::Create { .. } | Self::RemoveOwnerTags { .. } | Self::Delete { .. } => Vec::new(),
+        }
+    }
+
+    fn must_persist_immediately(&self) -> bool {
+        matches!(self, Self::Create { .. })
+    }
+}
+
+impl AppWrite {
+    fn apply_create(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, app: &App) {
+        let Self::Create { managed, reactivated_if_before, owner, .. } = self else { return };
+        let foreign_tag = app.tag(OWNER_TAG).filter(|tag| owner != tag).map(str::to_owned);
+        // An app that our own create reactivated is ours whatever tag the app shows. Until the app shows our tag, the
+        // intent records this.
+        status.create_intent = status.create_intent.take().filter(|_| foreign_tag.is_some());
+        if let Some(intent) = &mut status.create_intent {
+            intent.reactivated_owner_tag = foreign_tag;
+        }
+        status.last_applied = fields::accepted_fields(managed, app);
+        observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
+        // The creation ID is the one that was sent: a reactivated app may show that of its earlier life.
+        let incarnation = status.incarnation.clone();
+        record_app(status, observed, app);
+        status.incarnation = incarnation.or(status.incarnation.take());
+        record_tag_support(status, observed, self, app);
+    }
+
+    fn apply_error(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, error: &ApiError) {
+        if self.sets_owner_tags() && may_concern_tags(error) {
+            observed.tags_rejected = true;
+        }
+        observed.repository_connected |= self.sends_spicepod() && errors::is_repository_error(error);
+        let Self::Create { repeated, first_untagged, .. } = self else { return };
+        if proves_not_created(error) {
+            // Nothing was created, so a deletion has nothing to look for.
+            if !repeated {
+                status.create_intent = None;
+            }
+            // Without an app, whether the API keeps tags is not known.
+            if !repeated || *first_untagged {
+                status.tags_unsupported = None;
+            }
+        }
+        if !repeated
+            && error.kind == ErrorKind::Conflict
+            && let Some(intent) = &mut status.create_intent
+        {
+            intent.name_conflict = Some(true);
+        }
+    }
+}
+
+fn shown(app: &App, result: &WriteResult<Option<App>>) -> Observation<App> {
+    Observation { value: app.clone(), started_at: result.started_at }
+}
+
+/// Whether a create with this error certainly created nothing. A name conflict does not show who took the name: a
+/// proxy may have sent the request twice.
+fn proves_not_created(error: &ApiError) -> bool {
+    error.proves_not_applied() && !matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound { .. })
+}
+
+/// Whether a rejection may concern the operator's tags and nothing else: the write is then repeated without them. A
+/// missing scope or role is no such rejection.
+fn may_concern_tags(error: &ApiError) -> bool {
+    match error.kind {
+        ErrorKind::Invalid => true,
+        ErrorKind::Forbidden => !errors::is_authorization_error(error),
+        ErrorKind::CredentialMissing
+        | ErrorKind::Unauthorized
+        | ErrorKind::NotFound { .. }
+        | ErrorKind::Conflict
+        | ErrorKind::RateLimited { .. }
+        | ErrorKind::Server
+        | ErrorKind::Connect
+        | ErrorKind::OutcomeUnknown
+        | ErrorKind::InvalidResponse
+        | ErrorKind::IncompleteList { .. }
+        | ErrorKind::Cancelled => false,
+    }
+}
+
+/// Whether a tag path is one of the operator's own.
+pub(super) fn is_own_tag(path: &str) -> bool {
+    path.strip_prefix("tags.").is_some_and(|key| key == OWNER_TAG || key == INCARNATION_TAG)
+}

@@ -1,0 +1,185 @@
+//! Drives the steps of a reconcile on a model of the remote side, for the tests of the kinds: no mocks, no clock, no I/O.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Resource;
+
+use super::condition_invariants;
+use super::{
+    EventRecord, Identity, KubernetesWrite, Outcome, Plan, RemoteWrite, ResourcePlanner, RuntimeState, Step,
+    StepContext, Steps, Timings, WriteResult,
+};
+use crate::api::FINALIZER;
+use crate::management::types::ApiError;
+
+/// Response of a remote write of a kind.
+pub(super) type ResponseOf<K> = <<K as ResourcePlanner>::Write as RemoteWrite<K>>::Response;
+
+/// One object, and a model of everything around the object.
+pub(super) trait Model<K: ResourcePlanner> {
+    fn object(&mut self) -> &mut K;
+    fn runtime_state(&mut self) -> &mut RuntimeState;
+    fn timings(&self) -> Timings;
+    fn now(&self) -> Timestamp;
+
+    /// Carries a read out.
+    fn observe(&mut self, read: &K::Read, observed: &mut K::Observed);
+
+    /// Carries a remote write out.
+    fn carry_out(&mut self, write: &K::Write) -> Result<ResponseOf<K>, ApiError>;
+
+    /// Checks what holds of every plan.
+    fn check(&mut self, _object: &K, _plan: &Plan<K>, _observed: &K::Observed) {}
+
+    /// Whether the process survives the write that was just applied.
+    fn survives_write(&mut self) -> bool {
+        true
+    }
+
+    fn fresh_id(&mut self) -> String {
+        String::new()
+    }
+}
+
+/// Identity of the operator in the tests.
+pub(super) fn identity() -> Identity {
+    Identity { cluster_id: "cluster".into() }
+}
+
+/// What a reconcile did.
+#[derive(Debug)]
+pub(super) struct Reconciled<K: ResourcePlanner> {
+    pub(super) reads: Vec<K::Read>,
+    pub(super) first: Vec<KubernetesWrite>,
+    pub(super) writes: Vec<K::Write>,
+    /// Iterations that were not Kubernetes writes alone.
+    pub(super) iterations: usize,
+    pub(super) outcome: Outcome,
+    pub(super) events: Vec<EventRecord>,
+    pub(super) requeue_after: Option<Duration>,
+}
+
+/// One reconcile, as the controller carries it out.
+pub(super) fn reconcile<K: ResourcePlanner + Debug>(model: &mut impl Model<K>) -> Reconciled<K> {
+    let (identity, timings, now) = (identity(), model.timings(), model.now());
+    let context = StepContext { identity: &identity, timings: &timings, fresh_id: "", now };
+    let (object, state) = (model.object().clone(), model.runtime_state().clone());
+    let mut run = Run { steps: Steps::new(object, state, context), context };
+    let outcome = Outcome::InProgress("interrupted".to_owned());
+    let (reads, first, writes, events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut done = Reconciled { reads, first, writes, iterations: 0, outcome, events, requeue_after: None };
+    if !run.until_settled(model, &mut done) {
+        // The process was killed: only what is stored survives.
+        return done;
+    }
+    run.steps.record_outcome(&done.outcome, now, context);
+    if done.outcome != Outcome::Finalized {
+        let report = run.steps.report(&done.outcome, context);
+        condition_invariants::broken(&K::core(&report.status).conditions, run.steps.object().meta().generation)
+            .unwrap();
+        done.events.extend(report.events);
+        done.requeue_after = report.requeue_after;
+        *model.object().status_mut() = Some(report.status);
+    }
+    *model.runtime_state() = run.steps.runtime_state;
+    done
+}
+
+struct Run<'a, K: ResourcePlanner> {
+    steps: Steps<K>,
+    context: StepContext<'a>,
+}
+
+impl<K: ResourcePlanner + Debug> Run<'_, K> {
+    /// Runs steps until an outcome. Returns whether the process survived.
+    fn until_settled(&mut self, model: &mut impl Model<K>, done: &mut Reconciled<K>) -> bool {
+        loop {
+            let fresh_id = model.fresh_id();
+            match self.steps.next(StepContext { fresh_id: &fresh_id, ..self.context }) {
+                Step::Read(reads) => {
+                    for read in reads {
+                        assert!(!done.reads.contains(&read), "{read:?} is requested twice");
+                        model.observe(&read, &mut self.steps.observed);
+                        done.reads.push(read);
+                    }
+                }
+                Step::Done(outcome, events) => {
+                    done.iterations += 1;
+                    done.events.extend(events);
+                    done.outcome = outcome;
+                    return true;
+                }
+                Step::Write(plan) => {
+                    model.check(self.steps.object(), &plan, &self.steps.observed);
+                    done.iterations += usize::from(plan.remote.is_some());
+                    let is_finalized = plan.outcome == Outcome::Finalized;
+                    if let Some(write) = plan.first {
+                        self.write_object(model, write);
+                        done.first.push(write);
+                        if !model.survives_write() {
+                            return false;
+                        }
+                    }
+                    if is_finalized {
+                        done.outcome = Outcome::Finalized;
+                        done.events.extend(plan.events);
+                        return true;
+                    }
+                    let Some(write) = plan.remote else {
+                        done.events.extend(plan.events);
+                        continue;
+                    };
+                    match self.write_remote(model, &write) {
+                        None => return false,
+                        Some(Ok(events)) => done.events.extend(events.into_iter().chain(plan.events)),
+                        Some(Err(Some(outcome))) => {
+                            done.writes.push(write);
+                            done.outcome = outcome;
+                            return true;
+                        }
+                        Some(Err(None)) => {}
+                    }
+                    done.writes.push(write);
+                }
+            }
+        }
+    }
+
+    fn write_object(&mut self, model: &mut impl Model<K>, write: KubernetesWrite) {
+        let object = model.object();
+        match write {
+            KubernetesWrite::AddFinalizer => object.meta_mut().finalizers = Some(vec![FINALIZER.into()]),
+            KubernetesWrite::RemoveFinalizer => object.meta_mut().finalizers = None,
+            KubernetesWrite::StoreStatus => {
+                *object.status_mut() = Some(self.steps.status().clone());
+                let object = object.clone();
+                return self.steps.status_saved(object, self.context.identity);
+            }
+        }
+        let object = object.clone();
+        self.steps.replace_object(object, self.context.identity);
+    }
+
+    /// Sends a remote write: its events, or its outcome. None if the process was killed.
+    fn write_remote(
+        &mut self,
+        model: &mut impl Model<K>,
+        write: &K::Write,
+    ) -> Option<Result<Vec<EventRecord>, Option<Outcome>>> {
+        let has_finalizer = self.steps.object().meta().finalizers.as_ref().is_some_and(|all| !all.is_empty());
+        assert!(has_finalizer, "a remote write before the finalizer: {write:?}");
+        let result = WriteResult { result: model.carry_out(write), started_at: self.context.now };
+        if !model.survives_write() {
+            return None;
+        }
+        if self.steps.apply_write(write, &result, self.context.now) {
+            *model.object().status_mut() = Some(self.steps.status().clone());
+        }
+        Some(match result.result {
+            Ok(response) => Ok(self.steps.write_succeeded(write, &response, self.context)),
+            Err(error) => Err(write.outcome_of_error(&error, self.context.timings)),
+        })
+    }
+}

@@ -1,0 +1,57 @@
+//! What the kinds that use an organization observe of it, and the reasons for which they must wait.
+
+use super::plan::{Observed, Outcome};
+use crate::api::Reason;
+
+/// A SpiceOrganization as its dependents observe it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrganizationView {
+    /// Why the organization cannot be used now.
+    pub unusable: Option<String>,
+    /// Why the object must not use the organization. An object that is being deleted always may.
+    pub not_allowed: Option<String>,
+    /// Whether the object may adopt apps of the organization.
+    pub adoption_allowed: bool,
+    /// Whether the organization is suspended, which stops every remote write.
+    pub suspended: bool,
+    /// Binding of the organization: its endpoint, and `#` and its ID if the API returns one; none before the first
+    /// successful resync. A binding that gains an ID stays the same organization.
+    pub binding: Option<String>,
+    /// Number of recorded apps that a user accepts as missing from the app list.
+    pub accepted_missing_apps: usize,
+    /// Region of an app whose spec names no placement.
+    pub default_region: Option<String>,
+    /// Portal page of the app, if known.
+    pub portal: Option<String>,
+    /// Whether an app of the organization has shown that the API does not keep the operator's tags.
+    pub tags_unsupported: bool,
+}
+
+/// Outcome that waits for an organization that the object must not or cannot use now. `name`: display name of the
+/// organization. None if the object can use the organization.
+pub(crate) fn organization_blocker(organization: Option<&Observed<OrganizationView>>, name: &str) -> Option<Outcome> {
+    let not_ready = |message: String| Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
+    match organization? {
+        Observed::Present(OrganizationView { not_allowed: Some(why), .. }) => {
+            Some(Outcome::WaitingForDependency(Reason::NamespaceNotAllowed, why.clone()))
+        }
+        Observed::Present(OrganizationView { suspended: true, .. }) => {
+            not_ready(format!("SpiceOrganization \"{name}\" is suspended"))
+        }
+        Observed::Present(OrganizationView { unusable: Some(why), .. }) => {
+            not_ready(format!("SpiceOrganization \"{name}\" is not ready: {why}"))
+        }
+        Observed::Present(_) => None,
+        Observed::Absent => not_ready(format!("SpiceOrganization \"{name}\" not found")),
+        Observed::Unknown(error) => not_ready(error.to_string()),
+    }
+}
+
+/// Whether the organization that was recorded as `recorded` is the one bound as `current`. A recorded binding without
+/// an ID matches the same endpoint with one. The same ID at another endpoint matches, because a user accepted the
+/// change on the SpiceOrganization.
+pub(crate) fn is_same_binding(recorded: &str, current: &str) -> bool {
+    let id = |binding: &str| binding.rsplit_once('#').map(|(_, id)| id.to_owned());
+    current.strip_prefix(recorded).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+        || id(recorded).is_some_and(|recorded| id(current) == Some(recorded))
+}

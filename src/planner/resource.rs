@@ -1,0 +1,195 @@
+//! What a kind supplies to the generic planner.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::object::HasStatus;
+
+use super::plan::{EventRecord, Identity, Outcome, Plan, PlanInput, Retry, WriteResult};
+use super::schedule::{self, Timings};
+use crate::api::{SourceVersion, StatusCore};
+use crate::management::types::ApiError;
+
+/// The decisions of one kind of custom resource. `lifecycle` makes the decisions that all kinds share, and calls
+/// the kind only for an object that has the finalizer.
+pub trait ResourcePlanner:
+    Resource<DynamicType = ()> + HasStatus<Status: Clone + Debug + Default + PartialEq> + Clone
+{
+    /// The validated spec. Later stages cannot read the raw spec.
+    type Desired: Debug;
+    /// Observations of one reconcile.
+    type Observed: Debug + Default;
+    /// A read that the planner requests.
+    type Read: Debug + PartialEq;
+    /// A remote write; [`NoRemoteWrite`] for a kind that writes nothing.
+    type Write: RemoteWrite<Self>;
+
+    /// Name of the kind.
+    const NAME: &'static str;
+    /// Handling of failures.
+    const RETRY_POLICY: RetryPolicy = RetryPolicy::DEFAULT;
+
+    /// `spec.suspend`.
+    fn suspend(&self) -> Option<bool>;
+
+    /// Validates the spec.
+    fn desired(&self, identity: &Identity) -> Self::Desired;
+
+    /// Error of an invalid spec.
+    fn spec_error(desired: &Self::Desired) -> Option<&str>;
+
+    /// The shared part of the status.
+    fn core(status: &Self::Status) -> &StatusCore;
+
+    /// The shared part of the status.
+    fn core_mut(status: &mut Self::Status) -> &mut StatusCore;
+
+    /// Copies the external state of `from`, which cannot be computed again, to a status that was read again.
+    fn copy_external_state(from: &Self::Status, to: &mut Self::Status);
+
+    /// Drops the observations of referenced objects, because the spec changed.
+    fn invalidate_sources(_observed: &mut Self::Observed) {}
+
+    /// Reads from the cache that every plan needs, also for a suspended or an invalid object.
+    fn cache_reads(_input: &PlanInput<'_, Self>) -> Vec<Self::Read> {
+        Vec::new()
+    }
+
+    /// The next reads for an object that is not being deleted; empty if [`ResourcePlanner::plan`] can decide.
+    fn required_reads(input: &PlanInput<'_, Self>) -> Vec<Self::Read>;
+
+    /// Plans an object that is not being deleted.
+    fn plan(input: &PlanInput<'_, Self>) -> Plan<Self>;
+
+    /// The next reads for an object that is being deleted.
+    fn deletion_reads(input: &PlanInput<'_, Self>) -> Vec<Self::Read>;
+
+    /// Plans the deletion.
+    fn plan_deletion(input: &PlanInput<'_, Self>) -> Plan<Self>;
+
+    /// Adds to every plan of an object that is not being deleted, whatever the plan decides.
+    fn complete(_input: &PlanInput<'_, Self>, plan: Plan<Self>) -> Plan<Self> {
+        plan
+    }
+
+    /// Paths that differ from the spec and are not corrected.
+    fn drift(_status: &Self::Status) -> &[String] {
+        &[]
+    }
+
+    /// Versions of the objects that the spec refers to, as observed. By default those that were applied last, so
+    /// nothing counts as changed.
+    fn sources(input: &PlanInput<'_, Self>) -> Vec<SourceVersion> {
+        Self::core(input.status).observed_sources.clone()
+    }
+
+    /// Whether everything outside the object is as the last reconcile left it. If not, a user waits for the change.
+    fn is_up_to_date(input: &PlanInput<'_, Self>) -> bool {
+        !input.sources_changed()
+    }
+
+    /// Message of Ready=True.
+    fn in_sync_message(input: &PlanInput<'_, Self>) -> String;
+
+    /// Interval and offset of the resyncs.
+    fn resync(input: &PlanInput<'_, Self>) -> Resync;
+}
+
+/// A remote write of one kind: what its result changes.
+pub trait RemoteWrite<K: ResourcePlanner>: Clone + Debug + PartialEq {
+    /// Response of the API.
+    type Response: Debug;
+
+    /// Name of the operation, for logs.
+    fn operation(&self) -> &'static str;
+
+    /// Applies the result to the status and to the observations.
+    fn apply(&self, status: &mut K::Status, observed: &mut K::Observed, result: &WriteResult<Self::Response>);
+
+    /// Outcome after an error; none if the reconcile continues another way.
+    fn outcome_of_error(&self, error: &ApiError, timings: &Timings) -> Option<Outcome>;
+
+    /// Paths that the write corrected because another client had changed them.
+    fn corrected_paths(&self, response: &Self::Response) -> Vec<String>;
+
+    /// Names of the remote items that the write may have changed, for a kind with several items.
+    fn affected_names(&self, _result: &WriteResult<Self::Response>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Events of a successful write, besides those of the plan.
+    fn success_events(&self, _response: &Self::Response) -> Vec<EventRecord> {
+        Vec::new()
+    }
+
+    /// Whether the result must be stored before anything else happens.
+    fn must_persist_immediately(&self) -> bool {
+        false
+    }
+}
+
+/// The write of a kind that writes nothing remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoRemoteWrite {}
+
+impl<K: ResourcePlanner> RemoteWrite<K> for NoRemoteWrite {
+    type Response = ();
+
+    fn operation(&self) -> &'static str {
+        match *self {}
+    }
+
+    fn apply(&self, _: &mut K::Status, _: &mut K::Observed, _: &WriteResult<()>) {
+        match *self {}
+    }
+
+    fn outcome_of_error(&self, _: &ApiError, _: &Timings) -> Option<Outcome> {
+        match *self {}
+    }
+
+    fn corrected_paths(&self, (): &()) -> Vec<String> {
+        match *self {}
+    }
+}
+
+/// Interval and offset of an object's resyncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resync {
+    /// Interval that the spec requests; none for the default.
+    pub interval: Option<Duration>,
+    /// Digest that places the resyncs in the interval. Objects that share reads share the offset.
+    pub offset: u64,
+}
+
+impl Resync {
+    /// Resyncs of an object that shares no reads.
+    pub fn new(interval: Option<Duration>, meta: &ObjectMeta) -> Self {
+        Self { interval, offset: schedule::offset(meta.uid.as_deref().unwrap_or_default()) }
+    }
+}
+
+/// Handling of failures by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Whether every failed write is held until its retry time, and not only a rejected one.
+    pub holds_every_failure: bool,
+    /// Whether the delay after repeated failures is at most the resync interval.
+    pub retries_within_interval: bool,
+}
+
+impl RetryPolicy {
+    /// A rejected write is held; the delay grows to the operator's maximum.
+    pub const DEFAULT: Self = Self { holds_every_failure: false, retries_within_interval: false };
+
+    /// Whether a write that failed is held until its retry time, whatever triggers a reconcile before.
+    pub(crate) fn holds(self, retry: Retry) -> bool {
+        self.holds_every_failure || matches!(retry, Retry::After(_))
+    }
+
+    /// Longest delay after repeated failures.
+    pub(crate) fn max_delay(self, interval: Duration, timings: &Timings) -> Duration {
+        if self.retries_within_interval { timings.max_retry_delay.min(interval) } else { timings.max_retry_delay }
+    }
+}

@@ -1,0 +1,61 @@
+//! The part of a status that every kind has, and the questions that the planner asks of that part.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+
+use super::conditions;
+use crate::api::{RECONCILE_REQUESTED_AT, Reason, SUSPEND, StatusCore};
+
+/// Longest value of the reconcile annotation that the operator compares and acknowledges, in characters.
+const MAX_REQUEST_LENGTH: usize = 256;
+
+/// Result of the last reconcile of the current generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastResult {
+    /// Ready is True.
+    Ready,
+    /// Stalled is True: the object requires user action.
+    Stalled,
+}
+
+impl LastResult {
+    /// Result that the conditions show for `generation`.
+    pub(crate) fn from_conditions(conditions: &[Condition], generation: Option<i64>) -> Option<Self> {
+        use crate::api::ConditionType::{Ready, Stalled};
+        let is_true = |type_| {
+            conditions::find(conditions, type_)
+                .is_some_and(|condition| condition.status == "True" && condition.observed_generation == generation)
+        };
+        match () {
+            () if is_true(Ready) => Some(Self::Ready),
+            () if is_true(Stalled) => Some(Self::Stalled),
+            () => None,
+        }
+    }
+
+    /// Result of the last reconcile, if that reconcile handled this generation and every requested reconcile.
+    pub(crate) fn of_current(core: &StatusCore, meta: &ObjectMeta) -> Option<Self> {
+        let is_current = Some(core.observed_generation) == meta.generation
+            && requested_reconcile(meta) == core.last_handled_reconcile_at.as_deref();
+        if is_current { Self::from_conditions(&core.conditions, meta.generation) } else { None }
+    }
+}
+
+/// Whether any condition has this reason.
+pub(crate) fn has_reason(core: &StatusCore, reason: Reason) -> bool {
+    core.conditions.iter().any(|condition| condition.reason == reason.as_str())
+}
+
+/// Value of the annotation that requests a reconcile, cut to a bounded length.
+pub(crate) fn requested_reconcile(meta: &ObjectMeta) -> Option<&str> {
+    let value = meta.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT)?;
+    let end = value.char_indices().nth(MAX_REQUEST_LENGTH).map_or(value.len(), |(end, _)| end);
+    Some(&value[..end])
+}
+
+/// Whether a user suspended the object, by `spec.suspend` (`field`) or by annotation.
+pub(crate) fn is_suspended(field: Option<bool>, meta: &ObjectMeta) -> bool {
+    let value = meta.annotations.as_ref().and_then(|annotations| annotations.get(SUSPEND));
+    // Any value other than "false" suspends: an operator on call who mistypes "true" still stops the object.
+    let is_set = |value: &String| !["", "false"].contains(&value.trim().to_ascii_lowercase().as_str());
+    field.unwrap_or(false) || value.is_some_and(is_set)
+}

@@ -1,0 +1,192 @@
+//! One reconcile as a sequence of steps without I/O. The controller carries the steps out on the real APIs, the
+//! planner's tests on a model.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::lifecycle::{self, Report};
+use super::plan::{EventRecord, Identity, Outcome, Plan, PlanInput, WriteResult};
+use super::resource::{RemoteWrite, ResourcePlanner};
+use super::runtime_state::RuntimeState;
+use super::schedule::Timings;
+use super::status::is_suspended;
+
+/// Iterations of a reconcile. A create takes four; more than eight means that the plan does not converge.
+const MAX_ITERATIONS: usize = 8;
+
+/// What a step needs besides the object.
+#[derive(Clone, Copy, Debug)]
+pub struct StepContext<'a> {
+    /// Identity of the operator.
+    pub identity: &'a Identity,
+    /// Timing settings.
+    pub timings: &'a Timings,
+    /// A fresh random ID (32 hexadecimal digits); empty if the step plans nothing.
+    pub fresh_id: &'a str,
+    /// The current time.
+    pub now: Timestamp,
+}
+
+/// The next step of a reconcile.
+#[derive(Debug)]
+pub enum Step<K: ResourcePlanner> {
+    /// Carry these reads out, and add the results to [`Steps::observed`].
+    Read(Vec<K::Read>),
+    /// Carry this plan out: the Kubernetes write first, then the remote write.
+    Write(Plan<K>),
+    /// Nothing remains to be done. Publish the events, and report the outcome.
+    Done(Outcome, Vec<EventRecord>),
+}
+
+/// One reconcile of one object.
+#[derive(Debug)]
+pub struct Steps<K: ResourcePlanner> {
+    object: K,
+    desired: K::Desired,
+    /// The stored status with all external state learned since.
+    status: K::Status,
+    /// Observations of this reconcile.
+    pub observed: K::Observed,
+    /// State of the object that only this process has.
+    pub runtime_state: RuntimeState,
+    /// Whether the status has external state that is not stored yet.
+    unsaved: bool,
+    iterations: usize,
+    reads: usize,
+}
+
+impl<K: ResourcePlanner> Steps<K> {
+    /// Starts a reconcile of `object`.
+    pub fn new(object: K, mut runtime_state: RuntimeState, context: StepContext<'_>) -> Self {
+        let settled_before = context.now.checked_sub(context.timings.write_settle_period).unwrap_or(Timestamp::MIN);
+        runtime_state.begin(object.meta(), settled_before);
+        let status = object.status().cloned().unwrap_or_default();
+        let desired = object.desired(context.identity);
+        let (unsaved, iterations, reads) = (false, 0, 0);
+        Self { object, desired, status, observed: K::Observed::default(), runtime_state, unsaved, iterations, reads }
+    }
+
+    /// The object, in its newest known version.
+    pub fn object(&self) -> &K {
+        &self.object
+    }
+
+    /// The status with all external state that is known now.
+    pub fn status(&self) -> &K::Status {
+        &self.status
+    }
+
+    /// Whether the status has external state that is not stored yet.
+    pub fn is_unsaved(&self) -> bool {
+        self.unsaved
+    }
+
+    /// The next step.
+    pub fn next(&mut self, context: StepContext<'_>) -> Step<K> {
+        if self.iterations == MAX_ITERATIONS {
+            let message = format!("More than {MAX_ITERATIONS} steps are needed; continuing with the next reconcile");
+            return Step::Done(Outcome::InProgress(message), Vec::new());
+        }
+        if self.reads < MAX_ITERATIONS {
+            let reads = self.with_input(context, |input| lifecycle::required_reads(input));
+            if !reads.is_empty() {
+                self.reads += 1;
+                self.runtime_state.pending_since.get_or_insert(context.now);
+                return Step::Read(reads);
+            }
+        }
+        (self.iterations, self.reads) = (self.iterations + 1, 0);
+        let plan = self.with_input(context, |input| lifecycle::plan(input));
+        self.status = plan.status.clone();
+        if plan.is_no_op() { Step::Done(plan.outcome, plan.events) } else { Step::Write(plan) }
+    }
+
+    /// Continues with the version of the object that the apiserver returned.
+    pub fn replace_object(&mut self, object: K, identity: &Identity) {
+        if object.meta().generation != self.object.meta().generation {
+            K::invalidate_sources(&mut self.observed);
+        }
+        self.desired = object.desired(identity);
+        self.object = object;
+    }
+
+    /// Continues with the version of the object that a status write returned.
+    pub fn status_saved(&mut self, object: K, identity: &Identity) {
+        self.replace_object(object, identity);
+        self.unsaved = false;
+    }
+
+    /// Applies the result of a remote write. Returns whether the result must be stored before anything else happens.
+    pub fn apply_write(
+        &mut self,
+        write: &K::Write,
+        result: &WriteResult<<K::Write as RemoteWrite<K>>::Response>,
+        now: Timestamp,
+    ) -> bool {
+        self.runtime_state.record_write(write.affected_names(result), now);
+        write.apply(&mut self.status, &mut self.observed, result);
+        self.unsaved = true;
+        write.must_persist_immediately()
+    }
+
+    /// Records the corrections of a successful write, and returns its events.
+    pub fn write_succeeded(
+        &mut self,
+        write: &K::Write,
+        response: &<K::Write as RemoteWrite<K>>::Response,
+        context: StepContext<'_>,
+    ) -> Vec<EventRecord> {
+        let (generation, cooldown) = (self.object.meta().generation, context.timings.correction_loop_cooldown);
+        let corrected = write.corrected_paths(response);
+        self.runtime_state.corrections.count(generation, &corrected, context.now, cooldown);
+        write.success_events(response)
+    }
+
+    /// Records the outcome of the reconcile that started at `started_at`.
+    pub fn record_outcome(&mut self, outcome: &Outcome, started_at: Timestamp, context: StepContext<'_>) {
+        if self.runtime_state.record_outcome(outcome, started_at, self.object.meta()) {
+            self.runtime_state.retry_hold = self.with_input(context, |input| input.retry_hold(outcome));
+        }
+    }
+
+    /// The report on the outcome. The reported status becomes the status to store.
+    pub fn report(&mut self, outcome: &Outcome, context: StepContext<'_>) -> Report<K::Status> {
+        let report = self.with_input(context, |input| lifecycle::report(input, outcome));
+        self.status = report.status.clone();
+        report
+    }
+
+    /// Delay until the next reconcile after an outcome that is not reported.
+    pub fn requeue_after(&self, outcome: &Outcome, context: StepContext<'_>) -> Option<std::time::Duration> {
+        self.with_input(context, |input| super::schedule::requeue_after(input, outcome))
+    }
+
+    /// Marks the status as stored, because it equals the stored one or no longer matters.
+    pub fn discard_unsaved(&mut self) {
+        self.unsaved = false;
+    }
+
+    /// Calls `decide` with the input of a plan.
+    pub fn with_input<T>(&self, context: StepContext<'_>, decide: impl FnOnce(&PlanInput<'_, K>) -> T) -> T {
+        decide(&PlanInput {
+            meta: self.meta(),
+            desired: &self.desired,
+            suspended: is_suspended(self.object.suspend(), self.meta()),
+            status: &self.status,
+            runtime_state: &self.runtime_state,
+            observed: &self.observed,
+            timings: context.timings,
+            fresh_id: context.fresh_id,
+            now: context.now,
+        })
+    }
+
+    /// The object and its in-memory state, at the end of the reconcile.
+    pub fn into_parts(self) -> (K, RuntimeState) {
+        (self.object, self.runtime_state)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.object.meta()
+    }
+}

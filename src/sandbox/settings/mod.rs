@@ -1,0 +1,4 @@
+//! Settings of a sandbox and the seed file.
+
+pub(crate) mod config;
+pub(crate) mod seed;
