@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::digest;
 use super::plan::{Outcome, PlanInput, Retry};
@@ -72,6 +72,11 @@ impl Timings {
 /// Offset of an object's resyncs: a digest of the UID, so that objects spread evenly and a restart moves no resync.
 pub(crate) fn offset(uid: &str) -> u64 {
     digest::number(uid)
+}
+
+/// A duration as a message shows it, such as `1m 30s`.
+pub(crate) fn display_duration(duration: Duration) -> String {
+    format!("{:#}", SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
 }
 
 /// Whether a resync time lies after `last` and not after `now`.
@@ -161,6 +166,13 @@ mod tests {
             let first = next_resync(phase, interval, at(1_000_000));
             assert!(first > at(1_000_000) && first <= at(1_000_600), "{phase}");
             assert_eq!(elapsed(first, next_resync(phase, interval, first)), interval, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_message_shows_a_duration_in_words() {
+        for (millis, expected) in [(90_000, "1m 30s"), (1_500, "1s 500ms"), (86_400_000, "24h"), (0, "0s")] {
+            assert_eq!(display_duration(Duration::from_millis(millis)), expected);
         }
     }
 

@@ -185,7 +185,8 @@ fn plan_unrecorded(input: &AppInput<'_>, list: &AppList) -> Plan<SpiceApp> {
     if sent_at.is_none_or(|at| schedule::elapsed(at, list.started_at) >= timeout) {
         return Plan::release(input.status);
     }
-    let message = format!("Waiting up to {timeout:?} for an unconfirmed create to appear in the app list");
+    let timeout = schedule::display_duration(timeout);
+    let message = format!("Waiting up to {timeout} for an unconfirmed create to appear in the app list");
     Plan::no_op(input.status, Outcome::Terminating(message))
 }
 

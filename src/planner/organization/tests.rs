@@ -347,7 +347,13 @@ fn after_a_long_outage_it_is_looked_at_no_later_than_by_its_interval() {
 #[test]
 fn a_refused_credential_is_told_from_an_api_that_is_down() {
     for (kind, up, reason, message, reads) in [
-        (ErrorKind::Unauthorized, true, Reason::Unauthorized, "the API is up, and refuses", 2),
+        (
+            ErrorKind::Unauthorized,
+            true,
+            Reason::Unauthorized,
+            "The API rejected the credential in Secret \"token\": Unauthorized",
+            2,
+        ),
         (ErrorKind::Unauthorized, false, Reason::Unauthorized, "Unauthorized", 2),
         (ErrorKind::Connect, true, Reason::RemoteUnavailable, "Connect", 1),
         (ErrorKind::Server, true, Reason::RemoteUnavailable, "Server", 1),

@@ -133,11 +133,13 @@ fn one_that_is_suspended_says_so_and_not_more_than_is_so() {
         true,
         at(2),
     );
+    let ready = "Reconciliation is suspended; the object matched the spec at the last resync";
+    let unknown = "Reconciliation is suspended; whether the current spec is applied is not known";
     for (before, generation, expected) in [
-        (&settled, 1, ("True", "Succeeded", "suspended: nothing is looked at or changed")),
-        (&lost, 1, ("Unknown", "Suspended", "suspended: nothing is looked at or changed")),
-        (&settled, 2, ("Unknown", "Suspended", "suspended; the spec as it is now was not achieved before")),
-        (&stalled, 1, ("Unknown", "Suspended", "suspended; the spec as it is now was not achieved before")),
+        (&settled, 1, ("True", "Suspended", ready)),
+        (&lost, 1, ("Unknown", "Suspended", unknown)),
+        (&settled, 2, ("Unknown", "Suspended", unknown)),
+        (&stalled, 1, ("Unknown", "Suspended", unknown)),
     ] {
         let mut after = compute_conditions(before, generation, &Outcome::Suspended, false, at(3));
         for _ in 0..2 {
@@ -155,17 +157,22 @@ fn one_that_is_resumed_is_looked_at_and_says_nothing_of_the_past() {
     let annotations = world.object.metadata.annotations.get_or_insert_default();
     annotations.insert(crate::api::SUSPEND.to_owned(), "true".to_owned());
     world.visit();
-    let message = |world: &World| world.status().core.conditions[0].message.clone();
-    assert_eq!(message(&world), "suspended: nothing is looked at or changed");
+    let shown = |world: &World| {
+        let ready = world.status().core.conditions[0].clone();
+        (ready.status, ready.reason, ready.message)
+    };
+    let expected = |status: &str, reason: &str, message: &str| (status.into(), reason.into(), message.into());
+    let message = "Reconciliation is suspended; the object matched the spec at the last resync";
+    assert_eq!(shown(&world), expected("True", "Suspended", message));
     world.object.metadata.annotations = None;
     world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
     for _ in 0..2 {
         assert!(matches!(world.visit().outcome, Outcome::ReadFailed(..)));
-        assert_eq!(message(&world), "not looked at since it was suspended");
+        assert_eq!(shown(&world), expected("True", "Progressing", "Resumed; waiting for the first resync"));
     }
     world.blind = None;
     assert_eq!(world.visit().outcome, Outcome::InSync);
-    assert_eq!(message(&world), "");
+    assert_eq!(shown(&world), expected("True", "Succeeded", "App 101 is in sync with the spec"));
 }
 
 #[test]

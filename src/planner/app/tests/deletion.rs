@@ -131,7 +131,8 @@ fn a_create_that_was_begun_is_waited_for_and_its_app_deleted() {
     for seconds in [0, 30, 59] {
         world.pass(seconds);
         let visit = world.visit();
-        assert!(matches!(visit.outcome, Outcome::Terminating(_)) && visit.remote_reads() == 1, "{visit:?}");
+        let message = "Waiting up to 1m 30s for an unconfirmed create to appear in the app list".to_owned();
+        assert_eq!((&visit.outcome, visit.remote_reads()), (&Outcome::Terminating(message), 1), "{visit:?}");
         assert!(world.has_finalizer());
     }
     // Late, but in time.

@@ -107,7 +107,7 @@ fn without_a_key_of_digests_nothing_is_set_and_what_was_set_can_be_deleted() {
     world.source(values(&[("key", "rotated")]));
     let visit = world.visit();
     assert_eq!((visit.set.len(), visit.remote_reads().len()), (0, 0), "{visit:?}");
-    assert!(world.ready().2.contains("no key of digests yet"), "{:?}", world.ready());
+    assert!(world.ready().2.contains("The operator has no digest key yet"), "{:?}", world.ready());
     world.has_key = true;
     assert_eq!(world.visit().set, ["TOKEN"]);
     world.has_key = false;

@@ -26,11 +26,8 @@ fn what_is_told_and_counted_is_what_was_done() {
         world.remote.clear();
         let visit = world.visit();
         assert!(matches!(visit.outcome, Outcome::WriteFailed(Reason::InvalidSpec, ..)), "{visit:?}");
-        assert_eq!(
-            visit.told("DriftCorrected").unwrap_or("changed outside and put back: B"),
-            "changed outside and put back: B"
-        );
-        assert_eq!(visit.told("Updated"), None);
+        assert_eq!(visit.told("DriftCorrected").unwrap_or("Corrected drift: B"), "Corrected drift: B");
+        assert_eq!(["Created", "Adopted", "Rotated"].map(|reason| visit.told(reason)), [None; 3], "{visit:?}");
         world.pass(1860);
     }
     assert!(!world.runtime_state.corrections.is_correction_loop(
@@ -42,7 +39,8 @@ fn what_is_told_and_counted_is_what_was_done() {
     world.refused.insert("A".to_owned(), ErrorKind::Server);
     world.source(values(&[("A", "new")]));
     let visit = world.visit();
-    assert_eq!((visit.told("Updated"), visit.told("DriftCorrected")), (None, None), "{visit:?}");
+    let reasons = ["Created", "Adopted", "Rotated", "DriftCorrected"];
+    assert_eq!(reasons.map(|reason| visit.told(reason)), [None; 4], "{visit:?}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn the_older_has_a_name_then_the_lower_uid_and_the_younger_is_told() {
         if ours {
             assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "{age} {uid}");
         } else {
-            let message = "TOKEN is held by SpiceSecret other".to_owned();
+            let message = "Name \"TOKEN\" is owned by SpiceSecret \"other\"".to_owned();
             assert_eq!(
                 (visit.outcome, visit.set.len()),
                 (Outcome::Stalled(Reason::NameTaken, message), 0),
@@ -48,7 +48,7 @@ fn a_name_passes_on_when_the_older_object_is_gone_and_not_before() {
     assert_eq!(world.status().conflicts.len(), 1);
     world.siblings[0].deleting = true;
     world.runtime_state.force_resync = true;
-    assert_eq!(world.says(), ("NameTaken".to_owned(), "TOKEN is held by SpiceSecret other".to_owned()));
+    assert_eq!(world.says(), ("NameTaken".to_owned(), "Name \"TOKEN\" is owned by SpiceSecret \"other\"".to_owned()));
     world.siblings.clear();
     let visit = world.visit();
     assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 1), "it was set by one of ours");
@@ -59,7 +59,7 @@ fn a_name_passes_on_when_the_older_object_is_gone_and_not_before() {
     world.visit();
     world.portal("TOKEN", "theirs");
     world.siblings.clear();
-    assert!(world.says().1.contains("was not set by this object"));
+    assert!(world.says().1.contains("is not managed by this object"));
 }
 
 #[test]
@@ -119,14 +119,14 @@ fn what_another_object_asks_for_is_released_and_never_deleted() {
     world.source(values(&[("A", "one")]));
     let visit = world.visit();
     let timings =
-        Outcome::InProgress("waiting for SpiceSecret other to take note of B, which it asks for too".to_owned());
+        Outcome::InProgress("Waiting for SpiceSecret \"other\" to acknowledge the hand-over of name \"B\"".to_owned());
     assert_eq!((visit.outcome, visit.deleted), (timings, vec!["C".to_owned()]));
     world.siblings[0].acknowledged.insert("B".to_owned());
     assert_eq!((world.visit().outcome, world.names()), (Outcome::InSync, vec!["A".to_owned()]));
     world.siblings = vec![other(-10, &["A"], &[])];
     world.delete();
     let timings =
-        Outcome::Terminating("waiting for SpiceSecret other to take note of A, which it asks for too".to_owned());
+        Outcome::Terminating("Waiting for SpiceSecret \"other\" to acknowledge the hand-over of name \"A\"".to_owned());
     assert_eq!(world.visit().outcome, timings);
     world.siblings[0].acknowledged.insert("A".to_owned());
     let visit = world.visit();
@@ -150,7 +150,7 @@ fn what_has_passed_on_is_deleted_with_its_heir_or_when_that_one_asks_for_it_no_l
         world.siblings[0].deleting = true;
         world.delete();
         let visit = world.visit();
-        let timings = "waiting for SpiceSecret other, which has TOKEN and is being deleted too".to_owned();
+        let timings = "Waiting for SpiceSecret \"other\", which is being deleted and owns \"TOKEN\"".to_owned();
         assert_eq!((visit.outcome, visit.deleted.len()), (Outcome::Terminating(timings), 0));
         world.siblings.clear();
         let visit = world.visit();
@@ -212,7 +212,7 @@ fn one_that_cannot_be_decoded_keeps_what_it_has_set_and_asks_for_nothing_more() 
     };
     let mut world = World::new(one("TOKEN"), &[("key", "value")]);
     world.siblings = vec![other(&["TOKEN"], &["TOKEN"])];
-    assert_eq!(world.says().1, "TOKEN is held by SpiceSecret older");
+    assert_eq!(world.says().1, "Name \"TOKEN\" is owned by SpiceSecret \"older\"");
     // It asks for what it has not: nobody waits for it.
     world.siblings = vec![other(&[], &["TOKEN"])];
     assert_eq!(world.visit().set, ["TOKEN"]);

@@ -10,7 +10,10 @@ fn a_source_that_vanishes_or_is_emptied_deletes_nothing_and_is_named() {
         let before: Vec<String> = world.remote.keys().cloned().collect();
         for (held, message) in [
             (None, "Secret \"source\" not found. Secrets already set from it are kept"),
-            (Some(vec![]), if takes_all { "Secret source holds nothing" } else { "Secret source has no key key" }),
+            (
+                Some(vec![]),
+                if takes_all { "Secret \"source\" has no data" } else { "Secret \"source\" has no key \"key\"" },
+            ),
         ] {
             match held {
                 Some(held) => world.source(values(&held)),
@@ -54,16 +57,16 @@ fn what_cannot_be_sent_is_listed_one_by_one_and_the_rest_goes_out() {
     world.source(held);
     let visit = world.visit();
     assert_eq!(visit.set, ["empty", "good", "large"]);
-    assert_eq!(visit.told("EmptyValue"), Some("the value is empty: empty"));
+    assert_eq!(visit.told("EmptyValue"), Some("The value is empty: empty"));
     let Outcome::Stalled(Reason::InvalidSpec, message) = &visit.outcome else { panic!("{visit:?}") };
-    let message: Vec<&str> = message.split("; ").collect();
+    let message: Vec<&str> = message.split(". ").collect();
     assert_eq!(
         message,
         [
-            "Secret source: key 1st cannot be the name of a secret of an app: list it in spec.secretRef.items with another name",
-            "Secret source: key bad-name cannot be the name of a secret of an app: list it in spec.secretRef.items with another name",
-            "Secret source: the value of key binary is not UTF-8",
-            "Secret source: the value of key huge is longer than 64 KiB",
+            "Secret \"source\": key \"1st\" is not a valid secret name; map it in spec.secretRef.items",
+            "Secret \"source\": key \"bad-name\" is not a valid secret name; map it in spec.secretRef.items",
+            "Secret \"source\": the value of key \"binary\" is not UTF-8",
+            "Secret \"source\": the value of key \"huge\" is longer than 64 KiB",
         ]
     );
     // A restart finds it as it was.

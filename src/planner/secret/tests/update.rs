@@ -8,6 +8,7 @@ fn a_secret_is_recorded_set_once_and_then_left_alone() {
     let visit = world.visit();
     assert_eq!((&visit.outcome, visit.set.as_slice()), (&Outcome::InSync, ["TOKEN".to_owned()].as_slice()));
     assert_eq!(visit.first, [KubernetesWrite::AddFinalizer, KubernetesWrite::StoreStatus]);
+    assert_eq!(visit.told("Created"), Some("Created secret TOKEN"));
     assert_eq!(world.remote(), [("TOKEN", "value-1-long")]);
     for check in 0..100 {
         world.pass(660);
@@ -35,6 +36,7 @@ fn a_rotation_is_one_post_and_no_list() {
     let visit = world.visit();
     assert_eq!((visit.outcome.clone(), visit.set.as_slice()), (Outcome::InSync, ["B".to_owned()].as_slice()));
     assert_eq!(visit.remote_reads().len(), 1, "{visit:?}");
+    assert_eq!(visit.told("Rotated"), Some("Set new value of secret B"));
     let before = world.status();
     // Another version of the same content, as an annotation makes it.
     world.source(values(&[("A", "one"), ("B", "three")]));
@@ -54,7 +56,7 @@ fn what_is_changed_or_deleted_outside_is_put_back_or_reported() {
         assert_eq!((&visit.outcome, &visit.set), (&Outcome::InSync, &expected), "{policy}");
         let drift = world.status().drift;
         if policy == "Correct" {
-            assert_eq!(visit.told("DriftCorrected"), Some("changed outside and put back: A, B"));
+            assert_eq!(visit.told("DriftCorrected"), Some("Corrected drift: A, B"));
             assert_eq!((drift.len(), world.remote()), (0, vec![("A", "one"), ("B", "two"), ("C", "three")]));
         } else {
             assert_eq!(drift, ["A", "B"]);
@@ -119,6 +121,7 @@ fn with_its_status_lost_a_secret_is_taken_until_it_is_adopted_with_one_post_an_e
     assert!(world.ready().2.contains("adoptionPolicy"), "{:?}", world.ready());
     world.edit(json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt" }));
     let visit = world.visit();
+    assert_eq!(visit.told("Adopted"), Some("Adopted secret A, B"));
     assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 2));
     assert!(world.status().secrets.iter().all(|entry| entry.adopted == Some(true)));
 }
@@ -129,7 +132,7 @@ fn one_that_was_made_in_the_portal_is_left_alone_and_the_others_go_out() {
     world.portal("A", "theirs");
     let visit = world.visit();
     let Outcome::Stalled(Reason::NameTaken, message) = &visit.outcome else { panic!("{visit:?}") };
-    assert!(message.starts_with("A exists in app 7 and was not set by this object"), "{message}");
+    assert!(message.starts_with("Secret \"A\" exists in app 7 and is not managed by this object"), "{message}");
     assert_eq!((visit.set.as_slice(), world.names()), (["B".to_owned()].as_slice(), vec!["B".to_owned()]));
     // Looked at again by reads only; when it is gone, work goes on.
     world.pass(660);
@@ -143,7 +146,7 @@ fn one_that_was_made_in_the_portal_is_left_alone_and_the_others_go_out() {
         World::new(json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt" }), &[("A", "ours")]);
     world.portal("A", "theirs");
     world.app.organization.as_mut().unwrap().adoption_allowed = false;
-    assert!(world.says().1.contains("does not let this namespace adopt it"));
+    assert!(world.says().1.contains("does not allow this namespace to adopt it"));
 }
 
 #[test]
@@ -161,7 +164,7 @@ fn left_overs_of_an_app_that_came_back_are_overwritten_where_named_reported_and_
     world.app.created_at = Some(world.now);
     let visit = world.visit();
     assert_eq!((&visit.outcome, visit.set.as_slice()), (&Outcome::InSync, ["TOKEN".to_owned()].as_slice()));
-    let message = "app 7 had been deleted and came back with secrets that nobody names: OLD";
+    let message = "App 7 was reactivated and kept secrets that no SpiceSecret requests: OLD";
     assert_eq!(visit.told("Reactivated"), Some(message));
     world.pass(660);
     assert_eq!(world.visit().told("Reactivated"), None, "once");
@@ -202,7 +205,7 @@ fn each_refusal_is_told_with_its_name_and_the_others_go_out() {
     let Outcome::WriteFailed(Reason::InvalidSpec, message, Retry::After(_)) = &visit.outcome else {
         panic!("{visit:?}")
     };
-    assert_eq!(message, "B: it failed");
+    assert_eq!(message, "Secret \"B\": it failed");
     assert_eq!(world.names(), ["A", "C"], "nothing of it is there");
     // It is held back, and the write is repeated half-hourly.
     world.pass(60);
@@ -264,7 +267,11 @@ fn more_secrets_than_one_batch_takes_are_set_in_one_visit() {
     let (reason, message) = world.says();
     assert_eq!(
         (reason.as_str(), message.as_str()),
-        ("InvalidSpec", "Secret source has 257 keys, and one object can stand for 256")
+        (
+            "InvalidSpec",
+            "Secret \"source\" has 257 keys; a SpiceSecret supports at most 256. List keys in spec.secretRef.items of \
+             several SpiceSecrets"
+        )
     );
     assert_eq!(world.remote.len(), 200, "nothing is deleted");
 }

@@ -8,12 +8,15 @@ fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
     let all_well = world.app.clone();
     let unready = |message: &str| Some(message.to_owned());
     let troubles = [
-        (ParentApp { unready: unready("is being deleted"), ..all_well.clone() }, "SpiceApp my-app is being deleted"),
-        (ParentApp { id: None, ..all_well.clone() }, "SpiceApp my-app has no app yet"),
-        (ParentApp { organization: None, ..all_well.clone() }, "SpiceOrganization default does not exist"),
+        (
+            ParentApp { unready: unready("is being deleted"), ..all_well.clone() },
+            "SpiceApp \"my-app\" is being deleted",
+        ),
+        (ParentApp { id: None, ..all_well.clone() }, "SpiceApp \"my-app\" has no app yet"),
+        (ParentApp { organization: None, ..all_well.clone() }, "SpiceOrganization \"default\" not found"),
         (
             ParentApp { organization_binding: Some("https://api.example#2".into()), ..all_well.clone() },
-            "SpiceOrganization default leads to another organization than the app was recorded in",
+            "SpiceOrganization \"default\" is bound to another organization than the one that the app is recorded in",
         ),
     ];
     // Before a rotation and after it.
@@ -44,7 +47,7 @@ fn without_its_app_a_secret_is_not_ready_until_there_is_another() {
     let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
     world.app_is_there = false;
     assert_eq!(world.visit().remote_reads().len(), 0);
-    let message = ["False", "DependencyNotReady", "SpiceApp my-app does not exist in this namespace"];
+    let message = ["False", "DependencyNotReady", "SpiceApp \"my-app\" not found"];
     assert_eq!(world.ready(), message.map(str::to_owned).into());
     world.app_is_there = true;
     world.visit();
@@ -61,7 +64,7 @@ fn a_namespace_that_is_admitted_no_more_sets_nothing_and_may_still_delete() {
     assert_eq!((visit.set.len(), visit.remote_reads().len()), (0, 0), "{visit:?}");
     let (status, reason, message) = world.ready();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NamespaceNotAllowed"));
-    assert!(message.starts_with("Secret source has changed, which is not taken up yet: "), "{message}");
+    assert!(message.starts_with("Secret \"source\" has changed and is not applied yet: "), "{message}");
     world.delete();
     assert_eq!(world.visit().deleted, ["TOKEN"]);
 }
@@ -81,7 +84,7 @@ fn another_version_of_the_same_content_flips_nothing_also_where_nothing_can_be_s
     world.visit();
     assert_eq!(world.ready().0, "False");
     assert!(
-        world.ready().2.starts_with("Secret source has changed, which is not taken up yet: "),
+        world.ready().2.starts_with("Secret \"source\" has changed and is not applied yet: "),
         "{:?}",
         world.ready()
     );
@@ -92,9 +95,12 @@ fn another_version_of_the_same_content_flips_nothing_also_where_nothing_can_be_s
 #[test]
 fn one_that_was_never_set_waits_and_speaks_of_no_change() {
     let mut world = World::new(one("TOKEN"), &[("key", "value")]);
-    world.app.unready = Some("was not visited yet".to_owned());
+    world.app.unready = Some("has not been reconciled yet".to_owned());
     let (reason, message) = world.says();
-    assert_eq!((reason.as_str(), message.as_str()), ("DependencyNotReady", "SpiceApp my-app was not visited yet"));
+    assert_eq!(
+        (reason.as_str(), message.as_str()),
+        ("DependencyNotReady", "SpiceApp \"my-app\" has not been reconciled yet")
+    );
 }
 
 #[test]
