@@ -196,10 +196,10 @@ async fn a_source_that_is_missing_vanishes_or_is_emptied_is_named_and_deletes_no
     world.secret("db", from_key("db", "url", "DATABASE_URL")).await;
     world.secret("all", json!({ "secretRef": { "name": "db" } })).await;
     for name in ["db", "all"] {
-        world.says::<SpiceSecret>(name, "SourceNotFound", "Secret db does not exist in this namespace").await;
+        world.says::<SpiceSecret>(name, "SourceNotFound", "Secret \"db\" not found").await;
     }
     world.values("db", json!({ "other": "fake-value-other" })).await;
-    world.says::<SpiceSecret>("db", "SourceNotFound", "Secret db has no key url").await;
+    world.says::<SpiceSecret>("db", "SourceNotFound", "Secret \"db\" has no key \"url\"").await;
     world.values("db", json!({ "other": "fake-value-other", "url": "fake-value-url" })).await;
     world.secret_is("db", "True", "Succeeded").await;
     let whole = |secret: &SpiceSecret| {
@@ -213,12 +213,12 @@ async fn a_source_that_is_missing_vanishes_or_is_emptied_is_named_and_deletes_no
 
     let before = world.sandbox.revision().await.unwrap();
     world.values("db", json!({})).await;
-    world.says::<SpiceSecret>("db", "SourceNotFound", "Secret db has no key url").await;
-    world.says::<SpiceSecret>("all", "SourceNotFound", "Secret db holds nothing").await;
+    world.says::<SpiceSecret>("db", "SourceNotFound", "Secret \"db\" has no key \"url\"").await;
+    world.says::<SpiceSecret>("all", "SourceNotFound", "Secret \"db\" has no data").await;
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
     secrets.delete("db", &DeleteParams::default()).await.unwrap();
     for name in ["db", "all"] {
-        world.says::<SpiceSecret>(name, "SourceNotFound", "does not exist").await;
+        world.says::<SpiceSecret>(name, "SourceNotFound", "not found").await;
     }
     world.values("db", json!({ "other": "fake-value-other", "url": "fake-value-url" })).await;
     for name in ["db", "all"] {
