@@ -33,7 +33,7 @@ test: require-rust ## Check the format and the lints, and run all tests on a rea
 
 test-extended: require-rust ## Run the slow tests and print their figures
 	@$(MAKE) --no-print-directory control-plane TOOLS="$(TEST_TOOLS)"
-	TEST_EXTENDED=1 $(CARGO) test --locked --test integration -- --show-output budget kill_points
+	TEST_EXTENDED=1 $(CARGO) test --locked --test integration -- --show-output budget crash_points
 	TEST_SANDBOX_PROFILE=legacy $(CARGO) test --locked --test integration
 
 bench: require-rust ## Measure the resource usage of the operator with 500 apps of 4 secrets each (QUICK=1: 50 apps)

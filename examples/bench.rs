@@ -36,9 +36,9 @@ use support::{
     definitions::install_definitions,
     eventually::poll,
     operator::Operator,
-    run_folder::RunFolder,
+    run_dir::RunDir,
     sandbox::Sandbox,
-    world::Kind,
+    test_env::Kind,
 };
 
 /// Reached only when something is wrong.
@@ -72,7 +72,7 @@ async fn main() -> ExitCode {
 
 /// All that runs but the operator.
 struct Stage {
-    run: Arc<RunFolder>,
+    run: Arc<RunDir>,
     program: PathBuf,
     cluster: ControlPlane,
     _sandbox: Sandbox,
@@ -107,7 +107,7 @@ fn seconds(time: Duration) -> String {
 
 impl Stage {
     async fn set_up(apps: usize) -> Result<Self, String> {
-        let (run, program) = (RunFolder::new("bench")?, program()?);
+        let (run, program) = (RunDir::new("bench")?, program()?);
         let cluster = ControlPlane::start_in(&run).await?;
         // What is measured is the operator, not how long it waits for its turn.
         let unlimited = ["--user-rate", "100000000", "--organization-rate", "100000000"];
@@ -186,9 +186,9 @@ impl Stage {
     async fn restarts<K: Kind>(&self, objects: usize) -> Result<(), String> {
         let (operator, ready) = self.operator(&AT_REST).await?;
         row("restart: start to ready", seconds(ready), "1 s");
-        poll("every object was visited", DEADLINE, async || {
-            let visits = operator.metrics().await?.visits(&K::kind(&()));
-            if visits >= objects as f64 { Ok(()) } else { Err(format!("{visits} visits")) }
+        poll("every object was reconciled", DEADLINE, async || {
+            let reconciles = operator.metrics().await?.reconciles(&K::kind(&()));
+            if reconciles >= objects as f64 { Ok(()) } else { Err(format!("{reconciles} reconciles")) }
         })
         .await?;
         row("restart: calls", format!("{}", self.calls(&operator).await?), "0");

@@ -29,7 +29,7 @@ use support::{
     control_plane::{ControlPlane, User},
     eventually::{DEADLINE, poll},
     operator::Operator,
-    run_folder::RunFolder,
+    run_dir::RunDir,
     sandbox::{Entry, Sandbox},
 };
 
@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
 
 /// All that runs.
 struct Stage {
-    run: Arc<RunFolder>,
+    run: Arc<RunDir>,
     cluster: ControlPlane,
     sandbox: Sandbox,
     operator: Operator,
@@ -89,7 +89,7 @@ async fn demo() -> Result<(), String> {
 
 async fn set_up() -> Result<Stage, String> {
     heading("Start: etcd, kube-apiserver, the sandbox Management API, the operator");
-    let run = RunFolder::new("demo")?;
+    let run = RunDir::new("demo")?;
     let program = program()?;
     let cluster = ControlPlane::start_in(&run).await?;
     let sandbox = Sandbox::start(&run, &program, &[]).await?;

@@ -86,7 +86,7 @@ fn metrics() -> BTreeSet<String> {
     for file in [
         "src/management/metrics.rs",
         "src/controller/metrics.rs",
-        "src/controller/objects.rs",
+        "src/controller/cluster/counters.rs",
         "src/operator/metrics.rs",
     ] {
         let source = text(file);

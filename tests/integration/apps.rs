@@ -11,7 +11,7 @@ use crate::{
     program,
     support::{
         sandbox::{Action, Fault, When},
-        world::{World, id_of},
+        test_env::{TestEnv, id_of},
     },
 };
 
@@ -21,21 +21,20 @@ fn spicepod(dataset: &str) -> Value {
 
 #[tokio::test]
 async fn an_app_is_created_as_declared_with_one_post_and_one_put() {
-    let world = World::new("create", program()).await;
-    let _operator = world.operator().await;
-    world
-        .app(
-            "my-app",
-            json!({
-                "description": "what it is for", "visibility": "public", "tags": { "team": "data" },
-                "productionBranch": "main", "spicepod": spicepod("trips"),
-                "runtime": { "replicas": 2, "imageTag": "v1.2.3", "resources": { "limits": { "cpu": "2" } } },
-            }),
-        )
-        .await;
-    let app = world.app_is("my-app", "True", "Succeeded").await;
+    let env = TestEnv::new("create", program()).await;
+    let _operator = env.operator().await;
+    env.app(
+        "my-app",
+        json!({
+            "description": "what it is for", "visibility": "public", "tags": { "team": "data" },
+            "productionBranch": "main", "spicepod": spicepod("trips"),
+            "runtime": { "replicas": 2, "imageTag": "v1.2.3", "resources": { "limits": { "cpu": "2" } } },
+        }),
+    )
+    .await;
+    let app = env.app_is("my-app", "True", "Succeeded").await;
 
-    let remote = &world.remote_apps().await[0];
+    let remote = &env.remote_apps().await[0];
     let status = app.status.as_ref().unwrap();
     assert_eq!(remote["name"], "my-app");
     assert_eq!(remote["description"], "what it is for");
@@ -54,34 +53,33 @@ async fn an_app_is_created_as_declared_with_one_post_and_one_put() {
     assert_eq!(status.region.as_deref(), Some("us-west-2"));
     assert_eq!(status.create_intent, None);
     assert_eq!(status.endpoint.as_deref(), remote["endpoint"].as_str());
-    let of_apps: Vec<_> = world.calls(0).await.into_iter().filter(|call| call.contains("/apps")).collect();
+    let of_apps: Vec<_> = env.calls(0).await.into_iter().filter(|call| call.contains("/apps")).collect();
     assert_eq!(of_apps, ["GET /v1/apps", "POST /v1/apps", "PUT /v1/apps/{appId}"]);
 
-    let table = world.cluster.kubectl(&["get", "sapp", "-n", &world.namespace]).await.unwrap();
+    let table = env.cluster.kubectl(&["get", "sapp", "-n", &env.namespace]).await.unwrap();
     let columns: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(columns[0], ["NAME", "READY", "REASON", "DRIFTED", "REGION", "AGE"]);
     assert_eq!(columns[1][..4], ["my-app", "True", "Succeeded", "us-west-2"], "nothing has drifted");
-    let wide = world.cluster.kubectl(&["get", "sapp", "-o", "wide", "-n", &world.namespace]).await.unwrap();
+    let wide = env.cluster.kubectl(&["get", "sapp", "-o", "wide", "-n", &env.namespace]).await.unwrap();
     assert!(wide.lines().nth(1).is_some_and(|row| row.contains(&id_of(&app).to_string())), "{wide}");
-    // Events are published behind the visit.
-    world
-        .cluster
-        .kubectl(&["wait", "-n", &world.namespace, "sapp/my-app", "--for=condition=Ready", "--timeout=10s"])
+    // Events are published behind the reconcile.
+    env.cluster
+        .kubectl(&["wait", "-n", &env.namespace, "sapp/my-app", "--for=condition=Ready", "--timeout=10s"])
         .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn an_edit_sends_what_changed_and_clears_what_was_taken_out() {
-    let world = World::new("edit", program()).await;
-    let _operator = world.operator().await;
+    let env = TestEnv::new("edit", program()).await;
+    let _operator = env.operator().await;
     let spec = json!({
         "description": "first", "spicepod": spicepod("trips"), "tags": { "team": "data", "tier": "gold" },
         "runtime": { "imageTag": "v1", "replicas": 2 },
     });
-    world.app("my-app", spec).await;
-    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
-    world.sandbox.portal().unwrap().update_app(id, &json!({ "version": "2.x" })).await.unwrap();
+    env.app("my-app", spec).await;
+    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "version": "2.x" })).await.unwrap();
 
     for (spec, body) in [
         (
@@ -97,151 +95,148 @@ async fn an_edit_sends_what_changed_and_clears_what_was_taken_out() {
             json!({ "description": "", "image_tag": null }),
         ),
     ] {
-        let before = world.sandbox.revision().await.unwrap();
-        world.app("my-app", spec).await;
-        world.app_is("my-app", "True", "Succeeded").await;
-        let calls = world.sandbox.calls_by("operator", before).await.unwrap();
+        let before = env.sandbox.revision().await.unwrap();
+        env.app("my-app", spec).await;
+        env.app_is("my-app", "True", "Succeeded").await;
+        let calls = env.sandbox.calls_by("operator", before).await.unwrap();
         let puts: Vec<_> = calls.iter().filter(|call| call.method == "PUT").collect();
         assert_eq!(puts.len(), 1, "{puts:?}");
         assert_eq!(puts[0].body, body);
     }
-    let before = world.sandbox.revision().await.unwrap();
-    world.app("my-app", json!({ "spicepod": spicepod("rides"), "tags": { "team": "data" } })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    let remote = &world.remote_apps().await[0];
+    let before = env.sandbox.revision().await.unwrap();
+    env.app("my-app", json!({ "spicepod": spicepod("rides"), "tags": { "team": "data" } })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    let remote = &env.remote_apps().await[0];
     let keys: Vec<_> = remote["tags"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["spice-operator-incarnation", "spice-operator-owner", "team"]);
     assert_eq!(remote["config"]["replicas"], 3, "the API cannot clear it: it is left as it was");
     assert_eq!(remote["config"]["version"], "2.x", "a field never named is left alone");
-    assert_eq!(world.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
+    assert_eq!(env.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
 }
 
 #[tokio::test]
 async fn drift_by_a_foreign_edit_is_put_back_and_foreign_tags_stay() {
-    let world = World::new("drift", program()).await;
-    let _operator = world.operator().await;
-    world
-        .app("my-app", json!({ "description": "ours", "spicepod": spicepod("trips"), "tags": { "team": "data" } }))
+    let env = TestEnv::new("drift", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({ "description": "ours", "spicepod": spicepod("trips"), "tags": { "team": "data" } }))
         .await;
-    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
-    let portal = world.sandbox.portal().unwrap();
+    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    let portal = env.sandbox.portal().unwrap();
 
     let mut tags = portal.app(id).await.unwrap()["tags"].clone();
     (tags["team"], tags["foreign"]) = (json!("theirs"), json!("stays"));
     let edit = json!({ "description": "theirs", "spicepod": spicepod("other"), "tags": tags });
     portal.update_app(id, &edit).await.unwrap();
-    world.visit("my-app").await;
+    env.reconcile_app("my-app").await;
 
-    let remote = &world.remote_apps().await[0];
+    let remote = &env.remote_apps().await[0];
     assert_eq!(remote["description"], "ours");
     assert_eq!(remote["config"]["spicepod"], spicepod("trips"));
     assert_eq!(remote["tags"]["team"], "data");
     assert_eq!(remote["tags"]["foreign"], "stays");
-    let events = world.cluster.kubectl(&["get", "events", "-n", &world.namespace, "-o", "yaml"]).await.unwrap();
+    let events = env.cluster.kubectl(&["get", "events", "-n", &env.namespace, "-o", "yaml"]).await.unwrap();
     assert!(!events.contains("theirs"), "an event does not quote what somebody else wrote");
 }
 
 #[tokio::test]
 async fn a_check_comes_by_itself_once_an_interval() {
-    let world = World::new("interval", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({ "description": "ours", "interval": "1s" })).await;
-    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
-    let before = world.sandbox.revision().await.unwrap();
-    world.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
-    world
-        .sandbox
+    let env = TestEnv::new("interval", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({ "description": "ours", "interval": "1s" })).await;
+    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    let before = env.sandbox.revision().await.unwrap();
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    env.sandbox
         .call("the drift is put back", before, |call| {
             call.credential.as_deref() == Some("operator") && call.method == "PUT" && call.status == Some(200)
         })
         .await
         .unwrap();
-    assert_eq!(world.remote_apps().await[0]["description"], "ours");
+    assert_eq!(env.remote_apps().await[0]["description"], "ours");
 }
 
 #[tokio::test]
 async fn deleting_the_object_deletes_the_app_unless_it_is_to_be_retained() {
-    let world = World::new("delete", program()).await;
-    let _operator = world.operator().await;
+    let env = TestEnv::new("delete", program()).await;
+    let _operator = env.operator().await;
     for (name, policy, stays) in
         [("deleted-app", None, false), ("named-app", Some("Delete"), false), ("kept-app", Some("Retain"), true)]
     {
         let spec = policy.map_or_else(|| json!({}), |policy| json!({ "deletionPolicy": policy }));
-        world.app(name, spec).await;
-        world.app_is(name, "True", "Succeeded").await;
-        world.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();
-        world.gone::<SpiceApp>(name).await;
-        assert_eq!(world.sandbox.portal().unwrap().app_named(name).await.unwrap().is_some(), stays, "{name}");
+        env.app(name, spec).await;
+        env.app_is(name, "True", "Succeeded").await;
+        env.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();
+        env.gone::<SpiceApp>(name).await;
+        assert_eq!(env.sandbox.portal().unwrap().app_named(name).await.unwrap().is_some(), stays, "{name}");
     }
-    assert_eq!(world.calls(0).await.iter().filter(|call| call.starts_with("DELETE")).count(), 2);
+    assert_eq!(env.calls(0).await.iter().filter(|call| call.starts_with("DELETE")).count(), 2);
 }
 
 #[tokio::test]
 async fn drift_that_is_to_be_reported_is_a_condition_and_stays() {
-    let world = World::new("report", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({ "description": "ours", "driftPolicy": "Report" })).await;
-    let id = id_of(&world.app_is("my-app", "True", "Succeeded").await);
-    world.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
-    let status = world.visit("my-app").await.status.unwrap();
+    let env = TestEnv::new("report", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({ "description": "ours", "driftPolicy": "Report" })).await;
+    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    let status = env.reconcile_app("my-app").await.status.unwrap();
     assert_eq!(status.drift, ["description"]);
     let drifted = status.core.conditions.iter().find(|condition| condition.type_ == "Drifted").unwrap();
     assert_eq!((drifted.status.as_str(), drifted.reason.as_str()), ("True", "DriftDetected"));
     assert!(status.core.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
-    assert_eq!(world.remote_apps().await[0]["description"], "theirs");
+    assert_eq!(env.remote_apps().await[0]["description"], "theirs");
 }
 
 #[tokio::test]
 async fn a_spicepod_from_a_config_map_is_sent_and_its_change_reaches_the_app_at_once() {
-    let world = World::new("source", program()).await;
-    let _operator = world.operator().await;
+    let env = TestEnv::new("source", program()).await;
+    let _operator = env.operator().await;
     let give = async |text: &str| {
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "data": { "spicepod.yaml": text },
-            "metadata": { "name": "pods", "namespace": world.namespace },
+            "metadata": { "name": "pods", "namespace": env.namespace },
         });
-        world.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
+        env.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
     };
     let source = json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } });
-    world.app("my-app", source).await;
-    let missing = world.app_is("my-app", "False", "SourceNotFound").await;
+    env.app("my-app", source).await;
+    let missing = env.app_is("my-app", "False", "SourceNotFound").await;
     assert!(missing.status.unwrap().core.conditions[0].message.contains("ConfigMap \"pods\" not found"));
     give("version: v1\nkind: Spicepod\nname: first\n").await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(world.remote_apps().await[0]["config"]["spicepod"]["name"], "first");
+    env.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(env.remote_apps().await[0]["config"]["spicepod"]["name"], "first");
 
-    let before = world.sandbox.revision().await.unwrap();
+    let before = env.sandbox.revision().await.unwrap();
     give("version: v1\nkind: Spicepod\nname: second\n").await;
-    world
-        .sandbox
+    env.sandbox
         .call("the change is sent", before, |call| call.method == "PUT" && call.status == Some(200))
         .await
         .unwrap();
-    assert_eq!(world.remote_apps().await[0]["config"]["spicepod"]["name"], "second");
+    assert_eq!(env.remote_apps().await[0]["config"]["spicepod"]["name"], "second");
     give("- no mapping").await;
-    let invalid = world.app_is("my-app", "False", "InvalidSpec").await;
+    let invalid = env.app_is("my-app", "False", "InvalidSpec").await;
     assert!(invalid.status.unwrap().core.conditions[0].message.contains("not a mapping"));
 }
 
 #[tokio::test]
 async fn what_the_api_will_not_take_is_said_with_its_fields_and_without_its_values() {
-    let world = World::new("invalid", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({ "region": "mars-north-1" })).await;
-    let app = world.app_is("my-app", "False", "InvalidSpec").await;
+    let env = TestEnv::new("invalid", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({ "region": "mars-north-1" })).await;
+    let app = env.app_is("my-app", "False", "InvalidSpec").await;
     let message = &app.status.unwrap().core.conditions[0].message;
     assert!(message.contains("region: must be one of"), "{message}");
-    world.app("other-app", json!({})).await;
-    world.app_is("other-app", "True", "Succeeded").await;
-    world.app("my-app", json!({ "region": "us-east-1" })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    env.app("other-app", json!({})).await;
+    env.app_is("other-app", "True", "Succeeded").await;
+    env.app("my-app", json!({ "region": "us-east-1" })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
 }
 
 #[tokio::test]
 async fn a_refused_write_is_not_repeated_by_whatever_wakes_the_object() {
-    let world = World::new("refused-write", program()).await;
-    let operator = world.operator_with(&[]).await;
-    world.organization_is("True", "Succeeded").await;
+    let env = TestEnv::new("refused-write", program()).await;
+    let operator = env.operator_with(&[]).await;
+    env.organization_is("True", "Succeeded").await;
     let fault = Fault {
         method: Some("POST".to_owned()),
         route: None,
@@ -249,55 +244,55 @@ async fn a_refused_write_is_not_repeated_by_whatever_wakes_the_object() {
         action: Action::Answer { status: 429, headers: json!({ "retry-after": "3600" }), body: json!({}) },
         times: None,
     };
-    world.sandbox.add_fault(&fault).await.unwrap();
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "False", "RateLimited").await;
-    let before = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
+    env.sandbox.add_fault(&fault).await.unwrap();
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "False", "RateLimited").await;
+    let before = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
     let annotation = json!({ "metadata": { "annotations": { "somebody/else": "writes" } } });
-    world.api::<SpiceApp>().patch("my-app", &PatchParams::default(), &Patch::Merge(annotation)).await.unwrap();
-    world.visits(&operator, "SpiceApp", before + 1).await;
-    let posts = async || world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
+    env.api::<SpiceApp>().patch("my-app", &PatchParams::default(), &Patch::Merge(annotation)).await.unwrap();
+    env.reconciles(&operator, "SpiceApp", before + 1).await;
+    let posts = async || env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
     assert_eq!(posts().await, 1, "another annotation is no reason to ask again");
 
-    world.sandbox.remove_faults().await.unwrap();
-    world.visit("my-app").await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    env.sandbox.remove_faults().await.unwrap();
+    env.reconcile_app("my-app").await;
+    env.app_is("my-app", "True", "Succeeded").await;
     assert_eq!(posts().await, 2, "a person's request is");
 }
 
 #[tokio::test]
 async fn a_suspended_app_makes_no_call_and_can_still_be_deleted() {
-    let world = World::new("suspend", program()).await;
-    let operator = world.operator().await;
-    world.app("my-app", json!({ "description": "first" })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    let before = world.sandbox.revision().await.unwrap();
-    world.app("my-app", json!({ "description": "second", "suspend": true })).await;
-    world.app_is("my-app", "Unknown", "Suspended").await;
-    let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
-    world.request_visit("my-app").await;
-    world.visits(&operator, "SpiceApp", visits + 1).await;
-    assert_eq!(world.calls(before).await, [""; 0]);
-    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    world.gone::<SpiceApp>("my-app").await;
-    assert_eq!(world.remote_apps().await, [json!(null); 0]);
+    let env = TestEnv::new("suspend", program()).await;
+    let operator = env.operator().await;
+    env.app("my-app", json!({ "description": "first" })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    let before = env.sandbox.revision().await.unwrap();
+    env.app("my-app", json!({ "description": "second", "suspend": true })).await;
+    env.app_is("my-app", "Unknown", "Suspended").await;
+    let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
+    env.request_reconcile("my-app").await;
+    env.reconciles(&operator, "SpiceApp", reconciles + 1).await;
+    assert_eq!(env.calls(before).await, [""; 0]);
+    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    env.gone::<SpiceApp>("my-app").await;
+    assert_eq!(env.remote_apps().await, [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn every_object_carries_the_finalizer_before_the_first_remote_call() {
-    let world = World::new("finalizer", program()).await;
-    let _operator = world.operator().await;
-    let created = world.app("my-app", json!({})).await;
+    let env = TestEnv::new("finalizer", program()).await;
+    let _operator = env.operator().await;
+    let created = env.app("my-app", json!({})).await;
     assert_eq!(created.finalizers(), [""; 0]);
-    let app = world.app_is("my-app", "True", "Succeeded").await;
+    let app = env.app_is("my-app", "True", "Succeeded").await;
     assert_eq!(app.finalizers(), ["cloud.spice.ai/finalizer"]);
 }
 
 #[tokio::test]
 async fn a_create_rests_on_a_list_however_long_that_took() {
-    let world = World::new("long-list", program()).await;
+    let env = TestEnv::new("long-list", program()).await;
     // As where the pages of the list take longer than an answer may be old that a write by id rests on.
-    let _operator = world.operator_with(&["--max-read-age=1ms"]).await;
+    let _operator = env.operator_with(&["--max-read-age=1ms"]).await;
     let fault = Fault {
         method: Some("GET".to_owned()),
         route: Some("/v1/apps".to_owned()),
@@ -305,16 +300,16 @@ async fn a_create_rests_on_a_list_however_long_that_took() {
         action: Action::Delay(50),
         times: None,
     };
-    world.sandbox.add_fault(&fault).await.unwrap();
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(world.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 1);
+    env.sandbox.add_fault(&fault).await.unwrap();
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(env.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 1);
 }
 
 #[tokio::test]
 async fn an_answer_that_makes_status_too_large_or_shows_no_app_holds_up_nothing() {
-    let world = World::new("odd-answers", program()).await;
-    let _operator = world.operator().await;
+    let env = TestEnv::new("odd-answers", program()).await;
+    let _operator = env.operator().await;
     let answer = |body: Value| Fault {
         method: Some("POST".to_owned()),
         route: Some("/v1/apps".to_owned()),
@@ -323,15 +318,15 @@ async fn an_answer_that_makes_status_too_large_or_shows_no_app_holds_up_nothing(
         times: Some(1),
     };
     // The sandbox counts its apps from one id on: the next one is known once there is one.
-    world.app("first", json!({})).await;
-    let next = id_of(&world.app_is("first", "True", "Succeeded").await) + 1;
+    env.app("first", json!({})).await;
+    let next = id_of(&env.app_is("first", "True", "Succeeded").await) + 1;
     let huge = json!({ "id": next, "name": "huge", "tags": {}, "endpoint": "e".repeat(1_800_000) });
-    world.sandbox.add_fault(&answer(huge)).await.unwrap();
-    world.app("huge", json!({})).await;
-    world.app_is("huge", "True", "Succeeded").await;
-    world.sandbox.add_fault(&answer(json!({ "id": 0, "name": "none", "tags": {} }))).await.unwrap();
-    world.app("none", json!({})).await;
-    world.app_is("none", "True", "Succeeded").await;
-    assert_eq!(world.remote_apps().await.len(), 3);
-    assert_eq!(world.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 3);
+    env.sandbox.add_fault(&answer(huge)).await.unwrap();
+    env.app("huge", json!({})).await;
+    env.app_is("huge", "True", "Succeeded").await;
+    env.sandbox.add_fault(&answer(json!({ "id": 0, "name": "none", "tags": {} }))).await.unwrap();
+    env.app("none", json!({})).await;
+    env.app_is("none", "True", "Succeeded").await;
+    assert_eq!(env.remote_apps().await.len(), 3);
+    assert_eq!(env.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 3);
 }

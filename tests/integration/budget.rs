@@ -10,7 +10,7 @@ use spice_cloud_operator::api::SpiceOrganization;
 
 use crate::{
     extended, program,
-    support::{sandbox::Entry, world::World},
+    support::{sandbox::Entry, test_env::TestEnv},
 };
 
 /// Of 60 requests a minute, half is left to others.
@@ -26,25 +26,25 @@ async fn invariant_6_in_no_window_of_a_minute_more_than_the_share_is_spent_acros
     if !extended() {
         return;
     }
-    let world = World::new("budget", program()).await;
+    let env = TestEnv::new("budget", program()).await;
     let budget = json!({ "spec": { "requestBudget": { "requestsPerMinute": 2 * SHARE, "reservePercent": 50 } } });
-    let organizations = world.api::<SpiceOrganization>();
+    let organizations = env.api::<SpiceOrganization>();
     organizations.patch("default", &PatchParams::default(), &Patch::Merge(budget)).await.unwrap();
     // More to do at any time than the share allows: apps to create, and then to check once a second.
     for number in 0..20 {
-        world.app(&format!("app-{number:02}"), json!({ "interval": "1s", "runtime": { "replicas": 2 } })).await;
+        env.app(&format!("app-{number:02}"), json!({ "interval": "1s", "runtime": { "replicas": 2 } })).await;
     }
 
     let (mut lives, mut arrivals) = (0, Vec::<Timestamp>::new());
     while arrivals.last().is_none_or(|last| last.duration_since(arrivals[0]).as_secs() <= WINDOW_SECONDS + 5) {
-        let operator = world.operator().await;
+        let operator = env.operator().await;
         lives += 1;
         let enough = arrivals.len() + CALLS_A_LIFE;
         let mut revision = 0;
         while arrivals.len() < enough {
-            world.sandbox.call("a call", revision, |call| call.credential.is_some()).await.unwrap();
-            revision = world.sandbox.revision().await.unwrap();
-            let calls = world.sandbox.calls_by("operator", 0).await.unwrap();
+            env.sandbox.call("a call", revision, |call| call.credential.is_some()).await.unwrap();
+            revision = env.sandbox.revision().await.unwrap();
+            let calls = env.sandbox.calls_by("operator", 0).await.unwrap();
             arrivals = calls.iter().map(|call| call.at.as_str().unwrap().parse().unwrap()).collect();
         }
         operator.kill().unwrap();
@@ -77,12 +77,12 @@ async fn invariant_6_another_client_of_the_account_is_never_refused() {
         return;
     }
     let (window, limit) = (SHORT_WINDOW.as_secs().to_string(), IN_SHORT_WINDOW.to_string());
-    let world = World::with_sandbox("foreign", program(), &["--rate-window", &window, "--user-rate", &limit]).await;
+    let env = TestEnv::with_sandbox("foreign", program(), &["--rate-window", &window, "--user-rate", &limit]).await;
     for number in 0..40 {
-        world.app(&format!("app-{number:02}"), json!({ "interval": "1s" })).await;
+        env.app(&format!("app-{number:02}"), json!({ "interval": "1s" })).await;
     }
     // Of the same user as the operator.
-    let foreign = world.sandbox.person("reader").unwrap();
+    let foreign = env.sandbox.person("reader").unwrap();
     let client = tokio::spawn(async move {
         let mut turns = tokio::time::interval(FOREIGN_EVERY);
         loop {
@@ -94,14 +94,14 @@ async fn invariant_6_another_client_of_the_account_is_never_refused() {
     });
     let lives = 6;
     for _ in 0..lives {
-        let operator = world.operator_with(&["--max-rate-limit-pause=10m"]).await;
+        let operator = env.operator_with(&["--max-rate-limit-pause=10m"]).await;
         tokio::time::sleep(SHORT_WINDOW / 2).await;
         assert!(!client.is_finished(), "it was refused: {:?}", client.await);
         operator.kill().unwrap();
     }
     client.abort();
 
-    let entries = world.sandbox.journal(0, Duration::ZERO).await.unwrap().entries;
+    let entries = env.sandbox.journal(0, Duration::ZERO).await.unwrap().entries;
     let by = |who: &str| entries.iter().filter(|entry| entry.credential.as_deref() == Some(who)).collect::<Vec<_>>();
     let (ours, theirs) = (by("operator"), by("reader"));
     let refused = |calls: &[&Entry]| calls.iter().filter(|call| call.status == Some(429)).count();

@@ -10,9 +10,9 @@ use crate::{
     program, secrets,
     support::{
         canary::{base64, given_away, hex},
-        proxy::{Gate, Proxy},
+        proxy::{FaultPoints, Proxy},
         sandbox::{Action, Fault, When},
-        world::{World, id_of},
+        test_env::{TestEnv, id_of},
     },
 };
 
@@ -49,44 +49,44 @@ fn a_token_is_recognized_in_every_encoding() {
 
 #[tokio::test]
 async fn invariant_7_no_token_and_no_value_is_told_in_any_encoding() {
-    let (gate, world) = (Gate::new("my-app"), World::without_credential("canary", program()).await);
-    let proxy = Proxy::of_management(&gate, world.sandbox.url()).await.unwrap();
-    world.organization(&proxy.url()).await;
+    let (faults, env) = (FaultPoints::new("my-app"), TestEnv::without_credential("canary", program()).await);
+    let proxy = Proxy::of_management(&faults, env.sandbox.url()).await.unwrap();
+    env.organization(&proxy.url()).await;
     let [first, rotated, refused] = [fresh_token(), fresh_token(), fresh_token()];
-    let known = world.sandbox.credential("operator").unwrap().token.clone().unwrap();
+    let known = env.sandbox.credential("operator").unwrap().token.clone().unwrap();
     for token in [&first, &rotated] {
-        gate.accept(token, &known);
+        faults.accept(token, &known);
     }
 
     // A life with all that is said in it: created, drifted from, refused, unreachable, rotated, deleted.
-    let operator = world.operator_with(&["--log-filter=trace"]).await;
-    world.give_credential(&format!(" {first}\n")).await;
-    world.app("my-app", json!({ "description": "first", "runtime": { "replicas": 2 } })).await;
-    world.app("to-delete", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    world.app_is("to-delete", "True", "Succeeded").await;
+    let operator = env.operator_with(&["--log-filter=trace"]).await;
+    env.give_credential(&format!(" {first}\n")).await;
+    env.app("my-app", json!({ "description": "first", "runtime": { "replicas": 2 } })).await;
+    env.app("to-delete", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    env.app_is("to-delete", "True", "Succeeded").await;
     let values = [(); 4].map(|()| fresh_token());
-    secrets_live(&world, &values).await;
-    world.give_credential(&refused).await;
-    world.organization_is("False", "Unauthorized").await;
-    world.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
-    world.give_credential(&rotated).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    world.api::<SpiceApp>().delete("to-delete", &DeleteParams::default()).await.unwrap();
-    world.gone::<SpiceApp>("to-delete").await;
+    secrets_live(&env, &values).await;
+    env.give_credential(&refused).await;
+    env.organization_is("False", "Unauthorized").await;
+    env.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
+    env.give_credential(&rotated).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    env.api::<SpiceApp>().delete("to-delete", &DeleteParams::default()).await.unwrap();
+    env.gone::<SpiceApp>("to-delete").await;
     drop(proxy);
-    world.app("my-app", json!({ "description": "third", "runtime": { "replicas": 2 } })).await;
-    world.app_is("my-app", "False", "RemoteUnavailable").await;
+    env.app("my-app", json!({ "description": "third", "runtime": { "replicas": 2 } })).await;
+    env.app_is("my-app", "False", "RemoteUnavailable").await;
 
     let metrics = reqwest::Client::builder().no_proxy().build().unwrap();
     let metrics = metrics.get(format!("{}/metrics", operator.admin())).send().await.unwrap().text().await.unwrap();
-    let list = ["get", "sorg,sapp,ssec,events,configmaps", "-n", &world.namespace, "-o", "yaml"];
-    let objects = world.cluster.kubectl(&list).await.unwrap();
-    let stored = match world.cluster.dump().await.unwrap() {
+    let list = ["get", "sorg,sapp,ssec,events,configmaps", "-n", &env.namespace, "-o", "yaml"];
+    let objects = env.cluster.kubectl(&list).await.unwrap();
+    let stored = match env.cluster.dump().await.unwrap() {
         Some(parts) => {
             let stored = parts.join(&b'\n');
             let text = String::from_utf8_lossy(&stored);
-            assert!(text.contains(&format!("/spiceapps/{}/my-app", world.namespace)), "the dump has our objects");
+            assert!(text.contains(&format!("/spiceapps/{}/my-app", env.namespace)), "the dump has our objects");
             assert!(!text.contains("/registry/secrets/"), "and no Secret");
             stored
         }
@@ -94,11 +94,11 @@ async fn invariant_7_no_token_and_no_value_is_told_in_any_encoding() {
         None => Vec::new(),
     };
     // What the tests before this one have left in the same store.
-    for secret in world.sandbox.secrets() {
+    for secret in env.sandbox.secrets() {
         assert_eq!(given_away(&secret, &secret, &stored), [""; 0], "etcd");
     }
     for token in [&first, &rotated, &refused] {
-        assert!(gate.bearers_seen().contains(token), "it reached the API");
+        assert!(faults.tokens_seen().contains(token), "it reached the API");
     }
     for token in values.iter().chain([&first, &rotated, &refused]) {
         for (what, text) in [
@@ -114,22 +114,22 @@ async fn invariant_7_no_token_and_no_value_is_told_in_any_encoding() {
 }
 
 /// Values are set, rotated, refused in words that repeat them, and cannot be sent.
-async fn secrets_live(world: &World, values: &[String; 4]) {
+async fn secrets_live(env: &TestEnv, values: &[String; 4]) {
     let [first, rotated, refused, binary] = values;
-    world.values("src", json!({ "TOKEN": first })).await;
-    world.secret("src", json!({ "secretRef": { "name": "src" }, "driftPolicy": "Report" })).await;
-    world.secret_is("src", "True", "Succeeded").await;
-    let app = id_of(&world.app_is("my-app", "True", "Succeeded").await);
-    world.values("src", json!({ "TOKEN": rotated, "bad-name": refused })).await;
-    world.says::<SpiceSecret>("src", "InvalidSpec", "bad-name").await;
-    assert_eq!(secrets::remote(world, app).await, secrets::expected(&[("TOKEN", rotated)]));
+    env.values("src", json!({ "TOKEN": first })).await;
+    env.secret("src", json!({ "secretRef": { "name": "src" }, "driftPolicy": "Report" })).await;
+    env.secret_is("src", "True", "Succeeded").await;
+    let app = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    env.values("src", json!({ "TOKEN": rotated, "bad-name": refused })).await;
+    env.says::<SpiceSecret>("src", "InvalidSpec", "bad-name").await;
+    assert_eq!(secrets::remote(env, app).await, secrets::expected(&[("TOKEN", rotated)]));
     let source = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "binary", "namespace": world.namespace },
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "binary", "namespace": env.namespace },
         "data": { "BINARY": ByteString([binary.as_bytes(), &[0xff]].concat()) },
     });
-    world.cluster.kubectl_apply_text(&source.to_string()).await.unwrap();
-    world.secret("binary", json!({ "secretRef": { "name": "binary" } })).await;
-    world.says::<SpiceSecret>("binary", "InvalidSpec", "not UTF-8").await;
+    env.cluster.kubectl_apply_text(&source.to_string()).await.unwrap();
+    env.secret("binary", json!({ "secretRef": { "name": "binary" } })).await;
+    env.says::<SpiceSecret>("binary", "InvalidSpec", "not UTF-8").await;
     // The API says no, and repeats what it was given.
     let fault = Fault {
         method: Some("POST".to_owned()),
@@ -142,9 +142,9 @@ async fn secrets_live(world: &World, values: &[String; 4]) {
         },
         times: Some(1),
     };
-    world.sandbox.add_fault(&fault).await.unwrap();
-    world.values("src", json!({ "TOKEN": refused })).await;
-    world.says::<SpiceSecret>("src", "InvalidSpec", "is not to be had").await;
-    world.values("src", json!({ "TOKEN": rotated })).await;
-    world.secret_is("src", "True", "Succeeded").await;
+    env.sandbox.add_fault(&fault).await.unwrap();
+    env.values("src", json!({ "TOKEN": refused })).await;
+    env.says::<SpiceSecret>("src", "InvalidSpec", "is not to be had").await;
+    env.values("src", json!({ "TOKEN": rotated })).await;
+    env.secret_is("src", "True", "Succeeded").await;
 }

@@ -21,7 +21,7 @@ use crate::support::{
     eventually::{DEADLINE, eventually, poll},
     operator::Metrics,
     process::Child,
-    run_folder::RunFolder,
+    run_dir::RunDir,
     sandbox::{Action, Fault, When},
 };
 
@@ -105,7 +105,7 @@ async fn a_control_plane_of_its_own_starts_empty_and_stops() {
     if use_existing_cluster() {
         return;
     }
-    let run = RunFolder::new("own").unwrap();
+    let run = RunDir::new("own").unwrap();
     let own = ControlPlane::start_in(&run).await.unwrap();
     let shared = ControlPlane::shared().await.unwrap();
     let namespace = shared.namespace("elsewhere").await.unwrap();
@@ -128,7 +128,7 @@ async fn who_is_killed_takes_children_and_folders_along() {
         victim(Path::new(&pipe)).await;
         return;
     }
-    let run = RunFolder::new("victim").unwrap();
+    let run = RunDir::new("victim").unwrap();
     let pipe = run.data().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
 
@@ -159,7 +159,7 @@ async fn who_is_killed_takes_children_and_folders_along() {
 }
 
 async fn victim(pipe: &Path) {
-    let run = RunFolder::new("victim").unwrap();
+    let run = RunDir::new("victim").unwrap();
     let mut command = Command::new("/bin/sh");
     // A grandchild that holds the pipe as well, and a child that ignores what can be ignored.
     command.args(["-c", r#"trap '' TERM INT HUP; exec 3>"$1"; sleep 600 & echo "$2" >&3; wait"#, "sh"]);
@@ -170,7 +170,7 @@ async fn victim(pipe: &Path) {
 
 #[tokio::test]
 async fn a_child_announces_itself_or_its_end_is_told() {
-    let run = RunFolder::new("announce").unwrap();
+    let run = RunDir::new("announce").unwrap();
     for (script, expected) in [
         (r#"echo '{"n":1}'; echo more; exec sleep 600"#, Ok(json!({"n": 1}))),
         (r#"echo '{"n":2}'"#, Ok(json!({"n": 2}))),
@@ -192,7 +192,7 @@ async fn a_child_announces_itself_or_its_end_is_told() {
 
 #[tokio::test]
 async fn a_child_ends_by_the_signal_it_is_sent() {
-    let run = RunFolder::new("signals").unwrap();
+    let run = RunDir::new("signals").unwrap();
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "trap 'exit 7' TERM; echo '{}'; while :; do sleep 600 & wait; done"]);
     let start = async || {
@@ -214,7 +214,7 @@ async fn a_child_ends_by_the_signal_it_is_sent() {
 #[test]
 fn logs_stay_only_when_the_run_failed() {
     for failed in [false, true] {
-        let run = RunFolder::new("fate").unwrap();
+        let run = RunDir::new("retention").unwrap();
         let (path, logs, data) = (run.path().to_owned(), run.logs(), run.data());
         let ended = thread::spawn(move || {
             let _run = run;
@@ -242,22 +242,22 @@ async fn a_condition_that_never_holds_fails_with_its_last_reason() {
 #[test]
 fn metrics_are_read_from_the_text_format() {
     let text = r#"
-# HELP spice_operator_visits Visits.
-# TYPE spice_operator_visits counter
-spice_operator_visits_total{kind="SpiceApp",outcome="settled"} 3
-spice_operator_visits_total{kind="SpiceApp",outcome="a \"quoted\", {odd} \\ one"} 4 1700000000
-spice_operator_visits_total{kind="SpiceSecret",outcome="settled"} 5
+# HELP spice_operator_reconciles Reconciles.
+# TYPE spice_operator_reconciles counter
+spice_operator_reconciles_total{kind="SpiceApp",result="settled"} 3
+spice_operator_reconciles_total{kind="SpiceApp",result="a \"quoted\", {odd} \\ one"} 4 1700000000
+spice_operator_reconciles_total{kind="SpiceSecret",result="settled"} 5
 process_cpu_seconds_total 0.25
 queue_seconds_bucket{le="+Inf"} 1e3
 # EOF
 "#;
     let metrics = Metrics::parse(text).unwrap();
-    assert_eq!(metrics.visits("SpiceApp"), 7.0);
-    assert_eq!(metrics.visits("SpiceDeployment"), 0.0);
+    assert_eq!(metrics.reconciles("SpiceApp"), 7.0);
+    assert_eq!(metrics.reconciles("SpiceDeployment"), 0.0);
     assert_eq!(metrics.sum("process_cpu_seconds_total", &[]), 0.25);
     assert_eq!(metrics.sum("queue_seconds_bucket", &[("le", "+Inf")]), 1000.0);
-    let odd = [("outcome", r#"a "quoted", {odd} \ one"#)];
-    assert_eq!(metrics.sum("spice_operator_visits_total", &odd), 4.0);
+    let odd = [("result", r#"a "quoted", {odd} \ one"#)];
+    assert_eq!(metrics.sum("spice_operator_reconciles_total", &odd), 4.0);
 
     for broken in ["name", "name{", r#"name{a="b} 1"#, "name one"] {
         assert!(Metrics::parse(broken).unwrap_err().contains(broken), "{broken}");
@@ -312,7 +312,7 @@ fn executable(path: &Path, content: &str) {
 }
 
 /// build.sh with an empty cache, and only `path` to find programs in.
-fn build_sh(run: &RunFolder, path: &Path) -> Command {
+fn build_sh(run: &RunDir, path: &Path) -> Command {
     let mut command = Command::new("/bin/sh");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane/build.sh"));
     command.env_remove("KUBEBUILDER_ASSETS").env("XDG_CACHE_HOME", run.data().join("cache")).env("PATH", path);
@@ -327,7 +327,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn without_go_and_without_binaries_the_ways_out_are_told_once() {
     for (go, reason) in [(None, "there is no Go"), (Some("go1.22.1"), "Go 1.22.1 is older than 1.26")] {
-        let run = RunFolder::new("no-go").unwrap();
+        let run = RunDir::new("no-go").unwrap();
         let path = run.data().join("path");
         if let Some(version) = go {
             fake_go(&path.join("bin"), version);
@@ -346,7 +346,7 @@ fn without_go_and_without_binaries_the_ways_out_are_told_once() {
 
 #[test]
 fn binaries_are_taken_from_the_folder_that_is_named() {
-    let run = RunFolder::new("assets").unwrap();
+    let run = RunDir::new("assets").unwrap();
     let assets = run.data().join("assets");
     executable(&assets.join("etcd"), "");
     for (names, expected) in [
@@ -369,7 +369,7 @@ fn binaries_are_taken_from_the_folder_that_is_named() {
 
 #[test]
 fn runs_side_by_side_build_each_binary_once() {
-    let run = RunFolder::new("build").unwrap();
+    let run = RunDir::new("build").unwrap();
     let bin = run.data().join("bin");
     fake_go(&bin, "go1.26.0");
     let path = PathBuf::from(

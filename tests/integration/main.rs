@@ -8,35 +8,35 @@
     reason = "a test fails by a panic, its name says what holds, and what it counted is shown on request"
 )]
 
+mod api_variants;
 mod apps;
 mod budget;
 mod canary;
+mod crash_create;
+mod crash_harness;
+mod crash_points_app;
+mod crash_points_secret;
 mod definitions;
+mod deletion_order;
+mod error_conditions;
 mod harness;
 mod invariants;
-mod kill_points;
-mod kill_points_of_secrets;
-mod killing;
-mod kills;
 mod leadership;
-mod looser;
+mod legacy_schema;
+mod model_based_app;
+mod model_based_secret;
 mod namespaces;
 mod organizations;
 mod ownership;
 mod permissions;
 mod process;
-mod random;
-mod random_secrets;
 mod scopes;
-mod secret_trouble;
+mod secret_errors;
 mod secrets;
+mod status_invariants;
 #[path = "../support/mod.rs"]
 mod support;
-mod teardown;
-mod trouble;
 mod undecodable;
-mod variants;
-mod witness;
 
 /// The operator's binary.
 fn program() -> &'static std::path::Path {

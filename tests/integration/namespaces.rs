@@ -17,9 +17,9 @@ use crate::{
         control_plane::{ControlPlane, User, use_existing_cluster},
         eventually::{DEADLINE, poll},
         operator::Operator,
-        run_folder::RunFolder,
+        run_dir::RunDir,
         sandbox::Sandbox,
-        world::install,
+        test_env::install,
     },
 };
 
@@ -66,7 +66,7 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     }
     let cluster = ControlPlane::start().await.unwrap();
     install(&cluster).await;
-    let run = RunFolder::new("namespaces").unwrap();
+    let run = RunDir::new("namespaces").unwrap();
     let sandbox = Sandbox::start(&run, program(), &[]).await.unwrap();
     let client = cluster.client(User::Admin).await.unwrap();
     let (home, away) = (cluster.namespace("home").await.unwrap(), cluster.namespace("away").await.unwrap());
@@ -135,11 +135,11 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     })
     .await
     .unwrap();
-    let visits = async || operator.metrics().await.map(|metrics| metrics.visits("SpiceSecret"));
-    let before = visits().await.unwrap();
+    let reconciles = async || operator.metrics().await.map(|metrics| metrics.reconciles("SpiceSecret"));
+    let before = reconciles().await.unwrap();
     value("fake-value-2").await;
     poll("the rotation is looked at", DEADLINE, async || {
-        if visits().await? > before { Ok(()) } else { Err("not yet".to_owned()) }
+        if reconciles().await? > before { Ok(()) } else { Err("not yet".to_owned()) }
     })
     .await
     .unwrap();
@@ -226,7 +226,7 @@ async fn an_app_without_a_reference_uses_a_default_and_stays_in_the_organization
     }
     let cluster = ControlPlane::start().await.unwrap();
     install(&cluster).await;
-    let run = RunFolder::new("default-organization").unwrap();
+    let run = RunDir::new("default-organization").unwrap();
     let sandbox = Sandbox::start(&run, program(), &[]).await.unwrap();
     let client = cluster.client(User::Admin).await.unwrap();
     let (home, away) = (cluster.namespace("home").await.unwrap(), cluster.namespace("away").await.unwrap());

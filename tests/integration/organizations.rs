@@ -12,7 +12,7 @@ use crate::{
     program,
     support::{
         sandbox::{Action, Fault, Sandbox, When},
-        world::{CREDENTIAL, World},
+        test_env::{CREDENTIAL, TestEnv},
     },
 };
 
@@ -22,79 +22,79 @@ fn all_fail(status: u16) -> Fault {
 
 #[tokio::test]
 async fn a_missing_credential_is_named_and_picked_up_when_it_comes() {
-    let world = World::without_credential("credential", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({})).await;
-    let organization = world.organization_is("False", "CredentialsMissing").await;
+    let env = TestEnv::without_credential("credential", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({})).await;
+    let organization = env.organization_is("False", "CredentialsMissing").await;
     assert!(organization.status.unwrap().core.conditions[0].message.contains(CREDENTIAL.0));
     // At first the organization itself had nothing to say yet.
-    world.says::<SpiceApp>("my-app", "DependencyNotReady", "CredentialsMissing").await;
-    assert_eq!(world.calls(0).await, [""; 0]);
+    env.says::<SpiceApp>("my-app", "DependencyNotReady", "CredentialsMissing").await;
+    assert_eq!(env.calls(0).await, [""; 0]);
 
-    world.give_credential("  \n").await;
+    env.give_credential("  \n").await;
     let named = |organization: &SpiceOrganization| {
         let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
         conditions.iter().any(|condition| condition.message.contains(&format!("key {}", CREDENTIAL.1)))
     };
-    world.until("default", "naming the key", named).await;
-    assert_eq!(world.calls(0).await, [""; 0]);
+    env.until("default", "naming the key", named).await;
+    assert_eq!(env.calls(0).await, [""; 0]);
 
     // White space around a token is what `kubectl create secret --from-file` leaves.
-    world.give_credential("sandbox-fake-token-operator\n").await;
-    world.organization_is("True", "Succeeded").await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    env.give_credential("sandbox-fake-token-operator\n").await;
+    env.organization_is("True", "Succeeded").await;
+    env.app_is("my-app", "True", "Succeeded").await;
 }
 
 #[tokio::test]
 async fn a_credential_that_is_refused_is_told_on_the_organization_and_stops_its_apps() {
-    let world = World::new("refused", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    world.give_credential("sandbox-fake-token-nobody").await;
-    world.organization_is("False", "Unauthorized").await;
-    world.app("my-app", json!({ "description": "new" })).await;
-    world.app_is("my-app", "False", "DependencyNotReady").await;
-    world.give_credential("sandbox-fake-token-operator").await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(world.remote_apps().await[0]["description"], "new");
+    let env = TestEnv::new("refused", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    env.give_credential("sandbox-fake-token-nobody").await;
+    env.organization_is("False", "Unauthorized").await;
+    env.app("my-app", json!({ "description": "new" })).await;
+    env.app_is("my-app", "False", "DependencyNotReady").await;
+    env.give_credential("sandbox-fake-token-operator").await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(env.remote_apps().await[0]["description"], "new");
 }
 
 #[tokio::test]
 async fn a_scope_that_is_missing_is_named() {
-    let world = World::new("scope", program()).await;
-    let _operator = world.operator().await;
-    world.give_credential("sandbox-fake-token-reader").await;
-    world.app("my-app", json!({})).await;
-    let app = world.app_is("my-app", "False", "Forbidden").await;
+    let env = TestEnv::new("scope", program()).await;
+    let _operator = env.operator().await;
+    env.give_credential("sandbox-fake-token-reader").await;
+    env.app("my-app", json!({})).await;
+    let app = env.app_is("my-app", "False", "Forbidden").await;
     let message = &app.status.unwrap().core.conditions[0].message;
     assert!(message.contains("apps:write"), "{message}");
 }
 
 #[tokio::test]
 async fn while_the_api_is_down_nothing_is_lost_and_it_converges_when_it_is_back() {
-    let world = World::new("down", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({ "description": "first" })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    let env = TestEnv::new("down", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({ "description": "first" })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
     for status in [500, 503, 429] {
-        world.sandbox.add_fault(&all_fail(status)).await.unwrap();
+        env.sandbox.add_fault(&all_fail(status)).await.unwrap();
         let reason = if status == 429 { "RateLimited" } else { "RemoteUnavailable" };
-        world.app("my-app", json!({ "description": format!("after {status}") })).await;
-        world.app_is("my-app", "False", reason).await;
-        world.sandbox.remove_faults().await.unwrap();
-        world.app_is("my-app", "True", "Succeeded").await;
-        assert_eq!(world.remote_apps().await[0]["description"], format!("after {status}"));
+        env.app("my-app", json!({ "description": format!("after {status}") })).await;
+        env.app_is("my-app", "False", reason).await;
+        env.sandbox.remove_faults().await.unwrap();
+        env.app_is("my-app", "True", "Succeeded").await;
+        assert_eq!(env.remote_apps().await[0]["description"], format!("after {status}"));
     }
-    assert_eq!(world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count(), 1);
+    assert_eq!(env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count(), 1);
 }
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_an_outage_and_a_redirect_is_not_followed() {
-    let world = World::new("answers", program()).await;
-    let elsewhere = Sandbox::start(&world.run, program(), &[]).await.unwrap();
-    let _operator = world.operator().await;
-    world.organization_is("True", "Succeeded").await;
+    let env = TestEnv::new("answers", program()).await;
+    let elsewhere = Sandbox::start(&env.run, program(), &[]).await.unwrap();
+    let _operator = env.operator().await;
+    env.organization_is("True", "Succeeded").await;
     let redirect = format!("{}/v1/apps", elsewhere.url());
     for (status, headers, body) in [
         (307, json!({ "location": redirect }), json!({})),
@@ -107,215 +107,215 @@ async fn an_answer_that_is_none_is_an_outage_and_a_redirect_is_not_followed() {
         let what = format!("{status} {body}");
         let action = Action::Answer { status, headers, body };
         let route = Some("/v1/apps".to_owned());
-        world.sandbox.add_fault(&Fault { method: None, route, when: When::Before, action, times: None }).await.unwrap();
-        world.app("my-app", json!({})).await;
-        world.app_is("my-app", "False", "RemoteUnavailable").await;
-        assert_eq!(world.remote_apps().await, [json!(null); 0], "{what}");
-        world.sandbox.remove_faults().await.unwrap();
-        world.app_is("my-app", "True", "Succeeded").await;
-        world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-        world.gone::<SpiceApp>("my-app").await;
+        env.sandbox.add_fault(&Fault { method: None, route, when: When::Before, action, times: None }).await.unwrap();
+        env.app("my-app", json!({})).await;
+        env.app_is("my-app", "False", "RemoteUnavailable").await;
+        assert_eq!(env.remote_apps().await, [json!(null); 0], "{what}");
+        env.sandbox.remove_faults().await.unwrap();
+        env.app_is("my-app", "True", "Succeeded").await;
+        env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+        env.gone::<SpiceApp>("my-app").await;
     }
     assert_eq!(elsewhere.revision().await.unwrap(), 0, "nobody called there");
 }
 
 #[tokio::test]
 async fn an_outage_does_not_flip_what_was_achieved() {
-    let world = World::new("flap", program()).await;
-    let operator = world.operator().await;
-    world.app("my-app", json!({})).await;
-    let before = world.app_is("my-app", "True", "Succeeded").await;
-    world.sandbox.add_fault(&all_fail(503)).await.unwrap();
-    let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
-    world.request_visit("my-app").await;
-    world.visits(&operator, "SpiceApp", visits + 3).await;
-    let after = world.api::<SpiceApp>().get("my-app").await.unwrap();
+    let env = TestEnv::new("flap", program()).await;
+    let operator = env.operator().await;
+    env.app("my-app", json!({})).await;
+    let before = env.app_is("my-app", "True", "Succeeded").await;
+    env.sandbox.add_fault(&all_fail(503)).await.unwrap();
+    let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
+    env.request_reconcile("my-app").await;
+    env.reconciles(&operator, "SpiceApp", reconciles + 3).await;
+    let after = env.api::<SpiceApp>().get("my-app").await.unwrap();
     assert_eq!(after.status, before.status);
 }
 
 #[tokio::test]
 async fn an_api_that_does_not_listen_yet_is_waited_for() {
-    let world = World::new("absent", program()).await;
-    let _operator = world.operator().await;
-    world.organization_is("True", "Succeeded").await;
+    let env = TestEnv::new("absent", program()).await;
+    let _operator = env.operator().await;
+    env.organization_is("True", "Succeeded").await;
     // A second sandbox that ends leaves an address at which nobody listens.
-    let ended = Sandbox::start(&world.run, program(), &[]).await.unwrap();
+    let ended = Sandbox::start(&env.run, program(), &[]).await.unwrap();
     let address = ended.url().to_owned();
     ended.process().kill().unwrap();
-    world.organization(&address).await;
-    let organization = world.organization_is("False", "RemoteUnavailable").await;
+    env.organization(&address).await;
+    let organization = env.organization_is("False", "RemoteUnavailable").await;
     let message = &organization.status.unwrap().core.conditions[0].message;
     assert!(message.contains("Connection refused"), "{message}");
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "False", "DependencyNotReady").await;
-    world.organization(world.sandbox.url()).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "False", "DependencyNotReady").await;
+    env.organization(env.sandbox.url()).await;
+    env.app_is("my-app", "True", "Succeeded").await;
 }
 
 #[tokio::test]
 async fn a_suspended_organization_is_the_stop_button() {
-    let world = World::new("stop", program()).await;
-    let operator = world.operator().await;
-    world.app("my-app", json!({ "description": "first" })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    let env = TestEnv::new("stop", program()).await;
+    let operator = env.operator().await;
+    env.app("my-app", json!({ "description": "first" })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
     let suspend = |on: bool| {
         let flag = format!("cloud.spice.ai/suspend={on}");
-        let namespace = world.namespace.clone();
-        let cluster = &world.cluster;
+        let namespace = env.namespace.clone();
+        let cluster = &env.cluster;
         async move {
             cluster.kubectl(&["annotate", "--overwrite", "sorg/default", "-n", &namespace, &flag]).await.unwrap();
         }
     };
     suspend(true).await;
-    world.app("my-app", json!({ "description": "second" })).await;
-    world.app_is("my-app", "False", "DependencyNotReady").await;
-    let before = world.sandbox.revision().await.unwrap();
-    let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
-    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    world.visits(&operator, "SpiceApp", visits + 2).await;
-    assert_eq!(world.calls(before).await, [""; 0], "not even a deletion goes out");
+    env.app("my-app", json!({ "description": "second" })).await;
+    env.app_is("my-app", "False", "DependencyNotReady").await;
+    let before = env.sandbox.revision().await.unwrap();
+    let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
+    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    env.reconciles(&operator, "SpiceApp", reconciles + 2).await;
+    assert_eq!(env.calls(before).await, [""; 0], "not even a deletion goes out");
     suspend(false).await;
-    world.gone::<SpiceApp>("my-app").await;
-    assert_eq!(world.remote_apps().await, [json!(null); 0]);
+    env.gone::<SpiceApp>("my-app").await;
+    assert_eq!(env.remote_apps().await, [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn an_organization_in_use_stays_until_its_apps_are_gone() {
-    let world = World::new("in-use", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    world.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
+    let env = TestEnv::new("in-use", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    env.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
     let waiting = |organization: &SpiceOrganization| {
         let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
         conditions.iter().any(|it| it.type_ == "Reconciling" && it.message.contains("SpiceApp my-app"))
     };
-    world.until("default", "saying who uses it", waiting).await;
+    env.until("default", "saying who uses it", waiting).await;
     // It serves what there is, and takes nothing new.
-    world.app("new-app", json!({})).await;
-    let new = world.app_is("new-app", "False", "DependencyNotReady").await;
+    env.app("new-app", json!({})).await;
+    let new = env.app_is("new-app", "False", "DependencyNotReady").await;
     assert!(new.status.unwrap().core.conditions[0].message.contains("it is being deleted"));
-    world.app("my-app", json!({ "description": "still kept" })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(world.remote_apps().await.len(), 1);
-    world.api::<SpiceApp>().delete("new-app", &DeleteParams::default()).await.unwrap();
-    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    world.gone::<SpiceApp>("my-app").await;
-    world.gone::<SpiceOrganization>("default").await;
-    assert_eq!(world.remote_apps().await, [json!(null); 0]);
+    env.app("my-app", json!({ "description": "still kept" })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(env.remote_apps().await.len(), 1);
+    env.api::<SpiceApp>().delete("new-app", &DeleteParams::default()).await.unwrap();
+    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    env.gone::<SpiceApp>("my-app").await;
+    env.gone::<SpiceOrganization>("default").await;
+    assert_eq!(env.remote_apps().await, [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn a_credential_that_changes_while_all_is_deleted_holds_up_nothing() {
-    let world = World::new("rotated", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    let env = TestEnv::new("rotated", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
     let method = Some("DELETE".to_owned());
     let fault = Fault { method, route: None, when: When::Before, action: Action::Status(503), times: None };
-    world.sandbox.add_fault(&fault).await.unwrap();
-    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    world.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
+    env.sandbox.add_fault(&fault).await.unwrap();
+    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    env.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
     let in_use = |organization: &SpiceOrganization| {
         let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
         conditions.iter().any(|condition| condition.message.contains("in use by"))
     };
-    world.until("default", "in use", in_use).await;
-    world.touch_credential().await;
-    world.sandbox.remove_faults().await.unwrap();
-    world.gone::<SpiceApp>("my-app").await;
-    world.gone::<SpiceOrganization>("default").await;
-    assert_eq!(world.remote_apps().await, [json!(null); 0]);
+    env.until("default", "in use", in_use).await;
+    env.touch_credential().await;
+    env.sandbox.remove_faults().await.unwrap();
+    env.gone::<SpiceApp>("my-app").await;
+    env.gone::<SpiceOrganization>("default").await;
+    assert_eq!(env.remote_apps().await, [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn an_edit_beside_a_change_of_the_credential_is_not_forgotten() {
-    let world = World::new("together", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    let env = TestEnv::new("together", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
     for description in ["first", "second", "third"] {
-        world.touch_credential().await;
-        world.app("my-app", json!({ "description": description })).await;
-        world.app_is("my-app", "True", "Succeeded").await;
-        assert_eq!(world.remote_apps().await[0]["description"], description);
+        env.touch_credential().await;
+        env.app("my-app", json!({ "description": description })).await;
+        env.app_is("my-app", "True", "Succeeded").await;
+        assert_eq!(env.remote_apps().await[0]["description"], description);
     }
 }
 
 #[tokio::test]
 async fn the_stop_button_stops_a_deletion_that_rests_on_what_was_read_before() {
-    let world = World::new("turn", program()).await;
-    let operator = world.operator().await;
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    let env = TestEnv::new("turn", program()).await;
+    let operator = env.operator().await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
     let annotate = async |patch: serde_json::Value| {
-        let api = world.api::<SpiceOrganization>();
+        let api = env.api::<SpiceOrganization>();
         api.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     };
     let route = Some("/v1/apps/{appId}".to_owned());
     let fault =
         Fault { method: Some("GET".to_owned()), route, when: When::After, action: Action::Hang, times: Some(1) };
-    world.sandbox.add_fault(&fault).await.unwrap();
-    let before = world.sandbox.revision().await.unwrap();
-    let visits = operator.metrics().await.unwrap().visits("SpiceApp") as u64;
-    world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    world.sandbox.call("the answer is held", before, |call| call.state == "applied-held").await.unwrap();
+    env.sandbox.add_fault(&fault).await.unwrap();
+    let before = env.sandbox.revision().await.unwrap();
+    let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
+    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+    env.sandbox.call("the answer is held", before, |call| call.state == "applied-held").await.unwrap();
     annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "Yes" } } })).await;
-    world.sandbox.remove_faults().await.unwrap();
-    world.visits(&operator, "SpiceApp", visits + 2).await;
-    assert!(!world.calls(before).await.iter().any(|call| call.starts_with("DELETE")));
+    env.sandbox.remove_faults().await.unwrap();
+    env.reconciles(&operator, "SpiceApp", reconciles + 2).await;
+    assert!(!env.calls(before).await.iter().any(|call| call.starts_with("DELETE")));
     annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "false" } } })).await;
-    world.gone::<SpiceApp>("my-app").await;
+    env.gone::<SpiceApp>("my-app").await;
 }
 
 #[tokio::test]
 async fn an_edit_does_not_wait_behind_the_read_that_the_version_before_it_has_asked_for() {
-    let world = World::new("overtaken", program()).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({ "description": "first" })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    let env = TestEnv::new("overtaken", program()).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({ "description": "first" })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
     let (method, route) = (Some("GET".to_owned()), Some("/v1/apps/{appId}".to_owned()));
     let fault = Fault { method, route, when: When::Before, action: Action::Hang, times: Some(1) };
-    world.sandbox.add_fault(&fault).await.unwrap();
-    let before = world.sandbox.revision().await.unwrap();
-    world.app("my-app", json!({ "description": "second" })).await;
-    world.sandbox.call("the read is held", before, |call| call.state == "held").await.unwrap();
-    world.app("my-app", json!({ "description": "third" })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(world.remote_apps().await[0]["description"], "third");
-    let puts: Vec<_> = world.calls(before).await.into_iter().filter(|call| call.starts_with("PUT")).collect();
+    env.sandbox.add_fault(&fault).await.unwrap();
+    let before = env.sandbox.revision().await.unwrap();
+    env.app("my-app", json!({ "description": "second" })).await;
+    env.sandbox.call("the read is held", before, |call| call.state == "held").await.unwrap();
+    env.app("my-app", json!({ "description": "third" })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(env.remote_apps().await[0]["description"], "third");
+    let puts: Vec<_> = env.calls(before).await.into_iter().filter(|call| call.starts_with("PUT")).collect();
     assert_eq!(puts.len(), 1, "what the second version wanted was never sent");
 }
 
 #[tokio::test]
 async fn the_token_is_in_no_log_line_and_no_status() {
-    let world = World::new("canary", program()).await;
-    let operator = world.operator_with(&["--log-filter=trace"]).await;
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    let journal = world.sandbox.calls_by("operator", 0).await.unwrap();
+    let env = TestEnv::new("canary", program()).await;
+    let operator = env.operator_with(&["--log-filter=trace"]).await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    let journal = env.sandbox.calls_by("operator", 0).await.unwrap();
     assert!(!journal.is_empty(), "the token reached the API");
-    let secret: Secret = Api::namespaced(world.client.clone(), &world.namespace).get(CREDENTIAL.0).await.unwrap();
+    let secret: Secret = Api::namespaced(env.client.clone(), &env.namespace).get(CREDENTIAL.0).await.unwrap();
     assert!(secret.data.unwrap()[CREDENTIAL.1].0.starts_with(b"sandbox-fake-token-"));
     let everything = [
         operator.log(),
-        world.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &world.namespace, "-o", "yaml"]).await.unwrap(),
+        env.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &env.namespace, "-o", "yaml"]).await.unwrap(),
     ];
     for text in everything {
         assert!(!text.contains("sandbox-fake-token-operator"), "{text}");
     }
 }
 
-async fn change(world: &World, patch: serde_json::Value) {
-    let api = world.api::<SpiceOrganization>();
+async fn change(env: &TestEnv, patch: serde_json::Value) {
+    let api = env.api::<SpiceOrganization>();
     api.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
-async fn give(world: &World, name: &str, data: serde_json::Value) {
+async fn give(env: &TestEnv, name: &str, data: serde_json::Value) {
     let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": world.namespace }, "stringData": data,
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": env.namespace }, "stringData": data,
     });
-    let api: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    let api: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
     api.patch(name, &PatchParams::apply("test"), &Patch::Apply(&secret)).await.unwrap();
 }
 
@@ -326,24 +326,24 @@ fn missing_from(path: &str) -> Fault {
 
 #[tokio::test]
 async fn an_oauth_client_gets_tokens_and_its_secret_is_in_no_log_line_and_no_status() {
-    let world = World::new("oauth", program()).await;
-    let operator = world.operator_with(&["--log-filter=trace"]).await;
+    let env = TestEnv::new("oauth", program()).await;
+    let operator = env.operator_with(&["--log-filter=trace"]).await;
     let secret = "sandbox-fake-client-secret-oauth";
-    give(&world, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": secret })).await;
+    give(&env, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": secret })).await;
     let client = json!({ "secretRef": { "name": "client", "clientIdKey": "id" } });
-    change(&world, json!({ "spec": { "credentials": { "personalAccessToken": null, "oauthClient": client } } })).await;
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    let tokens = world.sandbox.journal(0, std::time::Duration::ZERO).await.unwrap().entries;
+    change(&env, json!({ "spec": { "credentials": { "personalAccessToken": null, "oauthClient": client } } })).await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    let tokens = env.sandbox.journal(0, std::time::Duration::ZERO).await.unwrap().entries;
     let tokens = tokens.iter().filter(|entry| entry.path == "/api/oauth/token").count();
     assert_eq!(tokens, 1);
-    give(&world, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": "sandbox-fake-wrong" })).await;
-    let organization = world.organization_is("False", "Unauthorized").await;
+    give(&env, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": "sandbox-fake-wrong" })).await;
+    let organization = env.organization_is("False", "Unauthorized").await;
     let message = &organization.status.unwrap().core.conditions[0].message;
     assert!(message.contains("no access token for the OAuth client"), "{message}");
     let seen = [
         operator.log(),
-        world.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &world.namespace, "-o", "yaml"]).await.unwrap(),
+        env.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &env.namespace, "-o", "yaml"]).await.unwrap(),
     ];
     for text in seen {
         assert!(!text.contains(secret) && !text.contains("sandbox-fake-wrong"), "{text}");
@@ -352,13 +352,13 @@ async fn an_oauth_client_gets_tokens_and_its_secret_is_in_no_log_line_and_no_sta
 
 #[tokio::test]
 async fn a_session_token_serves_as_a_credential() {
-    let world = World::new("session", program()).await;
-    let _operator = world.operator().await;
-    give(&world, "session", json!({ "token": "sandbox-fake-session-token" })).await;
+    let env = TestEnv::new("session", program()).await;
+    let _operator = env.operator().await;
+    give(&env, "session", json!({ "token": "sandbox-fake-session-token" })).await;
     let token = json!({ "secretRef": { "name": "session" } });
-    change(&world, json!({ "spec": { "credentials": { "personalAccessToken": null, "sessionToken": token } } })).await;
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    change(&env, json!({ "spec": { "credentials": { "personalAccessToken": null, "sessionToken": token } } })).await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
 }
 
 /// Only a recent API tells which organizations a credential reaches.
@@ -366,67 +366,67 @@ const CURRENT: &[&str] = &["--profile", "current"];
 
 #[tokio::test]
 async fn a_credential_of_another_organization_stops_everything_until_a_person_accepts_it() {
-    let world = World::with_sandbox("mismatch", program(), CURRENT).await;
-    let _operator = world.operator().await;
-    world.app("my-app", json!({ "description": "first" })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    let organization = world.organization_is("True", "Succeeded").await;
+    let env = TestEnv::with_sandbox("mismatch", program(), CURRENT).await;
+    let _operator = env.operator().await;
+    env.app("my-app", json!({ "description": "first" })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    let organization = env.organization_is("True", "Succeeded").await;
     let status = organization.status.unwrap();
     assert_eq!(status.organization.unwrap().name.as_deref(), Some("sandbox"));
     assert!(status.images.contains_key("stable") && status.limits.is_some(), "{:?}", status.images);
     assert_eq!(status.unavailable_paths, [""; 0]);
 
-    world.give_credential("sandbox-fake-token-elsewhere").await;
-    let organization = world.organization_is("False", "OrganizationMismatch").await;
+    env.give_credential("sandbox-fake-token-elsewhere").await;
+    let organization = env.organization_is("False", "OrganizationMismatch").await;
     let message = &organization.status.unwrap().core.conditions[0].message;
     assert!(message.contains("cloud.spice.ai/accept-organization=2"), "{message}");
-    world.app("my-app", json!({ "description": "second" })).await;
-    world.app("your-app", json!({})).await;
-    world.app_is("my-app", "False", "DependencyNotReady").await;
-    world.app_is("your-app", "False", "DependencyNotReady").await;
-    let calls = world.sandbox.calls_by("elsewhere", 0).await.unwrap();
+    env.app("my-app", json!({ "description": "second" })).await;
+    env.app("your-app", json!({})).await;
+    env.app_is("my-app", "False", "DependencyNotReady").await;
+    env.app_is("your-app", "False", "DependencyNotReady").await;
+    let calls = env.sandbox.calls_by("elsewhere", 0).await.unwrap();
     assert!(calls.iter().all(|call| call.path == "/v1/orgs"), "{calls:?}");
 
-    world.give_credential("sandbox-fake-token-operator").await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    world.app_is("your-app", "True", "Succeeded").await;
-    assert_eq!(world.remote_apps().await.len(), 2);
+    env.give_credential("sandbox-fake-token-operator").await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    env.app_is("your-app", "True", "Succeeded").await;
+    assert_eq!(env.remote_apps().await.len(), 2);
 
-    world.give_credential("sandbox-fake-token-elsewhere").await;
-    world.organization_is("False", "OrganizationMismatch").await;
+    env.give_credential("sandbox-fake-token-elsewhere").await;
+    env.organization_is("False", "OrganizationMismatch").await;
     let accept = json!({ "cloud.spice.ai/accept-organization": "2" });
-    change(&world, json!({ "metadata": { "annotations": accept } })).await;
-    let organization = world.organization_is("True", "Succeeded").await;
+    change(&env, json!({ "metadata": { "annotations": accept } })).await;
+    let organization = env.organization_is("True", "Succeeded").await;
     assert_eq!(organization.status.unwrap().organization.unwrap().id, "2");
 }
 
 #[tokio::test]
 async fn of_several_organizations_the_spec_names_the_one_to_act_on() {
-    let world = World::with_sandbox("several", program(), CURRENT).await;
-    world.give_credential("sandbox-fake-token-both").await;
-    let _operator = world.operator().await;
-    let organization = world.organization_is("False", "InvalidSpec").await;
+    let env = TestEnv::with_sandbox("several", program(), CURRENT).await;
+    env.give_credential("sandbox-fake-token-both").await;
+    let _operator = env.operator().await;
+    let organization = env.organization_is("False", "InvalidSpec").await;
     let message = &organization.status.unwrap().core.conditions[0].message;
     assert!(message.contains("elsewhere, sandbox"), "{message}");
-    change(&world, json!({ "spec": { "organization": "elsewhere" } })).await;
-    let organization = world.organization_is("True", "Succeeded").await;
+    change(&env, json!({ "spec": { "organization": "elsewhere" } })).await;
+    let organization = env.organization_is("True", "Succeeded").await;
     assert_eq!(organization.status.unwrap().organization.unwrap().id, "2");
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(world.remote_apps().await[0]["org"], "elsewhere");
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(env.remote_apps().await[0]["org"], "elsewhere");
 }
 
 #[tokio::test]
 async fn what_an_older_api_lacks_is_left_out_and_makes_nothing_unready() {
-    let world = World::without_credential("older", program()).await;
+    let env = TestEnv::without_credential("older", program()).await;
     for path in ["/v1/orgs", "/v1/limits", "/v1/container-images"] {
-        world.sandbox.add_fault(&missing_from(path)).await.unwrap();
+        env.sandbox.add_fault(&missing_from(path)).await.unwrap();
     }
-    let _operator = world.operator().await;
-    world.give_credential("sandbox-fake-token-operator").await;
-    let status = world.organization_is("True", "Succeeded").await.status.unwrap();
+    let _operator = env.operator().await;
+    env.give_credential("sandbox-fake-token-operator").await;
+    let status = env.organization_is("True", "Succeeded").await.status.unwrap();
     assert_eq!(status.unavailable_paths, ["/v1/orgs", "/v1/container-images", "/v1/limits"]);
-    assert_eq!((status.organization, status.endpoint.as_deref()), (None, Some(world.sandbox.url())));
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!((status.organization, status.endpoint.as_deref()), (None, Some(env.sandbox.url())));
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
 }

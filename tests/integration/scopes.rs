@@ -8,7 +8,7 @@ use crate::{
     program,
     support::{
         sandbox::{PORTAL, Sandbox},
-        world::World,
+        test_env::TestEnv,
     },
 };
 
@@ -25,8 +25,8 @@ enum Step {
 
 use Step::{Check, Delete, Keep};
 
-/// A world whose credential `operator` has these scopes and no others.
-async fn world_with(scopes: &[&str], more: &[&str]) -> World {
+/// A env whose credential `operator` has these scopes and no others.
+async fn env_with(scopes: &[&str], more: &[&str]) -> TestEnv {
     let credential = |name: &str, scopes: Value| {
         json!({
             "kind": "personal_access_token", "token": format!("sandbox-fake-token-{name}"), "name": name,
@@ -38,21 +38,21 @@ async fn world_with(scopes: &[&str], more: &[&str]) -> World {
     std::fs::write(file.path(), seed.to_string()).unwrap();
     let mut args = vec!["--seed", file.path().to_str().unwrap()];
     args.extend(more);
-    World::with_sandbox("scopes", program(), &args).await
+    TestEnv::with_sandbox("scopes", program(), &args).await
 }
 
 /// The message of Ready, for this reason.
-async fn refused(world: &World, step: Step, reason: &str) -> String {
+async fn refused(env: &TestEnv, step: Step, reason: &str) -> String {
     let conditions = match step {
         Check => {
-            let organization = world.until("default", reason, |organization: &SpiceOrganization| {
+            let organization = env.until("default", reason, |organization: &SpiceOrganization| {
                 let mut conditions = organization.status.iter().flat_map(|status| &status.core.conditions);
                 conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
             });
             organization.await.status.unwrap().core.conditions
         }
         Keep | Delete => {
-            let app = world.until("my-app", reason, |app: &SpiceApp| {
+            let app = env.until("my-app", reason, |app: &SpiceApp| {
                 let mut conditions = app.status.iter().flat_map(|status| &status.core.conditions);
                 conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
             });
@@ -77,26 +77,26 @@ async fn each_kind_works_with_its_scopes_and_names_the_one_that_is_missing() {
         (&["apps:write", "apps:delete", "config:read"], strict, Some((Keep, "config:write"))),
     ];
     for (scopes, strict, missing) in cases {
-        let world = world_with(scopes, strict).await;
-        let _operator = world.operator().await;
-        world.app("my-app", json!({ "description": "ours", "runtime": { "replicas": 2 } })).await;
+        let env = env_with(scopes, strict).await;
+        let _operator = env.operator().await;
+        env.app("my-app", json!({ "description": "ours", "runtime": { "replicas": 2 } })).await;
         if let Some((step @ (Check | Keep), scope)) = missing {
-            let message = refused(&world, step, "Forbidden").await;
+            let message = refused(&env, step, "Forbidden").await;
             assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
             continue;
         }
-        world.organization_is("True", "Succeeded").await;
-        world.app_is("my-app", "True", "Succeeded").await;
-        world.visit("my-app").await;
-        world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+        env.organization_is("True", "Succeeded").await;
+        env.app_is("my-app", "True", "Succeeded").await;
+        env.reconcile_app("my-app").await;
+        env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
         if let Some((step, scope)) = missing {
-            let message = refused(&world, step, "Forbidden").await;
+            let message = refused(&env, step, "Forbidden").await;
             assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
-            assert_eq!(world.remote_apps().await.len(), 1);
+            assert_eq!(env.remote_apps().await.len(), 1);
             continue;
         }
-        world.gone::<SpiceApp>("my-app").await;
-        let refusals = statuses(&world.sandbox).await.into_iter().filter(|status| *status == 403).count();
+        env.gone::<SpiceApp>("my-app").await;
+        let refusals = statuses(&env.sandbox).await.into_iter().filter(|status| *status == 403).count();
         assert_eq!(refusals, 0, "{scopes:?}");
     }
 }
@@ -109,20 +109,20 @@ async fn secrets_need_their_scopes_beside_those_of_their_app() {
         (&["apps:write", "secrets:read"], Some("secrets:write")),
     ];
     for (scopes, missing) in cases {
-        let world = world_with(scopes, &[]).await;
-        let _operator = world.operator().await;
-        world.app("my-app", json!({})).await;
-        world.values("src", json!({ "TOKEN": "fake-value-token" })).await;
-        world.secret("src", json!({ "secretRef": { "name": "src" } })).await;
+        let env = env_with(scopes, &[]).await;
+        let _operator = env.operator().await;
+        env.app("my-app", json!({})).await;
+        env.values("src", json!({ "TOKEN": "fake-value-token" })).await;
+        env.secret("src", json!({ "secretRef": { "name": "src" } })).await;
         if let Some(scope) = missing {
-            world.says::<SpiceSecret>("src", "Forbidden", &format!("lacks the scope {scope}")).await;
+            env.says::<SpiceSecret>("src", "Forbidden", &format!("lacks the scope {scope}")).await;
             continue;
         }
-        world.secret_is("src", "True", "Succeeded").await;
-        world.visit_secret("src").await;
-        world.api::<SpiceSecret>().delete("src", &DeleteParams::default()).await.unwrap();
-        world.gone::<SpiceSecret>("src").await;
-        assert!(!statuses(&world.sandbox).await.contains(&403), "{scopes:?}");
+        env.secret_is("src", "True", "Succeeded").await;
+        env.reconcile_secret("src").await;
+        env.api::<SpiceSecret>().delete("src", &DeleteParams::default()).await.unwrap();
+        env.gone::<SpiceSecret>("src").await;
+        assert!(!statuses(&env.sandbox).await.contains(&403), "{scopes:?}");
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 use super::{
     eventually::{DEADLINE, poll},
     process::{self, Child},
-    run_folder::RunFolder,
+    run_dir::RunDir,
 };
 
 /// The namespace that the manifests install the operator into.
@@ -88,17 +88,17 @@ pub struct ControlPlane {
     kubectl: PathBuf,
     /// Base URL of etcd, where it is ours.
     store: Option<String>,
-    run: Arc<RunFolder>,
+    run: Arc<RunDir>,
 }
 
 impl ControlPlane {
     /// Starts one, with a run folder of its own: for tests about restarts, outages and cluster-wide objects.
     pub async fn start() -> Result<Self, String> {
-        Self::start_in(&RunFolder::new("control-plane")?).await
+        Self::start_in(&RunDir::new("control-plane")?).await
     }
 
     /// Starts one with its files in `run`. It answers when this returns.
-    pub async fn start_in(run: &Arc<RunFolder>) -> Result<Self, String> {
+    pub async fn start_in(run: &Arc<RunDir>) -> Result<Self, String> {
         // Two TLS providers could be compiled in; the first to be installed stays, whoever does it.
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         if use_existing_cluster() { Self::existing(run).await } else { Self::own(run).await }
@@ -208,7 +208,7 @@ impl ControlPlane {
         [&self.apiserver, &self.etcd].into_iter().flatten().map(Child::pid).collect()
     }
 
-    async fn existing(run: &Arc<RunFolder>) -> Result<Self, String> {
+    async fn existing(run: &Arc<RunDir>) -> Result<Self, String> {
         let admin = Kubeconfig::from_env()
             .map_err(|e| format!("KUBECONFIG: {e}"))?
             .ok_or("USE_EXISTING_CLUSTER=true needs KUBECONFIG")?;
@@ -232,7 +232,7 @@ impl ControlPlane {
         Ok(cluster)
     }
 
-    async fn own(run: &Arc<RunFolder>) -> Result<Self, String> {
+    async fn own(run: &Arc<RunDir>) -> Result<Self, String> {
         let binaries = binaries(&[]).await?;
         let mut attempt = 1;
         loop {
@@ -243,7 +243,7 @@ impl ControlPlane {
         }
     }
 
-    async fn try_own(run: &Arc<RunFolder>, binaries: &Path) -> Result<Self, String> {
+    async fn try_own(run: &Arc<RunDir>, binaries: &Path) -> Result<Self, String> {
         let [etcd_port, port] = free_ports()?;
         let store = format!("http://127.0.0.1:{etcd_port}");
         let data = run.data().join(format!("etcd-{etcd_port}"));
@@ -283,7 +283,7 @@ impl ControlPlane {
         let answer = poll("the Kubernetes API is ready", DEADLINE, async || {
             for child in [&self.etcd, &self.apiserver].into_iter().flatten() {
                 if let Some(status) = child.ended() {
-                    return Ok(Err(child.obituary(status)));
+                    return Ok(Err(child.exit_report(status)));
                 }
             }
             let client = self.client(User::Admin).await?;
@@ -383,7 +383,7 @@ fn free_ports() -> Result<[u16; 2], String> {
 }
 
 /// Writes a kubeconfig for each user and the file by which the API server knows them; returns the latter.
-fn write_users(run: &RunFolder, port: u16, certificates: &Path) -> Result<PathBuf, String> {
+fn write_users(run: &RunDir, port: u16, certificates: &Path) -> Result<PathBuf, String> {
     let mut tokens = String::new();
     for user in User::ALL {
         let token = uuid::Uuid::new_v4().to_string();

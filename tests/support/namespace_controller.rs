@@ -5,7 +5,7 @@ use std::process::Command;
 use super::{
     control_plane::{ControlPlane, User, binaries, use_existing_cluster},
     process::Child,
-    run_folder::RunFolder,
+    run_dir::RunDir,
 };
 
 /// A running kube-controller-manager. Ends when dropped.
@@ -17,7 +17,7 @@ impl NamespaceController {
         if use_existing_cluster() {
             return Ok(Self(None));
         }
-        let run = RunFolder::new("namespace-controller")?;
+        let run = RunDir::new("namespace-controller")?;
         let kubeconfig = cluster.kubeconfig(User::Admin);
         let mut command = Command::new(binaries(&["kube-controller-manager"]).await?.join("kube-controller-manager"));
         for flag in ["--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig"] {

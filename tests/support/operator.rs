@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     eventually::{DEADLINE, poll},
     process::Child,
-    run_folder::RunFolder,
+    run_dir::RunDir,
 };
 
 /// A running operator. Ends when dropped.
@@ -26,7 +26,7 @@ impl Operator {
     /// Starts `program run` with `args` and `environment` added, as whoever the kubeconfig file names. Proxies of the
     /// environment do not reach it, as all it talks to is local; a test about proxies names them in `environment`.
     pub async fn start(
-        run: &Arc<RunFolder>,
+        run: &Arc<RunDir>,
         program: &Path,
         kubeconfig: &Path,
         args: &[&str],
@@ -47,7 +47,7 @@ impl Operator {
     /// Waits until it says that it is ready.
     pub async fn ready(&self) -> Result<(), String> {
         poll("the operator is ready", DEADLINE, async || match self.child.ended() {
-            Some(status) => Ok(Err(self.child.obituary(status))),
+            Some(status) => Ok(Err(self.child.exit_report(status))),
             None => self.get("readyz").await.map(|_| Ok(())),
         })
         .await?
@@ -157,9 +157,9 @@ impl Metrics {
         self.0.iter().filter(has).map(|sample| sample.value).sum()
     }
 
-    /// How often objects of this kind have been visited.
-    pub fn visits(&self, kind: &str) -> f64 {
-        self.sum("spice_operator_visits_total", &[("kind", kind)])
+    /// How often objects of this kind have been reconciled.
+    pub fn reconciles(&self, kind: &str) -> f64 {
+        self.sum("spice_operator_reconciles_total", &[("kind", kind)])
     }
 }
 

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     eventually::{DEADLINE, poll},
-    run_folder::RunFolder,
+    run_dir::RunDir,
     watchdog::Watched,
 };
 
@@ -33,20 +33,20 @@ pub struct Child {
     process: Mutex<std::process::Child>,
     watched: Option<Watched>,
     detached: bool,
-    run: Arc<RunFolder>,
+    run: Arc<RunDir>,
 }
 
 impl Child {
     /// Starts `command` (its program, arguments, environment and folder; its standard streams are ours). `name` names
     /// the log files: `NAME.log` for standard error, `NAME.out` for standard output, `NAME-2.log` the second time.
-    pub fn start(run: &Arc<RunFolder>, name: &str, command: &Command) -> Result<Self, String> {
+    pub fn start(run: &Arc<RunDir>, name: &str, command: &Command) -> Result<Self, String> {
         let (stdout, out) = new_file(run, name, "out")?;
         let (stderr, log) = new_file(run, name, "log")?;
         let mut gated = gated(command);
         gated.stdout(out).stderr(log);
         let mut process = gated.spawn().map_err(|e| format!("{name} does not start: {e}"))?;
         let pid = process.id();
-        let gate = process.stdin.take();
+        let faults = process.stdin.take();
         let mut child = Self {
             name: name.to_owned(),
             pid,
@@ -58,8 +58,9 @@ impl Child {
             run: run.clone(),
         };
         child.watched = Some(Watched::process_group(pid)?);
-        gate.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))
-            .and_then(|mut gate| gate.write_all(b"go\n"))
+        faults
+            .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))
+            .and_then(|mut faults| faults.write_all(b"go\n"))
             .map_err(|e| format!("{name} does not start: {e}"))?;
         Ok(child)
     }
@@ -86,7 +87,7 @@ impl Child {
             let ended = self.ended();
             match (self.output().split_once('\n'), ended) {
                 (Some((line, _)), _) => Ok(Ok(line.to_owned())),
-                (None, Some(status)) => Ok(Err(self.obituary(status))),
+                (None, Some(status)) => Ok(Err(self.exit_report(status))),
                 (None, None) => Err(String::from("it has not written a line")),
             }
         })
@@ -137,7 +138,7 @@ impl Child {
     }
 
     /// For an error message: how it ended and the end of its log.
-    pub fn obituary(&self, status: ExitStatus) -> String {
+    pub fn exit_report(&self, status: ExitStatus) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         let quoted = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n  ");
@@ -185,9 +186,9 @@ pub async fn output(command: &Command) -> Result<String, String> {
     let mut process =
         tokio::process::Command::from(gated).kill_on_drop(true).spawn().map_err(|e| format!("{line}: {e}"))?;
     let _watched = process.id().map(Watched::process_group).transpose()?;
-    if let Some(mut gate) = process.stdin.take() {
+    if let Some(mut faults) = process.stdin.take() {
         use tokio::io::AsyncWriteExt;
-        gate.write_all(b"go\n").await.map_err(|e| format!("{line}: {e}"))?;
+        faults.write_all(b"go\n").await.map_err(|e| format!("{line}: {e}"))?;
     }
     let output = process.wait_with_output().await.map_err(|e| format!("{line}: {e}"))?;
     if output.status.success() {
@@ -223,7 +224,7 @@ fn describe(command: &Command) -> String {
     words.join(" ")
 }
 
-fn new_file(run: &RunFolder, name: &str, extension: &str) -> Result<(PathBuf, File), String> {
+fn new_file(run: &RunDir, name: &str, extension: &str) -> Result<(PathBuf, File), String> {
     let mut path = run.logs().join(format!("{name}.{extension}"));
     let mut count = 1;
     loop {

@@ -1,4 +1,4 @@
-//! A proxy in front of both APIs that counts what the operator does for one object, and can stop the world at any of it.
+//! A proxy in front of both APIs that counts what the operator does for one object, and can stop the env at any of it.
 //!
 //! A point is a Management API request about apps, or a Kubernetes write to the object under test; events, leases and
 //! other objects pass. At the point that is chosen the request is held, either before it is applied or with its answer
@@ -27,10 +27,10 @@ use super::sandbox::When;
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
 
 /// A call of the operator for the object under test: method, route and the how manieth of these it is, from 1.
-pub type Point = (String, usize);
+pub type FaultPoint = (String, usize);
 
-/// What is counted, and where the world stops.
-pub struct Gate {
+/// What is counted, and where the env stops.
+pub struct FaultPoints {
     name: String,
     inner: Mutex<Inner>,
     stopped: watch::Sender<bool>,
@@ -50,8 +50,8 @@ struct Bearers {
 struct Inner {
     counts: bool,
     occurrences: BTreeMap<String, usize>,
-    points: Vec<Point>,
-    cut: Option<(Point, When)>,
+    points: Vec<FaultPoint>,
+    cut: Option<(FaultPoint, When)>,
     /// Whether the cut was reached: what comes after it, while it is being applied, comes too late.
     closed: bool,
 }
@@ -63,8 +63,8 @@ enum Entry {
     IsHeld,
 }
 
-impl Gate {
-    /// A gate for the object of this name, with everything passing uncounted.
+impl FaultPoints {
+    /// A faults for the object of this name, with everything passing uncounted.
     pub fn new(name: &str) -> Arc<Self> {
         let stopped = watch::Sender::new(false);
         let (inner, reads, bearers) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -82,7 +82,7 @@ impl Gate {
     }
 
     /// The tokens that came to the Management API.
-    pub fn bearers_seen(&self) -> BTreeSet<String> {
+    pub fn tokens_seen(&self) -> BTreeSet<String> {
         self.bearers().seen.clone()
     }
 
@@ -102,8 +102,8 @@ impl Gate {
         bearers.seen.insert(token);
     }
 
-    /// Counts from now on, and stops the world at a point.
-    pub fn count(&self, cut: Option<(Point, When)>) {
+    /// Counts from now on, and stops the env at a point.
+    pub fn count(&self, cut: Option<(FaultPoint, When)>) {
         *self.inner() = Inner { counts: true, cut, ..Inner::default() };
     }
 
@@ -114,11 +114,11 @@ impl Gate {
     }
 
     /// The points that were counted, in their order.
-    pub fn points(&self) -> Vec<Point> {
+    pub fn points(&self) -> Vec<FaultPoint> {
         self.inner().points.clone()
     }
 
-    /// Returns when the world has stopped.
+    /// Returns when the env has stopped.
     pub async fn stopped(&self) {
         // The sender is in `self`.
         self.stopped.subscribe().wait_for(|stopped| *stopped).await.ok();
@@ -128,7 +128,7 @@ impl Gate {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the world stops with this request, and when.
+    /// Whether the env stops with this request, and when.
     fn enters(&self, what: Option<String>) -> Entry {
         let mut inner = self.inner();
         let Some(what) = what.filter(|_| inner.counts) else { return Entry::Passes };
@@ -144,7 +144,7 @@ impl Gate {
         when.map_or(Entry::Passes, Entry::Stops)
     }
 
-    /// Stops the world. Never returns: who is told of a stop is killed.
+    /// Stops the env. Never returns: who is told of a stop is killed.
     async fn stop<T>(&self) -> T {
         self.stopped.send_replace(true);
         pending().await
@@ -185,14 +185,14 @@ pub struct Proxy {
 
 impl Proxy {
     /// In front of the Management API at this URL.
-    pub async fn of_management(gate: &Arc<Gate>, url: &str) -> Result<Self, String> {
+    pub async fn of_management(faults: &Arc<FaultPoints>, url: &str) -> Result<Self, String> {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
-        Self::start(gate, Upstream::Management(http.map_err(|e| e.to_string())?, url.to_owned())).await
+        Self::start(faults, Upstream::Management(http.map_err(|e| e.to_string())?, url.to_owned())).await
     }
 
     /// In front of the Kubernetes API that this client reaches.
-    pub async fn of_kubernetes(gate: &Arc<Gate>, client: Client) -> Result<Self, String> {
-        Self::start(gate, Upstream::Kubernetes(client)).await
+    pub async fn of_kubernetes(faults: &Arc<FaultPoints>, client: Client) -> Result<Self, String> {
+        Self::start(faults, Upstream::Kubernetes(client)).await
     }
 
     /// Where it listens, without a slash at the end.
@@ -210,10 +210,10 @@ impl Proxy {
         })
     }
 
-    async fn start(gate: &Arc<Gate>, upstream: Upstream) -> Result<Self, String> {
+    async fn start(faults: &Arc<FaultPoints>, upstream: Upstream) -> Result<Self, String> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| e.to_string())?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
-        let router = Router::new().fallback(pass).with_state((gate.clone(), upstream));
+        let router = Router::new().fallback(pass).with_state((faults.clone(), upstream));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.ok() }).abort_handle();
         Ok(Self { address, task })
     }
@@ -225,26 +225,26 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(State((gate, upstream)): State<(Arc<Gate>, Upstream)>, mut request: Request) -> Response<Body> {
+async fn pass(State((faults, upstream)): State<(Arc<FaultPoints>, Upstream)>, mut request: Request) -> Response<Body> {
     if matches!(upstream, Upstream::Management(..)) {
-        gate.translate(request.headers_mut());
+        faults.translate(request.headers_mut());
     }
-    if *gate.stopped.borrow() {
+    if *faults.stopped.borrow() {
         return pending().await;
     }
     if matches!(upstream, Upstream::Kubernetes(_)) && request.method() == Method::GET {
-        gate.reads.lock().unwrap_or_else(PoisonError::into_inner).push(request.uri().path().to_owned());
+        faults.reads.lock().unwrap_or_else(PoisonError::into_inner).push(request.uri().path().to_owned());
     }
-    let point = gate.point_of(&upstream, request.method(), request.uri().path());
-    match gate.enters(point) {
+    let point = faults.point_of(&upstream, request.method(), request.uri().path());
+    match faults.enters(point) {
         Entry::Passes => forward(&upstream, request).await,
         Entry::IsHeld => pending().await,
-        Entry::Stops(When::Before) => gate.stop().await,
+        Entry::Stops(When::Before) => faults.stop().await,
         Entry::Stops(When::After) => {
             let answer = forward(&upstream, request).await;
             // To its end: it is applied.
             to_bytes(answer.into_body(), LARGEST_BODY).await.ok();
-            gate.stop().await
+            faults.stop().await
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{eventually::DEADLINE, process::Child, run_folder::RunFolder};
+use super::{eventually::DEADLINE, process::Child, run_dir::RunDir};
 
 /// Name of the credential for simulated portal actions.
 pub const PORTAL: &str = "portal";
@@ -148,7 +148,7 @@ pub enum Action {
 
 impl Sandbox {
     /// Starts `program sandbox` on a free port with additional `args`. The sandbox listens when this function returns.
-    pub async fn start(run: &Arc<RunFolder>, program: &Path, args: &[&str]) -> Result<Self, String> {
+    pub async fn start(run: &Arc<RunDir>, program: &Path, args: &[&str]) -> Result<Self, String> {
         let mut command = Command::new(program);
         command.args(["sandbox", "--address", "127.0.0.1:0", "--print-address", "json"]).args(args);
         if !args.contains(&"--profile") {

@@ -13,20 +13,20 @@ use super::watchdog::Watched;
 const DATA: &str = "data";
 
 /// A folder that ends with its last holder. A run has failed when a holder is dropped by a panic, or somebody says so
-/// with [`RunFolder::keep_logs`].
-pub struct RunFolder {
+/// with [`RunDir::keep_logs`].
+pub struct RunDir {
     path: PathBuf,
-    fate: Mutex<Fate>,
+    retention: Mutex<Retention>,
 }
 
 /// What is left when the run ends; the entries make it so when we are killed as well.
-enum Fate {
+enum Retention {
     Nothing(Watched),
     Logs(Watched),
     Everything,
 }
 
-impl RunFolder {
+impl RunDir {
     /// Makes a folder; `name` is a part of its name, for people.
     pub fn new(name: &str) -> Result<Arc<Self>, String> {
         let path = tempfile::Builder::new()
@@ -35,7 +35,7 @@ impl RunFolder {
             .map_err(|e| format!("no temporary folder: {e}"))?
             .keep();
         let watched = Watched::folder(&path)?;
-        let folder = Self { path, fate: Mutex::new(Fate::Nothing(watched)) };
+        let folder = Self { path, retention: Mutex::new(Retention::Nothing(watched)) };
         for part in [folder.logs(), folder.data()] {
             fs::create_dir(&part).map_err(|e| format!("{}: {e}", part.display()))?;
         }
@@ -88,11 +88,11 @@ impl RunFolder {
 
     /// The run has failed: its logs stay, and the first call prints where they are.
     pub fn keep_logs(&self) {
-        let mut fate = self.fate.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Fate::Nothing(_) = *fate
+        let mut retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Retention::Nothing(_) = *retention
             && let Ok(watched) = Watched::folder(&self.data())
         {
-            *fate = Fate::Logs(watched);
+            *retention = Retention::Logs(watched);
             #[expect(clippy::print_stderr, reason = "where the logs are, for the person who looks at the failure")]
             {
                 eprintln!("logs are kept in {}", self.logs().display());
@@ -102,19 +102,19 @@ impl RunFolder {
 
     /// The run goes on without us: all of it stays.
     pub fn keep_everything(&self) {
-        *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = Fate::Everything;
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = Retention::Everything;
     }
 }
 
-impl Drop for RunFolder {
+impl Drop for RunDir {
     fn drop(&mut self) {
         if thread::panicking() {
             self.keep_logs();
         }
-        let removed = match self.fate.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            Fate::Nothing(_) => self.path.clone(),
-            Fate::Logs(_) => self.path.join(DATA),
-            Fate::Everything => return,
+        let removed = match self.retention.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            Retention::Nothing(_) => self.path.clone(),
+            Retention::Logs(_) => self.path.join(DATA),
+            Retention::Everything => return,
         };
         // The watchdog forgets the folder only after this.
         fs::remove_dir_all(removed).ok();

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 use spice_cloud_operator::api::SpiceApp;
 
-use crate::{program, support::world::World};
+use crate::{program, support::test_env::TestEnv};
 
 /// Each begins another sequence; the same one gives the same edits.
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -75,7 +75,7 @@ fn edited(app: &Value, edits: &[(&'static str, Value)]) -> Value {
 }
 
 struct Play<'a> {
-    world: &'a World,
+    env: &'a TestEnv,
     name: String,
     random: fastrand::Rng,
     spec: Value,
@@ -86,7 +86,7 @@ struct Play<'a> {
 
 impl Play<'_> {
     async fn remote(&self) -> Value {
-        let mut apps = self.world.remote_apps().await;
+        let mut apps = self.env.remote_apps().await;
         apps.retain(|app| app["name"] == self.name.as_str());
         assert_eq!(apps.len(), 1, "{}: {apps:?}", self.name);
         apps.remove(0)
@@ -94,7 +94,7 @@ impl Play<'_> {
 
     /// Edits the app as somebody in the portal would, while the operator has nothing to do.
     async fn edit_outside(&mut self, fields: &[Field], chosen: &[usize]) {
-        let portal = self.world.sandbox.portal().unwrap();
+        let portal = self.env.sandbox.portal().unwrap();
         let remote = self.remote().await;
         let id = remote["id"].as_u64().unwrap();
         let mut edits = Vec::new();
@@ -130,7 +130,7 @@ impl Play<'_> {
         let inside = &inside[..self.random.usize(1..4)];
         if round > 0 && self.random.u8(..4) == 0 {
             let id = self.remote().await["id"].as_u64().unwrap();
-            self.world.sandbox.portal().unwrap().delete_app(id).await.unwrap();
+            self.env.sandbox.portal().unwrap().delete_app(id).await.unwrap();
             // What it comes back with that nobody declares is the service's business.
             self.foreign = None;
             self.models.iter_mut().for_each(|model| model.shown = None);
@@ -145,9 +145,9 @@ impl Play<'_> {
         let mut spec = self.spec.clone();
         // A map that lost its last entry would be sent as null by server-side apply.
         spec.as_object_mut().unwrap().retain(|_, value| *value != json!({}));
-        self.world.app(&self.name, spec).await;
-        self.world.visit(&self.name).await;
-        let app = self.world.app_is(&self.name, "True", "Succeeded").await;
+        self.env.app(&self.name, spec).await;
+        self.env.reconcile_app(&self.name).await;
+        let app = self.env.app_is(&self.name, "True", "Succeeded").await;
         self.judge(fields, &app, round).await;
     }
 
@@ -174,14 +174,14 @@ impl Play<'_> {
 
 #[tokio::test]
 async fn after_random_edits_of_spec_and_app_both_are_as_the_model_says() {
-    let world = World::new("random", program()).await;
-    let _operator = world.operator().await;
+    let env = TestEnv::new("random", program()).await;
+    let _operator = env.operator().await;
     let fields = fields();
     let plays = SEEDS.map(|seed| {
-        let (world, fields) = (&world, &fields);
+        let (env, fields) = (&env, &fields);
         async move {
             let mut play = Play {
-                world,
+                env,
                 name: format!("app-{seed}"),
                 random: fastrand::Rng::with_seed(seed),
                 spec: json!({ "tags": {}, "runtime": {} }),
@@ -194,5 +194,5 @@ async fn after_random_edits_of_spec_and_app_both_are_as_the_model_says() {
         }
     });
     futures::future::join_all(plays).await;
-    assert_eq!(world.remote_apps().await.len(), SEEDS.len());
+    assert_eq!(env.remote_apps().await.len(), SEEDS.len());
 }

@@ -1,6 +1,6 @@
 //! All that a test of the operator needs, around a namespace of its own: the Kubernetes API with our definitions and
 //! exactly the permissions that we ship, a sandbox with a credential to it, operators that see this namespace only, and
-//! a witness who holds every status of theirs against the rulebook.
+//! a checker who holds every status of theirs against the rulebook.
 
 use std::{
     fmt::Debug,
@@ -29,9 +29,9 @@ use super::{
     definitions::install_definitions,
     eventually::{DEADLINE, poll},
     operator::Operator,
-    run_folder::RunFolder,
+    run_dir::RunDir,
     sandbox::Sandbox,
-    witness::Witness,
+    status_checker::StatusChecker,
 };
 
 /// Key and name of the Secret that holds the credential.
@@ -54,31 +54,31 @@ const QUICK: [&str; 12] = [
 ];
 
 /// See the module.
-pub struct World {
+pub struct TestEnv {
     pub cluster: Held,
     pub sandbox: Sandbox,
     pub namespace: String,
     pub client: Client,
-    pub run: Arc<RunFolder>,
+    pub run: Arc<RunDir>,
     program: PathBuf,
-    witness: Option<Witness>,
-    /// What the Secrets of this world held that is long enough to be told from other words.
+    checker: Option<StatusChecker>,
+    /// What the Secrets of this env held that is long enough to be told from other words.
     values: Mutex<Vec<String>>,
 }
 
 /// As long as this, a value is in no text by chance.
 const TELLING: usize = 12;
 
-impl World {
-    /// A world with an organization `default` whose credential is the sandbox's `operator`.
+impl TestEnv {
+    /// A env with an organization `default` whose credential is the sandbox's `operator`.
     pub async fn new(name: &str, program: &Path) -> Self {
         Self::with_sandbox(name, program, &[]).await
     }
 
     /// The same, with a sandbox that is started with these arguments.
     pub async fn with_sandbox(name: &str, program: &Path, args: &[&str]) -> Self {
-        let world = Self::bare(Self::shared().await, name, program, args).await;
-        world.with_credential().await
+        let env = Self::bare(Self::shared().await, name, program, args).await;
+        env.with_credential().await
     }
 
     /// The same as `new`, on a control plane of its own.
@@ -106,15 +106,15 @@ impl World {
     }
 
     async fn bare(cluster: Held, name: &str, program: &Path, args: &[&str]) -> Self {
-        let run = RunFolder::new(name).unwrap();
+        let run = RunDir::new(name).unwrap();
         let sandbox = Sandbox::start(&run, program, args).await.unwrap();
         let (namespace, client) = (cluster.namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
-        let witness = Witness::start(&cluster.kubeconfig(User::Admin), &namespace).unwrap();
-        let (program, witness) = (program.to_owned(), Some(witness));
+        let checker = StatusChecker::start(&cluster.kubeconfig(User::Admin), &namespace).unwrap();
+        let (program, checker) = (program.to_owned(), Some(checker));
         let values = Mutex::default();
-        let world = Self { cluster, sandbox, namespace, client, run, program, witness, values };
-        world.organization(world.sandbox.url()).await;
-        world
+        let env = Self { cluster, sandbox, namespace, client, run, program, checker, values };
+        env.organization(env.sandbox.url()).await;
+        env
     }
 
     /// An operator that sees this namespace only, with settings that spare a test long waits.
@@ -319,42 +319,42 @@ impl World {
         .unwrap();
     }
 
-    /// Asks for a visit of an app that reads, and returns when it is over.
-    pub async fn visit(&self, name: &str) -> SpiceApp {
-        let stamp = self.request_visit(name).await;
-        self.until(name, "visited on request", |app: &SpiceApp| {
+    /// Asks for a reconcile of an app that reads, and returns when it is over.
+    pub async fn reconcile_app(&self, name: &str) -> SpiceApp {
+        let stamp = self.request_reconcile(name).await;
+        self.until(name, "reconciled on request", |app: &SpiceApp| {
             app.status.as_ref().and_then(|status| status.core.last_handled_reconcile_at.as_ref()) == Some(&stamp)
         })
         .await
     }
 
-    /// Asks for a visit of an app; returns the request's value.
-    pub async fn request_visit(&self, name: &str) -> String {
-        self.ask_for_visit::<SpiceApp>(name).await
+    /// Asks for a reconcile of an app; returns the request's value.
+    pub async fn request_reconcile(&self, name: &str) -> String {
+        self.request_reconcile_of::<SpiceApp>(name).await
     }
 
-    /// Asks for a visit of an object; returns the request's value.
-    pub async fn ask_for_visit<K: Kind>(&self, name: &str) -> String {
+    /// Asks for a reconcile of an object; returns the request's value.
+    pub async fn request_reconcile_of<K: Kind>(&self, name: &str) -> String {
         let stamp = format!("{:?}", std::time::SystemTime::now());
         let patch = json!({ "metadata": { "annotations": { "cloud.spice.ai/reconcile-requested-at": stamp } } });
         self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
         stamp
     }
 
-    /// Asks for a visit of a SpiceSecret that reads, and returns when it is over.
-    pub async fn visit_secret(&self, name: &str) -> SpiceSecret {
-        let stamp = self.ask_for_visit::<SpiceSecret>(name).await;
-        self.until(name, "visited on request", |secret: &SpiceSecret| {
+    /// Asks for a reconcile of a SpiceSecret that reads, and returns when it is over.
+    pub async fn reconcile_secret(&self, name: &str) -> SpiceSecret {
+        let stamp = self.request_reconcile_of::<SpiceSecret>(name).await;
+        self.until(name, "reconciled on request", |secret: &SpiceSecret| {
             secret.status.as_ref().and_then(|status| status.core.last_handled_reconcile_at.as_ref()) == Some(&stamp)
         })
         .await
     }
 
-    /// Waits until an operator has finished so many visits of a kind.
-    pub async fn visits(&self, operator: &Operator, kind: &str, at_least: u64) {
-        poll(&format!("{at_least} visits of {kind}"), DEADLINE, async || {
-            let visits = operator.metrics().await?.visits(kind);
-            if visits >= at_least as f64 { Ok(()) } else { Err(format!("{visits} so far")) }
+    /// Waits until an operator has finished so many reconciles of a kind.
+    pub async fn reconciles(&self, operator: &Operator, kind: &str, at_least: u64) {
+        poll(&format!("{at_least} reconciles of {kind}"), DEADLINE, async || {
+            let reconciles = operator.metrics().await?.reconciles(kind);
+            if reconciles >= at_least as f64 { Ok(()) } else { Err(format!("{reconciles} so far")) }
         })
         .await
         .unwrap();
@@ -366,10 +366,10 @@ impl World {
         calls.iter().map(|call| format!("{} {}", call.method, call.route.as_deref().unwrap_or("?"))).collect()
     }
 
-    /// Judges no status of this world: for a test that breaks the rules itself.
+    /// Judges no status of this env: for a test that breaks the rules itself.
     pub fn forget_statuses(mut self) {
-        if let Some(witness) = self.witness.take() {
-            witness.end().ok();
+        if let Some(checker) = self.checker.take() {
+            checker.end().ok();
         }
     }
 
@@ -382,12 +382,12 @@ impl World {
 }
 
 /// A status that broke a rule, or a secret in a status or a log, fails the test, whatever the test was about.
-impl Drop for World {
+impl Drop for TestEnv {
     fn drop(&mut self) {
         if thread::panicking() {
             return;
         }
-        let statuses = self.witness.take().map(|witness| witness.end().unwrap().join("\n").into_bytes());
+        let statuses = self.checker.take().map(|checker| checker.end().unwrap().join("\n").into_bytes());
         let statuses = statuses.map(|text| ("the statuses".to_owned(), text));
         for (name, text) in self.run.logs_of("operator").unwrap().into_iter().chain(statuses) {
             for secret in self.sandbox.secrets().iter().chain(&*self.values.lock().unwrap()) {
@@ -397,7 +397,7 @@ impl Drop for World {
     }
 }
 
-/// What `World` asks of a kind.
+/// What `TestEnv` asks of a kind.
 pub trait Kind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone

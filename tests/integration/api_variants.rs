@@ -10,8 +10,8 @@ use crate::{
     support::{
         control_plane::User,
         eventually::{DEADLINE, poll},
-        proxy::{Gate, Proxy},
-        world::{CREDENTIAL, World},
+        proxy::{FaultPoints, Proxy},
+        test_env::{CREDENTIAL, TestEnv},
     },
 };
 
@@ -54,61 +54,61 @@ async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
     for (switches, complete) in switches {
         let mut args = vec!["--seed", seed.path().to_str().unwrap()];
         args.extend(switches);
-        let world = World::with_sandbox("lists", program(), &args).await;
-        let _operator = world.operator().await;
+        let env = TestEnv::with_sandbox("lists", program(), &args).await;
+        let _operator = env.operator().await;
         for item in [21, 101, MANY, MANY + 1] {
-            world.app(&name_of(item), json!({ "region": "us-east-1", "adoptionPolicy": "Adopt" })).await;
+            env.app(&name_of(item), json!({ "region": "us-east-1", "adoptionPolicy": "Adopt" })).await;
         }
         for item in [21, 101, MANY, MANY + 1] {
             let name = name_of(item);
             if complete {
-                let app = world.app_is(&name, "True", "Succeeded").await;
-                let remote = world.remote_apps().await;
+                let app = env.app_is(&name, "True", "Succeeded").await;
+                let remote = env.remote_apps().await;
                 let found = remote.iter().find(|app| app["name"] == name.as_str()).unwrap();
                 assert_eq!(found["id"], id_of(&app), "{switches:?}");
             } else {
-                let app = world.app_is(&name, "False", "RemoteUnavailable").await;
+                let app = env.app_is(&name, "False", "RemoteUnavailable").await;
                 let message = &app.status.unwrap().core.conditions[0].message;
                 assert!(message.contains("cannot determine whether the list is complete"), "{switches:?}: {message}");
             }
         }
-        let told = world.until("default", "how its list ends is told", |organization: &SpiceOrganization| {
+        let told = env.until("default", "how its list ends is told", |organization: &SpiceOrganization| {
             organization.status.as_ref().is_some_and(|status| status.incomplete_lists.is_empty() == complete)
         });
         for list in told.await.status.unwrap().incomplete_lists {
             assert!(list.path == "/v1/apps" && (20..=100).contains(&list.items_seen), "{switches:?}: {list:?}");
         }
-        let posts = world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
+        let posts = env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
         assert_eq!(posts, usize::from(complete), "{switches:?}: only what is nowhere in the list is made");
-        assert_eq!(world.remote_apps().await.len(), MANY + posts, "{switches:?}");
+        assert_eq!(env.remote_apps().await.len(), MANY + posts, "{switches:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_lives_and_dies_where_tags_are_not_to_be_had() {
     for rule in ["drop", "reject"] {
-        let world = World::with_sandbox("no-tags", program(), &["--tags", rule]).await;
-        let _operator = world.operator().await;
+        let env = TestEnv::with_sandbox("no-tags", program(), &["--tags", rule]).await;
+        let _operator = env.operator().await;
         let spec = json!({ "description": "first", "runtime": { "replicas": 2 } });
-        world.app("my-app", spec).await;
-        let app = world.app_is("my-app", "True", "Succeeded").await;
+        env.app("my-app", spec).await;
+        let app = env.app_is("my-app", "True", "Succeeded").await;
         assert_eq!(app.status.as_ref().unwrap().tags_unsupported, Some(true), "{rule}");
 
-        world.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
-        world.app_is("my-app", "True", "Succeeded").await;
-        let remote = world.remote_apps().await;
+        env.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
+        env.app_is("my-app", "True", "Succeeded").await;
+        let remote = env.remote_apps().await;
         assert_eq!((remote.len(), &remote[0]["description"]), (1, &json!("second")), "{rule}");
         assert_eq!(remote[0]["config"]["replicas"], 2, "{rule}");
 
         // What is not kept is no drift: a check writes nothing.
-        let before = world.sandbox.revision().await.unwrap();
-        world.visit("my-app").await;
-        assert!(!world.calls(before).await.iter().any(|call| !call.starts_with("GET")), "{rule}");
+        let before = env.sandbox.revision().await.unwrap();
+        env.reconcile_app("my-app").await;
+        assert!(!env.calls(before).await.iter().any(|call| !call.starts_with("GET")), "{rule}");
 
-        world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-        world.gone::<SpiceApp>("my-app").await;
-        assert_eq!(world.remote_apps().await, [Value::Null; 0], "{rule}");
-        let posts = world.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
+        env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+        env.gone::<SpiceApp>("my-app").await;
+        assert_eq!(env.remote_apps().await, [Value::Null; 0], "{rule}");
+        let posts = env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
         assert!(posts <= 2, "{rule}: one create, and the same once more without tags: {posts}");
     }
 }
@@ -117,20 +117,20 @@ async fn an_app_lives_and_dies_where_tags_are_not_to_be_had() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_app_that_a_create_brings_back_becomes_what_is_declared() {
     for rule in ["apply", "keep"] {
-        let world = World::with_sandbox("reactivation", program(), &["--reactivation", rule]).await;
-        let portal = world.sandbox.portal().unwrap();
+        let env = TestEnv::with_sandbox("reactivation", program(), &["--reactivation", rule]).await;
+        let portal = env.sandbox.portal().unwrap();
         let theirs =
             json!({ "name": "my-app", "region": "us-east-1", "description": "theirs", "visibility": "public" });
         let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
         portal.update_app(id, &json!({ "replicas": 5 })).await.unwrap();
         portal.delete_app(id).await.unwrap();
 
-        let _operator = world.operator_with(&["--clock-skew=0s"]).await;
+        let _operator = env.operator_with(&["--clock-skew=0s"]).await;
         let spec = json!({ "region": "us-east-1", "description": "ours", "runtime": { "replicas": 2 } });
-        world.app("my-app", spec).await;
-        let app = world.app_is("my-app", "True", "Succeeded").await;
+        env.app("my-app", spec).await;
+        let app = env.app_is("my-app", "True", "Succeeded").await;
         assert_eq!(id_of(&app), i64::try_from(id).unwrap(), "{rule}: it is the same app again");
-        let remote = world.remote_apps().await;
+        let remote = env.remote_apps().await;
         assert_eq!(
             (&remote[0]["description"], &remote[0]["config"]["replicas"]),
             (&json!("ours"), &json!(2)),
@@ -142,26 +142,26 @@ async fn a_deleted_app_that_a_create_brings_back_becomes_what_is_declared() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spicepod_that_is_kept_in_another_form_is_no_drift() {
-    let world = World::with_sandbox("normalised", program(), &["--normalise-spicepod"]).await;
-    let _operator = world.operator().await;
+    let env = TestEnv::with_sandbox("normalised", program(), &["--normalise-spicepod"]).await;
+    let _operator = env.operator().await;
     // No version, no kind, and things that are empty: the API keeps none of it as it came.
     let spicepod =
         json!({ "name": "app", "datasets": [{ "name": "trips", "from": "s3://bucket/", "params": {} }], "views": [] });
-    world.app("my-app", json!({ "spicepod": spicepod })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    let before = world.sandbox.revision().await.unwrap();
+    env.app("my-app", json!({ "spicepod": spicepod })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    let before = env.sandbox.revision().await.unwrap();
     for _ in 0..3 {
-        world.visit("my-app").await;
+        env.reconcile_app("my-app").await;
     }
-    let writes: Vec<_> = world.calls(before).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
+    let writes: Vec<_> = env.calls(before).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
     assert_eq!(writes, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else() {
-    let world = World::with_sandbox("tls", program(), &["--tls"]).await;
-    let _operator = world.operator().await;
-    let endpoint = world.sandbox.url().replace("127.0.0.1", "localhost");
+    let env = TestEnv::with_sandbox("tls", program(), &["--tls"]).await;
+    let _operator = env.operator().await;
+    let endpoint = env.sandbox.url().replace("127.0.0.1", "localhost");
     assert!(endpoint.starts_with("https://localhost:"), "{endpoint}");
     let organization = |authority: Option<&str>| {
         let mut spec = json!({
@@ -173,17 +173,17 @@ async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else
         }
         spec
     };
-    world.apply::<SpiceOrganization>("default", organization(None)).await;
-    world.app("my-app", json!({ "description": "ours" })).await;
-    let stranger = world.organization_is("False", "RemoteUnavailable").await;
+    env.apply::<SpiceOrganization>("default", organization(None)).await;
+    env.app("my-app", json!({ "description": "ours" })).await;
+    let stranger = env.organization_is("False", "RemoteUnavailable").await;
     let message = &stranger.status.unwrap().core.conditions[0].message;
     assert!(message.to_lowercase().contains("certificate"), "{message}");
-    assert_eq!(world.calls(0).await, [""; 0], "no request was made to whom nobody vouches for");
+    assert_eq!(env.calls(0).await, [""; 0], "no request was made to whom nobody vouches for");
 
-    world.apply::<SpiceOrganization>("default", organization(world.sandbox.authority())).await;
-    world.organization_is("True", "Succeeded").await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    poll("the app is there", DEADLINE, async || match world.remote_apps().await.len() {
+    env.apply::<SpiceOrganization>("default", organization(env.sandbox.authority())).await;
+    env.organization_is("True", "Succeeded").await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    poll("the app is there", DEADLINE, async || match env.remote_apps().await.len() {
         1 => Ok(()),
         other => Err(format!("{other} apps")),
     })
@@ -195,15 +195,15 @@ async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else
 /// cluster.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_of_the_environment_is_for_the_management_api_alone() {
-    let (gate, world) = (Gate::new("my-app"), World::new("proxy", program()).await);
-    let proxy = Proxy::of_management(&gate, world.sandbox.url()).await.unwrap();
-    gate.count(None);
-    let kubeconfig = world.cluster.kubeconfig(User::Operator);
+    let (faults, env) = (FaultPoints::new("my-app"), TestEnv::new("proxy", program()).await);
+    let proxy = Proxy::of_management(&faults, env.sandbox.url()).await.unwrap();
+    faults.count(None);
+    let kubeconfig = env.cluster.kubeconfig(User::Operator);
     let variables = [("http_proxy", proxy.url()), ("https_proxy", "http://127.0.0.1:9".to_owned())];
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let _operator = world.operator_in(&kubeconfig, &[], &variables).await;
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    let through: Vec<_> = gate.points().into_iter().map(|(what, _)| what).collect();
+    let _operator = env.operator_in(&kubeconfig, &[], &variables).await;
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    let through: Vec<_> = faults.points().into_iter().map(|(what, _)| what).collect();
     assert_eq!(through, ["GET /v1/apps", "POST /v1/apps"]);
 }

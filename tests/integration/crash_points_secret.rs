@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use spice_cloud_operator::api::{FINALIZER, SpiceApp, SpiceSecret};
 
 use crate::{
-    killing::{self, killed_at_every_point},
+    crash_harness::{self, killed_at_every_point},
     secrets::{expected, from_key, portal_sets, remote},
     support::{
         control_plane::ControlPlane,
         eventually::{DEADLINE, eventually},
         namespace_controller::NamespaceController,
-        world::{Kind, World, id_of},
+        test_env::{Kind, TestEnv, id_of},
     },
 };
 
@@ -67,14 +67,14 @@ impl Operation {
     }
 
     /// Whether every secret is set, and the status says so.
-    async fn is_made(self, world: &World) -> Result<(), String> {
-        let app = only_app(world).await;
+    async fn is_made(self, env: &TestEnv) -> Result<(), String> {
+        let app = only_app(env).await;
         let wanted = self.wanted();
-        let found = remote(world, app["id"].as_u64().unwrap()).await;
+        let found = remote(env, app["id"].as_u64().unwrap()).await;
         if found != wanted {
             return Err(format!("{found:?}"));
         }
-        let secret = world.api::<SpiceSecret>().get(NAME).await.map_err(|error| error.to_string())?;
+        let secret = env.api::<SpiceSecret>().get(NAME).await.map_err(|error| error.to_string())?;
         let ready = secret.conditions().iter().any(|one| {
             one.type_ == "Ready" && one.status == "True" && one.observed_generation == secret.metadata.generation
         });
@@ -93,76 +93,76 @@ impl Operation {
     }
 }
 
-impl killing::Operation for Operation {
+impl crash_harness::Operation for Operation {
     const OBJECT: &'static str = NAME;
 
     fn sandbox(self) -> Vec<&'static str> {
         Vec::new()
     }
 
-    async fn prepare(self, world: &World) {
+    async fn prepare(self, env: &TestEnv) {
         let policy = if matches!(self, Teardown { retained: true }) { "Retain" } else { "Delete" };
-        world.app(NAME, json!({ "deletionPolicy": policy })).await;
-        let app = id_of(&world.app_is(NAME, "True", "Succeeded").await);
+        env.app(NAME, json!({ "deletionPolicy": policy })).await;
+        let app = id_of(&env.app_is(NAME, "True", "Succeeded").await);
         let (spec, values) = self.before();
-        world.values(SOURCE, values).await;
+        env.values(SOURCE, values).await;
         match self {
             Create => {}
-            Adopt => portal_sets(world, app, "A", "theirs").await,
+            Adopt => portal_sets(env, app, "A", "theirs").await,
             _ => {
-                world.secret(NAME, spec).await;
-                world.secret_is(NAME, "True", "Succeeded").await;
+                env.secret(NAME, spec).await;
+                env.secret_is(NAME, "True", "Succeeded").await;
             }
         }
     }
 
-    async fn begin(self, world: &World) {
+    async fn begin(self, env: &TestEnv) {
         let params = DeleteParams::default();
         let (mut spec, _) = self.before();
         match self {
-            Create => drop(world.secret(NAME, spec).await),
+            Create => drop(env.secret(NAME, spec).await),
             Adopt => {
                 spec["adoptionPolicy"] = "Adopt".into();
-                world.secret(NAME, spec).await;
+                env.secret(NAME, spec).await;
             }
-            Rotate => world.values(SOURCE, json!({ "A": "fake-value-a2", "B": "fake-value-b" })).await,
-            Remove => world.values(SOURCE, json!({ "A": "fake-value-a" })).await,
-            Rename => drop(world.secret(NAME, from_key(SOURCE, "A", "NEW")).await),
-            Delete => drop(world.api::<SpiceSecret>().delete(NAME, &params).await.unwrap()),
-            DeleteApp => drop(world.api::<SpiceApp>().delete(NAME, &params).await.unwrap()),
+            Rotate => env.values(SOURCE, json!({ "A": "fake-value-a2", "B": "fake-value-b" })).await,
+            Remove => env.values(SOURCE, json!({ "A": "fake-value-a" })).await,
+            Rename => drop(env.secret(NAME, from_key(SOURCE, "A", "NEW")).await),
+            Delete => drop(env.api::<SpiceSecret>().delete(NAME, &params).await.unwrap()),
+            DeleteApp => drop(env.api::<SpiceApp>().delete(NAME, &params).await.unwrap()),
             Teardown { retained } => {
                 // The objects of a namespace go in any order. An app that goes first takes its secrets with it; one that is
                 // retained waits for them.
                 if !retained {
-                    world.api::<SpiceSecret>().delete(NAME, &params).await.unwrap();
+                    env.api::<SpiceSecret>().delete(NAME, &params).await.unwrap();
                 }
-                let namespaces: Api<Namespace> = Api::all(world.client.clone());
-                namespaces.delete(&world.namespace, &params).await.unwrap();
+                let namespaces: Api<Namespace> = Api::all(env.client.clone());
+                namespaces.delete(&env.namespace, &params).await.unwrap();
             }
         }
     }
 
-    async fn ends(self, world: &World) {
+    async fn ends(self, env: &TestEnv) {
         match self {
             Create | Rotate | Rename | Remove | Adopt => {
-                eventually("all is set and told", DEADLINE, async || self.is_made(world).await).await;
+                eventually("all is set and told", DEADLINE, async || self.is_made(env).await).await;
             }
             Delete => {
-                world.gone::<SpiceSecret>(NAME).await;
-                assert_eq!(only_app(world).await["secrets"], json!([]));
+                env.gone::<SpiceSecret>(NAME).await;
+                assert_eq!(only_app(env).await["secrets"], json!([]));
             }
             DeleteApp => {
-                world.gone::<SpiceApp>(NAME).await;
-                world.says::<SpiceSecret>(NAME, "DependencyNotReady", "SpiceApp my-app does not exist").await;
-                assert_eq!(world.remote_apps().await, [Value::Null; 0]);
+                env.gone::<SpiceApp>(NAME).await;
+                env.says::<SpiceSecret>(NAME, "DependencyNotReady", "SpiceApp my-app does not exist").await;
+                assert_eq!(env.remote_apps().await, [Value::Null; 0]);
             }
             Teardown { retained: false } => {
-                world.namespace_is_gone().await;
-                assert_eq!(world.remote_apps().await, [Value::Null; 0]);
+                env.namespace_is_gone().await;
+                assert_eq!(env.remote_apps().await, [Value::Null; 0]);
             }
             Teardown { retained: true } => {
-                world.namespace_is_gone().await;
-                assert_eq!(only_app(world).await["secrets"], json!([]));
+                env.namespace_is_gone().await;
+                assert_eq!(only_app(env).await["secrets"], json!([]));
             }
         }
     }
@@ -177,7 +177,7 @@ impl killing::Operation for Operation {
     }
 
     /// Whether a run may come to its end without this call. In a namespace that ends, objects say what they wait for if they
-    /// are visited between the deletion of what they need and its end, and read again after they have waited. The tags of an
+    /// are reconciled between the deletion of what they need and its end, and read again after they have waited. The tags of an
     /// app that stays are taken off if that can be done at once.
     fn may_do_without(self, what: &str) -> bool {
         let is_seldom = what.ends_with("/status") || what.starts_with("GET") || what == "PUT /v1/apps/{id}";
@@ -186,8 +186,8 @@ impl killing::Operation for Operation {
 }
 
 /// The one app that there is.
-async fn only_app(world: &World) -> Value {
-    let mut apps = world.remote_apps().await;
+async fn only_app(env: &TestEnv) -> Value {
+    let mut apps = env.remote_apps().await;
     assert_eq!(apps.len(), 1, "{apps:?}");
     apps.remove(0)
 }

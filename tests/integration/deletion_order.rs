@@ -15,7 +15,7 @@ use crate::{
         control_plane::{ControlPlane, OPERATOR_NAMESPACE, User},
         eventually::{DEADLINE, poll},
         namespace_controller::NamespaceController,
-        world::{CREDENTIAL, World},
+        test_env::{CREDENTIAL, TestEnv},
     },
 };
 
@@ -39,23 +39,23 @@ const ORDERS: [[Part; 3]; 6] = [
 ];
 
 impl Part {
-    async fn delete(self, world: &World) {
+    async fn delete(self, env: &TestEnv) {
         let params = DeleteParams::default();
         match self {
-            Self::Secret => drop(secrets(world).delete(CREDENTIAL.0, &params).await.unwrap()),
-            Self::Organization => drop(world.api::<SpiceOrganization>().delete("default", &params).await.unwrap()),
-            Self::App => drop(world.api::<SpiceApp>().delete("my-app", &params).await.unwrap()),
+            Self::Secret => drop(secrets(env).delete(CREDENTIAL.0, &params).await.unwrap()),
+            Self::Organization => drop(env.api::<SpiceOrganization>().delete("default", &params).await.unwrap()),
+            Self::App => drop(env.api::<SpiceApp>().delete("my-app", &params).await.unwrap()),
         }
     }
 }
 
-fn secrets(world: &World) -> Api<Secret> {
-    Api::namespaced(world.client.clone(), &world.namespace)
+fn secrets(env: &TestEnv) -> Api<Secret> {
+    Api::namespaced(env.client.clone(), &env.namespace)
 }
 
-async fn secret_is(world: &World, what: &str, wanted: impl Fn(Option<&Secret>) -> bool) {
+async fn secret_is(env: &TestEnv, what: &str, wanted: impl Fn(Option<&Secret>) -> bool) {
     poll(what, DEADLINE, async || {
-        let secret = secrets(world).get_opt(CREDENTIAL.0).await.map_err(|error| error.to_string())?;
+        let secret = secrets(env).get_opt(CREDENTIAL.0).await.map_err(|error| error.to_string())?;
         if wanted(secret.as_ref()) { Ok(()) } else { Err(format!("{:?}", secret.map(|secret| secret.metadata))) }
     })
     .await
@@ -66,11 +66,11 @@ fn is_held(secret: Option<&Secret>) -> bool {
     secret.is_some_and(|secret| secret.finalizers().iter().any(|finalizer| finalizer == CREDENTIAL_FINALIZER))
 }
 
-/// A world whose app is made and whose credential is held.
-async fn in_use(world: &World) {
-    world.app("my-app", json!({ "description": "ours" })).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    secret_is(world, "the credential is held", is_held).await;
+/// A env whose app is made and whose credential is held.
+async fn in_use(env: &TestEnv) {
+    env.app("my-app", json!({ "description": "ours" })).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    secret_is(env, "the credential is held", is_held).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,22 +81,22 @@ async fn parts_that_are_deleted_one_by_one_go_in_every_order_and_leave_nothing()
 }
 
 async fn deleted_in(order: [Part; 3], restart: bool) {
-    let world = World::new("parts", program()).await;
-    let mut operator = Some(world.operator_with(&["--credential-release-delay=1h"]).await);
-    in_use(&world).await;
+    let env = TestEnv::new("parts", program()).await;
+    let mut operator = Some(env.operator_with(&["--credential-release-delay=1h"]).await);
+    in_use(&env).await;
     for part in order {
         if restart && part == order[1] {
             operator.take().unwrap().kill().unwrap();
         }
-        part.delete(&world).await;
+        part.delete(&env).await;
     }
     if restart {
-        operator = Some(world.operator_with(&["--credential-release-delay=1h"]).await);
+        operator = Some(env.operator_with(&["--credential-release-delay=1h"]).await);
     }
-    world.gone::<SpiceApp>("my-app").await;
-    world.gone::<SpiceOrganization>("default").await;
-    secret_is(&world, "the Secret is gone", |secret| secret.is_none()).await;
-    assert_eq!(world.remote_apps().await, [Value::Null; 0], "{order:?}, restart: {restart}");
+    env.gone::<SpiceApp>("my-app").await;
+    env.gone::<SpiceOrganization>("default").await;
+    secret_is(&env, "the Secret is gone", |secret| secret.is_none()).await;
+    assert_eq!(env.remote_apps().await, [Value::Null; 0], "{order:?}, restart: {restart}");
     drop(operator);
 }
 
@@ -110,76 +110,76 @@ async fn a_namespace_goes_with_all_that_is_in_it_and_leaves_nothing() {
 }
 
 async fn namespace_goes(while_away: bool, settings: &'static str) {
-    let world = World::new("namespace", program()).await;
+    let env = TestEnv::new("namespace", program()).await;
     let settings: Vec<_> = ["--secret-poll-interval=1s", settings].into_iter().filter(|it| !it.is_empty()).collect();
-    let mut operator = Some(world.operator_with(&settings).await);
-    in_use(&world).await;
+    let mut operator = Some(env.operator_with(&settings).await);
+    in_use(&env).await;
     let spec = json!({ "deletionPolicy": "Retain" });
-    world.app("kept-app", spec).await;
-    world.app_is("kept-app", "True", "Succeeded").await;
+    env.app("kept-app", spec).await;
+    env.app_is("kept-app", "True", "Succeeded").await;
 
     if while_away {
         operator.take().unwrap().kill().unwrap();
     }
-    let namespaces: Api<Namespace> = Api::all(world.client.clone());
-    namespaces.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(env.client.clone());
+    namespaces.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
     if while_away {
-        operator = Some(world.operator_with(&settings).await);
+        operator = Some(env.operator_with(&settings).await);
     }
-    world.namespace_is_gone().await;
-    let names: Vec<_> = world.remote_apps().await.iter().map(|app| app["name"].clone()).collect();
+    env.namespace_is_gone().await;
+    let names: Vec<_> = env.remote_apps().await.iter().map(|app| app["name"].clone()).collect();
     assert_eq!(names, ["kept-app"], "while away: {while_away}, {settings:?}");
     drop(operator);
 }
 
 #[tokio::test]
 async fn a_credential_is_let_go_when_nobody_needs_it() {
-    let world = World::new("let-go", program()).await;
-    let operator = world.operator_with(&["--credential-release-delay=1s"]).await;
-    in_use(&world).await;
+    let env = TestEnv::new("let-go", program()).await;
+    let operator = env.operator_with(&["--credential-release-delay=1s"]).await;
+    in_use(&env).await;
 
     // Named no more.
     let other = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "other", "namespace": world.namespace },
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "other", "namespace": env.namespace },
         "stringData": { "token": "sandbox-fake-token-operator" },
     });
-    secrets(&world).patch("other", &PatchParams::apply("test"), &Patch::Apply(&other)).await.unwrap();
+    secrets(&env).patch("other", &PatchParams::apply("test"), &Patch::Apply(&other)).await.unwrap();
     let name = async |name: &str| {
         let patch = json!({ "spec": { "credentials": { "personalAccessToken": { "secretRef": { "name": name } } } } });
         let params = PatchParams::default();
-        world.api::<SpiceOrganization>().patch("default", &params, &Patch::Merge(patch)).await.unwrap();
+        env.api::<SpiceOrganization>().patch("default", &params, &Patch::Merge(patch)).await.unwrap();
     };
     name("other").await;
-    secret_is(&world, "one that is named no more is let go", |secret| secret.is_some() && !is_held(secret)).await;
+    secret_is(&env, "one that is named no more is let go", |secret| secret.is_some() && !is_held(secret)).await;
     name(CREDENTIAL.0).await;
-    secret_is(&world, "the credential is held again", is_held).await;
+    secret_is(&env, "the credential is held again", is_held).await;
 
     // Deleted, and no app goes with it.
-    Part::Secret.delete(&world).await;
-    secret_is(&world, "the Secret is gone", |secret| secret.is_none()).await;
-    world.organization_is("False", "CredentialsMissing").await;
+    Part::Secret.delete(&env).await;
+    secret_is(&env, "the Secret is gone", |secret| secret.is_none()).await;
+    env.organization_is("False", "CredentialsMissing").await;
 
     // Switched off.
-    world.give_credential("sandbox-fake-token-operator").await;
-    secret_is(&world, "the credential is held again", is_held).await;
+    env.give_credential("sandbox-fake-token-operator").await;
+    secret_is(&env, "the credential is held again", is_held).await;
     operator.kill().unwrap();
-    let _operator = world.operator_with(&["--protect-credential-secrets=false"]).await;
-    secret_is(&world, "the credential is let go", |secret| secret.is_some() && !is_held(secret)).await;
+    let _operator = env.operator_with(&["--protect-credential-secrets=false"]).await;
+    secret_is(&env, "the credential is let go", |secret| secret.is_some() && !is_held(secret)).await;
 }
 
 #[tokio::test]
 async fn without_a_watch_a_credential_is_read_now_and_then() {
-    let world = World::without_credential("polled", program()).await;
-    let _operator = world
+    let env = TestEnv::without_credential("polled", program()).await;
+    let _operator = env
         .operator_with(&["--watch-secrets=false", "--secret-poll-interval=1s", "--credential-release-delay=1s"])
         .await;
-    world.organization_is("False", "CredentialsMissing").await;
-    world.give_credential("sandbox-fake-token-unknown").await;
-    world.organization_is("False", "Unauthorized").await;
-    world.give_credential("sandbox-fake-token-operator").await;
-    world.organization_is("True", "Succeeded").await;
-    secrets(&world).delete(CREDENTIAL.0, &DeleteParams::default()).await.unwrap();
-    world.organization_is("False", "CredentialsMissing").await;
+    env.organization_is("False", "CredentialsMissing").await;
+    env.give_credential("sandbox-fake-token-unknown").await;
+    env.organization_is("False", "Unauthorized").await;
+    env.give_credential("sandbox-fake-token-operator").await;
+    env.organization_is("True", "Succeeded").await;
+    secrets(&env).delete(CREDENTIAL.0, &DeleteParams::default()).await.unwrap();
+    env.organization_is("False", "CredentialsMissing").await;
 }
 
 /// What the operator may do with Secrets can be narrowed, with a switch for what it then does without.
@@ -192,9 +192,9 @@ async fn it_works_with_fewer_rights_to_secrets() {
         // Not told so, it finds out, and goes on.
         (json!(["get", "list", "watch"]), &[]),
     ] {
-        let world = World::new("rights", program()).await;
-        let user = format!("narrow-{}", world.namespace);
-        let role = world.cluster.kubectl(&["get", "clusterrole", "spice-cloud-operator", "-o", "json"]).await.unwrap();
+        let env = TestEnv::new("rights", program()).await;
+        let user = format!("narrow-{}", env.namespace);
+        let role = env.cluster.kubectl(&["get", "clusterrole", "spice-cloud-operator", "-o", "json"]).await.unwrap();
         let mut role: Value = serde_json::from_str(&role).unwrap();
         role["metadata"] = json!({ "name": user });
         for rule in role["rules"].as_array_mut().unwrap() {
@@ -213,19 +213,19 @@ async fn it_works_with_fewer_rights_to_secrets() {
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "spice-cloud-operator" },
         });
         for object in [role, binding, own] {
-            world.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
+            env.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
         }
-        let admin = std::fs::read_to_string(world.cluster.kubeconfig(User::Admin)).unwrap();
+        let admin = std::fs::read_to_string(env.cluster.kubeconfig(User::Admin)).unwrap();
         let mut kubeconfig: Value = serde_json::from_str(&admin).unwrap();
         kubeconfig["users"][0]["user"]["as"] = json!(user);
-        let kubeconfig = world.run.write("narrow.kubeconfig", &kubeconfig.to_string()).unwrap();
+        let kubeconfig = env.run.write("narrow.kubeconfig", &kubeconfig.to_string()).unwrap();
 
-        let _operator = world.operator_by(&kubeconfig, settings).await;
-        world.app("my-app", json!({})).await;
-        world.app_is("my-app", "True", "Succeeded").await;
+        let _operator = env.operator_by(&kubeconfig, settings).await;
+        env.app("my-app", json!({})).await;
+        env.app_is("my-app", "True", "Succeeded").await;
         let (patch, held) = (verbs.as_array().unwrap().contains(&json!("patch")), is_held);
-        secret_is(&world, "held where that is allowed", |secret| held(secret) == patch).await;
-        world.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-        world.gone::<SpiceApp>("my-app").await;
+        secret_is(&env, "held where that is allowed", |secret| held(secret) == patch).await;
+        env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+        env.gone::<SpiceApp>("my-app").await;
     }
 }

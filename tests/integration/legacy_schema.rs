@@ -13,7 +13,7 @@ use crate::support::{
     control_plane::use_existing_cluster,
     definitions::apply_definitions,
     eventually::{DEADLINE, poll},
-    world::{Kind, World},
+    test_env::{Kind, TestEnv},
 };
 
 /// Takes every rule and bound off a schema, and leaves the types.
@@ -41,8 +41,8 @@ fn loosen(schema: &mut Value) {
 }
 
 /// Puts our definitions in place without their rules.
-async fn install_loose(world: &World) {
-    let api: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+async fn install_loose(env: &TestEnv) {
+    let api: Api<CustomResourceDefinition> = Api::all(env.client.clone());
     for file in custom_resource_definitions() {
         let mut definition = serde_json::to_value(&file.definition).unwrap();
         loosen(&mut definition["spec"]);
@@ -53,8 +53,8 @@ async fn install_loose(world: &World) {
     }
 }
 
-async fn made<K: Kind>(world: &World, name: &str, spec: &Value) {
-    let api = world.api::<K>();
+async fn made<K: Kind>(env: &TestEnv, name: &str, spec: &Value) {
+    let api = env.api::<K>();
     let object = json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": name }, "spec": spec,
     });
@@ -72,8 +72,8 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
         // Its definitions are not for tests to change.
         return;
     }
-    let world = World::alone("looser", program()).await;
-    install_loose(&world).await;
+    let env = TestEnv::alone("looser", program()).await;
+    install_loose(&env).await;
     let source = json!({ "configMapKeyRef": { "name": "pods", "key": "a" } });
     let apps = [
         ("abc", json!({}), "spec.name"),
@@ -89,7 +89,7 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
     ];
     let token = json!({ "secretRef": { "name": "spice-credentials" } });
     let pat = json!({ "personalAccessToken": token });
-    let url = world.sandbox.url();
+    let url = env.sandbox.url();
     let organizations = [
         ("plain-http", json!({ "endpoint": url, "credentials": pat }), "spec.endpoint"),
         ("none", json!({ "endpoint": url, "allowInsecureEndpoint": true, "credentials": {} }), "spec.credentials"),
@@ -133,20 +133,20 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
         ),
     ];
     for (name, spec, _) in &secrets {
-        made::<SpiceSecret>(&world, name, spec).await;
+        made::<SpiceSecret>(&env, name, spec).await;
     }
     for (name, spec, _) in &apps {
-        made::<SpiceApp>(&world, name, spec).await;
+        made::<SpiceApp>(&env, name, spec).await;
     }
     for (name, spec, _) in &organizations {
-        made::<SpiceOrganization>(&world, name, spec).await;
+        made::<SpiceOrganization>(&env, name, spec).await;
     }
-    apply_definitions(&world.cluster).await.unwrap();
+    apply_definitions(&env.cluster).await.unwrap();
     poll("the definitions are strict again", DEADLINE, async || {
         let spec = json!({ "apiVersion": "cloud.spice.ai/v1alpha1", "kind": "SpiceApp", "metadata": { "name": "abc-2" },
             "spec": { "name": "a" } });
         let params = PatchParams { dry_run: true, ..PatchParams::apply("test") };
-        match world.api::<SpiceApp>().patch("abc-2", &params, &Patch::Apply(&spec)).await {
+        match env.api::<SpiceApp>().patch("abc-2", &params, &Patch::Apply(&spec)).await {
             Err(_) => Ok(()),
             Ok(_) => Err("not yet".to_owned()),
         }
@@ -155,27 +155,27 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
     .unwrap();
 
     // The finalizer and the status are written under the strict definition.
-    let _operator = world.operator().await;
+    let _operator = env.operator().await;
     for (name, _, field) in &apps {
-        let said = world.says::<SpiceApp>(name, "InvalidSpec", field).await;
+        let said = env.says::<SpiceApp>(name, "InvalidSpec", field).await;
         assert!(said.status.unwrap().id.is_none());
     }
     for (name, _, field) in &organizations {
-        world.says::<SpiceOrganization>(name, "InvalidSpec", field).await;
+        env.says::<SpiceOrganization>(name, "InvalidSpec", field).await;
     }
     for (name, _, field) in &secrets {
-        world.says::<SpiceSecret>(name, "InvalidSpec", field).await;
-        world.api::<SpiceSecret>().delete(name, &DeleteParams::default()).await.unwrap();
-        world.gone::<SpiceSecret>(name).await;
+        env.says::<SpiceSecret>(name, "InvalidSpec", field).await;
+        env.api::<SpiceSecret>().delete(name, &DeleteParams::default()).await.unwrap();
+        env.gone::<SpiceSecret>(name).await;
     }
     for (name, ..) in &apps {
-        world.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();
-        world.gone::<SpiceApp>(name).await;
+        env.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();
+        env.gone::<SpiceApp>(name).await;
     }
     for (name, ..) in &organizations {
-        world.api::<SpiceOrganization>().delete(name, &DeleteParams::default()).await.unwrap();
-        world.gone::<SpiceOrganization>(name).await;
+        env.api::<SpiceOrganization>().delete(name, &DeleteParams::default()).await.unwrap();
+        env.gone::<SpiceOrganization>(name).await;
     }
-    let posts = world.calls(0).await.into_iter().filter(|call| call.starts_with("POST"));
+    let posts = env.calls(0).await.into_iter().filter(|call| call.starts_with("POST"));
     assert_eq!(posts.collect::<Vec<_>>(), [""; 0]);
 }

@@ -6,14 +6,14 @@ use crate::{
     program,
     support::{
         sandbox::{Action, Fault, When},
-        world::World,
+        test_env::TestEnv,
     },
 };
 
 /// Holds the create POST, kills the operator while it is held, and starts another one.
 async fn killed_with_the_post_held(name: &str, when: When, state: &str) {
-    let world = World::new(name, program()).await;
-    let operator = world.operator().await;
+    let env = TestEnv::new(name, program()).await;
+    let operator = env.operator().await;
     let fault = Fault {
         method: Some("POST".to_owned()),
         route: Some("/v1/apps".to_owned()),
@@ -21,28 +21,24 @@ async fn killed_with_the_post_held(name: &str, when: When, state: &str) {
         action: Action::Hang,
         times: Some(1),
     };
-    world.sandbox.add_fault(&fault).await.unwrap();
-    world.app("my-app", json!({ "description": "wanted" })).await;
-    world.sandbox.call("the POST is held", 0, |call| call.method == "POST" && call.state == state).await.unwrap();
+    env.sandbox.add_fault(&fault).await.unwrap();
+    env.app("my-app", json!({ "description": "wanted" })).await;
+    env.sandbox.call("the POST is held", 0, |call| call.method == "POST" && call.state == state).await.unwrap();
     operator.kill().unwrap();
-    world
-        .sandbox
-        .call("the caller is gone", 0, |call| call.method == "POST" && call.state == "abandoned")
-        .await
-        .unwrap();
-    world.sandbox.remove_faults().await.unwrap();
+    env.sandbox.call("the caller is gone", 0, |call| call.method == "POST" && call.state == "abandoned").await.unwrap();
+    env.sandbox.remove_faults().await.unwrap();
 
-    let held = world.api::<spice_cloud_operator::api::SpiceApp>().get("my-app").await.unwrap();
+    let held = env.api::<spice_cloud_operator::api::SpiceApp>().get("my-app").await.unwrap();
     let intent = held.status.unwrap().create_intent.expect("the intent was stored before the POST");
-    let _operator = world.operator().await;
-    let app = world.app_is("my-app", "True", "Succeeded").await;
+    let _operator = env.operator().await;
+    let app = env.app_is("my-app", "True", "Succeeded").await;
     let status = app.status.unwrap();
-    let remote = world.remote_apps().await;
+    let remote = env.remote_apps().await;
     assert_eq!(remote.len(), 1);
     assert_eq!(status.id, remote[0]["id"].as_i64());
     assert_eq!(status.incarnation, Some(format!("c-{}", intent.id)));
     assert_eq!(remote[0]["description"], "wanted");
-    let state = world.sandbox.state().await.unwrap();
+    let state = env.sandbox.state().await.unwrap();
     assert_eq!(state["apps"].as_array().unwrap().len(), 1, "not even a deleted one beside it");
 }
 
@@ -58,8 +54,8 @@ async fn killed_after_the_create_took_effect_and_before_its_answer_it_makes_no_s
 
 #[tokio::test]
 async fn an_answer_that_is_cut_off_leads_to_no_second_app() {
-    let world = World::new("cut", program()).await;
-    let _operator = world.operator().await;
+    let env = TestEnv::new("cut", program()).await;
+    let _operator = env.operator().await;
     let fault = Fault {
         method: Some("POST".to_owned()),
         route: Some("/v1/apps".to_owned()),
@@ -67,9 +63,9 @@ async fn an_answer_that_is_cut_off_leads_to_no_second_app() {
         action: Action::Close,
         times: Some(1),
     };
-    world.sandbox.add_fault(&fault).await.unwrap();
-    world.app("my-app", json!({})).await;
-    world.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(world.remote_apps().await.len(), 1);
-    assert_eq!(world.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 1);
+    env.sandbox.add_fault(&fault).await.unwrap();
+    env.app("my-app", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    assert_eq!(env.remote_apps().await.len(), 1);
+    assert_eq!(env.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 1);
 }

@@ -1,4 +1,4 @@
-//! A witness of every status that is written in a namespace: it holds each against the rulebook (invariant 8).
+//! A checker of every status that is written in a namespace: it holds each against the rulebook (invariant 8).
 //!
 //! It watches, because a watch tells every version of an object and a cache only the last. It has a thread and a
 //! runtime of its own, so that it sees what happens while a test does not wait for anything, and to its end.
@@ -32,13 +32,13 @@ const OPERATOR: &str = "spice-cloud-operator";
 /// How long the end waits for what was written and not seen yet. Reached only when something is wrong.
 const LAG: Duration = Duration::from_secs(30);
 
-/// A running witness.
-pub struct Witness {
+/// A running checker.
+pub struct StatusChecker {
     seen: Arc<Seen>,
     thread: Option<thread::JoinHandle<Result<(), String>>>,
 }
 
-/// What the witness tells.
+/// What the checker tells.
 #[derive(Default)]
 struct Seen {
     ends: AtomicBool,
@@ -47,7 +47,7 @@ struct Seen {
     broken: Mutex<Vec<String>>,
 }
 
-impl Witness {
+impl StatusChecker {
     /// Begins to watch; what is written after this returns is seen.
     pub fn start(kubeconfig: &Path, namespace: &str) -> Result<Self, String> {
         let seen = Arc::new(Seen::default());
@@ -76,7 +76,7 @@ impl Witness {
     pub fn end(mut self) -> Result<Vec<String>, String> {
         self.seen.ends.store(true, Ordering::SeqCst);
         let thread = self.thread.take().ok_or("it has ended")?;
-        thread.join().map_err(|_| "the witness panicked".to_owned())??;
+        thread.join().map_err(|_| "the checker panicked".to_owned())??;
         let broken = std::mem::take(&mut *self.seen.broken.lock().unwrap_or_else(PoisonError::into_inner));
         let judged = std::mem::take(&mut *self.seen.judged.lock().unwrap_or_else(PoisonError::into_inner));
         if broken.is_empty() { Ok(judged) } else { Err(broken.join("\n")) }
@@ -255,7 +255,7 @@ impl Object {
         let conditions = status.get("conditions").cloned().unwrap_or(Value::Array(Vec::new()));
         let conditions: Vec<Condition> = serde_json::from_value(conditions).map_err(|e| format!("{e}: {status}"))?;
         if conditions.is_empty() && observed == Some(-1) {
-            // Nobody has visited it yet, or its first visit is under way.
+            // Nobody has reconciled it yet, or its first reconcile is under way.
             return Ok(());
         }
         condition_invariants::broken(&conditions, observed)?;

@@ -13,9 +13,9 @@ use crate::{
     support::{
         control_plane::User,
         eventually::DEADLINE,
-        proxy::{Gate, Point, Proxy},
+        proxy::{FaultPoint, FaultPoints, Proxy},
         sandbox::When,
-        world::World,
+        test_env::TestEnv,
     },
 };
 
@@ -35,12 +35,12 @@ pub trait Operation: Copy + Debug + Send + Sync + 'static {
     fn sandbox(self) -> Vec<&'static str>;
 
     /// What is so before the operation begins.
-    fn prepare(self, world: &World) -> impl Future<Output = ()> + Send;
+    fn prepare(self, env: &TestEnv) -> impl Future<Output = ()> + Send;
 
-    fn begin(self, world: &World) -> impl Future<Output = ()> + Send;
+    fn begin(self, env: &TestEnv) -> impl Future<Output = ()> + Send;
 
     /// Waits until the operation is done, and looks at what it left behind.
-    fn ends(self, world: &World) -> impl Future<Output = ()> + Send;
+    fn ends(self, env: &TestEnv) -> impl Future<Output = ()> + Send;
 
     /// Settings of the operator besides those of all operations.
     fn settings(self) -> &'static [&'static str] {
@@ -53,70 +53,71 @@ pub trait Operation: Copy + Debug + Send + Sync + 'static {
     }
 }
 
-/// A world behind a gate.
+/// A env behind a gate.
 struct Stage {
-    gate: Arc<Gate>,
-    world: World,
+    faults: Arc<FaultPoints>,
+    env: TestEnv,
     kubeconfig: PathBuf,
     _proxies: [Proxy; 2],
 }
 
 impl Stage {
     async fn new<O: Operation>(operation: O) -> Self {
-        let (gate, world) = (Gate::new(O::OBJECT), World::with_sandbox("kill", program(), &operation.sandbox()).await);
-        let management = Proxy::of_management(&gate, world.sandbox.url()).await.unwrap();
-        let client = world.cluster.client(User::Operator).await.unwrap();
-        let kubernetes = Proxy::of_kubernetes(&gate, client).await.unwrap();
-        world.organization(&management.url()).await;
-        let kubeconfig = world.run.write("proxy.kubeconfig", &kubernetes.kubeconfig().to_string()).unwrap();
-        Self { gate, world, kubeconfig, _proxies: [management, kubernetes] }
+        let (faults, env) =
+            (FaultPoints::new(O::OBJECT), TestEnv::with_sandbox("kill", program(), &operation.sandbox()).await);
+        let management = Proxy::of_management(&faults, env.sandbox.url()).await.unwrap();
+        let client = env.cluster.client(User::Operator).await.unwrap();
+        let kubernetes = Proxy::of_kubernetes(&faults, client).await.unwrap();
+        env.organization(&management.url()).await;
+        let kubeconfig = env.run.write("proxy.kubeconfig", &kubernetes.kubeconfig().to_string()).unwrap();
+        Self { faults, env, kubeconfig, _proxies: [management, kubernetes] }
     }
 
     /// The points that an undisturbed run has.
-    async fn undisturbed(self, operation: impl Operation) -> Vec<Point> {
+    async fn undisturbed(self, operation: impl Operation) -> Vec<FaultPoint> {
         let settings = [SETTINGS, operation.settings()].concat();
-        let _operator = self.world.operator_by(&self.kubeconfig, &settings).await;
-        self.world.organization_is("True", "Succeeded").await;
-        operation.prepare(&self.world).await;
-        self.gate.count(None);
-        operation.begin(&self.world).await;
-        operation.ends(&self.world).await;
-        self.gate.points()
+        let _operator = self.env.operator_by(&self.kubeconfig, &settings).await;
+        self.env.organization_is("True", "Succeeded").await;
+        operation.prepare(&self.env).await;
+        self.faults.count(None);
+        operation.begin(&self.env).await;
+        operation.ends(&self.env).await;
+        self.faults.points()
     }
 
     /// Kills the operator at a point, or after the last, and starts another one.
-    async fn killed(self, operation: impl Operation, cut: Option<(Point, When)>) {
-        let world = &self.world;
+    async fn killed(self, operation: impl Operation, cut: Option<(FaultPoint, When)>) {
+        let env = &self.env;
         let settings = [SETTINGS, operation.settings()].concat();
-        let operator = world.operator_by(&self.kubeconfig, &settings).await;
-        world.organization_is("True", "Succeeded").await;
-        operation.prepare(world).await;
-        let revision = world.sandbox.revision().await.unwrap();
-        self.gate.count(cut.clone());
-        operation.begin(world).await;
+        let operator = env.operator_by(&self.kubeconfig, &settings).await;
+        env.organization_is("True", "Succeeded").await;
+        operation.prepare(env).await;
+        let revision = env.sandbox.revision().await.unwrap();
+        self.faults.count(cut.clone());
+        operation.begin(env).await;
         match cut {
             Some(((what, _), when)) => {
                 // Not whether it is done: a last write whose answer is withheld makes it so.
                 tokio::select! {
                     biased;
-                    stopped = tokio::time::timeout(DEADLINE, self.gate.stopped()) => {
-                        assert!(stopped.is_ok(), "it never came to that point: {:?}", self.gate.points());
+                    stopped = tokio::time::timeout(DEADLINE, self.faults.stopped()) => {
+                        assert!(stopped.is_ok(), "it never came to that point: {:?}", self.faults.points());
                     }
-                    () = operation.ends(world), if operation.may_do_without(&what) => return,
+                    () = operation.ends(env), if operation.may_do_without(&what) => return,
                 }
                 // What was held never came to the API, and what was applied did.
-                let points = self.gate.points();
+                let points = self.faults.points();
                 let passed = &points[..points.len() - usize::from(matches!(when, When::Before))];
                 let sent = passed.iter().filter(|(what, _)| what.contains("/v1/")).count();
-                let calls = world.calls(revision).await.into_iter().filter(|call| call.contains("/apps"));
+                let calls = env.calls(revision).await.into_iter().filter(|call| call.contains("/apps"));
                 assert_eq!(calls.count(), sent, "{points:?}");
             }
-            None => operation.ends(world).await,
+            None => operation.ends(env).await,
         }
         operator.kill().unwrap();
-        self.gate.open();
-        let _operator = world.operator_by(&self.kubeconfig, &settings).await;
-        operation.ends(world).await;
+        self.faults.open();
+        let _operator = env.operator_by(&self.kubeconfig, &settings).await;
+        operation.ends(env).await;
     }
 }
 

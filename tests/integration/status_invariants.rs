@@ -1,4 +1,4 @@
-//! The rulebook holds on every status of every test (invariant 8), as each `World` has a witness. That one can fail.
+//! The rulebook holds on every status of every test (invariant 8), as each `TestEnv` has a checker. That one can fail.
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use spice_cloud_operator::api::SpiceApp;
 
 use crate::{
     program,
-    support::{control_plane::User, witness::Witness, world::World},
+    support::{control_plane::User, status_checker::StatusChecker, test_env::TestEnv},
 };
 
 #[tokio::test]
@@ -28,18 +28,18 @@ async fn a_status_that_breaks_a_rule_is_seen_also_when_another_follows_it_at_onc
         ("spice-cloud-operator", with(json!([odd])), Some("the reason Because")),
         ("a-person", with(json!([])), None),
     ] {
-        let world = World::new("witness", program()).await;
-        let witness = Witness::start(&world.cluster.kubeconfig(User::Admin), &world.namespace).unwrap();
-        world.app("my-app", json!({})).await;
+        let env = TestEnv::new("checker", program()).await;
+        let checker = StatusChecker::start(&env.cluster.kubeconfig(User::Admin), &env.namespace).unwrap();
+        env.app("my-app", json!({})).await;
         let (api, params) =
-            (world.api::<SpiceApp>(), PatchParams { field_manager: Some(manager.into()), ..<_>::default() });
+            (env.api::<SpiceApp>(), PatchParams { field_manager: Some(manager.into()), ..<_>::default() });
         api.patch_status("my-app", &params, &Patch::Merge(&status)).await.unwrap();
         api.patch_status("my-app", &params, &Patch::Merge(with(json!([ready("True")])))).await.unwrap();
-        match (witness.end(), expected) {
+        match (checker.end(), expected) {
             (Ok(judged), None) => assert!(judged.len() >= 2, "the app and its status: {judged:?}"),
             (Err(error), Some(rule)) => assert!(error.contains(rule), "{error}"),
             (end, _) => panic!("{status} by {manager}: {end:?}"),
         }
-        world.forget_statuses();
+        env.forget_statuses();
     }
 }

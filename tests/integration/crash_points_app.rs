@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use spice_cloud_operator::api::{FINALIZER, SpiceApp};
 
 use crate::{
+    crash_harness::{self, killed_at_every_point},
     extended,
-    killing::{self, killed_at_every_point},
-    support::{control_plane::ControlPlane, namespace_controller::NamespaceController, world::World},
+    support::{control_plane::ControlPlane, namespace_controller::NamespaceController, test_env::TestEnv},
 };
 
 /// The object under test.
@@ -56,10 +56,10 @@ impl Case {
         })
     }
 
-    async fn is_made(self, world: &World) {
-        let app = world.app_is(APP, "True", "Succeeded").await;
+    async fn is_made(self, env: &TestEnv) {
+        let app = env.app_is(APP, "True", "Succeeded").await;
         let (status, finalizers) = (app.status.unwrap(), app.metadata.finalizers.unwrap_or_default());
-        let remote = self.remote(world).await;
+        let remote = self.remote(env).await;
         assert_eq!(remote.len(), 1, "{remote:?}");
         assert_eq!(status.id, remote[0]["id"].as_i64());
         assert_eq!(status.create_intent, None, "nothing is open");
@@ -76,29 +76,29 @@ impl Case {
         assert_eq!(remote[0]["config"]["replicas"], wanted["runtime"]["replicas"], "{remote:?}");
     }
 
-    async fn remote(self, world: &World) -> Vec<Value> {
-        let mut apps = world.remote_apps().await;
+    async fn remote(self, env: &TestEnv) -> Vec<Value> {
+        let mut apps = env.remote_apps().await;
         apps.retain(|app| app["name"] == APP);
         apps
     }
 }
 
-impl killing::Operation for Case {
+impl crash_harness::Operation for Case {
     const OBJECT: &'static str = APP;
 
     fn sandbox(self) -> Vec<&'static str> {
         vec!["--tags", self.tags]
     }
 
-    async fn prepare(self, world: &World) {
+    async fn prepare(self, env: &TestEnv) {
         if !self.takes_tags() {
-            world.app(SIBLING, json!({ "deletionPolicy": "Delete" })).await;
-            world.app_is(SIBLING, "True", "Succeeded").await;
+            env.app(SIBLING, json!({ "deletionPolicy": "Delete" })).await;
+            env.app_is(SIBLING, "True", "Succeeded").await;
         }
         match self.operation {
             Create => {}
             Adopt | Reactivate => {
-                let portal = world.sandbox.portal().unwrap();
+                let portal = env.sandbox.portal().unwrap();
                 let theirs = json!({ "name": APP, "region": "us-east-1", "description": "theirs" });
                 let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
                 if self.operation == Reactivate {
@@ -106,43 +106,43 @@ impl killing::Operation for Case {
                 }
             }
             Update | Delete | Teardown => {
-                world.app(APP, Self { operation: Create, ..self }.wanted()).await;
-                world.app_is(APP, "True", "Succeeded").await;
+                env.app(APP, Self { operation: Create, ..self }.wanted()).await;
+                env.app_is(APP, "True", "Succeeded").await;
             }
         }
     }
 
-    async fn begin(self, world: &World) {
+    async fn begin(self, env: &TestEnv) {
         match self.operation {
-            Create | Update | Adopt | Reactivate => drop(world.app(APP, self.wanted()).await),
-            Delete => drop(world.api::<SpiceApp>().delete(APP, &DeleteParams::default()).await.unwrap()),
+            Create | Update | Adopt | Reactivate => drop(env.app(APP, self.wanted()).await),
+            Delete => drop(env.api::<SpiceApp>().delete(APP, &DeleteParams::default()).await.unwrap()),
             Teardown => {
-                let namespaces: Api<Namespace> = Api::all(world.client.clone());
-                namespaces.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
+                let namespaces: Api<Namespace> = Api::all(env.client.clone());
+                namespaces.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
             }
         }
     }
 
-    async fn ends(self, world: &World) {
+    async fn ends(self, env: &TestEnv) {
         match self.operation {
-            Create | Update | Adopt | Reactivate => self.is_made(world).await,
+            Create | Update | Adopt | Reactivate => self.is_made(env).await,
             Delete => {
                 // Nothing holds it back any more, a finalizer least of all.
-                world.gone::<SpiceApp>(APP).await;
-                assert_eq!(self.remote(world).await, [Value::Null; 0]);
+                env.gone::<SpiceApp>(APP).await;
+                assert_eq!(self.remote(env).await, [Value::Null; 0]);
             }
             Teardown => {
-                world.namespace_is_gone().await;
-                assert_eq!(world.remote_apps().await, [Value::Null; 0]);
+                env.namespace_is_gone().await;
+                assert_eq!(env.remote_apps().await, [Value::Null; 0]);
             }
         }
-        let ever = world.sandbox.state().await.unwrap()["apps"].as_array().unwrap().clone();
+        let ever = env.sandbox.state().await.unwrap()["apps"].as_array().unwrap().clone();
         let ever = ever.iter().filter(|app| app["name"] == APP).count();
         assert_eq!(ever, 1, "one remote app in all, deleted ones counted");
     }
 
     /// Whether a run may come to its end without this call. In a namespace that ends, an app says what it waits for if it is
-    /// visited between the deletion of the credential's Secret and the organization's look at it.
+    /// reconciled between the deletion of the credential's Secret and the organization's look at it.
     fn may_do_without(self, what: &str) -> bool {
         self.operation == Teardown && what.ends_with("/status")
     }

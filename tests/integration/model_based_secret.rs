@@ -11,7 +11,7 @@ use crate::{
     secrets::{expected, portal_deletes, portal_sets, remote},
     support::{
         eventually::{DEADLINE, poll},
-        world::{Kind, World},
+        test_env::{Kind, TestEnv},
     },
 };
 
@@ -32,7 +32,7 @@ struct There {
 }
 
 struct Play<'a> {
-    world: &'a World,
+    env: &'a TestEnv,
     random: fastrand::Rng,
     app: String,
     id: u64,
@@ -50,18 +50,18 @@ struct Play<'a> {
 impl<'a> Play<'a> {
     /// Several objects of one app where they adopt: one alone where they do not, because what one may not delete as long as
     /// something is wrong with it, another one could take over.
-    async fn begin(world: &'a World, seed: u64) -> Self {
+    async fn begin(env: &'a TestEnv, seed: u64) -> Self {
         let (app, adopts) = (format!("app-{seed}"), seed % 2 == 1);
-        world.app(&app, json!({})).await;
-        let id = world.app_is(&app, "True", "Succeeded").await.status.unwrap().id.unwrap();
+        env.app(&app, json!({})).await;
+        let id = env.app_is(&app, "True", "Succeeded").await.status.unwrap().id.unwrap();
         let objects =
             if adopts { vec![format!("{app}-one"), format!("{app}-two")] } else { vec![format!("{app}-one")] };
         let asks = vec![BTreeMap::new(); objects.len()];
         let (random, id) = (fastrand::Rng::with_seed(seed), u64::try_from(id).unwrap());
         let mut play =
-            Self { world, random, app, id, adopts, objects, asks, values: Default::default(), there: BTreeMap::new() };
+            Self { env, random, app, id, adopts, objects, asks, values: Default::default(), there: BTreeMap::new() };
         (0..KEYS).for_each(|key| play.rotate(key));
-        play.world.values(&play.app, play.source()).await;
+        play.env.values(&play.app, play.source()).await;
         // Two that were made within one second are told apart by their uids.
         let mut made = Vec::new();
         for (index, name) in play.objects.clone().into_iter().enumerate() {
@@ -102,14 +102,14 @@ impl<'a> Play<'a> {
             // Another spec each time: what is put back again and again under one is a fight, which is another test.
             "interval": format!("{}s", 86400 + round),
         });
-        self.world.secret(name, spec).await
+        self.env.secret(name, spec).await
     }
 
     /// Edits the app as somebody in the portal would.
     async fn edit_outside(&mut self, name: &'static str) {
         let is_there = self.there.get(name).is_some_and(|there| there.value.is_some());
         if is_there && self.random.u8(..3) == 0 {
-            portal_deletes(self.world, self.id, name).await;
+            portal_deletes(self.env, self.id, name).await;
             match self.there.get_mut(name) {
                 Some(There { owner: None, .. }) => drop(self.there.remove(name)),
                 Some(there) => there.value = None,
@@ -118,7 +118,7 @@ impl<'a> Play<'a> {
             return;
         }
         let value = format!("fake-foreign-{}", self.random.u8(..));
-        portal_sets(self.world, self.id, name, &value).await;
+        portal_sets(self.env, self.id, name, &value).await;
         let there = self.there.entry(name).or_insert(There { value: None, owner: None, adopted: false });
         there.value = Some(value);
     }
@@ -148,13 +148,13 @@ impl<'a> Play<'a> {
         let key = self.random.usize(..KEYS);
         if self.random.bool() {
             self.rotate(key);
-            self.world.values(&self.app, self.source()).await;
+            self.env.values(&self.app, self.source()).await;
         }
         for (index, name) in self.objects.iter().enumerate() {
             self.apply(name, index, round).await;
         }
         for name in &self.objects {
-            self.world.ask_for_visit::<SpiceSecret>(name).await;
+            self.env.request_reconcile_of::<SpiceSecret>(name).await;
         }
         self.settle();
         self.judge(&format!("in round {round}")).await;
@@ -210,7 +210,7 @@ impl<'a> Play<'a> {
         let there = expected(&there.collect::<Vec<_>>());
         let what = format!("{} {when}: {:?} asks for {:?}", self.app, self.objects, self.asks);
         poll(&what, DEADLINE, async || {
-            let found = remote(self.world, self.id).await;
+            let found = remote(self.env, self.id).await;
             if found != there {
                 return Err(format!("{:?} is to be there, not {found:?}", self.there));
             }
@@ -224,7 +224,7 @@ impl<'a> Play<'a> {
     }
 
     async fn judge_object(&self, index: usize, name: &str) -> Result<(), String> {
-        let api: Api<SpiceSecret> = self.world.api();
+        let api: Api<SpiceSecret> = self.env.api();
         let secret = api.get(name).await.map_err(|error| error.to_string())?;
         let ready = secret.conditions().iter().find(|condition| condition.type_ == "Ready");
         let ready = ready.filter(|ready| ready.observed_generation == secret.metadata.generation);
@@ -244,12 +244,12 @@ impl<'a> Play<'a> {
 
     /// Deletes every object: what was somebody else's once stays.
     async fn end(mut self) {
-        let api: Api<SpiceSecret> = self.world.api();
+        let api: Api<SpiceSecret> = self.env.api();
         for name in &self.objects {
             api.delete(name, &DeleteParams::default()).await.unwrap();
         }
         for name in &self.objects {
-            self.world.gone::<SpiceSecret>(name).await;
+            self.env.gone::<SpiceSecret>(name).await;
         }
         self.there.retain(|_, there| there.owner.is_none() || there.adopted && there.value.is_some());
         self.objects.clear();
@@ -259,12 +259,12 @@ impl<'a> Play<'a> {
 
 #[tokio::test]
 async fn after_random_edits_of_secrets_in_kubernetes_and_portal_both_are_as_the_model_says() {
-    let world = World::new("randomsecrets", program()).await;
-    let _operator = world.operator().await;
+    let env = TestEnv::new("randomsecrets", program()).await;
+    let _operator = env.operator().await;
     let plays = SEEDS.map(|seed| {
-        let world = &world;
+        let env = &env;
         async move {
-            let mut play = Play::begin(world, seed).await;
+            let mut play = Play::begin(env, seed).await;
             for round in 1..=ROUNDS {
                 play.round(round).await;
             }
