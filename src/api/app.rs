@@ -61,7 +61,7 @@ use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
         .message("cname cannot change").field_path(".cname"),
     // The operator checks a reference or a namespace that is set or removed, because CEL sees neither the object's own
     // namespace nor the default.
-    validation = Rule::new("!has(self.organizationRef) || !has(oldSelf.organizationRef) || (self.organizationRef.name == oldSelf.organizationRef.name && (!has(self.organizationRef.namespace) || !has(oldSelf.organizationRef.namespace) || self.organizationRef.namespace == oldSelf.organizationRef.namespace))")
+    validation = Rule::new("!has(self.organizationRef) || !has(oldSelf.organizationRef) || (self.organizationRef.name == oldSelf.organizationRef.name && (!has(self.organizationRef.__namespace__) || !has(oldSelf.organizationRef.__namespace__) || self.organizationRef.__namespace__ == oldSelf.organizationRef.__namespace__))")
         .message("organizationRef cannot change: an app cannot move to another organization").field_path(".organizationRef"),
 )]
 pub struct SpiceAppSpec {
