@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Resource;
 
 use super::condition_invariants;
 use super::{

@@ -15,7 +15,7 @@ use crate::api::{
 use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
 use crate::management::portal_url;
-use crate::planner::{Observed, OrganizationView, is_suspended};
+use crate::planner::{Observed, OrganizationView, ResourcePlanner, display_object, is_suspended};
 
 /// Reference to the organization that an app uses.
 pub(in crate::controller) fn reference(app: &SpiceApp) -> ObjectRef<DeserializeGuard<SpiceOrganization>> {
@@ -157,9 +157,8 @@ pub(in crate::controller) fn dependents(context: &Context, organization: &SpiceO
         }
         Err(_) => true,
     };
-    let display = |app: Arc<DeserializeGuard<SpiceApp>>| match app.namespace() {
-        Some(other) if other != own => format!("SpiceApp {other}/{}", app.name_any()),
-        _ => format!("SpiceApp \"{}\"", app.name_any()),
+    let display = |app: Arc<DeserializeGuard<SpiceApp>>| {
+        display_object(SpiceApp::NAME, &app.namespace().unwrap_or_default(), &app.name_any(), &own)
     };
     let apps = apps_of(context, organization);
     let mut names: Vec<String> = apps.into_iter().filter(|app| depends(app)).map(display).collect();

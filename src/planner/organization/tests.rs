@@ -197,7 +197,7 @@ fn of_several_organizations_the_spec_names_one() {
         (Some("OTHER"), Ok("2")),
         (Some("mine"), Ok("1")),
         (None, Err("mine, other")),
-        (Some("third"), Err("no organization third")),
+        (Some("third"), Err("no access to organization \"third\"")),
     ] {
         let mut world = World::new();
         world.organizations = Observed::Present(two.clone());

@@ -6,8 +6,9 @@ use super::source::Problem;
 use super::update::is_applied;
 use super::write::SetCause;
 use super::*;
+use crate::planner::messages::list_items;
 
-/// Number of names or sentences in one message; the message counts the others.
+/// Maximum number of names or sentences in one message.
 const MAX_ITEMS: usize = 16;
 
 impl ChangePlanner<'_> {
@@ -53,8 +54,8 @@ impl ChangePlanner<'_> {
             }),
         );
         let drift = changes.drift.iter().map(String::as_str);
-        let looping: Vec<&str> = drift.filter(|name| self.is_correction_loop(name)).collect();
-        let message = shorten(&messages.iter().map(String::as_str).collect::<Vec<_>>(), ". ");
+        let looping: Vec<&str> = drift.filter(|name| input.is_correction_loop(name)).collect();
+        let message = join_sentences(&messages);
         match () {
             () if is_missing => source_missing(input, message),
             () if failed.len() > 0 => {
@@ -63,19 +64,10 @@ impl ChangePlanner<'_> {
             }
             () if is_invalid => Outcome::Stalled(Reason::InvalidSpec, message),
             () if !messages.is_empty() => Outcome::Stalled(Reason::NameTaken, message),
-            () if !looping.is_empty() => correction_loop(&looping),
+            () if !looping.is_empty() => input.correction_loop(&looping),
             () => changes.handover.clone().map_or(Outcome::InSync, Outcome::InProgress),
         }
     }
-}
-
-fn correction_loop(names: &[&str]) -> Outcome {
-    let message = format!(
-        "Correction loop: {} was corrected 3 times and changed again by another client. Stop the other client, then edit \
-         the spec",
-        name_list(names.iter().copied())
-    );
-    Outcome::Stalled(Reason::CorrectionLoop, message)
 }
 
 /// Message of Ready=True.
@@ -128,13 +120,13 @@ pub(super) fn with_name(name: &str, outcome: Outcome) -> Outcome {
 
 /// A list of names for a message.
 pub(super) fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    shorten(&names.collect::<Vec<_>>(), ", ")
+    list_items(names, MAX_ITEMS)
 }
 
-fn shorten(items: &[&str], separator: &str) -> String {
-    let shown = items.iter().take(MAX_ITEMS).copied().collect::<Vec<_>>().join(separator);
-    match items.len().saturating_sub(MAX_ITEMS) {
+fn join_sentences(sentences: &[String]) -> String {
+    let shown = sentences.iter().take(MAX_ITEMS).map(String::as_str).collect::<Vec<_>>().join(". ");
+    match sentences.len().saturating_sub(MAX_ITEMS) {
         0 => shown,
-        more => format!("{shown}{separator}and {more} more"),
+        more => format!("{shown}. {more} more problems are not shown"),
     }
 }

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{FINALIZER, SpiceSecretSpec};
+use crate::api::SpiceSecretSpec;
 use crate::planner::model::{self, Model, Reconciled, reconcile};
 use crate::planner::remote_app::OWNER_TAG;
 use crate::planner::{DigestKey, RuntimeState, Timings};
