@@ -1,4 +1,4 @@
-//! What responses show of an app: its owner, the state to record, and whether the app is gone.
+//! The owner of an app as responses show it, the state to record, and the check that an app is absent.
 
 use super::*;
 use crate::planner::remote_app::{ListedAbsence, listed_absence, unreadable_app_message};
@@ -97,11 +97,16 @@ pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, ap
         .or(status.region.take());
 }
 
-/// Records whether the API keeps tags. A response without tags after an update that sent tags, or after a rejection of
-/// tags, shows that the API does not. A create shows nothing, because a reactivated app may keep its old tags.
-pub(super) fn record_tag_support(status: &mut SpiceAppStatus, observed: &AppObserved, write: &AppWrite, app: &App) {
-    let sent = matches!(write, AppWrite::Update { .. }) && write.sets_owner_tags();
-    if app.tag(OWNER_TAG).is_none() && (sent || observed.tags_rejected) {
+/// Records whether the API keeps tags. A response without tags after an update that sent tags (`update_sent_tags`), or
+/// after a rejection of tags, shows that the API does not. A create that sent tags shows nothing, because a reactivated
+/// app may keep its old tags.
+pub(super) fn record_tag_support(
+    status: &mut SpiceAppStatus,
+    observed: &AppObserved,
+    update_sent_tags: bool,
+    app: &App,
+) {
+    if app.tag(OWNER_TAG).is_none() && (update_sent_tags || observed.tags_rejected) {
         status.tags_unsupported = Some(true);
     }
 }
