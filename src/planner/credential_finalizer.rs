@@ -75,7 +75,7 @@ mod tests {
     const RELEASE_AFTER: Duration = Duration::from_secs(30);
 
     #[test]
-    fn a_secret_keeps_the_finalizer_exactly_while_it_is_needed() {
+    fn a_credential_secret_has_the_finalizer_exactly_while_it_is_needed() {
         let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
         let (just_now, long_ago) = (Some(now), Some("2026-01-01T00:00:30Z".parse().unwrap()));
         let used = CredentialSecretState { is_wanted: true, organizations: 1, ..CredentialSecretState::default() };

@@ -10,7 +10,7 @@ use crate::planner::model::{Model, reconcile};
 use crate::planner::{RuntimeState, Timings};
 
 /// A remote side: what each read would answer.
-struct World {
+struct Fixture {
     object: SpiceOrganization,
     reads: Vec<OrganizationRead>,
     secret: SourceVersion,
@@ -20,7 +20,7 @@ struct World {
     dependents: Vec<String>,
     lists: BTreeMap<String, ListCompleteness>,
     runtime_state: RuntimeState,
-    /// When the last visit asked for the next one.
+    /// When the last result asked for the next one.
     requeue_after: Option<Duration>,
 }
 
@@ -30,7 +30,7 @@ fn error(kind: ErrorKind) -> ApiError {
 
 const LACKING: ErrorKind = ErrorKind::NotFound { json: true };
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let spec = json!({
             "endpoint": "https://api.example",
@@ -115,13 +115,13 @@ impl World {
     }
 
     /// One reconcile.
-    fn visit(&mut self) -> Outcome {
+    fn reconcile(&mut self) -> Outcome {
         let done = reconcile(self);
         (self.reads, self.requeue_after) = (done.reads, done.requeue_after);
         done.outcome
     }
 
-    /// The reads of the last visit that take a request.
+    /// The reads of the last result that take a request.
     fn requests(&self) -> Vec<OrganizationRead> {
         let local = [OrganizationRead::Credential, OrganizationRead::Dependents];
         self.reads.iter().filter(|read| !local.contains(read)).cloned().collect()
@@ -137,7 +137,7 @@ impl World {
     }
 }
 
-impl Model<SpiceOrganization> for World {
+impl Model<SpiceOrganization> for Fixture {
     fn object(&mut self) -> &mut SpiceOrganization {
         &mut self.object
     }
@@ -168,12 +168,12 @@ fn bound(endpoint: &str, id: Option<&str>) -> (Option<String>, Option<String>) {
 }
 
 #[test]
-fn the_first_good_answer_binds_it_and_shows_what_there_is() {
-    let mut world = World::new();
-    assert_eq!(world.visit(), Outcome::InSync);
-    assert_eq!(world.requests().len(), 5, "{:?}", world.reads);
-    assert_eq!(world.requests()[0], OrganizationRead::Organizations);
-    let status = world.status();
+fn the_first_successful_check_binds_the_organization_and_records_its_offers() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    assert_eq!(fixture.requests().len(), 5, "{:?}", fixture.reads);
+    assert_eq!(fixture.requests()[0], OrganizationRead::Organizations);
+    let status = fixture.status();
     let mine = OrganizationStatus { id: "1".to_owned(), name: Some("mine".to_owned()) };
     assert_eq!(status.organization, Some(mine));
     assert_eq!(status.endpoint.as_deref(), Some("https://api.example"));
@@ -186,12 +186,12 @@ fn the_first_good_answer_binds_it_and_shows_what_there_is() {
         (Some(-1), Some(3), None, Some(4))
     );
     assert_eq!(status.unavailable_paths, [""; 0]);
-    assert_eq!(world.visit(), Outcome::Skipped);
-    assert_eq!(world.requests(), []);
+    assert_eq!(fixture.reconcile(), Outcome::Skipped);
+    assert_eq!(fixture.requests(), []);
 }
 
 #[test]
-fn of_several_organizations_the_spec_names_one() {
+fn the_spec_selects_one_of_several_organizations() {
     let two = json!([{ "id": "1", "name": "mine" }, { "id": "2", "name": "other" }]);
     for (named, expected) in [
         (Some("OTHER"), Ok("2")),
@@ -199,107 +199,107 @@ fn of_several_organizations_the_spec_names_one() {
         (None, Err("mine, other")),
         (Some("third"), Err("no access to organization \"third\"")),
     ] {
-        let mut world = World::new();
-        world.organizations = Observed::Present(two.clone());
-        world.object.spec.organization = named.map(str::to_owned);
-        match (world.visit(), expected) {
-            (Outcome::InSync, Ok(id)) => assert_eq!(world.bound_to(), bound("https://api.example", Some(id))),
+        let mut fixture = Fixture::new();
+        fixture.organizations = Observed::Present(two.clone());
+        fixture.object.spec.organization = named.map(str::to_owned);
+        match (fixture.reconcile(), expected) {
+            (Outcome::InSync, Ok(id)) => assert_eq!(fixture.bound_to(), bound("https://api.example", Some(id))),
             (Outcome::Stalled(Reason::InvalidSpec, message), Err(expected)) => {
                 assert!(message.contains(expected), "{message}");
-                assert_eq!(world.requests(), [OrganizationRead::Organizations]);
-                assert_eq!(world.bound_to(), (None, None));
+                assert_eq!(fixture.requests(), [OrganizationRead::Organizations]);
+                assert_eq!(fixture.bound_to(), (None, None));
             }
             (outcome, _) => panic!("{named:?}: {outcome:?}"),
         }
     }
-    let mut world = World::new();
-    world.organizations = Observed::Present(json!([]));
-    assert!(matches!(world.visit(), Outcome::WriteFailed(Reason::Forbidden, ..)));
+    let mut fixture = Fixture::new();
+    fixture.organizations = Observed::Present(json!([]));
+    assert!(matches!(fixture.reconcile(), Outcome::WriteFailed(Reason::Forbidden, ..)));
 }
 
 #[test]
-fn a_credential_or_an_endpoint_that_leads_elsewhere_stops_everything_until_a_person_accepts() {
-    type Change = (&'static str, fn(&mut World), &'static str);
+fn another_organization_stops_every_read_until_a_user_accepts_it() {
+    type Change = (&'static str, fn(&mut Fixture), &'static str);
     let changes: [Change; 3] = [
-        ("credential", |world| world.credential(json!([{ "id": "2", "name": "other" }])), "2"),
-        ("endpoint", |world| world.endpoint("https://other.example"), "1"),
+        ("credential", |fixture| fixture.credential(json!([{ "id": "2", "name": "other" }])), "2"),
+        ("endpoint", |fixture| fixture.endpoint("https://other.example"), "1"),
         (
             "both",
-            |world| {
-                world.endpoint("https://other.example");
-                world.organizations = Observed::Unknown(error(LACKING));
+            |fixture| {
+                fixture.endpoint("https://other.example");
+                fixture.organizations = Observed::Unknown(error(LACKING));
             },
             "https://other.example",
         ),
     ];
     for (what, change, value) in changes {
-        let mut world = World::new();
-        assert_eq!(world.visit(), Outcome::InSync);
-        let before = world.bound_to();
-        change(&mut world);
-        let Outcome::Stalled(Reason::OrganizationMismatch, message) = world.visit() else { panic!("{what}") };
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.reconcile(), Outcome::InSync);
+        let before = fixture.bound_to();
+        change(&mut fixture);
+        let Outcome::Stalled(Reason::OrganizationMismatch, message) = fixture.reconcile() else { panic!("{what}") };
         assert!(message.contains("mine") && message.contains(&format!("{ACCEPT_ORGANIZATION}={value}")), "{message}");
-        assert_eq!(world.requests(), [OrganizationRead::Organizations], "{what}");
-        assert_eq!(world.bound_to(), before, "{what}");
-        world.accept("something else");
-        assert!(matches!(world.visit(), Outcome::Stalled(Reason::OrganizationMismatch, _)), "{what}");
-        world.accept(value);
-        assert_eq!(world.visit(), Outcome::InSync, "{what}");
-        assert_ne!(world.bound_to(), before, "{what}");
+        assert_eq!(fixture.requests(), [OrganizationRead::Organizations], "{what}");
+        assert_eq!(fixture.bound_to(), before, "{what}");
+        fixture.accept("something else");
+        assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)), "{what}");
+        fixture.accept(value);
+        assert_eq!(fixture.reconcile(), Outcome::InSync, "{what}");
+        assert_ne!(fixture.bound_to(), before, "{what}");
     }
 }
 
 #[test]
-fn what_leads_to_the_same_organization_is_no_mismatch() {
-    let mut world = World::new();
-    assert_eq!(world.visit(), Outcome::InSync);
-    world.credential(json!([{ "id": "1", "name": "renamed" }]));
-    assert_eq!(world.visit(), Outcome::InSync);
-    assert_eq!(world.status().organization.unwrap().name.as_deref(), Some("renamed"));
-    world.endpoint("https://api.example/");
-    assert_eq!(world.visit(), Outcome::InSync);
+fn a_change_that_keeps_the_organization_is_no_mismatch() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    fixture.credential(json!([{ "id": "1", "name": "renamed" }]));
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    assert_eq!(fixture.status().organization.unwrap().name.as_deref(), Some("renamed"));
+    fixture.endpoint("https://api.example/");
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
     // Put back after a mismatch, it goes on.
-    world.credential(json!([{ "id": "2" }]));
-    assert!(matches!(world.visit(), Outcome::Stalled(Reason::OrganizationMismatch, _)));
-    world.credential(json!([{ "id": "1" }]));
-    assert_eq!(world.visit(), Outcome::InSync);
+    fixture.credential(json!([{ "id": "2" }]));
+    assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)));
+    fixture.credential(json!([{ "id": "1" }]));
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
 }
 
 #[test]
-fn where_no_organizations_are_told_the_endpoint_alone_is_bound_and_status_says_so() {
-    let mut world = World::new();
-    world.organizations = Observed::Unknown(error(LACKING));
-    assert_eq!(world.visit(), Outcome::InSync);
-    assert_eq!(world.bound_to(), bound("https://api.example", None));
-    assert_eq!(world.status().unavailable_paths, ["/v1/orgs"]);
+fn without_an_identity_read_only_the_endpoint_is_bound_and_status_shows_it() {
+    let mut fixture = Fixture::new();
+    fixture.organizations = Observed::Unknown(error(LACKING));
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    assert_eq!(fixture.bound_to(), bound("https://api.example", None));
+    assert_eq!(fixture.status().unavailable_paths, ["/v1/orgs"]);
     // A newer version of the API that tells them is the same one.
-    world.credential(json!([{ "id": "1" }]));
-    assert_eq!(world.visit(), Outcome::InSync);
-    assert_eq!(world.bound_to(), bound("https://api.example", Some("1")));
-    assert_eq!(world.status().unavailable_paths, [""; 0]);
+    fixture.credential(json!([{ "id": "1" }]));
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    assert_eq!(fixture.bound_to(), bound("https://api.example", Some("1")));
+    assert_eq!(fixture.status().unavailable_paths, [""; 0]);
     // A page of something in between says nothing of the organization.
-    world.secret.resource_version.push('1');
-    world.organizations = Observed::Unknown(error(ErrorKind::NotFound { json: false }));
-    assert!(matches!(world.visit(), Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
+    fixture.secret.resource_version.push('1');
+    fixture.organizations = Observed::Unknown(error(ErrorKind::NotFound { json: false }));
+    assert!(matches!(fixture.reconcile(), Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
     // One that tells them no more cannot show that nothing changed.
-    world.secret.resource_version.push('1');
-    world.organizations = Observed::Unknown(error(LACKING));
-    assert!(matches!(world.visit(), Outcome::Stalled(Reason::OrganizationMismatch, _)));
+    fixture.secret.resource_version.push('1');
+    fixture.organizations = Observed::Unknown(error(LACKING));
+    assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)));
 }
 
 #[test]
-fn what_was_shown_is_not_taken_back_for_a_page_of_something_in_between() {
-    let mut world = World::new();
-    assert_eq!(world.visit(), Outcome::InSync);
-    let shown = world.status();
+fn a_response_of_a_proxy_does_not_remove_recorded_offers() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    let shown = fixture.status();
     assert!(shown.default_region.is_some() && shown.limits.is_some() && !shown.images.is_empty());
     for (kind, stays) in
         [(ErrorKind::NotFound { json: false }, true), (ErrorKind::Invalid, true), (ErrorKind::Forbidden, false)]
     {
-        world.offers = Observed::Unknown(error(kind));
-        world.secret.resource_version.push('1');
-        assert_eq!(world.visit(), Outcome::InSync, "{kind:?}");
-        let now = world.status();
+        fixture.offers = Observed::Unknown(error(kind));
+        fixture.secret.resource_version.push('1');
+        assert_eq!(fixture.reconcile(), Outcome::InSync, "{kind:?}");
+        let now = fixture.status();
         assert_eq!(now.default_region.is_some(), stays, "{kind:?}");
         assert_eq!((now.limits.is_some(), now.unavailable_paths.is_empty()), (stays, stays), "{kind:?}");
         assert_eq!(!now.images.is_empty(), stays, "{kind:?}");
@@ -307,41 +307,41 @@ fn what_was_shown_is_not_taken_back_for_a_page_of_something_in_between() {
 }
 
 #[test]
-fn what_an_older_api_lacks_is_named_and_makes_nothing_unready() {
+fn an_offer_that_an_older_api_lacks_is_listed_and_keeps_ready() {
     for kind in [LACKING, ErrorKind::NotFound { json: false }, ErrorKind::Forbidden, ErrorKind::Invalid] {
-        let mut world = World::new();
-        world.offers = Observed::Unknown(error(kind));
-        assert_eq!(world.visit(), Outcome::InSync, "{kind:?}");
-        assert_eq!(world.status().unavailable_paths, ["/v1/regions", "/v1/container-images", "/v1/limits"]);
+        let mut fixture = Fixture::new();
+        fixture.offers = Observed::Unknown(error(kind));
+        assert_eq!(fixture.reconcile(), Outcome::InSync, "{kind:?}");
+        assert_eq!(fixture.status().unavailable_paths, ["/v1/regions", "/v1/container-images", "/v1/limits"]);
     }
     // Where no organizations are told either, somebody has to accept the credential.
-    let mut world = World::new();
-    world.offers = Observed::Unknown(error(ErrorKind::Forbidden));
-    world.organizations = Observed::Unknown(error(LACKING));
-    assert!(matches!(world.visit(), Outcome::WriteFailed(Reason::Forbidden, ..)));
+    let mut fixture = Fixture::new();
+    fixture.offers = Observed::Unknown(error(ErrorKind::Forbidden));
+    fixture.organizations = Observed::Unknown(error(LACKING));
+    assert!(matches!(fixture.reconcile(), Outcome::WriteFailed(Reason::Forbidden, ..)));
 }
 
 #[test]
-fn what_is_in_date_is_looked_at_when_an_app_meets_a_refusal() {
-    let mut world = World::new();
-    assert_eq!(world.visit(), Outcome::InSync);
-    assert_eq!(world.visit(), Outcome::Skipped);
-    world.runtime_state.force_resync = true;
-    world.organizations = Observed::Unknown(error(ErrorKind::Unauthorized));
-    assert!(matches!(world.visit(), Outcome::WriteFailed(Reason::Unauthorized, ..)));
+fn a_forced_resync_checks_an_organization_that_is_in_sync() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    assert_eq!(fixture.reconcile(), Outcome::Skipped);
+    fixture.runtime_state.force_resync = true;
+    fixture.organizations = Observed::Unknown(error(ErrorKind::Unauthorized));
+    assert!(matches!(fixture.reconcile(), Outcome::WriteFailed(Reason::Unauthorized, ..)));
 }
 
 #[test]
-fn after_a_long_outage_it_is_looked_at_no_later_than_by_its_interval() {
-    let mut world = World::new();
-    world.organizations = Observed::Unknown(error(ErrorKind::Server));
-    world.runtime_state.failures = 30;
-    world.visit();
-    assert!(world.requeue_after.unwrap() <= Timings::default().default_interval, "{:?}", world.requeue_after);
+fn after_a_long_outage_the_next_check_is_within_the_interval() {
+    let mut fixture = Fixture::new();
+    fixture.organizations = Observed::Unknown(error(ErrorKind::Server));
+    fixture.runtime_state.failures = 30;
+    fixture.reconcile();
+    assert!(fixture.requeue_after.unwrap() <= Timings::default().default_interval, "{:?}", fixture.requeue_after);
 }
 
 #[test]
-fn a_refused_credential_is_told_from_an_api_that_is_down() {
+fn a_rejected_credential_is_distinguished_from_an_outage() {
     for (kind, up, reason, message, reads) in [
         (
             ErrorKind::Unauthorized,
@@ -357,49 +357,49 @@ fn a_refused_credential_is_told_from_an_api_that_is_down() {
         (ErrorKind::Forbidden, true, Reason::Forbidden, "Forbidden", 1),
         (ErrorKind::Invalid, true, Reason::InvalidSpec, "Invalid", 1),
     ] {
-        let mut world = World::new();
-        (world.organizations, world.up) = (Observed::Unknown(error(kind)), up);
-        let Outcome::WriteFailed(found, shown, _) = world.visit() else { panic!("{kind:?}") };
+        let mut fixture = Fixture::new();
+        (fixture.organizations, fixture.up) = (Observed::Unknown(error(kind)), up);
+        let Outcome::WriteFailed(found, shown, _) = fixture.reconcile() else { panic!("{kind:?}") };
         assert_eq!(found, reason);
         assert!(shown.contains(message), "{shown}");
-        assert_eq!(world.requests().len(), reads, "{:?}", world.reads);
+        assert_eq!(fixture.requests().len(), reads, "{:?}", fixture.reads);
     }
 }
 
 #[test]
-fn one_that_is_being_deleted_serves_no_other_organization() {
-    let mut world = World::new();
-    assert_eq!(world.visit(), Outcome::InSync);
-    let before = world.status();
-    world.object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-    world.dependents = vec!["SpiceApp my-app".to_owned()];
-    world.credential(json!([{ "id": "2" }]));
-    assert!(matches!(world.visit(), Outcome::Terminating(_)));
-    assert_eq!(world.requests(), [OrganizationRead::Organizations]);
+fn a_terminating_object_does_not_accept_another_organization() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    let before = fixture.status();
+    fixture.object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    fixture.dependents = vec!["SpiceApp my-app".to_owned()];
+    fixture.credential(json!([{ "id": "2" }]));
+    assert!(matches!(fixture.reconcile(), Outcome::Terminating(_)));
+    assert_eq!(fixture.requests(), [OrganizationRead::Organizations]);
     assert_eq!(
-        world.status().core.observed_sources,
+        fixture.status().core.observed_sources,
         before.core.observed_sources,
         "the other credential is not checked"
     );
-    world.credential(json!([{ "id": "1" }]));
-    assert!(matches!(world.visit(), Outcome::Terminating(_)));
-    assert_ne!(world.status().core.observed_sources, before.core.observed_sources);
+    fixture.credential(json!([{ "id": "1" }]));
+    assert!(matches!(fixture.reconcile(), Outcome::Terminating(_)));
+    assert_ne!(fixture.status().core.observed_sources, before.core.observed_sources);
 }
 
 #[test]
-fn an_api_that_fails_after_the_identity_is_asked_for_nothing_more() {
+fn an_outage_after_the_identity_read_stops_further_reads() {
     for kind in [ErrorKind::Server, ErrorKind::Connect, ErrorKind::RateLimited { retry_after: None }] {
-        let mut world = World::new();
-        world.offers = Observed::Unknown(error(kind));
-        assert!(matches!(world.visit(), Outcome::WriteFailed(..)), "{kind:?}");
-        assert_eq!(world.requests(), [OrganizationRead::Organizations, OrganizationRead::Regions], "{kind:?}");
+        let mut fixture = Fixture::new();
+        fixture.offers = Observed::Unknown(error(kind));
+        assert!(matches!(fixture.reconcile(), Outcome::WriteFailed(..)), "{kind:?}");
+        assert_eq!(fixture.requests(), [OrganizationRead::Organizations, OrganizationRead::Regions], "{kind:?}");
     }
 }
 
 #[test]
-fn a_list_whose_end_cannot_be_told_is_named_without_a_call_until_one_is_complete() {
-    let mut world = World::new();
-    assert_eq!(world.visit(), Outcome::InSync);
+fn an_incomplete_list_is_reported_without_a_request_until_it_is_complete() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
     let list = |path: &str, items_seen| IncompleteList { path: path.to_owned(), items_seen };
     let unknown = |items_seen| ListCompleteness::Unknown { items_seen };
     let (apps, secrets) = ("/v1/apps", "/v1/apps/7/secrets");
@@ -411,8 +411,8 @@ fn a_list_whose_end_cannot_be_told_is_named_without_a_call_until_one_is_complete
         (vec![], vec![list(secrets, 20)]),
         (vec![(secrets, ListCompleteness::Complete)], vec![]),
     ] {
-        world.lists = read.into_iter().map(|(path, end)| (path.to_owned(), end)).collect();
-        assert_eq!(world.visit(), Outcome::Skipped);
-        assert_eq!((world.requests(), world.status().incomplete_lists), (Vec::new(), told));
+        fixture.lists = read.into_iter().map(|(path, end)| (path.to_owned(), end)).collect();
+        assert_eq!(fixture.reconcile(), Outcome::Skipped);
+        assert_eq!((fixture.requests(), fixture.status().incomplete_lists), (Vec::new(), told));
     }
 }

@@ -2,38 +2,38 @@
 
 use super::*;
 
-fn organization(world: &mut World, change: impl FnOnce(&mut OrganizationView)) {
-    let Observed::Present(organization) = &mut world.organization else { panic!("no organization") };
+fn organization(fixture: &mut Fixture, change: impl FnOnce(&mut OrganizationView)) {
+    let Observed::Present(organization) = &mut fixture.organization else { panic!("no organization") };
     change(organization);
 }
 
 #[test]
-fn an_app_that_we_made_and_somebody_deleted_is_made_anew() {
-    let mut world = World::settled(json!({"description": "one", "runtime": {"replicas": 2}}));
-    let before = world.status();
-    world.remote.deleted.insert(101);
-    let visit = world.visit();
-    assert_eq!(visit.outcome, Outcome::InSync, "{visit:?}");
-    assert!(visit.events.iter().any(|note| note.warning && note.reason == "Recreating"), "{visit:?}");
-    assert_eq!((world.remote.apps.len(), world.remote.deleted.len()), (1, 0));
-    assert_ne!(world.status().incarnation, before.incarnation, "another life");
-    assert_eq!(world.remote.apps[&101]["description"], "one");
+fn a_created_app_that_was_deleted_externally_is_created_again() {
+    let mut fixture = Fixture::settled(json!({"description": "one", "runtime": {"replicas": 2}}));
+    let before = fixture.status();
+    fixture.remote.deleted.insert(101);
+    let result = fixture.reconcile();
+    assert_eq!(result.outcome, Outcome::InSync, "{result:?}");
+    assert!(result.events.iter().any(|note| note.warning && note.reason == "Recreating"), "{result:?}");
+    assert_eq!((fixture.remote.apps.len(), fixture.remote.deleted.len()), (1, 0));
+    assert_ne!(fixture.status().incarnation, before.incarnation, "another life");
+    assert_eq!(fixture.remote.apps[&101]["description"], "one");
 }
 
 #[test]
-fn an_app_that_was_adopted_and_somebody_deleted_is_not_made_anew() {
-    let mut world = World::new(json!({"adoptionPolicy": "Adopt"}));
-    world.remote.add("my-app", json!({}));
-    world.visit();
-    world.pass(3600);
-    world.remote.deleted.insert(101);
-    let visit = world.visit();
-    assert_eq!((visit.stalled(), visit.writes.len()), (Some(Reason::DeletedExternally), 0));
-    assert!(world.remote.deleted.contains(&101));
+fn an_adopted_app_that_was_deleted_externally_is_not_created_again() {
+    let mut fixture = Fixture::new(json!({"adoptionPolicy": "Adopt"}));
+    fixture.remote.add("my-app", json!({}));
+    fixture.reconcile();
+    fixture.advance(3600);
+    fixture.remote.deleted.insert(101);
+    let result = fixture.reconcile();
+    assert_eq!((result.stalled(), result.writes.len()), (Some(Reason::DeletedExternally), 0));
+    assert!(fixture.remote.deleted.contains(&101));
 }
 
 #[test]
-fn so_many_missing_at_once_are_another_organization_until_a_person_says_that_they_are_gone() {
+fn many_missing_apps_stall_until_a_user_accepts_that_they_are_missing() {
     // Siblings that are listed, siblings that are not, how many a person accepts; whether it goes on.
     for (listed, missing, accepted, goes_on) in [
         (0, 2, 0, true),
@@ -45,27 +45,27 @@ fn so_many_missing_at_once_are_another_organization_until_a_person_says_that_the
         (95, 23, 0, false),
     ] {
         for deleting in [false, true] {
-            let mut world = World::settled(json!({}));
-            world.remote.deleted.insert(101);
-            world.siblings = (0..missing).map(|id| 900 + id).collect();
+            let mut fixture = Fixture::settled(json!({}));
+            fixture.remote.deleted.insert(101);
+            fixture.siblings = (0..missing).map(|id| 900 + id).collect();
             for number in 0..listed {
-                let id = world.remote.add(&format!("sibling-{number}"), json!({}));
-                world.siblings.push(id);
+                let id = fixture.remote.add(&format!("sibling-{number}"), json!({}));
+                fixture.siblings.push(id);
             }
             // One that is being deleted is not counted itself.
             if deleting {
-                world.delete();
-                world.siblings.push(999);
+                fixture.delete();
+                fixture.siblings.push(999);
             }
-            organization(&mut world, |organization| organization.accepted_missing_apps = accepted);
-            let visit = world.visit();
-            let case = format!("{listed} {missing} {accepted} {deleting}: {visit:?}");
+            organization(&mut fixture, |organization| organization.accepted_missing_apps = accepted);
+            let result = fixture.reconcile();
+            let case = format!("{listed} {missing} {accepted} {deleting}: {result:?}");
             if goes_on {
-                assert_eq!(visit.outcome, if deleting { Outcome::Finalized } else { Outcome::InSync }, "{case}");
+                assert_eq!(result.outcome, if deleting { Outcome::Finalized } else { Outcome::InSync }, "{case}");
                 continue;
             }
-            assert_eq!((visit.writes.len(), world.has_finalizer()), (0, true), "{case}");
-            match &visit.outcome {
+            assert_eq!((result.writes.len(), fixture.has_finalizer()), (0, true), "{case}");
+            match &result.outcome {
                 Outcome::Stalled(Reason::OrganizationMismatch, message)
                 | Outcome::WriteFailed(Reason::OrganizationMismatch, message, _) => {
                     assert!(
@@ -80,62 +80,68 @@ fn so_many_missing_at_once_are_another_organization_until_a_person_says_that_the
 }
 
 #[test]
-fn what_was_recorded_in_another_organization_is_neither_read_nor_written() {
-    let mut world = World::settled(json!({"description": "one"}));
-    assert_eq!(world.status().organization_binding.as_deref(), Some("https://api.example#1"));
-    organization(&mut world, |organization| organization.binding = Some("https://api.example#2".into()));
-    world.edit(json!({"description": "two"}));
-    let visit = world.visit();
-    assert_eq!((visit.stalled(), visit.remote_reads(), visit.writes.len()), (Some(Reason::OrganizationMismatch), 0, 0));
+fn an_app_recorded_in_another_organization_is_neither_read_nor_written() {
+    let mut fixture = Fixture::settled(json!({"description": "one"}));
+    assert_eq!(fixture.status().organization_binding.as_deref(), Some("https://api.example#1"));
+    organization(&mut fixture, |organization| organization.binding = Some("https://api.example#2".into()));
+    fixture.edit(json!({"description": "two"}));
+    let result = fixture.reconcile();
+    assert_eq!(
+        (result.stalled(), result.remote_reads(), result.writes.len()),
+        (Some(Reason::OrganizationMismatch), 0, 0)
+    );
 
     for (policy, goes) in [("Delete", false), ("Retain", true)] {
-        let mut world =
-            World { object: world.object.clone(), organization: world.organization.clone(), ..World::new(json!({})) };
-        world.edit(json!({"deletionPolicy": policy}));
-        world.delete();
-        let visit = world.visit();
+        let mut fixture = Fixture {
+            object: fixture.object.clone(),
+            organization: fixture.organization.clone(),
+            ..Fixture::new(json!({}))
+        };
+        fixture.edit(json!({"deletionPolicy": policy}));
+        fixture.delete();
+        let result = fixture.reconcile();
         assert_eq!(
-            (visit.remote_reads(), visit.writes.len(), visit.outcome == Outcome::Finalized),
+            (result.remote_reads(), result.writes.len(), result.outcome == Outcome::Finalized),
             (0, 0, goes),
             "{policy}"
         );
     }
-    organization(&mut world, |organization| organization.binding = Some("https://api.example#1".into()));
-    world.runtime_state.force_resync = true;
-    assert_eq!(world.visit().outcome, Outcome::InSync, "led back");
+    organization(&mut fixture, |organization| organization.binding = Some("https://api.example#1".into()));
+    fixture.runtime_state.force_resync = true;
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync, "led back");
 }
 
 #[test]
-fn an_organization_that_moved_to_another_endpoint_is_the_same_one() {
-    let mut world = World::settled(json!({}));
-    organization(&mut world, |organization| organization.binding = Some("https://api.moved.example#1".into()));
-    world.pass(3600);
-    assert_eq!(world.visit().outcome, Outcome::InSync);
-    assert_eq!(world.status().organization_binding.as_deref(), Some("https://api.moved.example#1"));
+fn an_organization_at_a_new_endpoint_is_the_same_organization() {
+    let mut fixture = Fixture::settled(json!({}));
+    organization(&mut fixture, |organization| organization.binding = Some("https://api.moved.example#1".into()));
+    fixture.advance(3600);
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+    assert_eq!(fixture.status().organization_binding.as_deref(), Some("https://api.moved.example#1"));
 }
 
 #[test]
-fn an_organization_whose_id_becomes_known_is_the_same_one() {
-    let mut world = World::new(json!({}));
-    organization(&mut world, |organization| organization.binding = Some("https://api.example".into()));
-    world.visit();
-    assert_eq!(world.status().organization_binding.as_deref(), Some("https://api.example"));
-    organization(&mut world, |organization| organization.binding = Some("https://api.example#7".into()));
-    world.pass(3600);
-    assert_eq!(world.visit().outcome, Outcome::InSync);
-    assert_eq!(world.status().organization_binding.as_deref(), Some("https://api.example#7"));
+fn an_organization_whose_id_becomes_known_is_the_same_organization() {
+    let mut fixture = Fixture::new(json!({}));
+    organization(&mut fixture, |organization| organization.binding = Some("https://api.example".into()));
+    fixture.reconcile();
+    assert_eq!(fixture.status().organization_binding.as_deref(), Some("https://api.example"));
+    organization(&mut fixture, |organization| organization.binding = Some("https://api.example#7".into()));
+    fixture.advance(3600);
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+    assert_eq!(fixture.status().organization_binding.as_deref(), Some("https://api.example#7"));
 }
 
 #[test]
-fn where_adoption_is_not_allowed_nothing_is_adopted() {
+fn an_organization_that_allows_no_adoption_prevents_it() {
     for tags in [json!({}), json!({OWNER_TAG: "somebody"})] {
-        let mut world = World::new(json!({"adoptionPolicy": "Adopt"}));
-        world.object.metadata.annotations =
+        let mut fixture = Fixture::new(json!({"adoptionPolicy": "Adopt"}));
+        fixture.object.metadata.annotations =
             Some([(crate::api::TAKE_OWNERSHIP_FROM.to_owned(), "somebody".to_owned())].into());
-        organization(&mut world, |organization| organization.adoption_allowed = false);
-        world.remote.add("my-app", json!({"tags": tags}));
-        let visit = world.visit();
-        assert!(matches!(visit.stalled(), Some(Reason::NameTaken | Reason::OwnedElsewhere)), "{visit:?}");
-        assert_eq!(visit.writes, []);
+        organization(&mut fixture, |organization| organization.adoption_allowed = false);
+        fixture.remote.add("my-app", json!({"tags": tags}));
+        let result = fixture.reconcile();
+        assert!(matches!(result.stalled(), Some(Reason::NameTaken | Reason::OwnedElsewhere)), "{result:?}");
+        assert_eq!(result.writes, []);
     }
 }

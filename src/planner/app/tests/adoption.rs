@@ -7,69 +7,69 @@ fn theirs() -> Value {
     json!({"description": "theirs", "replicas": 5, "tags": {"foreign": "f"}})
 }
 
-fn adopting(more: Value) -> World {
+fn adopting(more: Value) -> Fixture {
     let mut spec = json!({"description": "ours", "tags": {"team": "a"}, "adoptionPolicy": "Adopt"});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    World::new(spec)
+    Fixture::new(spec)
 }
 
-fn take_over(world: &mut World, tag: &str) {
-    world.object.metadata.annotations = Some([(TAKE_OWNERSHIP_FROM.to_owned(), tag.to_owned())].into());
+fn take_over(fixture: &mut Fixture, tag: &str) {
+    fixture.object.metadata.annotations = Some([(TAKE_OWNERSHIP_FROM.to_owned(), tag.to_owned())].into());
 }
 
 #[test]
-fn an_app_is_adopted_with_one_write_that_marks_it_and_makes_it_as_declared() {
-    let mut world = adopting(json!({}));
-    let id = world.remote.add("My-App", theirs());
-    let visit = world.visit();
-    assert_eq!(visit.put(), ["description".to_owned(), "tags".to_owned()].into(), "{visit:?}");
-    assert_eq!(visit.outcome, Outcome::InSync);
-    let (app, status) = (&world.remote.apps[&id], world.status());
+fn an_adoption_is_one_update_with_owner_tags_and_declared_fields() {
+    let mut fixture = adopting(json!({}));
+    let id = fixture.remote.add("My-App", theirs());
+    let result = fixture.reconcile();
+    assert_eq!(result.put(), ["description".to_owned(), "tags".to_owned()].into(), "{result:?}");
+    assert_eq!(result.outcome, Outcome::InSync);
+    let (app, status) = (&fixture.remote.apps[&id], fixture.status());
     assert_eq!(
         app["tags"],
-        json!({"foreign": "f", "team": "a", OWNER_TAG: world.owner(), INCARNATION_TAG: status.incarnation})
+        json!({"foreign": "f", "team": "a", OWNER_TAG: fixture.owner(), INCARNATION_TAG: status.incarnation})
     );
     assert_eq!((&app["description"], &app["replicas"]), (&json!("ours"), &json!(5)));
     assert!(status.incarnation.unwrap().starts_with("a-"));
     assert_eq!((status.id, status.create_intent), (Some(id), None));
     // Stored before it is marked, so that a cut-off adoption goes on.
-    assert_eq!(visit.first, [KubernetesWrite::AddFinalizer, KubernetesWrite::StoreStatus]);
+    assert_eq!(result.first, [KubernetesWrite::AddFinalizer, KubernetesWrite::StoreStatus]);
 
-    world.delete();
-    let visit = world.visit();
-    assert_eq!((&visit.outcome, visit.deletes().len()), (&Outcome::Finalized, 0), "an adopted app is retained");
+    fixture.delete();
+    let result = fixture.reconcile();
+    assert_eq!((&result.outcome, result.deletes().len()), (&Outcome::Finalized, 0), "an adopted app is retained");
 }
 
 #[test]
-fn an_adoption_of_unknown_outcome_goes_on_with_the_same_app() {
+fn an_adoption_of_unknown_outcome_continues_with_the_same_app() {
     for applied in [true, false] {
-        let mut world = adopting(json!({}));
-        let id = world.remote.add("my-app", theirs());
-        world.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), applied));
-        assert!(matches!(world.visit().outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
-        let incarnation = world.status().incarnation;
-        world.restart();
-        world.pass(60);
-        let visit = world.visit();
-        assert_eq!((&visit.outcome, visit.writes.len()), (&Outcome::InSync, usize::from(!applied)), "{visit:?}");
-        assert_eq!((world.status().id, &world.status().incarnation), (Some(id), &incarnation));
-        assert_eq!(world.remote.apps[&id]["tags"][INCARNATION_TAG], incarnation.unwrap());
+        let mut fixture = adopting(json!({}));
+        let id = fixture.remote.add("my-app", theirs());
+        fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), applied));
+        assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
+        let incarnation = fixture.status().incarnation;
+        fixture.restart();
+        fixture.advance(60);
+        let result = fixture.reconcile();
+        assert_eq!((&result.outcome, result.writes.len()), (&Outcome::InSync, usize::from(!applied)), "{result:?}");
+        assert_eq!((fixture.status().id, &fixture.status().incarnation), (Some(id), &incarnation));
+        assert_eq!(fixture.remote.apps[&id]["tags"][INCARNATION_TAG], incarnation.unwrap());
     }
 }
 
 #[test]
-fn an_adoption_that_only_reports_writes_the_tags_alone_and_lists_what_differs() {
-    let mut world = adopting(json!({"driftPolicy": "Report"}));
-    let id = world.remote.add("my-app", theirs());
-    let visit = world.visit();
-    assert_eq!((visit.put(), &visit.outcome), (["tags".to_owned()].into(), &Outcome::InSync), "{visit:?}");
-    let app = &world.remote.apps[&id];
+fn an_adoption_under_report_sets_only_the_owner_tags_and_lists_the_differences() {
+    let mut fixture = adopting(json!({"driftPolicy": "Report"}));
+    let id = fixture.remote.add("my-app", theirs());
+    let result = fixture.reconcile();
+    assert_eq!((result.put(), &result.outcome), (["tags".to_owned()].into(), &Outcome::InSync), "{result:?}");
+    let app = &fixture.remote.apps[&id];
     assert_eq!((&app["description"], app["tags"].get("team")), (&json!("theirs"), None));
-    assert_eq!(world.status().drift, ["description", "tags.team"]);
+    assert_eq!(fixture.status().drift, ["description", "tags.team"]);
 }
 
 #[test]
-fn another_owners_app_is_taken_over_only_by_its_name() {
+fn ownership_is_taken_only_if_the_annotation_names_the_owner_tag() {
     for (policy, annotation, taken) in [
         ("Adopt", Some("somebody"), true),
         ("Adopt", Some("other"), false),
@@ -77,76 +77,77 @@ fn another_owners_app_is_taken_over_only_by_its_name() {
         ("Fail", Some("somebody"), false),
     ] {
         for recorded in [false, true] {
-            let mut world = World::new(json!({"description": "ours", "adoptionPolicy": policy}));
+            let mut fixture = Fixture::new(json!({"description": "ours", "adoptionPolicy": policy}));
             let id = if recorded {
-                world.visit();
+                fixture.reconcile();
                 101
             } else {
-                world.remote.add("my-app", theirs())
+                fixture.remote.add("my-app", theirs())
             };
-            world.remote.apps.get_mut(&id).unwrap()["tags"][OWNER_TAG] = json!("somebody");
-            world.pass(3600);
-            let first = world.visit();
+            fixture.remote.apps.get_mut(&id).unwrap()["tags"][OWNER_TAG] = json!("somebody");
+            fixture.advance(3600);
+            let first = fixture.reconcile();
             assert_eq!((first.stalled(), first.writes.len()), (Some(Reason::OwnedElsewhere), 0), "{first:?}");
             if let Some(tag) = annotation {
-                take_over(&mut world, tag);
+                take_over(&mut fixture, tag);
             }
-            let visit = world.visit();
-            let case = format!("{policy} {annotation:?} {recorded}: {visit:?}");
-            assert_eq!(visit.outcome == Outcome::InSync, taken, "{case}");
-            assert_eq!(visit.writes.len(), usize::from(taken), "{case}");
-            let owner = if taken { world.owner() } else { "somebody".to_owned() };
-            assert_eq!(world.remote.apps[&id]["tags"][OWNER_TAG], owner, "{case}");
+            let result = fixture.reconcile();
+            let case = format!("{policy} {annotation:?} {recorded}: {result:?}");
+            assert_eq!(result.outcome == Outcome::InSync, taken, "{case}");
+            assert_eq!(result.writes.len(), usize::from(taken), "{case}");
+            let owner = if taken { fixture.owner() } else { "somebody".to_owned() };
+            assert_eq!(fixture.remote.apps[&id]["tags"][OWNER_TAG], owner, "{case}");
         }
     }
 }
 
 #[test]
-fn an_app_that_is_only_observed_is_never_written_and_what_differs_is_listed() {
-    let mut world =
-        World::new(json!({"description": "ours", "managementPolicy": "Observe", "adoptionPolicy": "Adopt"}));
-    let visit = world.visit();
-    assert_eq!((visit.stalled(), visit.writes.len()), (Some(Reason::DeletedExternally), 0));
-    let id = world.remote.add("my-app", json!({"tags": {OWNER_TAG: "somebody"}, "description": "theirs"}));
-    world.pass(3600);
-    let visit = world.visit();
-    assert_eq!((&visit.outcome, visit.writes.len()), (&Outcome::InSync, 0), "{visit:?}");
-    assert_eq!((world.status().id, world.status().incarnation), (Some(id), None));
-    assert_eq!(world.status().drift, ["description"]);
-    let (before, requeue_after) = (world.status(), world.visit());
+fn an_observed_app_is_never_written_and_its_differences_are_listed() {
+    let mut fixture =
+        Fixture::new(json!({"description": "ours", "managementPolicy": "Observe", "adoptionPolicy": "Adopt"}));
+    let result = fixture.reconcile();
+    assert_eq!((result.stalled(), result.writes.len()), (Some(Reason::DeletedExternally), 0));
+    let id = fixture.remote.add("my-app", json!({"tags": {OWNER_TAG: "somebody"}, "description": "theirs"}));
+    fixture.advance(3600);
+    let result = fixture.reconcile();
+    assert_eq!((&result.outcome, result.writes.len()), (&Outcome::InSync, 0), "{result:?}");
+    assert_eq!((fixture.status().id, fixture.status().incarnation), (Some(id), None));
+    assert_eq!(fixture.status().drift, ["description"]);
+    let (before, requeue_after) = (fixture.status(), fixture.reconcile());
     assert_eq!((requeue_after.outcome, requeue_after.reads.len()), (Outcome::Skipped, 0), "in date");
-    world.pass(3600);
-    let check = world.visit();
-    assert_eq!((check.writes.len(), world.status()), (0, before));
+    fixture.advance(3600);
+    let check = fixture.reconcile();
+    assert_eq!((check.writes.len(), fixture.status()), (0, before));
 
     // What was only looked at is not ours when it is to be managed, nor when the object goes.
-    let mut managed = World { object: world.object.clone(), remote: world.remote.clone(), ..World::new(json!({})) };
+    let mut managed =
+        Fixture { object: fixture.object.clone(), remote: fixture.remote.clone(), ..Fixture::new(json!({})) };
     managed.edit(json!({"description": "ours"}));
-    let visit = managed.visit();
-    assert_eq!((visit.stalled(), visit.writes.len()), (Some(Reason::OwnedElsewhere), 0));
+    let result = managed.reconcile();
+    assert_eq!((result.stalled(), result.writes.len()), (Some(Reason::OwnedElsewhere), 0));
     managed.edit(json!({"deletionPolicy": "Delete"}));
-    for mut world in [world, managed] {
-        world.delete();
-        let visit = world.visit();
-        assert_eq!((visit.outcome, visit.writes.len()), (Outcome::Finalized, 0));
+    for mut fixture in [fixture, managed] {
+        fixture.delete();
+        let result = fixture.reconcile();
+        assert_eq!((result.outcome, result.writes.len()), (Outcome::Finalized, 0));
     }
 }
 
 #[test]
-fn an_app_of_ours_that_is_observed_for_a_while_is_ours_again_after() {
-    let mut world = World::settled(json!({"description": "ours"}));
-    let incarnation = world.status().incarnation;
-    world.edit(json!({"description": "other", "managementPolicy": "Observe"}));
-    let visit = world.visit();
-    assert_eq!((&visit.outcome, visit.writes.len()), (&Outcome::InSync, 0), "{visit:?}");
-    assert_eq!((world.status().drift, world.status().incarnation), (vec!["description".to_owned()], incarnation));
-    world.edit(json!({"description": "other"}));
-    assert_eq!(world.visit().put(), ["description".to_owned()].into());
-    assert_eq!(world.status().drift, [""; 0]);
+fn an_own_app_stays_owned_while_it_is_only_observed() {
+    let mut fixture = Fixture::settled(json!({"description": "ours"}));
+    let incarnation = fixture.status().incarnation;
+    fixture.edit(json!({"description": "other", "managementPolicy": "Observe"}));
+    let result = fixture.reconcile();
+    assert_eq!((&result.outcome, result.writes.len()), (&Outcome::InSync, 0), "{result:?}");
+    assert_eq!((fixture.status().drift, fixture.status().incarnation), (vec!["description".to_owned()], incarnation));
+    fixture.edit(json!({"description": "other"}));
+    assert_eq!(fixture.reconcile().put(), ["description".to_owned()].into());
+    assert_eq!(fixture.status().drift, [""; 0]);
 }
 
 #[test]
-fn an_app_without_our_tag_is_ours_if_our_intent_explains_it() {
+fn an_app_without_owner_tag_is_owned_if_it_matches_the_create_intent() {
     // Minutes before the intent that the app was created; whether tags are kept; whether it is ours.
     for (minutes, tags_unsupported, ours) in [
         (60, false, true),
@@ -157,24 +158,24 @@ fn an_app_without_our_tag_is_ours_if_our_intent_explains_it() {
         (-1, false, false),
         (-10, true, false),
     ] {
-        let mut world = World::new(json!({}));
-        world.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), false));
-        world.visit();
-        let intent = world.status().create_intent.unwrap();
+        let mut fixture = Fixture::new(json!({}));
+        fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), false));
+        fixture.reconcile();
+        let intent = fixture.status().create_intent.unwrap();
         let created_at = (intent.at.0 - jiff::SignedDuration::from_mins(minutes)).to_string();
-        world.remote.add("my-app", json!({"created_at": created_at}));
-        world.organization = Observed::Present(OrganizationView {
+        fixture.remote.add("my-app", json!({"created_at": created_at}));
+        fixture.organization = Observed::Present(OrganizationView {
             tags_unsupported,
             default_region: Some("us-west-2".into()),
             ..OrganizationView::default()
         });
-        world.pass(3600);
-        let visit = world.visit();
-        let case = format!("{minutes} {tags_unsupported}: {visit:?}");
-        assert_eq!(visit.outcome == Outcome::InSync, ours, "{case}");
-        assert_eq!(visit.stalled() == Some(Reason::NameTaken), !ours, "{case}");
+        fixture.advance(3600);
+        let result = fixture.reconcile();
+        let case = format!("{minutes} {tags_unsupported}: {result:?}");
+        assert_eq!(result.outcome == Outcome::InSync, ours, "{case}");
+        assert_eq!(result.stalled() == Some(Reason::NameTaken), !ours, "{case}");
         if ours {
-            assert_eq!(world.status().incarnation, Some(format!("c-{}", intent.id)), "{case}");
+            assert_eq!(fixture.status().incarnation, Some(format!("c-{}", intent.id)), "{case}");
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) fn holds(conditions: &[Condition], generation: Option<i64>) {
     crate::planner::condition_invariants::broken(conditions, generation).unwrap();
 }
 
-fn verdicts() -> Vec<Outcome> {
+fn outcomes() -> Vec<Outcome> {
     let message = || "words".to_owned();
     vec![
         Outcome::InSync,
@@ -44,11 +44,11 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 #[test]
-fn the_rulebook_holds_for_every_verdict_after_every_two() {
-    for (first, second, third) in verdicts().into_iter().flat_map(|first| {
-        verdicts().into_iter().flat_map(move |second| {
+fn the_condition_invariants_hold_after_every_sequence_of_three_outcomes() {
+    for (first, second, third) in outcomes().into_iter().flat_map(|first| {
+        outcomes().into_iter().flat_map(move |second| {
             let first = first.clone();
-            verdicts().into_iter().map(move |third| (first.clone(), second.clone(), third))
+            outcomes().into_iter().map(move |third| (first.clone(), second.clone(), third))
         })
     }) {
         for (generations, overdue) in [([1, 1, 1], false), ([1, 1, 1], true), ([1, 2, 2], true), ([1, 1, 2], false)] {
@@ -62,10 +62,10 @@ fn the_rulebook_holds_for_every_verdict_after_every_two() {
 }
 
 #[test]
-fn what_was_achieved_does_not_flip_until_it_is_overdue() {
+fn ready_stays_true_during_an_outage_until_it_is_overdue() {
     let achieved = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
     let ready = |conditions: &[Condition]| conditions[0].status.clone();
-    for outcome in verdicts() {
+    for outcome in outcomes() {
         if !matches!(outcome, Outcome::WaitingForDependency(..) | Outcome::ReadFailed(..)) {
             continue;
         }
@@ -86,7 +86,7 @@ fn what_was_achieved_does_not_flip_until_it_is_overdue() {
 }
 
 #[test]
-fn what_refers_to_something_newer_is_not_as_wanted_while_that_cannot_be_taken_up() {
+fn ready_is_false_while_a_changed_source_cannot_be_applied() {
     let before = [
         compute_conditions(&[], 1, &Outcome::InSync, false, at(1)),
         compute_conditions(
@@ -123,7 +123,7 @@ fn what_refers_to_something_newer_is_not_as_wanted_while_that_cannot_be_taken_up
 }
 
 #[test]
-fn one_that_is_suspended_says_so_and_not_more_than_is_so() {
+fn a_suspended_object_keeps_ready_only_for_an_applied_generation() {
     let settled = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
     let stalled = compute_conditions(&[], 1, &Outcome::Stalled(Reason::NameTaken, "taken".to_owned()), false, at(1));
     let lost = compute_conditions(
@@ -152,47 +152,47 @@ fn one_that_is_suspended_says_so_and_not_more_than_is_so() {
 }
 
 #[test]
-fn one_that_is_resumed_is_looked_at_and_says_nothing_of_the_past() {
-    let mut world = World::settled(json!({}));
-    let annotations = world.object.metadata.annotations.get_or_insert_default();
+fn a_resumed_object_shows_that_it_is_not_resynced_yet() {
+    let mut fixture = Fixture::settled(json!({}));
+    let annotations = fixture.object.metadata.annotations.get_or_insert_default();
     annotations.insert(crate::api::SUSPEND.to_owned(), "true".to_owned());
-    world.visit();
-    let shown = |world: &World| {
-        let ready = world.status().core.conditions[0].clone();
+    fixture.reconcile();
+    let shown = |fixture: &Fixture| {
+        let ready = fixture.status().core.conditions[0].clone();
         (ready.status, ready.reason, ready.message)
     };
     let expected = |status: &str, reason: &str, message: &str| (status.into(), reason.into(), message.into());
     let message = "Reconciliation is suspended; the object matched the spec at the last resync";
-    assert_eq!(shown(&world), expected("True", "Suspended", message));
-    world.object.metadata.annotations = None;
-    world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
+    assert_eq!(shown(&fixture), expected("True", "Suspended", message));
+    fixture.object.metadata.annotations = None;
+    fixture.read_error = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
     for _ in 0..2 {
-        assert!(matches!(world.visit().outcome, Outcome::ReadFailed(..)));
-        assert_eq!(shown(&world), expected("True", "Progressing", "Resumed; waiting for the first resync"));
+        assert!(matches!(fixture.reconcile().outcome, Outcome::ReadFailed(..)));
+        assert_eq!(shown(&fixture), expected("True", "Progressing", "Resumed; waiting for the first resync"));
     }
-    world.blind = None;
-    assert_eq!(world.visit().outcome, Outcome::InSync);
-    assert_eq!(shown(&world), expected("True", "Succeeded", "App 101 is in sync with the spec"));
+    fixture.read_error = None;
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+    assert_eq!(shown(&fixture), expected("True", "Succeeded", "App 101 is in sync with the spec"));
 }
 
 #[test]
-fn an_outage_shows_after_three_missed_intervals_and_only_then() {
-    let mut world = World::settled(json!({}));
-    world.visit();
-    world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
+fn ready_becomes_unknown_after_three_missed_intervals() {
+    let mut fixture = Fixture::settled(json!({}));
+    fixture.reconcile();
+    fixture.read_error = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
     // The default interval is 10 min.
     for (minutes, expected) in [(11, "True"), (15, "True"), (3, "True"), (2, "Unknown"), (60, "Unknown")] {
-        world.pass(minutes * 60);
-        world.visit();
-        assert_eq!(world.ready().0, expected, "{minutes}");
+        fixture.advance(minutes * 60);
+        fixture.reconcile();
+        assert_eq!(fixture.ready().0, expected, "{minutes}");
     }
-    world.blind = None;
-    world.visit();
-    assert_eq!(world.ready(), ("True".into(), "Succeeded".into()));
+    fixture.read_error = None;
+    fixture.reconcile();
+    assert_eq!(fixture.ready(), ("True".into(), "Succeeded".into()));
 }
 
 #[test]
-fn times_of_transition_move_with_the_status_only() {
+fn the_transition_time_changes_only_with_the_status() {
     let first = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
     let same = compute_conditions(&first, 2, &Outcome::InSync, false, at(2));
     let other = compute_conditions(&same, 3, &Outcome::InProgress(String::new()), false, at(3));
@@ -201,7 +201,7 @@ fn times_of_transition_move_with_the_status_only() {
 }
 
 #[test]
-fn what_cannot_be_seen_any_more_is_a_warning_whatever_the_reason() {
+fn a_change_from_ready_to_unknown_is_a_warning_for_every_reason() {
     let ready = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
     let waiting = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
     let lost = compute_conditions(&ready, 1, &waiting, true, at(2));
@@ -214,11 +214,11 @@ fn what_cannot_be_seen_any_more_is_a_warning_whatever_the_reason() {
 }
 
 #[test]
-fn an_event_tells_each_change_of_ready_once() {
-    let mut world = World::new(json!({}));
+fn every_change_of_ready_is_one_event() {
+    let mut fixture = Fixture::new(json!({}));
     let reasons =
-        |visit: &Reconciled<SpiceApp>| visit.events.iter().map(|note| note.reason.clone()).collect::<Vec<_>>();
-    assert_eq!(reasons(&world.visit()), ["Created", "Succeeded"]);
-    world.pass(3600);
-    assert_eq!(reasons(&world.visit()), [""; 0]);
+        |result: &Reconciled<SpiceApp>| result.events.iter().map(|note| note.reason.clone()).collect::<Vec<_>>();
+    assert_eq!(reasons(&fixture.reconcile()), ["Created", "Succeeded"]);
+    fixture.advance(3600);
+    assert_eq!(reasons(&fixture.reconcile()), [""; 0]);
 }

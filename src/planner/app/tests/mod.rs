@@ -37,7 +37,7 @@ enum At {
 }
 
 /// One object, the remote side, and a process that visits the object.
-struct World {
+struct Fixture {
     object: SpiceApp,
     remote: Remote,
     runtime_state: RuntimeState,
@@ -49,12 +49,12 @@ struct World {
     definition: Observed<bool>,
     /// The ConfigMap that holds the spicepod: its version and its text; the key is missing where there is none.
     config_map: Option<(u32, Option<String>)>,
-    blind: Option<(At, ApiError)>,
+    read_error: Option<(At, ApiError)>,
     now: Timestamp,
     ids: u32,
 }
 
-impl World {
+impl Fixture {
     fn new(spec: Value) -> Self {
         let now = Timestamp::from_second(1_000_000).unwrap();
         let mut object = SpiceApp::new("my-object", SpiceAppSpec::default());
@@ -68,7 +68,7 @@ impl World {
             binding: Some("https://api.example#1".into()),
             ..OrganizationView::default()
         };
-        let mut world = Self {
+        let mut fixture = Self {
             object,
             remote: Remote::default(),
             runtime_state: RuntimeState::new(now),
@@ -79,22 +79,22 @@ impl World {
             secrets: AppSecrets::default(),
             definition: Observed::Present(false),
             config_map: None,
-            blind: None,
+            read_error: None,
             now,
             ids: 0,
         };
-        world.edit(spec);
-        world
+        fixture.edit(spec);
+        fixture
     }
 
     /// One that settled on its spec.
     fn settled(spec: Value) -> Self {
-        let mut world = Self::new(spec);
-        let visit = world.visit();
-        assert_eq!(visit.outcome, Outcome::InSync, "{visit:?}");
+        let mut fixture = Self::new(spec);
+        let result = fixture.reconcile();
+        assert_eq!(result.outcome, Outcome::InSync, "{result:?}");
         // So long that a check is due, and none was missed.
-        world.pass(660);
-        world
+        fixture.advance(660);
+        fixture
     }
 
     fn identity() -> Identity {
@@ -117,7 +117,7 @@ impl World {
         self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
     }
 
-    fn pass(&mut self, seconds: i64) {
+    fn advance(&mut self, seconds: i64) {
         self.now += jiff::SignedDuration::from_secs(seconds);
     }
 
@@ -147,7 +147,8 @@ impl World {
     }
 
     fn observe(&self, read: &AppRead, observed: &mut AppObserved) {
-        let blind = |at| self.blind.as_ref().filter(|(where_, _)| *where_ == at).map(|(_, error)| error.clone());
+        let read_error =
+            |at| self.read_error.as_ref().filter(|(where_, _)| *where_ == at).map(|(_, error)| error.clone());
         match read {
             AppRead::Organization => observed.organization = Some(self.organization.clone()),
             AppRead::CompetingApps => observed.competing_apps = Some(self.competing_apps.clone()),
@@ -161,18 +162,18 @@ impl World {
                     spicepod: text.as_deref().map_or(Err("no such key".to_owned()), parse_spicepod),
                 });
                 let present = sourced.map_or(Observed::Absent, Observed::Present);
-                observed.spicepod = Some(blind(At::Source).map_or(present, Observed::Unknown));
+                observed.spicepod = Some(read_error(At::Source).map_or(present, Observed::Unknown));
             }
             AppRead::Siblings => observed.sibling_ids = Some(self.siblings.clone()),
             AppRead::CrdTerminating => {
-                let seen = blind(At::Definition).map_or(self.definition.clone(), Observed::Unknown);
+                let seen = read_error(At::Definition).map_or(self.definition.clone(), Observed::Unknown);
                 observed.crd_terminating = Some(seen);
             }
             AppRead::List(not_before) => {
                 assert!(*not_before <= self.now, "a list of the future is asked for");
                 let list =
                     || Observed::Present(Observation { value: Arc::new(self.remote.list()), started_at: self.now });
-                observed.list = Some(blind(At::List).map_or_else(list, remote::read_failed));
+                observed.list = Some(read_error(At::List).map_or_else(list, remote::read_failed));
             }
             AppRead::Secrets => observed.secrets = Some(self.secrets.clone()),
             AppRead::App(id, _) => {
@@ -180,13 +181,13 @@ impl World {
                     Some(app) => Observed::Present(Observation { value: app, started_at: self.now }),
                     None => Observed::Absent,
                 };
-                observed.app = Some(blind(At::App).map_or_else(app, remote::read_failed));
+                observed.app = Some(read_error(At::App).map_or_else(app, remote::read_failed));
             }
         }
     }
 
     /// One reconcile.
-    fn visit(&mut self) -> Reconciled<SpiceApp> {
+    fn reconcile(&mut self) -> Reconciled<SpiceApp> {
         let mut done = reconcile(self);
         // Known in every reconcile, and without a request.
         done.reads.retain(|read| *read != AppRead::Secrets);
@@ -223,7 +224,7 @@ impl World {
     }
 }
 
-impl Model<SpiceApp> for World {
+impl Model<SpiceApp> for Fixture {
     fn object(&mut self) -> &mut SpiceApp {
         &mut self.object
     }
@@ -241,7 +242,7 @@ impl Model<SpiceApp> for World {
     }
 
     fn observe(&mut self, read: &AppRead, observed: &mut AppObserved) {
-        World::observe(self, read, observed);
+        Fixture::observe(self, read, observed);
     }
 
     fn carry_out(&mut self, write: &AppWrite) -> Result<Option<App>, ApiError> {
@@ -264,13 +265,13 @@ impl Reconciled<SpiceApp> {
         self.reads.iter().filter(|read| matches!(read, AppRead::List(_) | AppRead::App(..))).count()
     }
 
-    /// The API's names of what the one PUT of this visit carried.
+    /// The API's names of what the one PUT of this result carried.
     fn put(&self) -> BTreeSet<String> {
         assert_eq!(self.writes.len(), 1, "not one PUT: {:?}", self.writes);
         self.put_of(0)
     }
 
-    /// The API's names of what this write of the visit carried, which is a PUT.
+    /// The API's names of what this write of the result carried, which is a PUT.
     fn put_of(&self, index: usize) -> BTreeSet<String> {
         match &self.writes[index] {
             AppWrite::Update { body, .. } => body.0.keys().map(|field| field.wire_name().to_owned()).collect(),

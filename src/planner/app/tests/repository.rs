@@ -4,32 +4,32 @@ use super::*;
 use crate::api::RECONCILE_REQUESTED_AT;
 
 #[test]
-fn a_spicepod_that_comes_from_a_repository_is_sent_once_and_the_rest_goes_out() {
-    let mut world = World::settled(spec());
+fn a_spicepod_of_a_repository_is_sent_once_and_other_fields_are_updated() {
+    let mut fixture = Fixture::settled(spec());
     let connected =
-        |visit: &Reconciled<SpiceApp>| matches!(visit.outcome, Outcome::Stalled(Reason::RepositoryConnected, _));
-    world.remote.has_repository = true;
-    world.remote.apps.get_mut(&101).unwrap().insert("spicepod".into(), json!({"name": "theirs"}));
-    let visit = world.visit();
-    assert!(connected(&visit) && visit.writes.len() == 1, "{visit:?}");
+        |result: &Reconciled<SpiceApp>| matches!(result.outcome, Outcome::Stalled(Reason::RepositoryConnected, _));
+    fixture.remote.has_repository = true;
+    fixture.remote.apps.get_mut(&101).unwrap().insert("spicepod".into(), json!({"name": "theirs"}));
+    let result = fixture.reconcile();
+    assert!(connected(&result) && result.writes.len() == 1, "{result:?}");
     for _ in 0..2 {
-        world.pass(3600);
-        let visit = world.visit();
-        assert!(connected(&visit) && visit.writes.is_empty() && visit.remote_reads() == 1, "{visit:?}");
-        world.restart();
+        fixture.advance(3600);
+        let result = fixture.reconcile();
+        assert!(connected(&result) && result.writes.is_empty() && result.remote_reads() == 1, "{result:?}");
+        fixture.restart();
     }
     let mut spec = spec();
     spec["runtime"]["replicas"] = json!(3);
-    world.edit(spec);
-    let visit = world.visit();
-    assert!(connected(&visit) && visit.writes.len() == 2, "{visit:?}");
-    assert_eq!(visit.put_of(1), ["replicas".to_owned()].into());
-    world.remote.has_repository = false;
-    world.pass(3600);
-    assert!(connected(&world.visit()), "no read tells that it is connected no more");
-    world.object.metadata.annotations = Some([(RECONCILE_REQUESTED_AT.into(), "now".into())].into());
-    let visit = world.visit();
-    assert_eq!((visit.put(), visit.outcome), (["spicepod".to_owned()].into(), Outcome::InSync));
+    fixture.edit(spec);
+    let result = fixture.reconcile();
+    assert!(connected(&result) && result.writes.len() == 2, "{result:?}");
+    assert_eq!(result.put_of(1), ["replicas".to_owned()].into());
+    fixture.remote.has_repository = false;
+    fixture.advance(3600);
+    assert!(connected(&fixture.reconcile()), "no read tells that it is connected no more");
+    fixture.object.metadata.annotations = Some([(RECONCILE_REQUESTED_AT.into(), "now".into())].into());
+    let result = fixture.reconcile();
+    assert_eq!((result.put(), result.outcome), (["spicepod".to_owned()].into(), Outcome::InSync));
 }
 
 fn spec() -> Value {

@@ -41,70 +41,70 @@ fn changes() -> impl Strategy<Value = Value> {
 
 /// What is there before the object.
 #[derive(Clone, Debug)]
-enum Prior {
+enum InitialState {
     Nothing,
     Unrelated,
     Deleted(Value),
-    Ours(Value),
-    Strangers(Value),
+    Own(Value),
+    Foreign(Value),
 }
 
-fn priors() -> impl Strategy<Value = Prior> {
+fn initial_states() -> impl Strategy<Value = InitialState> {
     prop_oneof![
-        Just(Prior::Nothing),
-        Just(Prior::Unrelated),
-        changes().prop_map(Prior::Deleted),
-        changes().prop_map(Prior::Ours),
-        changes().prop_map(Prior::Strangers),
+        Just(InitialState::Nothing),
+        Just(InitialState::Unrelated),
+        changes().prop_map(InitialState::Deleted),
+        changes().prop_map(InitialState::Own),
+        changes().prop_map(InitialState::Foreign),
     ]
 }
 
-fn place(world: &mut World, prior: &Prior) {
-    let owner = world.owner();
-    match prior {
-        Prior::Nothing => {}
-        Prior::Unrelated => drop(world.remote.add("my-app-2", json!({"tags": {OWNER_TAG: owner}}))),
-        Prior::Deleted(fields) => {
-            let id = world.remote.add("My-App", fields.clone());
-            world.remote.deleted.insert(id);
+fn place(fixture: &mut Fixture, initial: &InitialState) {
+    let owner = fixture.owner();
+    match initial {
+        InitialState::Nothing => {}
+        InitialState::Unrelated => drop(fixture.remote.add("my-app-2", json!({"tags": {OWNER_TAG: owner}}))),
+        InitialState::Deleted(fields) => {
+            let id = fixture.remote.add("My-App", fields.clone());
+            fixture.remote.deleted.insert(id);
         }
-        Prior::Ours(fields) => {
-            let id = world.remote.add("my-app", fields.clone());
-            world.remote.apps.get_mut(&id).unwrap()["tags"][OWNER_TAG] = json!(owner);
+        InitialState::Own(fields) => {
+            let id = fixture.remote.add("my-app", fields.clone());
+            fixture.remote.apps.get_mut(&id).unwrap()["tags"][OWNER_TAG] = json!(owner);
         }
-        Prior::Strangers(fields) => drop(world.remote.add("my-app", fields.clone())),
+        InitialState::Foreign(fields) => drop(fixture.remote.add("my-app", fields.clone())),
     }
 }
 
 /// Settled within three rounds; then nothing is planned, read or written, in this process and in the next.
-fn settles(world: &mut World) -> TestCaseResult {
-    let visit = world.visit();
-    prop_assert_eq!(&visit.outcome, &Outcome::InSync, "{:?}", visit);
-    prop_assert!(visit.iterations <= 3, "{:?}", visit);
-    let stored = world.object.status.clone();
-    let remote = world.remote.apps.clone();
+fn settles(fixture: &mut Fixture) -> TestCaseResult {
+    let result = fixture.reconcile();
+    prop_assert_eq!(&result.outcome, &Outcome::InSync, "{:?}", result);
+    prop_assert!(result.iterations <= 3, "{:?}", result);
+    let stored = fixture.object.status.clone();
+    let remote = fixture.remote.apps.clone();
     for restart in [false, true] {
         if restart {
-            world.restart();
+            fixture.restart();
         }
-        let requeue_after = world.visit();
+        let requeue_after = fixture.reconcile();
         prop_assert_eq!(
             requeue_after.reads.len() + requeue_after.writes.len() + requeue_after.first.len(),
             0,
             "{:?}",
             requeue_after
         );
-        prop_assert_eq!(&world.object.status, &stored, "no status write");
+        prop_assert_eq!(&fixture.object.status, &stored, "no status write");
         // At the next phase point it is read once, and found to be as it is.
         let wait = requeue_after.requeue_after.unwrap();
         prop_assert!(wait <= Duration::from_secs(600), "{:?}", wait);
-        world.pass(i64::try_from(wait.as_secs()).unwrap() + 1);
-        let check = world.visit();
+        fixture.advance(i64::try_from(wait.as_secs()).unwrap() + 1);
+        let check = fixture.reconcile();
         prop_assert_eq!((check.remote_reads(), check.writes.len()), (1, 0), "{:?}", check);
-        prop_assert_eq!(&world.object.status, &stored, "no status write");
-        world.pass(60);
+        prop_assert_eq!(&fixture.object.status, &stored, "no status write");
+        fixture.advance(60);
     }
-    prop_assert_eq!(&world.remote.apps, &remote);
+    prop_assert_eq!(&fixture.remote.apps, &remote);
     Ok(())
 }
 
@@ -112,37 +112,37 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn invariant_1_plan_is_empty_when_settled_and_settles_within_three_rounds(
+    fn invariant_1_an_app_is_in_sync_within_three_iterations_and_its_plan_is_then_empty(
         spec in specs(),
-        prior in priors(),
+        initial in initial_states(),
         normalises in any::<bool>(),
         steps in proptest::collection::vec((weighted(0.7, specs()), changes()), 0..4),
     ) {
-        let mut world = World::new(spec);
-        world.remote.normalises = normalises;
-        place(&mut world, &prior);
-        if matches!(prior, Prior::Strangers(_)) {
-            let before = world.remote.apps.clone();
-            let visit = world.visit();
-            prop_assert_eq!(visit.stalled(), Some(Reason::NameTaken));
-            prop_assert_eq!(&world.remote.apps, &before);
-            let requeue_after = world.visit();
+        let mut fixture = Fixture::new(spec);
+        fixture.remote.normalises = normalises;
+        place(&mut fixture, &initial);
+        if matches!(initial, InitialState::Foreign(_)) {
+            let before = fixture.remote.apps.clone();
+            let result = fixture.reconcile();
+            prop_assert_eq!(result.stalled(), Some(Reason::NameTaken));
+            prop_assert_eq!(&fixture.remote.apps, &before);
+            let requeue_after = fixture.reconcile();
             prop_assert_eq!(requeue_after.reads.len() + requeue_after.writes.len() + requeue_after.first.len(), 0, "{:?}", requeue_after);
             return Ok(());
         }
-        settles(&mut world)?;
-        let id = world.status().id.unwrap();
+        settles(&mut fixture)?;
+        let id = fixture.status().id.unwrap();
         for (edit, change) in steps {
-            world.remote.apps.get_mut(&id).unwrap().extend(change.as_object().unwrap().clone());
+            fixture.remote.apps.get_mut(&id).unwrap().extend(change.as_object().unwrap().clone());
             match edit {
-                Some(spec) => world.edit(spec),
-                None => world.pass(1200),
+                Some(spec) => fixture.edit(spec),
+                None => fixture.advance(1200),
             }
-            settles(&mut world)?;
-            let foreign = change.pointer("/tags/foreign").is_none_or(|tag| *tag == world.remote.apps[&id]["tags"]["foreign"]);
+            settles(&mut fixture)?;
+            let foreign = change.pointer("/tags/foreign").is_none_or(|tag| *tag == fixture.remote.apps[&id]["tags"]["foreign"]);
             prop_assert!(foreign, "a foreign tag is gone");
-            prop_assert_eq!(world.remote.apps.len(), if matches!(prior, Prior::Unrelated) { 2 } else { 1 });
-            prop_assert_eq!(&world.remote.apps[&id]["tags"][OWNER_TAG], &json!(world.owner()));
+            prop_assert_eq!(fixture.remote.apps.len(), if matches!(initial, InitialState::Unrelated) { 2 } else { 1 });
+            prop_assert_eq!(&fixture.remote.apps[&id]["tags"][OWNER_TAG], &json!(fixture.owner()));
         }
     }
 }
@@ -154,35 +154,35 @@ fn invariant_2_nothing_is_created_or_deleted_on_unknown() {
             for (state, deleting) in
                 [("new", false), ("intent", false), ("recorded", false), ("intent", true), ("recorded", true)]
             {
-                let mut world = World::new(json!({"description": "one"}));
+                let mut fixture = Fixture::new(json!({"description": "one"}));
                 match state {
-                    "recorded" => drop(world.visit()),
+                    "recorded" => drop(fixture.reconcile()),
                     "intent" => {
-                        world.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), false));
-                        world.visit();
+                        fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), false));
+                        fixture.reconcile();
                     }
                     _ => {}
                 }
-                world.edit(json!({"description": "two"}));
-                world.pass(3600);
+                fixture.edit(json!({"description": "two"}));
+                fixture.advance(3600);
                 if deleting {
-                    world.delete();
+                    fixture.delete();
                 }
-                world.blind = Some((at, error.clone()));
+                fixture.read_error = Some((at, error.clone()));
                 let blinded = match at {
                     At::Source => false,
                     At::Definition => deleting,
                     At::List => state != "recorded",
                     At::App => state == "recorded",
                 };
-                let visit = world.visit();
-                let case = format!("{error:?} at {at:?}, {state}, deleting: {deleting}: {visit:?}");
+                let result = fixture.reconcile();
+                let case = format!("{error:?} at {at:?}, {state}, deleting: {deleting}: {result:?}");
                 if blinded {
-                    assert_eq!(visit.writes, [], "{case}");
-                    assert!(!visit.first.contains(&KubernetesWrite::RemoveFinalizer), "{case}");
-                    assert!(!matches!(visit.outcome, Outcome::InSync | Outcome::Finalized), "{case}");
+                    assert_eq!(result.writes, [], "{case}");
+                    assert!(!result.first.contains(&KubernetesWrite::RemoveFinalizer), "{case}");
+                    assert!(!matches!(result.outcome, Outcome::InSync | Outcome::Finalized), "{case}");
                 } else {
-                    assert!(matches!(visit.outcome, Outcome::InSync | Outcome::Finalized), "{case}");
+                    assert!(matches!(result.outcome, Outcome::InSync | Outcome::Finalized), "{case}");
                 }
             }
         }

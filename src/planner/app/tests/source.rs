@@ -8,72 +8,72 @@ fn from_config_map(more: Value) -> Value {
     spec
 }
 
-fn reads_source(visit: &Reconciled<SpiceApp>) -> bool {
-    visit.reads.iter().any(|read| matches!(read, AppRead::Spicepod(_)))
+fn reads_source(result: &Reconciled<SpiceApp>) -> bool {
+    result.reads.iter().any(|read| matches!(read, AppRead::Spicepod(_)))
 }
 
 #[test]
-fn the_spicepod_of_a_config_map_is_kept_and_its_change_seen_at_once() {
-    let mut world = World::new(from_config_map(json!({})));
-    world.config_map = Some((1, Some("version: v1\nname: first".into())));
-    assert_eq!(world.visit().outcome, Outcome::InSync);
-    assert_eq!(world.remote.apps[&101]["spicepod"], json!({"version": "v1", "name": "first"}));
-    assert_eq!(world.status().core.observed_sources, [remote::source(1)]);
+fn a_change_of_the_config_map_is_applied_at_once() {
+    let mut fixture = Fixture::new(from_config_map(json!({})));
+    fixture.config_map = Some((1, Some("version: v1\nname: first".into())));
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+    assert_eq!(fixture.remote.apps[&101]["spicepod"], json!({"version": "v1", "name": "first"}));
+    assert_eq!(fixture.status().core.observed_sources, [remote::source(1)]);
 
     // In date: its version tells, and it is not read again, nor after a restart.
     for restart in [false, true] {
         if restart {
-            world.restart();
+            fixture.restart();
         }
-        let visit = world.visit();
-        assert_eq!((&visit.outcome, visit.remote_reads(), reads_source(&visit)), (&Outcome::Skipped, 0, false));
+        let result = fixture.reconcile();
+        assert_eq!((&result.outcome, result.remote_reads(), reads_source(&result)), (&Outcome::Skipped, 0, false));
     }
-    world.config_map = Some((2, Some(r#"{"version": "v1", "name": "second"}"#.into())));
-    assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());
+    fixture.config_map = Some((2, Some(r#"{"version": "v1", "name": "second"}"#.into())));
+    assert_eq!(fixture.reconcile().put(), ["spicepod".to_owned()].into());
     assert_eq!(
-        (world.remote.apps[&101]["spicepod"]["name"].as_str(), world.status().core.observed_sources),
+        (fixture.remote.apps[&101]["spicepod"]["name"].as_str(), fixture.status().core.observed_sources),
         (Some("second"), vec![remote::source(2)])
     );
     // Another version with the same content is read, and sends nothing.
-    world.config_map = Some((3, Some("version: v1\nname: second".into())));
-    let visit = world.visit();
-    assert_eq!((&visit.outcome, visit.writes.len(), reads_source(&visit)), (&Outcome::InSync, 0, true));
-    assert_eq!(world.status().core.observed_sources, [remote::source(3)]);
+    fixture.config_map = Some((3, Some("version: v1\nname: second".into())));
+    let result = fixture.reconcile();
+    assert_eq!((&result.outcome, result.writes.len(), reads_source(&result)), (&Outcome::InSync, 0, true));
+    assert_eq!(fixture.status().core.observed_sources, [remote::source(3)]);
 }
 
 #[test]
-fn a_change_that_could_not_be_acted_on_is_still_to_be_seen() {
-    let mut world = World::new(from_config_map(json!({})));
-    world.config_map = Some((1, Some("name: first".into())));
-    world.visit();
-    world.pass(60);
-    world.config_map = Some((2, Some("name: second".into())));
-    world.blind = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
-    assert!(matches!(world.visit().outcome, Outcome::ReadFailed(..)));
-    assert_eq!(world.status().core.observed_sources, [remote::source(1)]);
-    world.restart();
-    world.blind = None;
-    assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());
+fn a_change_that_was_not_applied_is_applied_after_a_restart() {
+    let mut fixture = Fixture::new(from_config_map(json!({})));
+    fixture.config_map = Some((1, Some("name: first".into())));
+    fixture.reconcile();
+    fixture.advance(60);
+    fixture.config_map = Some((2, Some("name: second".into())));
+    fixture.read_error = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
+    assert!(matches!(fixture.reconcile().outcome, Outcome::ReadFailed(..)));
+    assert_eq!(fixture.status().core.observed_sources, [remote::source(1)]);
+    fixture.restart();
+    fixture.read_error = None;
+    assert_eq!(fixture.reconcile().put(), ["spicepod".to_owned()].into());
 }
 
 #[test]
-fn what_the_service_refuses_of_a_config_map_is_sent_again_when_it_changes_and_not_by_whatever_wakes_the_object() {
-    let mut world = World::new(from_config_map(json!({})));
-    world.config_map = Some((1, Some("name: first".into())));
-    world.visit();
-    world.pass(60);
-    world.config_map = Some((2, Some("name: second".into())));
-    world.remote.fault = Some((ApiError::local(ErrorKind::Invalid, "no"), false));
-    assert!(matches!(world.visit().outcome, Outcome::WriteFailed(Reason::InvalidSpec, ..)));
-    world.pass(60);
-    let held = world.visit();
+fn a_rejected_spicepod_is_sent_again_only_after_a_change_of_the_config_map() {
+    let mut fixture = Fixture::new(from_config_map(json!({})));
+    fixture.config_map = Some((1, Some("name: first".into())));
+    fixture.reconcile();
+    fixture.advance(60);
+    fixture.config_map = Some((2, Some("name: second".into())));
+    fixture.remote.fault = Some((ApiError::local(ErrorKind::Invalid, "no"), false));
+    assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(Reason::InvalidSpec, ..)));
+    fixture.advance(60);
+    let held = fixture.reconcile();
     assert_eq!((held.writes.len(), held.remote_reads(), held.outcome), (0, 0, Outcome::Skipped));
-    world.config_map = Some((3, Some("name: third".into())));
-    assert_eq!(world.visit().put(), ["spicepod".to_owned()].into());
+    fixture.config_map = Some((3, Some("name: third".into())));
+    assert_eq!(fixture.reconcile().put(), ["spicepod".to_owned()].into());
 }
 
 #[test]
-fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
+fn an_invalid_spicepod_stalls_without_a_request_and_without_its_text() {
     for (config_map, message) in [
         (None, "ConfigMap pods does not exist"),
         (Some((1, None)), "no such key"),
@@ -84,13 +84,13 @@ fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
         (Some((1, Some(format!("a: {}", "x".repeat(256 * 1024))))), "at most 262144"),
         (Some((1, Some(format!("{}1{}", "{a: ".repeat(80), "}".repeat(80))))), "nested too deep"),
     ] {
-        let mut world = World::new(from_config_map(json!({})));
-        world.config_map = config_map;
-        let visit = world.visit();
-        let Outcome::Stalled(Reason::InvalidSpec, told) = &visit.outcome else { panic!("{message}: {visit:?}") };
+        let mut fixture = Fixture::new(from_config_map(json!({})));
+        fixture.config_map = config_map;
+        let result = fixture.reconcile();
+        let Outcome::Stalled(Reason::InvalidSpec, told) = &result.outcome else { panic!("{message}: {result:?}") };
         assert!(told.contains("spec.spicepodFrom") && told.contains(message) && !told.contains("hidden"), "{told}");
-        assert_eq!((visit.remote_reads(), visit.writes.len()), (0, 0));
-        let requeue_after = world.visit();
+        assert_eq!((result.remote_reads(), result.writes.len()), (0, 0));
+        let requeue_after = fixture.reconcile();
         assert_eq!(
             (requeue_after.outcome, requeue_after.reads.len()),
             (Outcome::Skipped, 1),
@@ -98,27 +98,27 @@ fn what_is_no_spicepod_is_refused_without_a_call_and_without_its_text() {
         );
 
         // Mended, it goes on; the object can be deleted as it is.
-        let mut mended = World { object: world.object.clone(), ..World::new(json!({})) };
+        let mut mended = Fixture { object: fixture.object.clone(), ..Fixture::new(json!({})) };
         mended.config_map = Some((9, Some("name: good".into())));
-        assert_eq!(mended.visit().outcome, Outcome::InSync, "{message}");
-        world.delete();
-        assert_eq!(world.visit().outcome, Outcome::Finalized);
+        assert_eq!(mended.reconcile().outcome, Outcome::InSync, "{message}");
+        fixture.delete();
+        assert_eq!(fixture.reconcile().outcome, Outcome::Finalized);
     }
 }
 
 #[test]
-fn a_source_that_cannot_be_read_stops_nothing_else_than_this_visit() {
-    let mut world = World::new(from_config_map(json!({})));
-    world.config_map = Some((1, Some("name: first".into())));
-    world.blind = Some((At::Source, ApiError::local(ErrorKind::Connect, "no answer")));
-    let visit = world.visit();
-    assert!(matches!(visit.outcome, Outcome::ReadFailed(..)) && visit.writes.is_empty(), "{visit:?}");
-    world.blind = None;
-    assert_eq!(world.visit().outcome, Outcome::InSync);
+fn an_unreadable_source_fails_only_the_current_reconcile() {
+    let mut fixture = Fixture::new(from_config_map(json!({})));
+    fixture.config_map = Some((1, Some("name: first".into())));
+    fixture.read_error = Some((At::Source, ApiError::local(ErrorKind::Connect, "no answer")));
+    let result = fixture.reconcile();
+    assert!(matches!(result.outcome, Outcome::ReadFailed(..)) && result.writes.is_empty(), "{result:?}");
+    fixture.read_error = None;
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
 }
 
 #[test]
-fn what_looks_like_a_number_and_begins_with_a_zero_is_a_text() {
+fn a_number_with_leading_zeros_is_a_string() {
     let read = parse_spicepod("account: 00123456789\nmode: 0644\ncount: 12\nshare: 0.5\nnone: 0\n").unwrap();
     let expected = json!({"account": "00123456789", "mode": "0644", "count": 12, "share": 0.5, "none": 0});
     assert_eq!(Value::Object(read), expected);

@@ -13,8 +13,8 @@ fn full() -> Value {
 }
 
 #[test]
-fn drift_of_each_field_is_put_back_and_only_that_is_sent() {
-    let mut world = World::settled(full());
+fn drift_of_each_field_is_corrected_and_only_that_field_is_sent() {
+    let mut fixture = Fixture::settled(full());
     for (field, other) in [
         ("description", json!("two")),
         ("visibility", json!("private")),
@@ -33,27 +33,27 @@ fn drift_of_each_field_is_put_back_and_only_that_is_sent() {
         ("node_group", json!("m")),
         ("storage_size_gb", json!(6)),
     ] {
-        let before = world.remote.apps[&101].clone();
-        world.remote.apps.get_mut(&101).unwrap().insert(field.into(), other);
-        world.pass(3600);
-        let visit = world.visit();
-        assert_eq!(visit.put(), [field.to_owned()].into(), "{visit:?}");
-        assert_eq!(visit.outcome, Outcome::InSync, "{field}");
-        assert_eq!(visit.events[0].reason, "DriftCorrected", "{field}");
+        let before = fixture.remote.apps[&101].clone();
+        fixture.remote.apps.get_mut(&101).unwrap().insert(field.into(), other);
+        fixture.advance(3600);
+        let result = fixture.reconcile();
+        assert_eq!(result.put(), [field.to_owned()].into(), "{result:?}");
+        assert_eq!(result.outcome, Outcome::InSync, "{field}");
+        assert_eq!(result.events[0].reason, "DriftCorrected", "{field}");
         if field == "tags" {
             let mut tags = before["tags"].clone();
             tags["theirs"] = json!("y");
-            assert_eq!(world.remote.apps[&101]["tags"], tags);
+            assert_eq!(fixture.remote.apps[&101]["tags"], tags);
         } else {
-            assert_eq!(world.remote.apps[&101], before, "{field}");
+            assert_eq!(fixture.remote.apps[&101], before, "{field}");
         }
-        world.remote.apps.insert(101, before);
+        fixture.remote.apps.insert(101, before);
     }
 }
 
 #[test]
 fn a_field_never_named_is_left_alone() {
-    let mut world = World::settled(json!({"description": "one"}));
+    let mut fixture = Fixture::settled(json!({"description": "one"}));
     for (field, value) in [
         ("replicas", json!(7)),
         ("image_tag", json!("x")),
@@ -62,20 +62,20 @@ fn a_field_never_named_is_left_alone() {
         ("visibility", json!("public")),
         ("spicepod", json!({"name": "theirs"})),
     ] {
-        world.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
+        fixture.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
     }
-    let before = world.remote.apps.clone();
-    let visit = world.visit();
-    assert!(visit.writes.is_empty() && visit.remote_reads() == 1, "{visit:?}");
-    world.edit(json!({"description": "two"}));
-    world.visit();
+    let before = fixture.remote.apps.clone();
+    let result = fixture.reconcile();
+    assert!(result.writes.is_empty() && result.remote_reads() == 1, "{result:?}");
+    fixture.edit(json!({"description": "two"}));
+    fixture.reconcile();
     let mut expected = before;
     expected.get_mut(&101).unwrap().insert("description".into(), json!("two"));
-    assert_eq!(world.remote.apps, expected);
+    assert_eq!(fixture.remote.apps, expected);
 }
 
 #[test]
-fn a_field_taken_out_of_the_spec_is_cleared_or_said_to_be_unmanaged() {
+fn a_field_removed_from_the_spec_is_cleared_or_reported_as_unmanaged() {
     for (pointer, field, left) in [
         ("/description", "description", Some(json!(""))),
         ("/runtime/imageTag", "image_tag", Some(Value::Null)),
@@ -85,261 +85,261 @@ fn a_field_taken_out_of_the_spec_is_cleared_or_said_to_be_unmanaged() {
         ("/runtime/replicas", "replicas", Some(json!(2))),
         ("/spicepod", "spicepod", Some(json!({"version": "v1", "name": "pod"}))),
     ] {
-        let mut world = World::settled(full());
+        let mut fixture = Fixture::settled(full());
         let mut spec = full();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         spec.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
-        world.edit(spec);
-        let visit = world.visit();
-        assert_eq!(visit.outcome, Outcome::InSync, "{pointer}");
-        let live = world.remote.apps[&101][field].clone();
-        let unmanaged = visit.events.iter().any(|note| note.warning && note.reason == "FieldUnmanaged");
+        fixture.edit(spec);
+        let result = fixture.reconcile();
+        assert_eq!(result.outcome, Outcome::InSync, "{pointer}");
+        let live = fixture.remote.apps[&101][field].clone();
+        let unmanaged = result.events.iter().any(|note| note.warning && note.reason == "FieldUnmanaged");
         match left {
             Some(value) => assert_eq!(live, value, "{pointer}"),
-            None => assert!(live.get("team").is_none() && live["tier"] == "b" && live[OWNER_TAG] == world.owner()),
+            None => assert!(live.get("team").is_none() && live["tier"] == "b" && live[OWNER_TAG] == fixture.owner()),
         }
         let cleared = ["description", "image_tag", "tags"].contains(&field);
-        assert_eq!((visit.writes.len(), unmanaged), if cleared { (1, false) } else { (0, true) }, "{pointer}");
+        assert_eq!((result.writes.len(), unmanaged), if cleared { (1, false) } else { (0, true) }, "{pointer}");
 
         // Nobody's now: what others make of it stays, and nothing is told again.
         let path = pointer[1..].replace('/', ".");
-        assert!(!world.status().last_applied.contains_key(&path), "{path}");
+        assert!(!fixture.status().last_applied.contains_key(&path), "{path}");
         if field != "tags" {
-            world.remote.apps.get_mut(&101).unwrap().insert(field.into(), json!("theirs"));
+            fixture.remote.apps.get_mut(&101).unwrap().insert(field.into(), json!("theirs"));
         }
-        world.pass(3600);
-        let requeue_after = world.visit();
+        fixture.advance(3600);
+        let requeue_after = fixture.reconcile();
         assert!(requeue_after.writes.is_empty() && requeue_after.events.is_empty(), "{pointer}: {requeue_after:?}");
     }
 }
 
 #[test]
-fn a_server_that_normalises_is_not_written_to_again() {
-    let mut world = World::new(json!({"runtime": {"imageTag": "Nightly-X"}}));
-    world.remote.normalises = true;
-    assert_eq!(world.visit().outcome, Outcome::InSync);
-    assert_eq!(world.remote.apps[&101]["image_tag"], "nightly-x");
+fn a_normalised_value_is_no_drift() {
+    let mut fixture = Fixture::new(json!({"runtime": {"imageTag": "Nightly-X"}}));
+    fixture.remote.normalises = true;
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+    assert_eq!(fixture.remote.apps[&101]["image_tag"], "nightly-x");
     for restart in [false, true, false] {
-        world.pass(3600);
+        fixture.advance(3600);
         if restart {
-            world.restart();
-            world.pass(3600);
+            fixture.restart();
+            fixture.advance(3600);
         }
-        let visit = world.visit();
-        assert!(visit.writes.is_empty() && visit.outcome == Outcome::InSync, "{visit:?}");
+        let result = fixture.reconcile();
+        assert!(result.writes.is_empty() && result.outcome == Outcome::InSync, "{result:?}");
     }
-    world.remote.apps.get_mut(&101).unwrap().insert("image_tag".into(), json!("other"));
-    world.pass(3600);
-    assert_eq!(world.visit().put(), ["image_tag".to_owned()].into());
+    fixture.remote.apps.get_mut(&101).unwrap().insert("image_tag".into(), json!("other"));
+    fixture.advance(3600);
+    assert_eq!(fixture.reconcile().put(), ["image_tag".to_owned()].into());
 }
 
 #[test]
-fn tags_of_others_survive_every_write() {
-    let mut world = World::settled(json!({"tags": {"team": "a"}}));
-    let theirs = |world: &World| world.remote.apps[&101]["tags"]["theirs"] == "t";
-    world.remote.apps.get_mut(&101).unwrap()["tags"]["theirs"] = json!("t");
+fn tags_of_other_clients_survive_every_update() {
+    let mut fixture = Fixture::settled(json!({"tags": {"team": "a"}}));
+    let theirs = |fixture: &Fixture| fixture.remote.apps[&101]["tags"]["theirs"] == "t";
+    fixture.remote.apps.get_mut(&101).unwrap()["tags"]["theirs"] = json!("t");
     for tags in [json!({"team": "b"}), json!({"team": "b", "tier": "c"}), json!({})] {
-        world.edit(json!({"tags": tags}));
-        assert_eq!((world.visit().put(), theirs(&world)), (["tags".to_owned()].into(), true), "{tags}");
+        fixture.edit(json!({"tags": tags}));
+        assert_eq!((fixture.reconcile().put(), theirs(&fixture)), (["tags".to_owned()].into(), true), "{tags}");
     }
     // Our own tag is drift as any other.
-    world.remote.apps.get_mut(&101).unwrap()["tags"].as_object_mut().unwrap().remove(OWNER_TAG);
-    world.pass(3600);
-    assert_eq!((world.visit().put(), theirs(&world)), (["tags".to_owned()].into(), true));
-    assert_eq!(world.remote.apps[&101]["tags"][OWNER_TAG], world.owner());
+    fixture.remote.apps.get_mut(&101).unwrap()["tags"].as_object_mut().unwrap().remove(OWNER_TAG);
+    fixture.advance(3600);
+    assert_eq!((fixture.reconcile().put(), theirs(&fixture)), (["tags".to_owned()].into(), true));
+    assert_eq!(fixture.remote.apps[&101]["tags"][OWNER_TAG], fixture.owner());
 }
 
 #[test]
-fn another_app_of_the_name_is_never_written_to() {
+fn a_foreign_app_of_the_same_name_is_never_written() {
     for (name, tags, expected) in [
         ("my-app", json!({}), Reason::NameTaken),
         ("MY-App", json!({"team": "x"}), Reason::NameTaken),
         ("my-app", json!({OWNER_TAG: "somebody"}), Reason::OwnedElsewhere),
     ] {
-        let mut world = World::new(json!({"description": "one"}));
-        world.remote.add(name, json!({"tags": tags}));
-        let before = world.remote.apps.clone();
+        let mut fixture = Fixture::new(json!({"description": "one"}));
+        fixture.remote.add(name, json!({"tags": tags}));
+        let before = fixture.remote.apps.clone();
         for _ in 0..3 {
-            let visit = world.visit();
-            assert_eq!(visit.stalled(), Some(expected));
-            assert!(visit.writes.is_empty(), "{visit:?}");
-            world.pass(3600);
+            let result = fixture.reconcile();
+            assert_eq!(result.stalled(), Some(expected));
+            assert!(result.writes.is_empty(), "{result:?}");
+            fixture.advance(3600);
         }
-        assert_eq!(world.remote.apps, before);
+        assert_eq!(fixture.remote.apps, before);
         // A read shows the cause gone, and work goes on.
-        world.remote.apps.clear();
-        assert_eq!(world.visit().outcome, Outcome::InSync);
+        fixture.remote.apps.clear();
+        assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
     }
 }
 
 #[test]
-fn a_recorded_app_that_shows_another_owner_or_name_is_not_written_to() {
+fn a_recorded_app_with_another_owner_or_name_is_not_written() {
     for (field, value) in [("tags", json!({OWNER_TAG: "somebody"})), ("name", json!("other-app"))] {
-        let mut world = World::settled(json!({"description": "one"}));
-        world.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
-        world.edit(json!({"description": "two"}));
-        let visit = world.visit();
-        assert_eq!((visit.stalled(), visit.writes.len()), (Some(Reason::OwnedElsewhere), 0));
+        let mut fixture = Fixture::settled(json!({"description": "one"}));
+        fixture.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
+        fixture.edit(json!({"description": "two"}));
+        let result = fixture.reconcile();
+        assert_eq!((result.stalled(), result.writes.len()), (Some(Reason::OwnedElsewhere), 0));
     }
 }
 
 #[test]
 fn a_404_alone_is_no_absence() {
-    let mut world = World::settled(json!({}));
-    world.blind = Some((At::App, ApiError::local(ErrorKind::NotFound { json: true }, "not found")));
-    let visit = world.visit();
-    assert!(matches!(visit.outcome, Outcome::ReadFailed(Reason::RemoteUnavailable, ..)), "{visit:?}");
-    assert_eq!((visit.writes.len(), world.ready().0.as_str()), (0, "True"));
+    let mut fixture = Fixture::settled(json!({}));
+    fixture.read_error = Some((At::App, ApiError::local(ErrorKind::NotFound { json: true }, "not found")));
+    let result = fixture.reconcile();
+    assert!(matches!(result.outcome, Outcome::ReadFailed(Reason::RemoteUnavailable, ..)), "{result:?}");
+    assert_eq!((result.writes.len(), fixture.ready().0.as_str()), (0, "True"));
 }
 
 #[test]
-fn lost_status_attaches_again_and_writes_nothing() {
-    let mut world = World::settled(full());
-    let (before, remote) = (world.status(), world.remote.apps.clone());
-    world.object.status = None;
-    world.restart();
-    let visit = world.visit();
-    assert_eq!((visit.outcome.clone(), visit.writes.len()), (Outcome::InSync, 0), "{visit:?}");
-    let after = world.status();
+fn after_lost_status_the_app_is_attached_without_a_write() {
+    let mut fixture = Fixture::settled(full());
+    let (before, remote) = (fixture.status(), fixture.remote.apps.clone());
+    fixture.object.status = None;
+    fixture.restart();
+    let result = fixture.reconcile();
+    assert_eq!((result.outcome.clone(), result.writes.len()), (Outcome::InSync, 0), "{result:?}");
+    let after = fixture.status();
     assert_eq!(
         (after.id, &after.incarnation, &after.last_applied),
         (before.id, &before.incarnation, &before.last_applied)
     );
-    assert_eq!(world.remote.apps, remote);
+    assert_eq!(fixture.remote.apps, remote);
 }
 
 #[test]
 fn a_create_of_unknown_outcome_is_found_or_repeated_under_the_same_intent() {
     for applied in [true, false] {
-        let mut world = World::new(json!({"description": "one"}));
-        world.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), applied));
-        assert!(matches!(world.visit().outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
-        let intent = world.status().create_intent.unwrap();
-        world.restart();
-        world.pass(1);
-        let visit = world.visit();
-        assert_eq!(visit.outcome, Outcome::InSync);
-        assert_eq!((visit.writes.len(), world.remote.apps.len()), (usize::from(!applied), 1));
-        assert_eq!(world.remote.apps[&101]["tags"][INCARNATION_TAG], format!("c-{}", intent.id));
-        assert_eq!(world.status().create_intent, None);
+        let mut fixture = Fixture::new(json!({"description": "one"}));
+        fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), applied));
+        assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
+        let intent = fixture.status().create_intent.unwrap();
+        fixture.restart();
+        fixture.advance(1);
+        let result = fixture.reconcile();
+        assert_eq!(result.outcome, Outcome::InSync);
+        assert_eq!((result.writes.len(), fixture.remote.apps.len()), (usize::from(!applied), 1));
+        assert_eq!(fixture.remote.apps[&101]["tags"][INCARNATION_TAG], format!("c-{}", intent.id));
+        assert_eq!(fixture.status().create_intent, None);
     }
 }
 
 #[test]
-fn an_intent_goes_with_a_proven_refusal_of_its_only_attempt() {
+fn an_intent_is_removed_after_a_proven_rejection_of_its_only_attempt() {
     use ErrorKind::*;
     for error in failures() {
         let gone =
             matches!(error.kind, Connect | CredentialMissing | Invalid | Unauthorized | Forbidden | RateLimited { .. });
         for attempts_before in [0, 1] {
-            let mut world = World::new(json!({}));
+            let mut fixture = Fixture::new(json!({}));
             for _ in 0..attempts_before {
-                world.remote.fault = Some((ApiError::local(OutcomeUnknown, "broken"), false));
-                world.visit();
-                world.pass(60);
+                fixture.remote.fault = Some((ApiError::local(OutcomeUnknown, "broken"), false));
+                fixture.reconcile();
+                fixture.advance(60);
             }
-            world.remote.fault = Some((error.clone(), false));
-            world.remote.fault_lasts = true;
-            let visit = world.visit();
-            assert!(matches!(visit.outcome, Outcome::WriteFailed(..)), "{visit:?}");
-            let intent = world.status().create_intent;
+            fixture.remote.fault = Some((error.clone(), false));
+            fixture.remote.fault_lasts = true;
+            let result = fixture.reconcile();
+            assert!(matches!(result.outcome, Outcome::WriteFailed(..)), "{result:?}");
+            let intent = fixture.status().create_intent;
             assert_eq!(intent.is_none(), gone && attempts_before == 0, "{error:?} after {attempts_before}");
             if let Some(intent) = intent {
-                assert_eq!(intent.at.0, world.now, "it says when the last attempt was");
+                assert_eq!(intent.at.0, fixture.now, "it says when the last attempt was");
             }
         }
     }
 }
 
 #[test]
-fn the_same_correction_three_times_is_a_fight_and_another_field_goes_on() {
-    let mut world = World::settled(json!({"description": "ours", "runtime": {"replicas": 2}}));
-    let spoil = |world: &mut World, field: &str, value: Value| {
-        world.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
-        world.pass(660);
+fn three_equal_corrections_are_a_correction_loop_and_other_fields_are_updated() {
+    let mut fixture = Fixture::settled(json!({"description": "ours", "runtime": {"replicas": 2}}));
+    let spoil = |fixture: &mut Fixture, field: &str, value: Value| {
+        fixture.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
+        fixture.advance(660);
     };
     for _ in 0..3 {
-        spoil(&mut world, "description", json!("theirs"));
-        assert_eq!(world.visit().put(), ["description".to_owned()].into());
+        spoil(&mut fixture, "description", json!("theirs"));
+        assert_eq!(fixture.reconcile().put(), ["description".to_owned()].into());
     }
-    spoil(&mut world, "description", json!("theirs"));
-    spoil(&mut world, "replicas", json!(7));
-    let visit = world.visit();
-    assert_eq!((visit.put(), visit.stalled()), (["replicas".to_owned()].into(), Some(Reason::CorrectionLoop)));
-    assert!(matches!(&visit.outcome, Outcome::Stalled(_, message) if message.contains("description")), "{visit:?}");
+    spoil(&mut fixture, "description", json!("theirs"));
+    spoil(&mut fixture, "replicas", json!(7));
+    let result = fixture.reconcile();
+    assert_eq!((result.put(), result.stalled()), (["replicas".to_owned()].into(), Some(Reason::CorrectionLoop)));
+    assert!(matches!(&result.outcome, Outcome::Stalled(_, message) if message.contains("description")), "{result:?}");
     assert_eq!(
-        (world.remote.apps[&101]["description"].clone(), world.status().drift),
+        (fixture.remote.apps[&101]["description"].clone(), fixture.status().drift),
         (json!("theirs"), vec!["description".to_owned()])
     );
 
     // Nobody fights any more: a read shows it.
-    spoil(&mut world, "description", json!("ours"));
-    assert_eq!(world.visit().outcome, Outcome::InSync);
+    spoil(&mut fixture, "description", json!("ours"));
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
     // A new wish, or a day later: it is put back again.
     for a_day_later in [false, true] {
-        spoil(&mut world, "description", json!("theirs"));
+        spoil(&mut fixture, "description", json!("theirs"));
         if a_day_later {
-            world.pass(24 * 3600);
+            fixture.advance(24 * 3600);
         } else {
-            world.edit(json!({"description": "ours", "runtime": {"replicas": 3}}));
+            fixture.edit(json!({"description": "ours", "runtime": {"replicas": 3}}));
         }
-        world.visit();
-        assert_eq!(world.remote.apps[&101]["description"], "ours", "{a_day_later}");
+        fixture.reconcile();
+        assert_eq!(fixture.remote.apps[&101]["description"], "ours", "{a_day_later}");
     }
 }
 
 #[test]
-fn drift_that_is_only_reported_is_named_and_left_and_the_own_edit_goes_out() {
+fn reported_drift_is_listed_and_kept_and_own_edits_are_sent() {
     let spec = |description: &str, replicas: u32| json!({"description": description, "tags": {"team": "a", "tier": "b"}, "driftPolicy": "Report", "runtime": {"replicas": replicas}});
-    let mut world = World::settled(spec("ours", 2));
-    let app = world.remote.apps.get_mut(&101).unwrap();
+    let mut fixture = Fixture::settled(spec("ours", 2));
+    let app = fixture.remote.apps.get_mut(&101).unwrap();
     app.insert("description".into(), json!("theirs"));
     app["tags"]["team"] = json!("theirs");
-    let visit = world.visit();
-    assert_eq!((visit.writes.len(), visit.outcome), (0, Outcome::InSync));
-    assert_eq!(world.status().drift, ["description", "tags.team"]);
-    let drifted = |world: &World| world.status().core.conditions.iter().find(|it| it.type_ == "Drifted").cloned();
-    assert_eq!(world.ready(), ("True".into(), "Succeeded".into()));
-    assert!(drifted(&world).unwrap().message.contains("description, tags.team"));
+    let result = fixture.reconcile();
+    assert_eq!((result.writes.len(), result.outcome), (0, Outcome::InSync));
+    assert_eq!(fixture.status().drift, ["description", "tags.team"]);
+    let drifted = |fixture: &Fixture| fixture.status().core.conditions.iter().find(|it| it.type_ == "Drifted").cloned();
+    assert_eq!(fixture.ready(), ("True".into(), "Succeeded".into()));
+    assert!(drifted(&fixture).unwrap().message.contains("description, tags.team"));
 
     // An edit of another field, and of another tag, leaves what they did.
     let mut edit = spec("ours", 3);
     edit["tags"]["tier"] = json!("c");
-    world.edit(edit);
-    let visit = world.visit();
-    assert_eq!(visit.put(), ["replicas".to_owned(), "tags".to_owned()].into());
-    let app = &world.remote.apps[&101];
+    fixture.edit(edit);
+    let result = fixture.reconcile();
+    assert_eq!(result.put(), ["replicas".to_owned(), "tags".to_owned()].into());
+    let app = &fixture.remote.apps[&101];
     assert_eq!(
         (&app["tags"]["team"], &app["tags"]["tier"], &app["description"]),
         (&json!("theirs"), &json!("c"), &json!("theirs"))
     );
-    assert_eq!(world.status().drift, ["description", "tags.team"]);
+    assert_eq!(fixture.status().drift, ["description", "tags.team"]);
 
     // Our own tag is put back all the same, and what is as wanted again is no drift.
-    let owner = world.owner();
-    let app = world.remote.apps.get_mut(&101).unwrap();
+    let owner = fixture.owner();
+    let app = fixture.remote.apps.get_mut(&101).unwrap();
     app["tags"].as_object_mut().unwrap().remove(OWNER_TAG);
     app["tags"]["team"] = json!("a");
     app.insert("description".into(), json!("ours"));
-    world.pass(3600);
-    assert_eq!(world.visit().put(), ["tags".to_owned()].into());
-    assert_eq!(world.remote.apps[&101]["tags"][OWNER_TAG], owner);
-    assert_eq!((world.status().drift, drifted(&world)), (Vec::<String>::new(), None));
+    fixture.advance(3600);
+    assert_eq!(fixture.reconcile().put(), ["tags".to_owned()].into());
+    assert_eq!(fixture.remote.apps[&101]["tags"][OWNER_TAG], owner);
+    assert_eq!((fixture.status().drift, drifted(&fixture)), (Vec::<String>::new(), None));
 }
 
 #[test]
-fn a_suspended_object_makes_no_call() {
+fn a_suspended_object_makes_no_request() {
     for suspend in [true, false] {
-        let mut world = World::new(json!({"suspend": suspend}));
-        world.object.metadata.annotations =
+        let mut fixture = Fixture::new(json!({"suspend": suspend}));
+        fixture.object.metadata.annotations =
             (!suspend).then(|| [(crate::api::SUSPEND.to_owned(), "true".to_owned())].into());
-        let visit = world.visit();
-        assert_eq!((visit.outcome, visit.reads.len(), visit.writes.len()), (Outcome::Suspended, 0, 0));
+        let result = fixture.reconcile();
+        assert_eq!((result.outcome, result.reads.len(), result.writes.len()), (Outcome::Suspended, 0, 0));
     }
 }
 
 #[test]
-fn an_organization_that_cannot_be_used_is_waited_for_without_a_call() {
+fn an_unusable_organization_is_waited_for_without_a_request() {
     let organization = OrganizationView::default();
     for organization in [
         Observed::Absent,
@@ -347,24 +347,24 @@ fn an_organization_that_cannot_be_used_is_waited_for_without_a_call() {
         Observed::Present(OrganizationView { unusable: Some("why".into()), ..organization.clone() }),
         Observed::Unknown(ApiError::local(ErrorKind::Connect, "why")),
     ] {
-        let mut world = World::new(json!({}));
-        world.organization = organization;
-        let visit = world.visit();
-        assert!(matches!(visit.outcome, Outcome::WaitingForDependency(Reason::DependencyNotReady, _)), "{visit:?}");
-        assert_eq!((visit.remote_reads(), visit.writes.len()), (0, 0));
+        let mut fixture = Fixture::new(json!({}));
+        fixture.organization = organization;
+        let result = fixture.reconcile();
+        assert!(matches!(result.outcome, Outcome::WaitingForDependency(Reason::DependencyNotReady, _)), "{result:?}");
+        assert_eq!((result.remote_reads(), result.writes.len()), (0, 0));
     }
-    let mut world = World::new(json!({}));
-    world.organization = Observed::Present(organization);
-    let visit = world.visit();
+    let mut fixture = Fixture::new(json!({}));
+    fixture.organization = Observed::Present(organization);
+    let result = fixture.reconcile();
     assert!(
-        matches!(&visit.outcome, Outcome::WaitingForDependency(_, message) if message.contains("region")),
-        "{visit:?}"
+        matches!(&result.outcome, Outcome::WaitingForDependency(_, message) if message.contains("region")),
+        "{result:?}"
     );
-    assert_eq!((visit.writes.len(), world.status().create_intent), (0, None));
+    assert_eq!((result.writes.len(), fixture.status().create_intent), (0, None));
 }
 
 #[test]
-fn of_two_objects_for_one_app_the_first_goes_on() {
+fn the_first_of_two_objects_owns_the_app_name() {
     let claim = |without_id, seconds: i64, uid: &str| CompetingApp {
         without_id,
         created: Some(Timestamp::from_second(seconds).unwrap()),
@@ -379,16 +379,16 @@ fn of_two_objects_for_one_app_the_first_goes_on() {
         (claim(true, 1_000_000, "z"), false),
         (claim(true, 1_000_001, "a"), false),
     ] {
-        let mut world = World::new(json!({}));
-        world.competing_apps = vec![other.clone()];
-        let visit = world.visit();
-        assert_eq!(visit.stalled() == Some(Reason::NameTaken), stalled, "{other:?}");
-        assert_eq!(visit.remote_reads() == 0, stalled, "{other:?}");
+        let mut fixture = Fixture::new(json!({}));
+        fixture.competing_apps = vec![other.clone()];
+        let result = fixture.reconcile();
+        assert_eq!(result.stalled() == Some(Reason::NameTaken), stalled, "{other:?}");
+        assert_eq!(result.remote_reads() == 0, stalled, "{other:?}");
     }
 }
 
 #[test]
-fn what_cannot_be_carried_out_is_refused_without_a_call() {
+fn an_invalid_spec_stalls_without_a_request() {
     for (spec, field) in [
         (json!({"tags": {"1x": "a"}}), "spec.tags"),
         (json!({"tags": {"a": "b c"}}), "spec.tags"),
@@ -396,53 +396,53 @@ fn what_cannot_be_carried_out_is_refused_without_a_call() {
         (json!({"region": "a", "cname": "b"}), "spec.cname"),
         (json!({"spicepod": {"a": "x".repeat(256 * 1024)}}), "spec.spicepod"),
     ] {
-        let mut world = World::new(spec);
-        let visit = world.visit();
-        assert!(matches!(&visit.outcome, Outcome::Stalled(Reason::InvalidSpec, message) if message.contains(field)));
-        assert_eq!(visit.reads, []);
+        let mut fixture = Fixture::new(spec);
+        let result = fixture.reconcile();
+        assert!(matches!(&result.outcome, Outcome::Stalled(Reason::InvalidSpec, message) if message.contains(field)));
+        assert_eq!(result.reads, []);
     }
 }
 
 #[test]
-fn the_page_in_the_portal_is_told_where_it_is_known() {
-    let mut world = World::new(json!({}));
-    let Observed::Present(organization) = &mut world.organization else { unreachable!() };
+fn the_portal_page_is_recorded_if_it_is_known() {
+    let mut fixture = Fixture::new(json!({}));
+    let Observed::Present(organization) = &mut fixture.organization else { unreachable!() };
     organization.portal = Some("https://example/team/my-app".into());
-    world.visit();
-    assert_eq!(world.status().url.as_deref(), Some("https://example/team/my-app"));
+    fixture.reconcile();
+    assert_eq!(fixture.status().url.as_deref(), Some("https://example/team/my-app"));
 }
 
 #[test]
-fn an_app_that_a_create_met_is_ours_by_its_tag_alone() {
+fn after_a_name_conflict_only_the_owner_tag_makes_an_app_owned() {
     for tagged in [false, true] {
-        let mut world = World::new(json!({}));
-        world.remote.fault = Some((ApiError::local(ErrorKind::Conflict, "the name is taken"), false));
-        assert!(matches!(world.visit().outcome, Outcome::WriteFailed(..)));
+        let mut fixture = Fixture::new(json!({}));
+        fixture.remote.fault = Some((ApiError::local(ErrorKind::Conflict, "the name is taken"), false));
+        assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(..)));
         // It is older than the create: the list has passed it over.
-        let tags = if tagged { json!({ OWNER_TAG: world.owner() }) } else { json!({}) };
-        let old = (world.now - jiff::SignedDuration::from_hours(1)).to_string();
-        world.remote.add("my-app", json!({ "created_at": old, "tags": tags }));
+        let tags = if tagged { json!({ OWNER_TAG: fixture.owner() }) } else { json!({}) };
+        let old = (fixture.now - jiff::SignedDuration::from_hours(1)).to_string();
+        fixture.remote.add("my-app", json!({ "created_at": old, "tags": tags }));
         for _ in 0..2 {
-            world.pass(60);
-            let visit = world.visit();
-            assert_eq!(visit.stalled(), (!tagged).then_some(Reason::NameTaken), "{visit:?}");
-            assert!(tagged || visit.writes.is_empty(), "{visit:?}");
-            world.restart();
+            fixture.advance(60);
+            let result = fixture.reconcile();
+            assert_eq!(result.stalled(), (!tagged).then_some(Reason::NameTaken), "{result:?}");
+            assert!(tagged || result.writes.is_empty(), "{result:?}");
+            fixture.restart();
         }
-        world.delete();
-        assert_eq!(world.visit().deletes().len(), usize::from(tagged), "what is not ours stays");
+        fixture.delete();
+        assert_eq!(fixture.reconcile().deletes().len(), usize::from(tagged), "what is not ours stays");
     }
 }
 
 #[test]
-fn a_create_rests_on_a_list_that_is_fresh_however_long_it_was_wanted() {
-    let mut world = World::new(json!({}));
-    let wanted = world.now;
-    world.runtime_state.pending_since = Some(wanted);
-    world.pass(600);
-    let visit = world.visit();
-    let Some(AppRead::List(not_before)) = visit.reads.iter().find(|read| matches!(read, AppRead::List(_))) else {
-        panic!("no list: {visit:?}")
+fn a_create_is_based_on_a_fresh_list_even_after_a_long_wait() {
+    let mut fixture = Fixture::new(json!({}));
+    let wanted = fixture.now;
+    fixture.runtime_state.pending_since = Some(wanted);
+    fixture.advance(600);
+    let result = fixture.reconcile();
+    let Some(AppRead::List(not_before)) = result.reads.iter().find(|read| matches!(read, AppRead::List(_))) else {
+        panic!("no list: {result:?}")
     };
-    assert!(world.now.duration_since(*not_before) <= jiff::SignedDuration::from_secs(30), "{not_before}");
+    assert!(fixture.now.duration_since(*not_before) <= jiff::SignedDuration::from_secs(30), "{not_before}");
 }

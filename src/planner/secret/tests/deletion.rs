@@ -4,84 +4,84 @@ use super::*;
 use crate::api::SecretConflict;
 
 #[test]
-fn what_was_set_is_deleted_and_what_was_taken_over_stays_unless_the_policy_says_otherwise() {
+fn created_secrets_are_deleted_and_adopted_ones_stay_unless_the_policy_differs() {
     for (policy, left) in [(None, vec!["B"]), (Some("Delete"), vec![]), (Some("Retain"), vec!["A", "B"])] {
         let spec = json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt", "deletionPolicy": policy });
-        let mut world = World::new(spec, &[("A", "one"), ("B", "two")]);
-        world.portal("B", "theirs");
-        assert_eq!(world.visit().outcome, Outcome::InSync);
-        world.delete();
+        let mut fixture = Fixture::new(spec, &[("A", "one"), ("B", "two")]);
+        fixture.set_in_portal("B", "theirs");
+        assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+        fixture.delete();
         // Nothing of it is read: an object with an invalid spec, without its source, is deleted like any other.
-        world.source = None;
-        world.object.spec.secret_ref = None;
-        let visit = world.visit();
-        assert_eq!(visit.outcome, Outcome::Finalized, "{policy:?}");
-        assert_eq!(world.remote.keys().collect::<Vec<_>>(), left, "{policy:?}");
-        assert_eq!(visit.remote_reads().is_empty(), policy == Some("Retain"));
+        fixture.source = None;
+        fixture.object.spec.secret_ref = None;
+        let result = fixture.reconcile();
+        assert_eq!(result.outcome, Outcome::Finalized, "{policy:?}");
+        assert_eq!(fixture.remote.keys().collect::<Vec<_>>(), left, "{policy:?}");
+        assert_eq!(result.remote_reads().is_empty(), policy == Some("Retain"));
     }
 }
 
 /// What happens to the app.
-type Change = fn(&mut World);
+type Change = fn(&mut Fixture);
 
 #[test]
-fn with_its_app_nothing_is_left_to_do() {
+fn a_secret_of_an_absent_or_foreign_app_is_released_without_a_delete() {
     let cases: [(&str, Change); 4] = [
-        ("the SpiceApp is gone", |world| world.app_is_there = false),
-        ("it has no app any more", |world| world.app.id = None),
-        ("it has another app", |world| world.app.id = Some(APP + 1)),
-        ("the app is another's", |world| {
+        ("the SpiceApp is gone", |fixture| fixture.app_exists = false),
+        ("it has no app any more", |fixture| fixture.app.id = None),
+        ("it has another app", |fixture| fixture.app.id = Some(APP + 1)),
+        ("the app is another's", |fixture| {
             let app = json!({ "id": APP, "name": "my-app", "tags": { OWNER_TAG: "another" } });
-            world.app_shows = serde_json::from_value(app).unwrap();
+            fixture.remote_app = serde_json::from_value(app).unwrap();
         }),
     ];
     for (case, change) in cases {
-        let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
-        change(&mut world);
-        world.delete();
-        let visit = world.visit();
-        assert_eq!((visit.outcome, visit.deleted.len()), (Outcome::Finalized, 0), "{case}");
+        let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+        change(&mut fixture);
+        fixture.delete();
+        let result = fixture.reconcile();
+        assert_eq!((result.outcome, result.deleted.len()), (Outcome::Finalized, 0), "{case}");
     }
     // While the app is being deleted it is still there.
-    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
-    world.app.unready = Some("is being deleted".into());
-    world.delete();
-    let visit = world.visit();
-    assert_eq!((visit.outcome, visit.deleted.len()), (Outcome::Finalized, 1));
+    let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+    fixture.app.unready = Some("is being deleted".into());
+    fixture.delete();
+    let result = fixture.reconcile();
+    assert_eq!((result.outcome, result.deleted.len()), (Outcome::Finalized, 1));
 }
 
 #[test]
-fn a_delete_that_fails_is_tried_again_and_ends_when_it_is_to_be_retained() {
-    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
-    world.delete();
-    world.refused.insert("TOKEN".into(), ErrorKind::Server);
-    let visit = world.visit();
-    assert!(matches!(visit.outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)), "{visit:?}");
-    assert_eq!(world.names(), ["TOKEN"]);
-    world.object.spec.deletion_policy = Some(crate::api::DeletionPolicy::Retain);
-    world.pass(10);
-    let visit = world.visit();
-    assert_eq!((visit.outcome.clone(), visit.remote_reads().len()), (Outcome::Finalized, 0));
-    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
-    world.delete();
-    world.app.organization.as_mut().unwrap().suspended = true;
-    let visit = world.visit();
-    assert!(matches!(visit.outcome, Outcome::WriteFailed(Reason::DependencyNotReady, ..)), "{visit:?}");
-    assert_eq!((visit.remote_reads().len(), world.remote.len()), (0, 1), "the stop button");
+fn a_failed_delete_is_retried_until_the_policy_is_retain() {
+    let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+    fixture.delete();
+    fixture.rejected.insert("TOKEN".into(), ErrorKind::Server);
+    let result = fixture.reconcile();
+    assert!(matches!(result.outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)), "{result:?}");
+    assert_eq!(fixture.names(), ["TOKEN"]);
+    fixture.object.spec.deletion_policy = Some(crate::api::DeletionPolicy::Retain);
+    fixture.advance(10);
+    let result = fixture.reconcile();
+    assert_eq!((result.outcome.clone(), result.remote_reads().len()), (Outcome::Finalized, 0));
+    let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+    fixture.delete();
+    fixture.app.organization.as_mut().unwrap().suspended = true;
+    let result = fixture.reconcile();
+    assert!(matches!(result.outcome, Outcome::WriteFailed(Reason::DependencyNotReady, ..)), "{result:?}");
+    assert_eq!((result.remote_reads().len(), fixture.remote.len()), (0, 1), "the stop button");
 }
 
 #[test]
-fn two_that_are_deleted_at_once_do_not_wait_for_each_other() {
+fn two_terminating_objects_do_not_wait_for_each_other() {
     // Each has noted that the other one has set what it asks for.
     let names = |names: [&str; 1]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
     for (created, timings) in [(-10, true), (10, false)] {
-        let mut world = World::settled(one("OURS"), &[("key", "value")]);
-        let mut status = world.status();
+        let mut fixture = Fixture::settled(one("OURS"), &[("key", "value")]);
+        let mut status = fixture.status();
         let theirs =
             SecretConflict { name: "THEIRS".into(), owned_by: "other".into(), present: Some(true), adopted: None };
         status.conflicts.push(theirs);
-        world.object.status = Some(status);
-        world.siblings = vec![SiblingSecret {
+        fixture.object.status = Some(status);
+        fixture.siblings = vec![SiblingSecret {
             object: "other".into(),
             created: Some(Timestamp::from_second(1_000_000 + created).unwrap()),
             uid: "uid-of-other".into(),
@@ -92,24 +92,24 @@ fn two_that_are_deleted_at_once_do_not_wait_for_each_other() {
             adopted: BTreeSet::new(),
             acknowledged: ["OURS", "THEIRS"].map(str::to_owned).into(),
         }];
-        world.delete();
-        let visit = world.visit();
-        assert_eq!(matches!(visit.outcome, Outcome::Terminating(_)), timings, "{visit:?}");
-        assert_eq!(visit.deleted.is_empty(), timings);
+        fixture.delete();
+        let result = fixture.reconcile();
+        assert_eq!(matches!(result.outcome, Outcome::Terminating(_)), timings, "{result:?}");
+        assert_eq!(result.deleted.is_empty(), timings);
     }
 }
 
 #[test]
-fn without_a_key_of_digests_nothing_is_set_and_what_was_set_can_be_deleted() {
-    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
-    world.has_key = false;
-    world.source(values(&[("key", "rotated")]));
-    let visit = world.visit();
-    assert_eq!((visit.set.len(), visit.remote_reads().len()), (0, 0), "{visit:?}");
-    assert!(world.ready().2.contains("The operator has no digest key yet"), "{:?}", world.ready());
-    world.has_key = true;
-    assert_eq!(world.visit().set, ["TOKEN"]);
-    world.has_key = false;
-    world.delete();
-    assert_eq!(world.visit().deleted, ["TOKEN"]);
+fn without_a_digest_key_nothing_is_set_but_secrets_can_be_deleted() {
+    let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+    fixture.has_key = false;
+    fixture.source(values(&[("key", "rotated")]));
+    let result = fixture.reconcile();
+    assert_eq!((result.set.len(), result.remote_reads().len()), (0, 0), "{result:?}");
+    assert!(fixture.ready().2.contains("The operator has no digest key yet"), "{:?}", fixture.ready());
+    fixture.has_key = true;
+    assert_eq!(fixture.reconcile().set, ["TOKEN"]);
+    fixture.has_key = false;
+    fixture.delete();
+    assert_eq!(fixture.reconcile().deleted, ["TOKEN"]);
 }

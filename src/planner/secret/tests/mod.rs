@@ -23,16 +23,16 @@ const APP: i64 = 7;
 type There = (String, i64);
 
 /// An object, and all that it depends on.
-struct World {
+struct Fixture {
     object: SpiceSecret,
     remote: BTreeMap<String, There>,
     /// Names that the service refuses, and how.
-    refused: BTreeMap<String, ErrorKind>,
+    rejected: BTreeMap<String, ErrorKind>,
     /// What cannot be seen.
-    blind: Option<ApiError>,
+    read_error: Option<ApiError>,
     app: ParentApp,
-    app_is_there: bool,
-    app_shows: App,
+    app_exists: bool,
+    remote_app: App,
     siblings: Vec<SiblingSecret>,
     /// The version of the Kubernetes Secret, and what it holds.
     source: Option<(u32, BTreeMap<String, Vec<u8>>)>,
@@ -49,9 +49,9 @@ struct World {
     killed: bool,
 }
 
-/// What a visit did.
+/// What a result did.
 #[derive(Debug)]
-struct Visit {
+struct Reconciliation {
     reads: Vec<SecretRead>,
     first: Vec<KubernetesWrite>,
     set: Vec<String>,
@@ -68,7 +68,7 @@ fn time(second: i64) -> String {
     Timestamp::from_second(second).unwrap().to_string()
 }
 
-impl World {
+impl Fixture {
     fn new(spec: Value, held: &[(&str, &str)]) -> Self {
         let now = Timestamp::from_second(1_000_000).unwrap();
         let mut object = SpiceSecret::new("my-object", SpiceSecretSpec::default());
@@ -93,15 +93,15 @@ impl World {
             ..ParentApp::default()
         };
         let owner = digest::owner(&Self::identity(), "team", "my-app");
-        let app_shows = json!({ "id": APP, "name": "My-App", "tags": { OWNER_TAG: owner } });
-        let mut world = Self {
+        let remote_app = json!({ "id": APP, "name": "My-App", "tags": { OWNER_TAG: owner } });
+        let mut fixture = Self {
             object,
             remote: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            blind: None,
+            rejected: BTreeMap::new(),
+            read_error: None,
             app,
-            app_is_there: true,
-            app_shows: serde_json::from_value(app_shows).unwrap(),
+            app_exists: true,
+            remote_app: serde_json::from_value(remote_app).unwrap(),
             siblings: Vec::new(),
             source: Some((1, values(held))),
             key: DigestKey::new(vec![7; 32]),
@@ -114,17 +114,17 @@ impl World {
             writes_left: usize::MAX,
             killed: false,
         };
-        world.edit(spec);
-        world
+        fixture.edit(spec);
+        fixture
     }
 
     /// One that settled on its spec, long ago enough that a check is due, and none was missed.
     fn settled(spec: Value, held: &[(&str, &str)]) -> Self {
-        let mut world = Self::new(spec, held);
-        let visit = world.visit();
-        assert_eq!(visit.outcome, Outcome::InSync, "{visit:?}");
-        world.pass(660);
-        world
+        let mut fixture = Self::new(spec, held);
+        let result = fixture.reconcile();
+        assert_eq!(result.outcome, Outcome::InSync, "{result:?}");
+        fixture.advance(660);
+        fixture
     }
 
     fn identity() -> Identity {
@@ -142,7 +142,7 @@ impl World {
         self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
     }
 
-    fn pass(&mut self, seconds: i64) {
+    fn advance(&mut self, seconds: i64) {
         self.now += jiff::SignedDuration::from_secs(seconds);
     }
 
@@ -153,7 +153,7 @@ impl World {
     }
 
     /// Somebody sets a secret in the portal.
-    fn portal(&mut self, name: &str, value: &str) {
+    fn set_in_portal(&mut self, name: &str, value: &str) {
         self.remote.insert(name.to_owned(), (value.to_owned(), self.now.as_second()));
     }
 
@@ -185,9 +185,9 @@ impl World {
             uid: "uid-of-the-source".into(),
             resource_version: version.to_string(),
         };
-        let blind = || self.blind.clone();
+        let read_error = || self.read_error.clone();
         match read {
-            SecretRead::App if !self.app_is_there => observed.app = Some(Observed::Absent),
+            SecretRead::App if !self.app_exists => observed.app = Some(Observed::Absent),
             SecretRead::App => observed.app = Some(Observed::Present(self.app.clone())),
             SecretRead::Siblings => observed.siblings = Some(self.siblings.iter().cloned().map(Arc::new).collect()),
             SecretRead::Source => {
@@ -205,17 +205,17 @@ impl World {
             }
             SecretRead::RemoteApp(_, not_before) => {
                 assert!(*not_before <= self.now);
-                let seen = Observation { value: Arc::new(self.app_shows.clone()), started_at: self.now };
-                observed.remote_app = Some(blind().map_or(Observed::Present(seen), Observed::Unknown));
+                let seen = Observation { value: Arc::new(self.remote_app.clone()), started_at: self.now };
+                observed.remote_app = Some(read_error().map_or(Observed::Present(seen), Observed::Unknown));
             }
             SecretRead::List(_, not_before) => {
                 assert!(*not_before <= self.now);
                 let list = self.remote.keys().map(|name| (name.clone(), self.shown(name))).collect();
                 let seen = Observation { value: Arc::new(list), started_at: self.now };
-                observed.list = Some(blind().map_or(Observed::Present(seen), Observed::Unknown));
+                observed.list = Some(read_error().map_or(Observed::Present(seen), Observed::Unknown));
             }
             SecretRead::Apps(_) => {
-                let seen = Observation { value: Arc::new(vec![self.app_shows.clone()]), started_at: self.now };
+                let seen = Observation { value: Arc::new(vec![self.remote_app.clone()]), started_at: self.now };
                 observed.apps = Some(Observed::Present(seen));
             }
             SecretRead::CrdTerminating => observed.crd_terminating = Some(Observed::Present(false)),
@@ -232,7 +232,7 @@ impl World {
             SecretWrite::Delete { names, .. } => names.iter().map(|name| (name.clone(), None)).collect(),
         };
         for (name, value) in names {
-            if let Some(kind) = self.refused.get(&name) {
+            if let Some(kind) = self.rejected.get(&name) {
                 let error = ApiError::local(*kind, "it failed");
                 if *kind != ErrorKind::Invalid && response.is_empty() {
                     return Err(error);
@@ -261,19 +261,19 @@ impl World {
     }
 
     /// One reconcile.
-    fn visit(&mut self) -> Visit {
-        self.visit_until(usize::MAX)
+    fn reconcile(&mut self) -> Reconciliation {
+        self.reconcile_until_killed(usize::MAX)
     }
 
     /// One reconcile of a process that is killed right after this many writes and one more.
-    fn visit_until(&mut self, writes: usize) -> Visit {
+    fn reconcile_until_killed(&mut self, writes: usize) -> Reconciliation {
         (self.writes_left, self.killed) = (writes, false);
         let Reconciled { reads, first, outcome, events, .. } = reconcile(self);
         if self.killed {
             self.restart();
         }
         let (set, deleted) = (std::mem::take(&mut self.set), std::mem::take(&mut self.deleted));
-        Visit { reads, first, set, deleted, outcome, events }
+        Reconciliation { reads, first, set, deleted, outcome, events }
     }
 
     /// What holds of every plan: nothing is sent that is not recorded, by an object without a finalizer, or without an
@@ -312,14 +312,14 @@ impl World {
     }
 
     /// Visits, and says what Ready tells.
-    fn says(&mut self) -> (String, String) {
-        self.visit();
+    fn reconciled_ready(&mut self) -> (String, String) {
+        self.reconcile();
         let (_, reason, message) = self.ready();
         (reason, message)
     }
 }
 
-impl Model<SpiceSecret> for World {
+impl Model<SpiceSecret> for Fixture {
     fn object(&mut self) -> &mut SpiceSecret {
         &mut self.object
     }
@@ -337,7 +337,7 @@ impl Model<SpiceSecret> for World {
     }
 
     fn observe(&mut self, read: &SecretRead, observed: &mut SecretObserved) {
-        World::observe(self, read, observed);
+        Fixture::observe(self, read, observed);
     }
 
     fn carry_out(&mut self, write: &SecretWrite) -> Result<SecretResponse, ApiError> {
@@ -355,14 +355,14 @@ impl Model<SpiceSecret> for World {
     }
 }
 
-impl Visit {
+impl Reconciliation {
     /// Reads of the service.
     fn remote_reads(&self) -> Vec<&SecretRead> {
         use SecretRead::{Apps, List, RemoteApp};
         self.reads.iter().filter(|read| matches!(read, RemoteApp(..) | List(..) | Apps(_))).collect()
     }
 
-    fn told(&self, reason: &str) -> Option<&str> {
+    fn event(&self, reason: &str) -> Option<&str> {
         self.events.iter().find(|note| note.reason == reason).map(|note| note.message.as_str())
     }
 }

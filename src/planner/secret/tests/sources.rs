@@ -3,15 +3,15 @@
 use super::*;
 
 #[test]
-fn a_source_that_vanishes_or_is_emptied_deletes_nothing_and_is_named() {
+fn a_missing_or_empty_source_deletes_nothing_and_is_reported() {
     for spec in [
         all(),
         one("TOKEN"),
         json!({ "secretRef": { "name": "source", "items": [{ "key": "key", "name": "TOKEN" }] } }),
     ] {
         let takes_all = spec == all();
-        let mut world = World::settled(spec, &[("key", "value"), ("more", "value")]);
-        let before: Vec<String> = world.remote.keys().cloned().collect();
+        let mut fixture = Fixture::settled(spec, &[("key", "value"), ("more", "value")]);
+        let before: Vec<String> = fixture.remote.keys().cloned().collect();
         for (held, message) in [
             (None, "Secret \"source\" not found. Secrets already set from it are kept"),
             (
@@ -20,49 +20,52 @@ fn a_source_that_vanishes_or_is_emptied_deletes_nothing_and_is_named() {
             ),
         ] {
             match held {
-                Some(held) => world.source(values(&held)),
-                None => world.source = None,
+                Some(held) => fixture.source(values(&held)),
+                None => fixture.source = None,
             }
-            let visit = world.visit();
-            assert_eq!((visit.set.len(), visit.deleted.len()), (0, 0), "{visit:?}");
-            let (status, reason, shown) = world.ready();
+            let result = fixture.reconcile();
+            assert_eq!((result.set.len(), result.deleted.len()), (0, 0), "{result:?}");
+            let (status, reason, shown) = fixture.ready();
             assert_eq!((status.as_str(), reason.as_str(), shown.as_str()), ("False", "CredentialsMissing", message));
         }
-        assert_eq!(world.remote.keys().cloned().collect::<Vec<_>>(), before);
-        world.source(values(&[("key", "value"), ("more", "value")]));
-        let visit = world.visit();
-        assert_eq!((visit.outcome, visit.set.len()), (Outcome::InSync, 0), "it is as it was");
+        assert_eq!(fixture.remote.keys().cloned().collect::<Vec<_>>(), before);
+        fixture.source(values(&[("key", "value"), ("more", "value")]));
+        let result = fixture.reconcile();
+        assert_eq!((result.outcome, result.set.len()), (Outcome::InSync, 0), "it is as it was");
     }
 }
 
 #[test]
-fn a_key_that_goes_from_a_source_with_others_goes_from_the_app_if_we_have_set_it() {
-    let mut world = World::new(
+fn a_key_removed_from_the_source_is_deleted_only_if_the_object_created_the_secret() {
+    let mut fixture = Fixture::new(
         json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt" }),
         &[("A", "1"), ("B", "2"), ("C", "3")],
     );
-    world.portal("B", "theirs");
-    assert_eq!(world.visit().outcome, Outcome::InSync);
-    world.portal("D", "theirs");
-    world.source(values(&[("A", "1")]));
-    let visit = world.visit();
-    assert_eq!((visit.outcome, visit.deleted), (Outcome::InSync, vec!["C".to_owned()]));
+    fixture.set_in_portal("B", "theirs");
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+    fixture.set_in_portal("D", "theirs");
+    fixture.source(values(&[("A", "1")]));
+    let result = fixture.reconcile();
+    assert_eq!((result.outcome, result.deleted), (Outcome::InSync, vec!["C".to_owned()]));
     // The one that was taken over stays, and so does the one that we never had.
-    assert_eq!((world.names(), world.remote()), (vec!["A".to_owned()], vec![("A", "1"), ("B", "2"), ("D", "theirs")]));
+    assert_eq!(
+        (fixture.names(), fixture.remote()),
+        (vec!["A".to_owned()], vec![("A", "1"), ("B", "2"), ("D", "theirs")])
+    );
 }
 
 #[test]
-fn what_cannot_be_sent_is_listed_one_by_one_and_the_rest_goes_out() {
-    let mut world = World::new(all(), &[]);
+fn every_invalid_key_is_listed_and_the_other_secrets_are_set() {
+    let mut fixture = Fixture::new(all(), &[]);
     let mut held = values(&[("good", "value"), ("bad-name", "value"), ("1st", "value"), ("empty", "")]);
     held.insert("binary".into(), vec![0xff, 0xfe]);
     held.insert("huge".into(), vec![b'x'; 64 * 1024 + 1]);
     held.insert("large".into(), vec![b'x'; 64 * 1024]);
-    world.source(held);
-    let visit = world.visit();
-    assert_eq!(visit.set, ["empty", "good", "large"]);
-    assert_eq!(visit.told("EmptyValue"), Some("The value is empty: empty"));
-    let Outcome::Stalled(Reason::InvalidSpec, message) = &visit.outcome else { panic!("{visit:?}") };
+    fixture.source(held);
+    let result = fixture.reconcile();
+    assert_eq!(result.set, ["empty", "good", "large"]);
+    assert_eq!(result.event("EmptyValue"), Some("The value is empty: empty"));
+    let Outcome::Stalled(Reason::InvalidSpec, message) = &result.outcome else { panic!("{result:?}") };
     let message: Vec<&str> = message.split(". ").collect();
     assert_eq!(
         message,
@@ -74,45 +77,45 @@ fn what_cannot_be_sent_is_listed_one_by_one_and_the_rest_goes_out() {
         ]
     );
     // A restart finds it as it was.
-    world.restart();
-    let visit = world.visit();
-    assert_eq!((visit.outcome.clone(), visit.remote_reads().len()), (Outcome::Skipped, 0));
+    fixture.restart();
+    let result = fixture.reconcile();
+    assert_eq!((result.outcome.clone(), result.remote_reads().len()), (Outcome::Skipped, 0));
     // A value that becomes too large leaves what is there.
     let mut held = values(&[("good", "value")]);
     held.insert("large".into(), vec![b'x'; 64 * 1024 + 1]);
-    world.source(held);
-    let visit = world.visit();
-    assert_eq!((visit.set.len(), visit.deleted.len()), (0, 0), "{visit:?}");
-    assert_eq!(world.remote.len(), 3);
+    fixture.source(held);
+    let result = fixture.reconcile();
+    assert_eq!((result.set.len(), result.deleted.len()), (0, 0), "{result:?}");
+    assert_eq!(fixture.remote.len(), 3);
 }
 
 #[test]
-fn a_rename_sets_the_new_name_before_the_old_one_goes() {
-    let mut world = World::settled(one("OLD"), &[("key", "value")]);
-    world.edit(one("NEW"));
-    world.refused.insert("NEW".into(), ErrorKind::Server);
-    let visit = world.visit();
-    assert!(visit.deleted.is_empty() && world.remote.contains_key("OLD"), "{visit:?}");
-    world.refused.clear();
-    world.pass(60);
-    let visit = world.visit();
+fn a_rename_sets_the_new_name_before_it_deletes_the_old_one() {
+    let mut fixture = Fixture::settled(one("OLD"), &[("key", "value")]);
+    fixture.edit(one("NEW"));
+    fixture.rejected.insert("NEW".into(), ErrorKind::Server);
+    let result = fixture.reconcile();
+    assert!(result.deleted.is_empty() && fixture.remote.contains_key("OLD"), "{result:?}");
+    fixture.rejected.clear();
+    fixture.advance(60);
+    let result = fixture.reconcile();
     assert_eq!(
-        (visit.outcome, visit.set, visit.deleted),
+        (result.outcome, result.set, result.deleted),
         (Outcome::InSync, vec!["NEW".to_owned()], vec!["OLD".to_owned()])
     );
     // Where the old one is to be kept it is, and is ours no more.
-    let mut world = World::settled(
+    let mut fixture = Fixture::settled(
         json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "OLD", "deletionPolicy": "Retain" }),
         &[("key", "value")],
     );
-    world
+    fixture
         .edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "NEW", "deletionPolicy": "Retain" }));
-    assert_eq!(world.visit().deleted, [""; 0]);
-    assert_eq!((world.names(), world.remote.len()), (vec!["NEW".to_owned()], 2));
+    assert_eq!(fixture.reconcile().deleted, [""; 0]);
+    assert_eq!((fixture.names(), fixture.remote.len()), (vec!["NEW".to_owned()], 2));
 }
 
 #[test]
-fn a_spec_that_an_older_definition_let_in_is_refused_without_a_read() {
+fn an_invalid_spec_stalls_without_a_remote_read() {
     let reference = json!({ "name": "source", "key": "key" });
     for (spec, message) in [
         (json!({}), "exactly one of"),
@@ -129,9 +132,9 @@ fn a_spec_that_an_older_definition_let_in_is_refused_without_a_read() {
             "spec.secretRef.items[0].name: \"a.b\"",
         ),
     ] {
-        let mut world = World::new(spec, &[("key", "value")]);
-        let visit = world.visit();
-        let Outcome::Stalled(Reason::InvalidSpec, told) = &visit.outcome else { panic!("{visit:?}") };
-        assert!(told.contains(message) && visit.reads == [SecretRead::Siblings], "{told}");
+        let mut fixture = Fixture::new(spec, &[("key", "value")]);
+        let result = fixture.reconcile();
+        let Outcome::Stalled(Reason::InvalidSpec, told) = &result.outcome else { panic!("{result:?}") };
+        assert!(told.contains(message) && result.reads == [SecretRead::Siblings], "{told}");
     }
 }

@@ -3,9 +3,9 @@
 use super::*;
 
 #[test]
-fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
-    let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
-    let all_well = world.app.clone();
+fn a_suspended_object_or_an_unusable_app_causes_no_request() {
+    let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "one")]);
+    let all_well = fixture.app.clone();
     let unready = |message: &str| Some(message.to_owned());
     let troubles = [
         (
@@ -22,79 +22,79 @@ fn a_suspended_object_and_one_whose_app_cannot_be_used_call_nothing() {
     // Before a rotation and after it.
     for (rotated, ready) in [(false, "True"), (true, "False")] {
         if rotated {
-            world.source(values(&[("key", "two")]));
+            fixture.source(values(&[("key", "two")]));
         }
         for (facts, message) in troubles.clone() {
-            world.app = facts;
-            let visit = world.visit();
+            fixture.app = facts;
+            let result = fixture.reconcile();
             let expected = Outcome::WaitingForDependency(Reason::DependencyNotReady, message.to_owned());
-            assert_eq!((visit.outcome.clone(), visit.remote_reads().len()), (expected, 0));
-            assert_eq!(world.ready().0, ready, "what was achieved does not flip, and only that");
+            assert_eq!((result.outcome.clone(), result.remote_reads().len()), (expected, 0));
+            assert_eq!(fixture.ready().0, ready, "what was achieved does not flip, and only that");
         }
     }
-    world.app = all_well;
-    world.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
-    let visit = world.visit();
-    assert_eq!((visit.outcome, visit.reads), (Outcome::Suspended, vec![SecretRead::Siblings]));
-    world.edit(one("TOKEN"));
-    assert_eq!(world.visit().set, ["TOKEN"]);
+    fixture.app = all_well;
+    fixture.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
+    let result = fixture.reconcile();
+    assert_eq!((result.outcome, result.reads), (Outcome::Suspended, vec![SecretRead::Siblings]));
+    fixture.edit(one("TOKEN"));
+    assert_eq!(fixture.reconcile().set, ["TOKEN"]);
 }
 
 #[test]
-fn without_its_app_a_secret_is_not_ready_until_there_is_another() {
-    let mut world = World::settled(one("TOKEN"), &[("key", "one")]);
-    world.app_is_there = false;
-    assert_eq!(world.visit().remote_reads().len(), 0);
+fn without_its_app_a_secret_is_not_ready() {
+    let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "one")]);
+    fixture.app_exists = false;
+    assert_eq!(fixture.reconcile().remote_reads().len(), 0);
     let message = ["False", "DependencyNotReady", "SpiceApp \"my-app\" not found"];
-    assert_eq!(world.ready(), message.map(str::to_owned).into());
-    world.app_is_there = true;
-    world.visit();
-    assert_eq!(world.ready().0, "True");
+    assert_eq!(fixture.ready(), message.map(str::to_owned).into());
+    fixture.app_exists = true;
+    fixture.reconcile();
+    assert_eq!(fixture.ready().0, "True");
 }
 
 #[test]
-fn a_namespace_that_is_admitted_no_more_sets_nothing_and_may_still_delete() {
-    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
-    let organization = world.app.organization.as_mut().unwrap();
+fn a_namespace_that_is_no_longer_admitted_sets_nothing_but_can_delete() {
+    let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+    let organization = fixture.app.organization.as_mut().unwrap();
     organization.not_allowed = Some("SpiceOrganization org/default does not admit namespace team".into());
-    world.source(values(&[("key", "rotated")]));
-    let visit = world.visit();
-    assert_eq!((visit.set.len(), visit.remote_reads().len()), (0, 0), "{visit:?}");
-    let (status, reason, message) = world.ready();
+    fixture.source(values(&[("key", "rotated")]));
+    let result = fixture.reconcile();
+    assert_eq!((result.set.len(), result.remote_reads().len()), (0, 0), "{result:?}");
+    let (status, reason, message) = fixture.ready();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NamespaceNotAllowed"));
     assert!(message.starts_with("Secret \"source\" has changed and is not applied yet: "), "{message}");
-    world.delete();
-    assert_eq!(world.visit().deleted, ["TOKEN"]);
+    fixture.delete();
+    assert_eq!(fixture.reconcile().deleted, ["TOKEN"]);
 }
 
 #[test]
-fn another_version_of_the_same_content_flips_nothing_also_where_nothing_can_be_set() {
-    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
-    let well = world.app.clone();
-    world.app.unready = Some("is not ready: RateLimited".to_owned());
+fn a_new_resource_version_with_the_same_content_keeps_ready_during_a_wait() {
+    let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+    let well = fixture.app.clone();
+    fixture.app.unready = Some("is not ready: RateLimited".to_owned());
     // As a label makes it.
-    world.source(values(&[("key", "value"), ("another", "which is not asked for")]));
-    let visit = world.visit();
-    assert!(matches!(visit.outcome, Outcome::WaitingForDependency(..)), "{visit:?}");
-    assert_eq!((world.ready().0.as_str(), visit.remote_reads().len()), ("True", 0));
-    assert!(!world.visit().reads.contains(&SecretRead::SourceValues), "it was taken up");
-    world.source(values(&[("key", "rotated")]));
-    world.visit();
-    assert_eq!(world.ready().0, "False");
+    fixture.source(values(&[("key", "value"), ("another", "which is not asked for")]));
+    let result = fixture.reconcile();
+    assert!(matches!(result.outcome, Outcome::WaitingForDependency(..)), "{result:?}");
+    assert_eq!((fixture.ready().0.as_str(), result.remote_reads().len()), ("True", 0));
+    assert!(!fixture.reconcile().reads.contains(&SecretRead::SourceValues), "it was taken up");
+    fixture.source(values(&[("key", "rotated")]));
+    fixture.reconcile();
+    assert_eq!(fixture.ready().0, "False");
     assert!(
-        world.ready().2.starts_with("Secret \"source\" has changed and is not applied yet: "),
+        fixture.ready().2.starts_with("Secret \"source\" has changed and is not applied yet: "),
         "{:?}",
-        world.ready()
+        fixture.ready()
     );
-    world.app = well;
-    assert_eq!(world.visit().set, ["TOKEN"]);
+    fixture.app = well;
+    assert_eq!(fixture.reconcile().set, ["TOKEN"]);
 }
 
 #[test]
-fn one_that_was_never_set_waits_and_speaks_of_no_change() {
-    let mut world = World::new(one("TOKEN"), &[("key", "value")]);
-    world.app.unready = Some("has not been reconciled yet".to_owned());
-    let (reason, message) = world.says();
+fn a_new_object_that_waits_reports_no_source_change() {
+    let mut fixture = Fixture::new(one("TOKEN"), &[("key", "value")]);
+    fixture.app.unready = Some("has not been reconciled yet".to_owned());
+    let (reason, message) = fixture.reconciled_ready();
     assert_eq!(
         (reason.as_str(), message.as_str()),
         ("DependencyNotReady", "SpiceApp \"my-app\" has not been reconciled yet")
@@ -102,13 +102,13 @@ fn one_that_was_never_set_waits_and_speaks_of_no_change() {
 }
 
 #[test]
-fn another_version_of_the_same_content_says_nothing_new_of_one_that_was_not_seen_for_long() {
-    let mut world = World::settled(one("TOKEN"), &[("key", "value")]);
-    world.app.unready = Some("is not ready: RemoteUnavailable".to_owned());
-    world.pass(4 * 660);
-    world.visit();
-    assert_eq!(world.ready().0, "Unknown");
-    world.source(values(&[("key", "value"), ("another", "which is not asked for")]));
-    world.visit();
-    assert_eq!(world.ready().0, "Unknown", "{:?}", world.ready());
+fn a_new_resource_version_with_the_same_content_keeps_ready_unknown() {
+    let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+    fixture.app.unready = Some("is not ready: RemoteUnavailable".to_owned());
+    fixture.advance(4 * 660);
+    fixture.reconcile();
+    assert_eq!(fixture.ready().0, "Unknown");
+    fixture.source(values(&[("key", "value"), ("another", "which is not asked for")]));
+    fixture.reconcile();
+    assert_eq!(fixture.ready().0, "Unknown", "{:?}", fixture.ready());
 }
