@@ -257,84 +257,119 @@ mod tests {
         })
     }
 
-    /// A rule, checked for one kind.
-    type Rule<K> = fn(&Case<K>);
-
-    /// The rules of every kind, by name.
-    fn rules<K: ResourcePlanner + DeserializeOwned>() -> [(&'static str, Rule<K>); 8] {
-        [
-            ("a new object gets the finalizer before any remote read", |case| {
-                let object = with(case.object.clone(), &without_finalizer());
-                assert_eq!(reads::<K>(&object), cache_reads::<K>(&object));
-                let outcome = Outcome::InProgress("Adding the finalizer".to_owned());
-                assert_eq!(plan_of::<K>(&object, (case.cached)()), (Some(KubernetesWrite::AddFinalizer), outcome));
-            }),
-            ("a suspended new object gets no finalizer and reads nothing remote", |case| {
-                for suspended in suspended() {
-                    let object = with(with(case.object.clone(), &without_finalizer()), &suspended);
-                    assert_eq!(reads::<K>(&object), cache_reads::<K>(&object));
-                    assert_eq!(plan_of::<K>(&object, (case.cached)()), (None, Outcome::Suspended));
-                }
-            }),
-            ("a suspended object reads nothing remote, also with an invalid spec", |case| {
-                for change in [json!({}), case.invalid.clone()] {
-                    let object = with(with(case.object.clone(), &change), &suspended()[0]);
-                    assert_eq!(reads::<K>(&object), cache_reads::<K>(&object));
-                    assert_eq!(plan_of::<K>(&object, (case.cached)()), (None, Outcome::Suspended));
-                }
-            }),
-            ("an invalid spec stalls without a remote read", |case| {
-                let object = with(case.object.clone(), &case.invalid);
-                assert_eq!(reads::<K>(&object), cache_reads::<K>(&object));
-                let (first, outcome) = plan_of::<K>(&object, (case.cached)());
-                assert!(matches!(outcome, Outcome::Stalled(Reason::InvalidSpec, _)), "{}: {outcome:?}", K::NAME);
-                assert_eq!(first, None);
-            }),
-            ("a suspended or invalid object without remote state is released like any other", |case| {
-                let [field, annotation] = suspended();
-                for change in [json!({}), field, annotation, case.invalid.clone()] {
-                    let object = with(with(case.object.clone(), &change), &deleted());
-                    let released = (Some(KubernetesWrite::RemoveFinalizer), Outcome::Finalized);
-                    assert_eq!(plan_of::<K>(&object, (case.cached)()), released, "{change}");
-                }
-            }),
-            ("a suspended or invalid object with remote state is deleted with the same reads as any other", |case| {
-                let object = with(with(case.object.clone(), &deleted()), &json!({ "status": (case.blocked)().0 }));
-                let expected = reads::<K>(&object);
-                assert!(!expected.is_empty(), "{}", K::NAME);
-                let [field, annotation] = suspended();
-                for change in [field, annotation, case.invalid.clone()] {
-                    assert_eq!(reads::<K>(&with(object.clone(), &change)), expected, "{change}");
-                }
-            }),
-            ("a terminating object without the finalizer is finalized without reads", |case| {
-                let object = with(with(case.object.clone(), &deleted()), &without_finalizer());
-                let object = with(object, &json!({ "status": (case.blocked)().0 }));
-                assert_eq!(plan_of::<K>(&object, K::Observed::default()), (None, Outcome::Finalized));
-            }),
-            ("a waiting deletion names the blocking object, with its namespace only if it is another one", |case| {
-                let (status, observed) = (case.blocked)();
-                let object = with(with(case.object.clone(), &deleted()), &json!({ "status": status }));
-                let (first, outcome) = plan_of::<K>(&object, observed);
-                let (Outcome::Terminating(message) | Outcome::WaitingForDependency(_, message)) = outcome else {
-                    panic!("{}: {outcome:?}", K::NAME)
-                };
-                assert_eq!((first, message.as_str()), (None, case.blocked_message));
-            }),
-        ]
-    }
-
-    fn check<K: ResourcePlanner + DeserializeOwned>(case: &Case<K>) {
-        for (name, rule) in rules::<K>() {
-            println!("{}: {name}", K::NAME);
-            rule(case);
-        }
+    /// Checks a rule, which is a function of a case, for every kind.
+    macro_rules! for_every_kind {
+        ($rule:ident) => {
+            $rule(&app());
+            $rule(&secret());
+            $rule(&organization());
+        };
     }
 
     #[test]
-    fn every_kind_follows_the_rules_of_the_life_cycle() {
-        check(&app());
-        check(&secret());
-        check(&organization());
+    fn a_new_object_gets_the_finalizer_before_any_remote_read() {
+        fn rule<K: ResourcePlanner + DeserializeOwned>(case: &Case<K>) {
+            let object = with(case.object.clone(), &without_finalizer());
+            assert_eq!(reads::<K>(&object), cache_reads::<K>(&object), "{}", K::NAME);
+            let planned = (Some(KubernetesWrite::AddFinalizer), Outcome::InProgress("Adding the finalizer".to_owned()));
+            assert_eq!(plan_of::<K>(&object, (case.cached)()), planned, "{}", K::NAME);
+        }
+        for_every_kind!(rule);
+    }
+
+    #[test]
+    fn a_suspended_new_object_gets_no_finalizer_and_reads_nothing_remote() {
+        fn rule<K: ResourcePlanner + DeserializeOwned>(case: &Case<K>) {
+            for suspended in suspended() {
+                let object = with(with(case.object.clone(), &without_finalizer()), &suspended);
+                assert_eq!(reads::<K>(&object), cache_reads::<K>(&object), "{}: {suspended}", K::NAME);
+                let planned = (None, Outcome::Suspended);
+                assert_eq!(plan_of::<K>(&object, (case.cached)()), planned, "{}: {suspended}", K::NAME);
+            }
+        }
+        for_every_kind!(rule);
+    }
+
+    #[test]
+    fn a_suspended_object_reads_nothing_remote_even_with_an_invalid_spec() {
+        fn rule<K: ResourcePlanner + DeserializeOwned>(case: &Case<K>) {
+            for change in [json!({}), case.invalid.clone()] {
+                let object = with(with(case.object.clone(), &change), &suspended()[0]);
+                assert_eq!(reads::<K>(&object), cache_reads::<K>(&object), "{}: {change}", K::NAME);
+                let planned = (None, Outcome::Suspended);
+                assert_eq!(plan_of::<K>(&object, (case.cached)()), planned, "{}: {change}", K::NAME);
+            }
+        }
+        for_every_kind!(rule);
+    }
+
+    #[test]
+    fn an_invalid_spec_stalls_without_a_remote_read() {
+        fn rule<K: ResourcePlanner + DeserializeOwned>(case: &Case<K>) {
+            let object = with(case.object.clone(), &case.invalid);
+            assert_eq!(reads::<K>(&object), cache_reads::<K>(&object), "{}", K::NAME);
+            let (first, outcome) = plan_of::<K>(&object, (case.cached)());
+            assert!(matches!(outcome, Outcome::Stalled(Reason::InvalidSpec, _)), "{}: {outcome:?}", K::NAME);
+            assert_eq!(first, None, "{}", K::NAME);
+        }
+        for_every_kind!(rule);
+    }
+
+    #[test]
+    fn a_suspended_or_invalid_object_without_remote_state_is_released_like_any_other() {
+        fn rule<K: ResourcePlanner + DeserializeOwned>(case: &Case<K>) {
+            let [field, annotation] = suspended();
+            for change in [json!({}), field, annotation, case.invalid.clone()] {
+                let object = with(with(case.object.clone(), &change), &deleted());
+                let planned = (Some(KubernetesWrite::RemoveFinalizer), Outcome::Finalized);
+                assert_eq!(plan_of::<K>(&object, (case.cached)()), planned, "{}: {change}", K::NAME);
+            }
+        }
+        for_every_kind!(rule);
+    }
+
+    #[test]
+    fn a_suspended_or_invalid_object_with_remote_state_is_deleted_with_the_same_reads_as_any_other() {
+        fn rule<K: ResourcePlanner + DeserializeOwned>(case: &Case<K>) {
+            let object = with(with(case.object.clone(), &deleted()), &json!({ "status": (case.blocked)().0 }));
+            let expected = reads::<K>(&object);
+            assert!(!expected.is_empty(), "{}", K::NAME);
+            let [field, annotation] = suspended();
+            for change in [field, annotation, case.invalid.clone()] {
+                assert_eq!(reads::<K>(&with(object.clone(), &change)), expected, "{}: {change}", K::NAME);
+            }
+        }
+        for_every_kind!(rule);
+    }
+
+    #[test]
+    fn a_terminating_object_without_the_finalizer_is_finalized_without_reads() {
+        fn rule<K: ResourcePlanner + DeserializeOwned>(case: &Case<K>) {
+            let object = with(with(case.object.clone(), &deleted()), &without_finalizer());
+            let object = with(object, &json!({ "status": (case.blocked)().0 }));
+            let planned = (None, Outcome::Finalized);
+            assert_eq!(plan_of::<K>(&object, K::Observed::default()), planned, "{}", K::NAME);
+        }
+        for_every_kind!(rule);
+    }
+
+    #[test]
+    fn a_waiting_deletion_names_the_blocking_object_and_its_namespace_only_if_it_is_another_one() {
+        fn rule<K: ResourcePlanner + DeserializeOwned>(case: &Case<K>) {
+            let (status, observed) = (case.blocked)();
+            // A suspended or invalid object shows the same message.
+            let [field, annotation] = suspended();
+            let object = with(with(case.object.clone(), &deleted()), &json!({ "status": status }));
+            let (first, outcome) = plan_of::<K>(&object, observed);
+            for change in [field, annotation, case.invalid.clone()] {
+                let changed = plan_of::<K>(&with(object.clone(), &change), (case.blocked)().1);
+                assert_eq!(changed, (first, outcome.clone()), "{}: {change}", K::NAME);
+            }
+            let (Outcome::Terminating(message) | Outcome::WaitingForDependency(_, message)) = outcome else {
+                panic!("{}: {outcome:?}", K::NAME)
+            };
+            assert_eq!((first, message.as_str()), (None, case.blocked_message), "{}", K::NAME);
+        }
+        for_every_kind!(rule);
     }
 }

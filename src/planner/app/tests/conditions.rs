@@ -107,13 +107,8 @@ fn ready_is_false_while_a_changed_source_cannot_be_applied() {
     for before in before.into_iter().chain([unknown_before]) {
         let source_change = Some("ConfigMap \"pod\" has changed and is not applied yet".to_owned());
         let outcome = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
-        let input = ConditionInput {
-            generation: 1,
-            overdue: false,
-            source_change,
-            in_sync_message: String::new(),
-            now: at(3),
-        };
+        let input =
+            ConditionInput { generation: 1, overdue: false, source_change, in_sync_message: String::new(), now: at(3) };
         let after = conditions::compute_conditions(&before, &outcome, &input);
         check_invariants(&after, Some(1));
         let shown_ready = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
