@@ -13,7 +13,7 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// State of a credential Secret.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialSecretState {
-    /// Whether the settings ask for the finalizer.
+    /// Whether the settings require the finalizer.
     pub is_wanted: bool,
     /// Whether the Secret has the finalizer.
     pub has_finalizer: bool,

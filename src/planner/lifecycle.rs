@@ -1,4 +1,4 @@
-//! What every kind does: suspend, finalizer, invalid spec, deletion, and the report at the end of a reconcile.
+//! Rules of every kind: suspend, finalizer, invalid spec, deletion, and the report at the end of a reconcile.
 
 use super::conditions::{self, ConditionInput};
 use super::plan::{EventRecord, KubernetesWrite, Outcome, Plan, PlanInput};
@@ -47,7 +47,7 @@ pub(crate) fn plan<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Plan<K> {
     K::complete(input, plan)
 }
 
-/// What a reconcile leaves behind.
+/// Result of a reconcile for the object.
 #[derive(Debug, PartialEq)]
 pub struct Report<S> {
     /// Status to store, if it differs from the stored one.
@@ -58,8 +58,8 @@ pub struct Report<S> {
     pub requeue_after: Option<std::time::Duration>,
 }
 
-/// Computes the conditions, the events for transitions, and the time of the next reconcile. Runs once, whatever the
-/// outcome is.
+/// Computes the conditions, the events for transitions, and the time of the next reconcile. Runs once, for every
+/// outcome.
 pub(crate) fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Outcome) -> Report<K::Status> {
     let mut status = input.status.clone();
     let before = K::core(&status).conditions.clone();

@@ -311,9 +311,9 @@ pub enum Retry {
 pub struct EventRecord {
     /// Whether the event is a warning.
     pub warning: bool,
-    /// What the operator did, in one machine-readable word.
+    /// Action of the operator, in one machine-readable word.
     pub action: &'static str,
-    /// Why, in one machine-readable word.
+    /// Reason of the action, in one machine-readable word.
     pub reason: String,
     /// One sentence.
     pub message: String,

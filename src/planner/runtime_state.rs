@@ -27,7 +27,7 @@ pub struct RuntimeState {
     pub recent_writes: BTreeMap<String, Timestamp>,
     /// Time since which remote work is pending.
     pub pending_since: Option<Timestamp>,
-    /// Whether the next reconcile must read, whatever the last result was.
+    /// Whether the next reconcile must read, regardless of the last result.
     pub force_resync: bool,
     /// Hold on a rejected write.
     pub retry_hold: Option<RetryHold>,

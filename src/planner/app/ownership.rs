@@ -31,7 +31,7 @@ pub(super) fn recorded_id(status: &SpiceAppStatus) -> Option<i64> {
 
 /// Result of an absence check of an app that a GET did not find.
 pub(super) enum AbsenceCheck {
-    /// The app is gone.
+    /// The app does not exist.
     Confirmed,
     /// The absence is not certain yet.
     Inconclusive(Outcome),
@@ -78,7 +78,7 @@ fn missing_apps(input: &AppInput<'_>, id: i64, list: &AppList) -> Option<String>
     })
 }
 
-/// Records what a response shows of the app.
+/// Records the fields of the app that a response shows.
 pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, app: &App) {
     status.id = Some(app.id);
     if app.tag(OWNER_TAG).is_some() {

@@ -114,7 +114,7 @@ fn blocker(input: &AppInput<'_>) -> Option<Outcome> {
 fn can_skip(input: &AppInput<'_>) -> bool {
     let unchanged = !input.sources_changed() || input.write_held_until().is_some();
     let is_created = input.status.id.is_some() || input.status.create_intent.is_none();
-    // A response of this reconcile is always evaluated, whatever the schedule is.
+    // A response of this reconcile is always evaluated, regardless of the schedule.
     input.observed.app.is_none() && is_created && unchanged && input.can_skip()
 }
 
@@ -205,7 +205,7 @@ fn ownership_error(input: &AppInput<'_>, app: &App) -> Option<Outcome> {
     }
 }
 
-/// Plans an app that a GET does not find. A created app is created again once it is certainly gone; an adopted app is
+/// Plans an app that a GET does not find. A created app is created again once its absence is certain; an adopted app is
 /// not.
 fn plan_absent(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
     let no_op = |outcome| Plan::no_op(input.status, outcome);

@@ -1,4 +1,4 @@
-//! Remote writes of a SpiceApp, and what their results change.
+//! Remote writes of a SpiceApp, and the changes that follow from their results.
 
 use jiff::Timestamp;
 
@@ -171,7 +171,7 @@ impl AppWrite {
     fn apply_create(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, app: &App) {
         let Self::Create { managed, reactivated_if_before, owner, .. } = self else { return };
         let foreign_tag = app.tag(OWNER_TAG).filter(|tag| owner != tag).map(str::to_owned);
-        // An app that our own create reactivated is ours whatever tag the app shows. Until the app shows our tag, the
+        // An app that the create reactivated is the object's own under any tag. Until the app shows the owner tag, the
         // intent records this.
         status.create_intent = status.create_intent.take().filter(|_| foreign_tag.is_some());
         if let Some(intent) = &mut status.create_intent {
@@ -193,7 +193,7 @@ impl AppWrite {
         observed.repository_connected |= self.sends_spicepod() && errors::is_repository_error(error);
         let Self::Create { repeated, first_untagged, .. } = self else { return };
         if proves_not_created(error) {
-            // Nothing was created, so a deletion has nothing to look for.
+            // Nothing was created, so a deletion needs no search for an app.
             if !repeated {
                 status.create_intent = None;
             }

@@ -232,20 +232,20 @@ fn another_organization_stops_every_read_until_a_user_accepts_it() {
             "https://other.example",
         ),
     ];
-    for (what, change, value) in changes {
+    for (case, change, value) in changes {
         let mut fixture = Fixture::new();
         assert_eq!(fixture.reconcile(), Outcome::InSync);
         let before = fixture.bound_to();
         change(&mut fixture);
-        let Outcome::Stalled(Reason::OrganizationMismatch, message) = fixture.reconcile() else { panic!("{what}") };
+        let Outcome::Stalled(Reason::OrganizationMismatch, message) = fixture.reconcile() else { panic!("{case}") };
         assert!(message.contains("mine") && message.contains(&format!("{ACCEPT_ORGANIZATION}={value}")), "{message}");
-        assert_eq!(fixture.requests(), [OrganizationRead::Organizations], "{what}");
-        assert_eq!(fixture.bound_to(), before, "{what}");
+        assert_eq!(fixture.requests(), [OrganizationRead::Organizations], "{case}");
+        assert_eq!(fixture.bound_to(), before, "{case}");
         fixture.accept("something else");
-        assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)), "{what}");
+        assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)), "{case}");
         fixture.accept(value);
-        assert_eq!(fixture.reconcile(), Outcome::InSync, "{what}");
-        assert_ne!(fixture.bound_to(), before, "{what}");
+        assert_eq!(fixture.reconcile(), Outcome::InSync, "{case}");
+        assert_ne!(fixture.bound_to(), before, "{case}");
     }
 }
 

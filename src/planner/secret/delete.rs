@@ -23,7 +23,7 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
         Some(Observed::Unknown(error)) => {
             return no_op(input, Outcome::WriteFailed(Reason::DependencyNotReady, error.to_string(), Retry::Backoff));
         }
-        // The secrets are gone with the app, or are no longer the operator's to delete.
+        // The secrets were deleted with the app, or are no longer managed.
         Some(Observed::Absent) | None => return release(input),
     };
     let Some(id) = app.id.filter(|id| input.status.app_id.is_none_or(|recorded| recorded == *id)) else {
@@ -106,7 +106,7 @@ fn plan_delete(input: &SecretInput<'_>, app: i64, mut names: Vec<String>, based_
     Plan::remote(input.status.clone(), write, message).into()
 }
 
-/// Releases the object if the app list confirms the 404: the secrets are gone with the app.
+/// Releases the object if the app list confirms the 404: the secrets were deleted with the app.
 fn absent(input: &SecretInput<'_>, id: i64) -> Next {
     match listed_absence(input.observed.apps.as_ref(), id) {
         ListedAbsence::NotRead => Next::Read(SecretRead::Apps(input.oldest_usable_read())),

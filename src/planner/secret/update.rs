@@ -48,7 +48,7 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
     }
 }
 
-/// Adds what every plan records: the names that siblings own, and a new version of the Secret whose content is already
+/// Adds the records of every plan: the names that siblings own, and a new version of the Secret whose content is already
 /// applied.
 pub(super) fn complete(input: &SecretInput<'_>, mut plan: Plan<SpiceSecret>) -> Plan<SpiceSecret> {
     record_conflicts(input, &mut plan.status);
@@ -113,7 +113,7 @@ fn desired_secrets(input: &SecretInput<'_>, selection: &KeySelection) -> Result<
 
 fn can_skip(input: &SecretInput<'_>) -> bool {
     let observed = input.observed;
-    // A response of this reconcile is always evaluated, whatever the schedule is.
+    // A response of this reconcile is always evaluated, regardless of the schedule.
     let has_read = observed.values.is_some() || observed.list.is_some() || observed.remote_app.is_some();
     let is_held = || input.write_held_until().is_some() && conflicts_up_to_date(input);
     !has_read && (is_up_to_date(input) || is_held()) && input.can_skip()

@@ -1,4 +1,4 @@
-//! Remote writes of a SpiceSecret, and what their results change.
+//! Remote writes of a SpiceSecret, and the changes that follow from their results.
 
 use jiff::Timestamp;
 

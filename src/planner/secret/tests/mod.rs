@@ -205,18 +205,18 @@ impl Fixture {
             }
             SecretRead::RemoteApp(_, not_before) => {
                 assert!(*not_before <= self.now);
-                let seen = Observation { value: Arc::new(self.remote_app.clone()), started_at: self.now };
-                observed.remote_app = Some(read_error().map_or(Observed::Present(seen), Observed::Unknown));
+                let observation = Observation { value: Arc::new(self.remote_app.clone()), started_at: self.now };
+                observed.remote_app = Some(read_error().map_or(Observed::Present(observation), Observed::Unknown));
             }
             SecretRead::List(_, not_before) => {
                 assert!(*not_before <= self.now);
                 let list = self.remote.keys().map(|name| (name.clone(), self.shown(name))).collect();
-                let seen = Observation { value: Arc::new(list), started_at: self.now };
-                observed.list = Some(read_error().map_or(Observed::Present(seen), Observed::Unknown));
+                let observation = Observation { value: Arc::new(list), started_at: self.now };
+                observed.list = Some(read_error().map_or(Observed::Present(observation), Observed::Unknown));
             }
             SecretRead::Apps(_) => {
-                let seen = Observation { value: Arc::new(vec![self.remote_app.clone()]), started_at: self.now };
-                observed.apps = Some(Observed::Present(seen));
+                let observation = Observation { value: Arc::new(vec![self.remote_app.clone()]), started_at: self.now };
+                observed.apps = Some(Observed::Present(observation));
             }
             SecretRead::CrdTerminating => observed.crd_terminating = Some(Observed::Present(false)),
         }
