@@ -2,13 +2,28 @@
 
 use jiff::Timestamp;
 
-use crate::api::SecretEntry;
+use super::{ParentApp, SecretInput};
+use crate::api::{DeletionPolicy, SecretEntry};
 
 /// Records an entry, and replaces the entry of the same name.
 pub(super) fn record(entries: &mut Vec<SecretEntry>, entry: SecretEntry) {
     entries.retain(|known| known.name != entry.name);
     entries.push(entry);
     entries.sort_by(|one, other| one.name.cmp(&other.name));
+}
+
+/// Whether an entry was certainly set in the present app.
+pub(super) fn is_applied(entry: &SecretEntry, app: &ParentApp) -> bool {
+    entry.digest.is_some() && entry.incarnation.is_some() && entry.incarnation == app.incarnation
+}
+
+/// Whether a secret is deleted when the object is deleted or the spec no longer requests the name.
+pub(super) fn should_delete(input: &SecretInput<'_>, entry: &SecretEntry) -> bool {
+    match input.desired.deletion_policy {
+        Some(DeletionPolicy::Delete) => true,
+        Some(DeletionPolicy::Retain) => false,
+        None => entry.adopted != Some(true),
+    }
 }
 
 /// Whether two times are equal at the coarser precision of the two: the API may print one of them with fewer digits. A

@@ -2,13 +2,11 @@
 
 use std::cell::Cell;
 
-use super::entries::{is_same_time, record};
-use super::messages::name_list;
+use super::entries::{is_applied, is_same_time, record, should_delete};
 use super::name_conflicts::{
     competing_owner, conflict_with, current_owner, handover_message, is_handover_pending, owned_entries, siblings,
 };
-use super::source::{DesiredSecrets, DesiredValue};
-use super::update::{is_applied, should_delete, sources};
+use super::source::{DesiredSecrets, DesiredValue, sources};
 use super::write::{SetCause, SetSecret};
 use super::*;
 use crate::api::SecretConflict;

@@ -1,9 +1,10 @@
 //! Reconciles secrets that are desired: sets missing, changed and drifted secrets; deletes own secrets that the spec no
 //! longer requests.
 
+use super::entries::is_applied;
 use super::name_conflicts::{conflicts_up_to_date, record_conflicts};
 use super::plan::ChangePlanner;
-use super::source::DesiredSecrets;
+use super::source::{DesiredSecrets, sources};
 use super::validate::KeySelection;
 use super::*;
 use crate::planner::status::LastResult;
@@ -119,15 +120,6 @@ fn can_skip(input: &SecretInput<'_>) -> bool {
     !has_read && (is_up_to_date(input) || is_held()) && input.can_skip()
 }
 
-/// Version of the Kubernetes Secret: as read, or else as cached.
-pub(super) fn sources(input: &SecretInput<'_>) -> Vec<SourceVersion> {
-    match (&input.observed.values, &input.observed.source) {
-        (Some(Observed::Present(values)), _) => vec![values.version.clone()],
-        (_, Some(Observed::Present(version))) => vec![version.clone()],
-        _ => Vec::new(),
-    }
-}
-
 /// Whether the recorded secrets are the desired ones, as far as Kubernetes shows: the same Secret, the same app,
 /// comparable digests, and unchanged conflicts.
 pub(super) fn is_up_to_date(input: &SecretInput<'_>) -> bool {
@@ -136,18 +128,4 @@ pub(super) fn is_up_to_date(input: &SecretInput<'_>) -> bool {
         is_applied(entry, app) && entry.digest.as_deref().is_some_and(|value| digest::is_under(value, key_id(input)))
     };
     !input.sources_changed() && input.status.secrets.iter().all(is_comparable) && conflicts_up_to_date(input)
-}
-
-/// Whether an entry was certainly set in the present app.
-pub(super) fn is_applied(entry: &SecretEntry, app: &ParentApp) -> bool {
-    entry.digest.is_some() && entry.incarnation.is_some() && entry.incarnation == app.incarnation
-}
-
-/// Whether a secret is deleted when the object is deleted or the spec no longer requests the name.
-pub(super) fn should_delete(input: &SecretInput<'_>, entry: &SecretEntry) -> bool {
-    match input.desired.deletion_policy {
-        Some(DeletionPolicy::Delete) => true,
-        Some(DeletionPolicy::Retain) => false,
-        None => entry.adopted != Some(true),
-    }
 }
