@@ -4,18 +4,16 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::plan::{EventRecord, Outcome};
+use super::messages::list_items;
+use super::plan::{EventRecord, MAX_SHOWN_PATHS, Outcome};
 use super::status::LastResult;
 use crate::api::{ConditionType, Reason};
-
-/// Number of paths in the message of Drifted; `status.drift` has all of them.
-const MAX_SHOWN_PATHS: usize = 8;
 
 const SUSPENDED_READY: &str = "Reconciliation is suspended; the object matched the spec at the last resync";
 const SUSPENDED_UNKNOWN: &str = "Reconciliation is suspended; whether the current spec is applied is not known";
 const RESUMED: &str = "Resumed; waiting for the first resync";
 
-/// What the conditions depend on besides the outcome.
+/// Input of the conditions besides the outcome.
 pub(crate) struct ConditionInput {
     /// Generation that was reconciled.
     pub(crate) generation: i64,
@@ -107,10 +105,8 @@ pub(crate) fn set_drifted(
     if drift.is_empty() {
         return;
     }
-    let shown = drift.iter().take(MAX_SHOWN_PATHS).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = drift.len().saturating_sub(MAX_SHOWN_PATHS);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let message = format!("Differences from the spec are not corrected: {shown}{more}");
+    let paths = list_items(drift.iter().map(String::as_str), MAX_SHOWN_PATHS);
+    let message = format!("Differences from the spec are not corrected: {paths}");
     let write = ConditionWriter { before, generation, now };
     conditions.push(write.abnormal(ConditionType::Drifted, Reason::DriftDetected, &message));
 }

@@ -13,7 +13,7 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// State of a credential Secret.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialSecretState {
-    /// Whether the settings ask for the finalizer.
+    /// Whether the settings require the finalizer.
     pub is_wanted: bool,
     /// Whether the Secret has the finalizer.
     pub has_finalizer: bool,
@@ -72,52 +72,60 @@ impl CredentialSecretState {
 mod tests {
     use super::*;
 
-    const RELEASE_AFTER: Duration = Duration::from_secs(30);
+    const RELEASE_DELAY: Duration = Duration::from_secs(30);
 
     #[test]
-    fn a_secret_keeps_the_finalizer_exactly_while_it_is_needed() {
+    fn a_credential_secret_has_the_finalizer_exactly_while_it_is_needed() {
         let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
         let (just_now, long_ago) = (Some(now), Some("2026-01-01T00:00:30Z".parse().unwrap()));
         let used = CredentialSecretState { is_wanted: true, organizations: 1, ..CredentialSecretState::default() };
-        let held = CredentialSecretState { has_finalizer: true, ..used.clone() };
-        let going = CredentialSecretState { deleted_at: long_ago, ..held.clone() };
+        let protected = CredentialSecretState { has_finalizer: true, ..used.clone() };
+        let deleted = CredentialSecretState { deleted_at: long_ago, ..protected.clone() };
         let requeue = FinalizerAction::RequeueAfter(RECHECK_INTERVAL);
-        for (what, it, expected) in [
-            ("of nobody", CredentialSecretState { organizations: 0, ..used.clone() }, FinalizerAction::None),
+        for (case, state, expected) in [
+            ("not used", CredentialSecretState { organizations: 0, ..used.clone() }, FinalizerAction::None),
             ("used", used.clone(), FinalizerAction::Add),
-            ("not to be held", CredentialSecretState { is_wanted: false, ..used.clone() }, FinalizerAction::None),
-            ("going before it was held", CredentialSecretState { deleted_at: just_now, ..used }, FinalizerAction::None),
-            ("held", held.clone(), FinalizerAction::None),
+            ("protection is off", CredentialSecretState { is_wanted: false, ..used.clone() }, FinalizerAction::None),
             (
-                "no longer to be held",
-                CredentialSecretState { is_wanted: false, ..held.clone() },
-                FinalizerAction::Remove,
-            ),
-            ("no longer used", CredentialSecretState { organizations: 0, ..held.clone() }, FinalizerAction::Remove),
-            (
-                "perhaps used",
-                CredentialSecretState { organizations: 0, has_undecodable_organization: true, ..held.clone() },
+                "deleted before the finalizer was added",
+                CredentialSecretState { deleted_at: just_now, ..used },
                 FinalizerAction::None,
             ),
-            ("deleted a moment ago", CredentialSecretState { deleted_at: just_now, ..held }, requeue),
-            ("deleted, and nobody needs it", going.clone(), FinalizerAction::Remove),
+            ("protected", protected.clone(), FinalizerAction::None),
             (
-                "deleted with an app",
-                CredentialSecretState { has_terminating_dependent: true, ..going.clone() },
+                "protection was turned off",
+                CredentialSecretState { is_wanted: false, ..protected.clone() },
+                FinalizerAction::Remove,
+            ),
+            (
+                "no longer used",
+                CredentialSecretState { organizations: 0, ..protected.clone() },
+                FinalizerAction::Remove,
+            ),
+            (
+                "an undecodable organization may use the Secret",
+                CredentialSecretState { organizations: 0, has_undecodable_organization: true, ..protected.clone() },
+                FinalizerAction::None,
+            ),
+            ("deleted just now", CredentialSecretState { deleted_at: just_now, ..protected }, requeue),
+            ("deleted and not needed", deleted.clone(), FinalizerAction::Remove),
+            (
+                "deleted together with an app",
+                CredentialSecretState { has_terminating_dependent: true, ..deleted.clone() },
                 requeue,
             ),
             (
-                "in a namespace that goes",
-                CredentialSecretState { namespace_terminating: true, ..going.clone() },
+                "in a terminating namespace",
+                CredentialSecretState { namespace_terminating: true, ..deleted.clone() },
                 FinalizerAction::None,
             ),
             (
-                "the last in a namespace that goes",
-                CredentialSecretState { namespace_terminating: true, organizations: 0, ..going },
+                "not used any more in a terminating namespace",
+                CredentialSecretState { namespace_terminating: true, organizations: 0, ..deleted },
                 FinalizerAction::Remove,
             ),
         ] {
-            assert_eq!(it.next_action(RELEASE_AFTER, now), expected, "{what}");
+            assert_eq!(state.next_action(RELEASE_DELAY, now), expected, "{case}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Digests: of values, to tell whether they changed; of identities, to tell whose an app is.
+//! Digests of values, which show whether a value changed, and of identities, which show the owner of an app.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Identity;
 
-/// The key of the digests by which secret values are known. Nobody who sees a digest can try values without it.
+/// Key of the digests of secret values. Without the key, a reader of a digest cannot try values.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DigestKey {
     id: String,
@@ -16,25 +16,26 @@ pub struct DigestKey {
 }
 
 impl DigestKey {
-    /// A key of these bytes, which are to be random. Its id is made of them, so that no two keys have one.
+    /// A key of these bytes, which must be random. The ID is a digest of the bytes, so that keys have different IDs.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self { id: hex128(&[b"key id", &bytes]).chars().take(16).collect(), bytes }
     }
 
-    /// What tells it from other keys, and does not tell the key.
+    /// ID of the key, which does not disclose the key.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The key itself, to be kept.
+    /// The key itself, for storage.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Digest of the value of a secret: its version, the key's id, and 128 bits. Equal values under two names differ.
+    /// Digest of the value of a secret: version, ID of the key, and 128 bits. The digest covers the name, so that equal
+    /// values of two secrets have different digests.
     pub(crate) fn digest(&self, name: &str, value: &str) -> String {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.bytes) else {
-            unreachable!("HMAC takes a key of any length")
+            unreachable!("HMAC accepts a key of any length")
         };
         mac.update(&(name.len() as u64).to_be_bytes());
         mac.update(name.as_bytes());
@@ -49,24 +50,24 @@ impl fmt::Debug for DigestKey {
     }
 }
 
-/// Whether a keyed digest was made under the key of this id, in the way that digests are made now.
+/// Whether a keyed digest has the current version and the key with this ID.
 pub(crate) fn is_under(digest: &str, key: &str) -> bool {
     digest.strip_prefix("v1:").and_then(|rest| rest.split_once(':')).is_some_and(|(id, _)| id == key)
 }
 
-/// Digest of a value, with the version of how it is made. Equal values have equal digests whatever their key order.
+/// Digest of a value, with its version. The order of keys makes no difference.
 pub(crate) fn of_value(value: &Value) -> String {
     let mut text = String::new();
     canonical(value, &mut text);
     format!("v1:{}", hex128(&[text.as_bytes()]))
 }
 
-/// The owner tag's value: 128 bits that name the cluster, the namespace and the object.
+/// Value of the owner tag: 128 bits for the cluster, the namespace and the object.
 pub(crate) fn owner(identity: &Identity, namespace: &str, name: &str) -> String {
     hex128(&[identity.cluster_id.as_bytes(), namespace.as_bytes(), name.as_bytes()])
 }
 
-/// A number that depends on nothing but the text.
+/// A number that depends on the text only.
 pub(crate) fn number(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
@@ -75,7 +76,7 @@ pub(crate) fn number(text: &str) -> u64 {
 fn hex128(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
-        // The length keeps ("ab", "c") apart from ("a", "bc").
+        // The length distinguishes ("ab", "c") from ("a", "bc").
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
@@ -86,6 +87,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Appends the JSON of a value with sorted keys.
 fn canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(entries) => {
@@ -108,7 +110,7 @@ fn canonical(value: &Value, text: &mut String) {
             }
             text.push(']');
         }
-        // A server may turn 1.0 into 1; both are the same number.
+        // A server may return 1 for 1.0; both are the same number.
         Value::Number(number) => match number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e15) {
             Some(float) => text.push_str(&format!("{float:.0}")),
             None => text.push_str(&number.to_string()),
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn keyed_digests_have_golden_values_and_tell_neither_key_nor_value() {
+    fn keyed_digests_have_golden_values_and_disclose_neither_key_nor_value() {
         let key = DigestKey::new(vec![7; 32]);
         let digest = key.digest("TOKEN", "fake-value");
         assert_eq!(digest, "v1:cea950a88190ae13:353001294ba97418a113bd506eb6ddbc");

@@ -1,18 +1,18 @@
-//! Decides. Given the desired state, the recorded state and the observations, the planner returns the next reads and
-//! the next writes.
+//! Decides what a reconcile does. Given the desired state, the recorded state and the observations, the planner returns
+//! the next reads and the next writes.
 //!
 //! The planner is pure: no I/O, clock, randomness, async code, Kubernetes client or HTTP. The current time and random IDs
 //! are arguments.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`resource`] | what a kind supplies |
+//! | [`resource`] | the interface that a kind implements |
 //! | [`plan`] | input and output of a plan |
-//! | [`lifecycle`] | what every kind does: suspend, finalizer, deletion, report |
+//! | [`lifecycle`] | rules of every kind: suspend, finalizer, deletion, report |
 //! | [`steps`] | one reconcile as a sequence of steps |
 //! | [`status`], [`conditions`], [`schedule`], [`runtime_state`] | status, conditions, timing and in-memory state of every kind |
-//! | [`organization_view`], [`remote_app`] | what several kinds observe of an organization and of an app |
-//! | [`errors`] | from an API error to a reason |
+//! | [`organization_view`], [`remote_app`] | observations of an organization and of an app that several kinds use |
+//! | [`errors`], [`messages`] | from an API error to a reason; parts of messages |
 //! | `app`, `secret`, `organization` | the kinds |
 //! | [`credential_finalizer`] | the finalizer on credential Secrets |
 
@@ -22,6 +22,7 @@ mod credential_finalizer;
 mod digest;
 mod errors;
 mod lifecycle;
+mod messages;
 mod organization;
 mod organization_view;
 mod plan;
@@ -47,6 +48,7 @@ pub use conditions::undecodable_conditions;
 pub use credential_finalizer::{CredentialSecretState, FinalizerAction};
 pub use digest::DigestKey;
 pub use lifecycle::Report;
+pub use messages::display_object;
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, organization_problem};
 pub use organization_view::OrganizationView;
 pub use plan::{

@@ -29,7 +29,7 @@ pub(super) trait Model<K: ResourcePlanner> {
     /// Carries a remote write out.
     fn carry_out(&mut self, write: &K::Write) -> Result<ResponseOf<K>, ApiError>;
 
-    /// Checks what holds of every plan.
+    /// Checks the invariants of every plan.
     fn check(&mut self, _object: &K, _plan: &Plan<K>, _observed: &K::Observed) {}
 
     /// Whether the process survives the write that was just applied.
@@ -47,7 +47,7 @@ pub(super) fn identity() -> Identity {
     Identity { cluster_id: "cluster".into() }
 }
 
-/// What a reconcile did.
+/// Result of a reconcile.
 #[derive(Debug)]
 pub(super) struct Reconciled<K: ResourcePlanner> {
     pub(super) reads: Vec<K::Read>,
@@ -70,7 +70,7 @@ pub(super) fn reconcile<K: ResourcePlanner + Debug>(model: &mut impl Model<K>) -
     let (reads, first, writes, events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut done = Reconciled { reads, first, writes, iterations: 0, outcome, events, requeue_after: None };
     if !run.until_settled(model, &mut done) {
-        // The process was killed: only what is stored survives.
+        // The process was killed: only the stored object survives.
         return done;
     }
     run.steps.record_outcome(&done.outcome, now, context);

@@ -1,4 +1,4 @@
-//! What the kinds that use an organization observe of it, and the reasons for which they must wait.
+//! Observations of an organization by the kinds that use it, and the reasons for which an object must wait.
 
 use super::plan::{Observed, Outcome};
 use crate::api::Reason;

@@ -6,12 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::messages::list_items;
 use super::resource::ResourcePlanner;
-use super::runtime_state::{self, RetryHold, RuntimeState};
+use super::runtime_state::{self, Corrections, RetryHold, RuntimeState};
 use super::schedule::{self, Timings};
 use super::status::{self, LastResult, requested_reconcile};
 use crate::api::{FINALIZER, Reason};
 use crate::management::types::ApiError;
+
+/// Maximum number of paths in a message.
+pub(crate) const MAX_SHOWN_PATHS: usize = 8;
 
 /// Identity of this operator in the remote side's owner tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +177,25 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
         Some(RetryHold { generation: self.meta.generation, requested, sources: K::sources(self), until })
     }
 
+    /// Whether a path was corrected too often, and too recently, to correct the path again.
+    pub(crate) fn is_correction_loop(&self, path: &str) -> bool {
+        let (generation, cooldown) = (self.meta.generation, self.timings.correction_loop_cooldown);
+        self.runtime_state.corrections.is_correction_loop(generation, path, self.now, cooldown)
+    }
+
+    /// Outcome for paths that are in a correction loop.
+    pub(crate) fn correction_loop(&self, paths: &[&str]) -> Outcome {
+        let verb = if paths.len() == 1 { "was" } else { "were" };
+        let message = format!(
+            "Correction loop: {} {verb} corrected {} times and changed again by another client. Stop the other client, \
+             then edit the spec. Next attempt in {}",
+            list_items(paths.iter().copied(), MAX_SHOWN_PATHS),
+            Corrections::MAX_CORRECTIONS,
+            schedule::display_duration(self.timings.correction_loop_cooldown)
+        );
+        Outcome::Stalled(Reason::CorrectionLoop, message)
+    }
+
     /// Whether the reconcile can end without a read: nothing changed since the last one, and no resync is due.
     pub(crate) fn can_skip(&self) -> bool {
         // Requests from before the start of this process count as handled; otherwise the next resync handles them.
@@ -288,9 +311,9 @@ pub enum Retry {
 pub struct EventRecord {
     /// Whether the event is a warning.
     pub warning: bool,
-    /// What the operator did, in one machine-readable word.
+    /// Action of the operator, in one machine-readable word.
     pub action: &'static str,
-    /// Why, in one machine-readable word.
+    /// Reason of the action, in one machine-readable word.
     pub reason: String,
     /// One sentence.
     pub message: String,

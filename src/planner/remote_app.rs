@@ -1,4 +1,4 @@
-//! What the API's responses show of an app: its name, its owner tag, and whether the app exists.
+//! Observations of an app in responses of the API: its name, its owner tag, and its absence.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a kind supplies to the generic planner.
+//! The interface of a kind to the generic planner.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub trait ResourcePlanner:
     /// Plans the deletion.
     fn plan_deletion(input: &PlanInput<'_, Self>) -> Plan<Self>;
 
-    /// Adds to every plan of an object that is not being deleted, whatever the plan decides.
+    /// Completes every plan of an object that is not being deleted.
     fn complete(_input: &PlanInput<'_, Self>, plan: Plan<Self>) -> Plan<Self> {
         plan
     }
@@ -97,7 +97,7 @@ pub trait ResourcePlanner:
     fn resync(input: &PlanInput<'_, Self>) -> Resync;
 }
 
-/// A remote write of one kind: what its result changes.
+/// A remote write of one kind, and the changes that follow from its result.
 pub trait RemoteWrite<K: ResourcePlanner>: Clone + Debug + PartialEq {
     /// Response of the API.
     type Response: Debug;
@@ -183,7 +183,7 @@ impl RetryPolicy {
     /// A rejected write is held; the delay grows to the operator's maximum.
     pub const DEFAULT: Self = Self { holds_every_failure: false, retries_within_interval: false };
 
-    /// Whether a write that failed is held until its retry time, whatever triggers a reconcile before.
+    /// Whether a write that failed is held until its retry time, also if an event triggers a reconcile before.
     pub(crate) fn holds(self, retry: Retry) -> bool {
         self.holds_every_failure || matches!(retry, Retry::After(_))
     }

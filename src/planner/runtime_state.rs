@@ -27,7 +27,7 @@ pub struct RuntimeState {
     pub recent_writes: BTreeMap<String, Timestamp>,
     /// Time since which remote work is pending.
     pub pending_since: Option<Timestamp>,
-    /// Whether the next reconcile must read, whatever the last result was.
+    /// Whether the next reconcile must read, regardless of the last result.
     pub force_resync: bool,
     /// Hold on a rejected write.
     pub retry_hold: Option<RetryHold>,
@@ -47,7 +47,7 @@ pub struct Corrections {
 
 impl Corrections {
     /// The same correction this often without a change of the spec is a correction loop.
-    const MAX_CORRECTIONS: u32 = 3;
+    pub(super) const MAX_CORRECTIONS: u32 = 3;
 
     /// Counts the corrections of a write. After `cooldown` without a correction of a path, its count restarts.
     pub fn count(&mut self, generation: Option<i64>, paths: &[String], now: Timestamp, cooldown: Duration) {

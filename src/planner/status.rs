@@ -1,4 +1,4 @@
-//! The part of a status that every kind has, and the questions that the planner asks of that part.
+//! The part of a status that every kind has, as the planner evaluates it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 

@@ -14,7 +14,7 @@ use super::status::is_suspended;
 /// Iterations of a reconcile. A create takes four; more than eight means that the plan does not converge.
 const MAX_ITERATIONS: usize = 8;
 
-/// What a step needs besides the object.
+/// Input of a step besides the object.
 #[derive(Clone, Copy, Debug)]
 pub struct StepContext<'a> {
     /// Identity of the operator.

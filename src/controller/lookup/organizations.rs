@@ -16,7 +16,7 @@ use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
 use crate::controller::state::settings::DefaultOrganization;
 use crate::management::portal_url;
-use crate::planner::{Observed, OrganizationView, is_suspended};
+use crate::planner::{Observed, OrganizationView, ResourcePlanner, display_object, is_suspended};
 
 /// Reference to the organization that an app uses, which need not exist. A recorded app stays in its recorded
 /// organization, so that neither another default nor an edit of the reference leads to another organization.
@@ -204,9 +204,8 @@ pub(in crate::controller) fn dependents(context: &Context, organization: &SpiceO
         }
         Err(_) => true,
     };
-    let display = |app: Arc<DeserializeGuard<SpiceApp>>| match app.namespace() {
-        Some(other) if other != own => format!("SpiceApp {other}/{}", app.name_any()),
-        _ => format!("SpiceApp \"{}\"", app.name_any()),
+    let display = |app: Arc<DeserializeGuard<SpiceApp>>| {
+        display_object(SpiceApp::NAME, &app.namespace().unwrap_or_default(), &app.name_any(), &own)
     };
     let apps = apps_of(context, organization);
     let mut names: Vec<String> = apps.into_iter().filter(|app| depends(app)).map(display).collect();

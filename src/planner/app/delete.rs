@@ -2,9 +2,10 @@
 //! invalid spec can be deleted.
 
 use super::locate;
-use super::update::plan_set_owner_tags;
+use super::owner_tags::plan_set_owner_tags;
 use super::*;
 use crate::api::DeletionPolicy;
+use crate::planner::messages::list_items;
 use crate::planner::schedule;
 
 pub(super) fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {
@@ -91,12 +92,12 @@ fn can_remove_finalizer(input: &AppInput<'_>) -> bool {
 /// Retain to delete the object now.
 fn blocked_by_secrets(input: &AppInput<'_>) -> Option<Outcome> {
     let secrets = input.observed.secrets.as_ref()?;
-    let first = secrets.terminating.first().filter(|_| !retains_app(input) || secrets.stuck == 0)?;
-    let more = match secrets.terminating.len() - 1 {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let message = format!("Waiting for the deletion of SpiceSecret \"{first}\"{more}");
+    if secrets.terminating.is_empty() || (retains_app(input) && secrets.stuck > 0) {
+        return None;
+    }
+    let names: Vec<String> = secrets.terminating.iter().map(|name| format!("\"{name}\"")).collect();
+    let names = list_items(names.iter().map(String::as_str), 1);
+    let message = format!("Waiting for the deletion of SpiceSecret {names}");
     Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message))
 }
 

@@ -1,7 +1,8 @@
-//! Three-way merge, as `kubectl apply` does it: what is desired, what was last applied, what is live.
+//! Three-way merge of desired, last applied and live values, as in `kubectl apply`.
 //!
-//! A field never named is left alone. Drift is "live differs from what the API showed after our last write", so a
-//! server that normalises what it is sent causes no perpetual difference.
+//! The operator does not change a field that the spec never named. A field has drifted if its live value differs from
+//! the value in the response to the operator's last write. A server that normalises values therefore causes no
+//! perpetual difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,20 +13,20 @@ use crate::api::{AppliedField, SpiceAppSpec};
 use crate::management::types::{App, AppField, UpdateApp};
 use crate::planner::digest;
 
-/// One field that is kept as declared.
+/// A field that the operator keeps as declared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ManagedField {
-    /// Its path in the spec, such as `runtime.imageTag` or `tags.team`; the key in `status.last_applied`.
+    /// Path in the spec, such as `runtime.imageTag` or `tags.team`; the key in `status.lastApplied`.
     pub path: String,
-    /// The API's field.
+    /// Field of the API.
     pub field: AppField,
-    /// For a tag, its key.
+    /// Key of a tag; none for any other field.
     pub tag: Option<String>,
-    /// The value it is to have.
+    /// Desired value.
     pub value: Value,
 }
 
-/// Path in the spec, and what clears the field when it is no longer named.
+/// Each field with its path in the spec, and the way to clear the field after its removal from the spec.
 const FIELDS: [(AppField, &str, Clear); 17] = [
     (AppField::Description, "description", Clear::Empty),
     (AppField::Visibility, "visibility", Clear::Never),
@@ -48,44 +49,44 @@ const FIELDS: [(AppField, &str, Clear); 17] = [
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clear {
-    /// By null.
+    /// Send null.
     Null,
-    /// By the empty string.
+    /// Send the empty string.
     Empty,
-    /// The API cannot: the field becomes unmanaged.
+    /// The API cannot clear the field, so the field becomes unmanaged.
     Never,
 }
 
-/// What a merge comes to.
+/// Result of a merge.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct MergeResult {
-    /// The PUT that makes live what is desired; empty when nothing differs.
+    /// Update that makes the live values the desired ones; empty if nothing differs.
     pub(super) update: UpdateApp,
-    /// The managed fields that the PUT carries.
+    /// Managed fields in the update.
     pub(super) sent: Vec<ManagedField>,
-    /// Paths that are released by the PUT, or without one.
-    pub(super) released: Vec<String>,
-    /// Paths that somebody else changed and that the PUT puts back.
-    pub(super) drift: Vec<String>,
-    /// Paths that somebody else changed and that are left so.
+    /// Paths that the spec no longer names and that the update clears.
+    pub(super) cleared: Vec<String>,
+    /// Paths that another client changed and that the update corrects.
+    pub(super) corrected_drift: Vec<String>,
+    /// Paths that another client changed and that the update does not correct.
     pub(super) reported_drift: Vec<String>,
-    /// Paths that stay as they are though they are no longer named: the API cannot clear them.
+    /// Paths that the spec no longer names and that the API cannot clear.
     pub(super) unclearable: Vec<String>,
-    /// Digests of the fields that are as desired already.
+    /// Digests of the fields that have the desired value.
     pub(super) unchanged: BTreeMap<String, AppliedField>,
 }
 
 impl MergeResult {
-    /// Leaves a field out of the PUT. Says whether it was in it.
+    /// Removes a field from the update. Returns whether the update had the field.
     pub(super) fn withhold(&mut self, field: AppField) -> bool {
-        let withheld = |path: &String| FIELDS.iter().any(|(one, known, _)| *one == field && known == path);
+        let is_path_of_field = |path: &String| FIELDS.iter().any(|(one, known, _)| *one == field && known == path);
         self.sent.retain(|one| one.field != field);
-        self.drift.retain(|path| !withheld(path));
+        self.corrected_drift.retain(|path| !is_path_of_field(path));
         self.update.0.remove(&field).is_some()
     }
 }
 
-/// Every field that a spec names.
+/// The fields that a spec names.
 pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<ManagedField>, String> {
     let json = to_json(spec)?;
     let mut all = Vec::new();
@@ -130,7 +131,7 @@ pub(super) fn managed_tag(key: &str, value: Value) -> ManagedField {
     ManagedField { path: format!("tags.{key}"), field: AppField::Tags, tag: Some(key.to_owned()), value }
 }
 
-/// Digests of what was sent and of what the answer shows for it.
+/// Digests of the sent values and of the values in the response.
 pub(super) fn observed_after_send(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
     let digests = |field: &ManagedField| AppliedField {
         sent_hash: digest::of_value(&field.value),
@@ -139,58 +140,68 @@ pub(super) fn observed_after_send(managed: &[ManagedField], app: &App) -> BTreeM
     managed.iter().map(|field| (field.path.clone(), digests(field))).collect()
 }
 
-/// Compares what is desired, what was last applied, and what is live. `leaves` says which paths are not put back when
-/// somebody else changed them.
+/// Compares the desired, the last applied and the live values. `is_report_only` selects the paths whose drift is reported
+/// and not corrected.
 pub(super) fn merge(
     desired: &[ManagedField],
     applied: &BTreeMap<String, AppliedField>,
     app: &App,
-    leaves: impl Fn(&str) -> bool,
+    is_report_only: impl Fn(&str) -> bool,
 ) -> MergeResult {
     let mut merge = MergeResult::default();
     for field in desired {
-        let (want, shown) = (digest::of_value(&field.value), digest::of_value(&current_value(app, field)));
+        let (wanted, shown) = (digest::of_value(&field.value), digest::of_value(&current_value(app, field)));
         let last = applied.get(&field.path);
-        let sent_before = last.is_some_and(|last| last.sent_hash == want);
-        if shown == want || last.is_some_and(|last| sent_before && last.observed_hash == shown) {
-            merge.unchanged.insert(field.path.clone(), AppliedField { sent_hash: want, observed_hash: shown });
+        let was_sent = last.is_some_and(|last| last.sent_hash == wanted);
+        if shown == wanted || last.is_some_and(|last| was_sent && last.observed_hash == shown) {
+            merge.unchanged.insert(field.path.clone(), AppliedField { sent_hash: wanted, observed_hash: shown });
             continue;
         }
-        if sent_before && leaves(&field.path) {
+        if was_sent && is_report_only(&field.path) {
             merge.reported_drift.push(field.path.clone());
             continue;
         }
-        if sent_before {
-            merge.drift.push(field.path.clone());
+        if was_sent {
+            merge.corrected_drift.push(field.path.clone());
         }
         merge.sent.push(field.clone());
     }
-    release(desired, applied, app, &mut merge);
+    clear_removed_fields(desired, applied, app, &mut merge);
+    build_update(desired, app, &mut merge);
+    merge
+}
+
+/// Builds the update from the sent and the cleared fields.
+fn build_update(desired: &[ManagedField], app: &App, merge: &mut MergeResult) {
     for field in merge.sent.iter().filter(|field| field.tag.is_none()) {
         merge.update.0.insert(field.field, field.value.clone());
     }
     let tags_change = merge.sent.iter().any(|field| field.tag.is_some())
-        || merge.released.iter().any(|path| path.starts_with("tags."));
-    if tags_change {
-        let kept: Vec<ManagedField> =
-            desired.iter().filter(|field| !merge.reported_drift.contains(&field.path)).cloned().collect();
-        merge.update.0.insert(AppField::Tags, all_tags(&kept, &merge.released, app));
-        // The API replaces tags whole, so every one of ours is sent, and the response shows every one.
-        let is_unsent =
-            |field: &&ManagedField| field.tag.is_some() && !merge.sent.iter().any(|one| one.path == field.path);
-        let others: Vec<ManagedField> = kept.iter().filter(is_unsent).cloned().collect();
-        merge.sent.extend(others);
+        || merge.cleared.iter().any(|path| path.starts_with("tags."));
+    if !tags_change {
+        return;
     }
-    merge
+    let enforced: Vec<ManagedField> =
+        desired.iter().filter(|field| !merge.reported_drift.contains(&field.path)).cloned().collect();
+    merge.update.0.insert(AppField::Tags, all_tags(&enforced, &merge.cleared, app));
+    // The API replaces all tags at once, so the update has every managed tag, and so has the response.
+    let is_unsent = |field: &&ManagedField| field.tag.is_some() && !merge.sent.iter().any(|one| one.path == field.path);
+    let unsent: Vec<ManagedField> = enforced.iter().filter(is_unsent).cloned().collect();
+    merge.sent.extend(unsent);
 }
 
-/// Fields that were applied once and are no longer named.
-fn release(desired: &[ManagedField], applied: &BTreeMap<String, AppliedField>, app: &App, merge: &mut MergeResult) {
+/// Clears the fields that were applied and that the spec no longer names.
+fn clear_removed_fields(
+    desired: &[ManagedField],
+    applied: &BTreeMap<String, AppliedField>,
+    app: &App,
+    merge: &mut MergeResult,
+) {
     let named: BTreeSet<&str> = desired.iter().map(|field| field.path.as_str()).collect();
     for path in applied.keys().filter(|path| !named.contains(path.as_str())) {
         if let Some(key) = path.strip_prefix("tags.") {
             if app.tag(key).is_some() {
-                merge.released.push(path.clone());
+                merge.cleared.push(path.clone());
             }
             continue;
         }
@@ -205,46 +216,49 @@ fn release(desired: &[ManagedField], applied: &BTreeMap<String, AppliedField>, a
             }
             _ => continue,
         };
-        merge.released.push(path.clone());
+        merge.cleared.push(path.clone());
     }
 }
 
-/// Everybody's tags as they are to be: foreign ones as they are, ours as declared, released ones left out.
-fn all_tags(desired: &[ManagedField], released: &[String], app: &App) -> Value {
+/// All tags of the update: tags of other clients as shown, managed tags as declared, no cleared tags.
+fn all_tags(desired: &[ManagedField], cleared: &[String], app: &App) -> Value {
     let mut tags: Map<String, Value> = app
         .tags()
         .into_iter()
-        .filter(|(key, _)| !released.iter().any(|path| path.strip_prefix("tags.") == Some(key)))
+        .filter(|(key, _)| !cleared.iter().any(|path| path.strip_prefix("tags.") == Some(key)))
         .map(|(key, value)| (key, Value::from(value)))
         .collect();
     tags.extend(desired.iter().filter_map(|field| Some((field.tag.clone()?, field.value.clone()))));
     Value::Object(tags)
 }
 
-/// Digests after a create. What its answer shows otherwise than it was sent was not taken (a reactivated app may keep
-/// what it had), so it is not recorded and an update sends it again. A placement that is not shown at all was.
+/// Applied-field digests after a create. A field whose value in the response differs from the sent value was not
+/// accepted, because a reactivated app may keep its old value. Such a field is not recorded, so the next update sends
+/// its value again. A placement field missing from the response counts as accepted.
 pub(super) fn accepted_fields(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
-    let placement = |field: &ManagedField| matches!(field.field, AppField::Region | AppField::ClusterName);
-    let took = |field: &&ManagedField| {
+    let is_placement = |field: &ManagedField| matches!(field.field, AppField::Region | AppField::ClusterName);
+    let is_accepted = |field: &&ManagedField| {
         let shown = current_value(app, field);
-        shown == field.value || (shown.is_null() && placement(field))
+        shown == field.value || (shown.is_null() && is_placement(field))
     };
-    let managed: Vec<ManagedField> = managed.iter().filter(took).cloned().collect();
-    observed_after_send(&managed, app)
+    let accepted: Vec<ManagedField> = managed.iter().filter(is_accepted).cloned().collect();
+    observed_after_send(&accepted, app)
 }
 
-/// Settings that an app has and the spec does not name: what a reactivated app brought back.
+/// Settings of an app that the spec does not name: those that a reactivated app kept.
 pub(super) fn unmanaged_settings(desired: &[ManagedField], app: &App) -> Vec<String> {
-    let brought = FIELDS.iter().filter(|(field, path, _)| {
-        let telling = !matches!(field, AppField::Tags | AppField::Visibility | AppField::Region);
-        let usual = *field == AppField::Replicas && app.field(*field) == Some(&Value::from(1));
-        let named = desired.iter().any(|one| one.path == *path);
-        telling && !usual && !named && app.field(*field).is_some_and(|value| value != "")
+    let unmanaged = FIELDS.iter().filter(|(field, path, _)| {
+        // Every app has these, also a new one.
+        let is_always_set = matches!(field, AppField::Tags | AppField::Visibility | AppField::Region)
+            || (*field == AppField::Replicas && app.field(*field) == Some(&Value::from(1)));
+        let is_named = desired.iter().any(|one| one.path == *path);
+        !is_always_set && !is_named && app.field(*field).is_some_and(|value| value != "")
     });
-    brought.map(|(_, path, _)| (*path).to_owned()).collect()
+    unmanaged.map(|(_, path, _)| (*path).to_owned()).collect()
 }
 
-/// Digests as if what differs had been sent and taken once: it is then drift, which a policy may leave.
+/// Digests as if every field had been sent and accepted. A difference then counts as drift, which driftPolicy: Report
+/// does not correct.
 pub(super) fn assume_applied(desired: &[ManagedField]) -> BTreeMap<String, AppliedField> {
     let digests = |field: &ManagedField| {
         let sent = digest::of_value(&field.value);
@@ -253,6 +267,7 @@ pub(super) fn assume_applied(desired: &[ManagedField]) -> BTreeMap<String, Appli
     desired.iter().map(digests).collect()
 }
 
+/// Live value of a field; null if the app does not show the field.
 fn current_value(app: &App, field: &ManagedField) -> Value {
     match &field.tag {
         Some(key) => app.tag(key).map_or(Value::Null, Value::from),
@@ -261,5 +276,5 @@ fn current_value(app: &App, field: &ManagedField) -> Value {
 }
 
 fn to_json(spec: &impl Serialize) -> Result<Value, String> {
-    serde_json::to_value(spec).map_err(|error| format!("spec cannot be written as JSON: {error}"))
+    serde_json::to_value(spec).map_err(|error| format!("The spec cannot be converted to JSON: {error}"))
 }

@@ -1,37 +1,39 @@
-//! An app that is wanted and not known: attach it, adopt it, create it, or say who is in the way. One that is only looked
-//! at is found here each time.
+//! Locates the app of an object that has no recorded ID: attaches, adopts or creates the app, or explains the conflict.
+//! An app that is only observed is located in every reconcile.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::fields::{self, ManagedField};
-use super::update::{desired_fields, lacks_tag_support, plan_update};
+use super::owner_tags::{desired_fields, lacks_tag_support};
+use super::plan::plan_update;
 use super::validate::ValidSpec;
 use super::*;
 use crate::api::{CreateIntent, TAKE_OWNERSHIP_FROM, Visibility};
+use crate::planner::remote_app::unreadable_app_message;
 use crate::planner::schedule;
 
-/// What is to become of an app of our name that is in the list.
+/// Decision on an app of the object's name that is in the list.
 enum ExistingApp {
-    /// It is ours, by its tag or by our intent.
+    /// The app is the object's own, by its owner tag or by the create intent.
     Owned,
-    /// It is to be taken over.
+    /// The object may adopt the app.
     Adoptable,
-    /// It is to be looked at.
+    /// The object only observes the app.
     ObserveOnly,
-    /// It is in the way.
+    /// The app is not the object's. The text explains the next step.
     Foreign(Reason, String),
 }
 
-/// The id of an app in the list that has to be read before it can be judged.
-pub(super) fn candidate(input: &AppInput<'_>) -> Option<i64> {
+/// ID of an app in the list whose detail must be read first: adoption and observation are based on the detail.
+pub(super) fn app_to_read(input: &AppInput<'_>) -> Option<i64> {
     let Some(Observed::Present(list)) = &input.observed.list else { return None };
     let app = list.value.iter().find(|app| has_name(app, &input.desired.name))?;
     matches!(classify(input, app), ExistingApp::Adoptable | ExistingApp::ObserveOnly).then_some(app.id)
 }
 
-/// No id is known, or none counts.
+/// Plans an object without a recorded ID.
 pub(super) fn plan(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
     let no_op = |outcome| Plan::no_op(input.status, outcome);
     let list = match &input.observed.list {
@@ -48,8 +50,8 @@ pub(super) fn plan(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
     };
     match classify(input, app) {
         ExistingApp::Owned => plan_attach(input, app),
-        ExistingApp::Adoptable => with_detail(input, |seen| adopt(input, spec, seen)),
-        ExistingApp::ObserveOnly => with_detail(input, |seen| observe(input, spec, seen)),
+        ExistingApp::Adoptable => with_detail(input, app, |read| adopt(input, spec, read)),
+        ExistingApp::ObserveOnly => with_detail(input, app, |read| observe(input, spec, read)),
         ExistingApp::Foreign(reason, message) => no_op(Outcome::Stalled(reason, message)),
     }
 }
@@ -60,34 +62,34 @@ fn classify(input: &AppInput<'_>, app: &App) -> ExistingApp {
         _ if desired.observes => ExistingApp::ObserveOnly,
         Ownership::Own => ExistingApp::Owned,
         Ownership::Foreign if may_take_ownership(input, app) => ExistingApp::Adoptable,
-        Ownership::Foreign => ExistingApp::Foreign(Reason::OwnedElsewhere, owned_elsewhere(app)),
+        Ownership::Foreign => ExistingApp::Foreign(Reason::OwnedElsewhere, owned_elsewhere_message(app)),
         Ownership::Unowned if matches_create_intent(input, app) => ExistingApp::Owned,
         Ownership::Unowned if desired.adopts && adoption_allowed(input) => ExistingApp::Adoptable,
         Ownership::Unowned if desired.adopts => {
             let message = format!(
-                "app {} ({}) exists, and spec.adoption of SpiceOrganization {} does not let this namespace adopt it",
-                app.id,
-                app.name,
-                organization_name(input)
+                "App \"{}\" ({}) exists, and spec.adoption of SpiceOrganization \"{}\" does not allow this namespace to \
+                 adopt it",
+                app.name, app.id, desired.organization
             );
             ExistingApp::Foreign(Reason::NameTaken, message)
         }
         Ownership::Unowned => {
             let message = format!(
-                "app {} ({}) exists and was not made by this object: set spec.adoptionPolicy to Adopt to take it over, \
-                 or another spec.name in a new object",
-                app.id, app.name
+                "App \"{}\" ({}) exists and is not managed by this object. To adopt it, set spec.adoptionPolicy: Adopt; \
+                 otherwise create a SpiceApp with another spec.name",
+                app.name, app.id
             );
             ExistingApp::Foreign(Reason::NameTaken, message)
         }
     }
 }
 
+/// Whether the organization allows this namespace to adopt apps.
 fn adoption_allowed(input: &AppInput<'_>) -> bool {
     matches!(&input.observed.organization, Some(Observed::Present(organization)) if organization.adoption_allowed)
 }
 
-/// Whether the annotation names the very owner whose app it is.
+/// Whether the object may take ownership of another owner's app: the annotation must name the app's owner tag.
 pub(super) fn may_take_ownership(input: &AppInput<'_>, app: &App) -> bool {
     let named = input.desired.take_over.as_deref();
     input.desired.adopts
@@ -96,80 +98,86 @@ pub(super) fn may_take_ownership(input: &AppInput<'_>, app: &App) -> bool {
         && named == app.tag(OWNER_TAG)
 }
 
-pub(super) fn owned_elsewhere(app: &App) -> String {
+/// Message for an app with another owner's tag.
+pub(super) fn owned_elsewhere_message(app: &App) -> String {
     let tag = app.tag(OWNER_TAG).unwrap_or_default();
     format!(
-        "app {} ({}) belongs to another object or another cluster, by its owner tag {tag}: to take it over, set \
-         spec.adoptionPolicy to Adopt and the annotation {TAKE_OWNERSHIP_FROM} to that tag",
-        app.id, app.name
+        "App \"{}\" ({}) is owned by another object or another cluster (owner tag {tag}). To take ownership, set \
+         spec.adoptionPolicy: Adopt and annotation {TAKE_OWNERSHIP_FROM}={tag}",
+        app.name, app.id
     )
 }
 
-/// Whether an app without our tag is what our create made. A complete list without the name came before the intent, so
-/// an app that is older was brought back by it. A younger one is ours only where no tags are kept. None is, if the name turned
-/// out to be taken.
+/// Whether an app without an owner tag is the result of the object's create. A complete list without the name precedes the
+/// intent, so an older app was reactivated by the create. A younger app is the object's only if the API keeps no tags.
+/// After a name conflict, no app without the owner tag is the object's.
 pub(super) fn matches_create_intent(input: &AppInput<'_>, app: &App) -> bool {
     let Some(intent) = input.status.create_intent.as_ref().filter(|intent| intent.name_conflict.is_none()) else {
         return false;
     };
     let Some(created) = app.created_at() else { return false };
-    let (skew, settles) = (input.timings.clock_skew, input.timings.create_confirmation_timeout);
-    let reactivated = schedule::elapsed(created, intent.at.0) > skew;
-    let in_time = schedule::elapsed(intent.at.0, created) <= settles + skew;
-    reactivated || (lacks_tag_support(input) && in_time)
+    let (skew, timeout) = (input.timings.clock_skew, input.timings.create_confirmation_timeout);
+    let is_reactivated = schedule::elapsed(created, intent.at.0) > skew;
+    let is_in_time = schedule::elapsed(intent.at.0, created) <= timeout + skew;
+    is_reactivated || (lacks_tag_support(input) && is_in_time)
 }
 
+/// Records an app that is the object's own.
 fn plan_attach(input: &AppInput<'_>, app: &App) -> Plan<SpiceApp> {
     let mut status = input.status.clone();
     record_app(&mut status, input.observed, app);
     status.create_intent = None;
     status.incarnation.get_or_insert_with(|| format!("a-{}", input.fresh_id));
-    let outcome = Outcome::InProgress(format!("attached to app {}", app.id));
+    let outcome = Outcome::InProgress(format!("Attaching to app {}", app.id));
     Plan::kubernetes(status, KubernetesWrite::StoreStatus, outcome)
 }
 
-/// A write by id, and what is reported of an app, rest on the app itself and not on a list.
-fn with_detail(input: &AppInput<'_>, judge: impl FnOnce(&Observation<App>) -> Plan<SpiceApp>) -> Plan<SpiceApp> {
+/// Plans with the detail of a listed app: a write by ID and a report of drift are not based on a list.
+fn with_detail(
+    input: &AppInput<'_>,
+    listed: &App,
+    plan: impl FnOnce(&Observation<App>) -> Plan<SpiceApp>,
+) -> Plan<SpiceApp> {
     let no_op = |outcome| Plan::no_op(input.status, outcome);
     match &input.observed.app {
-        Some(Observed::Present(seen)) if has_name(&seen.value, &input.desired.name) => judge(seen),
+        Some(Observed::Present(read)) if has_name(&read.value, &input.desired.name) => plan(read),
         Some(Observed::Unknown(error)) => no_op(read_failed(error)),
-        _ => {
-            let message = format!("app {} is in the list and cannot be read", input.desired.name);
+        Some(Observed::Present(_) | Observed::Absent) | None => {
+            let message = unreadable_app_message(listed.id);
             no_op(Outcome::ReadFailed(Reason::RemoteUnavailable, message, Retry::Backoff))
         }
     }
 }
 
-/// Takes an app over. The id is stored before the tags are sent: what is cut off then goes on as drift of our own tag.
-pub(super) fn adopt(input: &AppInput<'_>, spec: &ValidSpec, seen: &Observation<App>) -> Plan<SpiceApp> {
-    let app = &seen.value;
+/// Adopts an app. The ID is stored before the owner tags are sent: after a crash, the missing owner tag counts as drift.
+pub(super) fn adopt(input: &AppInput<'_>, spec: &ValidSpec, read: &Observation<App>) -> Plan<SpiceApp> {
+    let app = &read.value;
     let mut status = input.status.clone();
     record_app(&mut status, input.observed, app);
     (status.create_intent, status.created_at) = (None, None);
     status.incarnation = Some(format!("a-{}", input.fresh_id));
-    // Whatever was sent before was sent to an app of another life, or never.
-    let as_is = input.desired.leaves_drift;
-    status.last_applied = if as_is { fields::assume_applied(&spec.managed) } else { BTreeMap::new() };
-    let mut plan = plan_update(input, spec, seen, status);
+    // Digests from before the adoption are those of another app, or of an earlier life of this app.
+    let only_reports = input.desired.leaves_drift;
+    status.last_applied = if only_reports { fields::assume_applied(&spec.managed) } else { BTreeMap::new() };
+    let mut plan = plan_update(input, spec, read, status);
     plan.events.push(EventRecord::normal("Adopt", "Adopted", format!("Adopted app \"{}\" ({})", app.name, app.id)));
     plan.first = Some(KubernetesWrite::StoreStatus);
     plan
 }
 
-/// Reports an app that is only looked at.
-fn observe(input: &AppInput<'_>, spec: &ValidSpec, seen: &Observation<App>) -> Plan<SpiceApp> {
-    let app = &seen.value;
+/// Reports the differences of an app that is only observed.
+fn observe(input: &AppInput<'_>, spec: &ValidSpec, read: &Observation<App>) -> Plan<SpiceApp> {
+    let app = &read.value;
     let mut status = input.status.clone();
-    let ours = match ownership(app, input.desired) {
+    let is_own = match ownership(app, input.desired) {
         Ownership::Own => true,
-        // Where no tags are kept the recorded id counts.
+        // If the API keeps no tags, the recorded ID counts.
         Ownership::Unowned => status.tags_unsupported == Some(true) && status.id == Some(app.id),
         Ownership::Foreign => is_reactivated_foreign(&status, app),
     };
-    let incarnation = status.incarnation.take().filter(|_| ours);
+    let incarnation = status.incarnation.take().filter(|_| is_own);
     record_app(&mut status, input.observed, app);
-    // An incarnation says that the app is ours; one of somebody else's is none of ours.
+    // A recorded creation ID marks the app as the object's own, so that of another owner is not recorded.
     status.incarnation = incarnation;
     let merge = fields::merge(&spec.managed, &status.last_applied, app, |_| true);
     status.drift = merge.reported_drift;
@@ -179,6 +187,7 @@ fn observe(input: &AppInput<'_>, spec: &ValidSpec, seen: &Observation<App>) -> P
     Plan::no_op(&status, Outcome::InSync)
 }
 
+/// Plans an object that observes an app that does not exist.
 fn plan_nothing_to_observe(input: &AppInput<'_>) -> Plan<SpiceApp> {
     let name = &input.desired.name;
     let (reason, message) = match input.status.id {
@@ -195,26 +204,27 @@ fn plan_nothing_to_observe(input: &AppInput<'_>) -> Plan<SpiceApp> {
     Plan::no_op(input.status, Outcome::Stalled(reason, message))
 }
 
-fn plan_absent(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<SpiceApp> {
-    // The repetition without tags follows a list that was waited for already.
+/// Plans the create of an app that the list, read at `listed_at`, does not have.
+fn plan_absent(input: &AppInput<'_>, spec: &ValidSpec, listed_at: Timestamp) -> Plan<SpiceApp> {
+    // The list of this reconcile also covers the second attempt, without the owner tags.
     if input.status.create_intent.is_some() && input.is_within_settle_period() && !input.observed.tags_rejected {
-        let message = "a create was cut off and may still take effect; looking again before it is repeated";
+        let message = "The outcome of the last create is not known; reading the app list again before the next attempt";
         let outcome = Outcome::ReadFailed(Reason::RemoteUnavailable, message.to_owned(), Retry::Backoff);
         return Plan::no_op(input.status, outcome);
     }
-    plan_create(input, spec, listed)
+    plan_create(input, spec, listed_at)
 }
 
-fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Plan<SpiceApp> {
-    let mut status = input.status.clone();
-    let kept = status.create_intent.take().filter(|intent| intent.name == input.desired.name);
-    let repeated = kept.as_ref().is_some_and(|intent| intent.name_conflict.is_none());
-    if kept.is_none() {
+/// Records the create intent. Returns whether an earlier attempt under the same intent may have taken effect.
+fn record_intent(input: &AppInput<'_>, status: &mut SpiceAppStatus) -> bool {
+    let earlier = status.create_intent.take().filter(|intent| intent.name == input.desired.name);
+    let repeated = earlier.as_ref().is_some_and(|intent| intent.name_conflict.is_none());
+    if earlier.is_none() {
         status.created_at = Some(MicroTime(input.now));
     }
-    let id = kept.map_or_else(|| input.fresh_id.to_owned(), |intent| intent.id);
-    let incarnation = format!("c-{id}");
-    // Each attempt may take effect for as long as the first: the time is that of the last one.
+    let id = earlier.map_or_else(|| input.fresh_id.to_owned(), |intent| intent.id);
+    status.incarnation = Some(format!("c-{id}"));
+    // Every attempt may take effect as late as the first one, so the time is that of the last attempt.
     status.create_intent = Some(CreateIntent {
         id,
         name: input.desired.name.clone(),
@@ -222,18 +232,23 @@ fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Pla
         name_conflict: None,
         reactivated_owner_tag: None,
     });
-    // What was only observed is not ours.
+    // The recorded app, if any, was only observed.
     (status.id, status.last_applied, status.drift) = (None, BTreeMap::new(), Vec::new());
-    // Known before the create: should its outcome be lost, an app without our tag may be what it made.
+    // Recorded before the create: if the outcome is lost, an app without the owner tag may be the result.
     status.tags_unsupported = lacks_tag_support(input).then_some(true);
-    let fields = desired_fields(input, spec, Some(&incarnation), None);
-    status.incarnation = Some(incarnation);
+    repeated
+}
+
+fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed_at: Timestamp) -> Plan<SpiceApp> {
+    let mut status = input.status.clone();
+    let repeated = record_intent(input, &mut status);
+    let fields = desired_fields(input, spec, status.incarnation.as_deref(), None);
     let body = match create_body(input, spec, &fields) {
         Ok(body) => body,
         Err(outcome) => return Plan::no_op(input.status, outcome),
     };
-    let managed: Vec<ManagedField> = fields.into_iter().filter(|field| body_carries(&body, field)).collect();
-    let message = format!("creating app {}", body.name);
+    let managed: Vec<ManagedField> = fields.into_iter().filter(|field| has_field(&body, field)).collect();
+    let message = format!("Creating app \"{}\"", body.name);
     let events = vec![EventRecord::normal("Create", "Created", format!("Created app \"{}\"", body.name))];
     let reactivated_if_before = input.now.checked_sub(input.timings.clock_skew).unwrap_or(input.now);
     let (owner, intended_at) = (input.desired.owner.clone(), input.now);
@@ -245,21 +260,22 @@ fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed: Timestamp) -> Pla
         first_untagged,
         owner,
         intended_at,
-        based_on: listed,
+        based_on: listed_at,
         reactivated_if_before,
     };
     Plan { first: Some(KubernetesWrite::StoreStatus), events, ..Plan::remote(status, write, message) }
 }
 
+/// Body of the create: always a visibility and exactly one placement, because a reactivated app would keep its own.
 fn create_body(input: &AppInput<'_>, spec: &ValidSpec, fields: &[ManagedField]) -> Result<CreateApp, Outcome> {
-    let named = spec.region.is_some() || spec.cname.is_some() || spec.cluster_name.is_some();
+    let has_placement = spec.region.is_some() || spec.cname.is_some() || spec.cluster_name.is_some();
     let default = match &input.observed.organization {
         Some(Observed::Present(organization)) => organization.default_region.clone(),
         _ => None,
     };
-    if !named && default.is_none() {
+    if !has_placement && default.is_none() {
         let message =
-            format!("SpiceOrganization {} knows no default region: set spec.region", organization_name(input));
+            format!("SpiceOrganization \"{}\" has no default region; set spec.region", input.desired.organization);
         return Err(Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
     }
     let visibility = match spec.visibility {
@@ -271,7 +287,7 @@ fn create_body(input: &AppInput<'_>, spec: &ValidSpec, fields: &[ManagedField]) 
     Ok(CreateApp {
         name: input.desired.name.clone(),
         visibility: visibility.to_owned(),
-        region: if named { spec.region.clone() } else { default },
+        region: if has_placement { spec.region.clone() } else { default },
         cname: spec.cname.clone(),
         cluster_name: spec.cluster_name.clone(),
         description: spec.description.clone(),
@@ -279,7 +295,8 @@ fn create_body(input: &AppInput<'_>, spec: &ValidSpec, fields: &[ManagedField]) 
     })
 }
 
-fn body_carries(body: &CreateApp, field: &ManagedField) -> bool {
+/// Whether the body of a create has a field.
+fn has_field(body: &CreateApp, field: &ManagedField) -> bool {
     use crate::management::types::AppField::{ClusterName, Description, Region, Tags, Visibility};
     match field.field {
         Tags | Visibility => true,

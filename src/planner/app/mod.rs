@@ -3,7 +3,9 @@
 mod delete;
 mod fields;
 mod locate;
+mod owner_tags;
 mod ownership;
+mod plan;
 mod update;
 mod validate;
 mod write;

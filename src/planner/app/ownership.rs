@@ -1,4 +1,4 @@
-//! What responses show of an app: its owner, the state to record, and whether the app is gone.
+//! The owner of an app as responses show it, the state to record, and the check that an app is absent.
 
 use super::*;
 use crate::planner::remote_app::{ListedAbsence, listed_absence, unreadable_app_message};
@@ -31,7 +31,7 @@ pub(super) fn recorded_id(status: &SpiceAppStatus) -> Option<i64> {
 
 /// Result of an absence check of an app that a GET did not find.
 pub(super) enum AbsenceCheck {
-    /// The app is gone.
+    /// The app does not exist.
     Confirmed,
     /// The absence is not certain yet.
     Inconclusive(Outcome),
@@ -78,7 +78,7 @@ fn missing_apps(input: &AppInput<'_>, id: i64, list: &AppList) -> Option<String>
     })
 }
 
-/// Records what a response shows of the app.
+/// Records the fields of the app that a response shows.
 pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, app: &App) {
     status.id = Some(app.id);
     if app.tag(OWNER_TAG).is_some() {
@@ -97,11 +97,16 @@ pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, ap
         .or(status.region.take());
 }
 
-/// Records whether the API keeps tags. A response without tags after an update that sent tags, or after a rejection of
-/// tags, shows that the API does not. A create shows nothing, because a reactivated app may keep its old tags.
-pub(super) fn record_tag_support(status: &mut SpiceAppStatus, observed: &AppObserved, write: &AppWrite, app: &App) {
-    let sent = matches!(write, AppWrite::Update { .. }) && write.sets_owner_tags();
-    if app.tag(OWNER_TAG).is_none() && (sent || observed.tags_rejected) {
+/// Records whether the API keeps tags. A response without tags after an update that sent tags (`update_sent_tags`), or
+/// after a rejection of tags, shows that the API does not. A create that sent tags shows nothing, because a reactivated
+/// app may keep its old tags.
+pub(super) fn record_tag_support(
+    status: &mut SpiceAppStatus,
+    observed: &AppObserved,
+    update_sent_tags: bool,
+    app: &App,
+) {
+    if app.tag(OWNER_TAG).is_none() && (update_sent_tags || observed.tags_rejected) {
         status.tags_unsupported = Some(true);
     }
 }

@@ -1,10 +1,10 @@
-//! Remote writes of a SpiceApp, and what their results change.
+//! Remote writes of a SpiceApp, and the changes that follow from their results.
 
 use jiff::Timestamp;
 
 use super::fields::{self, ManagedField};
 use super::ownership::{is_reactivated_foreign, record_app, record_tag_support};
-use super::{AppObserved, INCARNATION_TAG, OWNER_TAG};
+use super::{AppObserved, OWNER_TAG};
 use crate::api::{SpiceApp, SpiceAppStatus};
 use crate::management::types::{ApiError, App, AppField, CreateApp, ErrorKind, UpdateApp};
 use crate::planner::errors::{self, ApiOperation};
@@ -43,9 +43,9 @@ pub enum AppWrite {
         /// Managed fields in the body.
         managed: Vec<ManagedField>,
         /// Fields that the update clears and that are then no longer managed.
-        released: Vec<String>,
+        cleared: Vec<String>,
         /// Fields that another client changed and that the update corrects.
-        corrects: Vec<String>,
+        corrected: Vec<String>,
         /// Whether the update sets the owner tags on an app without any.
         sets_owner_tags: bool,
     },
@@ -124,14 +124,14 @@ impl RemoteWrite<SpiceApp> for AppWrite {
                 self.apply_create(status, observed, app);
                 observed.app = Some(Observed::Present(shown(app, result)));
             }
-            (Self::Update { managed, released, .. }, Ok(Some(app))) => {
-                status.last_applied.retain(|path, _| !released.contains(path));
+            (Self::Update { managed, cleared, .. }, Ok(Some(app))) => {
+                status.last_applied.retain(|path, _| !cleared.contains(path));
                 status.last_applied.extend(fields::observed_after_send(managed, app));
                 if !is_reactivated_foreign(status, app) {
                     status.create_intent = None;
                 }
                 record_app(status, observed, app);
-                record_tag_support(status, observed, self, app);
+                record_tag_support(status, observed, self.sets_owner_tags(), app);
                 observed.owner_tags_restored = true;
                 observed.app = Some(Observed::Present(shown(app, result)));
             }
@@ -157,7 +157,7 @@ impl RemoteWrite<SpiceApp> for AppWrite {
 
     fn corrected_paths(&self, _: &Option<App>) -> Vec<String> {
         match self {
-            Self::Update { corrects, .. } => corrects.clone(),
+            Self::Update { corrected, .. } => corrected.clone(),
             Self::Create { .. } | Self::RemoveOwnerTags { .. } | Self::Delete { .. } => Vec::new(),
         }
     }
@@ -171,7 +171,7 @@ impl AppWrite {
     fn apply_create(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, app: &App) {
         let Self::Create { managed, reactivated_if_before, owner, .. } = self else { return };
         let foreign_tag = app.tag(OWNER_TAG).filter(|tag| owner != tag).map(str::to_owned);
-        // An app that our own create reactivated is ours whatever tag the app shows. Until the app shows our tag, the
+        // An app that the create reactivated is the object's own under any tag. Until the app shows the owner tag, the
         // intent records this.
         status.create_intent = status.create_intent.take().filter(|_| foreign_tag.is_some());
         if let Some(intent) = &mut status.create_intent {
@@ -183,7 +183,7 @@ impl AppWrite {
         let incarnation = status.incarnation.clone();
         record_app(status, observed, app);
         status.incarnation = incarnation.or(status.incarnation.take());
-        record_tag_support(status, observed, self, app);
+        record_tag_support(status, observed, false, app);
     }
 
     fn apply_error(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, error: &ApiError) {
@@ -193,7 +193,7 @@ impl AppWrite {
         observed.repository_connected |= self.sends_spicepod() && errors::is_repository_error(error);
         let Self::Create { repeated, first_untagged, .. } = self else { return };
         if proves_not_created(error) {
-            // Nothing was created, so a deletion has nothing to look for.
+            // Nothing was created, so a deletion needs no search for an app.
             if !repeated {
                 status.create_intent = None;
             }
@@ -239,9 +239,4 @@ fn may_concern_tags(error: &ApiError) -> bool {
         | ErrorKind::IncompleteList { .. }
         | ErrorKind::Cancelled => false,
     }
-}
-
-/// Whether a tag path is one of the operator's own.
-pub(super) fn is_own_tag(path: &str) -> bool {
-    path.strip_prefix("tags.").is_some_and(|key| key == OWNER_TAG || key == INCARNATION_TAG)
 }

@@ -1,140 +1,151 @@
-//! Which organization an object is bound to: found at its first good answer, and from then on the only one that is
-//! called. A credential or an endpoint that leads elsewhere changes nothing anywhere until a person means it.
+//! The organization that an object is bound to. The first successful identity read binds the object. From then on, the
+//! operator calls no other organization: a credential or an endpoint of another organization changes nothing until a user
+//! accepts the change.
 
 use super::{Observed, PlanInput, unreachable};
 use crate::api::{ACCEPT_ORGANIZATION, OrganizationStatus, Reason, SpiceOrganization};
 use crate::management::types::{AccessibleOrganization, ApiError, ErrorKind};
+use crate::planner::messages::list_items;
 use crate::planner::{Outcome, Retry};
 
-/// Path of the identity read, as `status.unavailable_paths` names it.
+/// Path of the identity read, as in `status.unavailablePaths`.
 pub(super) const ORGANIZATIONS: &str = "/v1/orgs";
-/// Names of organizations shown in a message.
-const SHOWN: usize = 10;
+/// Maximum number of organizations in a message.
+const MAX_SHOWN_ORGANIZATIONS: usize = 10;
 
-/// What an object may be bound to now.
+/// An organization at an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OrganizationBinding {
     pub(super) endpoint: String,
-    /// None where the API does not tell.
+    /// None if the API returns no organizations.
     pub(super) organization: Option<OrganizationStatus>,
 }
 
-/// What the object is bound to with this answer to the identity read, or why nothing else may be called.
+/// The binding that follows from the identity read, or the outcome that prevents every other read.
 pub(super) fn check(input: &PlanInput<'_, SpiceOrganization>) -> Result<OrganizationBinding, Outcome> {
     let organization = match input.observed.organizations.as_ref() {
-        Some(Observed::Present(seen)) => Some(select_organization(&seen.value, input.desired.organization.as_deref())?),
-        // An older API lacks this read. Where it has answered before, something in between may answer for it.
-        Some(Observed::Unknown(ApiError { kind: ErrorKind::NotFound { json }, .. })) if *json || !is_known(input) => {
-            None
-        }
+        Some(Observed::Present(read)) => Some(select_organization(&read.value, input.desired.organization.as_deref())?),
+        Some(Observed::Unknown(error)) if lacks_identity_read(input, error) => None,
         Some(Observed::Unknown(error)) => return Err(unreachable(input, error)),
         Some(Observed::Absent) | None => {
-            let nothing = ApiError::local(ErrorKind::InvalidResponse, "the organizations were not read");
-            return Err(unreachable(input, &nothing));
+            let error = ApiError::local(ErrorKind::InvalidResponse, "The organizations were not read");
+            return Err(unreachable(input, &error));
         }
     };
-    let found = OrganizationBinding { endpoint: normal(&input.desired.endpoint).to_owned(), organization };
+    let found = OrganizationBinding { endpoint: normalized(&input.desired.endpoint).to_owned(), organization };
     match mismatch(input, &found) {
-        Some(_) if accepted(input, &found) => Ok(found),
+        Some(_) if is_accepted(input, &found) => Ok(found),
         Some(message) => Err(Outcome::Stalled(Reason::OrganizationMismatch, message)),
         None => Ok(found),
     }
 }
 
-/// Whether the API at this endpoint has told which organization it is.
-fn is_known(input: &PlanInput<'_, SpiceOrganization>) -> bool {
-    input.status.organization.is_some()
-        && input.status.endpoint.as_deref().map(normal) == Some(normal(&input.desired.endpoint))
+/// Whether the API has no identity read, as in older versions. If the endpoint had the read before, a 404 of a proxy does
+/// not count.
+fn lacks_identity_read(input: &PlanInput<'_, SpiceOrganization>, error: &ApiError) -> bool {
+    let ErrorKind::NotFound { json } = error.kind else { return false };
+    let had_read = input.status.organization.is_some()
+        && input.status.endpoint.as_deref().map(normalized) == Some(normalized(&input.desired.endpoint));
+    json || !had_read
 }
 
-/// Whether nothing is open between what the spec asks for and what the object is bound to, as far as can be told
-/// without a call.
+/// Whether the object is bound to the endpoint of the spec and no acceptance is pending, as far as is known without a
+/// request.
 pub(super) fn is_bound(input: &PlanInput<'_, SpiceOrganization>) -> bool {
-    let bound = input.status.endpoint.as_deref().map(normal);
-    let answered = input.meta.annotations.as_ref().is_some_and(|them| them.contains_key(ACCEPT_ORGANIZATION));
-    bound == Some(normal(&input.desired.endpoint)) && (!answered || input.is_ready() || input.is_deleting())
+    let endpoint = input.status.endpoint.as_deref().map(normalized);
+    let has_acceptance =
+        input.meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(ACCEPT_ORGANIZATION));
+    endpoint == Some(normalized(&input.desired.endpoint))
+        && (!has_acceptance || input.is_ready() || input.is_deleting())
 }
 
-/// The organization that the object stands for, of those that the credential reaches.
+/// The one accessible organization, or the one that the spec names.
 fn select_organization(
-    reached: &[AccessibleOrganization],
-    wanted: Option<&str>,
+    accessible: &[AccessibleOrganization],
+    requested: Option<&str>,
 ) -> Result<OrganizationStatus, Outcome> {
-    let named = |one: &&AccessibleOrganization| match (wanted, &one.name) {
-        (Some(wanted), Some(name)) => name.eq_ignore_ascii_case(wanted),
+    let is_requested = |one: &&AccessibleOrganization| match (requested, &one.name) {
+        (Some(requested), Some(name)) => name.eq_ignore_ascii_case(requested),
         (Some(_), None) => false,
         (None, _) => true,
     };
-    let found: Vec<&AccessibleOrganization> = reached.iter().filter(named).collect();
+    let found: Vec<&AccessibleOrganization> = accessible.iter().filter(is_requested).collect();
     let stalled = |message: String| Err(Outcome::Stalled(Reason::InvalidSpec, message));
-    match (found.as_slice(), wanted) {
+    match (found.as_slice(), requested) {
         ([one], _) => Ok(OrganizationStatus { id: one.id.clone(), name: one.name.clone() }),
         ([], None) => {
-            let message = "the credential is accepted and reaches no organization".to_owned();
+            let message = "The credential is valid but has no access to any organization".to_owned();
             Err(Outcome::WriteFailed(Reason::Forbidden, message, Retry::Backoff))
         }
-        ([], Some(wanted)) => {
-            stalled(format!("the credential reaches no organization {wanted}, but {}", names(reached)))
-        }
+        ([], Some(requested)) => stalled(format!(
+            "The credential has no access to organization \"{requested}\". Correct spec.organization or the credential. \
+             Accessible organizations: {}",
+            names(accessible)
+        )),
         (_, _) => stalled(format!(
-            "the credential reaches several organizations: set spec.organization to one of {}",
-            names(reached)
+            "The credential has access to several organizations. Set spec.organization to one of: {}",
+            names(accessible)
         )),
     }
 }
 
-fn names(reached: &[AccessibleOrganization]) -> String {
-    let mut names: Vec<&str> = reached.iter().map(|one| one.name.as_deref().unwrap_or(&one.id)).collect();
+fn names(accessible: &[AccessibleOrganization]) -> String {
+    let mut names: Vec<&str> = accessible.iter().map(|one| one.name.as_deref().unwrap_or(&one.id)).collect();
     names.sort_unstable();
-    let more = names.len().saturating_sub(SHOWN);
-    names.truncate(SHOWN);
-    match (names.is_empty(), more) {
-        (true, _) => "none".to_owned(),
-        (false, 0) => names.join(", "),
-        (false, more) => format!("{} and {more} more", names.join(", ")),
-    }
+    if names.is_empty() { "none".to_owned() } else { list_items(names, MAX_SHOWN_ORGANIZATIONS) }
 }
 
-/// How what was found differs from what the object is bound to, and what a person can do.
+/// Message if the object is bound to another organization or endpoint than the one found.
 fn mismatch(input: &PlanInput<'_, SpiceOrganization>, found: &OrganizationBinding) -> Option<String> {
-    let bound = input.status.endpoint.as_deref()?;
-    let (id, name) = (|one: &OrganizationStatus| one.id.clone(), display_organization);
-    let same = match (&input.status.organization, &found.organization) {
-        (Some(bound), Some(found)) => id(bound) == id(found),
-        // An API that tells its organizations now and did not before is a newer version of it.
+    let bound_endpoint = input.status.endpoint.as_deref()?;
+    let bound_organization = input.status.organization.as_ref();
+    let is_same_organization = match (bound_organization, &found.organization) {
+        (Some(bound), Some(found)) => bound.id == found.id,
+        // A newer version of the API returns its organizations.
         (None, _) => true,
         (Some(_), None) => false,
     };
-    if normal(bound) == found.endpoint && same {
+    let is_same_endpoint = normalized(bound_endpoint) == found.endpoint;
+    if is_same_endpoint && is_same_organization {
         return None;
     }
-    let was = input.status.organization.as_ref().map_or_else(|| "an organization".to_owned(), name);
-    let is = found.organization.as_ref().map_or_else(|| "an organization that the API does not name".to_owned(), name);
-    let (endpoint, value) = (&found.endpoint, acceptance_value(found));
-    let way_out =
-        format!("put back what changed, or annotate with {ACCEPT_ORGANIZATION}={value} to go on with the other");
-    Some(format!("bound to {was} at {bound}, and this is {is} at {endpoint}: {way_out}"))
+    let (found_name, bound_name) =
+        (display_organization(found.organization.as_ref()), display_organization(bound_organization));
+    let acceptance = format!("set annotation {ACCEPT_ORGANIZATION}={} to accept the change", acceptance_value(found));
+    Some(if is_same_endpoint {
+        format!(
+            "The credential now resolves to {found_name}, but this object is bound to {bound_name}. Restore the \
+             credential, or {acceptance}"
+        )
+    } else {
+        format!(
+            "spec.endpoint now resolves to {found_name} at {}, but this object is bound to {bound_name} at \
+             {bound_endpoint}. Restore spec.endpoint, or {acceptance}",
+            found.endpoint
+        )
+    })
 }
 
-fn display_organization(organization: &OrganizationStatus) -> String {
-    match &organization.name {
-        Some(name) => format!("organization {name} (id {})", organization.id),
-        None => format!("organization {}", organization.id),
+fn display_organization(organization: Option<&OrganizationStatus>) -> String {
+    match organization {
+        Some(OrganizationStatus { id, name: Some(name) }) => format!("organization \"{name}\" (id {id})"),
+        Some(OrganizationStatus { id, name: None }) => format!("the organization with id {id}"),
+        None => "an organization that the API does not name".to_owned(),
     }
 }
 
-/// Whether a person has accepted what was found.
-fn accepted(input: &PlanInput<'_, SpiceOrganization>, found: &OrganizationBinding) -> bool {
+/// Whether a user accepted the binding found.
+fn is_accepted(input: &PlanInput<'_, SpiceOrganization>, found: &OrganizationBinding) -> bool {
     let value = input.meta.annotations.as_ref().and_then(|annotations| annotations.get(ACCEPT_ORGANIZATION));
-    value.is_some_and(|value| normal(value.trim()) == acceptance_value(found))
+    value.is_some_and(|value| normalized(value.trim()) == acceptance_value(found))
 }
 
-/// The value of the annotation that accepts what was found.
+/// Value of the annotation that accepts the binding found: its organization ID, or else its endpoint.
 fn acceptance_value(found: &OrganizationBinding) -> &str {
     found.organization.as_ref().map_or(&found.endpoint, |organization| &organization.id)
 }
 
-/// A slash at the end makes no other endpoint.
-fn normal(endpoint: &str) -> &str {
+/// An endpoint without the trailing slash, which makes no difference.
+fn normalized(endpoint: &str) -> &str {
     endpoint.trim_end_matches('/')
 }

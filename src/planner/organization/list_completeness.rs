@@ -1,32 +1,33 @@
-//! Lists whose end cannot be told: named on the organization, once, and not on every object that waits for one.
+//! Lists of the API whose completeness is not known. The SpiceOrganization reports such a list once, for all objects that
+//! wait for the list.
 
 use super::{Plan, PlanInput};
 use crate::api::{IncompleteList, SpiceOrganization};
 use crate::management::types::ListCompleteness;
 use crate::planner::EventRecord;
 
-/// As many as status holds.
-const MOST: usize = 64;
+/// Maximum number of lists in status.
+const MAX_LISTS: usize = 64;
 
-/// The plan with what is known of lists.
+/// Adds the lists whose completeness is not known to the plan, and an event for each new one.
 pub(super) fn record_incomplete_lists(
     input: &PlanInput<'_, SpiceOrganization>,
     mut plan: Plan<SpiceOrganization>,
 ) -> Plan<SpiceOrganization> {
-    let before = &input.status.incomplete_lists;
-    let incomplete = |(path, end): (&String, &ListCompleteness)| match end {
+    let recorded = &input.status.incomplete_lists;
+    let incomplete = |(path, completeness): (&String, &ListCompleteness)| match completeness {
         ListCompleteness::Complete => None,
         ListCompleteness::Unknown { items_seen } => {
             Some(IncompleteList { path: path.clone(), items_seen: i64::try_from(*items_seen).unwrap_or(i64::MAX) })
         }
     };
-    let seen = input.observed.lists.iter().filter_map(incomplete);
-    // What another process has seen holds until this one has read the list itself.
-    let unread = before.iter().filter(|list| !input.observed.lists.contains_key(&list.path)).cloned();
-    let mut lists: Vec<_> = seen.chain(unread).collect();
+    let observed = input.observed.lists.iter().filter_map(incomplete);
+    // The record of an earlier process stays until this process has read the list.
+    let unread = recorded.iter().filter(|list| !input.observed.lists.contains_key(&list.path)).cloned();
+    let mut lists: Vec<_> = observed.chain(unread).collect();
     lists.sort_by(|one, other| one.path.cmp(&other.path));
-    lists.truncate(MOST);
-    for list in lists.iter().filter(|list| !before.contains(list)) {
+    lists.truncate(MAX_LISTS);
+    for list in lists.iter().filter(|list| !recorded.contains(list)) {
         let message = format!(
             "Cannot determine whether the list {} is complete ({} items read). No apps are created or treated as deleted \
              until it is",

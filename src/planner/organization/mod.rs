@@ -14,12 +14,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::errors::{self, ApiOperation};
+use super::messages::list_items;
 use super::plan::{Identity, Observation, Observed, Outcome, Plan, PlanInput, Retry};
 use super::resource::{NoRemoteWrite, ResourcePlanner, Resync, RetryPolicy};
 use crate::api::{Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus, StatusCore};
 use crate::management::types::{
     AccessibleOrganization, ApiError, ErrorKind, Images, Limits, ListCompleteness, Regions,
 };
+
+/// Maximum number of dependents in a message.
+const MAX_SHOWN_DEPENDENTS: usize = 3;
 
 /// The validated spec of a SpiceOrganization.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,9 +56,7 @@ pub struct OrganizationObserved {
     pub images: BTreeMap<&'static str, Observed<Observation<Images>>>,
     /// Limits of the plan.
     pub limits: Option<Observed<Observation<Limits>>>,
-    /// Number of SpiceApps that use the organization.
-    pub apps: Option<i64>,
-    /// Objects that use the organization, as `Kind name`.
+    /// Display names of the objects that use the organization.
     pub dependents: Option<Vec<String>>,
 }
 
@@ -229,11 +231,8 @@ fn status_in_use(input: &OrganizationInput<'_>) -> SpiceOrganizationStatus {
     }
 }
 
-/// Names a few dependents; more would make the message long.
 fn in_use(dependents: &[String]) -> String {
-    let shown = dependents.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = dependents.len().saturating_sub(3);
-    if more == 0 { format!("In use by {shown}") } else { format!("In use by {shown} and {more} more") }
+    format!("In use by {}", list_items(dependents.iter().map(String::as_str), MAX_SHOWN_DEPENDENTS))
 }
 
 /// The reads from the API, in their order.
@@ -289,11 +288,12 @@ fn verified_status(
 
 /// Outcome of a failed read. The SpiceOrganization reports credential-wide trouble once, for all its dependents.
 fn unreachable(input: &OrganizationInput<'_>, error: &ApiError) -> Outcome {
-    let message = match (&error.kind, &input.observed.health) {
-        (ErrorKind::Unauthorized, Some(Observed::Present(()))) => {
-            format!("The API rejected the credential in Secret \"{}\": {error}", input.desired.secret)
-        }
-        _ => error.to_string(),
+    // An API that does not respond to the health check may reject every credential.
+    let is_healthy = input.observed.health == Some(Observed::Present(()));
+    let message = if error.kind == ErrorKind::Unauthorized && is_healthy {
+        format!("The API rejected the credential in Secret \"{}\": {error}", input.desired.secret)
+    } else {
+        error.to_string()
     };
     if error.kind == ErrorKind::Invalid {
         // These reads send nothing but values of the spec: a handle, URLs, certificates.

@@ -1,4 +1,4 @@
-//! What a SpiceOrganization reads, what it is bound to, and what it says.
+//! The planner of organizations on a model of the API.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -9,7 +9,7 @@ use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, IncompleteList, OrganizationSta
 use crate::planner::model::{Model, reconcile};
 use crate::planner::{RuntimeState, Timings};
 
-/// A remote side: what each read would answer.
+/// One object, and a model of the API with the result of each read.
 struct Fixture {
     object: SpiceOrganization,
     reads: Vec<OrganizationRead>,
@@ -21,7 +21,7 @@ struct Fixture {
     dependents: Vec<String>,
     lists: BTreeMap<String, ListCompleteness>,
     runtime_state: RuntimeState,
-    /// When the last result asked for the next one.
+    /// Delay until the next reconcile, from the last one.
     requeue_after: Option<Duration>,
 }
 
@@ -29,7 +29,7 @@ fn error(kind: ErrorKind) -> ApiError {
     ApiError { kind, code: None, message: format!("{kind:?}") }
 }
 
-const LACKING: ErrorKind = ErrorKind::NotFound { json: true };
+const NO_SUCH_PATH: ErrorKind = ErrorKind::NotFound { json: true };
 
 impl Fixture {
     fn new() -> Self {
@@ -58,13 +58,13 @@ impl Fixture {
         Self { object, reads, secret, organizations, offers, up, apps, dependents, lists, runtime_state, requeue_after }
     }
 
-    /// Another version of the Secret, and what its credential reaches.
-    fn credential(&mut self, organizations: Value) {
+    /// Changes the Secret to a credential for these organizations.
+    fn set_credential(&mut self, organizations: Value) {
         self.secret.resource_version.push('1');
         self.organizations = Observed::Present(organizations);
     }
 
-    fn endpoint(&mut self, endpoint: &str) {
+    fn set_endpoint(&mut self, endpoint: &str) {
         self.object.spec.endpoint = endpoint.to_owned();
         self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
     }
@@ -73,13 +73,13 @@ impl Fixture {
         self.object.metadata.annotations = Some([(ACCEPT_ORGANIZATION.to_owned(), value.to_owned())].into());
     }
 
-    fn answer(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
-        fn seen<T: serde::de::DeserializeOwned>(value: Value) -> Observation<T> {
+    fn respond(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
+        fn observation<T: serde::de::DeserializeOwned>(value: Value) -> Observation<T> {
             Observation { value: serde_json::from_value(value).unwrap(), started_at: Timestamp::UNIX_EPOCH }
         }
         fn offered<T: serde::de::DeserializeOwned>(offers: &Observed<()>, value: Value) -> Observed<Observation<T>> {
             match offers {
-                Observed::Present(()) => Observed::Present(seen(value)),
+                Observed::Present(()) => Observed::Present(observation(value)),
                 Observed::Absent => Observed::Absent,
                 Observed::Unknown(error) => Observed::Unknown(error.clone()),
             }
@@ -94,7 +94,7 @@ impl Fixture {
             OrganizationRead::Dependents => observed.dependents = Some(self.dependents.clone()),
             OrganizationRead::Organizations => {
                 observed.organizations = Some(match &self.organizations {
-                    Observed::Present(answer) => Observed::Present(seen(answer.clone())),
+                    Observed::Present(response) => Observed::Present(observation(response.clone())),
                     Observed::Absent => Observed::Absent,
                     Observed::Unknown(error) => Observed::Unknown(error.clone()),
                 });
@@ -124,7 +124,7 @@ impl Fixture {
         done.outcome
     }
 
-    /// The reads of the last result that take a request.
+    /// The reads of the last reconcile that send a request.
     fn requests(&self) -> Vec<OrganizationRead> {
         let local = [OrganizationRead::Apps, OrganizationRead::Credential, OrganizationRead::Dependents];
         self.reads.iter().filter(|read| !local.contains(read)).cloned().collect()
@@ -158,7 +158,7 @@ impl Model<SpiceOrganization> for Fixture {
     }
 
     fn observe(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
-        self.answer(read, observed);
+        self.respond(read, observed);
     }
 
     fn carry_out(&mut self, write: &NoRemoteWrite) -> Result<(), ApiError> {
@@ -189,7 +189,6 @@ fn the_first_successful_check_binds_the_organization_and_records_its_offers() {
         (Some(-1), Some(3), None, Some(4))
     );
     assert_eq!(status.unavailable_paths, [""; 0]);
-    assert_eq!(status.core.conditions[0].message, "Organization \"mine\" is reachable");
     assert_eq!(fixture.reconcile(), Outcome::Skipped);
     assert_eq!(fixture.requests(), []);
 }
@@ -197,15 +196,15 @@ fn the_first_successful_check_binds_the_organization_and_records_its_offers() {
 #[test]
 fn the_spec_selects_one_of_several_organizations() {
     let two = json!([{ "id": "1", "name": "mine" }, { "id": "2", "name": "other" }]);
-    for (named, expected) in [
+    for (requested, expected) in [
         (Some("OTHER"), Ok("2")),
         (Some("mine"), Ok("1")),
         (None, Err("mine, other")),
-        (Some("third"), Err("no organization third")),
+        (Some("third"), Err("no access to organization \"third\"")),
     ] {
         let mut fixture = Fixture::new();
         fixture.organizations = Observed::Present(two.clone());
-        fixture.object.spec.organization = named.map(str::to_owned);
+        fixture.object.spec.organization = requested.map(str::to_owned);
         match (fixture.reconcile(), expected) {
             (Outcome::InSync, Ok(id)) => assert_eq!(fixture.bound_to(), bound("https://api.example", Some(id))),
             (Outcome::Stalled(Reason::InvalidSpec, message), Err(expected)) => {
@@ -213,7 +212,7 @@ fn the_spec_selects_one_of_several_organizations() {
                 assert_eq!(fixture.requests(), [OrganizationRead::Organizations]);
                 assert_eq!(fixture.bound_to(), (None, None));
             }
-            (outcome, _) => panic!("{named:?}: {outcome:?}"),
+            (outcome, _) => panic!("{requested:?}: {outcome:?}"),
         }
     }
     let mut fixture = Fixture::new();
@@ -225,31 +224,31 @@ fn the_spec_selects_one_of_several_organizations() {
 fn another_organization_stops_every_read_until_a_user_accepts_it() {
     type Change = (&'static str, fn(&mut Fixture), &'static str);
     let changes: [Change; 3] = [
-        ("credential", |fixture| fixture.credential(json!([{ "id": "2", "name": "other" }])), "2"),
-        ("endpoint", |fixture| fixture.endpoint("https://other.example"), "1"),
+        ("credential", |fixture| fixture.set_credential(json!([{ "id": "2", "name": "other" }])), "2"),
+        ("endpoint", |fixture| fixture.set_endpoint("https://other.example"), "1"),
         (
             "both",
             |fixture| {
-                fixture.endpoint("https://other.example");
-                fixture.organizations = Observed::Unknown(error(LACKING));
+                fixture.set_endpoint("https://other.example");
+                fixture.organizations = Observed::Unknown(error(NO_SUCH_PATH));
             },
             "https://other.example",
         ),
     ];
-    for (what, change, value) in changes {
+    for (case, change, value) in changes {
         let mut fixture = Fixture::new();
         assert_eq!(fixture.reconcile(), Outcome::InSync);
         let before = fixture.bound_to();
         change(&mut fixture);
-        let Outcome::Stalled(Reason::OrganizationMismatch, message) = fixture.reconcile() else { panic!("{what}") };
+        let Outcome::Stalled(Reason::OrganizationMismatch, message) = fixture.reconcile() else { panic!("{case}") };
         assert!(message.contains("mine") && message.contains(&format!("{ACCEPT_ORGANIZATION}={value}")), "{message}");
-        assert_eq!(fixture.requests(), [OrganizationRead::Organizations], "{what}");
-        assert_eq!(fixture.bound_to(), before, "{what}");
+        assert_eq!(fixture.requests(), [OrganizationRead::Organizations], "{case}");
+        assert_eq!(fixture.bound_to(), before, "{case}");
         fixture.accept("something else");
-        assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)), "{what}");
+        assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)), "{case}");
         fixture.accept(value);
-        assert_eq!(fixture.reconcile(), Outcome::InSync, "{what}");
-        assert_ne!(fixture.bound_to(), before, "{what}");
+        assert_eq!(fixture.reconcile(), Outcome::InSync, "{case}");
+        assert_ne!(fixture.bound_to(), before, "{case}");
     }
 }
 
@@ -257,37 +256,37 @@ fn another_organization_stops_every_read_until_a_user_accepts_it() {
 fn a_change_that_keeps_the_organization_is_no_mismatch() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.reconcile(), Outcome::InSync);
-    fixture.credential(json!([{ "id": "1", "name": "renamed" }]));
+    fixture.set_credential(json!([{ "id": "1", "name": "renamed" }]));
     assert_eq!(fixture.reconcile(), Outcome::InSync);
     assert_eq!(fixture.status().organization.unwrap().name.as_deref(), Some("renamed"));
-    fixture.endpoint("https://api.example/");
+    fixture.set_endpoint("https://api.example/");
     assert_eq!(fixture.reconcile(), Outcome::InSync);
-    // Put back after a mismatch, it goes on.
-    fixture.credential(json!([{ "id": "2" }]));
+    // The restored credential ends the mismatch.
+    fixture.set_credential(json!([{ "id": "2" }]));
     assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)));
-    fixture.credential(json!([{ "id": "1" }]));
+    fixture.set_credential(json!([{ "id": "1" }]));
     assert_eq!(fixture.reconcile(), Outcome::InSync);
 }
 
 #[test]
 fn without_an_identity_read_only_the_endpoint_is_bound_and_status_shows_it() {
     let mut fixture = Fixture::new();
-    fixture.organizations = Observed::Unknown(error(LACKING));
+    fixture.organizations = Observed::Unknown(error(NO_SUCH_PATH));
     assert_eq!(fixture.reconcile(), Outcome::InSync);
     assert_eq!(fixture.bound_to(), bound("https://api.example", None));
     assert_eq!(fixture.status().unavailable_paths, ["/v1/orgs"]);
-    // A newer version of the API that tells them is the same one.
-    fixture.credential(json!([{ "id": "1" }]));
+    // A newer version of the API returns the organizations and is the same API.
+    fixture.set_credential(json!([{ "id": "1" }]));
     assert_eq!(fixture.reconcile(), Outcome::InSync);
     assert_eq!(fixture.bound_to(), bound("https://api.example", Some("1")));
     assert_eq!(fixture.status().unavailable_paths, [""; 0]);
-    // A page of something in between says nothing of the organization.
+    // A 404 of a proxy does not show the organization.
     fixture.secret.resource_version.push('1');
     fixture.organizations = Observed::Unknown(error(ErrorKind::NotFound { json: false }));
     assert!(matches!(fixture.reconcile(), Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
-    // One that tells them no more cannot show that nothing changed.
+    // An API that no longer returns organizations cannot show that the organization is the same.
     fixture.secret.resource_version.push('1');
-    fixture.organizations = Observed::Unknown(error(LACKING));
+    fixture.organizations = Observed::Unknown(error(NO_SUCH_PATH));
     assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)));
 }
 
@@ -312,16 +311,16 @@ fn a_response_of_a_proxy_does_not_remove_recorded_offers() {
 
 #[test]
 fn an_offer_that_an_older_api_lacks_is_listed_and_keeps_ready() {
-    for kind in [LACKING, ErrorKind::NotFound { json: false }, ErrorKind::Forbidden, ErrorKind::Invalid] {
+    for kind in [NO_SUCH_PATH, ErrorKind::NotFound { json: false }, ErrorKind::Forbidden, ErrorKind::Invalid] {
         let mut fixture = Fixture::new();
         fixture.offers = Observed::Unknown(error(kind));
         assert_eq!(fixture.reconcile(), Outcome::InSync, "{kind:?}");
         assert_eq!(fixture.status().unavailable_paths, ["/v1/regions", "/v1/container-images", "/v1/limits"]);
     }
-    // Where no organizations are told either, somebody has to accept the credential.
+    // Without the identity read, the regions must show that the credential is accepted.
     let mut fixture = Fixture::new();
     fixture.offers = Observed::Unknown(error(ErrorKind::Forbidden));
-    fixture.organizations = Observed::Unknown(error(LACKING));
+    fixture.organizations = Observed::Unknown(error(NO_SUCH_PATH));
     assert!(matches!(fixture.reconcile(), Outcome::WriteFailed(Reason::Forbidden, ..)));
 }
 
@@ -377,15 +376,15 @@ fn a_terminating_object_does_not_accept_another_organization() {
     let before = fixture.status();
     fixture.object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
     fixture.dependents = vec!["SpiceApp my-app".to_owned()];
-    fixture.credential(json!([{ "id": "2" }]));
+    fixture.set_credential(json!([{ "id": "2" }]));
     assert!(matches!(fixture.reconcile(), Outcome::Terminating(_)));
     assert_eq!(fixture.requests(), [OrganizationRead::Organizations]);
     assert_eq!(
         fixture.status().core.observed_sources,
         before.core.observed_sources,
-        "the other credential is not checked"
+        "the other credential is not verified"
     );
-    fixture.credential(json!([{ "id": "1" }]));
+    fixture.set_credential(json!([{ "id": "1" }]));
     assert!(matches!(fixture.reconcile(), Outcome::Terminating(_)));
     assert_ne!(fixture.status().core.observed_sources, before.core.observed_sources);
 }
@@ -407,17 +406,17 @@ fn an_incomplete_list_is_reported_without_a_request_until_it_is_complete() {
     let list = |path: &str, items_seen| IncompleteList { path: path.to_owned(), items_seen };
     let unknown = |items_seen| ListCompleteness::Unknown { items_seen };
     let (apps, secrets) = ("/v1/apps", "/v1/apps/7/secrets");
-    for (read, told) in [
+    for (read, recorded) in [
         (vec![(apps, unknown(20))], vec![list(apps, 20)]),
         (vec![(apps, unknown(40)), (secrets, unknown(20))], vec![list(apps, 40), list(secrets, 20)]),
-        // What another process has seen stays until this one has read the same list.
+        // The record of another process stays until this process has read the list.
         (vec![(apps, ListCompleteness::Complete)], vec![list(secrets, 20)]),
         (vec![], vec![list(secrets, 20)]),
         (vec![(secrets, ListCompleteness::Complete)], vec![]),
     ] {
         fixture.lists = read.into_iter().map(|(path, end)| (path.to_owned(), end)).collect();
         assert_eq!(fixture.reconcile(), Outcome::Skipped);
-        assert_eq!((fixture.requests(), fixture.status().incomplete_lists), (Vec::new(), told));
+        assert_eq!((fixture.requests(), fixture.status().incomplete_lists), (Vec::new(), recorded));
     }
 }
 

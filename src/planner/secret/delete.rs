@@ -1,8 +1,9 @@
 //! Deletion of an object's secrets. Reads only the recorded state, references, policy and finalizers, so that an object
 //! with an invalid spec can be deleted.
 
+use super::entries::should_delete;
 use super::name_conflicts::{competing_owner, handover_message, owned_entries, siblings, takes_precedence};
-use super::update::should_delete;
+use super::write::with_name;
 use super::*;
 use crate::planner::remote_app::{ListedAbsence, listed_absence, unreadable_app_message};
 
@@ -23,7 +24,7 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
         Some(Observed::Unknown(error)) => {
             return no_op(input, Outcome::WriteFailed(Reason::DependencyNotReady, error.to_string(), Retry::Backoff));
         }
-        // The secrets are gone with the app, or are no longer the operator's to delete.
+        // The secrets were deleted with the app, or are no longer managed.
         Some(Observed::Absent) | None => return release(input),
     };
     let Some(id) = app.id.filter(|id| input.status.app_id.is_none_or(|recorded| recorded == *id)) else {
@@ -98,15 +99,15 @@ fn pending_handover(input: &SecretInput<'_>) -> Option<String> {
 fn plan_delete(input: &SecretInput<'_>, app: i64, mut names: Vec<String>, based_on: Timestamp) -> Next {
     if let Some((name, error)) = input.observed.failed.iter().next() {
         let outcome = errors::call_failed(error, ApiOperation::Delete, "secrets:write", input.timings);
-        return no_op(input, messages::with_name(name, outcome));
+        return no_op(input, with_name(name, outcome));
     }
     names.truncate(MAX_BATCH);
-    let message = format!("Deleting {}", messages::name_list(names.iter().map(String::as_str)));
+    let message = format!("Deleting {}", name_list(names.iter().map(String::as_str)));
     let write = SecretWrite::Delete { app, based_on, names };
     Plan::remote(input.status.clone(), write, message).into()
 }
 
-/// Releases the object if the app list confirms the 404: the secrets are gone with the app.
+/// Releases the object if the app list confirms the 404: the secrets were deleted with the app.
 fn absent(input: &SecretInput<'_>, id: i64) -> Next {
     match listed_absence(input.observed.apps.as_ref(), id) {
         ListedAbsence::NotRead => Next::Read(SecretRead::Apps(input.oldest_usable_read())),

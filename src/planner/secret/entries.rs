@@ -1,26 +1,41 @@
-//! What status records of secrets that were set, and what lists show of them.
+//! Entries of `status.secrets`, and the comparison of their times with those in a list.
 
 use jiff::Timestamp;
 
-use crate::api::SecretEntry;
+use super::{ParentApp, SecretInput};
+use crate::api::{DeletionPolicy, SecretEntry};
 
-/// Records an entry in the place of the one of its name.
+/// Records an entry, and replaces the entry of the same name.
 pub(super) fn record(entries: &mut Vec<SecretEntry>, entry: SecretEntry) {
     entries.retain(|known| known.name != entry.name);
     entries.push(entry);
     entries.sort_by(|one, other| one.name.cmp(&other.name));
 }
 
-/// Whether two times are the same as far as both tell: the API may print one of them with fewer digits. What cannot be read
-/// tells nothing.
-pub(super) fn same_time(one: Option<&str>, other: Option<&str>) -> bool {
+/// Whether an entry was certainly set in the present app.
+pub(super) fn is_applied(entry: &SecretEntry, app: &ParentApp) -> bool {
+    entry.digest.is_some() && entry.incarnation.is_some() && entry.incarnation == app.incarnation
+}
+
+/// Whether a secret is deleted when the object is deleted or the spec no longer requests the name.
+pub(super) fn should_delete(input: &SecretInput<'_>, entry: &SecretEntry) -> bool {
+    match input.desired.deletion_policy {
+        Some(DeletionPolicy::Delete) => true,
+        Some(DeletionPolicy::Retain) => false,
+        None => entry.adopted != Some(true),
+    }
+}
+
+/// Whether two times are equal at the coarser precision of the two: the API may print one of them with fewer digits. A
+/// missing time equals every time.
+pub(super) fn is_same_time(one: Option<&str>, other: Option<&str>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return true };
     let (Ok(first), Ok(second)) = (one.parse::<Timestamp>(), other.parse::<Timestamp>()) else { return one == other };
     let unit = 10_i128.pow(9 - digits(one).min(digits(other)));
     first.as_nanosecond().div_euclid(unit) == second.as_nanosecond().div_euclid(unit)
 }
 
-/// Digits of a second's fraction.
+/// Number of digits after the decimal point of the seconds.
 fn digits(time: &str) -> u32 {
     let fraction = time.split_once('.').map_or("", |(_, fraction)| fraction);
     let digits = fraction.chars().take_while(char::is_ascii_digit).count();
@@ -43,9 +58,9 @@ mod tests {
             ("yesterday", "yesterday", true),
             ("yesterday", "2026-01-02T03:04:05Z", false),
         ] {
-            assert_eq!(same_time(Some(one), Some(other)), same, "{one} {other}");
-            assert_eq!(same_time(Some(other), Some(one)), same, "{other} {one}");
+            assert_eq!(is_same_time(Some(one), Some(other)), same, "{one} {other}");
+            assert_eq!(is_same_time(Some(other), Some(one)), same, "{other} {one}");
         }
-        assert!(same_time(None, Some("2026-01-02T03:04:05Z")), "an API that shows none tells nothing");
+        assert!(is_same_time(None, Some("2026-01-02T03:04:05Z")), "the API shows no time");
     }
 }

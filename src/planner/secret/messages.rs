@@ -1,14 +1,14 @@
-//! Outcome messages and events of a SpiceSecret.
+//! Outcomes and messages of a SpiceSecret.
 
+use super::entries::is_applied;
 use super::name_conflicts::siblings;
 use super::plan::{ChangePlanner, PlannedChanges, is_validation_error};
 use super::source::Problem;
-use super::update::is_applied;
-use super::write::SetCause;
+use super::write::with_name;
 use super::*;
 
-/// Number of names or sentences in one message; the message counts the others.
-const MAX_ITEMS: usize = 16;
+/// Maximum number of sentences in one message.
+const MAX_SENTENCES: usize = 16;
 
 impl ChangePlanner<'_> {
     /// Event for secrets that a reactivated app kept and that no SpiceSecret requests. Emitted once, by the SpiceSecret
@@ -53,8 +53,8 @@ impl ChangePlanner<'_> {
             }),
         );
         let drift = changes.drift.iter().map(String::as_str);
-        let looping: Vec<&str> = drift.filter(|name| self.is_correction_loop(name)).collect();
-        let message = shorten(&messages.iter().map(String::as_str).collect::<Vec<_>>(), ". ");
+        let looping: Vec<&str> = drift.filter(|name| input.is_correction_loop(name)).collect();
+        let message = join_sentences(&messages);
         match () {
             () if is_missing => source_missing(input, message),
             () if failed.len() > 0 => {
@@ -63,19 +63,10 @@ impl ChangePlanner<'_> {
             }
             () if is_invalid => Outcome::Stalled(Reason::InvalidSpec, message),
             () if !messages.is_empty() => Outcome::Stalled(Reason::NameTaken, message),
-            () if !looping.is_empty() => correction_loop(&looping),
+            () if !looping.is_empty() => input.correction_loop(&looping),
             () => changes.handover.clone().map_or(Outcome::InSync, Outcome::InProgress),
         }
     }
-}
-
-fn correction_loop(names: &[&str]) -> Outcome {
-    let message = format!(
-        "Correction loop: {} was corrected 3 times and changed again by another client. Stop the other client, then edit \
-         the spec",
-        name_list(names.iter().copied())
-    );
-    Outcome::Stalled(Reason::CorrectionLoop, message)
 }
 
 /// Message of Ready=True.
@@ -87,55 +78,15 @@ pub(super) fn in_sync(input: &SecretInput<'_>) -> String {
     format!("{count} {secrets} {verb} in sync with Secret \"{source}\"{exception}")
 }
 
-/// Events of a batch of writes.
-pub(super) fn success_events(write: &SecretWrite, response: &SecretResponse) -> Vec<EventRecord> {
-    let is_written = |name: &str| response.iter().any(|(written, result)| written == name && result.is_ok());
-    let event = |make: fn(&'static str, &str, String) -> EventRecord, action, reason, text: &str, names: Vec<&str>| {
-        (!names.is_empty()).then(|| make(action, reason, format!("{text} {}", name_list(names.into_iter()))))
-    };
-    let sets = write.sets().iter().filter(|set| is_written(&set.body.name));
-    let set_for =
-        |cause| sets.clone().filter(|set| set.cause == cause).map(|set| set.body.name.as_str()).collect::<Vec<_>>();
-    let empty = sets.clone().filter(|set| set.body.value.is_empty()).map(|set| set.body.name.as_str()).collect();
-    let deleted = match write {
-        SecretWrite::Delete { names, .. } => names.iter().map(String::as_str).filter(|name| is_written(name)).collect(),
-        SecretWrite::Set { .. } => Vec::new(),
-    };
-    let events = [
-        event(EventRecord::normal, "Create", "Created", "Created secret", set_for(SetCause::Create)),
-        event(EventRecord::normal, "Adopt", "Adopted", "Adopted secret", set_for(SetCause::Adopt)),
-        event(EventRecord::normal, "Update", "Rotated", "Set new value of secret", set_for(SetCause::Rotate)),
-        event(EventRecord::warning, "Correct", "DriftCorrected", "Corrected drift:", set_for(SetCause::Correct)),
-        event(EventRecord::warning, "Update", "EmptyValue", "The value is empty:", empty),
-        event(EventRecord::normal, "Delete", "Deleted", "Deleted secret", deleted),
-    ];
-    events.into_iter().flatten().collect()
-}
-
 /// Outcome for a missing Secret, or a missing key. The watch of Secrets triggers the next reconcile.
 pub(super) fn source_missing(input: &SecretInput<'_>, message: String) -> Outcome {
     Outcome::WriteFailed(Reason::SourceNotFound, message, Retry::After(input.timings.rejected_write_retry_interval))
 }
 
-/// Adds the name of a secret to the message of a failed write.
-pub(super) fn with_name(name: &str, outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::WriteFailed(reason, message, retry) => {
-            Outcome::WriteFailed(reason, format!("Secret \"{name}\": {message}"), retry)
-        }
-        other => other,
-    }
-}
-
-/// A list of names for a message.
-pub(super) fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    shorten(&names.collect::<Vec<_>>(), ", ")
-}
-
-fn shorten(items: &[&str], separator: &str) -> String {
-    let shown = items.iter().take(MAX_ITEMS).copied().collect::<Vec<_>>().join(separator);
-    match items.len().saturating_sub(MAX_ITEMS) {
+fn join_sentences(sentences: &[String]) -> String {
+    let shown = sentences.iter().take(MAX_SENTENCES).map(String::as_str).collect::<Vec<_>>().join(". ");
+    match sentences.len().saturating_sub(MAX_SENTENCES) {
         0 => shown,
-        more => format!("{shown}{separator}and {more} more"),
+        more => format!("{shown}. {more} more problems are not shown"),
     }
 }

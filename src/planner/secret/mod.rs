@@ -24,6 +24,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::errors::{self, ApiOperation};
+use super::messages::list_items;
 use super::organization_view::{OrganizationView, is_same_binding};
 use super::plan::{EventRecord, Identity, KubernetesWrite, Observation, Observed, Outcome, Plan, PlanInput, Retry};
 use super::remote_app::{AppList, Ownership, has_name};
@@ -34,6 +35,9 @@ use crate::management::types::{ApiError, App, ErrorKind, PutSecret, RemoteSecret
 
 /// Maximum number of secrets in one batch, so that the read behind the batch does not expire while the batch is sent.
 const MAX_BATCH: usize = 50;
+
+/// Maximum number of names in a message.
+const MAX_SHOWN_NAMES: usize = 16;
 
 /// Observations of secrets and of their dependencies.
 #[derive(Debug, Default)]
@@ -216,7 +220,7 @@ impl ResourcePlanner for SpiceSecret {
     }
 
     fn sources(input: &SecretInput<'_>) -> Vec<SourceVersion> {
-        update::sources(input)
+        source::sources(input)
     }
 
     fn is_up_to_date(input: &SecretInput<'_>) -> bool {
@@ -334,4 +338,9 @@ fn is_own_app(input: &SecretInput<'_>, app: &ParentApp, shown: &App) -> bool {
 
 fn read_failed(error: &ApiError, scope: &str) -> Outcome {
     errors::read_failed(error, scope)
+}
+
+/// Names for a message.
+fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    list_items(names, MAX_SHOWN_NAMES)
 }

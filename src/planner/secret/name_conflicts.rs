@@ -14,7 +14,7 @@ pub(super) fn siblings<'a>(input: &SecretInput<'a>) -> impl Iterator<Item = &'a 
 }
 
 /// The sibling that owns a name before this object: the older one, or the one with the lower UID. A terminating sibling
-/// owns its secrets until it is gone.
+/// owns its secrets until its end.
 pub(super) fn current_owner<'a>(input: &SecretInput<'a>, name: &str) -> Option<&'a SiblingSecret> {
     let can_request = |other: &SiblingSecret| !other.deleting && !other.undecodable;
     let has_or_requests =
@@ -51,8 +51,8 @@ pub(super) fn conflict_with(other: &SiblingSecret, name: &str) -> SecretConflict
     }
 }
 
-/// Records which names a sibling has set, whatever the plan decides. The sibling releases a name only after this record
-/// exists; without the record, this object could not tell the secret from one that a third party created.
+/// Records the names that a sibling has set, in every plan. The sibling releases a name only after this record
+/// exists; without the record, this object could not distinguish the secret from one that a third party created.
 pub(super) fn record_conflicts(input: &SecretInput<'_>, status: &mut SpiceSecretStatus) {
     // The names of an object that selects all keys are known from its records only.
     let names: Vec<String> = match &input.desired.spec {

@@ -2,13 +2,11 @@
 
 use std::cell::Cell;
 
-use super::entries::{record, same_time};
-use super::messages::name_list;
+use super::entries::{is_applied, is_same_time, record, should_delete};
 use super::name_conflicts::{
     competing_owner, conflict_with, current_owner, handover_message, is_handover_pending, owned_entries, siblings,
 };
-use super::source::{DesiredSecrets, DesiredValue};
-use super::update::{is_applied, should_delete, sources};
+use super::source::{DesiredSecrets, DesiredValue, sources};
 use super::write::{SetCause, SetSecret};
 use super::*;
 use crate::api::SecretConflict;
@@ -228,21 +226,15 @@ impl<'a> ChangePlanner<'a> {
         // A list that started before the write settled may not show the write.
         let is_settled = !input.runtime_state.recent_writes.contains_key(name) && !input.observed.set.contains(name);
         let differs = self.list().is_some_and(|list| {
-            list.get(name).is_none_or(|shown| !same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref()))
+            list.get(name).is_none_or(|shown| !is_same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref()))
         });
         let was_drifted = || input.status.drift.iter().any(|drifted| drifted == name);
         match differs && is_settled {
             false if !is_settled && was_drifted() => SecretAction::ReportDrift,
             false => SecretAction::Keep,
-            true if input.desired.leaves_drift || self.is_correction_loop(name) => SecretAction::ReportDrift,
+            true if input.desired.leaves_drift || input.is_correction_loop(name) => SecretAction::ReportDrift,
             true => SecretAction::Set { adopted, cause: SetCause::Correct },
         }
-    }
-
-    pub(super) fn is_correction_loop(&self, name: &str) -> bool {
-        let (input, generation) = (self.input, self.input.meta.generation);
-        let cooldown = input.timings.correction_loop_cooldown;
-        input.runtime_state.corrections.is_correction_loop(generation, name, input.now, cooldown)
     }
 
     /// Action for a secret that this object did not set in the present app. A secret that exists is a third party's,
@@ -374,7 +366,7 @@ pub(super) fn is_validation_error(error: &ApiError) -> bool {
 
 /// Whether a listed secret has the time that an entry records.
 fn has_recorded_time(entry: &SecretEntry, shown: &RemoteSecret) -> bool {
-    entry.updated_at.is_some() && same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref())
+    entry.updated_at.is_some() && is_same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref())
 }
 
 /// Earliest start of the list. For a resync, its scheduled time: all objects of the app resync then and share one

@@ -1,10 +1,11 @@
 //! Reconciles secrets that are desired: sets missing, changed and drifted secrets; deletes own secrets that the spec no
 //! longer requests.
 
+use super::entries::is_applied;
 use super::name_conflicts::{conflicts_up_to_date, record_conflicts};
 use super::plan::ChangePlanner;
-use super::source::DesiredSecrets;
-use super::validate::{KeySelection, SelectedKeys};
+use super::source::{DesiredSecrets, sources};
+use super::validate::KeySelection;
 use super::*;
 use crate::api::AppRef;
 use crate::planner::status::LastResult;
@@ -49,8 +50,8 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
     }
 }
 
-/// Adds the records of every plan: the app, the number of applied secrets, the names that siblings own, and a new version of
-/// the Secret whose content is already applied.
+/// Adds the records of every plan: the names that siblings own, and a new version of the Secret whose content is already
+/// applied.
 pub(super) fn complete(input: &SecretInput<'_>, mut plan: Plan<SpiceSecret>) -> Plan<SpiceSecret> {
     plan.status.app_ref = Some(AppRef { name: input.desired.app.clone() });
     plan.status.applied_secrets = applied_secrets(input, &plan.status);
@@ -116,19 +117,10 @@ fn desired_secrets(input: &SecretInput<'_>, selection: &KeySelection) -> Result<
 
 fn can_skip(input: &SecretInput<'_>) -> bool {
     let observed = input.observed;
-    // A response of this reconcile is always evaluated, whatever the schedule is.
+    // A response of this reconcile is always evaluated, regardless of the schedule.
     let has_read = observed.values.is_some() || observed.list.is_some() || observed.remote_app.is_some();
     let is_held = || input.write_held_until().is_some() && conflicts_up_to_date(input);
     !has_read && (is_up_to_date(input) || is_held()) && input.can_skip()
-}
-
-/// Version of the Kubernetes Secret: as read, or else as cached.
-pub(super) fn sources(input: &SecretInput<'_>) -> Vec<SourceVersion> {
-    match (&input.observed.values, &input.observed.source) {
-        (Some(Observed::Present(values)), _) => vec![values.version.clone()],
-        (_, Some(Observed::Present(version))) => vec![version.clone()],
-        _ => Vec::new(),
-    }
 }
 
 /// Whether the recorded secrets are the desired ones, as far as Kubernetes shows: the same Secret, the same app,
@@ -139,45 +131,4 @@ pub(super) fn is_up_to_date(input: &SecretInput<'_>) -> bool {
         is_applied(entry, app) && entry.digest.as_deref().is_some_and(|value| digest::is_under(value, key_id(input)))
     };
     !input.sources_changed() && input.status.secrets.iter().all(is_comparable) && conflicts_up_to_date(input)
-}
-
-/// How many of the requested secrets are applied, such as `1/2`. An earlier result is kept while it cannot be computed: the
-/// values of the Kubernetes Secret are read only if something has changed.
-fn applied_secrets(input: &SecretInput<'_>, status: &SpiceSecretStatus) -> Option<String> {
-    let earlier = status.applied_secrets.clone();
-    let Ok(selection) = &input.desired.spec else { return earlier };
-    let is_current = |name: &String, digest: Option<&String>| {
-        let entry = status.secrets.iter().find(|entry| entry.name == *name && entry.digest.is_some());
-        entry.is_some_and(|entry| {
-            app(input.observed).is_none_or(|app| is_applied(entry, app))
-                && (digest.is_none() || entry.digest.as_ref() == digest)
-        })
-    };
-    let is_new = earlier.is_none() || Some(status.core.observed_generation) != input.meta.generation;
-    let (applied, requested) = match (&input.observed.values, &selection.keys) {
-        (Some(Observed::Present(source)), _) => {
-            let desired = source.desired(selection).values;
-            let applied = desired.iter().filter(|(name, value)| is_current(name, Some(&value.digest))).count();
-            (applied, source.requested(selection))
-        }
-        (_, SelectedKeys::These(keys)) if is_new => {
-            (keys.iter().filter(|(_, name)| is_current(name, None)).count(), keys.len())
-        }
-        (_, SelectedKeys::These(_) | SelectedKeys::All) => return earlier,
-    };
-    if requested == 0 { earlier } else { Some(format!("{applied}/{requested}")) }
-}
-
-/// Whether an entry was certainly set in the present app.
-pub(super) fn is_applied(entry: &SecretEntry, app: &ParentApp) -> bool {
-    entry.digest.is_some() && entry.incarnation.is_some() && entry.incarnation == app.incarnation
-}
-
-/// Whether a secret is deleted when the object is deleted or the spec no longer requests the name.
-pub(super) fn should_delete(input: &SecretInput<'_>, entry: &SecretEntry) -> bool {
-    match input.desired.deletion_policy {
-        Some(DeletionPolicy::Delete) => true,
-        Some(DeletionPolicy::Retain) => false,
-        None => entry.adopted != Some(true),
-    }
 }

@@ -1,4 +1,4 @@
-//! An app that is gone, an organization that is another one, and what only looks like either.
+//! Absent apps, other organizations, and responses that only look like either.
 
 use super::*;
 
@@ -14,9 +14,9 @@ fn a_created_app_that_was_deleted_externally_is_created_again() {
     fixture.remote.deleted.insert(101);
     let result = fixture.reconcile();
     assert_eq!(result.outcome, Outcome::InSync, "{result:?}");
-    assert!(result.events.iter().any(|note| note.warning && note.reason == "Recreating"), "{result:?}");
+    assert!(result.events.iter().any(|event| event.warning && event.reason == "Recreating"), "{result:?}");
     assert_eq!((fixture.remote.apps.len(), fixture.remote.deleted.len()), (1, 0));
-    assert_ne!(fixture.status().incarnation, before.incarnation, "another life");
+    assert_ne!(fixture.status().incarnation, before.incarnation, "a new creation ID");
     assert_eq!(fixture.remote.apps[&101]["description"], "one");
 }
 
@@ -34,8 +34,8 @@ fn an_adopted_app_that_was_deleted_externally_is_not_created_again() {
 
 #[test]
 fn many_missing_apps_stall_until_a_user_accepts_that_they_are_missing() {
-    // Siblings that are listed, siblings that are not, how many a person accepts; whether it goes on.
-    for (listed, missing, accepted, goes_on) in [
+    // Listed siblings, missing siblings, number that a user accepts; whether the reconcile continues.
+    for (listed, missing, accepted, continues) in [
         (0, 2, 0, true),
         (0, 3, 0, false),
         (15, 3, 0, false),
@@ -52,7 +52,7 @@ fn many_missing_apps_stall_until_a_user_accepts_that_they_are_missing() {
                 let id = fixture.remote.add(&format!("sibling-{number}"), json!({}));
                 fixture.siblings.push(id);
             }
-            // One that is being deleted is not counted itself.
+            // A terminating object does not count its own app.
             if deleting {
                 fixture.delete();
                 fixture.siblings.push(999);
@@ -60,7 +60,7 @@ fn many_missing_apps_stall_until_a_user_accepts_that_they_are_missing() {
             organization(&mut fixture, |organization| organization.accepted_missing_apps = accepted);
             let result = fixture.reconcile();
             let case = format!("{listed} {missing} {accepted} {deleting}: {result:?}");
-            if goes_on {
+            if continues {
                 assert_eq!(result.outcome, if deleting { Outcome::Finalized } else { Outcome::InSync }, "{case}");
                 continue;
             }
@@ -91,7 +91,7 @@ fn an_app_recorded_in_another_organization_is_neither_read_nor_written() {
         (Some(Reason::OrganizationMismatch), 0, 0)
     );
 
-    for (policy, goes) in [("Delete", false), ("Retain", true)] {
+    for (policy, is_released) in [("Delete", false), ("Retain", true)] {
         let mut fixture = Fixture {
             object: fixture.object.clone(),
             organization: fixture.organization.clone(),
@@ -102,13 +102,13 @@ fn an_app_recorded_in_another_organization_is_neither_read_nor_written() {
         let result = fixture.reconcile();
         assert_eq!(
             (result.remote_reads(), result.writes.len(), result.outcome == Outcome::Finalized),
-            (0, 0, goes),
+            (0, 0, is_released),
             "{policy}"
         );
     }
     organization(&mut fixture, |organization| organization.binding = Some("https://api.example#1".into()));
     fixture.runtime_state.force_resync = true;
-    assert_eq!(fixture.reconcile().outcome, Outcome::InSync, "led back");
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync, "the binding is restored");
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! An app that was there before the object: adopted, taken over, looked at, or left alone.
+//! An app that is older than the object: adopted, observed, or not changed.
 
 use super::*;
 use crate::api::TAKE_OWNERSHIP_FROM;
 
-fn theirs() -> Value {
+fn foreign_app() -> Value {
     json!({"description": "theirs", "replicas": 5, "tags": {"foreign": "f"}})
 }
 
@@ -13,14 +13,14 @@ fn adopting(more: Value) -> Fixture {
     Fixture::new(spec)
 }
 
-fn take_over(fixture: &mut Fixture, tag: &str) {
+fn allow_owner(fixture: &mut Fixture, tag: &str) {
     fixture.object.metadata.annotations = Some([(TAKE_OWNERSHIP_FROM.to_owned(), tag.to_owned())].into());
 }
 
 #[test]
 fn an_adoption_is_one_update_with_owner_tags_and_declared_fields() {
     let mut fixture = adopting(json!({}));
-    let id = fixture.remote.add("My-App", theirs());
+    let id = fixture.remote.add("My-App", foreign_app());
     let result = fixture.reconcile();
     assert_eq!(result.put(), ["description".to_owned(), "tags".to_owned()].into(), "{result:?}");
     assert_eq!(result.outcome, Outcome::InSync);
@@ -32,7 +32,7 @@ fn an_adoption_is_one_update_with_owner_tags_and_declared_fields() {
     assert_eq!((&app["description"], &app["replicas"]), (&json!("ours"), &json!(5)));
     assert!(status.incarnation.unwrap().starts_with("a-"));
     assert_eq!((status.id, status.create_intent), (Some(id), None));
-    // Stored before it is marked, so that a cut-off adoption goes on.
+    // The ID is stored before the tags are set, so that the adoption continues after a crash.
     assert_eq!(result.first, [KubernetesWrite::AddFinalizer, KubernetesWrite::StoreStatus]);
 
     fixture.delete();
@@ -44,7 +44,7 @@ fn an_adoption_is_one_update_with_owner_tags_and_declared_fields() {
 fn an_adoption_of_unknown_outcome_continues_with_the_same_app() {
     for applied in [true, false] {
         let mut fixture = adopting(json!({}));
-        let id = fixture.remote.add("my-app", theirs());
+        let id = fixture.remote.add("my-app", foreign_app());
         fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), applied));
         assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
         let incarnation = fixture.status().incarnation;
@@ -60,7 +60,7 @@ fn an_adoption_of_unknown_outcome_continues_with_the_same_app() {
 #[test]
 fn an_adoption_under_report_sets_only_the_owner_tags_and_lists_the_differences() {
     let mut fixture = adopting(json!({"driftPolicy": "Report"}));
-    let id = fixture.remote.add("my-app", theirs());
+    let id = fixture.remote.add("my-app", foreign_app());
     let result = fixture.reconcile();
     assert_eq!((result.put(), &result.outcome), (["tags".to_owned()].into(), &Outcome::InSync), "{result:?}");
     let app = &fixture.remote.apps[&id];
@@ -70,7 +70,7 @@ fn an_adoption_under_report_sets_only_the_owner_tags_and_lists_the_differences()
 
 #[test]
 fn ownership_is_taken_only_if_the_annotation_names_the_owner_tag() {
-    for (policy, annotation, taken) in [
+    for (policy, annotation, is_taken) in [
         ("Adopt", Some("somebody"), true),
         ("Adopt", Some("other"), false),
         ("Adopt", None, false),
@@ -82,20 +82,20 @@ fn ownership_is_taken_only_if_the_annotation_names_the_owner_tag() {
                 fixture.reconcile();
                 101
             } else {
-                fixture.remote.add("my-app", theirs())
+                fixture.remote.add("my-app", foreign_app())
             };
             fixture.remote.apps.get_mut(&id).unwrap()["tags"][OWNER_TAG] = json!("somebody");
             fixture.advance(3600);
             let first = fixture.reconcile();
             assert_eq!((first.stalled(), first.writes.len()), (Some(Reason::OwnedElsewhere), 0), "{first:?}");
             if let Some(tag) = annotation {
-                take_over(&mut fixture, tag);
+                allow_owner(&mut fixture, tag);
             }
             let result = fixture.reconcile();
             let case = format!("{policy} {annotation:?} {recorded}: {result:?}");
-            assert_eq!(result.outcome == Outcome::InSync, taken, "{case}");
-            assert_eq!(result.writes.len(), usize::from(taken), "{case}");
-            let owner = if taken { fixture.owner() } else { "somebody".to_owned() };
+            assert_eq!(result.outcome == Outcome::InSync, is_taken, "{case}");
+            assert_eq!(result.writes.len(), usize::from(is_taken), "{case}");
+            let owner = if is_taken { fixture.owner() } else { "somebody".to_owned() };
             assert_eq!(fixture.remote.apps[&id]["tags"][OWNER_TAG], owner, "{case}");
         }
     }
@@ -106,20 +106,20 @@ fn an_observed_app_is_never_written_and_its_differences_are_listed() {
     let mut fixture =
         Fixture::new(json!({"description": "ours", "managementPolicy": "Observe", "adoptionPolicy": "Adopt"}));
     let result = fixture.reconcile();
-    assert_eq!((result.stalled(), result.writes.len()), (Some(Reason::NotFound), 0));
+    assert_eq!((result.stalled(), result.writes.len()), (Some(Reason::DeletedExternally), 0));
     let id = fixture.remote.add("my-app", json!({"tags": {OWNER_TAG: "somebody"}, "description": "theirs"}));
     fixture.advance(3600);
     let result = fixture.reconcile();
     assert_eq!((&result.outcome, result.writes.len()), (&Outcome::InSync, 0), "{result:?}");
     assert_eq!((fixture.status().id, fixture.status().incarnation), (Some(id), None));
     assert_eq!(fixture.status().drift, ["description"]);
-    let (before, requeue_after) = (fixture.status(), fixture.reconcile());
-    assert_eq!((requeue_after.outcome, requeue_after.reads.len()), (Outcome::Skipped, 0), "in date");
+    let (before, next) = (fixture.status(), fixture.reconcile());
+    assert_eq!((next.outcome, next.reads.len()), (Outcome::Skipped, 0), "up to date");
     fixture.advance(3600);
-    let check = fixture.reconcile();
-    assert_eq!((check.writes.len(), fixture.status()), (0, before));
+    let next = fixture.reconcile();
+    assert_eq!((next.writes.len(), fixture.status()), (0, before));
 
-    // What was only looked at is not ours when it is to be managed, nor when the object goes.
+    // An app that was only observed is not owned: neither after a change to Manage nor during the deletion.
     let mut managed =
         Fixture { object: fixture.object.clone(), remote: fixture.remote.clone(), ..Fixture::new(json!({})) };
     managed.edit(json!({"description": "ours"}));
@@ -148,8 +148,8 @@ fn an_own_app_stays_owned_while_it_is_only_observed() {
 
 #[test]
 fn an_app_without_owner_tag_is_owned_if_it_matches_the_create_intent() {
-    // Minutes before the intent that the app was created; whether tags are kept; whether it is ours.
-    for (minutes, tags_unsupported, ours) in [
+    // Minutes from the creation of the app to the intent, whether the API lacks tags, whether the app is owned.
+    for (minutes, tags_unsupported, is_owned) in [
         (60, false, true),
         (60, true, true),
         (4, false, false),
@@ -172,9 +172,9 @@ fn an_app_without_owner_tag_is_owned_if_it_matches_the_create_intent() {
         fixture.advance(3600);
         let result = fixture.reconcile();
         let case = format!("{minutes} {tags_unsupported}: {result:?}");
-        assert_eq!(result.outcome == Outcome::InSync, ours, "{case}");
-        assert_eq!(result.stalled() == Some(Reason::NameTaken), !ours, "{case}");
-        if ours {
+        assert_eq!(result.outcome == Outcome::InSync, is_owned, "{case}");
+        assert_eq!(result.stalled() == Some(Reason::NameTaken), !is_owned, "{case}");
+        if is_owned {
             assert_eq!(fixture.status().incarnation, Some(format!("c-{}", intent.id)), "{case}");
         }
     }

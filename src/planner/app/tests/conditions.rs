@@ -1,17 +1,17 @@
-//! Conditions: the rulebook, for every verdict after every state.
+//! Conditions after every outcome, and the invariants of conditions.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;
 use crate::planner::conditions::{self, ConditionInput, ready_event};
 
-/// What holds of the conditions of every status ever written.
-pub(super) fn holds(conditions: &[Condition], generation: Option<i64>) {
+/// Checks the invariants of the conditions of every status.
+pub(super) fn check_invariants(conditions: &[Condition], generation: Option<i64>) {
     crate::planner::condition_invariants::broken(conditions, generation).unwrap();
 }
 
 fn outcomes() -> Vec<Outcome> {
-    let message = || "words".to_owned();
+    let message = || "message".to_owned();
     vec![
         Outcome::InSync,
         Outcome::InProgress(message()),
@@ -55,7 +55,7 @@ fn the_condition_invariants_hold_after_every_sequence_of_three_outcomes() {
             let mut conditions = Vec::new();
             for (outcome, generation) in [&first, &second, &third].into_iter().zip(generations) {
                 conditions = compute_conditions(&conditions, generation, outcome, overdue, at(1));
-                holds(&conditions, Some(generation));
+                check_invariants(&conditions, Some(generation));
             }
         }
     }
@@ -63,26 +63,26 @@ fn the_condition_invariants_hold_after_every_sequence_of_three_outcomes() {
 
 #[test]
 fn ready_stays_true_during_an_outage_until_it_is_overdue() {
-    let achieved = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
+    let in_sync = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
     let ready = |conditions: &[Condition]| conditions[0].status.clone();
     for outcome in outcomes() {
         if !matches!(outcome, Outcome::WaitingForDependency(..) | Outcome::ReadFailed(..)) {
             continue;
         }
-        assert_eq!(compute_conditions(&achieved, 1, &outcome, false, at(2)), achieved, "{outcome:?}");
+        assert_eq!(compute_conditions(&in_sync, 1, &outcome, false, at(2)), in_sync, "{outcome:?}");
         assert_eq!(
-            ready(&compute_conditions(&achieved, 2, &outcome, false, at(2))),
+            ready(&compute_conditions(&in_sync, 2, &outcome, false, at(2))),
             "False",
             "a newer generation: {outcome:?}"
         );
-        let overdue = compute_conditions(&achieved, 1, &outcome, true, at(2));
+        let overdue = compute_conditions(&in_sync, 1, &outcome, true, at(2));
         assert_eq!(ready(&overdue), "Unknown", "{outcome:?}");
         let still = compute_conditions(&overdue, 1, &outcome, false, at(3));
-        assert_eq!(still, overdue, "Unknown stays until something is seen: {outcome:?}");
+        assert_eq!(still, overdue, "Unknown stays until a successful resync: {outcome:?}");
         assert_eq!(ready(&compute_conditions(&overdue, 1, &Outcome::InSync, false, at(4))), "True");
     }
-    let bereft = Outcome::DependencyDeleted(Reason::DependencyNotReady, "gone".to_owned());
-    assert_eq!(ready(&compute_conditions(&achieved, 1, &bereft, false, at(2))), "False", "that it is gone is known");
+    let deleted = Outcome::DependencyDeleted(Reason::DependencyNotReady, "gone".to_owned());
+    assert_eq!(ready(&compute_conditions(&in_sync, 1, &deleted, false, at(2))), "False", "the deletion is known");
 }
 
 #[test]
@@ -92,32 +92,30 @@ fn ready_is_false_while_a_changed_source_cannot_be_applied() {
         compute_conditions(
             &[],
             1,
-            &Outcome::Stalled(Reason::InvalidSpec, "ConfigMap pod does not exist".to_owned()),
+            &Outcome::Stalled(Reason::InvalidSpec, "ConfigMap \"pod\" not found".to_owned()),
             false,
             at(1),
         ),
     ];
-    let lost = compute_conditions(
+    let unknown_before = compute_conditions(
         &before[0],
         1,
         &Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned()),
         true,
         at(2),
     );
-    for before in before.into_iter().chain([lost]) {
-        let renewed = Some("ConfigMap pod has changed, which is not taken up yet".to_owned());
+    for before in before.into_iter().chain([unknown_before]) {
+        let source_change = Some("ConfigMap \"pod\" has changed and is not applied yet".to_owned());
         let outcome = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
-        let situation = ConditionInput {
-            generation: 1,
-            overdue: false,
-            source_change: renewed,
-            in_sync_message: "in sync".to_owned(),
-            now: at(3),
-        };
-        let after = conditions::compute_conditions(&before, &outcome, &situation);
-        holds(&after, Some(1));
-        let told = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
-        assert_eq!(told, ("False", "DependencyNotReady", "ConfigMap pod has changed, which is not taken up yet: down"));
+        let input =
+            ConditionInput { generation: 1, overdue: false, source_change, in_sync_message: String::new(), now: at(3) };
+        let after = conditions::compute_conditions(&before, &outcome, &input);
+        check_invariants(&after, Some(1));
+        let shown_ready = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
+        assert_eq!(
+            shown_ready,
+            ("False", "DependencyNotReady", "ConfigMap \"pod\" has changed and is not applied yet: down")
+        );
         assert_eq!(after[1].type_, "Reconciling");
     }
 }
@@ -126,7 +124,7 @@ fn ready_is_false_while_a_changed_source_cannot_be_applied() {
 fn a_suspended_object_keeps_ready_only_for_an_applied_generation() {
     let settled = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
     let stalled = compute_conditions(&[], 1, &Outcome::Stalled(Reason::NameTaken, "taken".to_owned()), false, at(1));
-    let lost = compute_conditions(
+    let unknown_before = compute_conditions(
         &settled,
         1,
         &Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned()),
@@ -137,15 +135,15 @@ fn a_suspended_object_keeps_ready_only_for_an_applied_generation() {
     let unknown = "Reconciliation is suspended; whether the current spec is applied is not known";
     for (before, generation, expected) in [
         (&settled, 1, ("True", "Suspended", ready)),
-        (&lost, 1, ("Unknown", "Suspended", unknown)),
+        (&unknown_before, 1, ("Unknown", "Suspended", unknown)),
         (&settled, 2, ("Unknown", "Suspended", unknown)),
         (&stalled, 1, ("Unknown", "Suspended", unknown)),
     ] {
         let mut after = compute_conditions(before, generation, &Outcome::Suspended, false, at(3));
         for _ in 0..2 {
-            let told = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
-            assert_eq!((after.len(), told), (1, expected));
-            // However often it is looked at.
+            let shown_ready = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
+            assert_eq!((after.len(), shown_ready), (1, expected));
+            // A further reconcile changes nothing.
             after = compute_conditions(&after, generation, &Outcome::Suspended, false, at(4));
         }
     }
@@ -165,7 +163,7 @@ fn a_resumed_object_shows_that_it_is_not_resynced_yet() {
     let message = "Reconciliation is suspended; the object matched the spec at the last resync";
     assert_eq!(shown(&fixture), expected("True", "Suspended", message));
     fixture.object.metadata.annotations = None;
-    fixture.read_error = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
+    fixture.read_error = Some((FailingRead::App, ApiError::local(ErrorKind::Connect, "down")));
     for _ in 0..2 {
         assert!(matches!(fixture.reconcile().outcome, Outcome::ReadFailed(..)));
         assert_eq!(shown(&fixture), expected("True", "Progressing", "Resumed; waiting for the first resync"));
@@ -179,7 +177,7 @@ fn a_resumed_object_shows_that_it_is_not_resynced_yet() {
 fn ready_becomes_unknown_after_three_missed_intervals() {
     let mut fixture = Fixture::settled(json!({}));
     fixture.reconcile();
-    fixture.read_error = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
+    fixture.read_error = Some((FailingRead::App, ApiError::local(ErrorKind::Connect, "down")));
     // The default interval is 10 min.
     for (minutes, expected) in [(11, "True"), (15, "True"), (3, "True"), (2, "Unknown"), (60, "Unknown")] {
         fixture.advance(minutes * 60);
@@ -204,9 +202,9 @@ fn the_transition_time_changes_only_with_the_status() {
 fn a_change_from_ready_to_unknown_is_a_warning_for_every_reason() {
     let ready = compute_conditions(&[], 1, &Outcome::InSync, false, at(1));
     let waiting = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
-    let lost = compute_conditions(&ready, 1, &waiting, true, at(2));
-    assert!(ready_event(&ready, &lost).unwrap().warning);
-    // An object that was never there yet waits, which is nothing to warn of.
+    let unknown_before = compute_conditions(&ready, 1, &waiting, true, at(2));
+    assert!(ready_event(&ready, &unknown_before).unwrap().warning);
+    // A new object that waits is no reason for a warning.
     let first = compute_conditions(&[], 1, &waiting, false, at(2));
     assert!(!ready_event(&[], &first).unwrap().warning);
     let suspended = compute_conditions(&ready, 2, &Outcome::Suspended, false, at(2));
@@ -217,7 +215,7 @@ fn a_change_from_ready_to_unknown_is_a_warning_for_every_reason() {
 fn every_change_of_ready_is_one_event() {
     let mut fixture = Fixture::new(json!({}));
     let reasons =
-        |result: &Reconciled<SpiceApp>| result.events.iter().map(|note| note.reason.clone()).collect::<Vec<_>>();
+        |result: &Reconciled<SpiceApp>| result.events.iter().map(|event| event.reason.clone()).collect::<Vec<_>>();
     assert_eq!(reasons(&fixture.reconcile()), ["Created", "Succeeded"]);
     fixture.advance(3600);
     assert_eq!(reasons(&fixture.reconcile()), [""; 0]);

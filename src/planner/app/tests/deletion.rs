@@ -1,4 +1,4 @@
-//! An app that is no longer wanted.
+//! Deletion of an app.
 
 use super::*;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -34,13 +34,13 @@ fn a_created_app_is_deleted_with_its_object() {
 fn an_absent_or_foreign_app_releases_the_object() {
     type Change = fn(&mut Fixture);
     let cases: [(&str, Change); 5] = [
-        ("deleted outside", |fixture| fixture.remote.deleted.extend([101])),
+        ("deleted externally", |fixture| fixture.remote.deleted.extend([101])),
         ("another owner", |fixture| fixture.remote.apps.get_mut(&101).unwrap()["tags"][OWNER_TAG] = json!("somebody")),
-        ("another app has the id", |fixture| {
+        ("another app has the ID", |fixture| {
             drop(fixture.remote.apps.get_mut(&101).unwrap().insert("name".into(), json!("x")))
         }),
-        ("the definition is being deleted", |fixture| fixture.definition = Observed::Present(true)),
-        ("the definition is gone", |fixture| fixture.definition = Observed::Absent),
+        ("the CustomResourceDefinition is being deleted", |fixture| fixture.crd_terminating = Observed::Present(true)),
+        ("the CustomResourceDefinition does not exist", |fixture| fixture.crd_terminating = Observed::Absent),
     ];
     for (name, change) in cases {
         let mut fixture = Fixture::settled(json!({}));
@@ -56,20 +56,20 @@ fn an_absent_or_foreign_app_releases_the_object() {
 fn a_retained_app_loses_the_owner_tags_at_best_effort_and_the_object_is_released() {
     type Change = fn(&mut Fixture);
     let cases: [(&str, bool, Change); 6] = [
-        ("all is well", true, |_| {}),
+        ("no error", true, |_| {}),
         ("the API is down", false, |fixture| {
-            fixture.read_error = Some((At::App, ApiError::local(ErrorKind::Connect, "down")))
+            fixture.read_error = Some((FailingRead::App, ApiError::local(ErrorKind::Connect, "down")))
         }),
         ("the write fails", false, |fixture| {
             fixture.remote.fault = Some((ApiError::local(ErrorKind::Forbidden, "no"), false));
         }),
-        ("the organization is gone", false, |fixture| fixture.organization = Observed::Absent),
-        ("what came before failed", true, |fixture| fixture.runtime_state.failures = 3),
+        ("the organization does not exist", false, |fixture| fixture.organization = Observed::Absent),
+        ("earlier reconciles failed", true, |fixture| fixture.runtime_state.failures = 3),
         ("another owner", false, |fixture| {
             fixture.remote.apps.get_mut(&101).unwrap()["tags"][OWNER_TAG] = json!("somebody");
         }),
     ];
-    for (name, taken_off, change) in cases {
+    for (name, tags_removed, change) in cases {
         let mut fixture = Fixture::settled(json!({"tags": {"team": "a"}, "deletionPolicy": "Retain"}));
         change(&mut fixture);
         fixture.delete();
@@ -77,7 +77,7 @@ fn a_retained_app_loses_the_owner_tags_at_best_effort_and_the_object_is_released
         assert_eq!((&result.outcome, result.deletes().len()), (&Outcome::Finalized, 0), "{name}: {result:?}");
         assert!(!fixture.has_finalizer(), "{name}");
         let tags = &fixture.remote.apps[&101]["tags"];
-        assert_eq!(*tags == json!({"team": "a"}), taken_off, "{name}: {tags}");
+        assert_eq!(*tags == json!({"team": "a"}), tags_removed, "{name}: {tags}");
     }
 }
 
@@ -137,7 +137,7 @@ fn a_deletion_waits_for_an_unconfirmed_create_and_deletes_its_app() {
         assert_eq!((&result.outcome, result.remote_reads()), (&Outcome::Terminating(message), 1), "{result:?}");
         assert!(fixture.has_finalizer());
     }
-    // Late, but in time.
+    // The app appears before the timeout.
     let tags = json!({OWNER_TAG: fixture.owner(), INCARNATION_TAG: "c-i"});
     fixture.remote.add("my-app", json!({"tags": tags}));
     let result = fixture.reconcile();
@@ -146,9 +146,9 @@ fn a_deletion_waits_for_an_unconfirmed_create_and_deletes_its_app() {
 
 #[test]
 fn an_unconfirmed_create_is_given_up_after_the_timeout() {
-    for stranger in [None, Some(json!({})), Some(json!({OWNER_TAG: "somebody"}))] {
+    for foreign in [None, Some(json!({})), Some(json!({OWNER_TAG: "somebody"}))] {
         let mut fixture = with_intent(Fixture::new(json!({})));
-        if let Some(tags) = stranger {
+        if let Some(tags) = foreign {
             fixture.remote.add("my-app", json!({"tags": tags}));
         }
         fixture.delete();

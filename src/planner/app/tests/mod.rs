@@ -1,4 +1,4 @@
-//! The planner of apps against a model of the remote side: no mocks, no clock, no I/O.
+//! The planner of apps on a model of the API: no mocks, no clock, no I/O.
 
 mod absence;
 mod adoption;
@@ -27,16 +27,16 @@ use crate::planner::model::{self, Model, Reconciled, reconcile};
 use crate::planner::{RuntimeState, Timings};
 use remote::Remote;
 
-/// The read that a failure is planted in.
+/// The read that fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum At {
+enum FailingRead {
     Source,
-    Definition,
+    CrdTerminating,
     List,
     App,
 }
 
-/// One object, the remote side, and a process that visits the object.
+/// One object, a model of the API, and the state of a process.
 struct Fixture {
     object: SpiceApp,
     remote: Remote,
@@ -47,10 +47,10 @@ struct Fixture {
     competing_apps: Vec<CompetingApp>,
     siblings: Vec<i64>,
     secrets: AppSecrets,
-    definition: Observed<bool>,
-    /// The ConfigMap that holds the spicepod: its version and its text; the key is missing where there is none.
+    crd_terminating: Observed<bool>,
+    /// Version and text of the ConfigMap that holds the spicepod; no text if the key is missing.
     config_map: Option<(u32, Option<String>)>,
-    read_error: Option<(At, ApiError)>,
+    read_error: Option<(FailingRead, ApiError)>,
     now: Timestamp,
     ids: u32,
 }
@@ -79,7 +79,7 @@ impl Fixture {
             competing_apps: Vec::new(),
             siblings: Vec::new(),
             secrets: AppSecrets::default(),
-            definition: Observed::Present(false),
+            crd_terminating: Observed::Present(false),
             config_map: None,
             read_error: None,
             now,
@@ -89,12 +89,12 @@ impl Fixture {
         fixture
     }
 
-    /// One that settled on its spec.
+    /// An object that is in sync with its spec, and whose next resync is due.
     fn settled(spec: Value) -> Self {
         let mut fixture = Self::new(spec);
         let result = fixture.reconcile();
         assert_eq!(result.outcome, Outcome::InSync, "{result:?}");
-        // So long that a check is due, and none was missed.
+        // One interval of 10 min and a part of the next: a resync is due, and none was missed.
         fixture.advance(660);
         fixture
     }
@@ -107,7 +107,7 @@ impl Fixture {
         self.object.desired(&Self::identity()).owner
     }
 
-    /// Another spec, with all that an apiserver does about it. The app's name is `my-app`.
+    /// Changes the spec, and the generation as the apiserver does. The name of the app is `my-app`.
     fn edit(&mut self, mut spec: Value) {
         spec["name"] = json!("my-app");
         self.object.spec = serde_json::from_value(spec).unwrap();
@@ -123,7 +123,7 @@ impl Fixture {
         self.now += jiff::SignedDuration::from_secs(seconds);
     }
 
-    /// A new process, which knows nothing but what is stored.
+    /// A new process, which has only the stored object.
     fn restart(&mut self) {
         self.runtime_state = RuntimeState::new(self.now);
     }
@@ -150,7 +150,7 @@ impl Fixture {
 
     fn observe(&self, read: &AppRead, observed: &mut AppObserved) {
         let read_error =
-            |at| self.read_error.as_ref().filter(|(where_, _)| *where_ == at).map(|(_, error)| error.clone());
+            |at| self.read_error.as_ref().filter(|(failing, _)| *failing == at).map(|(_, error)| error.clone());
         match read {
             AppRead::Organization => {
                 observed.organization = Some(self.organization.clone());
@@ -162,25 +162,26 @@ impl Fixture {
                 observed.source = Some(version.map_or(Observed::Absent, Observed::Present));
             }
             AppRead::Spicepod(_) => {
-                let sourced = self.config_map.as_ref().map(|(version, text)| LoadedSpicepod {
+                let loaded = self.config_map.as_ref().map(|(version, text)| LoadedSpicepod {
                     version: remote::source(*version),
                     spicepod: text.as_deref().map_or(Err(SpicepodProblem::KeyMissing), |text| {
                         parse_spicepod(text).map_err(SpicepodProblem::Invalid)
                     }),
                 });
-                let present = sourced.map_or(Observed::Absent, Observed::Present);
-                observed.spicepod = Some(read_error(At::Source).map_or(present, Observed::Unknown));
+                let present = loaded.map_or(Observed::Absent, Observed::Present);
+                observed.spicepod = Some(read_error(FailingRead::Source).map_or(present, Observed::Unknown));
             }
             AppRead::Siblings => observed.sibling_ids = Some(self.siblings.clone()),
             AppRead::CrdTerminating => {
-                let seen = read_error(At::Definition).map_or(self.definition.clone(), Observed::Unknown);
-                observed.crd_terminating = Some(seen);
+                let terminating =
+                    read_error(FailingRead::CrdTerminating).map_or(self.crd_terminating.clone(), Observed::Unknown);
+                observed.crd_terminating = Some(terminating);
             }
             AppRead::List(not_before) => {
-                assert!(*not_before <= self.now, "a list of the future is asked for");
+                assert!(*not_before <= self.now, "a list must not start in the future");
                 let list =
                     || Observed::Present(Observation { value: Arc::new(self.remote.list()), started_at: self.now });
-                observed.list = Some(read_error(At::List).map_or_else(list, remote::read_failed));
+                observed.list = Some(read_error(FailingRead::List).map_or_else(list, remote::read_failed));
             }
             AppRead::Secrets => observed.secrets = Some(self.secrets.clone()),
             AppRead::App(id, _) => {
@@ -188,7 +189,7 @@ impl Fixture {
                     Some(app) => Observed::Present(Observation { value: app, started_at: self.now }),
                     None => Observed::Absent,
                 };
-                observed.app = Some(read_error(At::App).map_or_else(app, remote::read_failed));
+                observed.app = Some(read_error(FailingRead::App).map_or_else(app, remote::read_failed));
             }
         }
     }
@@ -196,38 +197,43 @@ impl Fixture {
     /// One reconcile.
     fn reconcile(&mut self) -> Reconciled<SpiceApp> {
         let mut done = reconcile(self);
-        // Known in every reconcile, and without a request.
+        // Every reconcile reads these from the cache.
         done.reads.retain(|read| *read != AppRead::Secrets);
         done
     }
 
-    /// A write by id rests on an answer of at most 30 s before that showed our name, and our owner or nobody's.
-    fn check_evidence(&self, plan: &Plan<SpiceApp>, observed: &AppObserved) {
+    /// Checks that a write by ID is based on a response of the last 30 s that shows the name of the app, and the owner tag
+    /// of the object or none.
+    fn check_base(&self, plan: &Plan<SpiceApp>, observed: &AppObserved) {
         let (id, tag) = match &plan.remote {
             Some(AppWrite::Update { id, .. }) => (*id, None),
             Some(AppWrite::RemoveOwnerTags { id, .. }) => (*id, Some(self.owner())),
             Some(AppWrite::Delete { id, .. }) => (*id, Some(self.owner())),
             Some(AppWrite::Create { .. }) => {
                 assert!(matches!(observed.list, Some(Observed::Present(_))), "a create without a list");
-                assert_eq!(plan.first, Some(KubernetesWrite::StoreStatus), "a create without an intent that is stored");
+                assert_eq!(plan.first, Some(KubernetesWrite::StoreStatus), "a create without a stored intent");
                 assert!(plan.status.create_intent.is_some());
                 return;
             }
             None => return,
         };
         let Some(Observed::Present(Observation { value: app, started_at })) = &observed.app else {
-            panic!("a write without an answer: {plan:?}")
+            panic!("a write without a read: {plan:?}")
         };
-        assert!(app.id == id && app.name.eq_ignore_ascii_case("my-app"), "{plan:?} rests on {app:?}");
-        assert!(self.now.duration_since(*started_at).as_secs() <= 30, "{plan:?} rests on an old answer");
+        assert!(app.id == id && app.name.eq_ignore_ascii_case("my-app"), "{plan:?} is based on {app:?}");
+        assert!(self.now.duration_since(*started_at).as_secs() <= 30, "{plan:?} is based on an old response");
         let shown = app.tag(OWNER_TAG).map(str::to_owned);
-        let keeps_none = self.remote.drops_tags || self.remote.rejects_tags;
-        let tags_unsupported = (tag.is_none() || keeps_none) && shown.is_none();
+        let keeps_no_tags = self.remote.drops_tags || self.remote.rejects_tags;
+        let tags_unsupported = (tag.is_none() || keeps_no_tags) && shown.is_none();
         let desired = self.object.desired(&Self::identity());
-        let taken_over = desired.adopts && shown.is_some() && shown == desired.take_over;
-        let came_back = plan.status.create_intent.as_ref().and_then(|intent| intent.reactivated_owner_tag.clone());
-        let made = shown.is_some() && shown == came_back;
-        assert!(shown == Some(self.owner()) || tags_unsupported || taken_over || made, "{plan:?} rests on {app:?}");
+        let takes_ownership = desired.adopts && shown.is_some() && shown == desired.take_over;
+        let reactivated_tag =
+            plan.status.create_intent.as_ref().and_then(|intent| intent.reactivated_owner_tag.clone());
+        let is_reactivated = shown.is_some() && shown == reactivated_tag;
+        assert!(
+            shown == Some(self.owner()) || tags_unsupported || takes_ownership || is_reactivated,
+            "{plan:?} is based on {app:?}"
+        );
     }
 }
 
@@ -258,7 +264,7 @@ impl Model<SpiceApp> for Fixture {
     }
 
     fn check(&mut self, _: &SpiceApp, plan: &Plan<SpiceApp>, observed: &AppObserved) {
-        self.check_evidence(plan, observed);
+        self.check_base(plan, observed);
     }
 
     fn fresh_id(&mut self) -> String {
@@ -272,13 +278,13 @@ impl Reconciled<SpiceApp> {
         self.reads.iter().filter(|read| matches!(read, AppRead::List(_) | AppRead::App(..))).count()
     }
 
-    /// The API's names of what the one PUT of this result carried.
+    /// Wire names of the fields in the only write, which is a PUT.
     fn put(&self) -> BTreeSet<String> {
         assert_eq!(self.writes.len(), 1, "not one PUT: {:?}", self.writes);
         self.put_of(0)
     }
 
-    /// The API's names of what this write of the result carried, which is a PUT.
+    /// Wire names of the fields in this write, which is a PUT.
     fn put_of(&self, index: usize) -> BTreeSet<String> {
         match &self.writes[index] {
             AppWrite::Update { body, .. } => body.0.keys().map(|field| field.wire_name().to_owned()).collect(),
@@ -299,12 +305,8 @@ impl Reconciled<SpiceApp> {
     }
 }
 
-fn organization_ref(namespace: &str, name: &str) -> ResolvedOrganizationRef {
-    ResolvedOrganizationRef { namespace: namespace.to_owned(), name: name.to_owned() }
-}
-
-/// Every way a read or a write can fail.
-fn failures() -> Vec<ApiError> {
+/// Errors of reads and writes, one of each kind.
+fn errors() -> Vec<ApiError> {
     use ErrorKind::*;
     let kinds = [
         Connect,

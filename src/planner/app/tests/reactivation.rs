@@ -1,15 +1,15 @@
-//! A name that was deleted once and comes back with what it had.
+//! A create of a deleted name, which reactivates the deleted app with its settings.
 
 use super::*;
 
-fn tags_of_others() -> Value {
+fn foreign_tags() -> Value {
     json!({ OWNER_TAG: "0123456789abcdef0123456789abcdef", INCARNATION_TAG: "c-theirs" })
 }
 
-/// A deleted app of the name that somebody else had made, and that a create brings back as it was.
-fn comes_back_with_tags_of_others(fixture: &mut Fixture) -> i64 {
+/// A deleted app of another owner with the name, which a create reactivates without a change.
+fn add_deleted_foreign_app(fixture: &mut Fixture) -> i64 {
     let created_at = (fixture.now - jiff::SignedDuration::from_hours(1)).to_string();
-    let old = fixture.remote.add("my-app", json!({"created_at": created_at, "tags": tags_of_others()}));
+    let old = fixture.remote.add("my-app", json!({"created_at": created_at, "tags": foreign_tags()}));
     fixture.remote.deleted.insert(old);
     fixture.remote.keeps_reactivated = true;
     old
@@ -30,33 +30,44 @@ fn a_reactivated_app_gets_the_declared_fields() {
 
 #[test]
 fn kept_fields_of_a_reactivated_app_are_corrected_and_other_settings_reported() {
-    for keeps in [false, true] {
+    for keeps_fields in [false, true] {
         let mut fixture = Fixture::new(json!({"description": "one", "visibility": "public", "tags": {"team": "a"}}));
         let created_at = (fixture.now - jiff::SignedDuration::from_hours(1)).to_string();
-        let kept = json!({"description": "old", "image_tag": "1.0", "spicepod": {}, "created_at": created_at});
-        let old = fixture.remote.add("my-app", kept);
+        let fields = json!({"description": "old", "image_tag": "1.0", "spicepod": {}, "created_at": created_at});
+        let old = fixture.remote.add("my-app", fields);
         fixture.remote.deleted.insert(old);
-        fixture.remote.keeps_reactivated = keeps;
+        fixture.remote.keeps_reactivated = keeps_fields;
         let result = fixture.reconcile();
-        assert_eq!((&result.outcome, result.writes.len()), (&Outcome::InSync, 1 + usize::from(keeps)), "{result:?}");
+        assert_eq!(
+            (&result.outcome, result.writes.len()),
+            (&Outcome::InSync, 1 + usize::from(keeps_fields)),
+            "{result:?}"
+        );
         let app = &fixture.remote.apps[&old];
         assert_eq!(
             (&app["description"], &app["visibility"], &app["tags"]["team"]),
             (&json!("one"), &json!("public"), &json!("a"))
         );
-        let told: Vec<_> = result.events.iter().filter(|note| note.reason == "Reactivated").collect();
-        assert_eq!(told.len(), 1, "{keeps}: {result:?}");
-        assert!(told[0].warning && told[0].message.ends_with(": spicepod, runtime.imageTag"), "{told:?}");
-        assert_eq!((&app["image_tag"], fixture.status().id), (&json!("1.0"), Some(old)), "it is left alone");
+        let reactivated: Vec<_> = result.events.iter().filter(|event| event.reason == "Reactivated").collect();
+        assert_eq!(reactivated.len(), 1, "{keeps_fields}: {result:?}");
+        assert!(
+            reactivated[0].warning && reactivated[0].message.ends_with(": spicepod, runtime.imageTag"),
+            "{reactivated:?}"
+        );
+        assert_eq!(
+            (&app["image_tag"], fixture.status().id),
+            (&json!("1.0"), Some(old)),
+            "an unmanaged field does not change"
+        );
     }
 }
 
 #[test]
 fn an_app_reactivated_by_the_create_is_owned_whatever_tag_it_shows() {
     let mut fixture = Fixture::new(json!({"description": "one"}));
-    let old = comes_back_with_tags_of_others(&mut fixture);
+    let old = add_deleted_foreign_app(&mut fixture);
     let result = fixture.reconcile();
-    // The create, our tags, and then the rest.
+    // The create, the owner tags, then the other fields.
     assert_eq!((&result.outcome, result.writes.len()), (&Outcome::InSync, 3), "{result:?}");
     let tags = &fixture.remote.apps[&old]["tags"];
     assert_eq!((tags[OWNER_TAG].as_str(), fixture.status().id), (Some(fixture.owner().as_str()), Some(old)));
@@ -68,7 +79,7 @@ fn an_app_reactivated_by_the_create_is_owned_whatever_tag_it_shows() {
 fn a_reactivated_app_stays_owned_if_its_tags_are_not_set_at_once() {
     for deleted in [false, true] {
         let mut fixture = Fixture::new(json!({"description": "one"}));
-        let old = comes_back_with_tags_of_others(&mut fixture);
+        let old = add_deleted_foreign_app(&mut fixture);
         fixture.remote.fault = Some((ApiError::local(ErrorKind::Server, "no"), false));
         fixture.remote.fault_after = 1;
         assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
@@ -82,8 +93,8 @@ fn a_reactivated_app_stays_owned_if_its_tags_are_not_set_at_once() {
         assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
         assert_eq!(fixture.status().create_intent, None);
         assert_eq!(fixture.remote.list()[0].tag(OWNER_TAG), Some(fixture.owner().as_str()));
-        // From then on, another's tag is another's.
-        let tags = tags_of_others();
+        // From then on, a foreign tag means a foreign owner.
+        let tags = foreign_tags();
         fixture.remote.apps.get_mut(&old).unwrap().insert("tags".into(), tags);
         fixture.advance(3600);
         assert_eq!(fixture.reconcile().stalled(), Some(Reason::OwnedElsewhere));
@@ -92,24 +103,24 @@ fn a_reactivated_app_stays_owned_if_its_tags_are_not_set_at_once() {
 
 #[test]
 fn owner_tags_of_a_reactivated_app_are_set_before_any_rejectable_update() {
-    for no_tags in [false, true] {
+    for lacks_tags in [false, true] {
         let mut fixture = Fixture::new(json!({"runtime": {"imageTag": "9"}}));
-        let old = comes_back_with_tags_of_others(&mut fixture);
-        if no_tags {
+        let old = add_deleted_foreign_app(&mut fixture);
+        if lacks_tags {
             fixture.organization = Observed::Present(OrganizationView {
                 tags_unsupported: true,
                 default_region: Some("us-west-2".into()),
                 ..OrganizationView::default()
             });
         }
-        // The create, the tags; then what is rejected.
+        // The create and the owner tags succeed; the update is rejected.
         fixture.remote.fault = Some((ApiError::local(ErrorKind::Invalid, "no such image"), false));
         (fixture.remote.fault_after, fixture.remote.fault_lasts) = (2, true);
         let result = fixture.reconcile();
         assert!(matches!(result.outcome, Outcome::WriteFailed(Reason::InvalidSpec, ..)), "{result:?}");
         assert_eq!(fixture.remote.list()[0].tag(OWNER_TAG), Some(fixture.owner().as_str()));
         assert_eq!(fixture.status().create_intent, None);
-        // Nor is it sent again before its time.
+        // The rejected update is not repeated before its retry time.
         fixture.advance(60);
         assert_eq!(fixture.reconcile().outcome, Outcome::Skipped);
         (fixture.remote.fault, fixture.remote.fault_lasts) = (None, false);
@@ -122,7 +133,7 @@ fn owner_tags_of_a_reactivated_app_are_set_before_any_rejectable_update() {
 #[test]
 fn a_reactivated_app_stays_owned_while_it_is_only_observed() {
     let mut fixture = Fixture::new(json!({}));
-    comes_back_with_tags_of_others(&mut fixture);
+    add_deleted_foreign_app(&mut fixture);
     fixture.remote.fault = Some((ApiError::local(ErrorKind::Server, "no"), false));
     fixture.remote.fault_after = 1;
     fixture.reconcile();

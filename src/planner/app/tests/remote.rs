@@ -1,4 +1,4 @@
-//! A model of the remote side, as the contract describes it.
+//! A model of the Management API.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,45 +7,42 @@ use serde_json::{Map, Value, json};
 use super::super::*;
 use crate::management::types::ErrorKind;
 
-/// Fields that stand beside `config` and not in it.
+/// Fields of an app outside of `config`.
 const OUTER: [&str; 7] =
     ["name", "description", "visibility", "production_branch", "tags", "cluster_name", "created_at"];
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Remote {
-    /// By id: every field by its API name.
+    /// Fields by wire name, of each app by ID.
     pub(super) apps: BTreeMap<i64, Map<String, Value>>,
-    /// Ids that are softly deleted.
+    /// IDs of deleted apps, which a create can reactivate.
     pub(super) deleted: BTreeSet<i64>,
-    /// Turns every tag of an image into lower case.
+    /// Whether image tags are stored in lower case.
     pub(super) normalises: bool,
-    /// Takes tags and forgets them, as a plan without tags may.
+    /// Whether tags are dropped silently.
     pub(super) drops_tags: bool,
-    /// Refuses a write that carries tags.
+    /// Whether a write with tags is rejected.
     pub(super) rejects_tags: bool,
-    /// Refuses a spicepod, because the apps are connected to a repository.
+    /// Whether a spicepod is rejected, because the apps have a connected repository.
     pub(super) has_repository: bool,
-    /// Brings a deleted app back as it was, whatever the create says.
+    /// Whether a reactivated app keeps its fields instead of those of the create.
     pub(super) keeps_reactivated: bool,
-    /// When apps are created.
+    /// Creation time of new apps.
     pub(super) now: Option<Timestamp>,
-    /// The next write ends like this; the flag says whether it takes effect nevertheless.
+    /// Error of the next write, and whether the write takes effect nevertheless.
     pub(super) fault: Option<(ApiError, bool)>,
-    /// Every write ends so, not only the next.
+    /// Whether every later write has this error too.
     pub(super) fault_lasts: bool,
-    /// So many writes pass before.
+    /// Number of writes that succeed before the error.
     pub(super) fault_after: usize,
 }
 
-/// What the controller makes of a failed read.
+/// Result of a failed read, as in the controller.
 pub(super) fn read_failed<T>(error: ApiError) -> Observed<T> {
-    match error.kind {
-        ErrorKind::NotFound { json: true } => Observed::Absent,
-        _ => Observed::Unknown(error),
-    }
+    if error.kind == (ErrorKind::NotFound { json: true }) { Observed::Absent } else { Observed::Unknown(error) }
 }
 
-/// A version of the ConfigMap that holds the spicepod.
+/// Version of the ConfigMap that holds the spicepod.
 pub(super) fn source(version: u32) -> SourceVersion {
     SourceVersion {
         kind: "ConfigMap".into(),
@@ -108,8 +105,8 @@ impl Remote {
                 let missing = ApiError::local(ErrorKind::NotFound { json: true }, "not found");
                 self.get(*id).ok_or(missing)?;
                 if self.has_repository && body.0.contains_key(&AppField::Spicepod) {
-                    let refusal = ApiError::local(ErrorKind::Conflict, "connected to a repository");
-                    return Err(ApiError { code: Some("github_connected".into()), ..refusal });
+                    let error = ApiError::local(ErrorKind::Conflict, "connected to a repository");
+                    return Err(ApiError { code: Some("github_connected".into()), ..error });
                 }
                 self.merge(*id, &serde_json::to_value(body).unwrap());
                 Ok(self.get(*id))
@@ -140,8 +137,8 @@ impl Remote {
     fn merge(&mut self, id: i64, body: &Value) {
         let (drops_tags, normalises) = (self.drops_tags, self.normalises);
         let app = self.apps.get_mut(&id).unwrap();
-        let kept = |key: &str| key != "tags" || !drops_tags;
-        for (key, value) in body.as_object().unwrap().iter().filter(|(key, _)| kept(key)) {
+        let is_stored = |key: &str| key != "tags" || !drops_tags;
+        for (key, value) in body.as_object().unwrap().iter().filter(|(key, _)| is_stored(key)) {
             let value = match value {
                 Value::String(text) if normalises && key == "image_tag" => json!(text.to_lowercase()),
                 value => value.clone(),

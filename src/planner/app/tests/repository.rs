@@ -26,7 +26,7 @@ fn a_spicepod_of_a_repository_is_sent_once_and_other_fields_are_updated() {
     assert_eq!(result.put_of(1), ["replicas".to_owned()].into());
     fixture.remote.has_repository = false;
     fixture.advance(3600);
-    assert!(connected(&fixture.reconcile()), "no read tells that it is connected no more");
+    assert!(connected(&fixture.reconcile()), "no read shows that the repository is disconnected");
     fixture.object.metadata.annotations = Some([(RECONCILE_REQUESTED_AT.into(), "now".into())].into());
     let result = fixture.reconcile();
     assert_eq!((result.put(), result.outcome), (["spicepod".to_owned()].into(), Outcome::InSync));

@@ -1,4 +1,4 @@
-//! Invariants 1, 2 and 5, whatever is wanted, recorded and there.
+//! Invariants 1, 2 and 5 for random specs, records and remote states.
 
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::test_runner::TestCaseResult;
 
 use super::*;
 
-/// A spec, made of few values, so that edits often change nothing or go back.
+/// A spec from a few values, so that an edit often changes nothing or restores earlier values.
 fn specs() -> impl Strategy<Value = Value> {
     let text = |prefix: &'static str| weighted(0.7, (0..3_u8).prop_map(move |n| format!("{prefix}{n}")));
     let tags = proptest::collection::btree_map("[abc]", "[XYZ]", 0..3);
@@ -28,7 +28,7 @@ fn specs() -> impl Strategy<Value = Value> {
         })
 }
 
-/// What people may do to an app behind our back.
+/// Changes that other clients make to an app.
 fn changes() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(json!({})),
@@ -39,7 +39,7 @@ fn changes() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// What is there before the object.
+/// Remote state before the create of the object.
 #[derive(Clone, Debug)]
 enum InitialState {
     Nothing,
@@ -76,8 +76,9 @@ fn place(fixture: &mut Fixture, initial: &InitialState) {
     }
 }
 
-/// Settled within three rounds; then nothing is planned, read or written, in this process and in the next.
-fn settles(fixture: &mut Fixture) -> TestCaseResult {
+/// Checks that the app is in sync within three iterations, and that nothing is read or written from then on, neither in
+/// this process nor in the next.
+fn check_in_sync(fixture: &mut Fixture) -> TestCaseResult {
     let result = fixture.reconcile();
     prop_assert_eq!(&result.outcome, &Outcome::InSync, "{:?}", result);
     prop_assert!(result.iterations <= 3, "{:?}", result);
@@ -87,20 +88,15 @@ fn settles(fixture: &mut Fixture) -> TestCaseResult {
         if restart {
             fixture.restart();
         }
-        let requeue_after = fixture.reconcile();
-        prop_assert_eq!(
-            requeue_after.reads.len() + requeue_after.writes.len() + requeue_after.first.len(),
-            0,
-            "{:?}",
-            requeue_after
-        );
+        let next = fixture.reconcile();
+        prop_assert_eq!(next.reads.len() + next.writes.len() + next.first.len(), 0, "{:?}", next);
         prop_assert_eq!(&fixture.object.status, &stored, "no status write");
-        // At the next phase point it is read once, and found to be as it is.
-        let wait = requeue_after.requeue_after.unwrap();
+        // The next resync reads the app once and changes nothing.
+        let wait = next.requeue_after.unwrap();
         prop_assert!(wait <= Duration::from_secs(600), "{:?}", wait);
         fixture.advance(i64::try_from(wait.as_secs()).unwrap() + 1);
-        let check = fixture.reconcile();
-        prop_assert_eq!((check.remote_reads(), check.writes.len()), (1, 0), "{:?}", check);
+        let resync = fixture.reconcile();
+        prop_assert_eq!((resync.remote_reads(), resync.writes.len()), (1, 0), "{:?}", resync);
         prop_assert_eq!(&fixture.object.status, &stored, "no status write");
         fixture.advance(60);
     }
@@ -126,11 +122,11 @@ proptest! {
             let result = fixture.reconcile();
             prop_assert_eq!(result.stalled(), Some(Reason::NameTaken));
             prop_assert_eq!(&fixture.remote.apps, &before);
-            let requeue_after = fixture.reconcile();
-            prop_assert_eq!(requeue_after.reads.len() + requeue_after.writes.len() + requeue_after.first.len(), 0, "{:?}", requeue_after);
+            let next = fixture.reconcile();
+            prop_assert_eq!(next.reads.len() + next.writes.len() + next.first.len(), 0, "{:?}", next);
             return Ok(());
         }
-        settles(&mut fixture)?;
+        check_in_sync(&mut fixture)?;
         let id = fixture.status().id.unwrap();
         for (edit, change) in steps {
             fixture.remote.apps.get_mut(&id).unwrap().extend(change.as_object().unwrap().clone());
@@ -138,9 +134,9 @@ proptest! {
                 Some(spec) => fixture.edit(spec),
                 None => fixture.advance(1200),
             }
-            settles(&mut fixture)?;
+            check_in_sync(&mut fixture)?;
             let foreign = change.pointer("/tags/foreign").is_none_or(|tag| *tag == fixture.remote.apps[&id]["tags"]["foreign"]);
-            prop_assert!(foreign, "a foreign tag is gone");
+            prop_assert!(foreign, "a foreign tag was removed");
             prop_assert_eq!(fixture.remote.apps.len(), if matches!(initial, InitialState::Unrelated) { 2 } else { 1 });
             prop_assert_eq!(&fixture.remote.apps[&id]["tags"][OWNER_TAG], &json!(fixture.owner()));
         }
@@ -149,8 +145,8 @@ proptest! {
 
 #[test]
 fn invariant_2_nothing_is_created_or_deleted_on_unknown() {
-    for error in failures() {
-        for at in [At::Definition, At::List, At::App] {
+    for error in errors() {
+        for at in [FailingRead::CrdTerminating, FailingRead::List, FailingRead::App] {
             for (state, deleting) in
                 [("new", false), ("intent", false), ("recorded", false), ("intent", true), ("recorded", true)]
             {
@@ -169,15 +165,15 @@ fn invariant_2_nothing_is_created_or_deleted_on_unknown() {
                     fixture.delete();
                 }
                 fixture.read_error = Some((at, error.clone()));
-                let blinded = match at {
-                    At::Source => false,
-                    At::Definition => deleting,
-                    At::List => state != "recorded",
-                    At::App => state == "recorded",
+                let is_affected = match at {
+                    FailingRead::Source => false,
+                    FailingRead::CrdTerminating => deleting,
+                    FailingRead::List => state != "recorded",
+                    FailingRead::App => state == "recorded",
                 };
                 let result = fixture.reconcile();
                 let case = format!("{error:?} at {at:?}, {state}, deleting: {deleting}: {result:?}");
-                if blinded {
+                if is_affected {
                     assert_eq!(result.writes, [], "{case}");
                     assert!(!result.first.contains(&KubernetesWrite::RemoveFinalizer), "{case}");
                     assert!(!matches!(result.outcome, Outcome::InSync | Outcome::Finalized), "{case}");

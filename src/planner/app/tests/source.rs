@@ -1,4 +1,4 @@
-//! A spicepod that a ConfigMap holds.
+//! A spicepod from a ConfigMap.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn a_change_of_the_config_map_is_applied_at_once() {
     assert_eq!(fixture.remote.apps[&101]["spicepod"], json!({"version": "v1", "name": "first"}));
     assert_eq!(fixture.status().core.observed_sources, [remote::source(1)]);
 
-    // In date: its version tells, and it is not read again, nor after a restart.
+    // The version shows that nothing changed, so the content is not read again, also after a restart.
     for restart in [false, true] {
         if restart {
             fixture.restart();
@@ -34,7 +34,7 @@ fn a_change_of_the_config_map_is_applied_at_once() {
         (fixture.remote.apps[&101]["spicepod"]["name"].as_str(), fixture.status().core.observed_sources),
         (Some("second"), vec![remote::source(2)])
     );
-    // Another version with the same content is read, and sends nothing.
+    // A new version with the same content is read and causes no update.
     fixture.config_map = Some((3, Some("version: v1\nname: second".into())));
     let result = fixture.reconcile();
     assert_eq!((&result.outcome, result.writes.len(), reads_source(&result)), (&Outcome::InSync, 0, true));
@@ -48,7 +48,7 @@ fn a_change_that_was_not_applied_is_applied_after_a_restart() {
     fixture.reconcile();
     fixture.advance(60);
     fixture.config_map = Some((2, Some("name: second".into())));
-    fixture.read_error = Some((At::App, ApiError::local(ErrorKind::Connect, "down")));
+    fixture.read_error = Some((FailingRead::App, ApiError::local(ErrorKind::Connect, "down")));
     assert!(matches!(fixture.reconcile().outcome, Outcome::ReadFailed(..)));
     assert_eq!(fixture.status().core.observed_sources, [remote::source(1)]);
     fixture.restart();
@@ -66,8 +66,8 @@ fn a_rejected_spicepod_is_sent_again_only_after_a_change_of_the_config_map() {
     fixture.remote.fault = Some((ApiError::local(ErrorKind::Invalid, "no"), false));
     assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(Reason::InvalidSpec, ..)));
     fixture.advance(60);
-    let held = fixture.reconcile();
-    assert_eq!((held.writes.len(), held.remote_reads(), held.outcome), (0, 0, Outcome::Skipped));
+    let next = fixture.reconcile();
+    assert_eq!((next.writes.len(), next.remote_reads(), next.outcome), (0, 0, Outcome::Skipped));
     fixture.config_map = Some((3, Some("name: third".into())));
     assert_eq!(fixture.reconcile().put(), ["spicepod".to_owned()].into());
 }
@@ -85,20 +85,16 @@ fn an_invalid_spicepod_stalls_without_a_request_and_without_its_text() {
         let mut fixture = Fixture::new(from_config_map(json!({})));
         fixture.config_map = config_map;
         let result = fixture.reconcile();
-        let Outcome::Stalled(Reason::InvalidSpec, told) = &result.outcome else { panic!("{message}: {result:?}") };
-        assert!(told.contains("spec.spicepodFrom") && told.contains(message) && !told.contains("hidden"), "{told}");
+        let Outcome::Stalled(Reason::InvalidSpec, shown) = &result.outcome else { panic!("{message}: {result:?}") };
+        assert!(shown.contains("spec.spicepodFrom") && shown.contains(message) && !shown.contains("hidden"), "{shown}");
         assert_eq!((result.remote_reads(), result.writes.len()), (0, 0));
-        let requeue_after = fixture.reconcile();
-        assert_eq!(
-            (requeue_after.outcome, requeue_after.reads.len()),
-            (Outcome::Skipped, 1),
-            "nothing is read but the cache"
-        );
+        let next = fixture.reconcile();
+        assert_eq!((next.outcome, next.reads.len()), (Outcome::Skipped, 1), "only the cache is read");
 
-        // Mended, it goes on; the object can be deleted as it is.
-        let mut mended = Fixture { object: fixture.object.clone(), ..Fixture::new(json!({})) };
-        mended.config_map = Some((9, Some("name: good".into())));
-        assert_eq!(mended.reconcile().outcome, Outcome::InSync, "{message}");
+        // A valid spicepod is applied. An object with an invalid one can be deleted.
+        let mut corrected = Fixture { object: fixture.object.clone(), ..Fixture::new(json!({})) };
+        corrected.config_map = Some((9, Some("name: good".into())));
+        assert_eq!(corrected.reconcile().outcome, Outcome::InSync, "{message}");
         fixture.delete();
         assert_eq!(fixture.reconcile().outcome, Outcome::Finalized);
     }
@@ -108,7 +104,7 @@ fn an_invalid_spicepod_stalls_without_a_request_and_without_its_text() {
 fn an_unreadable_source_fails_only_the_current_reconcile() {
     let mut fixture = Fixture::new(from_config_map(json!({})));
     fixture.config_map = Some((1, Some("name: first".into())));
-    fixture.read_error = Some((At::Source, ApiError::local(ErrorKind::Connect, "no answer")));
+    fixture.read_error = Some((FailingRead::Source, ApiError::local(ErrorKind::Connect, "no answer")));
     let result = fixture.reconcile();
     assert!(matches!(result.outcome, Outcome::ReadFailed(..)) && result.writes.is_empty(), "{result:?}");
     fixture.read_error = None;

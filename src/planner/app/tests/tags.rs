@@ -1,8 +1,8 @@
-//! Organizations that take no tags: the recorded id counts.
+//! Organizations without tag support, where the recorded ID counts.
 
 use super::*;
 
-fn refuses(fixture: &mut Fixture) {
+fn rejects(fixture: &mut Fixture) {
     fixture.remote.rejects_tags = true;
 }
 
@@ -12,7 +12,7 @@ fn drops(fixture: &mut Fixture) {
 
 #[test]
 fn without_tag_support_an_app_is_managed_by_its_recorded_id() {
-    for (without_tags, writes) in [(refuses as fn(&mut Fixture), 2), (drops, 2)] {
+    for (without_tags, writes) in [(rejects as fn(&mut Fixture), 2), (drops, 2)] {
         let mut fixture = Fixture::new(json!({"description": "one"}));
         without_tags(&mut fixture);
         let result = fixture.reconcile();
@@ -25,8 +25,8 @@ fn without_tag_support_an_app_is_managed_by_its_recorded_id() {
                 fixture.restart();
             }
             fixture.advance(3600);
-            let check = fixture.reconcile();
-            assert_eq!((&check.outcome, check.writes.len()), (&Outcome::InSync, 0), "{check:?}");
+            let next = fixture.reconcile();
+            assert_eq!((&next.outcome, next.writes.len()), (&Outcome::InSync, 0), "{next:?}");
         }
         fixture.edit(json!({"description": "two"}));
         assert_eq!(fixture.reconcile().put(), ["description".to_owned()].into());
@@ -79,7 +79,7 @@ fn an_unrelated_rejection_is_reported_after_one_attempt_without_tags() {
     let mut fixture = Fixture::new(json!({}));
     let scope = ApiError { code: Some("insufficient_scope".into()), ..ApiError::local(ErrorKind::Forbidden, "no") };
     fixture.remote.fault = Some((scope, false));
-    assert_eq!(fixture.reconcile().writes.len(), 1, "a scope is not about tags");
+    assert_eq!(fixture.reconcile().writes.len(), 1, "a missing scope does not concern tags");
 }
 
 #[test]
@@ -96,20 +96,20 @@ fn an_owner_tag_that_the_api_shows_again_counts() {
 
 #[test]
 fn a_rejection_of_the_whole_update_does_not_show_missing_tag_support() {
-    let rejected = |kind, code: &str| ApiError { code: Some(code.into()), ..ApiError::local(kind, "no") };
+    let rejection = |kind, code: &str| ApiError { code: Some(code.into()), ..ApiError::local(kind, "no") };
     for (spec, error, reason) in [
         (
             json!({"adoptionPolicy": "Adopt", "runtime": {"imageTag": "9"}}),
-            rejected(ErrorKind::Invalid, "bad"),
+            rejection(ErrorKind::Invalid, "bad"),
             Reason::InvalidSpec,
         ),
         (
             json!({"adoptionPolicy": "Adopt", "runtime": {"imageTag": "9"}}),
-            rejected(ErrorKind::Forbidden, "image_tag_requires_enterprise"),
+            rejection(ErrorKind::Forbidden, "image_tag_requires_enterprise"),
             Reason::PlanLimit,
         ),
-        // Nothing but our tags is to be sent, by somebody who may send nothing.
-        (json!({"adoptionPolicy": "Adopt"}), rejected(ErrorKind::Forbidden, "forbidden"), Reason::Forbidden),
+        // Only the owner tags differ, and the credential may not write at all.
+        (json!({"adoptionPolicy": "Adopt"}), rejection(ErrorKind::Forbidden, "forbidden"), Reason::Forbidden),
     ] {
         let mut fixture = Fixture::new(spec);
         fixture.remote.add("my-app", json!({}));

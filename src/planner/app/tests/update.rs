@@ -1,4 +1,4 @@
-//! An app that is wanted: drift, fields that come and go, tags of others, names that are taken, lost status.
+//! Updates of an app: drift, added and removed fields, tags of other clients, taken names, lost status.
 
 use super::*;
 
@@ -93,7 +93,7 @@ fn a_field_removed_from_the_spec_is_cleared_or_reported_as_unmanaged() {
         let result = fixture.reconcile();
         assert_eq!(result.outcome, Outcome::InSync, "{pointer}");
         let live = fixture.remote.apps[&101][field].clone();
-        let unmanaged = result.events.iter().any(|note| note.warning && note.reason == "FieldUnmanaged");
+        let unmanaged = result.events.iter().any(|event| event.warning && event.reason == "FieldUnmanaged");
         match left {
             Some(value) => assert_eq!(live, value, "{pointer}"),
             None => assert!(live.get("team").is_none() && live["tier"] == "b" && live[OWNER_TAG] == fixture.owner()),
@@ -101,15 +101,15 @@ fn a_field_removed_from_the_spec_is_cleared_or_reported_as_unmanaged() {
         let cleared = ["description", "image_tag", "tags"].contains(&field);
         assert_eq!((result.writes.len(), unmanaged), if cleared { (1, false) } else { (0, true) }, "{pointer}");
 
-        // Nobody's now: what others make of it stays, and nothing is told again.
+        // The field is unmanaged now: other clients may change it, and no further event is published.
         let path = pointer[1..].replace('/', ".");
         assert!(!fixture.status().last_applied.contains_key(&path), "{path}");
         if field != "tags" {
             fixture.remote.apps.get_mut(&101).unwrap().insert(field.into(), json!("theirs"));
         }
         fixture.advance(3600);
-        let requeue_after = fixture.reconcile();
-        assert!(requeue_after.writes.is_empty() && requeue_after.events.is_empty(), "{pointer}: {requeue_after:?}");
+        let next = fixture.reconcile();
+        assert!(next.writes.is_empty() && next.events.is_empty(), "{pointer}: {next:?}");
     }
 }
 
@@ -142,7 +142,7 @@ fn tags_of_other_clients_survive_every_update() {
         fixture.edit(json!({"tags": tags}));
         assert_eq!((fixture.reconcile().put(), theirs(&fixture)), (["tags".to_owned()].into(), true), "{tags}");
     }
-    // Our own tag is drift as any other.
+    // A missing owner tag is drift like any other.
     fixture.remote.apps.get_mut(&101).unwrap()["tags"].as_object_mut().unwrap().remove(OWNER_TAG);
     fixture.advance(3600);
     assert_eq!((fixture.reconcile().put(), theirs(&fixture)), (["tags".to_owned()].into(), true));
@@ -166,7 +166,7 @@ fn a_foreign_app_of_the_same_name_is_never_written() {
             fixture.advance(3600);
         }
         assert_eq!(fixture.remote.apps, before);
-        // A read shows the cause gone, and work goes on.
+        // A read shows that the cause has ended, and the reconcile continues.
         fixture.remote.apps.clear();
         assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
     }
@@ -186,7 +186,7 @@ fn a_recorded_app_with_another_owner_or_name_is_not_written() {
 #[test]
 fn a_404_alone_is_no_absence() {
     let mut fixture = Fixture::settled(json!({}));
-    fixture.read_error = Some((At::App, ApiError::local(ErrorKind::NotFound { json: true }, "not found")));
+    fixture.read_error = Some((FailingRead::App, ApiError::local(ErrorKind::NotFound { json: true }, "not found")));
     let result = fixture.reconcile();
     assert!(matches!(result.outcome, Outcome::ReadFailed(Reason::RemoteUnavailable, ..)), "{result:?}");
     assert_eq!((result.writes.len(), fixture.ready().0.as_str()), (0, "True"));
@@ -228,8 +228,8 @@ fn a_create_of_unknown_outcome_is_found_or_repeated_under_the_same_intent() {
 #[test]
 fn an_intent_is_removed_after_a_proven_rejection_of_its_only_attempt() {
     use ErrorKind::*;
-    for error in failures() {
-        let gone =
+    for error in errors() {
+        let is_removed =
             matches!(error.kind, Connect | CredentialMissing | Invalid | Unauthorized | Forbidden | RateLimited { .. });
         for attempts_before in [0, 1] {
             let mut fixture = Fixture::new(json!({}));
@@ -243,9 +243,9 @@ fn an_intent_is_removed_after_a_proven_rejection_of_its_only_attempt() {
             let result = fixture.reconcile();
             assert!(matches!(result.outcome, Outcome::WriteFailed(..)), "{result:?}");
             let intent = fixture.status().create_intent;
-            assert_eq!(intent.is_none(), gone && attempts_before == 0, "{error:?} after {attempts_before}");
+            assert_eq!(intent.is_none(), is_removed && attempts_before == 0, "{error:?} after {attempts_before}");
             if let Some(intent) = intent {
-                assert_eq!(intent.at.0, fixture.now, "it says when the last attempt was");
+                assert_eq!(intent.at.0, fixture.now, "the time of the last attempt");
             }
         }
     }
@@ -254,16 +254,16 @@ fn an_intent_is_removed_after_a_proven_rejection_of_its_only_attempt() {
 #[test]
 fn three_equal_corrections_are_a_correction_loop_and_other_fields_are_updated() {
     let mut fixture = Fixture::settled(json!({"description": "ours", "runtime": {"replicas": 2}}));
-    let spoil = |fixture: &mut Fixture, field: &str, value: Value| {
+    let change = |fixture: &mut Fixture, field: &str, value: Value| {
         fixture.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
         fixture.advance(660);
     };
     for _ in 0..3 {
-        spoil(&mut fixture, "description", json!("theirs"));
+        change(&mut fixture, "description", json!("theirs"));
         assert_eq!(fixture.reconcile().put(), ["description".to_owned()].into());
     }
-    spoil(&mut fixture, "description", json!("theirs"));
-    spoil(&mut fixture, "replicas", json!(7));
+    change(&mut fixture, "description", json!("theirs"));
+    change(&mut fixture, "replicas", json!(7));
     let result = fixture.reconcile();
     assert_eq!((result.put(), result.stalled()), (["replicas".to_owned()].into(), Some(Reason::CorrectionLoop)));
     assert!(matches!(&result.outcome, Outcome::Stalled(_, message) if message.contains("description")), "{result:?}");
@@ -272,12 +272,12 @@ fn three_equal_corrections_are_a_correction_loop_and_other_fields_are_updated() 
         (json!("theirs"), vec!["description".to_owned()])
     );
 
-    // Nobody fights any more: a read shows it.
-    spoil(&mut fixture, "description", json!("ours"));
+    // A read shows that the correction loop has ended.
+    change(&mut fixture, "description", json!("ours"));
     assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
-    // A new wish, or a day later: it is put back again.
+    // After a new spec, or a day later, the field is corrected again.
     for a_day_later in [false, true] {
-        spoil(&mut fixture, "description", json!("theirs"));
+        change(&mut fixture, "description", json!("theirs"));
         if a_day_later {
             fixture.advance(24 * 3600);
         } else {
@@ -298,11 +298,12 @@ fn reported_drift_is_listed_and_kept_and_own_edits_are_sent() {
     let result = fixture.reconcile();
     assert_eq!((result.writes.len(), result.outcome), (0, Outcome::InSync));
     assert_eq!(fixture.status().drift, ["description", "tags.team"]);
-    let drifted = |fixture: &Fixture| fixture.status().core.conditions.iter().find(|it| it.type_ == "Drifted").cloned();
+    let drifted_condition =
+        |fixture: &Fixture| fixture.status().core.conditions.iter().find(|it| it.type_ == "Drifted").cloned();
     assert_eq!(fixture.ready(), ("True".into(), "Succeeded".into()));
-    assert!(drifted(&fixture).unwrap().message.contains("description, tags.team"));
+    assert!(drifted_condition(&fixture).unwrap().message.contains("description, tags.team"));
 
-    // An edit of another field, and of another tag, leaves what they did.
+    // An edit of another field and of another tag does not correct the drift.
     let mut edit = spec("ours", 3);
     edit["tags"]["tier"] = json!("c");
     fixture.edit(edit);
@@ -315,7 +316,7 @@ fn reported_drift_is_listed_and_kept_and_own_edits_are_sent() {
     );
     assert_eq!(fixture.status().drift, ["description", "tags.team"]);
 
-    // Our own tag is put back all the same, and what is as wanted again is no drift.
+    // The owner tag is restored nevertheless, and a field with the declared value again is no drift.
     let owner = fixture.owner();
     let app = fixture.remote.apps.get_mut(&101).unwrap();
     app["tags"].as_object_mut().unwrap().remove(OWNER_TAG);
@@ -324,7 +325,7 @@ fn reported_drift_is_listed_and_kept_and_own_edits_are_sent() {
     fixture.advance(3600);
     assert_eq!(fixture.reconcile().put(), ["tags".to_owned()].into());
     assert_eq!(fixture.remote.apps[&101]["tags"][OWNER_TAG], owner);
-    assert_eq!((fixture.status().drift, drifted(&fixture)), (Vec::<String>::new(), None));
+    assert_eq!((fixture.status().drift, drifted_condition(&fixture)), (Vec::<String>::new(), None));
 }
 
 #[test]
@@ -365,7 +366,7 @@ fn an_unusable_organization_is_waited_for_without_a_request() {
 
 #[test]
 fn the_first_of_two_objects_owns_the_app_name() {
-    let claim = |without_id, seconds: i64, uid: &str| CompetingApp {
+    let competitor = |without_id, seconds: i64, uid: &str| CompetingApp {
         without_id,
         created: Some(Timestamp::from_second(seconds).unwrap()),
         uid: uid.into(),
@@ -373,11 +374,11 @@ fn the_first_of_two_objects_owns_the_app_name() {
         name: "other".into(),
     };
     for (other, stalled) in [
-        (claim(false, 2_000_000, "z"), true),
-        (claim(true, 999_999, "z"), true),
-        (claim(true, 1_000_000, "a"), true),
-        (claim(true, 1_000_000, "z"), false),
-        (claim(true, 1_000_001, "a"), false),
+        (competitor(false, 2_000_000, "z"), true),
+        (competitor(true, 999_999, "z"), true),
+        (competitor(true, 1_000_000, "a"), true),
+        (competitor(true, 1_000_000, "z"), false),
+        (competitor(true, 1_000_001, "a"), false),
     ] {
         let mut fixture = Fixture::new(json!({}));
         fixture.competing_apps = vec![other.clone()];
@@ -418,7 +419,7 @@ fn after_a_name_conflict_only_the_owner_tag_makes_an_app_owned() {
         let mut fixture = Fixture::new(json!({}));
         fixture.remote.fault = Some((ApiError::local(ErrorKind::Conflict, "the name is taken"), false));
         assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(..)));
-        // It is older than the create: the list has passed it over.
+        // The app is older than the create, but the list before the create did not have it.
         let tags = if tagged { json!({ OWNER_TAG: fixture.owner() }) } else { json!({}) };
         let old = (fixture.now - jiff::SignedDuration::from_hours(1)).to_string();
         fixture.remote.add("my-app", json!({ "created_at": old, "tags": tags }));
@@ -430,7 +431,7 @@ fn after_a_name_conflict_only_the_owner_tag_makes_an_app_owned() {
             fixture.restart();
         }
         fixture.delete();
-        assert_eq!(fixture.reconcile().deletes().len(), usize::from(tagged), "what is not ours stays");
+        assert_eq!(fixture.reconcile().deletes().len(), usize::from(tagged), "a foreign app stays");
     }
 }
 
@@ -445,31 +446,4 @@ fn a_create_is_based_on_a_fresh_list_even_after_a_long_wait() {
         panic!("no list: {result:?}")
     };
     assert!(fixture.now.duration_since(*not_before) <= jiff::SignedDuration::from_secs(30), "{not_before}");
-}
-
-#[test]
-fn resources_and_executors_are_sent_under_the_names_of_the_api() {
-    let resources =
-        |disk: &str| json!({ "limits": { "cpu": "4", "memory": "16Gi", disk: "50Gi" }, "requests": { "cpu": "2" } });
-    let mut fixture = Fixture::new(json!({ "runtime": {
-        "resources": resources("ephemeralStorage"),
-        "executor": { "replicas": 2, "resources": resources("ephemeralStorage"), "storageSizeGb": 50 },
-    } }));
-    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
-    let app = &fixture.remote.apps[&101];
-    assert_eq!(app["resources"], resources("ephemeral-storage"));
-    let executor = json!({ "replicas": 2, "resources": resources("ephemeral-storage"), "storage_size_gb": 50 });
-    assert_eq!(app["executor"], executor);
-    fixture.advance(3600);
-    assert!(fixture.reconcile().writes.is_empty(), "as the API shows them");
-}
-
-#[test]
-fn ready_names_the_app_and_says_where_it_differs() {
-    let mut fixture = Fixture::settled(json!({ "description": "ours", "driftPolicy": "Report" }));
-    let message = |fixture: &Fixture| fixture.status().core.conditions[0].message.clone();
-    assert_eq!(message(&fixture), "App 101 is in sync with the spec");
-    fixture.remote.apps.get_mut(&101).unwrap().insert("description".into(), json!("theirs"));
-    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
-    assert_eq!(message(&fixture), "App 101 is in sync with the spec, except for the fields in status.drift");
 }

@@ -1,4 +1,4 @@
-//! An object that is being deleted.
+//! Deletion of a SpiceSecret.
 
 use super::*;
 use crate::api::SecretConflict;
@@ -11,10 +11,9 @@ fn created_secrets_are_deleted_and_adopted_ones_stay_unless_the_policy_differs()
         fixture.set_in_portal("B", "theirs");
         assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
         fixture.delete();
-        // Nothing of it is read: an object with an invalid spec, without its source, is deleted like any other.
+        // The deletion reads neither the spec nor the source.
         fixture.source = None;
-        fixture.object.spec.secret_ref =
-            one("1st").get("secretRef").cloned().and_then(|it| serde_json::from_value(it).ok());
+        fixture.object.spec.secret_ref = None;
         let result = fixture.reconcile();
         assert_eq!(result.outcome, Outcome::Finalized, "{policy:?}");
         assert_eq!(fixture.remote.keys().collect::<Vec<_>>(), left, "{policy:?}");
@@ -22,16 +21,16 @@ fn created_secrets_are_deleted_and_adopted_ones_stay_unless_the_policy_differs()
     }
 }
 
-/// What happens to the app.
+/// A change of the app.
 type Change = fn(&mut Fixture);
 
 #[test]
 fn a_secret_of_an_absent_or_foreign_app_is_released_without_a_delete() {
     let cases: [(&str, Change); 4] = [
-        ("the SpiceApp is gone", |fixture| fixture.app_exists = false),
-        ("it has no app any more", |fixture| fixture.app.id = None),
-        ("it has another app", |fixture| fixture.app.id = Some(APP + 1)),
-        ("the app is another's", |fixture| {
+        ("the SpiceApp does not exist", |fixture| fixture.app_exists = false),
+        ("the SpiceApp has no app", |fixture| fixture.app.id = None),
+        ("the SpiceApp has another app", |fixture| fixture.app.id = Some(APP + 1)),
+        ("the app has another owner", |fixture| {
             let app = json!({ "id": APP, "name": "my-app", "tags": { OWNER_TAG: "another" } });
             fixture.remote_app = serde_json::from_value(app).unwrap();
         }),
@@ -43,7 +42,7 @@ fn a_secret_of_an_absent_or_foreign_app_is_released_without_a_delete() {
         let result = fixture.reconcile();
         assert_eq!((result.outcome, result.deleted.len()), (Outcome::Finalized, 0), "{case}");
     }
-    // While the app is being deleted it is still there.
+    // The app still exists while the SpiceApp is being deleted.
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
     fixture.app.unready = Some("is being deleted".into());
     fixture.delete();
@@ -68,19 +67,19 @@ fn a_failed_delete_is_retried_until_the_policy_is_retain() {
     fixture.app.organization.as_mut().unwrap().suspended = true;
     let result = fixture.reconcile();
     assert!(matches!(result.outcome, Outcome::WriteFailed(Reason::DependencyNotReady, ..)), "{result:?}");
-    assert_eq!((result.remote_reads().len(), fixture.remote.len()), (0, 1), "the stop button");
+    assert_eq!((result.remote_reads().len(), fixture.remote.len()), (0, 1), "a suspended organization stops deletes");
 }
 
 #[test]
 fn two_terminating_objects_do_not_wait_for_each_other() {
-    // Each has noted that the other one has set what it asks for.
+    // Each object records that the other one has set the name that it requests.
     let names = |names: [&str; 1]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-    for (created, timings) in [(-10, true), (10, false)] {
+    for (created, waits) in [(-10, true), (10, false)] {
         let mut fixture = Fixture::settled(one("OURS"), &[("key", "value")]);
         let mut status = fixture.status();
-        let theirs =
+        let conflict =
             SecretConflict { name: "THEIRS".into(), owned_by: "other".into(), present: Some(true), adopted: None };
-        status.conflicts.push(theirs);
+        status.conflicts.push(conflict);
         fixture.object.status = Some(status);
         fixture.siblings = vec![SiblingSecret {
             object: "other".into(),
@@ -95,8 +94,8 @@ fn two_terminating_objects_do_not_wait_for_each_other() {
         }];
         fixture.delete();
         let result = fixture.reconcile();
-        assert_eq!(matches!(result.outcome, Outcome::Terminating(_)), timings, "{result:?}");
-        assert_eq!(result.deleted.is_empty(), timings);
+        assert_eq!(matches!(result.outcome, Outcome::Terminating(_)), waits, "{result:?}");
+        assert_eq!(result.deleted.is_empty(), waits);
     }
 }
 
@@ -104,7 +103,7 @@ fn two_terminating_objects_do_not_wait_for_each_other() {
 fn without_a_digest_key_nothing_is_set_but_secrets_can_be_deleted() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
     fixture.has_key = false;
-    fixture.source(values(&[("key", "rotated")]));
+    fixture.set_source(values(&[("key", "rotated")]));
     let result = fixture.reconcile();
     assert_eq!((result.set.len(), result.remote_reads().len()), (0, 0), "{result:?}");
     assert!(fixture.ready().2.contains("The operator has no digest key yet"), "{:?}", fixture.ready());

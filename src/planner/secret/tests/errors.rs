@@ -1,19 +1,19 @@
-//! Writes that are rejected, or whose outcome is unknown, and many at once.
+//! Rejected writes, writes of unknown outcome, and large batches.
 
 use super::*;
 
 #[test]
 fn many_externally_deleted_secrets_are_corrected_without_a_correction_loop() {
     let names: Vec<String> = (0..256).map(|number| format!("NAME_{number:03}")).collect();
-    let held: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "value")).collect();
-    let mut fixture = Fixture::settled(all(), &held);
+    let data: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "value")).collect();
+    let mut fixture = Fixture::settled(all(), &data);
     for loss in 0..2 {
         fixture.remote.clear();
         let result = fixture.reconcile();
         assert_eq!((&result.outcome, result.set.len()), (&Outcome::InSync, 256), "loss {loss}");
         assert_eq!(fixture.remote.len(), 256);
-        let told = result.events.iter().filter(|note| note.reason == "DriftCorrected").count();
-        assert_eq!(told, 6, "one a batch: {:?}", result.events);
+        let corrections = result.events.iter().filter(|event| event.reason == "DriftCorrected").count();
+        assert_eq!(corrections, 6, "one event for each batch: {:?}", result.events);
         fixture.advance(660);
     }
 }
@@ -37,7 +37,7 @@ fn events_and_correction_counts_cover_only_successful_writes() {
         fixture.timings.correction_loop_cooldown
     ));
     fixture.rejected.insert("A".to_owned(), ErrorKind::Server);
-    fixture.source(values(&[("A", "new")]));
+    fixture.set_source(values(&[("A", "new")]));
     let result = fixture.reconcile();
     let reasons = ["Created", "Adopted", "Rotated", "DriftCorrected"];
     assert_eq!(reasons.map(|reason| result.event(reason)), [None; 4], "{result:?}");
@@ -46,13 +46,13 @@ fn events_and_correction_counts_cover_only_successful_writes() {
 #[test]
 fn a_rotation_of_unknown_outcome_is_set_again_even_for_the_old_value() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "old")]);
-    fixture.source(values(&[("key", "new")]));
-    // It took effect; the answer was lost.
+    fixture.set_source(values(&[("key", "new")]));
+    // The write took effect, but the response was lost.
     fixture.rejected.insert("TOKEN".to_owned(), ErrorKind::OutcomeUnknown);
     assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
     fixture.set_in_portal("TOKEN", "new");
     fixture.rejected.clear();
-    fixture.source(values(&[("key", "old")]));
+    fixture.set_source(values(&[("key", "old")]));
     let result = fixture.reconcile();
     assert_eq!((result.outcome, fixture.remote()), (Outcome::InSync, vec![("TOKEN", "old")]));
 }
@@ -64,7 +64,7 @@ fn a_rejected_write_is_not_repeated_because_of_sibling_changes() {
         fixture.rejected.insert("A".to_owned(), kind);
         fixture.edit(all());
         assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(..)));
-        // Another one records a name, withdraws it, and so on.
+        // A sibling records a name, removes the record, and so on.
         for set in ["B", "C"] {
             fixture.siblings = vec![SiblingSecret {
                 object: "other".into(),
@@ -76,7 +76,7 @@ fn a_rejected_write_is_not_repeated_because_of_sibling_changes() {
         }
         fixture.siblings.clear();
     }
-    // Its time comes.
+    // The retry time comes.
     fixture.rejected.clear();
     fixture.advance(3600);
     assert_eq!(fixture.reconcile().set, ["A"]);

@@ -1,4 +1,4 @@
-//! What a SpiceSecret reads and sets, and what it says. The service here keeps values, to be compared.
+//! The planner of secrets on a model of the API. The model returns values, so that tests can compare them.
 
 mod deletion;
 mod errors;
@@ -19,22 +19,22 @@ use crate::planner::{DigestKey, RuntimeState, Timings};
 
 const APP: i64 = 7;
 
-/// A secret in the service: its value, and the second in which it was set.
-type There = (String, i64);
+/// A secret in the app: its value, and the second of its last write.
+type StoredSecret = (String, i64);
 
-/// An object, and all that it depends on.
+/// One object, its dependencies, and a model of the API.
 struct Fixture {
     object: SpiceSecret,
-    remote: BTreeMap<String, There>,
-    /// Names that the service refuses, and how.
+    remote: BTreeMap<String, StoredSecret>,
+    /// Names whose writes are rejected, with the error.
     rejected: BTreeMap<String, ErrorKind>,
-    /// What cannot be seen.
+    /// Error of every remote read.
     read_error: Option<ApiError>,
     app: ParentApp,
     app_exists: bool,
     remote_app: App,
     siblings: Vec<SiblingSecret>,
-    /// The version of the Kubernetes Secret, and what it holds.
+    /// Version and data of the Kubernetes Secret.
     source: Option<(u32, BTreeMap<String, Vec<u8>>)>,
     key: DigestKey,
     has_key: bool,
@@ -44,12 +44,12 @@ struct Fixture {
     /// Secrets that the current reconcile set and deleted.
     set: Vec<String>,
     deleted: Vec<String>,
-    /// Writes after which the process is killed.
+    /// Number of writes before the one after which the process is killed.
     writes_left: usize,
     killed: bool,
 }
 
-/// What a result did.
+/// Result of a reconcile.
 #[derive(Debug)]
 struct Reconciliation {
     reads: Vec<SecretRead>,
@@ -69,7 +69,7 @@ fn time(second: i64) -> String {
 }
 
 impl Fixture {
-    fn new(spec: Value, held: &[(&str, &str)]) -> Self {
+    fn new(spec: Value, data: &[(&str, &str)]) -> Self {
         let now = Timestamp::from_second(1_000_000).unwrap();
         let mut object = SpiceSecret::new("my-object", SpiceSecretSpec::default());
         object.metadata.namespace = Some("team".into());
@@ -103,7 +103,7 @@ impl Fixture {
             app_exists: true,
             remote_app: serde_json::from_value(remote_app).unwrap(),
             siblings: Vec::new(),
-            source: Some((1, values(held))),
+            source: Some((1, values(data))),
             key: DigestKey::new(vec![7; 32]),
             has_key: true,
             runtime_state: RuntimeState::new(now),
@@ -118,9 +118,9 @@ impl Fixture {
         fixture
     }
 
-    /// One that settled on its spec, long ago enough that a check is due, and none was missed.
-    fn settled(spec: Value, held: &[(&str, &str)]) -> Self {
-        let mut fixture = Self::new(spec, held);
+    /// An object that is in sync with its spec, and whose next resync is due.
+    fn settled(spec: Value, data: &[(&str, &str)]) -> Self {
+        let mut fixture = Self::new(spec, data);
         let result = fixture.reconcile();
         assert_eq!(result.outcome, Outcome::InSync, "{result:?}");
         fixture.advance(660);
@@ -146,18 +146,18 @@ impl Fixture {
         self.now += jiff::SignedDuration::from_secs(seconds);
     }
 
-    /// Another version of the Kubernetes Secret.
-    fn source(&mut self, held: BTreeMap<String, Vec<u8>>) {
+    /// Changes the data of the Kubernetes Secret, and so its version.
+    fn set_source(&mut self, data: BTreeMap<String, Vec<u8>>) {
         let version = self.source.as_ref().map_or(100, |(version, _)| version + 1);
-        self.source = Some((version, held));
+        self.source = Some((version, data));
     }
 
-    /// Somebody sets a secret in the portal.
+    /// Another client sets a secret in the portal.
     fn set_in_portal(&mut self, name: &str, value: &str) {
         self.remote.insert(name.to_owned(), (value.to_owned(), self.now.as_second()));
     }
 
-    /// A new process, which knows nothing but what is stored.
+    /// A new process, which has only the stored object.
     fn restart(&mut self) {
         self.runtime_state = RuntimeState::new(self.now);
     }
@@ -199,30 +199,30 @@ impl Fixture {
                 observed.key = Some(key.map_or(Observed::Absent, Observed::Present));
             }
             SecretRead::SourceValues => {
-                let held = self.source.clone();
-                let held = held.map(|(number, held)| SourceValues::new(version(number), held, self.key.clone()));
-                observed.values = Some(held.map_or(Observed::Absent, Observed::Present));
+                let data = self.source.clone();
+                let data = data.map(|(number, data)| SourceValues::new(version(number), data, self.key.clone()));
+                observed.values = Some(data.map_or(Observed::Absent, Observed::Present));
             }
             SecretRead::RemoteApp(_, not_before) => {
                 assert!(*not_before <= self.now);
-                let seen = Observation { value: Arc::new(self.remote_app.clone()), started_at: self.now };
-                observed.remote_app = Some(read_error().map_or(Observed::Present(seen), Observed::Unknown));
+                let observation = Observation { value: Arc::new(self.remote_app.clone()), started_at: self.now };
+                observed.remote_app = Some(read_error().map_or(Observed::Present(observation), Observed::Unknown));
             }
             SecretRead::List(_, not_before) => {
                 assert!(*not_before <= self.now);
                 let list = self.remote.keys().map(|name| (name.clone(), self.shown(name))).collect();
-                let seen = Observation { value: Arc::new(list), started_at: self.now };
-                observed.list = Some(read_error().map_or(Observed::Present(seen), Observed::Unknown));
+                let observation = Observation { value: Arc::new(list), started_at: self.now };
+                observed.list = Some(read_error().map_or(Observed::Present(observation), Observed::Unknown));
             }
             SecretRead::Apps(_) => {
-                let seen = Observation { value: Arc::new(vec![self.remote_app.clone()]), started_at: self.now };
-                observed.apps = Some(Observed::Present(seen));
+                let observation = Observation { value: Arc::new(vec![self.remote_app.clone()]), started_at: self.now };
+                observed.apps = Some(Observed::Present(observation));
             }
             SecretRead::CrdTerminating => observed.crd_terminating = Some(Observed::Present(false)),
         }
     }
 
-    /// Response of the API: each secret by itself, up to the first error that is no validation error.
+    /// Response of the API: one result for each secret, up to the first error that is no validation error.
     fn respond(&mut self, write: &SecretWrite) -> Result<SecretResponse, ApiError> {
         let mut response = Vec::new();
         let names: Vec<(String, Option<String>)> = match write {
@@ -265,7 +265,7 @@ impl Fixture {
         self.reconcile_until_killed(usize::MAX)
     }
 
-    /// One reconcile of a process that is killed right after this many writes and one more.
+    /// One reconcile of a process that is killed after the next write that follows this number of writes.
     fn reconcile_until_killed(&mut self, writes: usize) -> Reconciliation {
         (self.writes_left, self.killed) = (writes, false);
         let Reconciled { reads, first, outcome, events, .. } = reconcile(self);
@@ -276,18 +276,18 @@ impl Fixture {
         Reconciliation { reads, first, set, deleted, outcome, events }
     }
 
-    /// What holds of every plan: nothing is sent that is not recorded, by an object without a finalizer, or without an
-    /// answer that shows whose the app is.
+    /// Checks that a plan contains no value, and that a write follows the finalizer, the record of its names, and a read that
+    /// shows the owner of the app.
     fn check_plan(&self, object: &SpiceSecret, plan: &Plan<SpiceSecret>, observed: &SecretObserved) {
         let text = format!("{plan:?}");
-        for value in self.source.iter().flat_map(|(_, held)| held.values()) {
+        for value in self.source.iter().flat_map(|(_, data)| data.values()) {
             let value = String::from_utf8_lossy(value);
             assert!(value.len() < 8 || !text.contains(value.as_ref()), "{text}");
         }
         let Some(write) = &plan.remote else { return };
         assert!(object.metadata.finalizers.as_ref().is_some_and(|it| !it.is_empty()));
         let Some(Observed::Present(Observation { value: app, started_at })) = &observed.remote_app else {
-            panic!("no evidence: {plan:?}")
+            panic!("a write without a read: {plan:?}")
         };
         assert!(app.id == write.app() && self.now.duration_since(*started_at).as_secs() <= 30);
         let before = object.status.clone().unwrap_or_default();
@@ -298,10 +298,10 @@ impl Fixture {
                 assert!(secrets.iter().all(|set| is_recorded(&set.body.name)), "{plan:?}");
             }
             SecretWrite::Delete { names, .. } => {
-                let passed_on = |name: &String| {
-                    stored.conflicts.iter().any(|held| held.name == *name && held.present == Some(true))
+                let is_handed_over = |name: &String| {
+                    stored.conflicts.iter().any(|conflict| conflict.name == *name && conflict.present == Some(true))
                 };
-                assert!(names.iter().all(|name| is_recorded(name) || passed_on(name)), "{plan:?}");
+                assert!(names.iter().all(|name| is_recorded(name) || is_handed_over(name)), "{plan:?}");
             }
         }
     }
@@ -311,7 +311,7 @@ impl Fixture {
         (ready.status, ready.reason, ready.message)
     }
 
-    /// Visits, and says what Ready tells.
+    /// Reason and message of Ready after a reconcile.
     fn reconciled_ready(&mut self) -> (String, String) {
         self.reconcile();
         let (_, reason, message) = self.ready();
@@ -356,14 +356,14 @@ impl Model<SpiceSecret> for Fixture {
 }
 
 impl Reconciliation {
-    /// Reads of the service.
+    /// Reads from the API.
     fn remote_reads(&self) -> Vec<&SecretRead> {
         use SecretRead::{Apps, List, RemoteApp};
         self.reads.iter().filter(|read| matches!(read, RemoteApp(..) | List(..) | Apps(_))).collect()
     }
 
     fn event(&self, reason: &str) -> Option<&str> {
-        self.events.iter().find(|note| note.reason == reason).map(|note| note.message.as_str())
+        self.events.iter().find(|event| event.reason == reason).map(|event| event.message.as_str())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order: what we have set follows its source, and what others have set stays.
+//! Random events in random order: own secrets follow their source, and secrets of other clients stay unchanged.
 
 use proptest::prelude::*;
 
@@ -6,20 +6,20 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Event {
-    /// The source holds these values, by key.
+    /// The source has these values, by key.
     Source(Vec<(usize, u8)>),
     SourceGone,
-    /// The spec asks for these names, each from a key; for all keys under their own names, if for none.
+    /// The spec requests these names, each from a key. Without names, the spec requests every key.
     Spec(BTreeMap<usize, usize>),
-    /// Somebody sets a secret in the portal.
+    /// Another client sets a secret in the portal.
     Portal(usize, u8),
     PortalDeletes(usize),
-    /// An older object asks for a name, and may have set it.
-    CompetingApp(usize, bool),
-    ClaimGone,
+    /// An older sibling requests a name, and may have set the secret.
+    Sibling(usize, bool),
+    SiblingGone,
     KeyLost,
     Restart,
-    /// The process is killed after so many writes.
+    /// The process is killed after this number of writes.
     Killed(usize),
     Pass(u16),
 }
@@ -34,8 +34,8 @@ fn events() -> impl Strategy<Value = Event> {
         2 => prop::collection::btree_map(name.clone(), name.clone(), 0..4).prop_map(Event::Spec),
         3 => (name.clone(), any::<u8>()).prop_map(|(name, value)| Event::Portal(name, value)),
         2 => name.clone().prop_map(Event::PortalDeletes),
-        1 => (name, any::<bool>()).prop_map(|(name, set)| Event::CompetingApp(name, set)),
-        1 => Just(Event::ClaimGone),
+        1 => (name, any::<bool>()).prop_map(|(name, set)| Event::Sibling(name, set)),
+        1 => Just(Event::SiblingGone),
         1 => Just(Event::KeyLost),
         1 => Just(Event::Restart),
         2 => (0..4_usize).prop_map(Event::Killed),
@@ -43,56 +43,57 @@ fn events() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What has never been ours: set in the portal while nothing of ours was recorded under the name.
-fn check_foreign(fixture: &Fixture, foreign: &BTreeMap<String, There>) {
-    for (name, there) in foreign {
-        assert_eq!(fixture.remote.get(name), Some(there), "{name} is not ours");
+/// Checks that foreign secrets are unchanged: secrets set in the portal while the status had no record of the name.
+fn check_foreign(fixture: &Fixture, foreign: &BTreeMap<String, StoredSecret>) {
+    for (name, secret) in foreign {
+        assert_eq!(fixture.remote.get(name), Some(secret), "{name} is foreign");
     }
 }
 
-/// The names that the spec asks for, each with its key.
-fn asked(fixture: &Fixture, held: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
+/// The names that the spec requests, each with its key.
+fn requested(fixture: &Fixture, data: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
     let items = &fixture.object.spec.secret_ref.as_ref().unwrap().items;
     if items.is_empty() {
-        return held.keys().map(|key| (key.clone(), key.clone())).collect();
+        return data.keys().map(|key| (key.clone(), key.clone())).collect();
     }
     items.iter().map(|item| (item.name.clone().unwrap(), item.key.clone())).collect()
 }
 
-fn apply(fixture: &mut Fixture, foreign: &mut BTreeMap<String, There>, event: Event) {
-    // Times are told in seconds: no two things happen in one.
+fn apply(fixture: &mut Fixture, foreign: &mut BTreeMap<String, StoredSecret>, event: Event) {
+    // Times have a precision of one second, so each second has at most one event.
     fixture.advance(1);
     let value = |value: u8| format!("value {value}");
     match event {
-        Event::Source(held) => {
-            fixture
-                .source(held.into_iter().map(|(name, of)| (NAMES[name].to_owned(), value(of).into_bytes())).collect());
+        Event::Source(data) => {
+            fixture.set_source(
+                data.into_iter().map(|(name, of)| (NAMES[name].to_owned(), value(of).into_bytes())).collect(),
+            );
         }
         Event::SourceGone => fixture.source = None,
-        Event::Spec(named) => {
-            let items = named.iter().map(|(name, key)| json!({ "key": NAMES[*key], "name": NAMES[*name] }));
+        Event::Spec(names) => {
+            let items = names.iter().map(|(name, key)| json!({ "key": NAMES[*key], "name": NAMES[*name] }));
             fixture.edit(json!({ "secretRef": { "name": "source", "items": items.collect::<Vec<_>>() } }));
         }
         Event::Portal(name, of) => {
             fixture.set_in_portal(NAMES[name], &value(of));
-            // What an older object of ours has set passes to us.
-            let passes = fixture.status().conflicts.iter().any(|held| held.name == NAMES[name]);
-            let ours = passes || fixture.names().iter().any(|ours| ours == NAMES[name]);
-            if !ours && !foreign.contains_key(NAMES[name]) {
+            // A secret of an older sibling is handed over.
+            let is_handed_over = fixture.status().conflicts.iter().any(|conflict| conflict.name == NAMES[name]);
+            let is_own = is_handed_over || fixture.names().iter().any(|own| own == NAMES[name]);
+            if !is_own && !foreign.contains_key(NAMES[name]) {
                 foreign.insert(NAMES[name].to_owned(), fixture.remote[NAMES[name]].clone());
             }
-            if let Some(theirs) = foreign.get_mut(NAMES[name]) {
-                *theirs = fixture.remote[NAMES[name]].clone();
+            if let Some(secret) = foreign.get_mut(NAMES[name]) {
+                *secret = fixture.remote[NAMES[name]].clone();
             }
         }
         Event::PortalDeletes(name) => {
             fixture.remote.remove(NAMES[name]);
             foreign.remove(NAMES[name]);
         }
-        Event::CompetingApp(name, set) => {
+        Event::Sibling(name, set) => {
             let names = BTreeSet::from([NAMES[name].to_owned()]);
             let set = if set && !foreign.contains_key(NAMES[name]) { names.clone() } else { BTreeSet::new() };
-            set.iter().for_each(|name| fixture.set_in_portal(name, "of the other object"));
+            set.iter().for_each(|name| fixture.set_in_portal(name, "of the sibling"));
             let created = Some(Timestamp::UNIX_EPOCH);
             let (object, managed, acknowledged) = ("other".to_owned(), set.clone(), set.clone());
             fixture.siblings = vec![SiblingSecret {
@@ -104,13 +105,13 @@ fn apply(fixture: &mut Fixture, foreign: &mut BTreeMap<String, There>, event: Ev
                 ..SiblingSecret::default()
             }];
         }
-        Event::ClaimGone => fixture.siblings.clear(),
+        Event::SiblingGone => fixture.siblings.clear(),
         Event::KeyLost => fixture.key = DigestKey::new(format!("{:?} another key", fixture.now).into_bytes()),
         Event::Restart => fixture.restart(),
         Event::Killed(writes) => drop(fixture.reconcile_until_killed(writes)),
         Event::Pass(seconds) => fixture.advance(seconds.into()),
     }
-    // Whoever changes something wakes the object.
+    // Every change triggers a reconcile.
     fixture.runtime_state.force_resync = true;
     fixture.advance(1);
 }
@@ -122,16 +123,16 @@ proptest! {
         let mut fixture = Fixture::new(all(), &[("A", "value 0")]);
         (fixture.app.created_at, fixture.timings.write_settle_period) = (None, Duration::ZERO);
         fixture.timings.correction_loop_cooldown = Duration::ZERO;
-        let (mut foreign, mut of_others) = (BTreeMap::new(), BTreeSet::new());
+        let (mut foreign, mut sibling_names) = (BTreeMap::new(), BTreeSet::new());
         for event in happened {
             apply(&mut fixture, &mut foreign, event);
             fixture.reconcile();
-            // What an older object asks for is released to it, and may come back to us or not.
-            of_others.extend(fixture.siblings.iter().flat_map(|other| other.requested.clone()));
+            // A name that an older sibling requests is released, and may be handed over later.
+            sibling_names.extend(fixture.siblings.iter().flat_map(|other| other.requested.clone()));
             foreign.retain(|name, _| !fixture.siblings.iter().any(|other| other.managed.contains(name)));
             check_foreign(&fixture, &foreign);
         }
-        // A check, and one more that finds nothing to do.
+        // Two resyncs, and a third one that changes nothing.
         for _ in 0..2 {
             fixture.advance(1260);
             fixture.reconcile();
@@ -140,18 +141,18 @@ proptest! {
         let (last, remote) = (fixture.reconcile(), fixture.remote.clone());
         prop_assert!(last.set.is_empty() && last.deleted.is_empty() && last.first.is_empty(), "{:?}", last);
         check_foreign(&fixture, &foreign);
-        let Some((_, held)) = &fixture.source else { return Ok(()) };
-        let held_elsewhere =
-            |name: &str| of_others.contains(name) || fixture.siblings.iter().any(|other| other.requested.contains(name));
-        let asked = asked(&fixture, held);
-        for (name, key) in asked.iter().filter(|(name, _)| !held_elsewhere(name) && !foreign.contains_key(*name)) {
-            // Of a key that is gone, what was set stays.
-            let Some(value) = held.get(key) else { continue };
+        let Some((_, data)) = &fixture.source else { return Ok(()) };
+        let is_requested_by_sibling =
+            |name: &str| sibling_names.contains(name) || fixture.siblings.iter().any(|other| other.requested.contains(name));
+        let requested = requested(&fixture, data);
+        for (name, key) in requested.iter().filter(|(name, _)| !is_requested_by_sibling(name) && !foreign.contains_key(*name)) {
+            // The secret of a removed key stays.
+            let Some(value) = data.get(key) else { continue };
             prop_assert_eq!(remote.get(name).map(|(value, _)| value.as_bytes()), Some(value.as_slice()), "{}: {:?}", name, last);
         }
         let settled = last.outcome == Outcome::InSync;
         for entry in fixture.status().secrets.iter().filter(|_| settled) {
-            prop_assert!(asked.contains_key(&entry.name), "{} is no longer asked for", entry.name);
+            prop_assert!(requested.contains_key(&entry.name), "{} is no longer requested", entry.name);
         }
     }
 }

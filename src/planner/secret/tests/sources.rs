@@ -1,33 +1,37 @@
-//! What the Kubernetes Secret holds, or no longer holds.
+//! The data of the Kubernetes Secret, and its absence.
 
 use super::*;
 
 #[test]
 fn a_missing_or_empty_source_deletes_nothing_and_is_reported() {
-    for spec in [all(), one("TOKEN"), json!({ "secretRef": { "name": "source", "items": [{ "key": "key" }] } })] {
-        let takes_all = spec == all();
+    for spec in [
+        all(),
+        one("TOKEN"),
+        json!({ "secretRef": { "name": "source", "items": [{ "key": "key", "name": "TOKEN" }] } }),
+    ] {
+        let selects_all = spec == all();
         let mut fixture = Fixture::settled(spec, &[("key", "value"), ("more", "value")]);
         let before: Vec<String> = fixture.remote.keys().cloned().collect();
-        for (held, message) in [
+        for (data, message) in [
             (None, "Secret \"source\" not found. Secrets already set from it are kept"),
             (
                 Some(vec![]),
-                if takes_all { "Secret \"source\" has no data" } else { "Secret \"source\" has no key \"key\"" },
+                if selects_all { "Secret \"source\" has no data" } else { "Secret \"source\" has no key \"key\"" },
             ),
         ] {
-            match held {
-                Some(held) => fixture.source(values(&held)),
+            match data {
+                Some(data) => fixture.set_source(values(&data)),
                 None => fixture.source = None,
             }
             let result = fixture.reconcile();
             assert_eq!((result.set.len(), result.deleted.len()), (0, 0), "{result:?}");
             let (status, reason, shown) = fixture.ready();
-            assert_eq!((status.as_str(), reason.as_str(), shown.as_str()), ("False", "SourceNotFound", message));
+            assert_eq!((status.as_str(), reason.as_str(), shown.as_str()), ("False", "CredentialsMissing", message));
         }
         assert_eq!(fixture.remote.keys().cloned().collect::<Vec<_>>(), before);
-        fixture.source(values(&[("key", "value"), ("more", "value")]));
+        fixture.set_source(values(&[("key", "value"), ("more", "value")]));
         let result = fixture.reconcile();
-        assert_eq!((result.outcome, result.set.len()), (Outcome::InSync, 0), "it is as it was");
+        assert_eq!((result.outcome, result.set.len()), (Outcome::InSync, 0), "the content is applied already");
     }
 }
 
@@ -40,10 +44,10 @@ fn a_key_removed_from_the_source_is_deleted_only_if_the_object_created_the_secre
     fixture.set_in_portal("B", "theirs");
     assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
     fixture.set_in_portal("D", "theirs");
-    fixture.source(values(&[("A", "1")]));
+    fixture.set_source(values(&[("A", "1")]));
     let result = fixture.reconcile();
     assert_eq!((result.outcome, result.deleted), (Outcome::InSync, vec!["C".to_owned()]));
-    // The one that was taken over stays, and so does the one that we never had.
+    // The adopted secret and the foreign secret stay.
     assert_eq!(
         (fixture.names(), fixture.remote()),
         (vec!["A".to_owned()], vec![("A", "1"), ("B", "2"), ("D", "theirs")])
@@ -53,11 +57,11 @@ fn a_key_removed_from_the_source_is_deleted_only_if_the_object_created_the_secre
 #[test]
 fn every_invalid_key_is_listed_and_the_other_secrets_are_set() {
     let mut fixture = Fixture::new(all(), &[]);
-    let mut held = values(&[("good", "value"), ("bad-name", "value"), ("1st", "value"), ("empty", "")]);
-    held.insert("binary".into(), vec![0xff, 0xfe]);
-    held.insert("huge".into(), vec![b'x'; 64 * 1024 + 1]);
-    held.insert("large".into(), vec![b'x'; 64 * 1024]);
-    fixture.source(held);
+    let mut data = values(&[("good", "value"), ("bad-name", "value"), ("1st", "value"), ("empty", "")]);
+    data.insert("binary".into(), vec![0xff, 0xfe]);
+    data.insert("huge".into(), vec![b'x'; 64 * 1024 + 1]);
+    data.insert("large".into(), vec![b'x'; 64 * 1024]);
+    fixture.set_source(data);
     let result = fixture.reconcile();
     assert_eq!(result.set, ["empty", "good", "large"]);
     assert_eq!(result.event("EmptyValue"), Some("The value is empty: empty"));
@@ -72,14 +76,14 @@ fn every_invalid_key_is_listed_and_the_other_secrets_are_set() {
             "Secret \"source\": the value of key \"huge\" is longer than 64 KiB",
         ]
     );
-    // A restart finds it as it was.
+    // After a restart, nothing is read.
     fixture.restart();
     let result = fixture.reconcile();
     assert_eq!((result.outcome.clone(), result.remote_reads().len()), (Outcome::Skipped, 0));
-    // A value that becomes too large leaves what is there.
-    let mut held = values(&[("good", "value")]);
-    held.insert("large".into(), vec![b'x'; 64 * 1024 + 1]);
-    fixture.source(held);
+    // A value that becomes too large does not change the secret.
+    let mut data = values(&[("good", "value")]);
+    data.insert("large".into(), vec![b'x'; 64 * 1024 + 1]);
+    fixture.set_source(data);
     let result = fixture.reconcile();
     assert_eq!((result.set.len(), result.deleted.len()), (0, 0), "{result:?}");
     assert_eq!(fixture.remote.len(), 3);
@@ -99,20 +103,20 @@ fn a_rename_sets_the_new_name_before_it_deletes_the_old_one() {
         (result.outcome, result.set, result.deleted),
         (Outcome::InSync, vec!["NEW".to_owned()], vec!["OLD".to_owned()])
     );
-    // Where the old one is to be kept it is, and is ours no more.
-    let retained = |name: &str| {
-        let mut spec = one(name);
-        spec["deletionPolicy"] = json!("Retain");
-        spec
-    };
-    let mut fixture = Fixture::settled(retained("OLD"), &[("key", "value")]);
-    fixture.edit(retained("NEW"));
+    // With Retain, the old secret stays, and is no longer managed.
+    let mut fixture = Fixture::settled(
+        json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "OLD", "deletionPolicy": "Retain" }),
+        &[("key", "value")],
+    );
+    fixture
+        .edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "NEW", "deletionPolicy": "Retain" }));
     assert_eq!(fixture.reconcile().deleted, [""; 0]);
     assert_eq!((fixture.names(), fixture.remote.len()), (vec!["NEW".to_owned()], 2));
 }
 
 #[test]
 fn an_invalid_spec_stalls_without_a_remote_read() {
+    let reference = json!({ "name": "source", "key": "key" });
     for (spec, message) in [
         (one("1A"), "spec.secretRef.items[0].name: \"1A\""),
         (
@@ -126,7 +130,7 @@ fn an_invalid_spec_stalls_without_a_remote_read() {
     ] {
         let mut fixture = Fixture::new(spec, &[("key", "value")]);
         let result = fixture.reconcile();
-        let Outcome::Stalled(Reason::InvalidSpec, told) = &result.outcome else { panic!("{result:?}") };
-        assert!(told.contains(message) && result.reads == [SecretRead::Siblings], "{told}");
+        let Outcome::Stalled(Reason::InvalidSpec, shown) = &result.outcome else { panic!("{result:?}") };
+        assert!(shown.contains(message) && result.reads == [SecretRead::Siblings], "{shown}");
     }
 }

@@ -1,4 +1,4 @@
-//! Setting, rotation, and what somebody else does.
+//! First set, rotation, drift, and secrets of other clients.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn a_secret_is_recorded_then_set_once() {
         fixture.advance(660);
         let result = fixture.reconcile();
         assert_eq!((result.outcome, result.set.len()), (Outcome::InSync, 0), "check {check}");
-        assert!(!result.reads.contains(&SecretRead::SourceValues), "what was set is known by its digest");
+        assert!(!result.reads.contains(&SecretRead::SourceValues), "the digest shows that the value is unchanged");
     }
 }
 
@@ -32,14 +32,14 @@ fn after_a_restart_an_up_to_date_object_reads_neither_the_api_nor_the_source() {
 fn a_rotation_is_one_post_and_no_list() {
     let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
     fixture.reconcile();
-    fixture.source(values(&[("A", "one"), ("B", "three")]));
+    fixture.set_source(values(&[("A", "one"), ("B", "three")]));
     let result = fixture.reconcile();
     assert_eq!((result.outcome.clone(), result.set.as_slice()), (Outcome::InSync, ["B".to_owned()].as_slice()));
     assert_eq!(result.remote_reads().len(), 1, "{result:?}");
     assert_eq!(result.event("Rotated"), Some("Set new value of secret B"));
     let before = fixture.status();
-    // Another version of the same content, as an annotation makes it.
-    fixture.source(values(&[("A", "one"), ("B", "three")]));
+    // A new version with the same content, as after a change of an annotation.
+    fixture.set_source(values(&[("A", "one"), ("B", "three")]));
     let result = fixture.reconcile();
     assert_eq!((result.outcome.clone(), result.set.len(), result.remote_reads().len()), (Outcome::InSync, 0, 0));
     assert_eq!(fixture.status().secrets, before.secrets);
@@ -60,8 +60,8 @@ fn external_changes_and_deletions_are_corrected_or_reported() {
             assert_eq!((drift.len(), fixture.remote()), (0, vec![("A", "one"), ("B", "two"), ("C", "three")]));
         } else {
             assert_eq!(drift, ["A", "B"]);
-            // What is rotated is set all the same, and is no drift any more.
-            fixture.source(values(&[("A", "new"), ("B", "two"), ("C", "three")]));
+            // A rotated secret is set nevertheless, and is no longer drift.
+            fixture.set_source(values(&[("A", "new"), ("B", "two"), ("C", "three")]));
             let result = fixture.reconcile();
             assert_eq!((result.outcome, result.set), (Outcome::InSync, vec!["A".to_owned()]));
             assert_eq!(fixture.status().drift, ["B"]);
@@ -116,7 +116,7 @@ fn a_new_digest_key_sets_each_secret_once_and_keeps_its_content_hash() {
 #[test]
 fn after_lost_status_a_secret_is_name_taken_until_it_is_adopted_with_one_post() {
     let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
-    // The app was made long before.
+    // The app was created long before.
     fixture.app.created_at = None;
     (fixture.object.status, fixture.runtime_state) = (None, RuntimeState::new(fixture.now));
     let result = fixture.reconcile();
@@ -137,14 +137,14 @@ fn a_secret_of_another_client_is_not_written_and_the_others_are_set() {
     let Outcome::Stalled(Reason::NameTaken, message) = &result.outcome else { panic!("{result:?}") };
     assert!(message.starts_with("Secret \"A\" exists in app 7 and is not managed by this object"), "{message}");
     assert_eq!((result.set.as_slice(), fixture.names()), (["B".to_owned()].as_slice(), vec!["B".to_owned()]));
-    // Looked at again by reads only; when it is gone, work goes on.
+    // Resyncs only read. After the deletion of the foreign secret, the reconcile continues.
     fixture.advance(660);
     assert_eq!(fixture.reconcile().set.len(), 0);
     fixture.remote.remove("A");
     fixture.advance(660);
     let result = fixture.reconcile();
     assert_eq!((result.outcome, result.set), (Outcome::InSync, vec!["A".to_owned()]));
-    // Where the organization allows no adoption, Adopt does not help.
+    // If the organization allows no adoption, the policy Adopt has no effect.
     let mut fixture =
         Fixture::new(json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt" }), &[("A", "ours")]);
     fixture.set_in_portal("A", "theirs");
@@ -156,7 +156,7 @@ fn a_secret_of_another_client_is_not_written_and_the_others_are_set() {
 fn leftover_secrets_of_a_reactivated_app_are_overwritten_or_reported_never_deleted() {
     let mut fixture = Fixture::new(one("TOKEN"), &[("key", "ours")]);
     for name in ["TOKEN", "OLD", "ELSEWHERE"] {
-        fixture.set_in_portal(name, "of another life");
+        fixture.set_in_portal(name, "of an earlier life");
     }
     fixture.siblings = vec![SiblingSecret {
         object: "other".into(),
@@ -172,7 +172,7 @@ fn leftover_secrets_of_a_reactivated_app_are_overwritten_or_reported_never_delet
     fixture.advance(660);
     assert_eq!(fixture.reconcile().event("Reactivated"), None, "once");
     assert!(fixture.remote.contains_key("OLD") && fixture.remote.contains_key("ELSEWHERE"));
-    // One that was set after the app was made is somebody's.
+    // A secret that was set after the create of the app is foreign.
     let mut fixture = Fixture::new(one("TOKEN"), &[("key", "ours")]);
     fixture.advance(3600);
     fixture.set_in_portal("TOKEN", "theirs");
@@ -192,7 +192,7 @@ fn a_new_incarnation_gets_every_secret_again_and_surviving_secrets_stay_owned() 
         assert_eq!((result.outcome, result.set.len()), (Outcome::InSync, 2), "{survives}");
         assert!(fixture.status().secrets.iter().all(|entry| entry.incarnation.as_deref() == Some("c-2")));
     }
-    // What somebody else has set in the new one is theirs.
+    // A secret that another client set in the new app is foreign.
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "one")]);
     (fixture.app.incarnation, fixture.app.created_at) = (Some("c-2".into()), None);
     fixture.set_in_portal("TOKEN", "theirs");
@@ -209,8 +209,8 @@ fn a_rejected_secret_is_reported_by_name_and_the_others_are_set() {
         panic!("{result:?}")
     };
     assert_eq!(message, "Secret \"B\": it failed");
-    assert_eq!(fixture.names(), ["A", "C"], "nothing of it is there");
-    // It is held back, and the write is repeated half-hourly.
+    assert_eq!(fixture.names(), ["A", "C"], "the rejected secret is not recorded");
+    // The write is held, and is repeated every 30 min.
     fixture.advance(60);
     assert_eq!(fixture.reconcile().outcome, Outcome::Skipped);
     fixture.advance(1800);
@@ -227,7 +227,7 @@ fn an_error_that_ends_a_batch_is_reported_and_the_rest_follows_later() {
         let result = fixture.reconcile();
         assert_eq!(result.set, ["A"], "{kind:?}");
         assert!(matches!(result.outcome, Outcome::WriteFailed(..)), "{result:?}");
-        // What may have taken effect is ours; what certainly has not, and what was not reached, is not.
+        // A secret that may have been set is recorded. A secret that certainly was not set, or was not sent, is not.
         let maybe = kind != ErrorKind::Forbidden;
         assert_eq!(fixture.names(), if maybe { vec!["A", "B"] } else { vec!["A"] }, "{kind:?}");
         if maybe {
@@ -249,7 +249,7 @@ fn invariant_2_nothing_is_set_or_deleted_on_unknown() {
         let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
         fixture.read_error = Some(ApiError::local(ErrorKind::Server, "it is down"));
         if change {
-            fixture.source(values(&[("A", "new")]));
+            fixture.set_source(values(&[("A", "new")]));
         }
         fixture.remote.remove("A");
         let result = fixture.reconcile();
@@ -262,11 +262,11 @@ fn invariant_2_nothing_is_set_or_deleted_on_unknown() {
 fn several_batches_are_sent_in_one_reconcile() {
     let many: Vec<(String, Vec<u8>)> = (0..200).map(|number| (format!("N{number:03}"), b"value".to_vec())).collect();
     let mut fixture = Fixture::new(all(), &[]);
-    fixture.source(many.iter().cloned().collect());
+    fixture.set_source(many.iter().cloned().collect());
     let result = fixture.reconcile();
     assert_eq!((result.outcome, result.set.len()), (Outcome::InSync, 200));
     assert_eq!(fixture.names().len(), 200);
-    fixture.source((0..257).map(|number| (format!("N{number:03}"), b"value".to_vec())).collect());
+    fixture.set_source((0..257).map(|number| (format!("N{number:03}"), b"value".to_vec())).collect());
     let (reason, message) = fixture.reconciled_ready();
     assert_eq!(
         (reason.as_str(), message.as_str()),
@@ -291,58 +291,14 @@ fn an_app_that_does_not_show_the_owner_tag_gets_no_secrets() {
     let mut fixture = Fixture::new(one("TOKEN"), &[("key", "one")]);
     fixture.remote_app = serde_json::from_value(json!({ "id": APP, "name": "my-app" })).unwrap();
     fixture.app.tags_unsupported = true;
-    assert_eq!(fixture.reconcile().set, ["TOKEN"], "where no tags are kept the recorded id counts");
+    assert_eq!(fixture.reconcile().set, ["TOKEN"], "without tag support the recorded ID counts");
 }
 
 #[test]
 fn another_key_of_the_same_source_is_new_content() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "one"), ("other", "two")]);
     let before = fixture.status().secrets[0].content_hash.clone();
-    fixture.edit(json!({ "secretRef": { "name": "source", "items": [{ "key": "other", "name": "TOKEN" }] } }));
+    fixture.edit(json!({ "secretKeyRef": { "name": "source", "key": "other" }, "name": "TOKEN" }));
     assert_eq!(fixture.reconcile().set, ["TOKEN"]);
     assert_ne!(fixture.status().secrets[0].content_hash, before);
-}
-
-#[test]
-fn an_empty_spec_takes_every_key_of_the_secret_and_the_app_of_its_own_name() {
-    let mut fixture = Fixture::new(json!({}), &[("A", "1"), ("B", "2")]);
-    fixture.object.spec = SpiceSecretSpec::default();
-    let owner = digest::owner(&Fixture::identity(), "team", "my-object");
-    fixture.remote_app =
-        serde_json::from_value(json!({ "id": APP, "name": "my-app", "tags": { OWNER_TAG: owner } })).unwrap();
-    let result = fixture.reconcile();
-    assert_eq!((result.outcome, result.set), (Outcome::InSync, vec!["A".to_owned(), "B".to_owned()]));
-    assert_eq!((fixture.object.app_name(), fixture.object.source_name()), ("my-object", "my-object"));
-    let status = fixture.status();
-    assert_eq!(status.app_ref.map(|app| app.name).as_deref(), Some("my-object"));
-    assert_eq!(status.applied_secrets.as_deref(), Some("2/2"));
-    assert_eq!(fixture.ready().2, "2 secrets are in sync with Secret \"my-object\"");
-}
-
-#[test]
-fn status_counts_the_applied_secrets_and_keeps_the_count_while_it_is_not_read() {
-    let two = json!({ "secretRef": { "name": "source", "items": [{ "key": "A" }, { "key": "B" }] } });
-    let mut fixture = Fixture::new(two, &[("A", "1"), ("B", "2")]);
-    let applied = |fixture: &Fixture| fixture.status().applied_secrets;
-    fixture.app.unready = Some("is not ready".to_owned());
-    fixture.reconcile();
-    assert_eq!(applied(&fixture).as_deref(), Some("0/2"), "nothing is set in an app that is not ready");
-    fixture.app.unready = None;
-    fixture.rejected.insert("B".into(), ErrorKind::Invalid);
-    fixture.reconcile();
-    assert_eq!(applied(&fixture).as_deref(), Some("1/2"));
-    assert_eq!(fixture.reconcile().outcome, Outcome::Skipped);
-    assert_eq!(applied(&fixture).as_deref(), Some("1/2"));
-    fixture.rejected.clear();
-    fixture.advance(1860);
-    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
-    assert_eq!(applied(&fixture).as_deref(), Some("2/2"));
-    // A new value that is rejected is not applied, and a source that vanishes changes no secret.
-    fixture.source(values(&[("A", "new"), ("B", "2")]));
-    fixture.rejected.insert("A".into(), ErrorKind::Invalid);
-    fixture.reconcile();
-    assert_eq!(applied(&fixture).as_deref(), Some("1/2"));
-    fixture.source = None;
-    fixture.reconcile();
-    assert_eq!(applied(&fixture).as_deref(), Some("1/2"));
 }

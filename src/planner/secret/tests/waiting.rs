@@ -1,41 +1,36 @@
-//! What is said of an object that cannot be looked at now.
+//! Conditions of an object that cannot be reconciled now.
 
 use super::*;
 
 #[test]
 fn a_suspended_object_or_an_unusable_app_causes_no_request() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "one")]);
-    let all_well = fixture.app.clone();
+    let usable = fixture.app.clone();
     let unready = |message: &str| Some(message.to_owned());
-    let troubles = [
+    let blockers = [
+        (ParentApp { unready: unready("is being deleted"), ..usable.clone() }, "SpiceApp \"my-app\" is being deleted"),
+        (ParentApp { id: None, ..usable.clone() }, "SpiceApp \"my-app\" has no app yet"),
+        (ParentApp { organization: None, ..usable.clone() }, "SpiceOrganization \"default\" not found"),
         (
-            ParentApp { unready: unready("is being deleted"), ..all_well.clone() },
-            "SpiceApp \"my-app\" is being deleted",
-        ),
-        (ParentApp { id: None, ..all_well.clone() }, "SpiceApp \"my-app\" has no app yet"),
-        (ParentApp { organization: None, ..all_well.clone() }, "SpiceOrganization \"default\" not found"),
-        (
-            ParentApp { organization_binding: Some("https://api.example#2".into()), ..all_well.clone() },
+            ParentApp { organization_binding: Some("https://api.example#2".into()), ..usable.clone() },
             "SpiceOrganization \"default\" is bound to another organization than the one that the app is recorded in",
         ),
     ];
-    // Before a rotation and after it.
+    // Before and after a rotation.
     for (rotated, ready) in [(false, "True"), (true, "False")] {
         if rotated {
-            fixture.source(values(&[("key", "two")]));
+            fixture.set_source(values(&[("key", "two")]));
         }
-        for (facts, message) in troubles.clone() {
-            fixture.app = facts;
+        for (app, message) in blockers.clone() {
+            fixture.app = app;
             let result = fixture.reconcile();
             let expected = Outcome::WaitingForDependency(Reason::DependencyNotReady, message.to_owned());
             assert_eq!((result.outcome.clone(), result.remote_reads().len()), (expected, 0));
-            assert_eq!(fixture.ready().0, ready, "what was achieved does not flip, and only that");
+            assert_eq!(fixture.ready().0, ready, "Ready changes only after a rotation");
         }
     }
-    fixture.app = all_well;
-    let mut suspended = one("TOKEN");
-    suspended["suspend"] = json!(true);
-    fixture.edit(suspended);
+    fixture.app = usable;
+    fixture.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
     let result = fixture.reconcile();
     assert_eq!((result.outcome, result.reads), (Outcome::Suspended, vec![SecretRead::Siblings]));
     fixture.edit(one("TOKEN"));
@@ -59,7 +54,7 @@ fn a_namespace_that_is_no_longer_admitted_sets_nothing_but_can_delete() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
     let organization = fixture.app.organization.as_mut().unwrap();
     organization.not_allowed = Some("SpiceOrganization org/default does not admit namespace team".into());
-    fixture.source(values(&[("key", "rotated")]));
+    fixture.set_source(values(&[("key", "rotated")]));
     let result = fixture.reconcile();
     assert_eq!((result.set.len(), result.remote_reads().len()), (0, 0), "{result:?}");
     let (status, reason, message) = fixture.ready();
@@ -72,15 +67,15 @@ fn a_namespace_that_is_no_longer_admitted_sets_nothing_but_can_delete() {
 #[test]
 fn a_new_resource_version_with_the_same_content_keeps_ready_during_a_wait() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
-    let well = fixture.app.clone();
+    let usable = fixture.app.clone();
     fixture.app.unready = Some("is not ready: RateLimited".to_owned());
-    // As a label makes it.
-    fixture.source(values(&[("key", "value"), ("another", "which is not asked for")]));
+    // As after a change of a label.
+    fixture.set_source(values(&[("key", "value"), ("another", "not requested")]));
     let result = fixture.reconcile();
     assert!(matches!(result.outcome, Outcome::WaitingForDependency(..)), "{result:?}");
     assert_eq!((fixture.ready().0.as_str(), result.remote_reads().len()), ("True", 0));
-    assert!(!fixture.reconcile().reads.contains(&SecretRead::SourceValues), "it was taken up");
-    fixture.source(values(&[("key", "rotated")]));
+    assert!(!fixture.reconcile().reads.contains(&SecretRead::SourceValues), "the version is recorded");
+    fixture.set_source(values(&[("key", "rotated")]));
     fixture.reconcile();
     assert_eq!(fixture.ready().0, "False");
     assert!(
@@ -88,7 +83,7 @@ fn a_new_resource_version_with_the_same_content_keeps_ready_during_a_wait() {
         "{:?}",
         fixture.ready()
     );
-    fixture.app = well;
+    fixture.app = usable;
     assert_eq!(fixture.reconcile().set, ["TOKEN"]);
 }
 
@@ -110,7 +105,7 @@ fn a_new_resource_version_with_the_same_content_keeps_ready_unknown() {
     fixture.advance(4 * 660);
     fixture.reconcile();
     assert_eq!(fixture.ready().0, "Unknown");
-    fixture.source(values(&[("key", "value"), ("another", "which is not asked for")]));
+    fixture.set_source(values(&[("key", "value"), ("another", "not requested")]));
     fixture.reconcile();
     assert_eq!(fixture.ready().0, "Unknown", "{:?}", fixture.ready());
 }

@@ -1,0 +1,60 @@
+//! The operator's own tags on an app: the owner tag and the creation ID.
+
+use super::fields::{self, ManagedField};
+use super::validate::ValidSpec;
+use super::*;
+
+/// Whether the path is that of one of the operator's own tags.
+pub(super) fn is_own_tag(path: &str) -> bool {
+    path.strip_prefix("tags.").is_some_and(|key| key == OWNER_TAG || key == INCARNATION_TAG)
+}
+
+/// The fields of the spec and the owner tags. Without tag support the owner tags are left out, unless `app` shows one:
+/// the update would remove it.
+pub(super) fn desired_fields(
+    input: &AppInput<'_>,
+    spec: &ValidSpec,
+    incarnation: Option<&str>,
+    app: Option<&App>,
+) -> Vec<ManagedField> {
+    let shows_tag = app.is_some_and(|app| app.tag(OWNER_TAG).is_some());
+    let has_tags = (shows_tag && !input.observed.tags_rejected) || !lacks_tag_support(input);
+    let own = if has_tags { own_tags(input, incarnation) } else { Vec::new() };
+    let tags = own.into_iter().map(|(key, value)| fields::managed_tag(key, Value::from(value)));
+    spec.managed.iter().cloned().chain(tags).collect()
+}
+
+/// Whether the API rejects or drops the owner tags.
+pub(super) fn lacks_tag_support(input: &AppInput<'_>) -> bool {
+    input.observed.tags_rejected || is_known_to_lack_tag_support(input)
+}
+
+/// Whether this app or another one of the organization has shown that the API keeps no tags.
+pub(super) fn is_known_to_lack_tag_support(input: &AppInput<'_>) -> bool {
+    let organization = matches!(&input.observed.organization, Some(Observed::Present(it)) if it.tags_unsupported);
+    input.status.tags_unsupported == Some(true) || organization
+}
+
+/// Plans an update that sets the owner tags and nothing else.
+pub(super) fn plan_set_owner_tags(
+    input: &AppInput<'_>,
+    read: &Observation<App>,
+    status: SpiceAppStatus,
+) -> Plan<SpiceApp> {
+    let app = &read.value;
+    let own = own_tags(input, status.incarnation.as_deref());
+    let mut tags = app.tags();
+    tags.extend(own.iter().map(|(key, tag)| ((*key).to_owned(), (*tag).to_owned())));
+    let managed = own.iter().map(|(key, tag)| fields::managed_tag(key, Value::from(*tag))).collect();
+    let body = UpdateApp([(AppField::Tags, serde_json::json!(tags))].into());
+    let (cleared, corrected) = (Vec::new(), Vec::new());
+    let (id, based_on) = (app.id, read.started_at);
+    let write = AppWrite::Update { id, based_on, body, managed, cleared, corrected, sets_owner_tags: true };
+    Plan::remote(status, write, format!("Setting the owner tags of app {id}"))
+}
+
+/// The owner tags.
+fn own_tags<'a>(input: &AppInput<'a>, incarnation: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
+    let incarnation = incarnation.map(|incarnation| (INCARNATION_TAG, incarnation));
+    [(OWNER_TAG, input.desired.owner.as_str())].into_iter().chain(incarnation).collect()
+}

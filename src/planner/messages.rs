@@ -1,0 +1,39 @@
+//! Parts of the messages that several kinds show.
+
+/// The first `max` items, and the number of the others, such as `a, b and 3 more`.
+pub(super) fn list_items<'a>(items: impl IntoIterator<Item = &'a str>, max: usize) -> String {
+    let items: Vec<&str> = items.into_iter().collect();
+    let shown = items.iter().take(max).copied().collect::<Vec<_>>().join(", ");
+    match items.len().saturating_sub(max) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Display name of another object: its kind and name, and its namespace only if that is not `own_namespace`.
+pub fn display_object(kind: &str, namespace: &str, name: &str, own_namespace: &str) -> String {
+    if namespace == own_namespace { format!("{kind} \"{name}\"") } else { format!("{kind} {namespace}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_and_counted() {
+        for (items, expected) in [
+            (vec!["a"], "a"),
+            (vec!["a", "b"], "a, b"),
+            (vec!["a", "b", "c"], "a, b and 1 more"),
+            (vec!["a", "b", "c", "d"], "a, b and 2 more"),
+        ] {
+            assert_eq!(list_items(items, 2), expected);
+        }
+    }
+
+    #[test]
+    fn an_object_is_named_with_its_namespace_only_if_it_is_another_one() {
+        assert_eq!(display_object("SpiceApp", "team", "my-app", "team"), "SpiceApp \"my-app\"");
+        assert_eq!(display_object("SpiceApp", "other", "my-app", "team"), "SpiceApp other/my-app");
+    }
+}
