@@ -181,12 +181,17 @@ mod tests {
         Case {
             object: object("default", "SpiceOrganization", &spec),
             invalid: json!({ "spec": { "endpoint": "ftp://api.example" } }),
-            cached: || OrganizationObserved { dependents: Some(Vec::new()), ..OrganizationObserved::default() },
+            cached: || OrganizationObserved {
+                apps: Some(0),
+                dependents: Some(Vec::new()),
+                ..OrganizationObserved::default()
+            },
             blocked: || {
                 let name = |namespace| display_object("SpiceApp", namespace, "my-app", "team");
                 let dependents = Some(vec![name("team"), name("other")]);
                 let credential = Some(Observed::Absent);
-                let observed = OrganizationObserved { dependents, credential, ..OrganizationObserved::default() };
+                let apps = Some(2);
+                let observed = OrganizationObserved { apps, dependents, credential, ..OrganizationObserved::default() };
                 (json!({ "observedGeneration": 1 }), observed)
             },
             blocked_message: "In use by SpiceApp \"my-app\", SpiceApp other/my-app",

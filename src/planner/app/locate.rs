@@ -69,7 +69,9 @@ fn classify(input: &AppInput<'_>, app: &App) -> ExistingApp {
             let message = format!(
                 "App \"{}\" ({}) exists, and spec.adoption of SpiceOrganization \"{}\" does not allow this namespace to \
                  adopt it",
-                app.name, app.id, desired.organization
+                app.name,
+                app.id,
+                organization_name(input)
             );
             ExistingApp::Foreign(Reason::NameTaken, message)
         }
@@ -275,7 +277,7 @@ fn create_body(input: &AppInput<'_>, spec: &ValidSpec, fields: &[ManagedField]) 
     };
     if !has_placement && default.is_none() {
         let message =
-            format!("SpiceOrganization \"{}\" has no default region; set spec.region", input.desired.organization);
+            format!("SpiceOrganization \"{}\" has no default region; set spec.region", organization_name(input));
         return Err(Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
     }
     let visibility = match spec.visibility {

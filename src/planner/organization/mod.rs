@@ -56,6 +56,8 @@ pub struct OrganizationObserved {
     pub images: BTreeMap<&'static str, Observed<Observation<Images>>>,
     /// Limits of the plan.
     pub limits: Option<Observed<Observation<Limits>>>,
+    /// Number of SpiceApps that use the organization.
+    pub apps: Option<i64>,
     /// Display names of the objects that use the organization.
     pub dependents: Option<Vec<String>>,
 }

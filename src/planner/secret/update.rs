@@ -5,7 +5,7 @@ use super::entries::is_applied;
 use super::name_conflicts::{conflicts_up_to_date, record_conflicts};
 use super::plan::ChangePlanner;
 use super::source::{DesiredSecrets, sources};
-use super::validate::KeySelection;
+use super::validate::{KeySelection, SelectedKeys};
 use super::*;
 use crate::api::AppRef;
 use crate::planner::status::LastResult;
@@ -131,4 +131,31 @@ pub(super) fn is_up_to_date(input: &SecretInput<'_>) -> bool {
         is_applied(entry, app) && entry.digest.as_deref().is_some_and(|value| digest::is_under(value, key_id(input)))
     };
     !input.sources_changed() && input.status.secrets.iter().all(is_comparable) && conflicts_up_to_date(input)
+}
+
+/// How many of the requested secrets are applied, such as `1/2`. An earlier result is kept while it cannot be computed: the
+/// values of the Kubernetes Secret are read only if something has changed.
+fn applied_secrets(input: &SecretInput<'_>, status: &SpiceSecretStatus) -> Option<String> {
+    let earlier = status.applied_secrets.clone();
+    let Ok(selection) = &input.desired.spec else { return earlier };
+    let is_current = |name: &String, digest: Option<&String>| {
+        let entry = status.secrets.iter().find(|entry| entry.name == *name && entry.digest.is_some());
+        entry.is_some_and(|entry| {
+            app(input.observed).is_none_or(|app| is_applied(entry, app))
+                && (digest.is_none() || entry.digest.as_ref() == digest)
+        })
+    };
+    let is_new = earlier.is_none() || Some(status.core.observed_generation) != input.meta.generation;
+    let (applied, requested) = match (&input.observed.values, &selection.keys) {
+        (Some(Observed::Present(source)), _) => {
+            let desired = source.desired(selection).values;
+            let applied = desired.iter().filter(|(name, value)| is_current(name, Some(&value.digest))).count();
+            (applied, source.requested(selection))
+        }
+        (_, SelectedKeys::These(keys)) if is_new => {
+            (keys.iter().filter(|(_, name)| is_current(name, None)).count(), keys.len())
+        }
+        (_, SelectedKeys::These(_) | SelectedKeys::All) => return earlier,
+    };
+    if requested == 0 { earlier } else { Some(format!("{applied}/{requested}")) }
 }

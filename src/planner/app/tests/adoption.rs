@@ -106,7 +106,7 @@ fn an_observed_app_is_never_written_and_its_differences_are_listed() {
     let mut fixture =
         Fixture::new(json!({"description": "ours", "managementPolicy": "Observe", "adoptionPolicy": "Adopt"}));
     let result = fixture.reconcile();
-    assert_eq!((result.stalled(), result.writes.len()), (Some(Reason::DeletedExternally), 0));
+    assert_eq!((result.stalled(), result.writes.len()), (Some(Reason::NotFound), 0));
     let id = fixture.remote.add("my-app", json!({"tags": {OWNER_TAG: "somebody"}, "description": "theirs"}));
     fixture.advance(3600);
     let result = fixture.reconcile();

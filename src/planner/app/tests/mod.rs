@@ -325,3 +325,7 @@ fn errors() -> Vec<ApiError> {
     ];
     kinds.into_iter().map(|kind| ApiError::local(kind, "it failed")).collect()
 }
+
+fn organization_ref(namespace: &str, name: &str) -> ResolvedOrganizationRef {
+    ResolvedOrganizationRef { namespace: namespace.to_owned(), name: name.to_owned() }
+}

@@ -26,7 +26,7 @@ fn a_missing_or_empty_source_deletes_nothing_and_is_reported() {
             let result = fixture.reconcile();
             assert_eq!((result.set.len(), result.deleted.len()), (0, 0), "{result:?}");
             let (status, reason, shown) = fixture.ready();
-            assert_eq!((status.as_str(), reason.as_str(), shown.as_str()), ("False", "CredentialsMissing", message));
+            assert_eq!((status.as_str(), reason.as_str(), shown.as_str()), ("False", "SourceNotFound", message));
         }
         assert_eq!(fixture.remote.keys().cloned().collect::<Vec<_>>(), before);
         fixture.set_source(values(&[("key", "value"), ("more", "value")]));
@@ -105,18 +105,17 @@ fn a_rename_sets_the_new_name_before_it_deletes_the_old_one() {
     );
     // With Retain, the old secret stays, and is no longer managed.
     let mut fixture = Fixture::settled(
-        json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "OLD", "deletionPolicy": "Retain" }),
+        json!({ "secretRef": { "name": "source", "items": [{ "key": "key", "name": "OLD" }] }, "deletionPolicy": "Retain" }),
         &[("key", "value")],
     );
     fixture
-        .edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "NEW", "deletionPolicy": "Retain" }));
+        .edit(json!({ "secretRef": { "name": "source", "items": [{ "key": "key", "name": "NEW" }] }, "deletionPolicy": "Retain" }));
     assert_eq!(fixture.reconcile().deleted, [""; 0]);
     assert_eq!((fixture.names(), fixture.remote.len()), (vec!["NEW".to_owned()], 2));
 }
 
 #[test]
 fn an_invalid_spec_stalls_without_a_remote_read() {
-    let reference = json!({ "name": "source", "key": "key" });
     for (spec, message) in [
         (one("1A"), "spec.secretRef.items[0].name: \"1A\""),
         (

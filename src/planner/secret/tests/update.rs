@@ -298,7 +298,7 @@ fn an_app_that_does_not_show_the_owner_tag_gets_no_secrets() {
 fn another_key_of_the_same_source_is_new_content() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "one"), ("other", "two")]);
     let before = fixture.status().secrets[0].content_hash.clone();
-    fixture.edit(json!({ "secretKeyRef": { "name": "source", "key": "other" }, "name": "TOKEN" }));
+    fixture.edit(json!({ "secretRef": { "name": "source", "items": [{ "key": "other", "name": "TOKEN" }] } }));
     assert_eq!(fixture.reconcile().set, ["TOKEN"]);
     assert_ne!(fixture.status().secrets[0].content_hash, before);
 }

@@ -30,7 +30,9 @@ fn a_suspended_object_or_an_unusable_app_causes_no_request() {
         }
     }
     fixture.app = usable;
-    fixture.edit(json!({ "secretKeyRef": { "name": "source", "key": "key" }, "name": "TOKEN", "suspend": true }));
+    fixture.edit(
+        json!({ "secretRef": { "name": "source", "items": [{ "key": "key", "name": "TOKEN" }] }, "suspend": true }),
+    );
     let result = fixture.reconcile();
     assert_eq!((result.outcome, result.reads), (Outcome::Suspended, vec![SecretRead::Siblings]));
     fixture.edit(one("TOKEN"));
