@@ -11,10 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 use super::reference::{ConfigMapKeyRef, OrganizationRef, ResolvedOrganizationRef};
 use super::runtime::Runtime;
 use super::status::StatusCore;
-use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 
 /// Desired state of the app. The operator does not change a field that is not set.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ pub struct SpicepodSource {
 
 /// Whether the operator writes to the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = super::described_by_its_field)]
+#[schemars(transform = super::policy::described_by_its_field)]
 pub enum ManagementPolicy {
     /// The operator creates, updates and deletes the app.
     Manage,
@@ -160,7 +160,7 @@ pub enum ManagementPolicy {
 
 /// Visibility of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = super::described_by_its_field)]
+#[schemars(transform = super::policy::described_by_its_field)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
     /// Visible to everyone.

@@ -6,6 +6,7 @@ mod app;
 mod condition;
 mod definition;
 mod organization;
+mod policy;
 mod reference;
 mod runtime;
 mod secret;
@@ -21,6 +22,7 @@ pub use organization::{
     OrganizationStatus, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,
     TokenCredential,
 };
+pub use policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 pub use reference::{
     AppRef, ConfigMapKeyRef, OAuthSecretRef, OrganizationRef, ResolvedOrganizationRef, SourceVersion, TokenSecretRef,
 };
@@ -56,39 +58,3 @@ pub const TAKE_OWNERSHIP_FROM: &str = "cloud.spice.ai/take-ownership-from";
 /// Annotation on a SpiceOrganization: ID of the organization that the credential resolves to now, to accept the change. If the
 /// API returns no ID, the endpoint.
 pub const ACCEPT_ORGANIZATION: &str = "cloud.spice.ai/accept-organization";
-
-/// Removes the description of an enum type. Otherwise it would replace the description of an optional field, which documents
-/// the default.
-fn described_by_its_field(schema: &mut schemars::Schema) {
-    schema.remove("description");
-}
-
-/// Handling of the remote object when the Kubernetes object is deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[schemars(transform = described_by_its_field)]
-pub enum DeletionPolicy {
-    /// The operator deletes the remote object first.
-    Delete,
-    /// The operator keeps the remote object.
-    Retain,
-}
-
-/// Handling of an existing remote object that this object did not create.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[schemars(transform = described_by_its_field)]
-pub enum AdoptionPolicy {
-    /// The operator does not change the remote object and reports NameTaken.
-    Fail,
-    /// The operator adopts the remote object if it carries no tag of another owner.
-    Adopt,
-}
-
-/// Handling of changes that another client made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[schemars(transform = described_by_its_field)]
-pub enum DriftPolicy {
-    /// The operator restores the declared value.
-    Correct,
-    /// The operator keeps the change and lists it in `status.drift` and in the condition Drifted.
-    Report,
-}

@@ -172,7 +172,7 @@ pub struct AllowedNamespaces {
 
 /// Which other namespaces can use a SpiceOrganization. Its own namespace always can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = super::described_by_its_field)]
+#[schemars(transform = super::policy::described_by_its_field)]
 pub enum NamespacesFrom {
     /// No other namespace.
     Same,
@@ -184,7 +184,7 @@ pub enum NamespacesFrom {
 
 /// Namespaces in which objects can adopt existing apps and secrets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = super::described_by_its_field)]
+#[schemars(transform = super::policy::described_by_its_field)]
 pub enum Adoption {
     /// The namespace of the SpiceOrganization.
     #[default]

@@ -7,9 +7,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 use super::reference::AppRef;
 use super::status::StatusCore;
-use super::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 
 /// Which secrets of an app follow which keys of a Kubernetes Secret. All fields are optional.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
