@@ -6,79 +6,18 @@
 
 mod election_state;
 mod elector;
+mod loss;
 #[cfg(test)]
 mod model;
-
-use std::fmt;
-use std::time::Duration;
+mod settings;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::OperatorError;
 pub(super) use elector::{ElectionTelemetry, Elector};
-
-/// Settings of the leader election.
-#[derive(Clone, Debug)]
-pub(super) struct ElectionSettings {
-    /// Namespace of the Lease.
-    pub(super) namespace: String,
-    /// Name of the Lease.
-    pub(super) name: String,
-    /// Holder identity of this process. Unique: a restarted process uses a new identity.
-    pub(super) identity: String,
-    /// Time without a renewal after which other processes take the Lease.
-    pub(super) lease_duration: Duration,
-    /// Time after its last renewal in which the holder still writes.
-    pub(super) renew_deadline: Duration,
-    /// Interval at which the process reads and renews the Lease.
-    pub(super) retry_period: Duration,
-}
-
-impl ElectionSettings {
-    /// The Lease as `namespace/name`, for log lines and messages.
-    pub(super) fn lease(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-}
-
-/// Reason why this process lost the Lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseLossReason {
-    /// Another process holds the Lease.
-    TakenByOtherProcess {
-        /// Holder identity of the other process.
-        holder: String,
-    },
-    /// A user or another client deleted the Lease or removed its holder.
-    DeletedOrHolderChanged,
-    /// No renewal succeeded in time.
-    NotRenewed {
-        /// Renew deadline of this process.
-        deadline: Duration,
-    },
-}
-
-impl LeaseLossReason {
-    /// The reason as one word, for the field `reason` of log lines.
-    pub(super) fn label(&self) -> &'static str {
-        match self {
-            Self::TakenByOtherProcess { .. } => "taken_by_other_process",
-            Self::DeletedOrHolderChanged => "deleted_or_holder_changed",
-            Self::NotRenewed { .. } => "not_renewed",
-        }
-    }
-}
-
-impl fmt::Display for LeaseLossReason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TakenByOtherProcess { holder } => write!(formatter, "another process took the lease: {holder}"),
-            Self::DeletedOrHolderChanged => formatter.write_str("the lease was deleted, or the holder was changed"),
-            Self::NotRenewed { deadline } => write!(formatter, "no renewal within the deadline of {deadline:?}"),
-        }
-    }
-}
+pub use loss::LeaseLossReason;
+pub(super) use settings::ElectionSettings;
 
 /// The task that takes part in the leader election.
 pub(super) struct ElectionTask {
