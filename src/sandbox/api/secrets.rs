@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::access::AuthenticatedRequest;
 use super::parameters::{AppIdParameter, PageRange, QueryParameters, SecretNameParameter};
 use crate::sandbox::auth::scopes::{SECRETS_READ, SECRETS_WRITE};
-use crate::sandbox::model::secret::{SecretBody, SecretInput, SetSecretRequest};
+use crate::sandbox::model::secret::{SecretBody, SecretContent, SetSecretRequest};
 use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
 use crate::sandbox::wire::request_body::RequestBody;
@@ -106,7 +106,7 @@ async fn set_secret(
 ) -> Result<Json<SecretBody>, ErrorResponse> {
     let caller = request.require_scope(SECRETS_WRITE)?;
     let id = id.read()?;
-    let input = || SecretInput::from_body(body.read()?);
+    let input = || SecretContent::from_body(body.read()?);
     sandbox.update_state(|state| {
         let secret = state.store.set_secret(&caller, id, input, Timestamp::now())?;
         Ok(Json(secret.to_write_body(sandbox.config.switches)))

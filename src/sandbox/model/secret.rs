@@ -51,12 +51,12 @@ pub(crate) struct StoredSecret {
 pub(crate) struct StoredSecrets(Vec<StoredSecret>);
 
 /// New content of a secret.
-pub(crate) struct SecretInput {
+pub(crate) struct SecretContent {
     name: String,
     value_sha256: ValueDigest,
 }
 
-impl SecretInput {
+impl SecretContent {
     /// Reads a request body. Returns 400 if the body is invalid. Error messages never contain a value.
     pub(crate) fn from_body(body: &[u8]) -> Result<Self, ErrorResponse> {
         let mut fields = BodyFields::parse(body)?;
@@ -99,8 +99,8 @@ impl StoredSecrets {
     }
 
     /// Creates or updates a secret. `updated_at` increases by at least 1 ms, so that clients can detect every write.
-    pub(crate) fn set(&mut self, input: SecretInput, next_id: &mut u64, now: Timestamp) -> &StoredSecret {
-        let SecretInput { name, value_sha256 } = input;
+    pub(crate) fn set(&mut self, input: SecretContent, next_id: &mut u64, now: Timestamp) -> &StoredSecret {
+        let SecretContent { name, value_sha256 } = input;
         let index = match self.0.iter().position(|secret| secret.name == name) {
             Some(index) => {
                 let secret = &mut self.0[index];
@@ -190,7 +190,7 @@ pub(crate) struct AdminSecretBody {
 
 /// Body of a request that sets a secret. Unknown fields are ignored.
 ///
-/// This type only documents the body; [`SecretInput`] reads the body. Tests compare the two.
+/// This type only documents the body; [`SecretContent`] reads the body. Tests compare the two.
 #[derive(ToSchema)]
 #[schema(as = SetSecret)]
 #[expect(dead_code, reason = "documentation of the body only")]

@@ -11,7 +11,7 @@ use crate::sandbox::auth::identity::Caller;
 use crate::sandbox::model::app::changes::AppChanges;
 use crate::sandbox::model::app::record::{AppSettings, StoredApp};
 use crate::sandbox::model::profile::{ApiSwitches, Reactivation, SubscriptionPlan, plan_limit_error};
-use crate::sandbox::model::secret::{SecretInput, StoredSecret, StoredSecrets};
+use crate::sandbox::model::secret::{SecretContent, StoredSecret, StoredSecrets};
 use crate::sandbox::settings::config::{SandboxConfig, SeedApp};
 use crate::sandbox::wire::error::ErrorResponse;
 use crate::sandbox::wire::request_body::RequestBody;
@@ -55,7 +55,7 @@ impl AppStore {
             self.update_app(&caller, id, &request_body, ApiSwitches::default()).map_err(seed_error)?;
             self.set_repository_connected(id, *repository_connected);
             for (name, value) in secrets {
-                let input = || SecretInput::from_seed(name, value);
+                let input = || SecretContent::from_seed(name, value);
                 self.set_secret(&caller, id, input, Timestamp::now()).map_err(seed_error)?;
             }
         }
@@ -168,7 +168,7 @@ impl AppStore {
         &mut self,
         caller: &Caller,
         id: u64,
-        input: impl FnOnce() -> Result<SecretInput, ErrorResponse>,
+        input: impl FnOnce() -> Result<SecretContent, ErrorResponse>,
         now: Timestamp,
     ) -> Result<&StoredSecret, ErrorResponse> {
         let app = self.apps.get_mut(&id).filter(|app| is_visible(app, caller)).ok_or_else(|| app_not_found(id))?;
