@@ -4,9 +4,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::messages::list_items;
-use super::plan::{EventRecord, MAX_SHOWN_PATHS, Outcome};
-use super::status::LastResult;
+use super::messages::{MAX_SHOWN_PATHS, list_items};
+use super::outcome::{EventRecord, Outcome};
+use super::status::{LastResult, find};
 use crate::api::{ConditionType, Reason};
 
 const SUSPENDED_READY: &str = "Reconciliation is suspended; the object matched the spec at the last resync";
@@ -126,11 +126,6 @@ pub(crate) fn ready_event(before: &[Condition], after: &[Condition]) -> Option<E
     let is_warning = is_lost || !expected.iter().any(|reason| reason.as_str() == ready.reason);
     let record = if is_warning { EventRecord::warning } else { EventRecord::normal };
     Some(record("Reconcile", &ready.reason, ready.message.clone()))
-}
-
-/// The condition of a type.
-pub(crate) fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
-    conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
 /// Writes conditions, and keeps the transition time of a condition whose status did not change.

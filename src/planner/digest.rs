@@ -6,7 +6,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Identity;
+/// Identity of this operator in the remote side's owner tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Distinguishes clusters that use the same account.
+    pub cluster_id: String,
+}
 
 /// Key of the digests of secret values. Without the key, a reader of a digest cannot try values.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Rules of every kind: suspend, finalizer, invalid spec, deletion, and the report at the end of a reconcile.
 
 use super::conditions::{self, ConditionInput};
-use super::plan::{EventRecord, KubernetesWrite, Outcome, Plan, PlanInput};
-use super::resource::ResourcePlanner;
-use super::schedule;
+use super::outcome::{EventRecord, KubernetesWrite, Outcome};
+use super::resource::{Plan, PlanInput, ResourcePlanner};
 use super::status::requested_reconcile;
+use super::{requeue, schedule};
 use crate::api::{Reason, StatusCore};
 
 /// The next reads; empty if [`plan`] can decide.
@@ -68,7 +68,12 @@ pub(crate) fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Out
     if !matches!(outcome, Outcome::Finalized | Outcome::Skipped) {
         let condition_input = ConditionInput {
             generation,
-            overdue: schedule::is_overdue(input.runtime_state, input.interval(), input.timings, input.now),
+            overdue: schedule::is_overdue(
+                input.runtime_state.last_synced_or_seen(),
+                input.interval(),
+                input.timings,
+                input.now,
+            ),
             source_change: source_change_message(input),
             in_sync_message: K::in_sync_message(input),
             now: input.now,
@@ -83,7 +88,7 @@ pub(crate) fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Out
         core.last_handled_reconcile_at = requested_reconcile(input.meta).map(str::to_owned);
     }
     let events = conditions::ready_event(&before, &core.conditions).into_iter().collect();
-    Report { status, events, requeue_after: schedule::requeue_after(input, outcome) }
+    Report { status, events, requeue_after: requeue::requeue_after(input, outcome) }
 }
 
 /// Message for a change of the referenced object that is not applied yet.

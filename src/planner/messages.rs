@@ -1,5 +1,8 @@
 //! Parts of the messages that several kinds show.
 
+/// Maximum number of paths in a message.
+pub(crate) const MAX_SHOWN_PATHS: usize = 8;
+
 /// The first `max` items, and the number of the others, such as `a, b and 3 more`.
 pub(super) fn list_items<'a>(items: impl IntoIterator<Item = &'a str>, max: usize) -> String {
     let items: Vec<&str> = items.into_iter().collect();

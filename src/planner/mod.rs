@@ -6,8 +6,10 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`resource`] | the interface that a kind implements |
-//! | [`plan`] | input and output of a plan |
+//! | [`resource`] | the interface that a kind implements; input and output of a plan |
+//! | [`input`] | questions about the input of a plan |
+//! | [`observation`], [`outcome`] | results of reads, of writes and of a reconcile |
+//! | [`requeue`] | time of the next reconcile |
 //! | [`lifecycle`] | rules of every kind: suspend, finalizer, deletion, report |
 //! | [`steps`] | one reconcile as a sequence of steps |
 //! | [`status`], [`conditions`], [`schedule`], [`runtime_state`] | status, conditions, timing and in-memory state of every kind |
@@ -21,12 +23,15 @@ mod conditions;
 mod credential_finalizer;
 mod digest;
 mod errors;
+mod input;
 mod lifecycle;
 mod messages;
+mod observation;
 mod organization;
 mod organization_view;
-mod plan;
+mod outcome;
 mod remote_app;
+mod requeue;
 mod resource;
 mod runtime_state;
 mod schedule;
@@ -46,18 +51,17 @@ pub use app::{
 };
 pub use conditions::undecodable_conditions;
 pub use credential_finalizer::{CredentialSecretState, FinalizerAction};
-pub use digest::DigestKey;
+pub use digest::{DigestKey, Identity};
 pub use lifecycle::Report;
 pub use messages::display_object;
+pub use observation::{Observation, Observed, WriteResult};
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, organization_problem};
 pub use organization_view::OrganizationView;
-pub use plan::{
-    EventRecord, Identity, KubernetesWrite, Observation, Observed, Outcome, Plan, PlanInput, Retry, WriteResult,
-};
-pub use resource::{NoRemoteWrite, RemoteWrite, ResourcePlanner, Resync, RetryPolicy};
+pub use outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
+pub use resource::{NoRemoteWrite, Plan, PlanInput, RemoteWrite, ResourcePlanner};
 pub use runtime_state::{Corrections, RetryHold, RuntimeState};
-pub use schedule::Timings;
 pub(crate) use schedule::elapsed;
+pub use schedule::{Resync, RetryPolicy, Timings};
 pub use secret::{
     ParentApp, SecretDesired, SecretObserved, SecretRead, SecretResponse, SecretWrite, SetSecret, SiblingSecret,
     SourceValues, requested_names,

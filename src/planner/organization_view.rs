@@ -1,6 +1,7 @@
 //! Observations of an organization by the kinds that use it, and the reasons for which an object must wait.
 
-use super::plan::{Observed, Outcome};
+use super::observation::Observed;
+use super::outcome::Outcome;
 use crate::api::Reason;
 
 /// A SpiceOrganization as its dependents observe it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::plan::{Observation, Observed};
+use super::observation::{Observation, Observed};
 use crate::management::types::{ApiError, App};
 
 /// Tag with the owner of an app.

@@ -1,14 +1,17 @@
-//! The interface of a kind to the generic planner.
+//! The interface of a kind to the generic planner, and the input and output of a plan.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::object::HasStatus;
 
-use super::plan::{EventRecord, Identity, Outcome, Plan, PlanInput, Retry, WriteResult};
-use super::schedule::{self, Timings};
+use super::digest::Identity;
+use super::observation::WriteResult;
+use super::outcome::{EventRecord, KubernetesWrite, Outcome};
+use super::runtime_state::RuntimeState;
+use super::schedule::{Resync, RetryPolicy, Timings};
 use crate::api::{SourceVersion, StatusCore};
 use crate::management::types::ApiError;
 
@@ -154,42 +157,68 @@ impl<K: ResourcePlanner> RemoteWrite<K> for NoRemoteWrite {
     }
 }
 
-/// Interval and offset of an object's resyncs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resync {
-    /// Interval that the spec requests; none for the default.
-    pub interval: Option<Duration>,
-    /// Digest that places the resyncs in the interval. Objects that share reads share the offset.
-    pub offset: u64,
+/// The only input of a plan.
+#[derive(Debug)]
+pub struct PlanInput<'a, K: ResourcePlanner> {
+    /// Metadata of the object.
+    pub meta: &'a ObjectMeta,
+    /// The validated spec.
+    pub desired: &'a K::Desired,
+    /// Whether a user suspended the object.
+    pub suspended: bool,
+    /// The stored status with all external state that this reconcile has learned.
+    pub status: &'a K::Status,
+    /// State of the object that only this process has.
+    pub runtime_state: &'a RuntimeState,
+    /// Observations of this reconcile.
+    pub observed: &'a K::Observed,
+    /// Timing settings.
+    pub timings: &'a Timings,
+    /// A fresh random ID (32 hexadecimal digits).
+    pub fresh_id: &'a str,
+    /// Time of the decision.
+    pub now: Timestamp,
 }
 
-impl Resync {
-    /// Resyncs of an object that shares no reads.
-    pub fn new(interval: Option<Duration>, meta: &ObjectMeta) -> Self {
-        Self { interval, offset: schedule::offset(meta.uid.as_deref().unwrap_or_default()) }
+/// The next writes. A plan is data; the code that carries the plan out decides nothing.
+#[derive(Debug, PartialEq)]
+pub struct Plan<K: ResourcePlanner> {
+    /// Status with all external state that is known now; stored at the end of the reconcile at the latest.
+    pub status: K::Status,
+    /// Kubernetes write that must come first.
+    pub first: Option<KubernetesWrite>,
+    /// Remote write.
+    pub remote: Option<K::Write>,
+    /// Outcome of the reconcile if the plan has no write.
+    pub outcome: Outcome,
+    /// Events to publish after the writes.
+    pub events: Vec<EventRecord>,
+}
+
+impl<K: ResourcePlanner> Plan<K> {
+    /// A plan without writes.
+    pub(crate) fn no_op(status: &K::Status, outcome: Outcome) -> Self {
+        Self { status: status.clone(), first: None, remote: None, outcome, events: Vec::new() }
     }
-}
 
-/// Handling of failures by kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Whether every failed write is held until its retry time, and not only a rejected one.
-    pub holds_every_failure: bool,
-    /// Whether the delay after repeated failures is at most the resync interval.
-    pub retries_within_interval: bool,
-}
-
-impl RetryPolicy {
-    /// A rejected write is held; the delay grows to the operator's maximum.
-    pub const DEFAULT: Self = Self { holds_every_failure: false, retries_within_interval: false };
-
-    /// Whether a write that failed is held until its retry time, also if an event triggers a reconcile before.
-    pub(crate) fn holds(self, retry: Retry) -> bool {
-        self.holds_every_failure || matches!(retry, Retry::After(_))
+    /// One Kubernetes write.
+    pub(crate) fn kubernetes(status: K::Status, write: KubernetesWrite, outcome: Outcome) -> Self {
+        Self { status, first: Some(write), remote: None, outcome, events: Vec::new() }
     }
 
-    /// Longest delay after repeated failures.
-    pub(crate) fn max_delay(self, interval: Duration, timings: &Timings) -> Duration {
-        if self.retries_within_interval { timings.max_retry_delay.min(interval) } else { timings.max_retry_delay }
+    /// One remote write.
+    pub(crate) fn remote(status: K::Status, write: K::Write, message: impl Into<String>) -> Self {
+        let outcome = Outcome::InProgress(message.into());
+        Self { status, first: None, remote: Some(write), outcome, events: Vec::new() }
+    }
+
+    /// Removal of the operator's finalizer; nothing remote remains to be done.
+    pub(crate) fn release(status: &K::Status) -> Self {
+        Self::kubernetes(status.clone(), KubernetesWrite::RemoveFinalizer, Outcome::Finalized)
+    }
+
+    /// Whether the plan has no write.
+    pub fn is_no_op(&self) -> bool {
+        self.first.is_none() && self.remote.is_none()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::plan::Outcome;
+use super::outcome::Outcome;
 use super::{digest, schedule};
 use crate::api::{GROUP, SourceVersion};
 

@@ -1,13 +1,12 @@
-//! Time of the next reconcile: resyncs, backoff, and the timing settings.
+//! Times of resyncs, the retry policy of a kind, and the timing settings.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::digest;
-use super::plan::{Outcome, PlanInput, Retry};
-use super::resource::ResourcePlanner;
-use super::runtime_state::RuntimeState;
+use super::outcome::Retry;
 
 /// Every wait that a decision depends on. All are settings, so that tests can be quick.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,50 +103,47 @@ pub(crate) fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
 }
 
 /// Whether the last successful resync is so long ago that Ready becomes Unknown.
-pub(crate) fn is_overdue(state: &RuntimeState, interval: Duration, timings: &Timings, now: Timestamp) -> bool {
-    elapsed(state.last_synced_or_seen(), now) > interval.saturating_mul(timings.ready_unknown_after_intervals)
+pub(crate) fn is_overdue(last_synced: Timestamp, interval: Duration, timings: &Timings, now: Timestamp) -> bool {
+    elapsed(last_synced, now) > interval.saturating_mul(timings.ready_unknown_after_intervals)
 }
 
-/// Delay until the next reconcile, unless an event triggers one before.
-pub(crate) fn requeue_after<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Outcome) -> Option<Duration> {
-    let interval = input.interval();
-    if let (Outcome::Skipped, Some(until)) = (outcome, input.write_held_until()) {
-        return Some(elapsed(input.now, until));
+/// Interval and offset of an object's resyncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resync {
+    /// Interval that the spec requests; none for the default.
+    pub interval: Option<Duration>,
+    /// Digest that places the resyncs in the interval. Objects that share reads share the offset.
+    pub offset: u64,
+}
+
+impl Resync {
+    /// Resyncs of an object that shares no reads.
+    pub fn new(interval: Option<Duration>, meta: &ObjectMeta) -> Self {
+        Self { interval, offset: offset(meta.uid.as_deref().unwrap_or_default()) }
     }
-    match outcome {
-        Outcome::InSync | Outcome::Skipped | Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..) => {
-            Some(until_resync(input, interval))
-        }
-        Outcome::Stalled(..) => Some(until_resync(input, interval.max(input.timings.stalled_resync_interval))),
-        Outcome::ReadFailed(_, _, retry) | Outcome::WriteFailed(_, _, retry) => Some(retry_delay(input, *retry)),
-        Outcome::InProgress(_) | Outcome::Terminating(_) => Some(retry_delay(input, Retry::Backoff)),
-        Outcome::Suspended | Outcome::Finalized => None,
+}
+
+/// Handling of failures by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Whether every failed write is held until its retry time, and not only a rejected one.
+    pub holds_every_failure: bool,
+    /// Whether the delay after repeated failures is at most the resync interval.
+    pub retries_within_interval: bool,
+}
+
+impl RetryPolicy {
+    /// A rejected write is held; the delay grows to the operator's maximum.
+    pub const DEFAULT: Self = Self { holds_every_failure: false, retries_within_interval: false };
+
+    /// Whether a write that failed is held until its retry time, also if an event triggers a reconcile before.
+    pub(crate) fn holds(self, retry: Retry) -> bool {
+        self.holds_every_failure || matches!(retry, Retry::After(_))
     }
-}
 
-fn until_resync<K: ResourcePlanner>(input: &PlanInput<'_, K>, interval: Duration) -> Duration {
-    let last = input.runtime_state.last_synced_or_seen();
-    let settled_at =
-        input.runtime_state.last_write.and_then(|at| at.checked_add(input.timings.write_settle_period).ok());
-    // A resync time within the settle period is handled at the end of that period.
-    let next = next_resync(input.resync_offset(), interval, last).max(settled_at.unwrap_or(last));
-    let next = if next > input.now { next } else { next_resync(input.resync_offset(), interval, input.now) };
-    elapsed(input.now, next)
-}
-
-fn retry_delay<K: ResourcePlanner>(input: &PlanInput<'_, K>, retry: Retry) -> Duration {
-    let (failures, timings) = (input.runtime_state.failures, input.timings);
-    let doubled = timings.min_retry_delay.saturating_mul(1_u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
-    let longest = doubled.min(K::RETRY_POLICY.max_delay(input.interval(), timings));
-    // Half fixed, half jitter. The jitter differs by object and attempt, and is the same in every run of a test.
-    let jitter = digest::number(&format!("{}/{failures}", input.resync_offset())) % 1000;
-    let backoff = longest / 2 + longest.mul_f64(jitter as f64 / 2000.0);
-    match retry {
-        Retry::Backoff => backoff,
-        // Bounded, so that a fix takes effect no later than after any other failure.
-        Retry::After(after) => {
-            after.min(timings.max_retry_delay.max(timings.rejected_write_retry_interval)).max(backoff)
-        }
+    /// Longest delay after repeated failures.
+    pub(crate) fn max_delay(self, interval: Duration, timings: &Timings) -> Duration {
+        if self.retries_within_interval { timings.max_retry_delay.min(interval) } else { timings.max_retry_delay }
     }
 }
 

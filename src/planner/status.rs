@@ -2,8 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use super::conditions;
-use crate::api::{RECONCILE_REQUESTED_AT, Reason, SUSPEND, StatusCore};
+use crate::api::{ConditionType, RECONCILE_REQUESTED_AT, Reason, SUSPEND, StatusCore};
 
 /// Longest value of the reconcile annotation that the operator compares and acknowledges, in characters.
 const MAX_REQUEST_LENGTH: usize = 256;
@@ -22,7 +21,7 @@ impl LastResult {
     pub(crate) fn from_conditions(conditions: &[Condition], generation: Option<i64>) -> Option<Self> {
         use crate::api::ConditionType::{Ready, Stalled};
         let is_true = |type_| {
-            conditions::find(conditions, type_)
+            find(conditions, type_)
                 .is_some_and(|condition| condition.status == "True" && condition.observed_generation == generation)
         };
         match () {
@@ -38,6 +37,11 @@ impl LastResult {
             && requested_reconcile(meta) == core.last_handled_reconcile_at.as_deref();
         if is_current { Self::from_conditions(&core.conditions, meta.generation) } else { None }
     }
+}
+
+/// The condition of a type.
+pub(crate) fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
 /// Whether any condition has this reason.

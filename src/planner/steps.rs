@@ -4,9 +4,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::digest::Identity;
 use super::lifecycle::{self, Report};
-use super::plan::{EventRecord, Identity, Outcome, Plan, PlanInput, WriteResult};
-use super::resource::{RemoteWrite, ResourcePlanner};
+use super::observation::WriteResult;
+use super::outcome::{EventRecord, Outcome};
+use super::requeue;
+use super::resource::{Plan, PlanInput, RemoteWrite, ResourcePlanner};
 use super::runtime_state::RuntimeState;
 use super::schedule::Timings;
 use super::status::is_suspended;
@@ -145,7 +148,7 @@ impl<K: ResourcePlanner> Steps<K> {
     /// Records the outcome of the reconcile that started at `started_at`.
     pub fn record_outcome(&mut self, outcome: &Outcome, started_at: Timestamp, context: StepContext<'_>) {
         if self.runtime_state.record_outcome(outcome, started_at, self.object.meta()) {
-            self.runtime_state.retry_hold = self.with_input(context, |input| input.retry_hold(outcome));
+            self.runtime_state.retry_hold = self.with_input(context, |input| requeue::retry_hold(input, outcome));
         }
     }
 
@@ -158,7 +161,7 @@ impl<K: ResourcePlanner> Steps<K> {
 
     /// Delay until the next reconcile after an outcome that is not reported.
     pub fn requeue_after(&self, outcome: &Outcome, context: StepContext<'_>) -> Option<std::time::Duration> {
-        self.with_input(context, |input| super::schedule::requeue_after(input, outcome))
+        self.with_input(context, |input| requeue::requeue_after(input, outcome))
     }
 
     /// Marks the status as stored, because it equals the stored one or no longer matters.

@@ -1,11 +1,20 @@
 //! Deletion of an app. Reads only ID, name, intent, references, policy and finalizers, so that an object with an
 //! invalid spec can be deleted.
 
+use super::input::{AppInput, AppRead, binding_mismatch, min_read_time, organization_wait, read_failed};
 use super::locate;
 use super::owner_tags::plan_set_owner_tags;
-use super::*;
-use crate::api::DeletionPolicy;
+use super::ownership::{
+    AbsenceCheck, absence, is_reactivated_foreign, ownership, record_app, recorded_id, was_created,
+};
+use super::write::AppWrite;
+use crate::api::{DeletionPolicy, Reason, SpiceApp};
+use crate::management::types::{App, AppField, UpdateApp};
 use crate::planner::messages::list_items;
+use crate::planner::observation::{Observation, Observed};
+use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
+use crate::planner::remote_app::{AppList, INCARNATION_TAG, OWNER_TAG, Ownership, has_name};
+use crate::planner::resource::Plan;
 use crate::planner::schedule;
 
 pub(super) fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {

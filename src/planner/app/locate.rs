@@ -3,15 +3,22 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::fields::{self, ManagedField};
+use super::input::{AppInput, organization_name, read_failed};
 use super::owner_tags::{desired_fields, lacks_tag_support};
+use super::ownership::{is_reactivated_foreign, ownership, record_app};
 use super::plan::plan_update;
 use super::validate::ValidSpec;
-use super::*;
-use crate::api::{CreateIntent, TAKE_OWNERSHIP_FROM, Visibility};
-use crate::planner::remote_app::unreadable_app_message;
+use super::write::AppWrite;
+use crate::api::{CreateIntent, Reason, SpiceApp, SpiceAppStatus, TAKE_OWNERSHIP_FROM, Visibility};
+use crate::management::types::{App, CreateApp};
+use crate::planner::observation::{Observation, Observed};
+use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
+use crate::planner::remote_app::{OWNER_TAG, Ownership, has_name, unreadable_app_message};
+use crate::planner::resource::Plan;
 use crate::planner::schedule;
 
 /// Decision on an app of the object's name that is in the list.

@@ -1,8 +1,16 @@
 //! The operator's own tags on an app: the owner tag and the creation ID.
 
+use serde_json::Value;
+
 use super::fields::{self, ManagedField};
+use super::input::AppInput;
 use super::validate::ValidSpec;
-use super::*;
+use super::write::AppWrite;
+use crate::api::{SpiceApp, SpiceAppStatus};
+use crate::management::types::{App, AppField, UpdateApp};
+use crate::planner::observation::{Observation, Observed};
+use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG};
+use crate::planner::resource::Plan;
 
 /// Whether the path is that of one of the operator's own tags.
 pub(super) fn is_own_tag(path: &str) -> bool {

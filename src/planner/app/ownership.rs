@@ -1,7 +1,15 @@
 //! The owner of an app as responses show it, the state to record, and the check that an app is absent.
 
-use super::*;
-use crate::planner::remote_app::{ListedAbsence, listed_absence, unreadable_app_message};
+use super::input::{AppInput, AppObserved, organization_name, read_failed};
+use super::validate::AppDesired;
+use crate::api::{ACCEPT_MISSING_APPS, Reason, SpiceAppStatus};
+use crate::management::types::{App, AppField};
+use crate::planner::observation::Observed;
+use crate::planner::organization_view::OrganizationView;
+use crate::planner::outcome::{Outcome, Retry};
+use crate::planner::remote_app::{
+    AppList, INCARNATION_TAG, ListedAbsence, OWNER_TAG, Ownership, listed_absence, unreadable_app_message,
+};
 
 /// Longest endpoint, region or URL that is recorded, in bytes: status must stay small.
 const MAX_TEXT_LENGTH: usize = 2048;
@@ -95,18 +103,4 @@ pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, ap
         .field(AppField::Region)
         .and_then(|region| Some(region.as_str().filter(fits)?.to_owned()))
         .or(status.region.take());
-}
-
-/// Records whether the API keeps tags. A response without tags after an update that sent tags (`update_sent_tags`), or
-/// after a rejection of tags, shows that the API does not. A create that sent tags shows nothing, because a reactivated
-/// app may keep its old tags.
-pub(super) fn record_tag_support(
-    status: &mut SpiceAppStatus,
-    observed: &AppObserved,
-    update_sent_tags: bool,
-    app: &App,
-) {
-    if app.tag(OWNER_TAG).is_none() && (update_sent_tags || observed.tags_rejected) {
-        status.tags_unsupported = Some(true);
-    }
 }

@@ -1,10 +1,16 @@
 //! Plans the update that makes an app match the spec.
 
 use super::fields::{self, ManagedField, MergeResult};
+use super::input::AppInput;
 use super::owner_tags::{desired_fields, is_known_to_lack_tag_support, is_own_tag};
 use super::validate::ValidSpec;
-use super::*;
-use crate::api::RECONCILE_REQUESTED_AT;
+use super::write::AppWrite;
+use crate::api::{RECONCILE_REQUESTED_AT, Reason, SpiceApp, SpiceAppStatus};
+use crate::management::types::{App, AppField};
+use crate::planner::observation::Observation;
+use crate::planner::outcome::{EventRecord, Outcome};
+use crate::planner::remote_app::OWNER_TAG;
+use crate::planner::resource::Plan;
 
 /// Plans the update that makes the app match the spec. Without an update, the outcome is the state of the app.
 pub(super) fn plan_update(

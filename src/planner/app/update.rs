@@ -3,12 +3,27 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use serde_json::Value;
+
 use super::fields::ManagedField;
+use super::input::{
+    AppInput, AppRead, CompetingApp, LoadedSpicepod, SpicepodProblem, binding_mismatch, display_organization,
+    min_read_time, organization_wait, read_failed,
+};
 use super::locate;
 use super::owner_tags::plan_set_owner_tags;
+use super::ownership::{
+    AbsenceCheck, absence, is_reactivated_foreign, ownership, record_app, recorded_id, was_created,
+};
 use super::plan::plan_update;
 use super::validate::ValidSpec;
-use super::*;
+use crate::api::{ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
+use crate::management::types::{App, AppField};
+use crate::planner::observation::{Observation, Observed};
+use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
+use crate::planner::remote_app::{Ownership, has_name};
+use crate::planner::resource::{Plan, ResourcePlanner};
 use crate::planner::{digest, schedule};
 
 pub(super) fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {

@@ -3,12 +3,17 @@
 use jiff::Timestamp;
 
 use super::fields::{self, ManagedField};
-use super::ownership::{is_reactivated_foreign, record_app, record_tag_support};
-use super::{AppObserved, OWNER_TAG};
+use super::input::AppObserved;
+use super::ownership::{is_reactivated_foreign, record_app};
 use crate::api::{SpiceApp, SpiceAppStatus};
 use crate::management::types::{ApiError, App, AppField, CreateApp, ErrorKind, UpdateApp};
-use crate::planner::errors::{self, ApiOperation};
-use crate::planner::{Observation, Observed, Outcome, RemoteWrite, Timings, WriteResult};
+use crate::planner::errors;
+use crate::planner::errors::ApiOperation;
+use crate::planner::observation::{Observation, Observed, WriteResult};
+use crate::planner::outcome::Outcome;
+use crate::planner::remote_app::OWNER_TAG;
+use crate::planner::resource::RemoteWrite;
+use crate::planner::schedule::Timings;
 
 /// A remote write of a SpiceApp.
 #[derive(Clone, Debug, PartialEq)]
@@ -238,5 +243,14 @@ fn may_concern_tags(error: &ApiError) -> bool {
         | ErrorKind::InvalidResponse
         | ErrorKind::IncompleteList { .. }
         | ErrorKind::Cancelled => false,
+    }
+}
+
+/// Records whether the API keeps tags. A response without tags after an update that sent tags (`update_sent_tags`), or
+/// after a rejection of tags, shows that the API does not. A create that sent tags shows nothing, because a reactivated
+/// app may keep its old tags.
+fn record_tag_support(status: &mut SpiceAppStatus, observed: &AppObserved, update_sent_tags: bool, app: &App) {
+    if app.tag(OWNER_TAG).is_none() && (update_sent_tags || observed.tags_rejected) {
+        status.tags_unsupported = Some(true);
     }
 }

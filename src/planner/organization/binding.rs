@@ -2,11 +2,12 @@
 //! operator calls no other organization: a credential or an endpoint of another organization changes nothing until a user
 //! accepts the change.
 
-use super::{Observed, PlanInput, unreachable};
-use crate::api::{ACCEPT_ORGANIZATION, OrganizationStatus, Reason, SpiceOrganization};
+use super::input::{OrganizationInput, unreachable};
+use crate::api::{ACCEPT_ORGANIZATION, OrganizationStatus, Reason};
 use crate::management::types::{AccessibleOrganization, ApiError, ErrorKind};
 use crate::planner::messages::list_items;
-use crate::planner::{Outcome, Retry};
+use crate::planner::observation::Observed;
+use crate::planner::outcome::{Outcome, Retry};
 
 /// Path of the identity read, as in `status.unavailablePaths`.
 pub(super) const ORGANIZATIONS: &str = "/v1/orgs";
@@ -22,7 +23,7 @@ pub(super) struct OrganizationBinding {
 }
 
 /// The binding that follows from the identity read, or the outcome that prevents every other read.
-pub(super) fn check(input: &PlanInput<'_, SpiceOrganization>) -> Result<OrganizationBinding, Outcome> {
+pub(super) fn check(input: &OrganizationInput<'_>) -> Result<OrganizationBinding, Outcome> {
     let organization = match input.observed.organizations.as_ref() {
         Some(Observed::Present(read)) => Some(select_organization(&read.value, input.desired.organization.as_deref())?),
         Some(Observed::Unknown(error)) if lacks_identity_read(input, error) => None,
@@ -42,7 +43,7 @@ pub(super) fn check(input: &PlanInput<'_, SpiceOrganization>) -> Result<Organiza
 
 /// Whether the API has no identity read, as in older versions. If the endpoint had the read before, a 404 of a proxy does
 /// not count.
-fn lacks_identity_read(input: &PlanInput<'_, SpiceOrganization>, error: &ApiError) -> bool {
+fn lacks_identity_read(input: &OrganizationInput<'_>, error: &ApiError) -> bool {
     let ErrorKind::NotFound { json } = error.kind else { return false };
     let had_read = input.status.organization.is_some()
         && input.status.endpoint.as_deref().map(normalized) == Some(normalized(&input.desired.endpoint));
@@ -51,7 +52,7 @@ fn lacks_identity_read(input: &PlanInput<'_, SpiceOrganization>, error: &ApiErro
 
 /// Whether the object is bound to the endpoint of the spec and no acceptance is pending, as far as is known without a
 /// request.
-pub(super) fn is_bound(input: &PlanInput<'_, SpiceOrganization>) -> bool {
+pub(super) fn is_bound(input: &OrganizationInput<'_>) -> bool {
     let endpoint = input.status.endpoint.as_deref().map(normalized);
     let has_acceptance =
         input.meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(ACCEPT_ORGANIZATION));
@@ -96,7 +97,7 @@ fn names(accessible: &[AccessibleOrganization]) -> String {
 }
 
 /// Message if the object is bound to another organization or endpoint than the one found.
-fn mismatch(input: &PlanInput<'_, SpiceOrganization>, found: &OrganizationBinding) -> Option<String> {
+fn mismatch(input: &OrganizationInput<'_>, found: &OrganizationBinding) -> Option<String> {
     let bound_endpoint = input.status.endpoint.as_deref()?;
     let bound_organization = input.status.organization.as_ref();
     let is_same_organization = match (bound_organization, &found.organization) {
@@ -135,7 +136,7 @@ fn display_organization(organization: Option<&OrganizationStatus>) -> String {
 }
 
 /// Whether a user accepted the binding found.
-fn is_accepted(input: &PlanInput<'_, SpiceOrganization>, found: &OrganizationBinding) -> bool {
+fn is_accepted(input: &OrganizationInput<'_>, found: &OrganizationBinding) -> bool {
     let value = input.meta.annotations.as_ref().and_then(|annotations| annotations.get(ACCEPT_ORGANIZATION));
     value.is_some_and(|value| normalized(value.trim()) == acceptance_value(found))
 }

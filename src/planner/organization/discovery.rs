@@ -2,9 +2,10 @@
 //! the credential cannot read, leaves the organization ready; `status.unavailablePaths` names its path.
 
 use super::binding::{ORGANIZATIONS, OrganizationBinding};
-use super::{Observation, Observed, OrganizationObserved, PlanInput};
-use crate::api::{LimitsStatus, RegionStatus, SourceVersion, SpiceOrganization, SpiceOrganizationStatus, StatusCore};
+use super::input::{OrganizationInput, OrganizationObserved};
+use crate::api::{LimitsStatus, RegionStatus, SourceVersion, SpiceOrganizationStatus, StatusCore};
 use crate::management::types::{ApiError, ErrorKind, Images, Limits, Regions};
+use crate::planner::observation::{Observation, Observed};
 
 /// Channels whose recommended image is shown.
 pub(super) const CHANNELS: [&str; 2] = [STABLE, "enterprise"];
@@ -49,7 +50,7 @@ pub(super) fn is_unsupported(error: &ApiError) -> bool {
 
 /// The status with the results of a successful check.
 pub(super) fn discovered_status(
-    input: &PlanInput<'_, SpiceOrganization>,
+    input: &OrganizationInput<'_>,
     binding: OrganizationBinding,
     credential: &SourceVersion,
 ) -> SpiceOrganizationStatus {

@@ -1,17 +1,18 @@
 //! Lists of the API whose completeness is not known. The SpiceOrganization reports such a list once, for all objects that
 //! wait for the list.
 
-use super::{Plan, PlanInput};
+use super::input::OrganizationInput;
 use crate::api::{IncompleteList, SpiceOrganization};
 use crate::management::types::ListCompleteness;
-use crate::planner::EventRecord;
+use crate::planner::outcome::EventRecord;
+use crate::planner::resource::Plan;
 
 /// Maximum number of lists in status.
 const MAX_LISTS: usize = 64;
 
 /// Adds the lists whose completeness is not known to the plan, and an event for each new one.
 pub(super) fn record_incomplete_lists(
-    input: &PlanInput<'_, SpiceOrganization>,
+    input: &OrganizationInput<'_>,
     mut plan: Plan<SpiceOrganization>,
 ) -> Plan<SpiceOrganization> {
     let recorded = &input.status.incomplete_lists;

@@ -3,88 +3,29 @@
 
 mod binding;
 mod discovery;
+mod input;
 mod list_completeness;
 #[cfg(test)]
 mod tests;
 mod validate;
 
+pub use input::{OrganizationDesired, OrganizationObserved, OrganizationRead};
 pub use validate::organization_problem;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::errors::{self, ApiOperation};
-use super::messages::list_items;
-use super::plan::{Identity, Observation, Observed, Outcome, Plan, PlanInput, Retry};
-use super::resource::{NoRemoteWrite, ResourcePlanner, Resync, RetryPolicy};
 use crate::api::{Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus, StatusCore};
-use crate::management::types::{
-    AccessibleOrganization, ApiError, ErrorKind, Images, Limits, ListCompleteness, Regions,
-};
+use crate::management::types::{ApiError, ErrorKind};
+use crate::planner::digest::Identity;
+use crate::planner::messages::list_items;
+use crate::planner::observation::Observed;
+use crate::planner::outcome::{Outcome, Retry};
+use crate::planner::resource::{NoRemoteWrite, Plan, ResourcePlanner};
+use crate::planner::schedule::{Resync, RetryPolicy};
+use input::{OrganizationInput, unreachable};
 
 /// Maximum number of dependents in a message.
 const MAX_SHOWN_DEPENDENTS: usize = 3;
-
-/// The validated spec of a SpiceOrganization.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OrganizationDesired {
-    endpoint: String,
-    organization: Option<String>,
-    /// Name of the credential Secret.
-    secret: String,
-    /// Error of an invalid spec.
-    problem: Option<String>,
-    interval: Option<Duration>,
-}
-
-/// Observations of a SpiceOrganization.
-#[derive(Debug, Default)]
-pub struct OrganizationObserved {
-    /// Version of the credential Secret, from the cache.
-    pub credential: Option<Observed<SourceVersion>>,
-    /// Whether the operator is about to add its finalizer to that Secret, which changes the version.
-    pub finalizer_add_pending: bool,
-    /// Completeness of each list that this process has read, by path.
-    pub lists: BTreeMap<String, ListCompleteness>,
-    /// Organizations that the credential can access.
-    pub organizations: Option<Observed<Observation<Vec<AccessibleOrganization>>>>,
-    /// Whether the API responds at all.
-    pub health: Option<Observed<()>>,
-    /// Regions for apps.
-    pub regions: Option<Observed<Observation<Regions>>>,
-    /// Runtime images by channel.
-    pub images: BTreeMap<&'static str, Observed<Observation<Images>>>,
-    /// Limits of the plan.
-    pub limits: Option<Observed<Observation<Limits>>>,
-    /// Number of SpiceApps that use the organization.
-    pub apps: Option<i64>,
-    /// Display names of the objects that use the organization.
-    pub dependents: Option<Vec<String>>,
-}
-
-/// A read for a SpiceOrganization.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OrganizationRead {
-    /// Version of the credential Secret, and completeness of the lists, from the cache.
-    Credential,
-    /// Organizations that the credential can access: the only request before the binding is checked.
-    Organizations,
-    /// Health of the API: distinguishes a rejected credential from an outage.
-    Health,
-    /// Regions for apps.
-    Regions,
-    /// Runtime images of a channel.
-    Images(&'static str),
-    /// Limits of the plan.
-    Limits,
-    /// Number of SpiceApps that use the organization, from the cache.
-    Apps,
-    /// Objects that use the organization, from the cache.
-    Dependents,
-}
-
-/// Input of a plan for a SpiceOrganization.
-type OrganizationInput<'a> = PlanInput<'a, SpiceOrganization>;
 
 impl ResourcePlanner for SpiceOrganization {
     type Desired = OrganizationDesired;
@@ -286,21 +227,4 @@ fn verified_status(
         }
     }
     Ok(discovery::discovered_status(input, binding, credential))
-}
-
-/// Outcome of a failed read. The SpiceOrganization reports credential-wide trouble once, for all its dependents.
-fn unreachable(input: &OrganizationInput<'_>, error: &ApiError) -> Outcome {
-    // An API that does not respond to the health check may reject every credential.
-    let is_healthy = input.observed.health == Some(Observed::Present(()));
-    let message = if error.kind == ErrorKind::Unauthorized && is_healthy {
-        format!("The API rejected the credential in Secret \"{}\": {error}", input.desired.secret)
-    } else {
-        error.to_string()
-    };
-    if error.kind == ErrorKind::Invalid {
-        // These reads send nothing but values of the spec: a handle, URLs, certificates.
-        return Outcome::WriteFailed(Reason::InvalidSpec, message, Retry::Backoff);
-    }
-    let error = ApiError { message, ..error.clone() };
-    errors::call_failed(&error, ApiOperation::Read, "apps:read", input.timings)
 }

@@ -1,13 +1,16 @@
 //! The planner of organizations on a model of the API.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, IncompleteList, OrganizationStatus};
+use crate::management::types::ListCompleteness;
 use crate::planner::model::{Model, reconcile};
-use crate::planner::{RuntimeState, Timings};
+use crate::planner::{Observation, RuntimeState, Timings};
 
 /// One object, and a model of the API with the result of each read.
 struct Fixture {

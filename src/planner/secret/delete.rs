@@ -1,11 +1,22 @@
 //! Deletion of an object's secrets. Reads only the recorded state, references, policy and finalizers, so that an object
 //! with an invalid spec can be deleted.
 
+use jiff::Timestamp;
+
 use super::entries::should_delete;
+use super::input::{
+    ParentApp, SecretInput, SecretRead, SiblingSecret, fresh_app, is_own_app, organization_wait, read_failed,
+};
 use super::name_conflicts::{competing_owner, handover_message, owned_entries, siblings, takes_precedence};
-use super::write::with_name;
-use super::*;
-use crate::planner::remote_app::{ListedAbsence, listed_absence, unreadable_app_message};
+use super::next::{Next, no_op, release};
+use super::write::{MAX_BATCH, SecretWrite, name_list, with_name};
+use crate::api::{DeletionPolicy, Reason, SecretEntry};
+use crate::planner::errors;
+use crate::planner::errors::ApiOperation;
+use crate::planner::observation::Observed;
+use crate::planner::outcome::{Outcome, Retry};
+use crate::planner::remote_app::{ListedAbsence, Ownership, listed_absence, unreadable_app_message};
+use crate::planner::resource::Plan;
 
 pub(super) fn next(input: &SecretInput<'_>) -> Next {
     let observed = input.observed;

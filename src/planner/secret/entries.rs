@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{ParentApp, SecretInput};
+use super::input::{ParentApp, SecretInput};
 use crate::api::{DeletionPolicy, SecretEntry};
 
 /// Records an entry, and replaces the entry of the same name.

@@ -1,11 +1,15 @@
 //! Outcomes and messages of a SpiceSecret.
 
 use super::entries::is_applied;
+use super::input::SecretInput;
 use super::name_conflicts::siblings;
 use super::plan::{ChangePlanner, PlannedChanges, is_validation_error};
 use super::source::Problem;
-use super::write::with_name;
-use super::*;
+use super::write::{name_list, with_name};
+use crate::api::Reason;
+use crate::planner::errors;
+use crate::planner::errors::ApiOperation;
+use crate::planner::outcome::{EventRecord, Outcome, Retry};
 
 /// Maximum number of sentences in one message.
 const MAX_SENTENCES: usize = 16;

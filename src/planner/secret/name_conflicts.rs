@@ -4,9 +4,11 @@
 //! Therefore an object releases a name only after the status of the next owner records the name, and the next owner
 //! keeps the record as long as the hand-over may be in progress.
 
+use std::collections::BTreeSet;
+
+use super::input::{SecretInput, SiblingSecret};
 use super::validate::{KeySelection, SelectedKeys, check_name};
-use super::*;
-use crate::api::SecretConflict;
+use crate::api::{SecretConflict, SecretEntry, SpiceSecretStatus};
 
 /// The other SpiceSecrets of the app.
 pub(super) fn siblings<'a>(input: &SecretInput<'a>) -> impl Iterator<Item = &'a SiblingSecret> + Clone {

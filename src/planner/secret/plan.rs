@@ -1,16 +1,25 @@
 //! Plans the changes of each secret that the object requests or owns.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 
 use super::entries::{is_applied, is_same_time, record, should_delete};
+use super::input::{ParentApp, SecretInput, SecretRead, fresh_app, is_own_app, key_id, read_failed, sources};
 use super::name_conflicts::{
     competing_owner, conflict_with, current_owner, handover_message, is_handover_pending, owned_entries, siblings,
 };
-use super::source::{DesiredSecrets, DesiredValue, sources};
-use super::write::{SetCause, SetSecret};
-use super::*;
-use crate::api::SecretConflict;
+use super::next::{Next, no_op};
+use super::source::{DesiredSecrets, DesiredValue};
+use super::write::{MAX_BATCH, SecretWrite, SetCause, SetSecret, name_list};
+use crate::api::{Reason, SecretConflict, SecretEntry, SpiceSecretStatus};
+use crate::management::types::{ApiError, ErrorKind, PutSecret, RemoteSecret, SecretList};
+use crate::planner::observation::Observed;
+use crate::planner::outcome::{KubernetesWrite, Outcome, Retry};
+use crate::planner::resource::Plan;
 use crate::planner::status::LastResult;
+use crate::planner::{digest, schedule};
 
 /// Maximum number of entries in status.
 const MAX_ENTRIES: usize = 512;

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::SecretInput;
 use super::validate::{KeySelection, SelectedKeys, check_name};
 use crate::api::SourceVersion;
 use crate::management::types::SecretValue;
-use crate::planner::{DigestKey, Observed};
+use crate::planner::digest::DigestKey;
 
 /// Longest value, in bytes. The API rejects longer ones.
 const MAX_VALUE_LENGTH: usize = 64 * 1024;
@@ -56,15 +55,6 @@ pub(super) struct DesiredSecrets {
     pub(super) values: BTreeMap<String, DesiredValue>,
     /// Problems, each for a requested secret without a value.
     pub(super) problems: Vec<Problem>,
-}
-
-/// Version of the Kubernetes Secret: as read, or else as cached.
-pub(super) fn sources(input: &SecretInput<'_>) -> Vec<SourceVersion> {
-    match (&input.observed.values, &input.observed.source) {
-        (Some(Observed::Present(values)), _) => vec![values.version.clone()],
-        (_, Some(Observed::Present(version))) => vec![version.clone()],
-        _ => Vec::new(),
-    }
 }
 
 impl SourceValues {

@@ -2,12 +2,18 @@
 //! longer requests.
 
 use super::entries::is_applied;
+use super::input::{ParentApp, SecretInput, SecretRead, app, key_id, organization_wait, read_failed, sources};
+use super::messages;
 use super::name_conflicts::{conflicts_up_to_date, record_conflicts};
+use super::next::{Next, no_op};
 use super::plan::ChangePlanner;
-use super::source::{DesiredSecrets, sources};
+use super::source::DesiredSecrets;
 use super::validate::{KeySelection, SelectedKeys};
-use super::*;
-use crate::api::AppRef;
+use crate::api::{AppRef, Reason, SecretEntry, SpiceSecret, SpiceSecretStatus};
+use crate::planner::digest;
+use crate::planner::observation::Observed;
+use crate::planner::outcome::Outcome;
+use crate::planner::resource::Plan;
 use crate::planner::status::LastResult;
 
 pub(super) fn next(input: &SecretInput<'_>) -> Next {

@@ -3,11 +3,22 @@
 use jiff::Timestamp;
 
 use super::entries;
-use super::{SecretObserved, name_list};
+use super::input::SecretObserved;
 use crate::api::{SecretEntry, SpiceSecret, SpiceSecretStatus};
 use crate::management::types::{ApiError, PutSecret, RemoteSecret};
-use crate::planner::errors::{self, ApiOperation};
-use crate::planner::{EventRecord, Outcome, RemoteWrite, Timings, WriteResult};
+use crate::planner::errors;
+use crate::planner::errors::ApiOperation;
+use crate::planner::messages::list_items;
+use crate::planner::observation::WriteResult;
+use crate::planner::outcome::{EventRecord, Outcome};
+use crate::planner::resource::RemoteWrite;
+use crate::planner::schedule::Timings;
+
+/// Maximum number of secrets in one batch, so that the read behind the batch does not expire while the batch is sent.
+pub(super) const MAX_BATCH: usize = 50;
+
+/// Maximum number of names in a message.
+const MAX_SHOWN_NAMES: usize = 16;
 
 /// Why a secret is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,4 +239,9 @@ pub(super) fn with_name(name: &str, outcome: Outcome) -> Outcome {
         }
         other => other,
     }
+}
+
+/// Names for a message.
+pub(super) fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    list_items(names, MAX_SHOWN_NAMES)
 }

@@ -21,10 +21,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{FINALIZER, SpiceAppSpec};
-use crate::management::types::ErrorKind;
+use crate::api::{FINALIZER, Reason, ResolvedOrganizationRef, SpiceAppSpec};
+use crate::management::types::{ApiError, App, ErrorKind};
 use crate::planner::model::{self, Model, Reconciled, reconcile};
-use crate::planner::{RuntimeState, Timings};
+use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG};
+use crate::planner::{KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry, RuntimeState, Timings};
 use remote::Remote;
 
 /// The read that fails.

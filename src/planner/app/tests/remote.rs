@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::super::*;
-use crate::management::types::ErrorKind;
+use crate::management::types::{ApiError, App, AppField, CreateApp, ErrorKind};
+use crate::planner::Observed;
 
 /// Fields of an app outside of `config`.
 const OUTER: [&str; 7] =

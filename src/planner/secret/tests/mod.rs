@@ -8,14 +8,23 @@ mod sources;
 mod update;
 mod waiting;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::SpiceSecretSpec;
+use crate::api::{Reason, SpiceSecretSpec};
+use crate::management::types::{ApiError, App, ErrorKind, RemoteSecret};
 use crate::planner::model::{self, Model, Reconciled, reconcile};
 use crate::planner::remote_app::OWNER_TAG;
-use crate::planner::{DigestKey, RuntimeState, Timings};
+use crate::planner::{
+    DigestKey, EventRecord, KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry, RuntimeState,
+    Timings, digest,
+};
 
 const APP: i64 = 7;
 

@@ -1,0 +1,44 @@
+//! Results of reads and of remote writes.
+
+use jiff::Timestamp;
+
+use crate::management::types::ApiError;
+
+/// Result of an observation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observed<T> {
+    /// The observed thing exists.
+    Present(T),
+    /// The observed thing certainly does not exist.
+    Absent,
+    /// The observation failed. The operator creates and deletes nothing because of an unknown observation.
+    Unknown(ApiError),
+}
+
+impl<T> Observed<T> {
+    /// The error of a failed observation.
+    pub(crate) fn error(&self) -> Option<&ApiError> {
+        match self {
+            Self::Unknown(error) => Some(error),
+            Self::Present(_) | Self::Absent => None,
+        }
+    }
+}
+
+/// A value, and the time at which the request that returned the value started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation<T> {
+    /// The value.
+    pub value: T,
+    /// Start of the request.
+    pub started_at: Timestamp,
+}
+
+/// Result of a remote write.
+#[derive(Clone, Debug)]
+pub struct WriteResult<R> {
+    /// The response, or the error.
+    pub result: Result<R, ApiError>,
+    /// Start of the request.
+    pub started_at: Timestamp,
+}

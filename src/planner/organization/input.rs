@@ -1,0 +1,92 @@
+//! Input of a plan of a SpiceOrganization: observations and reads.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::api::{Reason, SourceVersion, SpiceOrganization};
+use crate::management::types::{
+    AccessibleOrganization, ApiError, ErrorKind, Images, Limits, ListCompleteness, Regions,
+};
+use crate::planner::errors;
+use crate::planner::errors::ApiOperation;
+use crate::planner::observation::{Observation, Observed};
+use crate::planner::outcome::{Outcome, Retry};
+use crate::planner::resource::PlanInput;
+
+/// The validated spec of a SpiceOrganization.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OrganizationDesired {
+    pub(super) endpoint: String,
+    pub(super) organization: Option<String>,
+    /// Name of the credential Secret.
+    pub(super) secret: String,
+    /// Error of an invalid spec.
+    pub(super) problem: Option<String>,
+    pub(super) interval: Option<Duration>,
+}
+
+/// Observations of a SpiceOrganization.
+#[derive(Debug, Default)]
+pub struct OrganizationObserved {
+    /// Version of the credential Secret, from the cache.
+    pub credential: Option<Observed<SourceVersion>>,
+    /// Whether the operator is about to add its finalizer to that Secret, which changes the version.
+    pub finalizer_add_pending: bool,
+    /// Completeness of each list that this process has read, by path.
+    pub lists: BTreeMap<String, ListCompleteness>,
+    /// Organizations that the credential can access.
+    pub organizations: Option<Observed<Observation<Vec<AccessibleOrganization>>>>,
+    /// Whether the API responds at all.
+    pub health: Option<Observed<()>>,
+    /// Regions for apps.
+    pub regions: Option<Observed<Observation<Regions>>>,
+    /// Runtime images by channel.
+    pub images: BTreeMap<&'static str, Observed<Observation<Images>>>,
+    /// Limits of the plan.
+    pub limits: Option<Observed<Observation<Limits>>>,
+    /// Number of SpiceApps that use the organization.
+    pub apps: Option<i64>,
+    /// Display names of the objects that use the organization.
+    pub dependents: Option<Vec<String>>,
+}
+
+/// A read for a SpiceOrganization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrganizationRead {
+    /// Version of the credential Secret, and completeness of the lists, from the cache.
+    Credential,
+    /// Organizations that the credential can access: the only request before the binding is checked.
+    Organizations,
+    /// Health of the API: distinguishes a rejected credential from an outage.
+    Health,
+    /// Regions for apps.
+    Regions,
+    /// Runtime images of a channel.
+    Images(&'static str),
+    /// Limits of the plan.
+    Limits,
+    /// Number of SpiceApps that use the organization, from the cache.
+    Apps,
+    /// Objects that use the organization, from the cache.
+    Dependents,
+}
+
+/// Input of a plan for a SpiceOrganization.
+pub(super) type OrganizationInput<'a> = PlanInput<'a, SpiceOrganization>;
+
+/// Outcome of a failed read. The SpiceOrganization reports credential-wide trouble once, for all its dependents.
+pub(super) fn unreachable(input: &OrganizationInput<'_>, error: &ApiError) -> Outcome {
+    // An API that does not respond to the health check may reject every credential.
+    let is_healthy = input.observed.health == Some(Observed::Present(()));
+    let message = if error.kind == ErrorKind::Unauthorized && is_healthy {
+        format!("The API rejected the credential in Secret \"{}\": {error}", input.desired.secret)
+    } else {
+        error.to_string()
+    };
+    if error.kind == ErrorKind::Invalid {
+        // These reads send nothing but values of the spec: a handle, URLs, certificates.
+        return Outcome::WriteFailed(Reason::InvalidSpec, message, Retry::Backoff);
+    }
+    let error = ApiError { message, ..error.clone() };
+    errors::call_failed(&error, ApiOperation::Read, "apps:read", input.timings)
+}

@@ -1,0 +1,189 @@
+//! Input of a plan of a SpiceSecret: observations, reads, and questions about both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::source::SourceValues;
+use crate::api::{SourceVersion, SpiceSecret};
+use crate::management::types::{ApiError, App, SecretList};
+use crate::planner::errors;
+use crate::planner::observation::{Observation, Observed};
+use crate::planner::organization_view::{OrganizationView, is_same_binding};
+use crate::planner::outcome::Outcome;
+use crate::planner::remote_app::{AppList, Ownership, has_name};
+use crate::planner::resource::PlanInput;
+
+/// Observations of secrets and of their dependencies.
+#[derive(Debug, Default)]
+pub struct SecretObserved {
+    /// The SpiceApp, from the cache.
+    pub app: Option<Observed<ParentApp>>,
+    /// Other SpiceSecrets of the app, from the cache.
+    pub siblings: Option<Vec<Arc<SiblingSecret>>>,
+    /// Version of the Kubernetes Secret, from the cache.
+    pub source: Option<Observed<SourceVersion>>,
+    /// ID of the digest key; absent until the operator has read or created the key.
+    pub key: Option<Observed<String>>,
+    /// Content of the Kubernetes Secret.
+    pub values: Option<Observed<SourceValues>>,
+    /// The app as the API shows it. `Absent` is a single 404; only the app list confirms the absence.
+    pub remote_app: Option<Observed<Observation<Arc<App>>>>,
+    /// The app's secrets as the API lists them.
+    pub list: Option<Observed<Observation<Arc<SecretList>>>>,
+    /// The complete list of apps.
+    pub apps: Option<Observed<AppList>>,
+    /// Whether the CustomResourceDefinition is being deleted.
+    pub crd_terminating: Option<Observed<bool>>,
+    /// Failed writes of this reconcile, by name.
+    pub failed: BTreeMap<String, ApiError>,
+    /// Secrets that this reconcile set.
+    pub set: BTreeSet<String>,
+}
+
+/// A SpiceApp as its SpiceSecrets observe it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParentApp {
+    /// UID of the object: all objects of the app resync at the same time.
+    pub uid: String,
+    /// Shortest interval that any object of the app requests.
+    pub interval: Option<Duration>,
+    /// Name of the app in Spice.ai Cloud.
+    pub name: String,
+    /// ID of the app, if the SpiceApp owns it.
+    pub id: Option<i64>,
+    /// Creation ID of the app.
+    pub incarnation: Option<String>,
+    /// Start of the create, if the operator created the app.
+    pub created_at: Option<Timestamp>,
+    /// Whether the API keeps no tags, so that the recorded ID alone shows the ownership.
+    pub tags_unsupported: bool,
+    /// Why secrets must not be written now.
+    pub unready: Option<String>,
+    /// Organization binding that the app is recorded with.
+    pub organization_binding: Option<String>,
+    /// Display name of the organization.
+    pub organization_name: String,
+    /// The organization; none if the SpiceOrganization does not exist.
+    pub organization: Option<OrganizationView>,
+}
+
+/// Another SpiceSecret of the same app.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiblingSecret {
+    /// Name of the object.
+    pub object: String,
+    /// Creation time of the object; the older one takes precedence.
+    pub created: Option<Timestamp>,
+    /// UID; the lower one breaks ties.
+    pub uid: String,
+    /// Whether the object is being deleted.
+    pub deleting: bool,
+    /// Whether the object cannot be decoded: it keeps the secrets that it set, requests none, and acknowledges none.
+    pub undecodable: bool,
+    /// Names that the spec requests, as far as known without the Kubernetes Secret.
+    pub requested: BTreeSet<String>,
+    /// Names that the status records as set, or about to be set.
+    pub managed: BTreeSet<String>,
+    /// Managed names that were adopted.
+    pub adopted: BTreeSet<String>,
+    /// Names that the status records as set by this object or by a sibling.
+    pub acknowledged: BTreeSet<String>,
+}
+
+/// A read for a SpiceSecret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretRead {
+    /// The SpiceApp, from the cache.
+    App,
+    /// Other SpiceSecrets of the app, from the cache.
+    Siblings,
+    /// Version of the Kubernetes Secret, from the cache.
+    Source,
+    /// ID of the digest key.
+    Key,
+    /// Content of the Kubernetes Secret.
+    SourceValues,
+    /// The app with this ID, read at this time or later.
+    RemoteApp(i64, Timestamp),
+    /// The secrets of the app with this ID, read at this time or later.
+    List(i64, Timestamp),
+    /// The complete list of apps, read at this time or later.
+    Apps(Timestamp),
+    /// Whether the CustomResourceDefinition is being deleted.
+    CrdTerminating,
+}
+
+/// Input of a plan for a SpiceSecret.
+pub(super) type SecretInput<'a> = PlanInput<'a, SpiceSecret>;
+
+/// The SpiceApp, if it exists.
+pub(super) fn app(observed: &SecretObserved) -> Option<&ParentApp> {
+    match &observed.app {
+        Some(Observed::Present(app)) => Some(app),
+        _ => None,
+    }
+}
+
+/// ID of the digest key.
+pub(super) fn key_id<'a>(input: &SecretInput<'a>) -> &'a str {
+    match &input.observed.key {
+        Some(Observed::Present(key)) => key,
+        _ => "",
+    }
+}
+
+/// Message for an organization that cannot be used now.
+pub(super) fn organization_wait(app: &ParentApp) -> Option<String> {
+    let name = &app.organization_name;
+    let Some(organization) = &app.organization else {
+        return Some(format!("SpiceOrganization \"{name}\" not found"));
+    };
+    let differs = |binding: &String| {
+        app.organization_binding.as_ref().is_some_and(|recorded| !is_same_binding(recorded, binding))
+    };
+    match organization {
+        OrganizationView { suspended: true, .. } => Some(format!("SpiceOrganization \"{name}\" is suspended")),
+        OrganizationView { unusable: Some(why), .. } => {
+            Some(format!("SpiceOrganization \"{name}\" is not ready: {why}"))
+        }
+        OrganizationView { binding: Some(binding), .. } if differs(binding) => Some(format!(
+            "SpiceOrganization \"{name}\" is bound to another organization than the one that the app is recorded in"
+        )),
+        OrganizationView { .. } => None,
+    }
+}
+
+/// The read that shows the owner of the app, if recent enough for a write.
+pub(super) fn fresh_app<'a>(input: &SecretInput<'a>) -> Option<&'a Observed<Observation<Arc<App>>>> {
+    let is_fresh = |app: &&Observed<Observation<Arc<App>>>| match app {
+        Observed::Present(read) => read.started_at >= input.oldest_usable_read(),
+        Observed::Absent | Observed::Unknown(_) => true,
+    };
+    input.observed.remote_app.as_ref().filter(is_fresh)
+}
+
+/// Whether a read shows the name and the owner tag of the app.
+pub(super) fn is_own_app(input: &SecretInput<'_>, app: &ParentApp, shown: &App) -> bool {
+    let is_own = match Ownership::of(shown, &input.desired.owner) {
+        Ownership::Own => true,
+        Ownership::Unowned => app.tags_unsupported,
+        Ownership::Foreign => false,
+    };
+    is_own && has_name(shown, &app.name)
+}
+
+pub(super) fn read_failed(error: &ApiError, scope: &str) -> Outcome {
+    errors::read_failed(error, scope)
+}
+
+/// Version of the Kubernetes Secret: as read, or else as cached.
+pub(super) fn sources(input: &SecretInput<'_>) -> Vec<SourceVersion> {
+    match (&input.observed.values, &input.observed.source) {
+        (Some(Observed::Present(values)), _) => vec![values.version.clone()],
+        (_, Some(Observed::Present(version))) => vec![version.clone()],
+        _ => Vec::new(),
+    }
+}
