@@ -11,7 +11,7 @@
 //! | [`api`]        | types of the custom resources                                  |                                   |
 //! | `sandbox`      | local Management API server for tests                          |                                   |
 //!
-//! `tests/architecture.rs` checks the last column.
+//! `tests/architecture` checks the last column.
 
 pub mod api;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The invariants of the design that need real parts; the others are beside the planner and in `tests/architecture.rs`.
+//! The invariants of the design that need real parts; the others are beside the planner and in `tests/architecture`.
 
 use kube::{Api, ResourceExt, core::DynamicObject, discovery::ApiResource};
 use serde_json::json;
