@@ -144,8 +144,8 @@ impl Watches {
         handler: impl EventHandler<DeserializeGuard<K>>,
     ) -> ReconcileRequests<DeserializeGuard<K>> {
         let events = self.watch(watcher::Config::default());
-        let resource = format!("{}s", K::NAME);
-        self.start(&resource, events, feed.writer, watch::strip_managed_fields, handler);
+        let health = self.register_check(&format!("{}s", K::NAME));
+        self.start(health, events, feed.writer, watch::strip_managed_fields, handler);
         feed.requests
     }
 
@@ -159,13 +159,17 @@ impl Watches {
         });
         let events = watch_with_relist(Api::all(context.client.clone()), own, self.relist_after());
         let handler = NamespaceEventHandler::new(Arc::clone(&context));
-        self.start("namespaces' metadata", events, writers.namespaces, watch::strip_all_but_labels, handler);
+        let health = self.register_check("Namespaces");
+        self.start(health, events, writers.namespaces, watch::strip_all_but_labels, handler);
 
         // Every namespace has this ConfigMap, and none is a spicepod.
         let events = self.watch(watcher::Config::default().fields("metadata.name!=kube-root-ca.crt"));
         let handler = ConfigMapEventHandler(Arc::clone(&context));
-        self.start("ConfigMaps' metadata", events, writers.config_maps, watch::strip_all_but_version, handler);
+        let health = self.register_check("ConfigMaps");
+        self.start(health, events, writers.config_maps, watch::strip_all_but_version, handler);
 
+        // Registered before the gate is dropped: the process is not ready before the last watch is.
+        let health = self.register_check("Secrets");
         drop(gate);
         context.kinds.wait_until_synced().await;
         context.caches.wait_until_synced().await;
@@ -176,14 +180,19 @@ impl Watches {
             None => self.watch(watcher::Config::default().fields("type!=helm.sh/release.v1")),
         };
         let handler = SecretEventHandler(Arc::clone(&context));
-        self.start("Secrets' metadata", events, writers.secrets, watch::strip_all_but_version, handler);
+        self.start(health, events, writers.secrets, watch::strip_all_but_version, handler);
         // An error means that the watch has ended, which happens at shutdown only.
         let _ = context.caches.secrets.wait_until_ready().await;
     }
 
+    fn register_check(&self, resource: &str) -> HealthCheck {
+        let threshold = self.context.settings.readiness_failure_threshold;
+        self.readiness.register_check(format!("the watch of {resource}"), threshold)
+    }
+
     fn start<K>(
         &mut self,
-        resource: &str,
+        health: HealthCheck,
         events: watch::WatchEvents<K>,
         writer: kube::runtime::reflector::store::Writer<K>,
         strip: fn(&mut K),
@@ -191,8 +200,6 @@ impl Watches {
     ) where
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
     {
-        let threshold = self.context.settings.readiness_failure_threshold;
-        let health = self.readiness.register_check(format!("the watch of {resource}"), threshold);
         self.tasks.spawn(run_reflector(events, writer, health, self.context.shutdown.clone(), strip, handler));
     }
 

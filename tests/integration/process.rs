@@ -137,7 +137,7 @@ async fn when_a_definition_is_deleted_the_operator_is_not_ready_and_names_what_i
     let operator = env.operator_with(&["--readiness-failure-threshold=200ms"]).await;
     let definition = "crds/spiceapps.cloud.spice.ai.yaml";
     env.cluster.kubectl(&["delete", "-f", definition]).await.unwrap();
-    operator.unready("the watch of SpiceApps, which has failed for").await.unwrap();
+    operator.unready("the watch of SpiceApps (failing for").await.unwrap();
     assert_eq!(operator.answer("livez").await.unwrap().0, 200);
     assert_eq!(operator.metrics().await.unwrap().sum("spice_operator_ready", &[]), 0.0);
 

@@ -40,7 +40,7 @@ struct ReconcileLabels {
 struct WriteLabels {
     verb: &'static str,
     kind: String,
-    code: Option<String>,
+    code: Option<u16>,
     error: Option<&'static str>,
 }
 
@@ -99,11 +99,11 @@ impl Counters {
 }
 
 /// Status code or error of a write.
-fn write_result<T>(result: &Result<T, Error>) -> (Option<String>, Option<&'static str>) {
+fn write_result<T>(result: &Result<T, Error>) -> (Option<u16>, Option<&'static str>) {
     match result {
         // kube does not return the code of a success.
-        Ok(_) => (Some("200".to_owned()), None),
-        Err(Error::Api(status)) => (Some(status.code.to_string()), None),
+        Ok(_) => (Some(200), None),
+        Err(Error::Api(status)) => (Some(status.code), None),
         Err(Error::SerdeError(_)) => (None, Some("invalid_response")),
         Err(_) => (None, Some("timeout")),
     }
@@ -128,14 +128,40 @@ pub(in crate::controller) fn result_label(outcome: &Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use kube::core::Status;
+    use prometheus_client::encoding::text::encode;
 
     use super::*;
 
     #[test]
+    fn the_scrape_has_the_documented_names_and_labels() {
+        let (counters, mut registry) = (Counters::default(), Registry::with_prefix("spice_operator"));
+        counters.register(&mut registry, &["SpiceApp"]);
+        counters.reconciled("SpiceApp", "in_sync", Duration::from_millis(30));
+        counters.kubernetes_write("update", "SpiceApp", &Ok(()));
+        counters.kubernetes_write::<()>("create", "Event", &Err(Error::Service("no response".into())));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            r#"spice_operator_reconciles_total{kind="SpiceApp",result="panic"} 0"#,
+            r#"spice_operator_reconciles_total{kind="SpiceApp",result="in_sync"} 1"#,
+            "# TYPE spice_operator_reconcile_duration_seconds histogram",
+            r#"spice_operator_reconcile_duration_seconds_count{kind="SpiceApp",result="in_sync"} 1"#,
+            r#"spice_operator_reconcile_duration_seconds_bucket{le="0.025",kind="SpiceApp",result="in_sync"} 0"#,
+            r#"spice_operator_reconcile_duration_seconds_bucket{le="0.1",kind="SpiceApp",result="in_sync"} 1"#,
+            // The label that does not apply is empty, as in the metrics of the Management API.
+            r#"spice_operator_kubernetes_writes_total{verb="update",kind="SpiceApp",code="200",error=""} 1"#,
+            r#"spice_operator_kubernetes_writes_total{verb="create",kind="Event",code="",error="timeout"} 1"#,
+            "spice_operator_events_dropped_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
     fn kubernetes_writes_are_counted_by_status_code_or_error() {
-        let refused = Status::failure("an object changed", "Conflict").with_code(409);
-        assert_eq!(write_result(&Ok(())), (Some("200".to_owned()), None));
-        assert_eq!(write_result::<()>(&Err(Error::Api(refused.boxed()))), (Some("409".to_owned()), None));
+        let conflict = Status::failure("The object changed", "Conflict").with_code(409);
+        assert_eq!(write_result(&Ok(())), (Some(200), None));
+        assert_eq!(write_result::<()>(&Err(Error::Api(conflict.boxed()))), (Some(409), None));
         assert_eq!(write_result::<()>(&Err(Error::Service("no response".into()))), (None, Some("timeout")));
     }
 }

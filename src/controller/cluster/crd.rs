@@ -23,7 +23,12 @@ pub(in crate::controller) async fn wait_until_established(client: &Client, readi
                 Err(error) => format_kube_error(&error),
             };
             gate.get_or_insert_with(|| {
-                tracing::warn!(name, error = problem, "Waiting for CustomResourceDefinition");
+                tracing::warn!(
+                    kind = "CustomResourceDefinition",
+                    name,
+                    error = problem,
+                    "Waiting for CustomResourceDefinition"
+                );
                 readiness.add_gate(format!("CustomResourceDefinition {name}"))
             });
             tokio::time::sleep(poll).await;

@@ -51,7 +51,7 @@ impl Events {
                 secondary: None,
             };
             if self.queue.try_send((event, object.object_ref(&()))).is_err() {
-                tracing::debug!("Event dropped: the queue is full");
+                tracing::debug!("Dropped event: the queue is full");
                 self.counters.event_dropped();
             }
         }

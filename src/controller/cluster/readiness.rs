@@ -1,76 +1,82 @@
-//! What still keeps the operator from working, by name.
+//! Readiness of the process: the parts that do not work yet, or that have failed for too long.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is missing. A clone is the same list.
+/// Readiness of the process. All clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    list: Arc<Mutex<List>>,
+    state: Arc<Mutex<ReadinessState>>,
 }
 
 #[derive(Debug, Default)]
-struct List {
-    /// How many wait for each.
-    missing: BTreeMap<String, usize>,
-    /// What worked before: since when it fails, and after how long of it that counts.
-    failing: BTreeMap<String, (Instant, Duration)>,
+struct ReadinessState {
+    /// Number of open gates by name.
+    gates: BTreeMap<String, usize>,
+    /// Failing checks by name.
+    failing: BTreeMap<String, FailingCheck>,
 }
 
-/// Something that is missing until this is dropped.
+#[derive(Debug)]
+struct FailingCheck {
+    since: Instant,
+    threshold: Duration,
+}
+
+/// Keeps the process unready until dropped.
 #[derive(Debug)]
 pub struct ReadinessGate {
     readiness: Readiness,
-    what: String,
+    name: String,
 }
 
-/// Something that has to work as long as this is kept. It is missing until it first does, and again once it has failed for
-/// longer than is put up with: the apiserver is away for a moment now and then, and nobody is helped by a process that is
-/// taken for unready then.
+/// A part that must work as long as the check exists. The process is unready until the first success, and again after the
+/// part has failed for longer than a threshold. A short failure changes nothing: the apiserver may be unreachable for a
+/// moment, and another process would fail as well.
 #[derive(Debug)]
 pub struct HealthCheck {
     readiness: Readiness,
-    what: String,
+    name: String,
     failure_threshold: Duration,
-    /// None once it has worked.
-    pending: Option<ReadinessGate>,
+    /// None after the first success.
+    gate: Option<ReadinessGate>,
 }
 
 impl Readiness {
-    /// Adds something that is missing; it stays until the answer is dropped.
-    pub fn add_gate(&self, what: impl Into<String>) -> ReadinessGate {
-        let what = what.into();
-        *self.list().missing.entry(what.clone()).or_default() += 1;
-        ReadinessGate { readiness: self.clone(), what }
+    /// Adds a gate. `name` completes the sentence "waiting for ...".
+    pub fn add_gate(&self, name: impl Into<String>) -> ReadinessGate {
+        let name = name.into();
+        *self.state().gates.entry(name.clone()).or_default() += 1;
+        ReadinessGate { readiness: self.clone(), name }
     }
 
-    /// Adds something that has to work from now on, and may fail for as long as `failure_threshold`. No two may have one name.
-    pub fn register_check(&self, what: impl Into<String>, failure_threshold: Duration) -> HealthCheck {
-        let what = what.into();
-        let pending = Some(self.add_gate(what.clone()));
-        HealthCheck { readiness: self.clone(), what, failure_threshold, pending }
+    /// Adds a check of a part that may fail for `failure_threshold`. Names of checks are unique.
+    pub fn register_check(&self, name: impl Into<String>, failure_threshold: Duration) -> HealthCheck {
+        let name = name.into();
+        let gate = Some(self.add_gate(name.clone()));
+        HealthCheck { readiness: self.clone(), name, failure_threshold, gate }
     }
 
-    /// What is missing now; empty when ready.
+    /// Parts for which the process waits; empty if the process is ready.
     pub fn unready_reasons(&self) -> Vec<String> {
-        let (list, now) = (self.list(), Instant::now());
-        let failing = list.failing.iter().filter_map(|(what, (since, failure_threshold))| {
-            let time = now.duration_since(*since);
-            (time >= *failure_threshold).then(|| format!("{what}, which has failed for {} s", time.as_secs()))
+        let (state, now) = (self.state(), Instant::now());
+        let failing = state.failing.iter().filter_map(|(name, check)| {
+            let time = now.duration_since(check.since);
+            (time >= check.threshold).then(|| format!("{name} (failing for {} s)", time.as_secs()))
         });
-        list.missing.keys().cloned().chain(failing).collect()
+        state.gates.keys().cloned().chain(failing).collect()
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, ReadinessState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ReadinessGate {
-    /// The list that it is on.
+    /// The readiness that the gate belongs to.
     pub(in crate::controller) fn readiness(&self) -> &Readiness {
         &self.readiness
     }
@@ -78,35 +84,35 @@ impl ReadinessGate {
 
 impl Drop for ReadinessGate {
     fn drop(&mut self) {
-        let mut list = self.readiness.list();
-        if let Some(count) = list.missing.get_mut(&self.what) {
+        let mut state = self.readiness.state();
+        if let Some(count) = state.gates.get_mut(&self.name) {
             *count -= 1;
             if *count == 0 {
-                list.missing.remove(&self.what);
+                state.gates.remove(&self.name);
             }
         }
     }
 }
 
 impl HealthCheck {
-    /// It has just been seen to work.
+    /// Reports that the part works.
     pub fn report_success(&mut self) {
-        self.pending = None;
-        self.readiness.list().failing.remove(&self.what);
+        self.gate = None;
+        self.readiness.state().failing.remove(&self.name);
     }
 
-    /// It has just been seen to fail.
+    /// Reports that the part fails. The first failure after a success counts.
     pub fn report_failure(&mut self) {
-        if self.pending.is_none() {
-            let since = (Instant::now(), self.failure_threshold);
-            self.readiness.list().failing.entry(self.what.clone()).or_insert(since);
+        if self.gate.is_none() {
+            let check = FailingCheck { since: Instant::now(), threshold: self.failure_threshold };
+            self.readiness.state().failing.entry(self.name.clone()).or_insert(check);
         }
     }
 }
 
 impl Drop for HealthCheck {
     fn drop(&mut self) {
-        self.readiness.list().failing.remove(&self.what);
+        self.readiness.state().failing.remove(&self.name);
     }
 }
 
@@ -115,24 +121,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn something_is_missing_until_nobody_waits_for_it_any_more() {
+    fn the_process_is_unready_until_the_last_gate_of_every_name_is_dropped() {
         let readiness = Readiness::default();
         assert_eq!(readiness.unready_reasons(), [""; 0]);
-        let (first, second) = (readiness.add_gate("a thing"), readiness.add_gate("a thing"));
-        let other = readiness.add_gate("another");
+        let (first, second) = (readiness.add_gate("a part"), readiness.add_gate("a part"));
+        let other = readiness.add_gate("another part");
         drop(first);
-        assert_eq!(readiness.unready_reasons(), ["a thing", "another"]);
+        assert_eq!(readiness.unready_reasons(), ["a part", "another part"]);
         drop((second, other));
         assert_eq!(readiness.unready_reasons(), [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_relied_on_may_fail_for_a_moment_and_not_for_long() {
+    async fn a_check_fails_before_its_first_success_and_after_the_threshold() {
         let readiness = Readiness::default();
         let advance = |seconds| tokio::time::advance(Duration::from_secs(seconds));
         let mut watch = readiness.register_check("the watch", Duration::from_secs(60));
         watch.report_failure();
-        assert_eq!(readiness.unready_reasons(), ["the watch"], "it never worked: nothing to be patient about");
+        assert_eq!(readiness.unready_reasons(), ["the watch"], "no threshold before the first success");
         watch.report_success();
         assert_eq!(readiness.unready_reasons(), [""; 0]);
         watch.report_failure();
@@ -140,15 +146,11 @@ mod tests {
         watch.report_failure();
         assert_eq!(readiness.unready_reasons(), [""; 0]);
         advance(1).await;
-        assert_eq!(
-            readiness.unready_reasons(),
-            ["the watch, which has failed for 60 s"],
-            "counted from the first failure"
-        );
+        assert_eq!(readiness.unready_reasons(), ["the watch (failing for 60 s)"], "counted from the first failure");
         watch.report_success();
         watch.report_failure();
         advance(59).await;
-        assert_eq!(readiness.unready_reasons(), [""; 0], "it worked in between");
+        assert_eq!(readiness.unready_reasons(), [""; 0], "a success restarts the threshold");
         advance(1).await;
         drop(watch);
         assert_eq!(readiness.unready_reasons(), [""; 0]);

@@ -153,7 +153,7 @@ fn is_stale(context: &Context, write: &AppWrite) -> bool {
     }
 }
 
-/// ReadCache a spicepod from its ConfigMap. Concurrent reads of one ConfigMap are deduplicated.
+/// Reads a spicepod from its ConfigMap. Concurrent reads of one ConfigMap are deduplicated.
 async fn load_spicepod(context: &Context, app: &SpiceApp, key: &ConfigMapKeyRef) -> Observed<LoadedSpicepod> {
     let namespace = app.namespace().unwrap_or_default();
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);

@@ -159,7 +159,7 @@ fn observe_app(context: &Context, object: &SpiceSecret) -> Observed<ParentApp> {
     }
 }
 
-/// ReadCache the Kubernetes Secret of an object. Concurrent reads of one Secret are deduplicated.
+/// Reads the Kubernetes Secret of an object. Concurrent reads of one Secret are deduplicated.
 async fn load_values(context: &Context, object: &SpiceSecret) -> Observed<SourceValues> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.source_name());
     let read = async || read_secret(context, &namespace, name).await;

@@ -16,6 +16,7 @@ use tracing::Instrument;
 use super::persist::{persist_external_state, with_status};
 use super::reconciler::{CarryOut, Reconciler};
 use super::undecodable::{self, DecodeRecovery};
+use crate::api::ConditionType;
 use crate::controller::cluster::cache::{cache_contains, is_current};
 use crate::controller::cluster::call::{format_kube_error, has_code};
 use crate::controller::cluster::counters::{PANIC, UNDECODABLE, result_label};
@@ -81,7 +82,7 @@ async fn reconcile_undecodable<K: Reconciler>(
         Ok(DecodeRecovery::Recovered(recovered)) => Reconciliation::begin(context, recovered.as_ref()).run().await,
         Ok(DecodeRecovery::Unrecoverable { message, changed }) => {
             if changed {
-                tracing::error!(error = message, "Object cannot be decoded");
+                tracing::error!(error = message, "Failed to decode object");
                 context.events.publish(object, vec![EventRecord::warning("Reconcile", "Undecodable", message)]);
             }
             // A corrected object does not wait for the next resync.
@@ -126,6 +127,10 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
     /// Runs steps until nothing remains to be done. None if the operator shuts down or the object changes.
     async fn run_until_settled(&mut self) -> Result<Option<Outcome>, Error> {
         loop {
+            // A change of the object has requested a reconcile of its own.
+            if self.should_abort() {
+                return Ok(None);
+            }
             let fresh_id = uuid::Uuid::new_v4().simple().to_string();
             let step = self.steps.next(self.context.step(&fresh_id));
             match step {
@@ -139,10 +144,6 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
                     self.context.events.publish(self.steps.object(), events);
                     return Ok(Some(outcome));
                 }
-            }
-            // A change of the object has requested a reconcile of its own.
-            if self.should_abort() {
-                return Ok(None);
             }
         }
     }
@@ -249,7 +250,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             self.steps.runtime_state.retry_hold = None;
             return self.kube_write_failed(&error);
         } else {
-            log_transitions(&events);
+            events.iter().for_each(|event| self.log_transition(event));
             context.events.publish(self.steps.object(), events);
         }
         let requeue_after_ms = requeue_after.map(|delay| delay.as_millis());
@@ -257,10 +258,23 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         (Some(label), requeue_after)
     }
 
+    /// Logs a change of Ready.
+    fn log_transition(&self, event: &EventRecord) {
+        let EventRecord { warning, reason, message, .. } = event;
+        let mut conditions = K::core(self.steps.status()).conditions.iter();
+        let ready = conditions.find(|condition| condition.type_ == ConditionType::Ready.as_str());
+        let status = ready.map(|ready| ready.status.as_str());
+        if *warning {
+            tracing::warn!(status, reason, ready_message = message, "Ready condition changed");
+        } else {
+            tracing::info!(status, reason, ready_message = message, "Ready condition changed");
+        }
+    }
+
     /// Ends the reconcile after a failed write to the object.
     fn kube_write_failed(&mut self, error: &Error) -> Finished {
         if has_code(error, 409) {
-            tracing::debug!("Object changed; reconciling again");
+            tracing::debug!("Object changed during the reconcile; reconciling again");
         } else {
             let state = &mut self.steps.runtime_state;
             state.failures = state.failures.saturating_add(1);
@@ -296,15 +310,5 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             () if (input.is_ready() && K::is_up_to_date(input)) || input.is_ready_unknown() => Priority::Check,
             () => Priority::Edit,
         })
-    }
-}
-
-fn log_transitions(events: &[EventRecord]) {
-    for EventRecord { warning, reason, message, .. } in events {
-        if *warning {
-            tracing::warn!(reason, message, "Ready condition changed");
-        } else {
-            tracing::info!(reason, message, "Ready condition changed");
-        }
     }
 }

@@ -26,7 +26,7 @@ pub(super) enum DecodeRecovery<K> {
     },
 }
 
-/// ReadCache an object again and decodes it without its conditions, which every reconcile computes again. A terminating
+/// Reads an object again and decodes it without its conditions, which every reconcile computes again. A terminating
 /// object is also decoded without everything that its deletion does not read. No other field can be left out: without
 /// its ID, for example, an app would be lost.
 ///

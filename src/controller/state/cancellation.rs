@@ -1,47 +1,46 @@
-//! Work for an object that is not worth going on with once the object changes: an edit must not wait behind what its
-//! earlier version has asked for.
+//! Cancellation of work for an object that changes, so that an edit does not wait behind work for the earlier version.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Who works for which object. Bounded by the visits in hand, of which there is one an object at most.
+/// Running work by the UID of its object. Bounded by the running reconciles, of which each object has at most one.
 #[derive(Debug, Default)]
 pub(in crate::controller) struct CancelOnChange {
     in_progress: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
-/// Leaves the list when the work ends, however it ends.
-struct Entry<'a> {
-    interests: &'a CancelOnChange,
+/// Removes the entry of a UID when dropped.
+struct EntryGuard<'a> {
+    cancellation: &'a CancelOnChange,
     uid: &'a str,
 }
 
 impl CancelOnChange {
-    /// The outcome of the work; nothing if `current` ceases to hold first. It is asked at the begin, and whenever the
-    /// object of this uid is seen to have changed.
+    /// Runs work until `is_current` is false. Calls `is_current` at the start and after each change of the object. Returns
+    /// none if the work was cancelled.
     pub(in crate::controller) async fn run_until_changed<T>(
         &self,
         uid: &str,
-        current: impl Fn() -> bool,
+        is_current: impl Fn() -> bool,
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let changed = Arc::new(Notify::new());
         self.in_progress().insert(uid.to_owned(), Arc::clone(&changed));
-        let _entry = Entry { interests: self, uid };
+        let _guard = EntryGuard { cancellation: self, uid };
         tokio::pin!(work);
-        // A change between the entry and the first look has left a permit behind.
-        while current() {
+        // A change after the insert and before the first check leaves a permit in `changed`.
+        while is_current() {
             tokio::select! {
-                outcome = &mut work => return Some(outcome),
+                result = &mut work => return Some(result),
                 () = changed.notified() => {}
             }
         }
         None
     }
 
-    /// Lets whoever works for an object look whether it is as it was.
+    /// Checks the work for an object that changed.
     pub(in crate::controller) fn changed(&self, uid: Option<&String>) {
         if let Some(changed) = uid.and_then(|uid| self.in_progress().get(uid).cloned()) {
             changed.notify_one();
@@ -53,9 +52,9 @@ impl CancelOnChange {
     }
 }
 
-impl Drop for Entry<'_> {
+impl Drop for EntryGuard<'_> {
     fn drop(&mut self) {
-        self.interests.in_progress().remove(self.uid);
+        self.cancellation.in_progress().remove(self.uid);
     }
 }
 
@@ -66,22 +65,26 @@ mod tests {
 
     #[tokio::test]
     async fn work_ends_when_its_object_changes_and_only_then() {
-        let (interests, current) = (CancelOnChange::default(), AtomicBool::new(true));
+        let (cancellation, current) = (CancelOnChange::default(), AtomicBool::new(true));
         let uid = "one".to_owned();
         let is_current = || current.load(Ordering::SeqCst);
-        let mut endless = Box::pin(interests.run_until_changed(&uid, is_current, std::future::pending::<()>()));
+        let mut endless = Box::pin(cancellation.run_until_changed(&uid, is_current, std::future::pending::<()>()));
         assert!(futures::poll!(&mut endless).is_pending());
-        // Another object changes; then this one, in what does not matter.
-        interests.changed(Some(&"other".to_owned()));
-        interests.changed(Some(&uid));
+        // A change of another object, then an irrelevant change of this one.
+        cancellation.changed(Some(&"other".to_owned()));
+        cancellation.changed(Some(&uid));
         assert!(futures::poll!(&mut endless).is_pending());
         current.store(false, Ordering::SeqCst);
-        assert!(futures::poll!(&mut endless).is_pending(), "nobody has said so");
-        interests.changed(Some(&uid));
+        assert!(futures::poll!(&mut endless).is_pending(), "no change was reported");
+        cancellation.changed(Some(&uid));
         assert_eq!(endless.await, None);
-        assert_eq!(interests.run_until_changed(&uid, is_current, async { 1 }).await, None, "already changed");
+        assert_eq!(
+            cancellation.run_until_changed(&uid, is_current, async { 1 }).await,
+            None,
+            "changed before the start"
+        );
         current.store(true, Ordering::SeqCst);
-        assert_eq!(interests.run_until_changed(&uid, is_current, async { 1 }).await, Some(1));
-        assert!(interests.in_progress().is_empty());
+        assert_eq!(cancellation.run_until_changed(&uid, is_current, async { 1 }).await, Some(1));
+        assert!(cancellation.in_progress().is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! Connections to the Management API: one a SpiceOrganization, made when first needed, replaced when what it rests on
-//! changes.
+//! Connections to the Management API: one for each SpiceOrganization, opened at the first use and replaced when the spec or
+//! the credential changes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::management::types::{ApiError, ErrorKind};
 use crate::management::{self, AccountKey, Budgets, ClientConfig, Quota, ReadCache};
 use crate::planner::organization_problem;
 
-/// A connection and the reads shared over it.
+/// A connection, and the reads that its users share.
 pub(in crate::controller) struct Connection {
     pub(in crate::controller) client: Arc<management::Client>,
     pub(in crate::controller) reads: ReadCache,
-    /// The version of the Secret that the credential was read from.
+    /// Version of the Secret that the credential was read from.
     pub(in crate::controller) version: SourceVersion,
 }
 
-/// All that a connection depends on; another value is another connection.
+/// Everything that a connection depends on. A changed key replaces the connection.
 #[derive(Clone, PartialEq)]
 struct ConnectionKey {
     endpoint: String,
@@ -34,13 +34,14 @@ struct ConnectionKey {
     version: SourceVersion,
 }
 
+/// Connections of all organizations.
 pub(in crate::controller) struct Connections {
     kubernetes: Client,
     settings: management::ManagementSettings,
     metrics: management::ApiMetrics,
     budgets: Budgets,
-    /// By the organization's uid. Held while a Secret is read, so that it is read once however many objects wait.
-    held: Mutex<HashMap<String, (ConnectionKey, Arc<Connection>)>>,
+    /// Connections by the UID of the organization. Locked while a Secret is read, so that concurrent callers share one read.
+    connections: Mutex<HashMap<String, (ConnectionKey, Arc<Connection>)>>,
 }
 
 impl Connections {
@@ -50,66 +51,64 @@ impl Connections {
         metrics: management::ApiMetrics,
     ) -> Self {
         let budgets = Budgets::new(settings.max_rate_limit_pause, metrics.clone());
-        Self { kubernetes, settings, metrics, budgets, held: Mutex::default() }
+        Self { kubernetes, settings, metrics, budgets, connections: Mutex::default() }
     }
 
     /// The connection of an organization whose credential Secret has this version.
     ///
     /// # Errors
-    /// `Invalid` when the spec allows none; `NoCredential`, naming the Secret and the key; `Connect` when the Secret cannot
-    /// be read.
+    /// `Invalid` if the spec allows no connection, and the errors of [`credentials::read`].
     pub(in crate::controller) async fn of(
         &self,
         organization: &SpiceOrganization,
         credential: &SourceVersion,
     ) -> Result<Arc<Connection>, ApiError> {
-        // The one place that every call comes by: no credential goes where the spec does not allow it.
+        // Every call uses a connection from here, so no credential is sent to a host that the spec does not allow.
         if let Some(problem) = organization_problem(&organization.spec) {
             return Err(ApiError::local(ErrorKind::Invalid, problem));
         }
-        let mut held = self.held.lock().await;
-        let mut basis = basis(organization, credential);
+        let mut connections = self.connections.lock().await;
+        let mut key = connection_key(organization, credential);
         let uid = organization.uid().unwrap_or_default();
-        if let Some((_, connection)) = held.get(&uid).filter(|(known, _)| *known == basis) {
+        if let Some((_, connection)) = connections.get(&uid).filter(|(known, _)| *known == key) {
             return Ok(Arc::clone(connection));
         }
-        // Boxed: seldom done, and every visit would need the room for it.
-        let (credential, read) = Box::pin(credentials::read(&self.kubernetes, organization)).await?;
-        basis.version = read;
-        // Which organization a credential acts in is not known before the first answer. That all who use one endpoint share
-        // the budget of one organization is never too much, and too little only above 8,000 requests a minute.
-        let key = AccountKey::new(&basis.endpoint, basis.account.as_deref(), &credential);
-        let budget = Arc::new(self.budgets.account(key, &basis.endpoint, basis.quota));
-        let target = ClientConfig {
-            endpoint: basis.endpoint.clone(),
-            organization: basis.organization.clone(),
-            ca_bundle: basis.ca_bundle.clone(),
+        // Boxed: rarely runs, and every reconcile would need memory for it.
+        let (credential, version) = Box::pin(credentials::read(&self.kubernetes, organization)).await?;
+        key.version = version.clone();
+        // The organization of a credential is not known before the first response. Therefore all accounts of an endpoint share
+        // one organization budget, which is too low only above 8,000 requests per minute.
+        let account = AccountKey::new(&key.endpoint, key.account.as_deref(), &credential);
+        let budget = Arc::new(self.budgets.account(account, &key.endpoint, key.quota));
+        let config = ClientConfig {
+            endpoint: key.endpoint.clone(),
+            organization: key.organization.clone(),
+            ca_bundle: key.ca_bundle.clone(),
             credential,
         };
-        let client = Arc::new(management::Client::new(target, budget, &self.settings, self.metrics.clone())?);
-        let version = basis.version.clone();
+        let client = Arc::new(management::Client::new(config, budget, &self.settings, self.metrics.clone())?);
         let reads = ReadCache::new(Arc::clone(&client), self.settings.min_list_interval, self.settings.read_cache_ttl);
         let connection = Arc::new(Connection { reads, client, version });
-        if let Some((_, former)) = held.insert(uid, (basis, Arc::clone(&connection))) {
-            former.client.close();
+        if let Some((_, replaced)) = connections.insert(uid, (key, Arc::clone(&connection))) {
+            replaced.client.close();
         }
         Ok(connection)
     }
 
-    /// The connection of an organization, if it has one.
+    /// The open connection of an organization.
     pub(in crate::controller) async fn known(&self, uid: &str) -> Option<Arc<Connection>> {
-        self.held.lock().await.get(uid).map(|(_, connection)| Arc::clone(connection))
+        self.connections.lock().await.get(uid).map(|(_, connection)| Arc::clone(connection))
     }
 
-    /// Forgets an organization that is gone, and its token with it.
+    /// Closes the connection of a deleted organization, and drops its token.
     pub(in crate::controller) async fn forget(&self, uid: &str) {
-        if let Some((_, former)) = self.held.lock().await.remove(uid) {
-            former.client.close();
+        if let Some((_, connection)) = self.connections.lock().await.remove(uid) {
+            connection.client.close();
         }
     }
 }
 
-fn basis(organization: &SpiceOrganization, credential: &SourceVersion) -> ConnectionKey {
+fn connection_key(organization: &SpiceOrganization, credential: &SourceVersion) -> ConnectionKey {
     let spec = &organization.spec;
     let budget = spec.request_budget.clone().unwrap_or_default();
     ConnectionKey {

@@ -51,11 +51,11 @@ pub(in crate::controller) struct Context {
     pub(in crate::controller) secret_names: SiblingIndex,
     /// The digest key, once known.
     pub(in crate::controller) digest_key: OnceLock<DigestKey>,
-    /// ReadCache of Kubernetes Secrets for SpiceSecrets.
+    /// Reads of Kubernetes Secrets for SpiceSecrets.
     pub(in crate::controller) secret_reads: SingleFlight<Observed<SourceValues>>,
-    /// ReadCache of ConfigMaps for SpiceApps.
+    /// Reads of ConfigMaps for SpiceApps.
     pub(in crate::controller) config_map_reads: SingleFlight<Result<Option<Arc<ConfigMap>>, String>>,
-    /// ReadCache of CustomResourceDefinitions.
+    /// Reads of CustomResourceDefinitions.
     pub(in crate::controller) crd_reads: SingleFlight<Observed<bool>>,
     /// Notifies the Secret poller that the referenced Secrets may have changed.
     pub(in crate::controller) secret_refs_changed: Notify,

@@ -1,4 +1,4 @@
-//! ReadCache a credential from the Secret that a SpiceOrganization names.
+//! Reads the credential of a SpiceOrganization from its Secret.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
@@ -9,10 +9,11 @@ use crate::controller::cluster::call::{format_kube_error, with_timeout};
 use crate::management::types::{ApiError, ErrorKind};
 use crate::management::{Credential, token_endpoint};
 
-/// ReadCache the credential of an organization, and tells in which version of the Secret.
+/// Reads the credential of an organization. Returns the version of the Secret too.
 ///
 /// # Errors
-/// `NoCredential`, naming the Secret and the key; `Connect` when the Secret cannot be read.
+/// `CredentialMissing`, naming the Secret and the key; `Connect` if the read fails; `Invalid` if the spec lacks a token
+/// endpoint.
 pub(in crate::controller) async fn read(
     kubernetes: &Client,
     organization: &SpiceOrganization,
@@ -22,17 +23,17 @@ pub(in crate::controller) async fn read(
     let secrets: Api<Secret> =
         Api::namespaced(kubernetes.clone(), organization.namespace().as_deref().unwrap_or_default());
     let secret = with_timeout(secrets.get_opt(name)).await.map_err(|error| {
-        let message = format!("Secret {name} cannot be read: {}", format_kube_error(&error));
+        let message = format!("Failed to read Secret \"{name}\": {}", format_kube_error(&error));
         ApiError::local(ErrorKind::Connect, message)
     })?;
     let Some(secret) = secret else {
-        return Err(missing(format!("Secret {name} does not exist in this namespace")));
+        return Err(missing(format!("Secret \"{name}\" not found in this namespace")));
     };
     let version = SourceVersion::of("Secret", &secret.metadata);
     let credential = match (credentials.token(), &credentials.oauth_client) {
         (Some(token), _) => Credential::Token(value(&secret, name, &token.key)?.into()),
         (None, Some(client)) => oauth_client(organization, client, &secret)?,
-        (None, None) => return Err(missing("spec.credentials names no credential".to_owned())),
+        (None, None) => return Err(missing("spec.credentials is empty".to_owned())),
     };
     Ok((credential, version))
 }
@@ -49,30 +50,32 @@ fn oauth_client(
     let token_endpoint = organization.spec.token_endpoint.clone().or_else(derived).ok_or_else(|| {
         ApiError::local(
             ErrorKind::Invalid,
-            "no token endpoint can be derived from spec.endpoint: set spec.tokenEndpoint",
+            "The token endpoint cannot be derived from spec.endpoint; set spec.tokenEndpoint",
         )
     })?;
     Ok(Credential::Client { id, secret, token_endpoint })
 }
 
-/// What a key of a Secret holds, if it can be part of a credential.
+/// Value of a key of a Secret, without surrounding whitespace.
 fn value<'a>(secret: &'a Secret, name: &str, key: &str) -> Result<&'a str, ApiError> {
     let Some(bytes) = secret.data.as_ref().and_then(|data| data.get(key)) else {
-        return Err(missing(format!("Secret {name} has no key {key}")));
+        return Err(missing(format!("Secret \"{name}\" has no key \"{key}\"")));
     };
     let text = std::str::from_utf8(&bytes.0).unwrap_or_default().trim();
     if bytes.0.iter().all(u8::is_ascii_whitespace) {
-        return Err(missing(format!("Secret {name}: key {key} is empty")));
+        return Err(missing(format!("Secret \"{name}\": key \"{key}\" is empty")));
     }
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "has a character in it that no token has: only printable ASCII without spaces can be sent";
-        return Err(missing(format!("Secret {name}: key {key} {message}")));
+        let message = format!(
+            "Secret \"{name}\": key \"{key}\" has a character that no credential contains; use printable ASCII without spaces"
+        );
+        return Err(missing(message));
     }
     Ok(text)
 }
 
-fn missing(why: String) -> ApiError {
-    ApiError::local(ErrorKind::CredentialMissing, why)
+fn missing(message: String) -> ApiError {
+    ApiError::local(ErrorKind::CredentialMissing, message)
 }
 
 #[cfg(test)]
@@ -92,18 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn an_oauth_client_is_read_from_its_keys_and_what_is_missing_is_named() {
+    fn an_oauth_client_is_read_from_its_keys_and_a_missing_key_is_named() {
         let named = json!({ "secretRef": { "name": "client", "clientIdKey": "id", "clientSecretKey": "s" } });
         let open = json!({ "secretRef": { "name": "client" } });
         for (client, data, expected) in [
             (&named, vec![("id", " fake-id\n"), ("s", "fake\n")], Ok("https://example/api/oauth/token")),
-            (&named, vec![("id", "fake-id")], Err("key s")),
-            (&named, vec![("s", "fake")], Err("key id")),
-            (&named, vec![("id", " "), ("s", "fake")], Err("key id")),
+            (&named, vec![("id", "fake-id")], Err("key \"s\"")),
+            (&named, vec![("s", "fake")], Err("key \"id\"")),
+            (&named, vec![("id", " "), ("s", "fake")], Err("key \"id\"")),
             (&open, vec![("client-id", "fake-id"), ("client-secret", "fake")], Ok("https://example/api/oauth/token")),
-            (&open, vec![("client-id", "fake-id")], Err("key client-secret")),
-            (&open, vec![("client-secret", "fake")], Err("key client-id")),
-            (&named, vec![("id", "fake-id"), ("s", "two words")], Err("key s")),
+            (&open, vec![("client-id", "fake-id")], Err("key \"client-secret\"")),
+            (&open, vec![("client-secret", "fake")], Err("key \"client-id\"")),
+            (&named, vec![("id", "fake-id"), ("s", "two words")], Err("key \"s\"")),
         ] {
             let organization = organization(client);
             let client = organization.spec.credentials.oauth_client.as_ref().unwrap();

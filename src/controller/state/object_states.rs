@@ -1,4 +1,4 @@
-//! What this process knows of each object, by uid.
+//! In-memory state of each object, by UID.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use super::kinds::Kind;
 use crate::controller::cluster::cache::{get_cached, resource_version};
 use crate::planner::RuntimeState;
 
+/// In-memory state of all objects.
 #[derive(Default)]
 pub(in crate::controller) struct ObjectStates {
     states: Mutex<HashMap<String, ObjectState>>,
@@ -20,9 +21,9 @@ pub(in crate::controller) struct ObjectStates {
 
 struct ObjectState {
     runtime_state: RuntimeState,
-    /// The object as the last write of ours left it, until the cache shows it so.
+    /// The object as the operator's last write returned it, until the cache has that version.
     written: Option<Arc<dyn Any + Send + Sync>>,
-    /// Whether another object changed that it goes by. What has failed meanwhile is not tried again for that.
+    /// Whether a sibling changed since the last reconcile. A held write is not retried because of that.
     sibling_changed: bool,
 }
 
@@ -33,7 +34,8 @@ impl ObjectState {
 }
 
 impl ObjectStates {
-    /// What is known of an object, and the newest of it: as it was found, as the cache shows it now, or as we wrote it last.
+    /// In-memory state of an object for a reconcile, and the newest version of the object: `found`, the cached one, or the one
+    /// that the operator wrote last.
     pub(in crate::controller) fn load<K: Kind>(
         &self,
         cache: &Store<DeserializeGuard<K>>,
@@ -41,23 +43,24 @@ impl ObjectStates {
         now: Timestamp,
     ) -> (RuntimeState, K) {
         let mut states = self.states();
-        // The cache may have gone on since it was asked. What we wrote is let go of when the cache shows it, and only then.
-        let shown = get_cached(cache, found);
-        let shown = shown.as_ref().and_then(|shown| shown.0.as_ref().ok());
-        let cached =
-            shown.filter(|shown| resource_version(shown.meta()) > resource_version(found.meta())).unwrap_or(found);
+        // The cache may be newer than `found`. The written version is dropped only after the cache has it.
+        let cached = get_cached(cache, found);
+        let cached = cached.as_ref().and_then(|cached| cached.0.as_ref().ok());
+        let is_newer = |cached: &&K| resource_version(cached.meta()) > resource_version(found.meta());
+        let cached = cached.filter(is_newer).unwrap_or(found);
         let known = states.entry(cached.uid().unwrap_or_default()).or_insert_with(|| ObjectState::new(now));
         let object = match known.written.as_ref().and_then(|written| written.downcast_ref::<K>()) {
             Some(written) if resource_version(written.meta()) > resource_version(cached.meta()) => written.clone(),
             _ => cached.clone(),
         };
         let mut runtime_state = known.runtime_state.clone();
-        // Taken over by this visit; one that is set while it lasts is the next one's.
+        // This reconcile handles the request. A request during the reconcile is for the next one.
         known.runtime_state.force_resync = false;
         runtime_state.force_resync |= std::mem::take(&mut known.sibling_changed) && !runtime_state.is_write_held(now);
         (runtime_state, object)
     }
 
+    /// Saves the state after a reconcile. Requests that arrived during the reconcile remain.
     pub(in crate::controller) fn save<K: Kind>(
         &self,
         cache: &Store<DeserializeGuard<K>>,
@@ -74,7 +77,7 @@ impl ObjectStates {
         states.insert(uid, ObjectState { runtime_state, written, sibling_changed });
     }
 
-    /// Lets go of what the cache shows by now: most of what an object takes is kept once.
+    /// Drops the written version if the cache has it, so that most objects are in memory once.
     pub(in crate::controller) fn on_cache_caught_up<K: Kind>(&self, cached: &DeserializeGuard<K>) {
         let mut states = self.states();
         let Some(known) = states.get_mut(cached.meta().uid.as_deref().unwrap_or_default()) else { return };
@@ -84,29 +87,30 @@ impl ObjectStates {
         }
     }
 
-    /// Lets the next visit of an object look anew, whatever it was judged to be.
+    /// Makes the next reconcile of an object read, whatever the last result was.
     pub(in crate::controller) fn force_resync(&self, uid: &str, now: Timestamp) {
         let mut states = self.states();
         states.entry(uid.to_owned()).or_insert_with(|| ObjectState::new(now)).runtime_state.force_resync = true;
     }
 
-    /// The same for a change of what others have: one whose failed write is held back by then does not try it for that.
+    /// Like `force_resync`, for a change of a sibling. Does not retry a write that is held.
     pub(in crate::controller) fn sibling_changed(&self, uid: &str, now: Timestamp) {
         let mut states = self.states();
         states.entry(uid.to_owned()).or_insert_with(|| ObjectState::new(now)).sibling_changed = true;
     }
 
-    /// When an object was last checked completely, or else when it was first seen; none before its first visit.
+    /// Start of the last successful resync, or else the time at which this process first saw the object. None before the first
+    /// reconcile.
     pub(in crate::controller) fn last_synced_at(&self, uid: &str) -> Option<Timestamp> {
         self.states().get(uid).map(|known| known.runtime_state.last_synced_or_seen())
     }
 
-    /// How often in a row an object has failed.
+    /// Consecutive failures of an object.
     pub(in crate::controller) fn failures(&self, uid: &str) -> u32 {
         self.states().get(uid).map_or(0, |known| known.runtime_state.failures)
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets a deleted object.
     pub(in crate::controller) fn forget(&self, uid: Option<&String>) {
         self.states().remove(uid.map_or("", String::as_str));
     }
@@ -132,19 +136,19 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_begins_with_the_newest_that_is_known_however_the_cache_and_our_write_overtake_each_other() {
+    fn a_reconcile_starts_with_the_newest_version_of_cache_and_own_write() {
         let (cache, mut writer) = store::<DeserializeGuard<SpiceApp>>();
-        let (memories, now) = (ObjectStates::default(), Timestamp::UNIX_EPOCH);
+        let (states, now) = (ObjectStates::default(), Timestamp::UNIX_EPOCH);
         writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(app("1")))));
-        let newest = |found: &str| memories.load(&cache, &app(found), now).1.resource_version().unwrap();
+        let newest = |found: &str| states.load(&cache, &app(found), now).1.resource_version().unwrap();
         assert_eq!(newest("1"), "1");
-        memories.save(&cache, &app("2"), RuntimeState::new(now));
-        assert_eq!(newest("1"), "2", "the cache runs behind our write");
-        // It catches up between the moment in which the next visit's object was taken from it, and the visit's beginning.
-        let on_cache_caught_up = DeserializeGuard(Ok(app("2")));
-        writer.apply_watcher_event(&Event::Apply(on_cache_caught_up.clone()));
-        memories.on_cache_caught_up(&on_cache_caught_up);
+        states.save(&cache, &app("2"), RuntimeState::new(now));
+        assert_eq!(newest("1"), "2", "the cache is older than the write");
+        // The cache catches up after the scheduler read the object and before the reconcile starts.
+        let cached = DeserializeGuard(Ok(app("2")));
+        writer.apply_watcher_event(&Event::Apply(cached.clone()));
+        states.on_cache_caught_up(&cached);
         assert_eq!(newest("1"), "2");
-        assert!(memories.states()["uid"].written.is_none(), "it is kept once");
+        assert!(states.states()["uid"].written.is_none(), "the object is in memory once");
     }
 }

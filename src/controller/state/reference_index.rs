@@ -1,61 +1,61 @@
-//! Who refers to what, found without looking at all objects.
+//! Index of references in both directions, so that a lookup does not visit every object.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Namespace and name.
-type Key = (String, String);
+type ObjectKey = (String, String);
 
-/// Objects by what each refers to, in its own namespace. It may know of more than the cache does, never of less: whoever
-/// looks something up looks at the object itself as well.
+/// References of objects, each to one name in the namespace of the object. The index may contain more than the cache, never
+/// less: callers check the cached object as well.
 #[derive(Debug, Default)]
-pub(in crate::controller) struct ReferenceIndex(Mutex<Known>);
+pub(in crate::controller) struct ReferenceIndex(Mutex<References>);
 
 #[derive(Debug, Default)]
-struct Known {
-    /// Names of objects, by what they refer to.
-    referring: HashMap<Key, BTreeSet<String>>,
-    /// What each object refers to.
-    referred: HashMap<Key, String>,
+struct References {
+    /// Names of the objects that refer to a name.
+    dependents: HashMap<ObjectKey, BTreeSet<String>>,
+    /// The name that an object refers to.
+    dependencies: HashMap<ObjectKey, String>,
 }
 
 impl ReferenceIndex {
-    /// Takes note of what an object refers to.
-    pub(in crate::controller) fn set(&self, namespace: &str, object: &str, refers_to: Option<&str>) {
-        let mut known = self.known();
+    /// Replaces the reference of an object.
+    pub(in crate::controller) fn set(&self, namespace: &str, object: &str, dependency: Option<&str>) {
+        let mut references = self.references();
         let key = |name: &str| (namespace.to_owned(), name.to_owned());
-        let before = match refers_to {
-            Some(other) => known.referred.insert(key(object), other.to_owned()),
-            None => known.referred.remove(&key(object)),
+        let before = match dependency {
+            Some(name) => references.dependencies.insert(key(object), name.to_owned()),
+            None => references.dependencies.remove(&key(object)),
         };
-        if before.as_deref() == refers_to {
+        if before.as_deref() == dependency {
             return;
         }
         if let Some(before) = before
-            && let Some(objects) = known.referring.get_mut(&key(&before))
+            && let Some(objects) = references.dependents.get_mut(&key(&before))
         {
             objects.remove(object);
             if objects.is_empty() {
-                known.referring.remove(&key(&before));
+                references.dependents.remove(&key(&before));
             }
         }
-        if let Some(other) = refers_to {
-            known.referring.entry(key(other)).or_default().insert(object.to_owned());
+        if let Some(name) = dependency {
+            references.dependents.entry(key(name)).or_default().insert(object.to_owned());
         }
     }
 
-    /// Names of the objects that refer to this one.
+    /// Names of the objects that refer to a name.
     pub(in crate::controller) fn dependents_of(&self, namespace: &str, name: &str) -> Vec<String> {
-        let found = self.known().referring.get(&(namespace.to_owned(), name.to_owned())).cloned();
+        let found = self.references().dependents.get(&(namespace.to_owned(), name.to_owned())).cloned();
         found.into_iter().flatten().collect()
     }
 
-    /// What an object refers to.
+    /// The name that an object refers to.
     pub(in crate::controller) fn dependency_of(&self, namespace: &str, object: &str) -> Option<String> {
-        self.known().referred.get(&(namespace.to_owned(), object.to_owned())).cloned()
+        self.references().dependencies.get(&(namespace.to_owned(), object.to_owned())).cloned()
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn references(&self) -> MutexGuard<'_, References> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_found_by_what_it_refers_to_now() {
+    fn an_object_is_found_by_its_present_reference() {
         let index = ReferenceIndex::default();
         index.set("team", "a", Some("one"));
         index.set("team", "b", Some("one"));
@@ -78,6 +78,6 @@ mod tests {
             index.set("team", object, None);
         }
         index.set("other", "c", None);
-        assert!(index.known().referring.is_empty() && index.known().referred.is_empty(), "nothing stays behind");
+        assert!(index.references().dependents.is_empty() && index.references().dependencies.is_empty());
     }
 }

@@ -53,7 +53,7 @@ async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool
             } else {
                 "Removed finalizer from credential Secret"
             };
-            tracing::info!(namespace, name, "{event}");
+            tracing::info!(kind = "Secret", namespace, name, "{event}");
             // Without a watch, only the poller sees the change.
             context.secret_refs_changed.notify_one();
             context.unprotected_secrets.remove(&uid);
@@ -67,7 +67,14 @@ async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool
         }
         Err(error) => {
             let error = format_kube_error(&error);
-            tracing::warn!(namespace, name, present, error, "Failed to change finalizer of credential Secret");
+            tracing::warn!(
+                kind = "Secret",
+                namespace,
+                name,
+                present,
+                error,
+                "Failed to change finalizer of credential Secret"
+            );
             if present && context.unprotected_secrets.add(uid) {
                 for organization in organizations_using(context, secret) {
                     context.kinds.organizations.enqueue(&organization);

@@ -20,7 +20,7 @@ const DATA_KEY: &str = "key";
 /// Length of the key in bytes, as HMAC-SHA-256 uses it.
 const KEY_LENGTH: usize = 32;
 
-/// ReadCache or creates the digest key, and recreates its Secret if the Secret is deleted, until shutdown. Sends to `tried`
+/// Reads or creates the digest key, and recreates its Secret if the Secret is deleted, until shutdown. Sends to `tried`
 /// after the first attempt.
 pub(in crate::controller) async fn run(context: Arc<Context>, readiness: Readiness, tried: oneshot::Sender<()>) {
     let DigestKeyRef { namespace, name } = &context.settings.digest_key;
@@ -36,14 +36,14 @@ pub(in crate::controller) async fn run(context: Arc<Context>, readiness: Readine
         match ensure_exists(&context, &key).await {
             Ok(()) => health.report_success(),
             Err(error) => {
-                tracing::warn!(namespace, name, error, "Failed to read or recreate digest key Secret");
+                tracing::warn!(kind = "Secret", namespace, name, error, "Failed to read or recreate digest key Secret");
                 health.report_failure();
             }
         }
     }
 }
 
-/// ReadCache or creates the key, with retries until shutdown.
+/// Reads or creates the key, with retries until shutdown.
 async fn load(context: &Context, tried: oneshot::Sender<()>) -> Option<DigestKey> {
     let DigestKeyRef { namespace, name } = &context.settings.digest_key;
     let mut tried = Some(tried);
@@ -52,7 +52,7 @@ async fn load(context: &Context, tried: oneshot::Sender<()>) -> Option<DigestKey
             Ok(key) => break key,
             Err(error) => error,
         };
-        tracing::warn!(namespace, name, error, "Failed to read or create digest key Secret; retrying");
+        tracing::warn!(kind = "Secret", namespace, name, error, "Failed to read or create digest key Secret; retrying");
         drop(tried.take());
         tokio::select! {
             () = tokio::time::sleep(context.settings.startup_poll_interval) => {}
@@ -75,13 +75,14 @@ async fn ensure_exists(context: &Context, key: &DigestKey) -> Result<(), String>
     match read(context).await? {
         Some(found) if found == *key => {}
         Some(_) => tracing::error!(
+            kind = "Secret",
             namespace,
             name,
-            "Digest key Secret has another key than this process uses; the next start sets every secret again"
+            "Found another key in digest key Secret; the next start uses it and sets every secret again"
         ),
         None => {
             create(context, key).await?;
-            tracing::warn!(namespace, name, "Recreated deleted digest key Secret");
+            tracing::warn!(kind = "Secret", namespace, name, "Recreated deleted digest key Secret");
         }
     }
     Ok(())
@@ -99,7 +100,7 @@ async fn get_or_create(context: &Context) -> Result<DigestKey, String> {
         return read(context).await?.ok_or(error);
     }
     let DigestKeyRef { namespace, name } = &context.settings.digest_key;
-    tracing::info!(namespace, name, "Created digest key Secret; include it in backups");
+    tracing::info!(kind = "Secret", namespace, name, "Created digest key Secret; include it in backups");
     Ok(key)
 }
 

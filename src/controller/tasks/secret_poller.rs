@@ -91,7 +91,13 @@ impl SecretPoller {
         match with_timeout(secrets.get_metadata_opt(name)).await {
             Ok(found) => found,
             Err(error) => {
-                tracing::warn!(namespace, name, error = format_kube_error(&error), "Failed to read Secret");
+                tracing::warn!(
+                    kind = "Secret",
+                    namespace,
+                    name,
+                    error = format_kube_error(&error),
+                    "Failed to read Secret"
+                );
                 // An unknown Secret counts as existing: its organization then reports the error of the read.
                 let unknown = || {
                     let mut secret = Metadata::default();
