@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn only_known_words_become_labels() {
+    fn only_known_statuses_and_reasons_become_labels() {
         for (conditions, expected) in [
             (vec![], ("Unknown", "Unknown")),
             (vec![condition("Stalled", "True", "InvalidSpec")], ("Unknown", "Unknown")),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_sync_is_of_an_object_that_is_last_synced_at() {
+    fn suspended_and_terminating_objects_do_not_count_for_the_oldest_sync() {
         let second = |second| Timestamp::from_second(second).unwrap();
         let mut counts = ObjectCounts::default();
         for (deleted, suspended, last_synced_at) in [

@@ -5,7 +5,7 @@
 //! | folder | content |
 //! |---|---|
 //! | `cluster` | mechanics of the Kubernetes API |
-//! | `state` | what this process keeps between reconciles |
+//! | `state` | state of this process between reconciles |
 //! | `lookup` | answers from the caches, without a request |
 //! | `reconcile` | the generic reconcile loop |
 //! | `kinds` | the reads and writes of each kind |

@@ -64,7 +64,7 @@ const FOLDERS: [(&str, &[&str]); 4] = [
     ("sandbox", &["wire", "model", "settings", "auth", "traffic", "state", "api", "http"]),
 ];
 
-/// What a pure part cannot use: I/O, a clock, randomness.
+/// I/O, clocks and randomness, which a pure part cannot use.
 const IMPURE: [&str; 16] = [
     "tokio",
     "reqwest",

@@ -153,7 +153,7 @@ impl crash_harness::Operation for Operation {
             }
             DeleteApp => {
                 env.gone::<SpiceApp>(NAME).await;
-                env.says::<SpiceSecret>(NAME, "DependencyNotReady", "SpiceApp my-app does not exist").await;
+                env.says::<SpiceSecret>(NAME, "DependencyNotReady", "SpiceApp \"my-app\" not found").await;
                 assert_eq!(env.remote_apps().await, [Value::Null; 0]);
             }
             Teardown { retained: false } => {

@@ -58,12 +58,18 @@ async fn what_is_wrong_with_the_secret_of_a_credential_is_named() {
     let api: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
     let (name, key) = CREDENTIAL;
     for (data, words) in [
-        (json!({}), format!("Secret {name} has no key {key}")),
-        (json!({ "other": "x" }), format!("Secret {name} has no key {key}")),
-        (json!({ key: "" }), format!("Secret {name}: key {key} is empty")),
-        (json!({ key: " \n" }), format!("Secret {name}: key {key} is empty")),
-        (json!({ key: "two words" }), format!("Secret {name}: key {key} has a character in it that no token has")),
-        (json!({ key: "t\u{f6}ken" }), format!("Secret {name}: key {key} has a character in it that no token has")),
+        (json!({}), format!("Secret \"{name}\" has no key \"{key}\"")),
+        (json!({ "other": "x" }), format!("Secret \"{name}\" has no key \"{key}\"")),
+        (json!({ key: "" }), format!("Secret \"{name}\": key \"{key}\" is empty")),
+        (json!({ key: " \n" }), format!("Secret \"{name}\": key \"{key}\" is empty")),
+        (
+            json!({ key: "two words" }),
+            format!("Secret \"{name}\": key \"{key}\" has a character that no credential contains"),
+        ),
+        (
+            json!({ key: "t\u{f6}ken" }),
+            format!("Secret \"{name}\": key \"{key}\" has a character that no credential contains"),
+        ),
     ] {
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
         api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();

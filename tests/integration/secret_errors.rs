@@ -188,12 +188,12 @@ async fn without_a_key_of_digests_the_operator_says_so_and_what_is_deleted_goes(
 
     let kubeconfig = env.cluster.kubeconfig(User::Operator);
     let operator = env.operator_begun(&kubeconfig, &settings, &[]).await;
-    let what = format!("waiting for the key of digests in Secret {OPERATOR_NAMESPACE}/{}", env.namespace);
+    let what = format!("waiting for the digest key in Secret {OPERATOR_NAMESPACE}/{}", env.namespace);
     operator.unready(&what).await.unwrap();
     env.api::<SpiceSecret>().delete("a", &params).await.unwrap();
     env.gone::<SpiceSecret>("a").await;
     env.secret("b", from_key("src", "B", "NEW")).await;
-    env.says::<SpiceSecret>("b", "DependencyNotReady", "no key of digests yet").await;
+    env.says::<SpiceSecret>("b", "DependencyNotReady", "The operator has no digest key yet").await;
     assert_eq!(remote(&env, id).await, expected(&[("B", "fake-value-b")]));
     // What is deleted is made anew.
     keys.delete(&env.namespace, &params).await.unwrap();

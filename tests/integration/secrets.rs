@@ -163,11 +163,11 @@ async fn an_app_that_is_missing_or_going_is_waited_for_without_a_call() {
     env.values("db", json!({ "url": "fake-value-url" })).await;
     let before = env.sandbox.revision().await.unwrap();
     env.secret("db", from_key("db", "url", "DATABASE_URL")).await;
-    env.says::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp my-app does not exist in this namespace").await;
+    env.says::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp \"my-app\" not found").await;
     assert_eq!(env.calls(before).await, [""; 0]);
     // One that waits itself is not ready.
     env.app("my-app", json!({ "suspend": true })).await;
-    env.says::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp my-app is not ready: Suspended").await;
+    env.says::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp \"my-app\" is not ready: Suspended").await;
     assert_eq!(env.calls(before).await, [""; 0]);
     env.app("my-app", json!({ "suspend": false })).await;
     env.secret_is("db", "True", "Succeeded").await;

@@ -26,7 +26,7 @@ async fn patch(env: &TestEnv, object: &str, patch: &Value, more: &[&str]) -> Res
 
 /// Waits until the object says that it is stalled by this field.
 async fn told(env: &TestEnv, object: &str, field: &str) {
-    let wanted = format!("InvalidSpec False {field} cannot be read");
+    let wanted = format!("InvalidSpec False {field} cannot be decoded");
     poll(&format!("{object} says {wanted}"), DEADLINE, async || {
         let ready = r#"{range .status.conditions[?(@.type=="Ready")]}{.reason} {.status} {.message}{end}"#;
         let found = shown(env, object, ready).await?;
@@ -85,7 +85,7 @@ async fn an_undecodable_object_is_told_holds_up_no_other_and_can_be_mended_and_d
         "jsonpath={.items[*].message}",
     ];
     let found = env.cluster.kubectl(&event).await.unwrap();
-    assert!(found.contains("spec.description cannot be read"), "{found}");
+    assert!(found.contains("spec.description cannot be decoded"), "{found}");
 
     env.app("other-app", json!({ "description": "goes on" })).await;
     let other = env.app_is("other-app", "True", "Succeeded").await;

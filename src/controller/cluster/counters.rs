@@ -1,4 +1,4 @@
-//! Counters of what the controllers do.
+//! Counters of reconciles, Kubernetes writes and dropped events.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(in crate::controller) const UNDECODABLE: &str = "undecodable";
 /// Upper bounds of the duration buckets, in seconds: from a skipped reconcile to a request timeout and its retries.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// Counters of what the controllers do. A clone counts into the same figures.
+/// Counters of reconciles, Kubernetes writes and dropped events. A clone counts into the same figures.
 #[derive(Clone, Debug)]
 pub struct Counters {
     reconciles: Family<ReconcileLabels, Counter>,

@@ -1,4 +1,4 @@
-//! SpiceApps: other objects for the same app name, and what the SpiceSecrets of an app observe of it.
+//! SpiceApps: other objects for the same app name, and the view of an app that its SpiceSecrets observe.
 
 use std::hash::Hash;
 use std::time::Duration;

@@ -44,7 +44,7 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn a_selector_selects_by_labels_and_expressions_and_nothing_without_them() {
+    fn a_selector_matches_labels_and_expressions() {
         let labels = || Some([("team".to_owned(), "data".to_owned())].into());
         let by = |selector: Value| json!({ "from": "Selector", "selector": selector });
         let expression = |operator: &str| {
@@ -67,6 +67,6 @@ mod tests {
             assert_eq!(selects(&read, labels), expected, "{allowed}");
         }
         let read: AllowedNamespaces = serde_json::from_value(by(json!({}))).unwrap();
-        assert!(!selects(&read, || None), "a namespace that is not there");
+        assert!(!selects(&read, || None), "the namespace does not exist");
     }
 }

@@ -1,4 +1,4 @@
-//! SpiceOrganizations: the one that an object uses, and what its dependents observe of it.
+//! SpiceOrganizations: the organization of an object, and the view that its dependents observe.
 
 use std::sync::Arc;
 
@@ -63,12 +63,12 @@ pub(in crate::controller) fn organization_of(
     decoded(find(context, &reference(context, app)))
 }
 
-/// What an app observes of the organization that it uses now.
+/// The view of an app on the organization that the app uses now.
 pub(in crate::controller) fn observe(context: &Context, app: &SpiceApp) -> Observed<OrganizationView> {
     observe_at(context, app, &reference(context, app))
 }
 
-/// What an app observes of an organization.
+/// The view of an app on an organization.
 pub(in crate::controller) fn observe_at(
     context: &Context,
     app: &SpiceApp,
@@ -87,7 +87,7 @@ pub(in crate::controller) fn observe_at(
     }
 }
 
-/// What all dependents observe of an organization.
+/// The view that all dependents have on an organization.
 pub(in crate::controller) fn view(context: &Context, organization: &SpiceOrganization) -> OrganizationView {
     let status = organization.status.clone().unwrap_or_default();
     OrganizationView {
@@ -100,7 +100,7 @@ pub(in crate::controller) fn view(context: &Context, organization: &SpiceOrganiz
     }
 }
 
-/// What one app observes of an organization.
+/// The view that one app has on an organization.
 pub(in crate::controller) fn view_for_app(
     context: &Context,
     organization: &SpiceOrganization,
@@ -121,7 +121,7 @@ pub(in crate::controller) fn view_for_app(
         Adoption::Never => false,
     };
     let mut view = view(context, organization);
-    // A terminating organization serves existing apps until they are gone, and accepts no new ones.
+    // A terminating organization serves existing apps until their deletion, and accepts no new apps.
     let is_new = !app.status.as_ref().is_some_and(has_remote_state);
     if organization.metadata.deletion_timestamp.is_some() && is_new && !is_terminating {
         view.unusable.get_or_insert_with(|| "it is being deleted".to_owned());
@@ -137,7 +137,7 @@ fn unusable(context: &Context, organization: &SpiceOrganization, status: &SpiceO
     let current = context.caches.secret_version(&organization.namespace().unwrap_or_default(), secret);
     let verified = status.core.observed_sources.first();
     match ready {
-        // A terminating organization is never Ready, and must serve its apps until the last one is gone.
+        // A terminating organization is never Ready, and must serve its apps until the last app is deleted.
         _ if is_terminating && verified.is_some() && verified == current.as_ref() => None,
         _ if is_terminating && current.is_none() => Some(format!("Secret \"{secret}\" not found in its namespace")),
         None => Some("it has not been reconciled yet".to_owned()),

@@ -39,7 +39,7 @@ pub(in crate::controller) fn shortest_interval(context: &Context, app: &SpiceApp
     of_secrets.chain(app.spec.interval).map(Duration::from).min()
 }
 
-/// What an app observes of its SpiceSecrets.
+/// The view of an app on its SpiceSecrets.
 pub(in crate::controller) fn observe(context: &Context, app: &SpiceApp) -> AppSecrets {
     let mut secrets = AppSecrets { interval: shortest_interval(context, app), ..AppSecrets::default() };
     let namespace = app.namespace().unwrap_or_default();

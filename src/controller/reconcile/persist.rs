@@ -19,7 +19,7 @@ const PERSIST_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Durat
 const PERSIST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Stores the external state of `status`. After a conflict, reads the object again and copies only the external state,
-/// because conditions are computed from what is there.
+/// because conditions depend on the new version of the object.
 pub(in crate::controller) async fn persist_external_state<K: Reconciler>(
     context: &Context,
     object: &K,

@@ -1,4 +1,4 @@
-//! What a kind supplies to the generic reconcile loop: its reads and its writes.
+//! The part of a kind in the generic reconcile loop: its reads and its writes.
 
 use std::fmt::Debug;
 use std::future::Future;

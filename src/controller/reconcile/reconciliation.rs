@@ -116,7 +116,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             Ok(None) => (None, None),
             Err(error) => self.kube_write_failed(&error),
         };
-        // Whatever the outcome is, the effects of remote writes must be stored.
+        // The effects of remote writes must be stored after every outcome.
         if self.steps.is_unsaved() {
             self.persist().await;
         }
@@ -233,7 +233,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         }
     }
 
-    /// Stores the report, whatever the outcome is.
+    /// Stores the report of every outcome.
     async fn report(&mut self, outcome: &Outcome, started_at: Timestamp) -> Finished {
         let context = self.context;
         let label = result_label(outcome);
@@ -253,7 +253,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             events.iter().for_each(|event| self.log_transition(event));
             context.events.publish(self.steps.object(), events);
         }
-        let requeue_after_ms = requeue_after.map(|delay| delay.as_millis());
+        let requeue_after_ms = requeue_after.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         tracing::debug!(result = label, requeue_after_ms, "Reconcile finished");
         (Some(label), requeue_after)
     }

@@ -1,4 +1,5 @@
-//! What the kinds share of requests to the Management API: the connection, cancellation, and the checks before a write.
+//! Requests to the Management API, as far as the kinds share them: the connection, cancellation, and the checks before a
+//! write.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What every reconcile has access to.
+//! The context of every reconcile: clients, caches, queues and shared state.
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,7 +27,7 @@ use crate::controller::cluster::writer::KubeWriter;
 use crate::management;
 use crate::planner::{DigestKey, Observed, SourceValues, StepContext};
 
-/// What every reconcile has access to.
+/// The context of every reconcile.
 pub(in crate::controller) struct Context {
     pub(in crate::controller) client: Client,
     pub(in crate::controller) settings: Settings,
@@ -100,7 +100,7 @@ impl Context {
         (context, credential_requests)
     }
 
-    /// Requests a reconcile that reads, whatever the last result of the object was.
+    /// Requests a reconcile that reads, independent of the last result of the object.
     pub(in crate::controller) fn resync<K: Kind>(&self, kind: &KindState<K>, object: &DeserializeGuard<K>) {
         self.object_states.force_resync(object.meta().uid.as_deref().unwrap_or_default(), self.now());
         kind.enqueue(object);
@@ -112,7 +112,7 @@ impl Context {
         Timestamp::now()
     }
 
-    /// What the steps of a reconcile need besides the object.
+    /// Input of the steps of a reconcile, besides the object.
     pub(in crate::controller) fn step<'a>(&'a self, fresh_id: &'a str) -> StepContext<'a> {
         let Settings { identity, timings, .. } = &self.settings;
         StepContext { identity, timings, fresh_id, now: self.now() }

@@ -87,7 +87,7 @@ impl ObjectStates {
         }
     }
 
-    /// Makes the next reconcile of an object read, whatever the last result was.
+    /// Makes the next reconcile of an object read, independent of the last result.
     pub(in crate::controller) fn force_resync(&self, uid: &str, now: Timestamp) {
         let mut states = self.states();
         states.entry(uid.to_owned()).or_insert_with(|| ObjectState::new(now)).runtime_state.force_resync = true;
