@@ -9,7 +9,7 @@ use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
 use crate::{
     program, secrets,
     support::{
-        canary::{base64, given_away, hex},
+        canary::{base64, hex, leaked_forms},
         proxy::{FaultPoints, Proxy},
         sandbox::{Action, Fault, When},
         test_env::{TestEnv, id_of},
@@ -42,9 +42,12 @@ fn a_token_is_recognized_in_every_encoding() {
             "base64 for URLs after 0 bytes",
         ),
     ] {
-        assert!(given_away(&token, PREFIX, text.as_bytes()).iter().any(|form| form == expected), "{expected}: {text}");
+        assert!(
+            leaked_forms(&token, PREFIX, text.as_bytes()).iter().any(|form| form == expected),
+            "{expected}: {text}"
+        );
     }
-    assert_eq!(given_away(&token, PREFIX, format!("{PREFIX}{}", fresh_token()).as_bytes()), [""; 0]);
+    assert_eq!(leaked_forms(&token, PREFIX, format!("{PREFIX}{}", fresh_token()).as_bytes()), [""; 0]);
 }
 
 #[tokio::test]
@@ -95,7 +98,7 @@ async fn invariant_7_no_token_and_no_value_is_told_in_any_encoding() {
     };
     // What the tests before this one have left in the same store.
     for secret in env.sandbox.secrets() {
-        assert_eq!(given_away(&secret, &secret, &stored), [""; 0], "etcd");
+        assert_eq!(leaked_forms(&secret, &secret, &stored), [""; 0], "etcd");
     }
     for token in [&first, &rotated, &refused] {
         assert!(faults.tokens_seen().contains(token), "it reached the API");
@@ -108,7 +111,7 @@ async fn invariant_7_no_token_and_no_value_is_told_in_any_encoding() {
             ("objects and events", objects.as_bytes()),
             ("etcd", &stored),
         ] {
-            assert_eq!(given_away(token, PREFIX, text), [""; 0], "{what}");
+            assert_eq!(leaked_forms(token, PREFIX, text), [""; 0], "{what}");
         }
     }
 }
