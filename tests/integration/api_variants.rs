@@ -120,20 +120,20 @@ async fn reactivated_app_converges_to_the_spec() {
         let env = TestEnv::with_sandbox("reactivation", program(), &["--reactivation", rule]).await;
         let portal = env.sandbox.portal().unwrap();
         let existing =
-            json!({ "name": "my-app", "region": "us-east-1", "description": "theirs", "visibility": "public" });
+            json!({ "name": "my-app", "region": "us-east-1", "description": "foreign-value", "visibility": "public" });
         let id = portal.create_app(&existing).await.unwrap()["id"].as_u64().unwrap();
         portal.update_app(id, &json!({ "replicas": 5 })).await.unwrap();
         portal.delete_app(id).await.unwrap();
 
         let _operator = env.operator_with(&["--clock-skew=0s"]).await;
-        let spec = json!({ "region": "us-east-1", "description": "ours", "runtime": { "replicas": 2 } });
+        let spec = json!({ "region": "us-east-1", "description": "desired", "runtime": { "replicas": 2 } });
         env.app("my-app", spec).await;
         let app = env.app_is("my-app", "True", "Succeeded").await;
         assert_eq!(id_of(&app), i64::try_from(id).unwrap(), "{rule}: the ID is that of the deleted app");
         let remote = env.remote_apps().await;
         assert_eq!(
             (&remote[0]["description"], &remote[0]["config"]["replicas"]),
-            (&json!("ours"), &json!(2)),
+            (&json!("desired"), &json!(2)),
             "{rule}"
         );
         assert!(remote[0]["tags"][OWNER_TAG].is_string(), "{rule}: {}", remote[0]);
@@ -174,7 +174,7 @@ async fn private_authority_is_trusted_only_with_ca_bundle() {
         spec
     };
     env.apply::<SpiceOrganization>("default", organization(None)).await;
-    env.app("my-app", json!({ "description": "ours" })).await;
+    env.app("my-app", json!({ "description": "desired" })).await;
     let untrusted = env.organization_is("False", "RemoteUnavailable").await;
     let message = &untrusted.status.unwrap().core.conditions[0].message;
     assert!(message.to_lowercase().contains("certificate"), "{message}");

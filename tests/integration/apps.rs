@@ -16,7 +16,8 @@ use crate::{
 };
 
 fn spicepod(dataset: &str) -> Value {
-    json!({ "version": "v1", "kind": "Spicepod", "name": "app", "datasets": [{ "name": dataset, "from": "s3://bucket/" }] })
+    let datasets = json!([{ "name": dataset, "from": "s3://bucket/" }]);
+    json!({ "version": "v1", "kind": "Spicepod", "name": "app", "datasets": datasets })
 }
 
 #[tokio::test]
@@ -72,8 +73,9 @@ async fn app_is_created_with_one_post_and_one_put() {
 async fn edit_sends_changed_fields_and_clears_removed_fields() {
     let env = TestEnv::new("edit", program()).await;
     let _operator = env.operator().await;
+    let tags = json!({ "team": "data", "tier": "gold" });
     let spec = json!({
-        "description": "first", "spicepod": spicepod("trips"), "tags": { "team": "data", "tier": "gold" },
+        "description": "first", "spicepod": spicepod("trips"), "tags": tags,
         "runtime": { "imageTag": "v1", "replicas": 2 },
     });
     env.app("my-app", spec).await;
@@ -82,15 +84,21 @@ async fn edit_sends_changed_fields_and_clears_removed_fields() {
 
     for (spec, body) in [
         (
-            json!({ "description": "second", "spicepod": spicepod("trips"), "tags": { "team": "data", "tier": "gold" }, "runtime": { "imageTag": "v1", "replicas": 2 } }),
+            json!({
+                "description": "second", "spicepod": spicepod("trips"), "tags": tags,
+                "runtime": { "imageTag": "v1", "replicas": 2 },
+            }),
             json!({ "description": "second" }),
         ),
         (
-            json!({ "description": "second", "spicepod": spicepod("rides"), "tags": { "team": "data", "tier": "gold" }, "runtime": { "imageTag": "v1", "replicas": 3 } }),
+            json!({
+                "description": "second", "spicepod": spicepod("rides"), "tags": tags,
+                "runtime": { "imageTag": "v1", "replicas": 3 },
+            }),
             json!({ "spicepod": spicepod("rides"), "replicas": 3 }),
         ),
         (
-            json!({ "spicepod": spicepod("rides"), "tags": { "team": "data", "tier": "gold" }, "runtime": { "replicas": 3 } }),
+            json!({ "spicepod": spicepod("rides"), "tags": tags, "runtime": { "replicas": 3 } }),
             json!({ "description": "", "image_tag": null }),
         ),
     ] {
@@ -117,41 +125,41 @@ async fn edit_sends_changed_fields_and_clears_removed_fields() {
 async fn drift_is_corrected_and_foreign_tags_are_kept() {
     let env = TestEnv::new("drift", program()).await;
     let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "ours", "spicepod": spicepod("trips"), "tags": { "team": "data" } }))
+    env.app("my-app", json!({ "description": "desired", "spicepod": spicepod("trips"), "tags": { "team": "data" } }))
         .await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     let portal = env.sandbox.portal().unwrap();
 
     let mut tags = portal.app(id).await.unwrap()["tags"].clone();
-    (tags["team"], tags["foreign"]) = (json!("theirs"), json!("stays"));
-    let edit = json!({ "description": "theirs", "spicepod": spicepod("other"), "tags": tags });
+    (tags["team"], tags["foreign"]) = (json!("foreign-value"), json!("stays"));
+    let edit = json!({ "description": "foreign-value", "spicepod": spicepod("other"), "tags": tags });
     portal.update_app(id, &edit).await.unwrap();
     env.reconcile_app("my-app").await;
 
     let remote = &env.remote_apps().await[0];
-    assert_eq!(remote["description"], "ours");
+    assert_eq!(remote["description"], "desired");
     assert_eq!(remote["config"]["spicepod"], spicepod("trips"));
     assert_eq!(remote["tags"]["team"], "data");
     assert_eq!(remote["tags"]["foreign"], "stays");
     let events = env.cluster.kubectl(&["get", "events", "-n", &env.namespace, "-o", "yaml"]).await.unwrap();
-    assert!(!events.contains("theirs"), "an event does not contain a foreign value");
+    assert!(!events.contains("foreign-value"), "an event does not contain a foreign value");
 }
 
 #[tokio::test]
 async fn resync_corrects_drift_after_the_interval() {
     let env = TestEnv::new("interval", program()).await;
     let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "ours", "interval": "1s" })).await;
+    env.app("my-app", json!({ "description": "desired", "interval": "1s" })).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     let before = env.sandbox.revision().await.unwrap();
-    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     env.sandbox
         .call("the drift is corrected", before, |call| {
             call.credential.as_deref() == Some("operator") && call.method == "PUT" && call.status == Some(200)
         })
         .await
         .unwrap();
-    assert_eq!(env.remote_apps().await[0]["description"], "ours");
+    assert_eq!(env.remote_apps().await[0]["description"], "desired");
 }
 
 #[tokio::test]
@@ -159,7 +167,7 @@ async fn object_deletion_deletes_the_app_unless_retained() {
     let env = TestEnv::new("delete", program()).await;
     let _operator = env.operator().await;
     for (name, policy, exists) in
-        [("deleted-app", None, false), ("named-app", Some("Delete"), false), ("kept-app", Some("Retain"), true)]
+        [("deleted-app", None, false), ("named-app", Some("Delete"), false), ("retained-app", Some("Retain"), true)]
     {
         let spec = policy.map_or_else(|| json!({}), |policy| json!({ "deletionPolicy": policy }));
         env.app(name, spec).await;
@@ -175,15 +183,15 @@ async fn object_deletion_deletes_the_app_unless_retained() {
 async fn reported_drift_sets_drifted_and_is_not_corrected() {
     let env = TestEnv::new("report", program()).await;
     let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "ours", "driftPolicy": "Report" })).await;
+    env.app("my-app", json!({ "description": "desired", "driftPolicy": "Report" })).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
-    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     let status = env.reconcile_app("my-app").await.status.unwrap();
     assert_eq!(status.drift, ["description"]);
     let drifted = status.core.conditions.iter().find(|condition| condition.type_ == "Drifted").unwrap();
     assert_eq!((drifted.status.as_str(), drifted.reason.as_str()), ("True", "DriftDetected"));
     assert!(status.core.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
-    assert_eq!(env.remote_apps().await[0]["description"], "theirs");
+    assert_eq!(env.remote_apps().await[0]["description"], "foreign-value");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Invariant 7: no secret value in logs, events, statuses, metrics or stored objects other than Secrets, in any encoding.
+//! Invariant 7: no secret value in logs, events, metrics or stored objects other than Secrets, in any encoding.
 
 use k8s_openapi::ByteString;
 use kube::api::DeleteParams;

@@ -22,7 +22,7 @@ async fn kill_with_held_post(name: &str, when: When, state: &str) {
         times: Some(1),
     };
     env.sandbox.add_fault(&fault).await.unwrap();
-    env.app("my-app", json!({ "description": "wanted" })).await;
+    env.app("my-app", json!({ "description": "desired" })).await;
     env.sandbox.call("the POST is held", 0, |call| call.method == "POST" && call.state == state).await.unwrap();
     operator.kill().unwrap();
     env.sandbox
@@ -40,7 +40,7 @@ async fn kill_with_held_post(name: &str, when: When, state: &str) {
     assert_eq!(remote.len(), 1);
     assert_eq!(status.id, remote[0]["id"].as_i64());
     assert_eq!(status.incarnation, Some(format!("c-{}", intent.id)));
-    assert_eq!(remote[0]["description"], "wanted");
+    assert_eq!(remote[0]["description"], "desired");
     let state = env.sandbox.state().await.unwrap();
     assert_eq!(state["apps"].as_array().unwrap().len(), 1, "no deleted app either");
 }

@@ -1,8 +1,8 @@
 //! Kills the operator at every fault point of an operation and restarts it (invariant 3).
 //!
-//! `tests/support/proxy.rs` defines the fault points. A first run without a kill records the n fault points. Then, at each
-//! fault point, one run drops the request and another run applies the request and withholds the response. The last run
-//! kills the operator after the operation: 2n + 1 runs.
+//! `tests/support/proxy.rs` defines the fault points. A first run without a kill records the n fault points. Then each
+//! fault point has two runs: one drops the request, the other applies the request and withholds the response. The last
+//! run kills the operator after the operation: 2n + 1 runs.
 
 use std::{fmt::Debug, future::Future, path::PathBuf, sync::Arc};
 

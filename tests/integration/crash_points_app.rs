@@ -99,7 +99,7 @@ impl crash_harness::Operation for Case {
             Create => {}
             Adopt | Reactivate => {
                 let portal = env.sandbox.portal().unwrap();
-                let existing = json!({ "name": APP, "region": "us-east-1", "description": "theirs" });
+                let existing = json!({ "name": APP, "region": "us-east-1", "description": "foreign-value" });
                 let id = portal.create_app(&existing).await.unwrap()["id"].as_u64().unwrap();
                 if self.operation == Reactivate {
                     portal.delete_app(id).await.unwrap();
@@ -140,8 +140,8 @@ impl crash_harness::Operation for Case {
         assert_eq!(count, 1, "one app in total, including deleted apps");
     }
 
-    /// In a terminating namespace, the status of an app changes only if the operator reconciles the app between the deletion
-    /// of the credential Secret and the reconcile of the organization.
+    /// In a terminating namespace, the status of an app changes only if the operator reconciles the app between the
+    /// deletion of the credential Secret and the reconcile of the organization.
     fn is_optional(self, call: &str) -> bool {
         self.operation == Teardown && call.ends_with("/status")
     }

@@ -111,7 +111,7 @@ impl crash_harness::Operation for Operation {
         env.values(SOURCE, values).await;
         match self {
             Create => {}
-            Adopt => portal_sets(env, app, "A", "theirs").await,
+            Adopt => portal_sets(env, app, "A", "foreign-value").await,
             _ => {
                 env.secret(NAME, spec).await;
                 env.secret_is(NAME, "True", "Succeeded").await;
@@ -134,8 +134,8 @@ impl crash_harness::Operation for Operation {
             Delete => drop(env.api::<SpiceSecret>().delete(NAME, &params).await.unwrap()),
             DeleteApp => drop(env.api::<SpiceApp>().delete(NAME, &params).await.unwrap()),
             Teardown { retained } => {
-                // The objects of a namespace are deleted in any order. The deletion of an app deletes its secrets. A retained
-                // app waits for the deletion of its SpiceSecrets.
+                // The objects of a namespace are deleted in any order. The deletion of an app deletes its secrets. A
+                // retained app waits for the deletion of its SpiceSecrets.
                 if !retained {
                     env.api::<SpiceSecret>().delete(NAME, &params).await.unwrap();
                 }
@@ -170,8 +170,8 @@ impl crash_harness::Operation for Operation {
         }
     }
 
-    /// A retained app ignores a SpiceSecret after five failed deletions in a row. That takes half a minute with the defaults,
-    /// but only one second with the timings of the other tests.
+    /// A retained app ignores a SpiceSecret after five failed deletions in a row. That takes half a minute with the
+    /// defaults, but only one second with the timings of the other tests.
     fn operator_args(self) -> &'static [&'static str] {
         match self {
             Teardown { retained: true } => &["--min-retry-delay=500ms", "--max-retry-delay=5s"],
@@ -179,8 +179,9 @@ impl crash_harness::Operation for Operation {
         }
     }
 
-    /// In a terminating namespace, an object reports a missing dependency only if a reconcile occurs during the deletion of
-    /// that dependency. A later reconcile then repeats the read. The removal of the tags of a retained app is one attempt.
+    /// In a terminating namespace, an object reports a missing dependency only if a reconcile occurs during the deletion
+    /// of that dependency. A later reconcile then repeats the read. The operator tries once to remove the tags of a
+    /// retained app.
     fn is_optional(self, call: &str) -> bool {
         let depends_on_timing = call.ends_with("/status") || call.starts_with("GET") || call == "PUT /v1/apps/{id}";
         matches!(self, Teardown { .. }) && depends_on_timing

@@ -70,7 +70,7 @@ fn has_finalizer(secret: Option<&Secret>) -> bool {
 
 /// Creates an app and waits for the finalizer of the credential Secret.
 async fn create_app(env: &TestEnv) {
-    env.app("my-app", json!({ "description": "ours" })).await;
+    env.app("my-app", json!({ "description": "desired" })).await;
     env.app_is("my-app", "True", "Succeeded").await;
     wait_for_secret(env, "the credential Secret has the finalizer", has_finalizer).await;
 }
@@ -117,8 +117,8 @@ async fn delete_namespace(restart: bool, arg: &'static str) {
     let mut operator = Some(env.operator_with(&args).await);
     create_app(&env).await;
     let spec = json!({ "deletionPolicy": "Retain" });
-    env.app("kept-app", spec).await;
-    env.app_is("kept-app", "True", "Succeeded").await;
+    env.app("retained-app", spec).await;
+    env.app_is("retained-app", "True", "Succeeded").await;
 
     if restart {
         operator.take().unwrap().kill().unwrap();
@@ -130,7 +130,7 @@ async fn delete_namespace(restart: bool, arg: &'static str) {
     }
     env.namespace_is_gone().await;
     let names: Vec<_> = env.remote_apps().await.iter().map(|app| app["name"].clone()).collect();
-    assert_eq!(names, ["kept-app"], "restart: {restart}, {args:?}");
+    assert_eq!(names, ["retained-app"], "restart: {restart}, {args:?}");
     drop(operator);
 }
 

@@ -154,7 +154,11 @@ async fn app_with_repository_rejects_only_the_spicepod() {
     let env = TestEnv::new("repository", program()).await;
     let _operator = env.operator().await;
     // The short interval causes a resync during the test.
-    let spec = |description: &str, name: &str| json!({ "description": description, "interval": "1s", "spicepod": { "name": name } });
+    let spec = |description: &str, name: &str| {
+        json!({
+            "description": description, "interval": "1s", "spicepod": { "name": name },
+        })
+    };
     env.app("my-app", spec("first", "one")).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     env.sandbox.repository(id, "connect").await.unwrap();
@@ -180,15 +184,15 @@ async fn correction_loop_stops_and_is_reported_by_field() {
     let env = TestEnv::new("correction-loop", program()).await;
     let _operator = env.operator().await;
     let portal = env.sandbox.portal().unwrap();
-    env.app("my-app", json!({ "description": "ours", "visibility": "private" })).await;
+    env.app("my-app", json!({ "description": "desired", "visibility": "private" })).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     for _ in 0..3 {
-        portal.update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+        portal.update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
         env.reconcile_app("my-app").await;
         env.app_is("my-app", "True", "Succeeded").await;
-        assert_eq!(env.remote_apps().await[0]["description"], "ours");
+        assert_eq!(env.remote_apps().await[0]["description"], "desired");
     }
-    portal.update_app(id, &json!({ "description": "theirs", "visibility": "public" })).await.unwrap();
+    portal.update_app(id, &json!({ "description": "foreign-value", "visibility": "public" })).await.unwrap();
     env.request_reconcile("my-app").await;
     let app = env.app_is("my-app", "False", "CorrectionLoop").await;
     assert!(ready_message(&app).contains("description"), "{}", ready_message(&app));
@@ -196,13 +200,13 @@ async fn correction_loop_stops_and_is_reported_by_field() {
     let remote = &env.remote_apps().await[0];
     assert_eq!(
         (&remote["description"], &remote["visibility"]),
-        (&json!("theirs"), &json!("private")),
+        (&json!("foreign-value"), &json!("private")),
         "other fields are corrected"
     );
     // A change of the spec ends the correction loop.
-    env.app("my-app", json!({ "description": "ours again", "visibility": "private" })).await;
+    env.app("my-app", json!({ "description": "desired again", "visibility": "private" })).await;
     env.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(env.remote_apps().await[0]["description"], "ours again");
+    assert_eq!(env.remote_apps().await[0]["description"], "desired again");
 }
 
 #[tokio::test]
@@ -220,7 +224,7 @@ async fn repeated_failures_cause_at_most_two_requests_per_reconcile() {
         env.app("my-app", json!({ "description": description })).await;
         env.app_is("my-app", "False", "RemoteUnavailable").await;
         let reconciles = async || operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
-        // The reconciles are counted before and after the requests, so every counted request belongs to a counted reconcile.
+        // Reconciles are counted before and after the requests: every counted request belongs to a counted reconcile.
         let (first, before) = (reconciles().await, env.sandbox.revision().await.unwrap());
         env.reconciles(&operator, "SpiceApp", first + 5).await;
         let calls = env.calls(before).await.len() as u64;
@@ -235,12 +239,12 @@ async fn repeated_failures_cause_at_most_two_requests_per_reconcile() {
 async fn requested_reconcile_reads_the_app_and_is_recorded() {
     let env = TestEnv::new("forced", program()).await;
     let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "ours" })).await;
+    env.app("my-app", json!({ "description": "desired" })).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
-    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
     let app = env.reconcile_app("my-app").await;
     assert!(app.status.unwrap().core.last_handled_reconcile_at.is_some());
     assert_eq!(env.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
-    assert_eq!(env.remote_apps().await[0]["description"], "ours");
+    assert_eq!(env.remote_apps().await[0]["description"], "desired");
 }

@@ -32,7 +32,7 @@ async fn invariant_4_steady_state_has_no_writes() {
     let env = TestEnv::new("steady", program()).await;
     let operator = env.operator().await;
     // An interval of one second, so that several resyncs occur without a change.
-    env.app("my-app", json!({ "description": "ours", "tags": { "a": "b" }, "interval": "1s" })).await;
+    env.app("my-app", json!({ "description": "desired", "tags": { "a": "b" }, "interval": "1s" })).await;
     env.app_is("my-app", "True", "Succeeded").await;
     env.organization_is("True", "Succeeded").await;
     let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;

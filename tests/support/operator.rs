@@ -23,8 +23,8 @@ struct Announcement {
 }
 
 impl Operator {
-    /// Starts `program run` with additional `args` and `environment` as the user of the kubeconfig file. The process does
-    /// not inherit proxy variables, because all servers are local. A test of proxies sets them in `environment`.
+    /// Starts `program run` with additional `args` and `environment` as the user of the kubeconfig file. The process
+    /// does not inherit proxy variables, because all servers are local. A test of proxies sets them in `environment`.
     pub async fn start(
         run: &Arc<RunDir>,
         program: &Path,

@@ -1,8 +1,8 @@
 //! Proxy in front of both APIs. It records the fault points of one object and can block the operator at a fault point.
 //!
 //! A fault point is a Management API request for apps, or a Kubernetes write to the object under test. Events, Leases
-//! and other objects are not fault points. At the selected fault point, the proxy holds the request before it takes effect,
-//! or withholds the response. The proxy then blocks all further requests until [`FaultPoints::open`].
+//! and other objects are not fault points. At the selected fault point, the proxy holds the request before the request
+//! takes effect, or withholds the response. The proxy then blocks all further requests until [`FaultPoints::open`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},

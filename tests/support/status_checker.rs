@@ -1,7 +1,7 @@
 //! Checks every status in a namespace against the condition invariants (invariant 8).
 //!
-//! The checker uses a watch, because a watch returns every version of an object. Its own thread and runtime receive events
-//! also while the test code runs.
+//! The checker uses a watch, because a watch returns every version of an object. Its own thread and runtime receive
+//! events also while the test code runs.
 
 use std::{
     collections::BTreeMap,

@@ -22,8 +22,8 @@ esac
     create_executable(&directory.join("go"), &script);
 }
 
-/// Creates an executable file in another process. A file that this process has open for writing cannot be executed, and a
-/// concurrent fork could inherit the open file.
+/// Creates an executable file in another process. A file that is open for writing cannot be executed, and a concurrent
+/// fork could inherit the open file.
 fn create_executable(path: &Path, content: &str) {
     let script = r#"mkdir -p "${1%/*}" && printf '%s' "$2" >"$1" && chmod 755 "$1""#;
     let status = Command::new("/bin/sh").args(["-c", script, "sh"]).arg(path).arg(content).status().unwrap();
