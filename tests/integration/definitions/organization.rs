@@ -99,6 +99,27 @@ async fn organization_credentials_are_validated() {
                 json!({"credentials": {"personalAccessToken": {}}}),
                 &["spec.credentials.personalAccessToken.secretRef", "Required"],
             ),
+            ("default", spec_with(json!({"credentials": both})), &["spec.credentials", "exactly one of"]),
+            (
+                "default",
+                spec_with(
+                    json!({"credentials": {"personalAccessToken": {"secretRef": {"name": "../other/secrets/x"}}}}),
+                ),
+                &["spec.credentials.personalAccessToken.secretRef.name"],
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn organization_oauth_client_is_validated() {
+    let kind = ApiResource::erase::<SpiceOrganization>(&());
+    let api = api_in_new_namespace(&kind, "organizations").await;
+    check_creates(
+        &api,
+        &kind,
+        &[
             ("default", json!({"credentials": oauth_client(json!({}))}), &[]),
             (
                 "default",
@@ -119,14 +140,6 @@ async fn organization_credentials_are_validated() {
                 "default",
                 json!({"credentials": {"oauthClient": {"secretRef": {}}}}),
                 &["spec.credentials.oauthClient.secretRef.name", "Required"],
-            ),
-            ("default", spec_with(json!({"credentials": both})), &["spec.credentials", "exactly one of"]),
-            (
-                "default",
-                spec_with(
-                    json!({"credentials": {"personalAccessToken": {"secretRef": {"name": "../other/secrets/x"}}}}),
-                ),
-                &["spec.credentials.personalAccessToken.secretRef.name"],
             ),
         ],
     )
