@@ -1,4 +1,4 @@
-//! A SpiceOrganization that is used from other namespaces.
+//! SpiceOrganizations that objects in other namespaces use.
 
 use k8s_openapi::{
     api::core::v1::{Namespace, Secret},
@@ -23,6 +23,7 @@ use crate::{
     },
 };
 
+/// Waits for this status and reason of Ready of `my-app`, and returns the message.
 async fn app_is(client: &Client, namespace: &str, status: &str, reason: &str) -> String {
     let apps: Api<SpiceApp> = Api::namespaced(client.clone(), namespace);
     poll(&format!("my-app is {status} {reason}"), DEADLINE, async || {
@@ -38,20 +39,22 @@ async fn app_is(client: &Client, namespace: &str, status: &str, reason: &str) ->
     .unwrap()
 }
 
-/// Waits until the SpiceSecret says so of its spec as it is now.
-async fn secret_says(objects: &Api<SpiceSecret>, status: &str, reason: &str) -> Result<(), String> {
-    poll(&format!("my-secret says {status} {reason}"), DEADLINE, async || {
+/// Waits for this status and reason of Ready of `my-secret` for the current generation.
+async fn secret_is(objects: &Api<SpiceSecret>, status: &str, reason: &str) -> Result<(), String> {
+    poll(&format!("my-secret is {status} {reason}"), DEADLINE, async || {
         let object = objects.get("my-secret").await.map_err(|error| error.to_string())?;
         let conditions = object.status.map(|status| status.core.conditions).unwrap_or_default();
-        let holds = |it: &&Condition| {
-            it.observed_generation == object.metadata.generation && (&*it.status, &*it.reason) == (status, reason)
+        let is_expected = |condition: &Condition| {
+            condition.observed_generation == object.metadata.generation
+                && (&*condition.status, &*condition.reason) == (status, reason)
         };
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-        if ready.is_some_and(|ready| holds(&ready)) { Ok(()) } else { Err(format!("{ready:?}")) }
+        if ready.is_some_and(is_expected) { Ok(()) } else { Err(format!("{ready:?}")) }
     })
     .await
 }
 
+/// Sets the label `team` of a namespace, or removes it with null.
 async fn label(client: &Client, namespace: &str, team: Value) {
     let patch = json!({ "metadata": { "labels": { "team": team } } });
     let api: Api<Namespace> = Api::all(client.clone());
@@ -59,9 +62,9 @@ async fn label(client: &Client, namespace: &str, team: Value) {
 }
 
 #[tokio::test]
-async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_picked_up() {
+async fn organization_allows_other_namespaces_by_label_selector() {
     if use_existing_cluster() {
-        // The operator sees every namespace here, and those of other tests are not its business.
+        // This operator watches every namespace, including the namespaces of other tests.
         return;
     }
     let cluster = ControlPlane::start().await.unwrap();
@@ -69,7 +72,7 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     let run = RunDir::new("namespaces").unwrap();
     let sandbox = Sandbox::start(&run, program(), &[]).await.unwrap();
     let client = cluster.client(User::Admin).await.unwrap();
-    let (home, away) = (cluster.namespace("home").await.unwrap(), cluster.namespace("away").await.unwrap());
+    let (home, tenant) = (cluster.namespace("home").await.unwrap(), cluster.namespace("tenant").await.unwrap());
 
     let token = json!({ "token": "sandbox-fake-token-operator" });
     let secret: Secret =
@@ -83,7 +86,7 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     });
     let organization = SpiceOrganization::new("default", serde_json::from_value(spec).unwrap());
     organizations.create(&PostParams::default(), &organization).await.unwrap();
-    let apps: Api<SpiceApp> = Api::namespaced(client.clone(), &away);
+    let apps: Api<SpiceApp> = Api::namespaced(client.clone(), &tenant);
     let spec = json!({ "organizationRef": { "name": "default", "namespace": home }, "interval": "24h" });
     let app = SpiceApp::new("my-app", serde_json::from_value(spec).unwrap());
     apps.create(&PostParams::default(), &app).await.unwrap();
@@ -92,77 +95,78 @@ async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_pic
     let operator = Operator::start(&run, program(), &cluster.kubeconfig(User::Operator), &args, &[]).await.unwrap();
     operator.ready().await.unwrap();
 
-    let message = app_is(&client, &away, "False", "NamespaceNotAllowed").await;
-    assert!(message.contains(&away) && message.contains("default"), "{message}");
+    let message = app_is(&client, &tenant, "False", "NamespaceNotAllowed").await;
+    assert!(message.contains(&tenant) && message.contains("default"), "{message}");
     let selector = json!({ "from": "Selector", "selector": { "matchLabels": { "team": "data" } } });
     let patch = json!({ "spec": { "allowedNamespaces": selector } });
     organizations.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    app_is(&client, &away, "False", "NamespaceNotAllowed").await;
+    app_is(&client, &tenant, "False", "NamespaceNotAllowed").await;
     let calls = sandbox.calls_by("operator", 0).await.unwrap();
     assert!(!calls.iter().any(|call| call.path.contains("/apps")), "{calls:?}");
-    label(&client, &away, json!("data")).await;
-    app_is(&client, &away, "True", "Succeeded").await;
+    label(&client, &tenant, json!("data")).await;
+    app_is(&client, &tenant, "True", "Succeeded").await;
 
-    // So it is with values: none goes out from a namespace that is admitted no more.
-    let value = async |value: &str| {
+    // The operator sends no value from a namespace that is no longer allowed.
+    let set_value = async |value: &str| {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "values" }, "stringData": { "TOKEN": value },
         });
-        let (secrets, params) = (Api::<Secret>::namespaced(client.clone(), &away), PatchParams::apply("test"));
+        let (secrets, params) = (Api::<Secret>::namespaced(client.clone(), &tenant), PatchParams::apply("test"));
         secrets.patch("values", &params, &Patch::Apply(secret)).await.unwrap();
     };
-    let posts = async || {
+    let count_posts = async || {
         let calls = sandbox.calls_by("operator", 0).await.unwrap();
         calls.iter().filter(|call| call.method == "POST" && call.path.ends_with("/secrets")).count()
     };
     let spec = json!({ "appRef": { "name": "my-app" }, "secretRef": { "name": "values" }, "interval": "24h" });
     let object = SpiceSecret::new("my-secret", serde_json::from_value(spec).unwrap());
-    let objects: Api<SpiceSecret> = Api::namespaced(client.clone(), &away);
-    value("fake-value-1").await;
+    let objects: Api<SpiceSecret> = Api::namespaced(client.clone(), &tenant);
+    set_value("fake-value-1").await;
     objects.create(&PostParams::default(), &object).await.unwrap();
-    secret_says(&objects, "True", "Succeeded").await.unwrap();
-    label(&client, &away, json!(null)).await;
-    // What was achieved stays so; an edit shows that the label has been seen to go.
+    secret_is(&objects, "True", "Succeeded").await.unwrap();
+    label(&client, &tenant, json!(null)).await;
+    // A Ready condition keeps its value. Only a spec edit shows that the operator has observed the removed label.
     let hours = std::sync::atomic::AtomicU64::new(24);
-    poll("the namespace is admitted no more", DEADLINE, async || {
+    poll("the namespace is no longer allowed", DEADLINE, async || {
         let interval = format!("{}h", hours.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
         let edit = Patch::Merge(json!({ "spec": { "interval": interval } }));
         objects.patch("my-secret", &PatchParams::default(), &edit).await.map_err(|error| error.to_string())?;
         tokio::select! {
-            seen = secret_says(&objects, "False", "NamespaceNotAllowed") => seen,
-            seen = secret_says(&objects, "True", "Succeeded") => seen.and(Err("it is still admitted".to_owned())),
+            result = secret_is(&objects, "False", "NamespaceNotAllowed") => result,
+            result = secret_is(&objects, "True", "Succeeded") => result.and(Err("the namespace is still allowed".to_owned())),
         }
     })
     .await
     .unwrap();
     let reconciles = async || operator.metrics().await.map(|metrics| metrics.reconciles("SpiceSecret"));
     let before = reconciles().await.unwrap();
-    value("fake-value-2").await;
-    poll("the rotation is looked at", DEADLINE, async || {
-        if reconciles().await? > before { Ok(()) } else { Err("not yet".to_owned()) }
+    set_value("fake-value-2").await;
+    poll("a reconcile after the rotation", DEADLINE, async || {
+        if reconciles().await? > before { Ok(()) } else { Err("no reconcile yet".to_owned()) }
     })
     .await
     .unwrap();
-    secret_says(&objects, "False", "NamespaceNotAllowed").await.unwrap();
-    assert_eq!(posts().await, 1);
-    label(&client, &away, json!("data")).await;
-    secret_says(&objects, "True", "Succeeded").await.unwrap();
-    assert_eq!(posts().await, 2);
+    secret_is(&objects, "False", "NamespaceNotAllowed").await.unwrap();
+    assert_eq!(count_posts().await, 1);
+    label(&client, &tenant, json!("data")).await;
+    secret_is(&objects, "True", "Succeeded").await.unwrap();
+    assert_eq!(count_posts().await, 2);
 
-    // It holds its organization, wherever it is; and it can go although its namespace is admitted no more.
+    // The app blocks the deletion of its organization from another namespace. The operator deletes the app although the
+    // namespace is no longer allowed.
     organizations.delete("default", &DeleteParams::default()).await.unwrap();
-    poll("the organization says who holds it", DEADLINE, async || {
+    poll("the organization lists the app", DEADLINE, async || {
         let organization = organizations.get("default").await.map_err(|error| error.to_string())?;
         let conditions = organization.status.map(|status| status.core.conditions).unwrap_or_default();
-        let named = conditions.iter().any(|it| it.message.contains(&format!("{away}/my-app")));
-        if named { Ok(()) } else { Err(format!("{conditions:?}")) }
+        let is_listed = conditions.iter().any(|condition| condition.message.contains(&format!("{tenant}/my-app")));
+        if is_listed { Ok(()) } else { Err(format!("{conditions:?}")) }
     })
     .await
     .unwrap();
-    label(&client, &away, json!(null)).await;
+    label(&client, &tenant, json!(null)).await;
     objects.delete("my-secret", &DeleteParams::default()).await.unwrap();
     apps.delete("my-app", &DeleteParams::default()).await.unwrap();
-    poll("both are gone", DEADLINE, async || {
+    poll("the app and the organization are deleted", DEADLINE, async || {
         let app = apps.get_opt("my-app").await.map_err(|error| error.to_string())?;
         let organization = organizations.get_opt("default").await.map_err(|error| error.to_string())?;
         if app.is_none() && organization.is_none() { Ok(()) } else { Err(format!("{app:?} {organization:?}")) }
@@ -189,25 +193,28 @@ async fn organization(client: &Client, sandbox: &Sandbox, namespace: &str, name:
     organizations.create(&PostParams::default(), &object).await.unwrap();
 }
 
-/// Waits until a SpiceOrganization is Ready and counts so many apps.
+/// Waits until a SpiceOrganization is Ready and counts this number of apps.
 async fn has_apps(client: &Client, namespace: &str, name: &str, apps: i64) {
     let organizations: Api<SpiceOrganization> = Api::namespaced(client.clone(), namespace);
     poll(&format!("{name} has {apps} apps"), DEADLINE, async || {
         let status = organizations.get(name).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
-        let ready = status.core.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+        let ready =
+            status.core.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
         if ready && status.apps == Some(apps) { Ok(()) } else { Err(format!("{status:?}")) }
     })
     .await
     .unwrap();
 }
 
-/// Waits until the current generation of an app is Ready, and returns its organization.
+/// Waits until the current generation of a SpiceApp is Ready, and returns namespace and name of its organization.
 async fn organization_of(apps: &Api<SpiceApp>, name: &str) -> (String, String) {
     poll(&format!("{name} is Ready"), DEADLINE, async || {
         let app = apps.get(name).await.map_err(|error| error.to_string())?;
         let status = app.status.unwrap_or_default();
-        let ready = status.core.conditions.iter().any(|one| {
-            one.type_ == "Ready" && one.status == "True" && one.observed_generation == app.metadata.generation
+        let ready = status.core.conditions.iter().any(|condition| {
+            condition.type_ == "Ready"
+                && condition.status == "True"
+                && condition.observed_generation == app.metadata.generation
         });
         match status.organization_ref.clone().filter(|_| ready) {
             Some(reference) => Ok((reference.namespace, reference.name)),
@@ -219,9 +226,9 @@ async fn organization_of(apps: &Api<SpiceApp>, name: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn an_app_without_a_reference_uses_a_default_and_stays_in_the_organization_of_its_create() {
+async fn app_without_reference_keeps_the_default_organization_of_its_create() {
     if use_existing_cluster() {
-        // The operator sees every namespace here, and those of other tests are not its business.
+        // This operator watches every namespace, including the namespaces of other tests.
         return;
     }
     let cluster = ControlPlane::start().await.unwrap();
@@ -229,9 +236,9 @@ async fn an_app_without_a_reference_uses_a_default_and_stays_in_the_organization
     let run = RunDir::new("default-organization").unwrap();
     let sandbox = Sandbox::start(&run, program(), &[]).await.unwrap();
     let client = cluster.client(User::Admin).await.unwrap();
-    let (home, away) = (cluster.namespace("home").await.unwrap(), cluster.namespace("away").await.unwrap());
+    let (home, tenant) = (cluster.namespace("home").await.unwrap(), cluster.namespace("tenant").await.unwrap());
     organization(&client, &sandbox, &home, "acme").await;
-    let apps: Api<SpiceApp> = Api::namespaced(client.clone(), &away);
+    let apps: Api<SpiceApp> = Api::namespaced(client.clone(), &tenant);
     let create = async |name: &str| {
         let app = SpiceApp::new(name, serde_json::from_value(json!({ "interval": "24h" })).unwrap());
         apps.create(&PostParams::default(), &app).await.unwrap();
@@ -252,24 +259,24 @@ async fn an_app_without_a_reference_uses_a_default_and_stays_in_the_organization
     assert_eq!(organization_of(&apps, "my-app").await, acme);
     has_apps(&client, &home, "acme", 1).await;
 
-    // A default in the namespace goes before the one of the flag, and moves nothing that exists.
-    organization(&client, &sandbox, &away, "default").await;
-    has_apps(&client, &away, "default", 0).await;
+    // The organization `default` of the namespace takes precedence over the flag. Existing apps keep their organization.
+    organization(&client, &sandbox, &tenant, "default").await;
+    has_apps(&client, &tenant, "default", 0).await;
     create("other-app").await;
-    assert_eq!(organization_of(&apps, "other-app").await, (away.clone(), "default".to_owned()));
-    has_apps(&client, &away, "default", 1).await;
+    assert_eq!(organization_of(&apps, "other-app").await, (tenant.clone(), "default".to_owned()));
+    has_apps(&client, &tenant, "default", 1).await;
     let patch = json!({ "spec": { "description": "edited" } });
     apps.patch("my-app", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     assert_eq!(organization_of(&apps, "my-app").await, acme);
     has_apps(&client, &home, "acme", 1).await;
 
-    // A reference to another organization than that of the create is refused, and its removal continues.
+    // The operator rejects a reference to another organization than the organization of the create.
     for (reference, reason) in [(json!({ "name": "default" }), "OrganizationMismatch"), (json!(null), "Succeeded")] {
         let patch = json!({ "spec": { "organizationRef": reference } });
         apps.patch("my-app", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-        app_is(&client, &away, if reason == "Succeeded" { "True" } else { "False" }, reason).await;
+        app_is(&client, &tenant, if reason == "Succeeded" { "True" } else { "False" }, reason).await;
     }
     let creates = sandbox.calls_by("operator", 0).await.unwrap();
     let creates = creates.iter().filter(|call| call.method == "POST" && call.path.ends_with("/apps")).count();
-    assert_eq!(creates, 2, "one for each app");
+    assert_eq!(creates, 2, "one create for each app");
 }

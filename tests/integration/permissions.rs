@@ -1,4 +1,4 @@
-//! What config/rbac gives to the operator: all that it needs, and nothing else.
+//! Permissions that `config/rbac` grants to the operator.
 
 use std::path::Path;
 
@@ -9,29 +9,29 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn the_operator_may_do_what_it_does_and_nothing_else() {
+async fn operator_has_exactly_the_required_permissions() {
     if use_existing_cluster() {
-        // It may hold an operator already, whose rights are not for tests to change.
+        // A test must not change the permissions of an operator in an existing cluster.
         return;
     }
-    // Of its own: what is bound here must not reach the tests beside it.
+    // A separate control plane: the role bindings must not affect other tests.
     let cluster = ControlPlane::start().await.unwrap();
     install_definitions(&cluster).await.unwrap();
     cluster.kubectl_apply(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rbac")).await.unwrap();
-    let may = async |words: &str| {
-        let args = ["auth", "can-i"].into_iter().chain(words.split(' ')).collect::<Vec<_>>();
+    let is_allowed = async |request: &str| {
+        let args = ["auth", "can-i"].into_iter().chain(request.split(' ')).collect::<Vec<_>>();
         match cluster.kubectl_as(User::Operator, &args).await {
-            Ok(answer) if answer.trim() == "yes" => true,
-            // kubectl ends with 1 for a no.
+            Ok(output) if output.trim() == "yes" => true,
+            // kubectl exits with 1 if the answer is no.
             Err(error) if error.lines().any(|line| line.trim().ends_with("no")) => false,
-            other => panic!("{words}: {other:?}"),
+            other => panic!("{request}: {other:?}"),
         }
     };
     eventually("the binding takes effect", DEADLINE, async || {
-        if may("list spiceapps.cloud.spice.ai -A").await { Ok(()) } else { Err("not yet".to_owned()) }
+        if is_allowed("list spiceapps.cloud.spice.ai -A").await { Ok(()) } else { Err("not allowed yet".to_owned()) }
     })
     .await;
-    for words in [
+    for request in [
         "get spiceapps.cloud.spice.ai -A",
         "watch spiceapps.cloud.spice.ai -A",
         "patch spiceapps.cloud.spice.ai -A",
@@ -60,9 +60,9 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         "get customresourcedefinitions/spiceorganizations.cloud.spice.ai",
         "get customresourcedefinitions/spicesecrets.cloud.spice.ai",
     ] {
-        assert!(may(words).await, "may not {words}");
+        assert!(is_allowed(request).await, "not allowed: {request}");
     }
-    for words in [
+    for request in [
         "create spiceapps.cloud.spice.ai -A",
         "delete spiceapps.cloud.spice.ai -A",
         "update spiceapps.cloud.spice.ai -A",
@@ -86,7 +86,7 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         "escalate clusterroles",
         "impersonate users",
     ] {
-        assert!(!may(words).await, "may {words}");
+        assert!(!is_allowed(request).await, "allowed: {request}");
     }
     let account = cluster.kubectl(&["get", "serviceaccount", "spice-cloud-operator", "-n", OPERATOR_NAMESPACE]).await;
     account.unwrap();
