@@ -33,6 +33,7 @@ mod permissions;
 mod process;
 mod scopes;
 mod secret_errors;
+mod secret_ownership;
 mod secrets;
 mod status_invariants;
 #[path = "../support/mod.rs"]
