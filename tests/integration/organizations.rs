@@ -151,7 +151,7 @@ async fn organization_in_use_is_deleted_after_its_apps() {
         let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
         conditions
             .iter()
-            .any(|condition| condition.type_ == "Reconciling" && condition.message.contains("SpiceApp my-app"))
+            .any(|condition| condition.type_ == "Reconciling" && condition.message.contains("SpiceApp \"my-app\""))
     };
     env.until("default", "a message with the app", waiting).await;
     // A terminating organization serves existing apps and accepts no new app.

@@ -13,20 +13,22 @@ use crate::{
 #[tokio::test]
 async fn status_checker_detects_a_violation_in_a_short_lived_status() {
     let ready = |status: &str| {
-        json!({ "type": "Ready", "status": status, "reason": "Succeeded", "message": "", "observedGeneration": 1,
+        json!({ "type": "Ready", "status": status, "reason": "Succeeded", "message": "In sync", "observedGeneration": 1,
             "lastTransitionTime": "2026-01-01T00:00:00Z" })
     };
     let status_with = |conditions: Value| json!({ "status": { "observedGeneration": 1, "conditions": conditions } });
-    let [mut unknown_reason, mut stalled, mut wrong_generation] = [ready("True"), ready("True"), ready("True")];
+    let [mut unknown_reason, mut stalled, mut wrong_generation, mut empty] = [(); 4].map(|()| ready("True"));
     unknown_reason["reason"] = json!("Because");
     stalled["type"] = json!("Stalled");
     wrong_generation["observedGeneration"] = json!(2);
+    empty["message"] = json!("");
     for (manager, status, expected) in [
         ("spice-cloud-operator", status_with(json!([ready("True")])), None),
-        ("spice-cloud-operator", status_with(json!([])), Some("there is exactly one Ready")),
+        ("spice-cloud-operator", status_with(json!([])), Some("exactly one Ready")),
         ("spice-cloud-operator", status_with(json!([ready("True"), stalled])), Some("Ready goes with neither")),
         ("spice-cloud-operator", status_with(json!([wrong_generation])), Some("the observed generation")),
         ("spice-cloud-operator", status_with(json!([unknown_reason])), Some("the reason Because")),
+        ("spice-cloud-operator", status_with(json!([empty])), Some("every condition has a message")),
         ("other-manager", status_with(json!([])), None),
     ] {
         let env = TestEnv::new("checker", program()).await;
