@@ -1,8 +1,9 @@
-//! `make bench`: measures the resource usage of the operator with 500 apps of 4 secrets each, or 50 apps with `QUICK=1`.
+//! `make bench`: measures the resource usage of the operator with 500 apps of 4 secrets each, or 50 apps with
+//! `QUICK=1`.
 //!
-//! The request budget of the organization is high, so that the budget does not limit the results. Each phase starts a new
-//! operator: creation, restart with objects that are in sync, and a resync of every app each second. The same phases follow
-//! for the secrets, which all have one Kubernetes Secret as source.
+//! The request budget of the organization is high, so that the budget does not limit the results. Each phase starts a
+//! new operator: creation, restart with objects that are in sync, and a resync of every app each second. The same
+//! phases follow for the secrets, which all have one Kubernetes Secret as source.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,8 @@
-//! `make demo`: runs the operator on this machine with a real Kubernetes API, the sandbox as the Management API, and the
-//! permissions of `config/rbac`.
+//! `make demo`: runs the operator on this machine with a real Kubernetes API, the sandbox as the Management API, and
+//! the permissions of `config/rbac`.
 //!
-//! The demo stops every process that it starts, also after an error or an interrupt. `KEEP=1` keeps the processes running.
+//! The demo stops every process that it starts, also after an error or an interrupt. `KEEP=1` keeps the processes
+//! running.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -265,7 +266,7 @@ impl Demo {
     }
 }
 
-/// Path of the operator binary. Cargo puts the examples into a subdirectory of its directory.
+/// Path of the operator binary, in the parent directory of the examples.
 fn program() -> Result<PathBuf, String> {
     let own = env::current_exe().map_err(|error| format!("cannot find the path of this program: {error}"))?;
     let program = own.ancestors().nth(2).map(|directory| directory.join("spice-cloud-operator"));

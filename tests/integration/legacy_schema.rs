@@ -1,5 +1,5 @@
-//! Objects that an older CustomResourceDefinition without validation accepted. The operator reports them, sends nothing for
-//! them, and can delete them.
+//! Objects that an older CustomResourceDefinition without validation accepted. The operator reports them, sends nothing
+//! for them, and can delete them.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{

@@ -15,7 +15,7 @@ const ROUNDS: u32 = 12;
 enum Removal {
     /// The operator clears the field of the app.
     Clears,
-    /// The field of the app keeps its value, and the operator manages the field no more.
+    /// The field of the app keeps its value, and the operator no longer manages the field.
     Keeps,
 }
 

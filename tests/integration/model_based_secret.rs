@@ -48,8 +48,8 @@ struct Scenario<'a> {
 }
 
 impl<'a> Scenario<'a> {
-    /// Creates two SpiceSecrets if `Adopt` is set, otherwise one. Without `Adopt`, a name conflict prevents the deletion of a
-    /// name, and a second SpiceSecret could take over this name.
+    /// Creates two SpiceSecrets if `Adopt` is set, otherwise one. Without `Adopt`, a name conflict prevents the
+    /// deletion of a name, and a second SpiceSecret could take over this name.
     async fn start(env: &'a TestEnv, seed: u64) -> Self {
         let (app, adopts) = (format!("app-{seed}"), seed % 2 == 1);
         env.app(&app, json!({})).await;

@@ -28,7 +28,8 @@ use crate::{
     },
 };
 
-/// A separate control plane with the namespaces `home`, for a SpiceOrganization, and `tenant`, for its apps and secrets.
+/// A separate control plane with the namespaces `home`, for a SpiceOrganization, and `tenant`, for its apps and
+/// secrets.
 struct TwoNamespaces {
     run: Arc<RunDir>,
     cluster: ControlPlane,
@@ -147,8 +148,8 @@ impl TwoNamespaces {
         .await
     }
 
-    /// Removes the label of the tenant namespace, and waits until the operator has observed the change. A Ready condition
-    /// keeps its value, so only a spec edit shows the change.
+    /// Removes the label of the tenant namespace, and waits until the operator has observed the change. A Ready
+    /// condition keeps its value, so only a spec edit shows the change.
     async fn remove_label_and_wait(&self) {
         self.label_tenant(json!(null)).await;
         let hours = AtomicU64::new(24);
@@ -298,7 +299,8 @@ async fn app_without_reference_keeps_the_default_organization_of_its_create() {
     assert_eq!(env.organization_of("my-app").await, acme);
     env.has_apps(&env.home, "acme", 1).await;
 
-    // The organization `default` of the namespace takes precedence over the flag. Existing apps keep their organization.
+    // The organization `default` of the namespace takes precedence over the flag. Existing apps keep their
+    // organization.
     env.create_organization(&env.tenant, "default", all).await;
     env.has_apps(&env.tenant, "default", 0).await;
     env.create_app("other-app", json!({ "interval": "24h" })).await;

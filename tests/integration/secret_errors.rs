@@ -1,5 +1,5 @@
-//! SpiceSecret under errors: deletion and shutdown during a write, rejected writes, deletions in the portal, a missing digest
-//! key, and invalid names in the status.
+//! SpiceSecret under errors: deletion and shutdown during a write, rejected writes, deletions in the portal, a missing
+//! digest key, and invalid names in the status.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -55,7 +55,7 @@ async fn deletion_during_a_set_also_deletes_the_remote_secret() {
     let (env, _operator, id) = env("secret-deleted").await;
     apply_with_hanging_post(&env).await;
     env.api::<SpiceSecret>().delete("src", &DeleteParams::default()).await.unwrap();
-    // A reconcile of the app gives the operator time to drop the secret, which would be a bug.
+    // A faulty operator would drop the object during this reconcile, before the POST returns.
     env.reconcile_app("my-app").await;
     env.sandbox.remove_faults().await.unwrap();
     env.gone::<SpiceSecret>("src").await;
