@@ -1,8 +1,9 @@
-//! `make bench`: what the operator costs, measured on real parts. 500 apps with 4 secrets each, or 50 with `QUICK=1`.
+//! `make bench`: measures the resource usage of the operator with 500 apps of 4 secrets each, or 50 apps with
+//! `QUICK=1`.
 //!
-//! The budget of the organization is raised so far that it is not what is measured. Each phase has an operator of its
-//! own: one that creates, one that starts with everything in date, and one that checks every app once a second; and so
-//! again for the secrets, which all come from one Kubernetes Secret.
+//! The request budget of the organization is high, so that the budget does not limit the results. Each phase starts a
+//! new operator: creation, restart with objects that are in sync, and a resync of every app each second. The same
+//! phases follow for the secrets, which all have one Kubernetes Secret as source.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +11,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     missing_docs,
-    reason = "a program for people: it prints, and the shared support is written for tests"
+    reason = "the benchmark prints, and the shared support code is for tests"
 )]
 
 #[path = "../tests/support/mod.rs"]
@@ -41,37 +42,39 @@ use support::{
     test_env::Kind,
 };
 
-/// Reached only when something is wrong.
+/// Time limit of each phase. A working operator does not reach it.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// Nothing is due by the clock, so that only what has to be done is counted.
-const AT_REST: [&str; 2] = ["--default-interval=24h", "--log-filter=warn"];
-const CHECKING_SECRETS: [&str; 3] = ["--min-interval=1s", "--default-interval=5s", "--log-filter=warn"];
-const CHECKING: [&str; 3] = ["--min-interval=1s", "--default-interval=1s", "--log-filter=warn"];
+/// No resync during a phase, so that the figures count only the necessary requests.
+const NO_RESYNC: [&str; 2] = ["--default-interval=24h", "--log-filter=warn"];
+/// A resync of every object each 5 s.
+const RESYNC_5_S: [&str; 3] = ["--min-interval=1s", "--default-interval=5s", "--log-filter=warn"];
+/// A resync of every object each second.
+const RESYNC_1_S: [&str; 3] = ["--min-interval=1s", "--default-interval=1s", "--log-filter=warn"];
 
-/// Secrets of each app.
-const SECRETS: usize = 4;
+/// Number of secrets of each app.
+const SECRETS_PER_APP: usize = 4;
 
-/// Ticks of `/proc/PID/stat` in a second: fixed for programs, whatever the kernel counts in.
-const TICKS: f64 = 100.0;
+/// Clock ticks per second in `/proc/PID/stat` (`USER_HZ`: 100 on x86-64 and arm64).
+const TICKS_PER_SECOND: f64 = 100.0;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let ended = tokio::select! {
-        ended = bench() => ended,
-        _ = tokio::signal::ctrl_c() => Err("interrupted; everything it started is stopped".to_owned()),
+    let result = tokio::select! {
+        result = bench() => result,
+        _ = tokio::signal::ctrl_c() => Err("interrupted; all processes are stopped".to_owned()),
     };
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\nThe bench ended early: {error}");
+            eprintln!("\nThe benchmark failed: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// All that runs but the operator.
-struct Stage {
+/// The running processes without the operator.
+struct Bench {
     run: Arc<RunDir>,
     program: PathBuf,
     cluster: ControlPlane,
@@ -84,32 +87,30 @@ struct Stage {
 async fn bench() -> Result<(), String> {
     let quick = env::var("QUICK").is_ok_and(|quick| quick == "1");
     let (apps, cycles) = if quick { (50, 10) } else { (500, 100) };
-    let stage = Stage::set_up(apps).await?;
-    println!(
-        "{apps} apps, each with a setting that needs a PUT; {cycles} cycles of checks; {SECRETS} secrets an app\n"
-    );
-    println!("{:<44} {:>12} {:>14}", "", "measured", "least / aim");
-    stage.creates().await?;
-    stage.restarts::<SpiceApp>(apps).await?;
-    stage.checks(cycles).await?;
-    stage.sets_secrets().await?;
-    stage.restarts::<SpiceSecret>(SECRETS * apps).await?;
-    stage.checks_secrets(cycles / 10).await
+    let bench = Bench::start(apps).await?;
+    println!("{apps} apps, each with a field that needs a PUT; {SECRETS_PER_APP} secrets per app; {cycles} resyncs\n");
+    println!("{:<44} {:>12} {:>14}", "", "measured", "goal");
+    bench.measure_creates().await?;
+    bench.measure_restart::<SpiceApp>(apps).await?;
+    bench.measure_app_resyncs(cycles).await?;
+    bench.measure_secret_writes().await?;
+    bench.measure_restart::<SpiceSecret>(SECRETS_PER_APP * apps).await?;
+    bench.measure_secret_resyncs(cycles / 10).await
 }
 
-fn row(what: &str, measured: String, aim: &str) {
-    println!("{what:<44} {measured:>12} {aim:>14}");
+fn print_row(name: &str, measured: String, goal: &str) {
+    println!("{name:<44} {measured:>12} {goal:>14}");
 }
 
 fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
-impl Stage {
-    async fn set_up(apps: usize) -> Result<Self, String> {
+impl Bench {
+    async fn start(apps: usize) -> Result<Self, String> {
         let (run, program) = (RunDir::new("bench")?, program()?);
         let cluster = ControlPlane::start_in(&run).await?;
-        // What is measured is the operator, not how long it waits for its turn.
+        // High rate limits, so that the figures do not include the wait for a request budget.
         let unlimited = ["--user-rate", "100000000", "--organization-rate", "100000000"];
         let sandbox = Sandbox::start(&run, &program, &unlimited).await?;
         cluster.kubectl_apply(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rbac")).await?;
@@ -131,22 +132,22 @@ impl Stage {
         Ok(Self { run, program, cluster, _sandbox: sandbox, client, namespace, apps })
     }
 
-    /// An operator, and how long it took to be ready.
+    /// Starts an operator, and returns the time until it was ready.
     async fn operator(&self, args: &[&str]) -> Result<(Operator, Duration), String> {
-        let (args, began) = ([args, &["--watch-namespace", &self.namespace]].concat(), Instant::now());
+        let (args, started) = ([args, &["--watch-namespace", &self.namespace]].concat(), Instant::now());
         let kubeconfig = self.cluster.kubeconfig(User::Operator);
         let operator = Operator::start(&self.run, &self.program, &kubeconfig, &args, &[]).await?;
         operator.ready().await?;
-        Ok((operator, began.elapsed()))
+        Ok((operator, started.elapsed()))
     }
 
     fn api<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Applies objects of a kind, and waits until as many are Ready.
-    async fn settles<K: Kind>(&self, specs: Vec<(String, Value)>, operator: &Operator) -> Result<(), String> {
-        let (began, count, kind, api) = (Instant::now(), specs.len(), K::kind(&()), &self.api::<K>());
+    /// Applies objects of a kind, and waits until all are Ready.
+    async fn apply_all<K: Kind>(&self, specs: Vec<(String, Value)>, operator: &Operator) -> Result<(), String> {
+        let (started, count, kind, api) = (Instant::now(), specs.len(), K::kind(&()), &self.api::<K>());
         stream::iter(specs)
             .map(|(name, spec)| async move {
                 let (version, kind) = (K::api_version(&()), K::kind(&()));
@@ -157,153 +158,155 @@ impl Stage {
             .try_collect::<()>()
             .await
             .map_err(|error| error.to_string())?;
-        row("apply, all stored in Kubernetes", seconds(began.elapsed()), "");
+        print_row("apply: all stored in Kubernetes", seconds(started.elapsed()), "");
         poll("every object is Ready", DEADLINE, async || {
             let metrics = operator.metrics().await?;
             let ready = metrics.sum("spice_operator_objects", &[("kind", &kind), ("reason", "Succeeded")]);
-            if ready >= count as f64 { Ok(()) } else { Err(format!("{ready} of {count} are")) }
+            if ready >= count as f64 { Ok(()) } else { Err(format!("{ready} of {count} are Ready")) }
         })
         .await?;
-        row("apply to all Ready", seconds(began.elapsed()), "");
+        print_row("apply: all Ready", seconds(started.elapsed()), "");
         Ok(())
     }
 
-    async fn creates(&self) -> Result<(), String> {
-        let (operator, ready) = self.operator(&AT_REST).await?;
-        row("start to ready, nothing there", seconds(ready), "1 s");
+    async fn measure_creates(&self) -> Result<(), String> {
+        let (operator, ready) = self.operator(&NO_RESYNC).await?;
+        print_row("start to ready, no objects", seconds(ready), "1 s");
         let spec = json!({ "description": "one of many", "runtime": { "replicas": 2 } });
         let specs = (0..self.apps).map(|number| (app(number), spec.clone())).collect();
-        self.settles::<SpiceApp>(specs, &operator).await?;
+        self.apply_all::<SpiceApp>(specs, &operator).await?;
         let calls = self.calls(&operator).await?;
-        row("create: calls in all", format!("{calls}"), &format!("{}", 2 * self.apps));
+        print_row("create: calls", format!("{calls}"), &format!("{}", 2 * self.apps));
         let lists = operator.metrics().await?.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps")]);
-        row("create: of these, pages of the list", format!("{lists}"), "1 a list");
-        row("create: calls an app", format!("{:.2}", calls / self.apps as f64), "2");
-        self.process("create", &operator)?;
+        print_row("create: pages of the app list", format!("{lists}"), "1 per list");
+        print_row("create: calls per app", format!("{:.2}", calls / self.apps as f64), "2");
+        self.print_usage("create", &operator)?;
         operator.terminate().await.map(drop)
     }
 
-    async fn restarts<K: Kind>(&self, objects: usize) -> Result<(), String> {
-        let (operator, ready) = self.operator(&AT_REST).await?;
-        row("restart: start to ready", seconds(ready), "1 s");
+    async fn measure_restart<K: Kind>(&self, objects: usize) -> Result<(), String> {
+        let (operator, ready) = self.operator(&NO_RESYNC).await?;
+        print_row("restart: start to ready", seconds(ready), "1 s");
         poll("every object was reconciled", DEADLINE, async || {
             let reconciles = operator.metrics().await?.reconciles(&K::kind(&()));
             if reconciles >= objects as f64 { Ok(()) } else { Err(format!("{reconciles} reconciles")) }
         })
         .await?;
-        row("restart: calls", format!("{}", self.calls(&operator).await?), "0");
-        self.process("restart", &operator)?;
+        print_row("restart: calls", format!("{}", self.calls(&operator).await?), "0");
+        self.print_usage("restart", &operator)?;
         operator.terminate().await.map(drop)
     }
 
-    /// The one Kubernetes Secret that all values come from.
-    async fn values(&self, version: usize) -> Result<(), String> {
-        let values = (0..SECRETS).map(|key| (format!("KEY_{key}"), json!(format!("fake-value-{key}-{version}"))));
+    /// Applies the Kubernetes Secret that is the source of all SpiceSecrets.
+    async fn apply_source(&self, version: usize) -> Result<(), String> {
+        let values =
+            (0..SECRETS_PER_APP).map(|key| (format!("KEY_{key}"), json!(format!("fake-value-{key}-{version}"))));
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "stringData": Value::Object(values.collect()),
             "metadata": { "name": "values", "namespace": self.namespace } });
         self.cluster.kubectl_apply_text(&secret.to_string()).await.map(drop)
     }
 
-    async fn sets_secrets(&self) -> Result<(), String> {
-        self.values(0).await?;
-        let (operator, _) = self.operator(&AT_REST).await?;
+    async fn measure_secret_writes(&self) -> Result<(), String> {
+        self.apply_source(0).await?;
+        let (operator, _) = self.operator(&NO_RESYNC).await?;
         let object = |number: usize| {
-            let (app, key) = (app(number / SECRETS), format!("KEY_{}", number % SECRETS));
+            let (app, key) = (app(number / SECRETS_PER_APP), format!("KEY_{}", number % SECRETS_PER_APP));
             let source = json!({ "name": "values", "items": [{ "key": key }] });
-            (format!("{app}-{}", number % SECRETS), json!({ "appRef": { "name": app }, "secretRef": source }))
+            (format!("{app}-{}", number % SECRETS_PER_APP), json!({ "appRef": { "name": app }, "secretRef": source }))
         };
-        let count = SECRETS * self.apps;
-        self.settles::<SpiceSecret>((0..count).map(object).collect(), &operator).await?;
+        let count = SECRETS_PER_APP * self.apps;
+        self.apply_all::<SpiceSecret>((0..count).map(object).collect(), &operator).await?;
         let calls = self.calls(&operator).await?;
-        row("secrets: calls in all", format!("{calls}"), &format!("{count}"));
+        print_row("secrets: calls", format!("{calls}"), &format!("{count}"));
         let route = ("route", "/v1/apps/{appId}/secrets");
         let lists = operator.metrics().await?.sum(CALLS, &[("method", "GET"), route]);
-        row("secrets: of these, pages of lists", format!("{lists}"), "1 an app");
-        row("secrets: calls a secret", format!("{:.2}", calls / count as f64), "1");
+        print_row("secrets: pages of secret lists", format!("{lists}"), "1 per app");
+        print_row("secrets: calls per secret", format!("{:.2}", calls / count as f64), "1");
 
-        let began = Instant::now();
-        self.values(1).await?;
-        poll("every secret is set anew", DEADLINE, async || {
+        let started = Instant::now();
+        self.apply_source(1).await?;
+        poll("every secret is set again", DEADLINE, async || {
             let posts = operator.metrics().await?.sum(CALLS, &[("method", "POST"), route]);
             if posts >= (2 * count) as f64 { Ok(()) } else { Err(format!("{posts} of {}", 2 * count)) }
         })
         .await?;
-        row("one Kubernetes Secret rotated, all set anew", seconds(began.elapsed()), "");
+        print_row("rotation: all secrets set", seconds(started.elapsed()), "");
         let calls = self.calls(&operator).await? - calls;
-        row("rotation: calls a secret", format!("{:.2}", calls / count as f64), "1");
-        self.process("secrets", &operator)?;
+        print_row("rotation: calls per secret", format!("{:.2}", calls / count as f64), "1");
+        self.print_usage("secrets", &operator)?;
         operator.terminate().await.map(drop)
     }
 
-    /// Checks of apps and all their secrets.
-    async fn checks_secrets(&self, cycles: usize) -> Result<(), String> {
-        let operator = self.operator(&CHECKING_SECRETS).await?.0;
-        let (wanted, pages) = ((self.apps * cycles) as f64, [("method", "GET"), ("route", "/v1/apps/{appId}/secrets")]);
-        poll("the checks are made", DEADLINE, async || {
-            let made = operator.metrics().await?.sum(CALLS, &pages);
-            if made >= wanted { Ok(()) } else { Err(format!("{made} of {wanted}")) }
+    /// Resyncs of the apps and of all secrets.
+    async fn measure_secret_resyncs(&self, cycles: usize) -> Result<(), String> {
+        let operator = self.operator(&RESYNC_5_S).await?.0;
+        let (expected, pages) =
+            ((self.apps * cycles) as f64, [("method", "GET"), ("route", "/v1/apps/{appId}/secrets")]);
+        poll("the resyncs are finished", DEADLINE, async || {
+            let count = operator.metrics().await?.sum(CALLS, &pages);
+            if count >= expected { Ok(()) } else { Err(format!("{count} of {expected}")) }
         })
         .await?;
         let (calls, metrics) = (self.calls(&operator).await?, operator.metrics().await?);
-        // The checks of an app and of its secrets are not made at the same moment: the last of some are under way.
-        let checks = metrics.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps/{appId}")]);
-        row(&format!("drift: {cycles} checks of each app, its detail"), format!("{checks}"), &format!("{wanted}"));
-        row("drift: pages of secrets", format!("{}", metrics.sum(CALLS, &pages)), &format!("{wanted}"));
-        let singly = format!("{} one by one", 1 + SECRETS);
-        row("drift: calls a check of an app and its secrets", format!("{:.2}", calls / checks), &singly);
+        // The resyncs of an app and of its secrets are not simultaneous, so the last resyncs can be incomplete.
+        let app_reads = metrics.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps/{appId}")]);
+        print_row(&format!("drift: app reads in {cycles} resyncs"), format!("{app_reads}"), &format!("{expected}"));
+        print_row("drift: pages of secrets", format!("{}", metrics.sum(CALLS, &pages)), &format!("{expected}"));
+        let separate_reads = format!("{} separately", 1 + SECRETS_PER_APP);
+        print_row("drift: calls per app and its secrets", format!("{:.2}", calls / app_reads), &separate_reads);
         let writes = calls - metrics.sum(CALLS, &[("method", "GET")]);
-        row("drift: remote writes", format!("{}", writes.max(0.0)), "0");
-        self.process("drift", &operator)?;
+        print_row("drift: remote writes", format!("{}", writes.max(0.0)), "0");
+        self.print_usage("drift", &operator)?;
         operator.terminate().await.map(drop)
     }
 
-    async fn checks(&self, cycles: usize) -> Result<(), String> {
+    async fn measure_app_resyncs(&self, cycles: usize) -> Result<(), String> {
         let before = self.versions().await?;
-        let ((operator, _), began) = (self.operator(&CHECKING).await?, Instant::now());
-        let checks = (self.apps * cycles) as f64;
-        poll("the checks are made", DEADLINE, async || {
+        let ((operator, _), started) = (self.operator(&RESYNC_1_S).await?, Instant::now());
+        let resyncs = (self.apps * cycles) as f64;
+        poll("the resyncs are finished", DEADLINE, async || {
             let metrics = operator.metrics().await?;
-            let made = metrics.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps/{appId}")]);
-            if made >= checks { Ok(()) } else { Err(format!("{made} of {checks}")) }
+            let count = metrics.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps/{appId}")]);
+            if count >= resyncs { Ok(()) } else { Err(format!("{count} of {resyncs}")) }
         })
         .await?;
-        let (took, calls) = (began.elapsed(), self.calls(&operator).await?);
-        row(&format!("steady: {cycles} checks of each app"), seconds(took), &format!("{cycles} s"));
-        row("steady: calls a check", format!("{:.2}", calls / checks), "1 + list share");
+        let (duration, calls) = (started.elapsed(), self.calls(&operator).await?);
+        print_row(&format!("steady: {cycles} resyncs of each app"), seconds(duration), &format!("{cycles} s"));
+        print_row("steady: calls per resync", format!("{:.2}", calls / resyncs), "1 + list share");
         let writes: f64 = calls - operator.metrics().await?.sum(CALLS, &[("method", "GET")]);
-        row("steady: remote writes", format!("{}", writes.max(0.0)), "0");
-        let changed = self.versions().await?.iter().zip(&before).filter(|(now, then)| now != then).count();
-        row("steady: objects written", format!("{changed}"), "0");
-        self.process("steady", &operator)?;
+        print_row("steady: remote writes", format!("{}", writes.max(0.0)), "0");
+        let changed = self.versions().await?.iter().zip(&before).filter(|(after, before)| after != before).count();
+        print_row("steady: objects written", format!("{changed}"), "0");
+        self.print_usage("steady", &operator)?;
         operator.terminate().await.map(drop)
     }
 
     async fn calls(&self, operator: &Operator) -> Result<f64, String> {
-        // The sum of nothing is a negative zero.
+        // The sum of an empty iterator is -0.0.
         Ok(operator.metrics().await?.sum(CALLS, &[]) + 0.0)
     }
 
-    /// The version of every app, in the order of their names.
+    /// The resource version of every SpiceApp, in the order of the names.
     async fn versions(&self) -> Result<Vec<Option<String>>, String> {
         let list = self.api::<SpiceApp>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         Ok(list.items.into_iter().map(|app| app.metadata.resource_version).collect())
     }
 
-    /// What the process used so far, of an operator that runs.
-    fn process(&self, phase: &str, operator: &Operator) -> Result<(), String> {
+    /// Prints peak memory and CPU time of a running operator.
+    fn print_usage(&self, phase: &str, operator: &Operator) -> Result<(), String> {
         let read = |file: &str| {
             let path = format!("/proc/{}/{file}", operator.process().pid());
             fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
         };
         let status = read("status")?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-        let peak: f64 = peak.trim().trim_end_matches(" kB").parse().map_err(|_| "VmHWM is no number")?;
-        row(&format!("{phase}: peak memory"), format!("{:.1} MiB", peak / 1024.0), "40 MiB");
+        let peak: f64 = peak.trim().trim_end_matches(" kB").parse().map_err(|_| "VmHWM is not a number")?;
+        print_row(&format!("{phase}: peak memory"), format!("{:.1} MiB", peak / 1024.0), "40 MiB");
         let stat = read("stat")?;
-        // User and system time are the 14th and 15th; the second may hold spaces, and ends with a parenthesis.
+        // User and system time are fields 14 and 15. Field 2 can contain spaces and ends with a parenthesis.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-        row(&format!("{phase}: CPU"), format!("{:.2} s", ticks / TICKS), "");
+        print_row(&format!("{phase}: CPU"), format!("{:.2} s", ticks / TICKS_PER_SECOND), "");
         Ok(())
     }
 }
@@ -315,9 +318,11 @@ fn app(number: usize) -> String {
     format!("app-{number:04}")
 }
 
-/// The operator of the same build, which `make bench` makes a release.
+/// Path of the operator binary of the same build profile. `make bench` uses a release build.
 fn program() -> Result<PathBuf, String> {
-    let own = env::current_exe().map_err(|error| format!("where am I: {error}"))?;
-    let program = own.parent().and_then(Path::parent).map(|folder| folder.join("spice-cloud-operator"));
-    program.filter(|program| program.exists()).ok_or_else(|| "build the operator first: make bench does".to_owned())
+    let own = env::current_exe().map_err(|error| format!("cannot find the path of this program: {error}"))?;
+    let program = own.parent().and_then(Path::parent).map(|directory| directory.join("spice-cloud-operator"));
+    program
+        .filter(|program| program.exists())
+        .ok_or_else(|| "the operator binary is missing: run `make bench`".to_owned())
 }

@@ -1,7 +1,8 @@
-//! `make demo`: the operator at work on this machine. A real Kubernetes API, the sandbox as the Management API, and the
-//! operator under exactly the permissions that `config/rbac` gives.
+//! `make demo`: runs the operator on this machine with a real Kubernetes API, the sandbox as the Management API, and
+//! the permissions of `config/rbac`.
 //!
-//! Everything it starts ends with it, also when it fails or is interrupted. `KEEP=1` leaves it running.
+//! The demo stops every process that it starts, also after an error or an interrupt. `KEEP=1` keeps the processes
+//! running.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,7 +10,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     missing_docs,
-    reason = "a program for people: it prints, and the shared support is written for tests"
+    reason = "the demo prints, and the shared support code is for tests"
 )]
 
 #[path = "../tests/support/mod.rs"]
@@ -35,8 +36,8 @@ use support::{
 
 const NAMESPACE: &str = "demo";
 const APP: &str = "taxi-trips";
-/// Checks come every ten minutes as shipped; nobody wants to watch that long.
-const QUICK: [&str; 4] = [
+/// Shorter intervals than the defaults: the default resync interval is 10 min.
+const OPERATOR_FLAGS: [&str; 4] = [
     "--min-interval=1s",
     "--default-interval=3s",
     "--write-settle-period=1s",
@@ -45,21 +46,21 @@ const QUICK: [&str; 4] = [
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let ended = tokio::select! {
-        ended = demo() => ended,
-        _ = tokio::signal::ctrl_c() => Err("interrupted; everything it started is stopped".to_owned()),
+    let result = tokio::select! {
+        result = demo() => result,
+        _ = tokio::signal::ctrl_c() => Err("interrupted; all processes are stopped".to_owned()),
     };
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\nThe demo ended early: {error}");
+            eprintln!("\nThe demo failed: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// All that runs.
-struct Stage {
+/// The running processes.
+struct Demo {
     run: Arc<RunDir>,
     cluster: ControlPlane,
     sandbox: Sandbox,
@@ -68,78 +69,78 @@ struct Stage {
 }
 
 async fn demo() -> Result<(), String> {
-    let stage = set_up().await?;
-    let shown = stage.show().await;
-    if shown.is_err() {
-        stage.run.keep_logs();
+    let demo = start().await?;
+    let result = demo.run_steps().await;
+    if result.is_err() {
+        demo.run.keep_logs();
     }
-    shown?;
-    stage.figures();
+    result?;
+    demo.print_figures();
     if env::var("KEEP").is_ok_and(|keep| keep == "1") {
-        stage.keep();
+        demo.keep();
     } else {
-        let Stage { cluster, sandbox, operator, .. } = stage;
+        let Demo { cluster, sandbox, operator, .. } = demo;
         operator.terminate().await?;
         drop(sandbox);
         cluster.stop()?;
-        println!("\nEverything is stopped. KEEP=1 make demo leaves it running.");
+        println!("\nAll processes are stopped. To keep them running, use: KEEP=1 make demo");
     }
     Ok(())
 }
 
-async fn set_up() -> Result<Stage, String> {
-    heading("Start: etcd, kube-apiserver, the sandbox Management API, the operator");
+async fn start() -> Result<Demo, String> {
+    heading("Start etcd, kube-apiserver, the sandbox Management API, and the operator");
     let run = RunDir::new("demo")?;
     let program = program()?;
     let cluster = ControlPlane::start_in(&run).await?;
     let sandbox = Sandbox::start(&run, &program, &[]).await?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for manifests in ["config/rbac", "crds"] {
-        println!("$ kubectl apply of {manifests}");
+        println!("$ kubectl apply -f {manifests}");
         print!("{}", cluster.kubectl_apply(&root.join(manifests)).await?);
     }
-    let began = Instant::now();
-    let operator = Operator::start(&run, &program, &cluster.kubeconfig(User::Operator), &QUICK, &[]).await?;
+    let started = Instant::now();
+    let operator = Operator::start(&run, &program, &cluster.kubeconfig(User::Operator), &OPERATOR_FLAGS, &[]).await?;
     operator.ready().await?;
-    let start_to_ready = began.elapsed();
-    println!("The operator is ready; its checks are quickened with {}.", QUICK[..3].join(" "));
-    Ok(Stage { run, cluster, sandbox, operator, start_to_ready })
+    let start_to_ready = started.elapsed();
+    println!("The operator is ready. Flags for a short demo: {}", OPERATOR_FLAGS[..3].join(" "));
+    Ok(Demo { run, cluster, sandbox, operator, start_to_ready })
 }
 
-impl Stage {
-    async fn show(&self) -> Result<(), String> {
+impl Demo {
+    async fn run_steps(&self) -> Result<(), String> {
         self.create().await?;
         let id = self.app_id().await?;
 
-        heading("A change in the cluster reaches the API");
+        heading("Edit the spec: the operator updates the app");
         let patch = json!({ "spec": { "description": "Every trip since 2009", "runtime": { "replicas": 2 } } });
         self.kubectl(&["patch", "spiceapp", APP, "--type=merge", "--patch", &patch.to_string()]).await?;
-        self.settled().await?;
+        self.wait_and_print().await?;
 
-        heading("A change behind the operator's back is put back");
-        let theirs = json!({ "description": "changed in the portal" });
-        println!("In the portal: the description becomes \"changed in the portal\".");
+        heading("Change the app in the portal: the operator corrects the drift");
+        let change = json!({ "description": "changed in the portal" });
+        println!("In the portal, the description is set to \"changed in the portal\".");
         let portal = self.sandbox.portal()?;
-        portal.update_app(id, &theirs).await?;
-        poll("the description is put back", DEADLINE, async || match portal.app(id).await?["description"].as_str() {
+        portal.update_app(id, &change).await?;
+        poll("the description is corrected", DEADLINE, async || match portal.app(id).await?["description"].as_str() {
             Some("Every trip since 2009") => Ok(()),
-            other => Err(format!("it is {other:?}")),
+            other => Err(format!("description: {other:?}")),
         })
         .await?;
-        self.settled().await?;
+        self.wait_and_print().await?;
         self.kubectl(&["events", "--for", &format!("spiceapp/{APP}"), "--no-headers"]).await?;
 
-        heading("A secret is rotated in Kubernetes: one POST");
+        heading("Rotate a Kubernetes Secret: the operator sends one POST");
         self.rotate().await?;
 
-        heading("Deleted in the cluster, gone in the API");
+        heading("Delete the objects: the operator deletes the app and its secrets");
         self.kubectl(&["delete", &format!("spicesecret/{APP}"), &format!("spiceapp/{APP}"), "--timeout=60s"]).await?;
         self.kubectl(&["get", "spiceapps,spicesecrets"]).await?;
         self.print_remote().await?;
         if portal.app_named(APP).await?.is_some() {
-            return Err(format!("the app {APP} is still there"));
+            return Err(format!("the app {APP} still exists"));
         }
-        println!("\nWhat the operator asked of the API:");
+        println!("\nAll API requests of the operator:");
         for call in self.sandbox.calls_by("operator", 0).await? {
             print_call(&call);
         }
@@ -157,20 +158,20 @@ impl Stage {
         poll("the new value is sent", DEADLINE, async || {
             match writes().await?.iter().any(|call| call.status.is_some()) {
                 true => Ok(()),
-                false => Err("nothing was sent".to_owned()),
+                false => Err("no write yet".to_owned()),
             }
         })
         .await?;
-        self.settled().await?;
+        self.wait_and_print().await?;
         self.kubectl(&["events", "--for", &format!("spicesecret/{APP}"), "--no-headers"]).await?;
         let writes = writes().await?;
-        println!("What the operator wrote since:");
+        println!("API writes since the rotation:");
         writes.iter().for_each(print_call);
-        if writes.len() == 1 { Ok(()) } else { Err(format!("{} writes where one was due", writes.len())) }
+        if writes.len() == 1 { Ok(()) } else { Err(format!("{} writes instead of one", writes.len())) }
     }
 
     async fn create(&self) -> Result<(), String> {
-        heading("An app and its secrets, declared in YAML (config/samples)");
+        heading("Apply an organization, an app and its secrets (config/samples)");
         self.cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
         let token = self.sandbox.credential("operator")?.token.clone().unwrap_or_default();
         let literal = format!("--from-literal=token={token}");
@@ -179,17 +180,17 @@ impl Stage {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let overlay = root.join("config/demo");
         let manifests = self.cluster.kubectl(&["kustomize", &overlay.to_string_lossy()]).await?;
-        // The overlay names the sandbox's usual port; this one took a free port.
+        // The overlay contains the default port of the sandbox. The demo uses a free port.
         let manifests = manifests.replace("http://127.0.0.1:8490", self.sandbox.url());
         let file = self.run.write("samples.yaml", &manifests)?;
-        println!("$ kubectl apply -k config/demo        (with the sandbox at {})", self.sandbox.url());
+        println!("$ kubectl apply -k config/demo        (endpoint: {})", self.sandbox.url());
         let applied = self.cluster.kubectl(&["apply", "-n", NAMESPACE, "-f", &file.to_string_lossy()]).await?;
         print!("{applied}");
-        self.settled().await
+        self.wait_and_print().await
     }
 
-    /// Waits until the app and its secrets are Ready for their current generation, and shows both sides.
-    async fn settled(&self) -> Result<(), String> {
+    /// Waits until the app and its secrets are Ready, and prints the Kubernetes objects and the app in the API.
+    async fn wait_and_print(&self) -> Result<(), String> {
         let objects = [format!("spiceapp/{APP}"), format!("spicesecret/{APP}")];
         self.kubectl(&["wait", &objects[0], &objects[1], "--for=condition=Ready", "--timeout=60s"]).await?;
         self.kubectl(&["get", "spice"]).await?;
@@ -197,11 +198,11 @@ impl Stage {
     }
 
     async fn app_id(&self) -> Result<u64, String> {
-        let app = self.sandbox.portal()?.app_named(APP).await?.ok_or("the API has no such app")?;
-        app["id"].as_u64().ok_or_else(|| format!("an app without an id: {app}"))
+        let app = self.sandbox.portal()?.app_named(APP).await?.ok_or("the app does not exist in the API")?;
+        app["id"].as_u64().ok_or_else(|| format!("the app has no ID: {app}"))
     }
 
-    /// Runs kubectl as a person would, and shows both the command and what it printed.
+    /// Runs kubectl in the namespace of the demo, and prints the command and its output.
     async fn kubectl(&self, args: &[&str]) -> Result<(), String> {
         let shown: Vec<String> =
             args.iter().map(|arg| if arg.contains('"') { format!("'{arg}'") } else { (*arg).to_owned() }).collect();
@@ -215,7 +216,7 @@ impl Stage {
     async fn print_remote(&self) -> Result<(), String> {
         let portal = self.sandbox.portal()?;
         let apps = portal.apps().await?;
-        println!("The API holds {} app(s):", apps.len());
+        println!("Apps in the API: {}", apps.len());
         for app in apps {
             let app = portal.app(app["id"].as_u64().unwrap_or_default()).await?;
             let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
@@ -236,27 +237,27 @@ impl Stage {
         Ok(())
     }
 
-    fn figures(&self) {
+    fn print_figures(&self) {
         heading("Figures");
-        println!("operator, start to ready: {} ms", self.start_to_ready.as_millis());
+        println!("Operator start to ready: {} ms", self.start_to_ready.as_millis());
         if let Some((now, peak)) = memory(self.operator.process().pid()) {
-            println!("operator, memory: {now} now, {peak} at its peak (unoptimized build)");
+            println!("Operator memory: {now} now, {peak} peak (unoptimized build)");
         }
     }
 
     fn keep(self) {
-        let Stage { run, cluster, sandbox, operator, .. } = self;
+        let Demo { run, cluster, sandbox, operator, .. } = self;
         let mut pids = vec![operator.process().pid(), sandbox.process().pid()];
         pids.extend(cluster.pids());
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         let kubectl = cluster.kubectl_program().display();
-        println!("\nIt goes on running. To use it:");
+        println!("\nThe processes are still running. To use them:");
         println!("  export KUBECONFIG={}", cluster.kubeconfig(User::Admin).display());
         println!("  {kubectl} -n {NAMESPACE} apply -f {}/samples.yaml", run.data().display());
         println!("  curl {}/sandbox/state", sandbox.url());
         println!("  curl {}/metrics", operator.admin());
-        println!("To stop it and remove what it wrote:");
-        // The apiserver would wait for its etcd to come back.
+        println!("To stop the processes and delete their files:");
+        // SIGKILL, because kube-apiserver waits for etcd at SIGTERM.
         println!("  kill -KILL {}; rm -r {}", pids.join(" "), run.path().display());
         run.keep_everything();
         operator.detach();
@@ -265,14 +266,16 @@ impl Stage {
     }
 }
 
-/// The operator's binary, beside the folder of this example's.
+/// Path of the operator binary, in the parent directory of the examples.
 fn program() -> Result<PathBuf, String> {
-    let own = env::current_exe().map_err(|error| format!("where am I: {error}"))?;
-    let program = own.ancestors().nth(2).map(|folder| folder.join("spice-cloud-operator"));
-    program.filter(|program| program.exists()).ok_or_else(|| "run `cargo build` first".to_owned())
+    let own = env::current_exe().map_err(|error| format!("cannot find the path of this program: {error}"))?;
+    let program = own.ancestors().nth(2).map(|directory| directory.join("spice-cloud-operator"));
+    program
+        .filter(|program| program.exists())
+        .ok_or_else(|| "the operator binary is missing: run `cargo build`".to_owned())
 }
 
-/// Resident memory of a process, now and at its peak, as the kernel words it.
+/// Current and peak resident memory of a process, from `/proc`.
 fn memory(pid: u32) -> Option<(String, String)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| {

@@ -28,9 +28,10 @@ pub fn custom_resource_definitions() -> Vec<CustomResourceFile> {
         .collect()
 }
 
-/// Makes the spec of a SpiceSecret optional: all of its fields have defaults.
+/// Makes the spec of a SpiceApp and of a SpiceSecret optional: all of its fields are optional. With the default, a
+/// server-side apply that removes the last field is valid: it would otherwise result in a null spec.
 fn with_spec_default(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
-    if definition.spec.names.kind == SpiceSecret::kind(&()) {
+    if [SpiceApp::kind(&()), SpiceSecret::kind(&())].iter().any(|kind| *kind == definition.spec.names.kind) {
         let schemas = definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
         for root in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
             root.required = root.required.take().filter(|required| required.as_slice() != ["spec"]);

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Finds or builds the binaries of a local Kubernetes control plane, and prints their folder.
+# Finds or builds the binaries of a local Kubernetes control plane, and prints their directory.
 #
-#   build.sh [NAME...]        default: etcd kube-apiserver kubectl; each NAME must be a tool in go.mod in this folder
+#   build.sh [NAME...]        default: etcd kube-apiserver kubectl; each NAME must be a tool in go.mod in this directory
 #
-# Sources, in this order: the folder KUBEBUILDER_ASSETS, the cache folder of the pinned version, a build with Go.
-# Standard output contains only the folder. All messages go to standard error.
+# Sources, in this order: the directory KUBEBUILDER_ASSETS, the cache directory of the pinned version, a build with Go.
+# Standard output contains only the directory. All messages go to standard error.
 set -eu
 
 case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
@@ -39,11 +39,11 @@ for name; do
     esac
 done
 
-# Prints the binaries of "$@" that folder $1 does not contain.
+# Prints the binaries of "$@" that directory $1 does not contain.
 missing_in() {
-    folder=$1 list=''
+    directory=$1 list=''
     shift
-    for name; do [ -x "$folder/$name" ] || list="$list $name"; done
+    for name; do [ -x "$directory/$name" ] || list="$list $name"; done
     echo "${list# }"
 }
 
@@ -66,7 +66,7 @@ no_build() {
     fail "The tests and the demo require a Kubernetes control plane ($* $version). It is not installed and cannot be built: $reason.
 Choose one of these solutions:
   - install Go ${go_wanted%.*} or newer; this script then builds the binaries once;
-  - set KUBEBUILDER_ASSETS to a folder with these binaries;
+  - set KUBEBUILDER_ASSETS to a directory with these binaries;
   - use an existing cluster: set KUBECONFIG, and set USE_EXISTING_CLUSTER=true to allow changes in this cluster."
 }
 
@@ -93,11 +93,11 @@ duration_of() {
 }
 
 mkdir -p "$cache"
-building='' temporary="$cache/.building.$$" build_log="$cache/.log.$$" lock_folder=''
+building='' temporary="$cache/.building.$$" build_log="$cache/.log.$$" lock_directory=''
 cleanup() {
     [ -z "$building" ] || kill "$building" 2>/dev/null || :
     rm -f "$temporary" "$build_log"
-    [ -z "$lock_folder" ] || rm -rf "$lock_folder"
+    [ -z "$lock_directory" ] || rm -rf "$lock_directory"
 }
 trap cleanup EXIT
 trap 'exit 130' INT
@@ -117,8 +117,8 @@ else
         [ -z "$owner" ] || kill -0 "$owner" 2>/dev/null || rm -rf "$cache/.lock.d"
         sleep 1
     done
-    lock_folder="$cache/.lock.d"
-    echo $$ >"$lock_folder/pid"
+    lock_directory="$cache/.lock.d"
+    echo $$ >"$lock_directory/pid"
 fi
 missing=$(missing_in "$cache" "$@")
 

@@ -1,5 +1,5 @@
-//! What holds whichever Management API is met: the sources disagree on pages, tags, spicepods and what a create does to
-//! a deleted app, and an organization may have an authority of its own.
+//! Variants of the Management API: pagination, tags, normalised spicepods, reactivation of deleted apps, private
+//! certificate authorities, and proxies.
 
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -15,34 +15,34 @@ use crate::{
     },
 };
 
-/// Apps that an organization has in the tests of lists.
-const MANY: usize = 250;
+/// Number of existing apps in the pagination test.
+const APP_COUNT: usize = 250;
 
-/// The tags of an app that are ours.
-const OWNER: &str = "spice-operator-owner";
+/// Tag with the owner.
+const OWNER_TAG: &str = "spice-operator-owner";
 
 fn id_of(app: &SpiceApp) -> i64 {
     app.status.as_ref().unwrap().id.unwrap()
 }
 
-/// A seed file with so many apps, all of them foreign.
-fn many_apps() -> tempfile::NamedTempFile {
-    let apps: Vec<_> = (1..=MANY)
-        .map(|n| json!({ "organization": "sandbox", "body": { "name": name_of(n), "region": "us-east-1" } }))
+/// Creates a seed file with `APP_COUNT` unowned apps.
+fn seed_file() -> tempfile::NamedTempFile {
+    let apps: Vec<_> = (1..=APP_COUNT)
+        .map(|n| json!({ "organization": "sandbox", "body": { "name": app_name(n), "region": "us-east-1" } }))
         .collect();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), json!({ "apps": apps }).to_string()).unwrap();
     file
 }
 
-fn name_of(item: usize) -> String {
+fn app_name(item: usize) -> String {
     format!("item-{item:03}")
 }
 
-/// Whatever becomes of pages: an app that exists is found wherever it is in the list, or the list is not believed.
+/// The operator finds an existing app on any page, or reports that the list is incomplete.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
-    let switches: [(&[&str], bool); 6] = [
+async fn app_is_found_on_any_page_or_list_is_reported_incomplete() {
+    let cases: [(&[&str], bool); 6] = [
         (&[], true),
         (&["--profile", "legacy"], true),
         (&["--clamp-pages"], true),
@@ -50,42 +50,42 @@ async fn an_app_is_found_on_any_page_or_the_list_is_not_believed() {
         (&["--profile", "legacy", "--ignore-offset"], false),
         (&["--clamp-pages", "--ignore-offset"], false),
     ];
-    let seed = many_apps();
-    for (switches, complete) in switches {
+    let seed = seed_file();
+    for (flags, complete) in cases {
         let mut args = vec!["--seed", seed.path().to_str().unwrap()];
-        args.extend(switches);
+        args.extend(flags);
         let env = TestEnv::with_sandbox("lists", program(), &args).await;
         let _operator = env.operator().await;
-        for item in [21, 101, MANY, MANY + 1] {
-            env.app(&name_of(item), json!({ "region": "us-east-1", "adoptionPolicy": "Adopt" })).await;
+        for item in [21, 101, APP_COUNT, APP_COUNT + 1] {
+            env.app(&app_name(item), json!({ "region": "us-east-1", "adoptionPolicy": "Adopt" })).await;
         }
-        for item in [21, 101, MANY, MANY + 1] {
-            let name = name_of(item);
+        for item in [21, 101, APP_COUNT, APP_COUNT + 1] {
+            let name = app_name(item);
             if complete {
                 let app = env.app_is(&name, "True", "Succeeded").await;
                 let remote = env.remote_apps().await;
                 let found = remote.iter().find(|app| app["name"] == name.as_str()).unwrap();
-                assert_eq!(found["id"], id_of(&app), "{switches:?}");
+                assert_eq!(found["id"], id_of(&app), "{flags:?}");
             } else {
                 let app = env.app_is(&name, "False", "RemoteUnavailable").await;
                 let message = &app.status.unwrap().core.conditions[0].message;
-                assert!(message.contains("cannot determine whether the list is complete"), "{switches:?}: {message}");
+                assert!(message.contains("cannot determine whether the list is complete"), "{flags:?}: {message}");
             }
         }
-        let told = env.until("default", "how its list ends is told", |organization: &SpiceOrganization| {
+        let organization = env.until("default", "incompleteLists is set", |organization: &SpiceOrganization| {
             organization.status.as_ref().is_some_and(|status| status.incomplete_lists.is_empty() == complete)
         });
-        for list in told.await.status.unwrap().incomplete_lists {
-            assert!(list.path == "/v1/apps" && (20..=100).contains(&list.items_seen), "{switches:?}: {list:?}");
+        for list in organization.await.status.unwrap().incomplete_lists {
+            assert!(list.path == "/v1/apps" && (20..=100).contains(&list.items_seen), "{flags:?}: {list:?}");
         }
         let posts = env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
-        assert_eq!(posts, usize::from(complete), "{switches:?}: only what is nowhere in the list is made");
-        assert_eq!(env.remote_apps().await.len(), MANY + posts, "{switches:?}");
+        assert_eq!(posts, usize::from(complete), "{flags:?}: only the app that is in no page is created");
+        assert_eq!(env.remote_apps().await.len(), APP_COUNT + posts, "{flags:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_lives_and_dies_where_tags_are_not_to_be_had() {
+async fn app_lifecycle_works_without_tag_support() {
     for rule in ["drop", "reject"] {
         let env = TestEnv::with_sandbox("no-tags", program(), &["--tags", rule]).await;
         let _operator = env.operator().await;
@@ -100,7 +100,7 @@ async fn an_app_lives_and_dies_where_tags_are_not_to_be_had() {
         assert_eq!((remote.len(), &remote[0]["description"]), (1, &json!("second")), "{rule}");
         assert_eq!(remote[0]["config"]["replicas"], 2, "{rule}");
 
-        // What is not kept is no drift: a check writes nothing.
+        // Unsupported tags are not drift: a resync writes nothing.
         let before = env.sandbox.revision().await.unwrap();
         env.reconcile_app("my-app").await;
         assert!(!env.calls(before).await.iter().any(|call| !call.starts_with("GET")), "{rule}");
@@ -109,42 +109,42 @@ async fn an_app_lives_and_dies_where_tags_are_not_to_be_had() {
         env.gone::<SpiceApp>("my-app").await;
         assert_eq!(env.remote_apps().await, [Value::Null; 0], "{rule}");
         let posts = env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
-        assert!(posts <= 2, "{rule}: one create, and the same once more without tags: {posts}");
+        assert!(posts <= 2, "{rule}: one create, and at most one retry without tags: {posts}");
     }
 }
 
-/// A name that was used before brings its app back, with what it had or with what the create says.
+/// A create with the name of a deleted app reactivates that app, with its old configuration or with the request's.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_app_that_a_create_brings_back_becomes_what_is_declared() {
+async fn reactivated_app_converges_to_the_spec() {
     for rule in ["apply", "keep"] {
         let env = TestEnv::with_sandbox("reactivation", program(), &["--reactivation", rule]).await;
         let portal = env.sandbox.portal().unwrap();
-        let theirs =
-            json!({ "name": "my-app", "region": "us-east-1", "description": "theirs", "visibility": "public" });
-        let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
+        let existing =
+            json!({ "name": "my-app", "region": "us-east-1", "description": "foreign-value", "visibility": "public" });
+        let id = portal.create_app(&existing).await.unwrap()["id"].as_u64().unwrap();
         portal.update_app(id, &json!({ "replicas": 5 })).await.unwrap();
         portal.delete_app(id).await.unwrap();
 
         let _operator = env.operator_with(&["--clock-skew=0s"]).await;
-        let spec = json!({ "region": "us-east-1", "description": "ours", "runtime": { "replicas": 2 } });
+        let spec = json!({ "region": "us-east-1", "description": "desired", "runtime": { "replicas": 2 } });
         env.app("my-app", spec).await;
         let app = env.app_is("my-app", "True", "Succeeded").await;
-        assert_eq!(id_of(&app), i64::try_from(id).unwrap(), "{rule}: it is the same app again");
+        assert_eq!(id_of(&app), i64::try_from(id).unwrap(), "{rule}: the ID is that of the deleted app");
         let remote = env.remote_apps().await;
         assert_eq!(
             (&remote[0]["description"], &remote[0]["config"]["replicas"]),
-            (&json!("ours"), &json!(2)),
+            (&json!("desired"), &json!(2)),
             "{rule}"
         );
-        assert!(remote[0]["tags"][OWNER].is_string(), "{rule}: {}", remote[0]);
+        assert!(remote[0]["tags"][OWNER_TAG].is_string(), "{rule}: {}", remote[0]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spicepod_that_is_kept_in_another_form_is_no_drift() {
+async fn normalised_spicepod_is_not_drift() {
     let env = TestEnv::with_sandbox("normalised", program(), &["--normalise-spicepod"]).await;
     let _operator = env.operator().await;
-    // No version, no kind, and things that are empty: the API keeps none of it as it came.
+    // Without version and kind, and with empty values: the API changes all of them.
     let spicepod =
         json!({ "name": "app", "datasets": [{ "name": "trips", "from": "s3://bucket/", "params": {} }], "views": [] });
     env.app("my-app", json!({ "spicepod": spicepod })).await;
@@ -158,7 +158,7 @@ async fn a_spicepod_that_is_kept_in_another_form_is_no_drift() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else() {
+async fn private_authority_is_trusted_only_with_ca_bundle() {
     let env = TestEnv::with_sandbox("tls", program(), &["--tls"]).await;
     let _operator = env.operator().await;
     let endpoint = env.sandbox.url().replace("127.0.0.1", "localhost");
@@ -174,27 +174,27 @@ async fn an_authority_of_the_organization_is_trusted_for_it_and_for_nothing_else
         spec
     };
     env.apply::<SpiceOrganization>("default", organization(None)).await;
-    env.app("my-app", json!({ "description": "ours" })).await;
-    let stranger = env.organization_is("False", "RemoteUnavailable").await;
-    let message = &stranger.status.unwrap().core.conditions[0].message;
+    env.app("my-app", json!({ "description": "desired" })).await;
+    let untrusted = env.organization_is("False", "RemoteUnavailable").await;
+    let message = &untrusted.status.unwrap().core.conditions[0].message;
     assert!(message.to_lowercase().contains("certificate"), "{message}");
-    assert_eq!(env.calls(0).await, [""; 0], "no request was made to whom nobody vouches for");
+    assert_eq!(env.calls(0).await, [""; 0], "no request reached the untrusted server");
 
     env.apply::<SpiceOrganization>("default", organization(env.sandbox.authority())).await;
     env.organization_is("True", "Succeeded").await;
     env.app_is("my-app", "True", "Succeeded").await;
-    poll("the app is there", DEADLINE, async || match env.remote_apps().await.len() {
+    poll("the app exists", DEADLINE, async || match env.remote_apps().await.len() {
         1 => Ok(()),
-        other => Err(format!("{other} apps")),
+        count => Err(format!("{count} apps")),
     })
     .await
     .unwrap();
 }
 
-/// A proxy of the environment is for the Management API alone: one that leads nowhere does not part the operator from its
-/// cluster.
+/// The proxy variables apply only to the Management API. An unreachable HTTPS proxy does not affect the connection to
+/// the apiserver.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_of_the_environment_is_for_the_management_api_alone() {
+async fn environment_proxy_applies_to_management_api_only() {
     let (faults, env) = (FaultPoints::new("my-app"), TestEnv::new("proxy", program()).await);
     let proxy = Proxy::of_management(&faults, env.sandbox.url()).await.unwrap();
     faults.count(None);
@@ -204,6 +204,6 @@ async fn a_proxy_of_the_environment_is_for_the_management_api_alone() {
     let _operator = env.operator_in(&kubeconfig, &[], &variables).await;
     env.app("my-app", json!({})).await;
     env.app_is("my-app", "True", "Succeeded").await;
-    let through: Vec<_> = faults.points().into_iter().map(|(what, _)| what).collect();
-    assert_eq!(through, ["GET /v1/apps", "POST /v1/apps"]);
+    let proxied: Vec<_> = faults.points().into_iter().map(|(call, _)| call).collect();
+    assert_eq!(proxied, ["GET /v1/apps", "POST /v1/apps"]);
 }

@@ -1,4 +1,4 @@
-//! SpiceApp on real parts: YAML in, a real apiserver, real HTTP, status out.
+//! Life cycle of a SpiceApp: create, update, drift, sources, suspend, delete.
 
 use kube::{
     ResourceExt,
@@ -16,17 +16,18 @@ use crate::{
 };
 
 fn spicepod(dataset: &str) -> Value {
-    json!({ "version": "v1", "kind": "Spicepod", "name": "app", "datasets": [{ "name": dataset, "from": "s3://bucket/" }] })
+    let datasets = json!([{ "name": dataset, "from": "s3://bucket/" }]);
+    json!({ "version": "v1", "kind": "Spicepod", "name": "app", "datasets": datasets })
 }
 
 #[tokio::test]
-async fn an_app_is_created_as_declared_with_one_post_and_one_put() {
+async fn app_is_created_with_one_post_and_one_put() {
     let env = TestEnv::new("create", program()).await;
     let _operator = env.operator().await;
     env.app(
         "my-app",
         json!({
-            "description": "what it is for", "visibility": "public", "tags": { "team": "data" },
+            "description": "test description", "visibility": "public", "tags": { "team": "data" },
             "productionBranch": "main", "spicepod": spicepod("trips"),
             "runtime": { "replicas": 2, "imageTag": "v1.2.3", "resources": { "limits": { "cpu": "2" } } },
         }),
@@ -37,7 +38,7 @@ async fn an_app_is_created_as_declared_with_one_post_and_one_put() {
     let remote = &env.remote_apps().await[0];
     let status = app.status.as_ref().unwrap();
     assert_eq!(remote["name"], "my-app");
-    assert_eq!(remote["description"], "what it is for");
+    assert_eq!(remote["description"], "test description");
     assert_eq!(remote["visibility"], "public");
     assert_eq!(remote["production_branch"], "main");
     assert_eq!(remote["region"], "us-west-2", "the organization's default region");
@@ -53,8 +54,8 @@ async fn an_app_is_created_as_declared_with_one_post_and_one_put() {
     assert_eq!(status.region.as_deref(), Some("us-west-2"));
     assert_eq!(status.create_intent, None);
     assert_eq!(status.endpoint.as_deref(), remote["endpoint"].as_str());
-    let of_apps: Vec<_> = env.calls(0).await.into_iter().filter(|call| call.contains("/apps")).collect();
-    assert_eq!(of_apps, ["GET /v1/apps", "POST /v1/apps", "PUT /v1/apps/{appId}"]);
+    let app_calls: Vec<_> = env.calls(0).await.into_iter().filter(|call| call.contains("/apps")).collect();
+    assert_eq!(app_calls, ["GET /v1/apps", "POST /v1/apps", "PUT /v1/apps/{appId}"]);
 
     let table = env.cluster.kubectl(&["get", "sapp", "-n", &env.namespace]).await.unwrap();
     let columns: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -62,7 +63,6 @@ async fn an_app_is_created_as_declared_with_one_post_and_one_put() {
     assert_eq!(columns[1][..4], ["my-app", "True", "Succeeded", "us-west-2"], "nothing has drifted");
     let wide = env.cluster.kubectl(&["get", "sapp", "-o", "wide", "-n", &env.namespace]).await.unwrap();
     assert!(wide.lines().nth(1).is_some_and(|row| row.contains(&id_of(&app).to_string())), "{wide}");
-    // Events are published behind the reconcile.
     env.cluster
         .kubectl(&["wait", "-n", &env.namespace, "sapp/my-app", "--for=condition=Ready", "--timeout=10s"])
         .await
@@ -70,11 +70,12 @@ async fn an_app_is_created_as_declared_with_one_post_and_one_put() {
 }
 
 #[tokio::test]
-async fn an_edit_sends_what_changed_and_clears_what_was_taken_out() {
+async fn edit_sends_changed_fields_and_clears_removed_fields() {
     let env = TestEnv::new("edit", program()).await;
     let _operator = env.operator().await;
+    let tags = json!({ "team": "data", "tier": "gold" });
     let spec = json!({
-        "description": "first", "spicepod": spicepod("trips"), "tags": { "team": "data", "tier": "gold" },
+        "description": "first", "spicepod": spicepod("trips"), "tags": tags,
         "runtime": { "imageTag": "v1", "replicas": 2 },
     });
     env.app("my-app", spec).await;
@@ -83,15 +84,21 @@ async fn an_edit_sends_what_changed_and_clears_what_was_taken_out() {
 
     for (spec, body) in [
         (
-            json!({ "description": "second", "spicepod": spicepod("trips"), "tags": { "team": "data", "tier": "gold" }, "runtime": { "imageTag": "v1", "replicas": 2 } }),
+            json!({
+                "description": "second", "spicepod": spicepod("trips"), "tags": tags,
+                "runtime": { "imageTag": "v1", "replicas": 2 },
+            }),
             json!({ "description": "second" }),
         ),
         (
-            json!({ "description": "second", "spicepod": spicepod("rides"), "tags": { "team": "data", "tier": "gold" }, "runtime": { "imageTag": "v1", "replicas": 3 } }),
+            json!({
+                "description": "second", "spicepod": spicepod("rides"), "tags": tags,
+                "runtime": { "imageTag": "v1", "replicas": 3 },
+            }),
             json!({ "spicepod": spicepod("rides"), "replicas": 3 }),
         ),
         (
-            json!({ "spicepod": spicepod("rides"), "tags": { "team": "data", "tier": "gold" }, "runtime": { "replicas": 3 } }),
+            json!({ "spicepod": spicepod("rides"), "tags": tags, "runtime": { "replicas": 3 } }),
             json!({ "description": "", "image_tag": null }),
         ),
     ] {
@@ -109,89 +116,89 @@ async fn an_edit_sends_what_changed_and_clears_what_was_taken_out() {
     let remote = &env.remote_apps().await[0];
     let keys: Vec<_> = remote["tags"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["spice-operator-incarnation", "spice-operator-owner", "team"]);
-    assert_eq!(remote["config"]["replicas"], 3, "the API cannot clear it: it is left as it was");
-    assert_eq!(remote["config"]["version"], "2.x", "a field never named is left alone");
+    assert_eq!(remote["config"]["replicas"], 3, "the API cannot clear replicas, so the value remains");
+    assert_eq!(remote["config"]["version"], "2.x", "a field that was never in the spec is not changed");
     assert_eq!(env.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
 }
 
 #[tokio::test]
-async fn drift_by_a_foreign_edit_is_put_back_and_foreign_tags_stay() {
+async fn drift_is_corrected_and_foreign_tags_are_kept() {
     let env = TestEnv::new("drift", program()).await;
     let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "ours", "spicepod": spicepod("trips"), "tags": { "team": "data" } }))
+    env.app("my-app", json!({ "description": "desired", "spicepod": spicepod("trips"), "tags": { "team": "data" } }))
         .await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     let portal = env.sandbox.portal().unwrap();
 
     let mut tags = portal.app(id).await.unwrap()["tags"].clone();
-    (tags["team"], tags["foreign"]) = (json!("theirs"), json!("stays"));
-    let edit = json!({ "description": "theirs", "spicepod": spicepod("other"), "tags": tags });
+    (tags["team"], tags["foreign"]) = (json!("foreign-value"), json!("stays"));
+    let edit = json!({ "description": "foreign-value", "spicepod": spicepod("other"), "tags": tags });
     portal.update_app(id, &edit).await.unwrap();
     env.reconcile_app("my-app").await;
 
     let remote = &env.remote_apps().await[0];
-    assert_eq!(remote["description"], "ours");
+    assert_eq!(remote["description"], "desired");
     assert_eq!(remote["config"]["spicepod"], spicepod("trips"));
     assert_eq!(remote["tags"]["team"], "data");
     assert_eq!(remote["tags"]["foreign"], "stays");
     let events = env.cluster.kubectl(&["get", "events", "-n", &env.namespace, "-o", "yaml"]).await.unwrap();
-    assert!(!events.contains("theirs"), "an event does not quote what somebody else wrote");
+    assert!(!events.contains("foreign-value"), "an event does not contain a foreign value");
 }
 
 #[tokio::test]
-async fn a_check_comes_by_itself_once_an_interval() {
+async fn resync_corrects_drift_after_the_interval() {
     let env = TestEnv::new("interval", program()).await;
     let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "ours", "interval": "1s" })).await;
+    env.app("my-app", json!({ "description": "desired", "interval": "1s" })).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     let before = env.sandbox.revision().await.unwrap();
-    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     env.sandbox
-        .call("the drift is put back", before, |call| {
+        .call("the drift is corrected", before, |call| {
             call.credential.as_deref() == Some("operator") && call.method == "PUT" && call.status == Some(200)
         })
         .await
         .unwrap();
-    assert_eq!(env.remote_apps().await[0]["description"], "ours");
+    assert_eq!(env.remote_apps().await[0]["description"], "desired");
 }
 
 #[tokio::test]
-async fn deleting_the_object_deletes_the_app_unless_it_is_to_be_retained() {
+async fn object_deletion_deletes_the_app_unless_retained() {
     let env = TestEnv::new("delete", program()).await;
     let _operator = env.operator().await;
-    for (name, policy, stays) in
-        [("deleted-app", None, false), ("named-app", Some("Delete"), false), ("kept-app", Some("Retain"), true)]
+    for (name, policy, exists) in
+        [("deleted-app", None, false), ("named-app", Some("Delete"), false), ("retained-app", Some("Retain"), true)]
     {
         let spec = policy.map_or_else(|| json!({}), |policy| json!({ "deletionPolicy": policy }));
         env.app(name, spec).await;
         env.app_is(name, "True", "Succeeded").await;
         env.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();
         env.gone::<SpiceApp>(name).await;
-        assert_eq!(env.sandbox.portal().unwrap().app_named(name).await.unwrap().is_some(), stays, "{name}");
+        assert_eq!(env.sandbox.portal().unwrap().app_named(name).await.unwrap().is_some(), exists, "{name}");
     }
     assert_eq!(env.calls(0).await.iter().filter(|call| call.starts_with("DELETE")).count(), 2);
 }
 
 #[tokio::test]
-async fn drift_that_is_to_be_reported_is_a_condition_and_stays() {
+async fn reported_drift_sets_drifted_and_is_not_corrected() {
     let env = TestEnv::new("report", program()).await;
     let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "ours", "driftPolicy": "Report" })).await;
+    env.app("my-app", json!({ "description": "desired", "driftPolicy": "Report" })).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
-    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     let status = env.reconcile_app("my-app").await.status.unwrap();
     assert_eq!(status.drift, ["description"]);
     let drifted = status.core.conditions.iter().find(|condition| condition.type_ == "Drifted").unwrap();
     assert_eq!((drifted.status.as_str(), drifted.reason.as_str()), ("True", "DriftDetected"));
     assert!(status.core.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
-    assert_eq!(env.remote_apps().await[0]["description"], "theirs");
+    assert_eq!(env.remote_apps().await[0]["description"], "foreign-value");
 }
 
 #[tokio::test]
-async fn a_spicepod_from_a_config_map_is_sent_and_its_change_reaches_the_app_at_once() {
+async fn config_map_change_updates_the_spicepod() {
     let env = TestEnv::new("source", program()).await;
     let _operator = env.operator().await;
-    let give = async |text: &str| {
+    let apply_config_map = async |text: &str| {
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "data": { "spicepod.yaml": text },
             "metadata": { "name": "pods", "namespace": env.namespace },
@@ -202,24 +209,24 @@ async fn a_spicepod_from_a_config_map_is_sent_and_its_change_reaches_the_app_at_
     env.app("my-app", source).await;
     let missing = env.app_is("my-app", "False", "SourceNotFound").await;
     assert!(missing.status.unwrap().core.conditions[0].message.contains("ConfigMap \"pods\" not found"));
-    give("version: v1\nkind: Spicepod\nname: first\n").await;
+    apply_config_map("version: v1\nkind: Spicepod\nname: first\n").await;
     env.app_is("my-app", "True", "Succeeded").await;
     assert_eq!(env.remote_apps().await[0]["config"]["spicepod"]["name"], "first");
 
     let before = env.sandbox.revision().await.unwrap();
-    give("version: v1\nkind: Spicepod\nname: second\n").await;
+    apply_config_map("version: v1\nkind: Spicepod\nname: second\n").await;
     env.sandbox
-        .call("the change is sent", before, |call| call.method == "PUT" && call.status == Some(200))
+        .call("the new spicepod is sent", before, |call| call.method == "PUT" && call.status == Some(200))
         .await
         .unwrap();
     assert_eq!(env.remote_apps().await[0]["config"]["spicepod"]["name"], "second");
-    give("- no mapping").await;
+    apply_config_map("- no mapping").await;
     let invalid = env.app_is("my-app", "False", "InvalidSpec").await;
     assert!(invalid.status.unwrap().core.conditions[0].message.contains("not a mapping"));
 }
 
 #[tokio::test]
-async fn what_the_api_will_not_take_is_said_with_its_fields_and_without_its_values() {
+async fn rejected_field_is_reported_by_name() {
     let env = TestEnv::new("invalid", program()).await;
     let _operator = env.operator().await;
     env.app("my-app", json!({ "region": "mars-north-1" })).await;
@@ -233,7 +240,7 @@ async fn what_the_api_will_not_take_is_said_with_its_fields_and_without_its_valu
 }
 
 #[tokio::test]
-async fn a_refused_write_is_not_repeated_by_whatever_wakes_the_object() {
+async fn rejected_write_is_retried_only_on_request() {
     let env = TestEnv::new("refused-write", program()).await;
     let operator = env.operator_with(&[]).await;
     env.organization_is("True", "Succeeded").await;
@@ -248,20 +255,20 @@ async fn a_refused_write_is_not_repeated_by_whatever_wakes_the_object() {
     env.app("my-app", json!({})).await;
     env.app_is("my-app", "False", "RateLimited").await;
     let before = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
-    let annotation = json!({ "metadata": { "annotations": { "somebody/else": "writes" } } });
+    let annotation = json!({ "metadata": { "annotations": { "example.com/other": "value" } } });
     env.api::<SpiceApp>().patch("my-app", &PatchParams::default(), &Patch::Merge(annotation)).await.unwrap();
     env.reconciles(&operator, "SpiceApp", before + 1).await;
     let posts = async || env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
-    assert_eq!(posts().await, 1, "another annotation is no reason to ask again");
+    assert_eq!(posts().await, 1, "another annotation does not cause a retry");
 
     env.sandbox.remove_faults().await.unwrap();
     env.reconcile_app("my-app").await;
     env.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(posts().await, 2, "a person's request is");
+    assert_eq!(posts().await, 2, "a requested reconcile causes a retry");
 }
 
 #[tokio::test]
-async fn a_suspended_app_makes_no_call_and_can_still_be_deleted() {
+async fn suspended_app_sends_no_requests_and_can_be_deleted() {
     let env = TestEnv::new("suspend", program()).await;
     let operator = env.operator().await;
     env.app("my-app", json!({ "description": "first" })).await;
@@ -279,7 +286,7 @@ async fn a_suspended_app_makes_no_call_and_can_still_be_deleted() {
 }
 
 #[tokio::test]
-async fn every_object_carries_the_finalizer_before_the_first_remote_call() {
+async fn new_app_gets_the_finalizer() {
     let env = TestEnv::new("finalizer", program()).await;
     let _operator = env.operator().await;
     let created = env.app("my-app", json!({})).await;
@@ -289,9 +296,9 @@ async fn every_object_carries_the_finalizer_before_the_first_remote_call() {
 }
 
 #[tokio::test]
-async fn a_create_rests_on_a_list_however_long_that_took() {
+async fn slow_list_does_not_prevent_the_create() {
     let env = TestEnv::new("long-list", program()).await;
-    // As where the pages of the list take longer than an answer may be old that a write by id rests on.
+    // The list takes longer than the maximum age of the read before an update or delete.
     let _operator = env.operator_with(&["--max-read-age=1ms"]).await;
     let fault = Fault {
         method: Some("GET".to_owned()),
@@ -307,24 +314,24 @@ async fn a_create_rests_on_a_list_however_long_that_took() {
 }
 
 #[tokio::test]
-async fn an_answer_that_makes_status_too_large_or_shows_no_app_holds_up_nothing() {
-    let env = TestEnv::new("odd-answers", program()).await;
+async fn unusable_create_responses_do_not_block_the_app() {
+    let env = TestEnv::new("odd-responses", program()).await;
     let _operator = env.operator().await;
-    let answer = |body: Value| Fault {
+    let response_fault = |body: Value| Fault {
         method: Some("POST".to_owned()),
         route: Some("/v1/apps".to_owned()),
         when: When::After,
         action: Action::Answer { status: 201, headers: json!({}), body },
         times: Some(1),
     };
-    // The sandbox counts its apps from one id on: the next one is known once there is one.
+    // The sandbox assigns consecutive IDs.
     env.app("first", json!({})).await;
     let next = id_of(&env.app_is("first", "True", "Succeeded").await) + 1;
     let huge = json!({ "id": next, "name": "huge", "tags": {}, "endpoint": "e".repeat(1_800_000) });
-    env.sandbox.add_fault(&answer(huge)).await.unwrap();
+    env.sandbox.add_fault(&response_fault(huge)).await.unwrap();
     env.app("huge", json!({})).await;
     env.app_is("huge", "True", "Succeeded").await;
-    env.sandbox.add_fault(&answer(json!({ "id": 0, "name": "none", "tags": {} }))).await.unwrap();
+    env.sandbox.add_fault(&response_fault(json!({ "id": 0, "name": "none", "tags": {} }))).await.unwrap();
     env.app("none", json!({})).await;
     env.app_is("none", "True", "Succeeded").await;
     assert_eq!(env.remote_apps().await.len(), 3);

@@ -1,4 +1,5 @@
-//! Invariant 6 on the wire. It takes longer than a minute, as that is what it is about: `make test-extended` runs it.
+//! Invariant 6: the request budget in the requests that the sandbox receives. The tests take minutes, so only
+//! `make test-extended` runs them.
 
 use std::time::Duration;
 
@@ -13,16 +14,16 @@ use crate::{
     support::{sandbox::Entry, test_env::TestEnv},
 };
 
-/// Of 60 requests a minute, half is left to others.
+/// Requests per minute for the operator: half of 60, because of a reserve of 50 %.
 const SHARE: usize = 30;
 
-/// Calls after which the operator is killed and started again.
-const CALLS_A_LIFE: usize = 4;
+/// Number of requests between two restarts of the operator.
+const CALLS_PER_RUN: usize = 4;
 
 const WINDOW_SECONDS: i64 = 60;
 
 #[tokio::test]
-async fn invariant_6_in_no_window_of_a_minute_more_than_the_share_is_spent_across_restarts_too() {
+async fn invariant_6_request_budget_holds_in_every_minute_across_restarts() {
     if !extended() {
         return;
     }
@@ -30,19 +31,19 @@ async fn invariant_6_in_no_window_of_a_minute_more_than_the_share_is_spent_acros
     let budget = json!({ "spec": { "requestBudget": { "requestsPerMinute": 2 * SHARE, "reservePercent": 50 } } });
     let organizations = env.api::<SpiceOrganization>();
     organizations.patch("default", &PatchParams::default(), &Patch::Merge(budget)).await.unwrap();
-    // More to do at any time than the share allows: apps to create, and then to check once a second.
+    // The creates, and then a resync per second and app, always require more requests than the share.
     for number in 0..20 {
         env.app(&format!("app-{number:02}"), json!({ "interval": "1s", "runtime": { "replicas": 2 } })).await;
     }
 
-    let (mut lives, mut arrivals) = (0, Vec::<Timestamp>::new());
+    let (mut runs, mut arrivals) = (0, Vec::<Timestamp>::new());
     while arrivals.last().is_none_or(|last| last.duration_since(arrivals[0]).as_secs() <= WINDOW_SECONDS + 5) {
         let operator = env.operator().await;
-        lives += 1;
-        let enough = arrivals.len() + CALLS_A_LIFE;
+        runs += 1;
+        let target = arrivals.len() + CALLS_PER_RUN;
         let mut revision = 0;
-        while arrivals.len() < enough {
-            env.sandbox.call("a call", revision, |call| call.credential.is_some()).await.unwrap();
+        while arrivals.len() < target {
+            env.sandbox.call("a request with a credential", revision, |call| call.credential.is_some()).await.unwrap();
             revision = env.sandbox.revision().await.unwrap();
             let calls = env.sandbox.calls_by("operator", 0).await.unwrap();
             arrivals = calls.iter().map(|call| call.at.as_str().unwrap().parse().unwrap()).collect();
@@ -50,69 +51,73 @@ async fn invariant_6_in_no_window_of_a_minute_more_than_the_share_is_spent_acros
         operator.kill().unwrap();
     }
 
-    let within = |from: &Timestamp| {
+    let requests_in_window = |from: &Timestamp| {
         let after = arrivals.iter().filter(|at| **at >= *from);
         after.take_while(|at| at.duration_since(*from).as_secs() < WINDOW_SECONDS).count()
     };
-    let most = arrivals.iter().map(within).max().unwrap();
-    println!("{} calls in {lives} lives; at most {most} in {WINDOW_SECONDS} s, of a share of {SHARE}", arrivals.len());
-    assert!(lives >= 5, "restarts were part of it: {lives}");
-    assert!(most <= SHARE, "{most} calls within {WINDOW_SECONDS} s");
-    assert!(most > SHARE / 2, "the share is used, so that a breach would show: {most}");
+    let maximum = arrivals.iter().map(requests_in_window).max().unwrap();
+    println!(
+        "{} requests in {runs} runs; at most {maximum} in {WINDOW_SECONDS} s, with a share of {SHARE}",
+        arrivals.len()
+    );
+    assert!(runs >= 5, "too few restarts: {runs}");
+    assert!(maximum <= SHARE, "{maximum} requests within {WINDOW_SECONDS} s");
+    assert!(maximum > SHARE / 2, "too few requests to detect a violation: {maximum}");
 }
 
-/// The account's window, made short so that the operator is restarted in every half of several.
+/// Rate-limit window of the account, short so that the test covers several windows with two restarts each.
 const SHORT_WINDOW: Duration = Duration::from_secs(30);
 
-/// Of 1000 requests a minute, in that window.
-const IN_SHORT_WINDOW: u32 = 500;
+/// Requests per window: 1000 per minute.
+const SHORT_WINDOW_LIMIT: u32 = 500;
 
-/// What the other client asks for: 300 requests a minute, however it is answered.
-const FOREIGN_EVERY: Duration = Duration::from_millis(200);
+/// Interval of the other client's requests: 300 per minute.
+const FOREIGN_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Together they want more than the account is granted; it is the operator that gives way, by the headers alone.
+/// Together, both clients exceed the limit of the account. The operator reduces its requests because of the headers.
 #[tokio::test(flavor = "multi_thread")]
-async fn invariant_6_another_client_of_the_account_is_never_refused() {
+async fn invariant_6_other_clients_of_the_account_are_never_rate_limited() {
     if !extended() {
         return;
     }
-    let (window, limit) = (SHORT_WINDOW.as_secs().to_string(), IN_SHORT_WINDOW.to_string());
+    let (window, limit) = (SHORT_WINDOW.as_secs().to_string(), SHORT_WINDOW_LIMIT.to_string());
     let env = TestEnv::with_sandbox("foreign", program(), &["--rate-window", &window, "--user-rate", &limit]).await;
     for number in 0..40 {
         env.app(&format!("app-{number:02}"), json!({ "interval": "1s" })).await;
     }
-    // Of the same user as the operator.
+    // A credential of the operator's user.
     let foreign = env.sandbox.person("reader").unwrap();
     let client = tokio::spawn(async move {
-        let mut turns = tokio::time::interval(FOREIGN_EVERY);
+        let mut ticks = tokio::time::interval(FOREIGN_INTERVAL);
         loop {
-            turns.tick().await;
+            ticks.tick().await;
             foreign.call(Method::GET, "/regions", None).await?;
         }
-        #[expect(unreachable_code, reason = "names the type of what ends it")]
+        #[expect(unreachable_code, reason = "sets the error type of the task")]
         Ok::<(), String>(())
     });
-    let lives = 6;
-    for _ in 0..lives {
+    let runs = 6;
+    for _ in 0..runs {
         let operator = env.operator_with(&["--max-rate-limit-pause=10m"]).await;
         tokio::time::sleep(SHORT_WINDOW / 2).await;
-        assert!(!client.is_finished(), "it was refused: {:?}", client.await);
+        assert!(!client.is_finished(), "the other client failed: {:?}", client.await);
         operator.kill().unwrap();
     }
     client.abort();
 
     let entries = env.sandbox.journal(0, Duration::ZERO).await.unwrap().entries;
-    let by = |who: &str| entries.iter().filter(|entry| entry.credential.as_deref() == Some(who)).collect::<Vec<_>>();
-    let (ours, theirs) = (by("operator"), by("reader"));
-    let refused = |calls: &[&Entry]| calls.iter().filter(|call| call.status == Some(429)).count();
+    let calls_of =
+        |name: &str| entries.iter().filter(|entry| entry.credential.as_deref() == Some(name)).collect::<Vec<_>>();
+    let (own, foreign) = (calls_of("operator"), calls_of("reader"));
+    let rate_limited = |calls: &[&Entry]| calls.iter().filter(|call| call.status == Some(429)).count();
     println!(
-        "{lives} lives of {} s: {} calls of the operator ({} refused), {} of the other client ({} refused)",
+        "{runs} runs of {} s: {} requests of the operator ({} rate limited), {} of the other client ({} rate limited)",
         SHORT_WINDOW.as_secs() / 2,
-        ours.len(),
-        refused(&ours),
-        theirs.len(),
-        refused(&theirs),
+        own.len(),
+        rate_limited(&own),
+        foreign.len(),
+        rate_limited(&foreign),
     );
-    assert_eq!(refused(&theirs), 0);
-    assert!(theirs.len() > 200 && ours.len() > 300, "both were at work: {} and {}", theirs.len(), ours.len());
+    assert_eq!(rate_limited(&foreign), 0);
+    assert!(foreign.len() > 200 && own.len() > 300, "too few requests: {} and {}", foreign.len(), own.len());
 }

@@ -1,4 +1,4 @@
-//! Invariant 7: no token in logs, events, statuses, metrics or anything stored but Secrets, in any encoding.
+//! Invariant 7: no secret value in logs, events, metrics or stored objects other than Secrets, in any encoding.
 
 use k8s_openapi::ByteString;
 use kube::api::DeleteParams;
@@ -9,25 +9,25 @@ use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
 use crate::{
     program, secrets,
     support::{
-        canary::{base64, given_away, hex},
+        canary::{base64, hex, leaked_forms},
         proxy::{FaultPoints, Proxy},
         sandbox::{Action, Fault, When},
         test_env::{TestEnv, id_of},
     },
 };
 
-/// What every token begins with; it tells nothing.
+/// Common prefix of all tokens.
 const PREFIX: &str = "sandbox-fake-token-";
 
-/// A token that no text has by chance, with signs in it that a URL writes in another way.
-fn fresh_token() -> String {
+/// Creates a random token with characters that a URL encodes.
+fn random_token() -> String {
     let random = || uuid::Uuid::new_v4().simple().to_string();
     format!("{PREFIX}{}+/{}", random(), random())
 }
 
 #[test]
-fn a_token_is_recognized_in_every_encoding() {
-    let token = fresh_token();
+fn tokens_are_detected_in_every_encoding() {
+    let token = random_token();
     let percent: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
     for (text, expected) in [
         (format!("Bearer {token}"), "plain"),
@@ -37,84 +37,88 @@ fn a_token_is_recognized_in_every_encoding() {
         (hex(&Sha256::digest(&token)), "SHA-256"),
         (base64(token.as_bytes()), "base64 after 0 bytes"),
         (base64(format!("{{\"token\": \"{token}\"}}").as_bytes()), "base64 after 2 bytes"),
-        (
-            base64(format!("{token}{token}").as_bytes()).replace('+', "-").replace('/', "_"),
-            "base64 for URLs after 0 bytes",
-        ),
+        (base64(format!("{token}{token}").as_bytes()).replace('+', "-").replace('/', "_"), "base64url after 0 bytes"),
     ] {
-        assert!(given_away(&token, PREFIX, text.as_bytes()).iter().any(|form| form == expected), "{expected}: {text}");
+        assert!(
+            leaked_forms(&token, PREFIX, text.as_bytes()).iter().any(|form| form == expected),
+            "{expected}: {text}"
+        );
     }
-    assert_eq!(given_away(&token, PREFIX, format!("{PREFIX}{}", fresh_token()).as_bytes()), [""; 0]);
+    assert_eq!(leaked_forms(&token, PREFIX, format!("{PREFIX}{}", random_token()).as_bytes()), [""; 0]);
 }
 
 #[tokio::test]
-async fn invariant_7_no_token_and_no_value_is_told_in_any_encoding() {
+async fn invariant_7_secret_values_are_not_exposed_in_any_encoding() {
     let (faults, env) = (FaultPoints::new("my-app"), TestEnv::without_credential("canary", program()).await);
     let proxy = Proxy::of_management(&faults, env.sandbox.url()).await.unwrap();
     env.organization(&proxy.url()).await;
-    let [first, rotated, refused] = [fresh_token(), fresh_token(), fresh_token()];
-    let known = env.sandbox.credential("operator").unwrap().token.clone().unwrap();
+    let [first, rotated, refused] = [random_token(), random_token(), random_token()];
+    let valid = env.sandbox.credential("operator").unwrap().token.clone().unwrap();
     for token in [&first, &rotated] {
-        faults.accept(token, &known);
+        faults.accept(token, &valid);
     }
 
-    // A life with all that is said in it: created, drifted from, refused, unreachable, rotated, deleted.
     let operator = env.operator_with(&["--log-filter=trace"]).await;
-    env.give_credential(&format!(" {first}\n")).await;
-    env.app("my-app", json!({ "description": "first", "runtime": { "replicas": 2 } })).await;
-    env.app("to-delete", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.app_is("to-delete", "True", "Succeeded").await;
-    let values = [(); 4].map(|()| fresh_token());
-    secrets_live(&env, &values).await;
-    env.give_credential(&refused).await;
-    env.organization_is("False", "Unauthorized").await;
-    env.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
-    env.give_credential(&rotated).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.api::<SpiceApp>().delete("to-delete", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceApp>("to-delete").await;
-    drop(proxy);
-    env.app("my-app", json!({ "description": "third", "runtime": { "replicas": 2 } })).await;
-    env.app_is("my-app", "False", "RemoteUnavailable").await;
+    let values = [(); 4].map(|()| random_token());
+    use_tokens(&env, proxy, [&first, &rotated, &refused], &values).await;
 
-    let metrics = reqwest::Client::builder().no_proxy().build().unwrap();
-    let metrics = metrics.get(format!("{}/metrics", operator.admin())).send().await.unwrap().text().await.unwrap();
-    let list = ["get", "sorg,sapp,ssec,events,configmaps", "-n", &env.namespace, "-o", "yaml"];
-    let objects = env.cluster.kubectl(&list).await.unwrap();
-    let stored = match env.cluster.dump().await.unwrap() {
-        Some(parts) => {
-            let stored = parts.join(&b'\n');
-            let text = String::from_utf8_lossy(&stored);
-            assert!(text.contains(&format!("/spiceapps/{}/my-app", env.namespace)), "the dump has our objects");
-            assert!(!text.contains("/registry/secrets/"), "and no Secret");
-            stored
-        }
-        // The store of somebody else's cluster is out of reach.
-        None => Vec::new(),
-    };
-    // What the tests before this one have left in the same store.
+    let stored = stored_objects(&env).await;
+    // Tokens of other environments in the same etcd.
     for secret in env.sandbox.secrets() {
-        assert_eq!(given_away(&secret, &secret, &stored), [""; 0], "etcd");
+        assert_eq!(leaked_forms(&secret, &secret, &stored), [""; 0], "etcd");
     }
     for token in [&first, &rotated, &refused] {
-        assert!(faults.tokens_seen().contains(token), "it reached the API");
+        assert!(faults.tokens_seen().contains(token), "the token was not used");
     }
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let metrics = http.get(format!("{}/metrics", operator.admin())).send().await.unwrap().text().await.unwrap();
+    let list = ["get", "sorg,sapp,ssec,events,configmaps", "-n", &env.namespace, "-o", "yaml"];
+    let objects = env.cluster.kubectl(&list).await.unwrap();
     for token in values.iter().chain([&first, &rotated, &refused]) {
-        for (what, text) in [
+        for (source, text) in [
             ("log", operator.log().as_bytes()),
             ("output", operator.process().output().as_bytes()),
             ("metrics", metrics.as_bytes()),
             ("objects and events", objects.as_bytes()),
             ("etcd", &stored),
         ] {
-            assert_eq!(given_away(token, PREFIX, text), [""; 0], "{what}");
+            assert_eq!(leaked_forms(token, PREFIX, text), [""; 0], "{source}");
         }
     }
 }
 
-/// Values are set, rotated, refused in words that repeat them, and cannot be sent.
-async fn secrets_live(env: &TestEnv, values: &[String; 4]) {
+/// Uses all tokens and values: create, drift, rejected credential, rotation, deletion, unreachable API.
+async fn use_tokens(env: &TestEnv, proxy: Proxy, [first, rotated, refused]: [&String; 3], values: &[String; 4]) {
+    env.give_credential(&format!(" {first}\n")).await;
+    env.app("my-app", json!({ "description": "first", "runtime": { "replicas": 2 } })).await;
+    env.app("to-delete", json!({})).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    env.app_is("to-delete", "True", "Succeeded").await;
+    use_values(env, values).await;
+    env.give_credential(refused).await;
+    env.organization_is("False", "Unauthorized").await;
+    env.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
+    env.give_credential(rotated).await;
+    env.app_is("my-app", "True", "Succeeded").await;
+    env.api::<SpiceApp>().delete("to-delete", &DeleteParams::default()).await.unwrap();
+    env.gone::<SpiceApp>("to-delete").await;
+    drop(proxy);
+    env.app("my-app", json!({ "description": "third", "runtime": { "replicas": 2 } })).await;
+    env.app_is("my-app", "False", "RemoteUnavailable").await;
+}
+
+/// Returns the content of etcd without Secrets. Empty for an existing cluster, whose etcd is not accessible.
+async fn stored_objects(env: &TestEnv) -> Vec<u8> {
+    let Some(parts) = env.cluster.dump().await.unwrap() else { return Vec::new() };
+    let stored = parts.join(&b'\n');
+    let text = String::from_utf8_lossy(&stored);
+    assert!(text.contains(&format!("/spiceapps/{}/my-app", env.namespace)), "the dump lacks the test's objects");
+    assert!(!text.contains("/registry/secrets/"), "the dump contains Secrets");
+    stored
+}
+
+/// Sets and rotates values, and uses values that the API or the operator rejects.
+async fn use_values(env: &TestEnv, values: &[String; 4]) {
     let [first, rotated, refused, binary] = values;
     env.values("src", json!({ "TOKEN": first })).await;
     env.secret("src", json!({ "secretRef": { "name": "src" }, "driftPolicy": "Report" })).await;
@@ -130,7 +134,7 @@ async fn secrets_live(env: &TestEnv, values: &[String; 4]) {
     env.cluster.kubectl_apply_text(&source.to_string()).await.unwrap();
     env.secret("binary", json!({ "secretRef": { "name": "binary" } })).await;
     env.says::<SpiceSecret>("binary", "InvalidSpec", "not UTF-8").await;
-    // The API says no, and repeats what it was given.
+    // The API rejects a value, and its error message contains the value.
     let fault = Fault {
         method: Some("POST".to_owned()),
         route: Some("/v1/apps/{appId}/secrets".to_owned()),
@@ -138,13 +142,13 @@ async fn secrets_live(env: &TestEnv, values: &[String; 4]) {
         action: Action::Answer {
             status: 400,
             headers: json!({}),
-            body: json!({ "error": format!("the value {refused} is not to be had") }),
+            body: json!({ "error": format!("the value {refused} is not allowed") }),
         },
         times: Some(1),
     };
     env.sandbox.add_fault(&fault).await.unwrap();
     env.values("src", json!({ "TOKEN": refused })).await;
-    env.says::<SpiceSecret>("src", "InvalidSpec", "is not to be had").await;
+    env.says::<SpiceSecret>("src", "InvalidSpec", "is not allowed").await;
     env.values("src", json!({ "TOKEN": rotated })).await;
     env.secret_is("src", "True", "Succeeded").await;
 }

@@ -1,4 +1,4 @@
-//! The operator is killed at the worst moments of a create, and started again.
+//! Restarts after a kill during a create, and lost create responses.
 
 use serde_json::json;
 
@@ -10,8 +10,8 @@ use crate::{
     },
 };
 
-/// Holds the create POST, kills the operator while it is held, and starts another one.
-async fn killed_with_the_post_held(name: &str, when: When, state: &str) {
+/// Holds the POST of a create, kills the operator, and starts another operator.
+async fn kill_with_held_post(name: &str, when: When, state: &str) {
     let env = TestEnv::new(name, program()).await;
     let operator = env.operator().await;
     let fault = Fault {
@@ -22,14 +22,17 @@ async fn killed_with_the_post_held(name: &str, when: When, state: &str) {
         times: Some(1),
     };
     env.sandbox.add_fault(&fault).await.unwrap();
-    env.app("my-app", json!({ "description": "wanted" })).await;
+    env.app("my-app", json!({ "description": "desired" })).await;
     env.sandbox.call("the POST is held", 0, |call| call.method == "POST" && call.state == state).await.unwrap();
     operator.kill().unwrap();
-    env.sandbox.call("the caller is gone", 0, |call| call.method == "POST" && call.state == "abandoned").await.unwrap();
+    env.sandbox
+        .call("the connection is closed", 0, |call| call.method == "POST" && call.state == "abandoned")
+        .await
+        .unwrap();
     env.sandbox.remove_faults().await.unwrap();
 
-    let held = env.api::<spice_cloud_operator::api::SpiceApp>().get("my-app").await.unwrap();
-    let intent = held.status.unwrap().create_intent.expect("the intent was stored before the POST");
+    let stored = env.api::<spice_cloud_operator::api::SpiceApp>().get("my-app").await.unwrap();
+    let intent = stored.status.unwrap().create_intent.expect("the intent was stored before the POST");
     let _operator = env.operator().await;
     let app = env.app_is("my-app", "True", "Succeeded").await;
     let status = app.status.unwrap();
@@ -37,23 +40,23 @@ async fn killed_with_the_post_held(name: &str, when: When, state: &str) {
     assert_eq!(remote.len(), 1);
     assert_eq!(status.id, remote[0]["id"].as_i64());
     assert_eq!(status.incarnation, Some(format!("c-{}", intent.id)));
-    assert_eq!(remote[0]["description"], "wanted");
+    assert_eq!(remote[0]["description"], "desired");
     let state = env.sandbox.state().await.unwrap();
-    assert_eq!(state["apps"].as_array().unwrap().len(), 1, "not even a deleted one beside it");
+    assert_eq!(state["apps"].as_array().unwrap().len(), 1, "no deleted app either");
 }
 
 #[tokio::test]
-async fn killed_while_the_create_is_held_it_makes_one_app() {
-    killed_with_the_post_held("kill-before", When::Before, "held").await;
+async fn kill_before_a_create_takes_effect_leads_to_one_app() {
+    kill_with_held_post("kill-before", When::Before, "held").await;
 }
 
 #[tokio::test]
-async fn killed_after_the_create_took_effect_and_before_its_answer_it_makes_no_second_app() {
-    killed_with_the_post_held("kill-after", When::After, "applied-held").await;
+async fn kill_before_a_create_response_leads_to_one_app() {
+    kill_with_held_post("kill-after", When::After, "applied-held").await;
 }
 
 #[tokio::test]
-async fn an_answer_that_is_cut_off_leads_to_no_second_app() {
+async fn lost_create_response_leads_to_one_app() {
     let env = TestEnv::new("cut", program()).await;
     let _operator = env.operator().await;
     let fault = Fault {

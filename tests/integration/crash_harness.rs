@@ -1,8 +1,8 @@
-//! Kills the operator at every point of an operation, and starts it again (invariant 3).
+//! Kills the operator at every fault point of an operation and restarts it (invariant 3).
 //!
-//! A point is a call of the operator for the object under test, as `tests/support/proxy.rs` says. An undisturbed run
-//! counts n of them; then the operator is killed at each, once with the call held and dropped and once with it applied
-//! and its answer withheld, and once after the last: 2n + 1 runs.
+//! `tests/support/proxy.rs` defines the fault points. A first run without a kill records the n fault points. Then each
+//! fault point has two runs: one drops the request, the other applies the request and withholds the response. The last
+//! run kills the operator after the operation: 2n + 1 runs.
 
 use std::{fmt::Debug, future::Future, path::PathBuf, sync::Arc};
 
@@ -19,52 +19,53 @@ use crate::{
     },
 };
 
-/// The clocks of sandbox and operator are one: an app that is older than the intent is, by however little. A create may
-/// take its time on a busy machine, and none of these deletions waits for one.
-const SETTINGS: &[&str] = &["--clock-skew=0s", "--create-confirmation-timeout=30s"];
+/// Sandbox and operator share one clock, so no clock skew is allowed. A create can be slow on a busy machine, and no
+/// deletion in these tests waits for the confirmation of a create.
+const OPERATOR_ARGS: &[&str] = &["--clock-skew=0s", "--create-confirmation-timeout=30s"];
 
-/// Runs side by side. Each is two operators and a sandbox, which wait most of the time.
-const SIDE_BY_SIDE: usize = 4;
+/// Number of concurrent runs. The operators and the sandbox of a run are idle most of the time.
+const CONCURRENT_RUNS: usize = 4;
 
 /// An operation on one object.
 pub trait Operation: Copy + Debug + Send + Sync + 'static {
     /// The name of the object under test.
     const OBJECT: &'static str;
 
-    /// How the sandbox is started.
-    fn sandbox(self) -> Vec<&'static str>;
+    /// Returns arguments for the sandbox.
+    fn sandbox_args(self) -> Vec<&'static str>;
 
-    /// What is so before the operation begins.
+    /// Creates the state before the operation.
     fn prepare(self, env: &TestEnv) -> impl Future<Output = ()> + Send;
 
-    fn begin(self, env: &TestEnv) -> impl Future<Output = ()> + Send;
+    /// Starts the operation.
+    fn start(self, env: &TestEnv) -> impl Future<Output = ()> + Send;
 
-    /// Waits until the operation is done, and looks at what it left behind.
-    fn ends(self, env: &TestEnv) -> impl Future<Output = ()> + Send;
+    /// Waits for the end of the operation and checks the result.
+    fn wait_and_check(self, env: &TestEnv) -> impl Future<Output = ()> + Send;
 
-    /// Settings of the operator besides those of all operations.
-    fn settings(self) -> &'static [&'static str] {
+    /// Returns additional arguments for the operator.
+    fn operator_args(self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Whether a run may come to its end without this call.
-    fn may_do_without(self, _what: &str) -> bool {
+    /// Whether a run can finish without this request.
+    fn is_optional(self, _call: &str) -> bool {
         false
     }
 }
 
-/// A env behind a gate.
-struct Stage {
+/// A test environment with a proxy in front of each API.
+struct ProxiedEnv {
     faults: Arc<FaultPoints>,
     env: TestEnv,
     kubeconfig: PathBuf,
     _proxies: [Proxy; 2],
 }
 
-impl Stage {
+impl ProxiedEnv {
     async fn new<O: Operation>(operation: O) -> Self {
         let (faults, env) =
-            (FaultPoints::new(O::OBJECT), TestEnv::with_sandbox("kill", program(), &operation.sandbox()).await);
+            (FaultPoints::new(O::OBJECT), TestEnv::with_sandbox("kill", program(), &operation.sandbox_args()).await);
         let management = Proxy::of_management(&faults, env.sandbox.url()).await.unwrap();
         let client = env.cluster.client(User::Operator).await.unwrap();
         let kubernetes = Proxy::of_kubernetes(&faults, client).await.unwrap();
@@ -73,79 +74,79 @@ impl Stage {
         Self { faults, env, kubeconfig, _proxies: [management, kubernetes] }
     }
 
-    /// The points that an undisturbed run has.
-    async fn undisturbed(self, operation: impl Operation) -> Vec<FaultPoint> {
-        let settings = [SETTINGS, operation.settings()].concat();
-        let _operator = self.env.operator_by(&self.kubeconfig, &settings).await;
+    /// Runs the operation without a kill and returns the fault points.
+    async fn record(self, operation: impl Operation) -> Vec<FaultPoint> {
+        let args = [OPERATOR_ARGS, operation.operator_args()].concat();
+        let _operator = self.env.operator_by(&self.kubeconfig, &args).await;
         self.env.organization_is("True", "Succeeded").await;
         operation.prepare(&self.env).await;
         self.faults.count(None);
-        operation.begin(&self.env).await;
-        operation.ends(&self.env).await;
+        operation.start(&self.env).await;
+        operation.wait_and_check(&self.env).await;
         self.faults.points()
     }
 
-    /// Kills the operator at a point, or after the last, and starts another one.
-    async fn killed(self, operation: impl Operation, cut: Option<(FaultPoint, When)>) {
+    /// Kills the operator at a fault point, or after the operation, and starts another operator.
+    async fn kill_at(self, operation: impl Operation, point: Option<(FaultPoint, When)>) {
         let env = &self.env;
-        let settings = [SETTINGS, operation.settings()].concat();
-        let operator = env.operator_by(&self.kubeconfig, &settings).await;
+        let args = [OPERATOR_ARGS, operation.operator_args()].concat();
+        let operator = env.operator_by(&self.kubeconfig, &args).await;
         env.organization_is("True", "Succeeded").await;
         operation.prepare(env).await;
         let revision = env.sandbox.revision().await.unwrap();
-        self.faults.count(cut.clone());
-        operation.begin(env).await;
-        match cut {
-            Some(((what, _), when)) => {
-                // Not whether it is done: a last write whose answer is withheld makes it so.
+        self.faults.count(point.clone());
+        operation.start(env).await;
+        match point {
+            Some(((call, _), when)) => {
+                // The result is no indication: the operation is complete if only the last response is withheld.
                 tokio::select! {
                     biased;
                     stopped = tokio::time::timeout(DEADLINE, self.faults.stopped()) => {
-                        assert!(stopped.is_ok(), "it never came to that point: {:?}", self.faults.points());
+                        assert!(stopped.is_ok(), "the fault point was not reached: {:?}", self.faults.points());
                     }
-                    () = operation.ends(env), if operation.may_do_without(&what) => return,
+                    () = operation.wait_and_check(env), if operation.is_optional(&call) => return,
                 }
-                // What was held never came to the API, and what was applied did.
+                // The API received every request except a dropped one.
                 let points = self.faults.points();
-                let passed = &points[..points.len() - usize::from(matches!(when, When::Before))];
-                let sent = passed.iter().filter(|(what, _)| what.contains("/v1/")).count();
+                let forwarded = &points[..points.len() - usize::from(matches!(when, When::Before))];
+                let sent = forwarded.iter().filter(|(call, _)| call.contains("/v1/")).count();
                 let calls = env.calls(revision).await.into_iter().filter(|call| call.contains("/apps"));
                 assert_eq!(calls.count(), sent, "{points:?}");
             }
-            None => operation.ends(env).await,
+            None => operation.wait_and_check(env).await,
         }
         operator.kill().unwrap();
         self.faults.open();
-        let _operator = env.operator_by(&self.kubeconfig, &settings).await;
-        operation.ends(env).await;
+        let _operator = env.operator_by(&self.kubeconfig, &args).await;
+        operation.wait_and_check(env).await;
     }
 }
 
-/// Kills the operator at every point of an operation, and wants the same end each time.
-pub async fn killed_at_every_point(operation: impl Operation) {
-    let points = Stage::new(operation).await.undisturbed(operation).await;
-    let mut cuts: Vec<_> = points
+/// Kills the operator at every fault point of an operation. Every run must have the same result.
+pub async fn kill_at_every_point(operation: impl Operation) {
+    let points = ProxiedEnv::new(operation).await.record(operation).await;
+    let mut kills: Vec<_> = points
         .iter()
         .flat_map(|point| [When::Before, When::After].map(|when| (point, when)))
         .map(|(point, when)| Some((point.clone(), when)))
         .collect();
-    cuts.push(None);
-    assert_eq!(cuts.len(), 2 * points.len() + 1);
-    let list = points.iter().map(|(what, occurrence)| format!("{what} #{occurrence}")).collect::<Vec<_>>().join(", ");
-    println!("{operation:?}: {} kill points of n = {} calls: {list}", cuts.len(), points.len());
+    kills.push(None);
+    assert_eq!(kills.len(), 2 * points.len() + 1);
+    let list = points.iter().map(|(call, occurrence)| format!("{call} #{occurrence}")).collect::<Vec<_>>().join(", ");
+    println!("{operation:?}: {} kill points for n = {} fault points: {list}", kills.len(), points.len());
 
-    let (lanes, mut runs, mut failed) = (Arc::new(Semaphore::new(SIDE_BY_SIDE)), JoinSet::new(), Vec::new());
-    for cut in cuts {
-        let lanes = lanes.clone();
+    let (permits, mut runs, mut failures) = (Arc::new(Semaphore::new(CONCURRENT_RUNS)), JoinSet::new(), Vec::new());
+    for kill in kills {
+        let permits = permits.clone();
         runs.spawn(async move {
-            let _lane = lanes.acquire_owned().await;
-            let name = format!("{cut:?}");
-            let run = tokio::spawn(async move { Stage::new(operation).await.killed(operation, cut).await });
+            let _permit = permits.acquire_owned().await;
+            let name = format!("{kill:?}");
+            let run = tokio::spawn(async move { ProxiedEnv::new(operation).await.kill_at(operation, kill).await });
             run.await.map_err(|error| format!("{name}: {error}"))
         });
     }
     while let Some(run) = runs.join_next().await {
-        failed.extend(run.unwrap().err());
+        failures.extend(run.unwrap().err());
     }
-    assert!(failed.is_empty(), "{operation:?}: {}", failed.join("\n"));
+    assert!(failures.is_empty(), "{operation:?}: {}", failures.join("\n"));
 }

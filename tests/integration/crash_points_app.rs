@@ -1,4 +1,4 @@
-//! The operator is killed at every point of everything that it does to an app, and started again (invariant 3).
+//! Kills of the operator at every fault point of the operations on an app (invariant 3).
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::DeleteParams};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use spice_cloud_operator::api::{FINALIZER, SpiceApp};
 
 use crate::{
-    crash_harness::{self, killed_at_every_point},
+    crash_harness::{self, kill_at_every_point},
     extended,
     support::{control_plane::ControlPlane, namespace_controller::NamespaceController, test_env::TestEnv},
 };
@@ -14,16 +14,16 @@ use crate::{
 /// The object under test.
 const APP: &str = "my-app";
 
-/// Made where tags are not to be had before the object under test: it shows that they are not.
+/// An app that is created first on plans without tags, so that the operator detects the missing support.
 const SIBLING: &str = "sibling";
 
-/// What is done to the object under test.
+/// An operation on the object under test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Operation {
     Create,
     Update,
     Adopt,
-    /// A create that brings back an app which was deleted.
+    /// A create that reactivates a deleted app.
     Reactivate,
     Delete,
     /// The deletion of the namespace.
@@ -32,22 +32,22 @@ enum Operation {
 
 use Operation::{Adopt, Create, Delete, Reactivate, Teardown, Update};
 
-/// What is done, and on what kind of plan.
+/// An operation, and the tag support of the plan.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     operation: Operation,
-    /// The sandbox's rule for tags.
+    /// The sandbox's `--tags` flag.
     tags: &'static str,
 }
 
 impl Case {
-    fn takes_tags(self) -> bool {
+    fn supports_tags(self) -> bool {
         self.tags == "keep"
     }
 
-    /// The spec that the object has in the end; the image's tag and the replicas need a PUT.
-    fn wanted(self) -> Value {
-        let description = if self.operation == Update { "changed" } else { "wanted" };
+    /// Returns the final spec. `imageTag` and `replicas` require a PUT.
+    fn expected(self) -> Value {
+        let description = if self.operation == Update { "changed" } else { "initial" };
         let tags = if self.tags == "reject" { json!({}) } else { json!({ "team": "data" }) };
         let policy = if self.operation == Adopt { "Adopt" } else { "Fail" };
         json!({
@@ -56,24 +56,24 @@ impl Case {
         })
     }
 
-    async fn is_made(self, env: &TestEnv) {
+    async fn check_present(self, env: &TestEnv) {
         let app = env.app_is(APP, "True", "Succeeded").await;
         let (status, finalizers) = (app.status.unwrap(), app.metadata.finalizers.unwrap_or_default());
         let remote = self.remote(env).await;
         assert_eq!(remote.len(), 1, "{remote:?}");
         assert_eq!(status.id, remote[0]["id"].as_i64());
-        assert_eq!(status.create_intent, None, "nothing is open");
+        assert_eq!(status.create_intent, None);
         assert_eq!(finalizers, [FINALIZER]);
         let tags = &remote[0]["tags"];
         let tagged = tags["spice-operator-owner"].is_string() && tags["team"] == "data";
         assert_eq!(
             (tagged, status.tags_unsupported),
-            (self.takes_tags(), (!self.takes_tags()).then_some(true)),
+            (self.supports_tags(), (!self.supports_tags()).then_some(true)),
             "{remote:?}"
         );
-        let wanted = self.wanted();
-        assert_eq!(remote[0]["description"], wanted["description"]);
-        assert_eq!(remote[0]["config"]["replicas"], wanted["runtime"]["replicas"], "{remote:?}");
+        let expected = self.expected();
+        assert_eq!(remote[0]["description"], expected["description"]);
+        assert_eq!(remote[0]["config"]["replicas"], expected["runtime"]["replicas"], "{remote:?}");
     }
 
     async fn remote(self, env: &TestEnv) -> Vec<Value> {
@@ -86,12 +86,12 @@ impl Case {
 impl crash_harness::Operation for Case {
     const OBJECT: &'static str = APP;
 
-    fn sandbox(self) -> Vec<&'static str> {
+    fn sandbox_args(self) -> Vec<&'static str> {
         vec!["--tags", self.tags]
     }
 
     async fn prepare(self, env: &TestEnv) {
-        if !self.takes_tags() {
+        if !self.supports_tags() {
             env.app(SIBLING, json!({ "deletionPolicy": "Delete" })).await;
             env.app_is(SIBLING, "True", "Succeeded").await;
         }
@@ -99,22 +99,22 @@ impl crash_harness::Operation for Case {
             Create => {}
             Adopt | Reactivate => {
                 let portal = env.sandbox.portal().unwrap();
-                let theirs = json!({ "name": APP, "region": "us-east-1", "description": "theirs" });
-                let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
+                let existing = json!({ "name": APP, "region": "us-east-1", "description": "foreign-value" });
+                let id = portal.create_app(&existing).await.unwrap()["id"].as_u64().unwrap();
                 if self.operation == Reactivate {
                     portal.delete_app(id).await.unwrap();
                 }
             }
             Update | Delete | Teardown => {
-                env.app(APP, Self { operation: Create, ..self }.wanted()).await;
+                env.app(APP, Self { operation: Create, ..self }.expected()).await;
                 env.app_is(APP, "True", "Succeeded").await;
             }
         }
     }
 
-    async fn begin(self, env: &TestEnv) {
+    async fn start(self, env: &TestEnv) {
         match self.operation {
-            Create | Update | Adopt | Reactivate => drop(env.app(APP, self.wanted()).await),
+            Create | Update | Adopt | Reactivate => drop(env.app(APP, self.expected()).await),
             Delete => drop(env.api::<SpiceApp>().delete(APP, &DeleteParams::default()).await.unwrap()),
             Teardown => {
                 let namespaces: Api<Namespace> = Api::all(env.client.clone());
@@ -123,11 +123,10 @@ impl crash_harness::Operation for Case {
         }
     }
 
-    async fn ends(self, env: &TestEnv) {
+    async fn wait_and_check(self, env: &TestEnv) {
         match self.operation {
-            Create | Update | Adopt | Reactivate => self.is_made(env).await,
+            Create | Update | Adopt | Reactivate => self.check_present(env).await,
             Delete => {
-                // Nothing holds it back any more, a finalizer least of all.
                 env.gone::<SpiceApp>(APP).await;
                 assert_eq!(self.remote(env).await, [Value::Null; 0]);
             }
@@ -136,55 +135,55 @@ impl crash_harness::Operation for Case {
                 assert_eq!(env.remote_apps().await, [Value::Null; 0]);
             }
         }
-        let ever = env.sandbox.state().await.unwrap()["apps"].as_array().unwrap().clone();
-        let ever = ever.iter().filter(|app| app["name"] == APP).count();
-        assert_eq!(ever, 1, "one remote app in all, deleted ones counted");
+        let all_apps = env.sandbox.state().await.unwrap()["apps"].as_array().unwrap().clone();
+        let count = all_apps.iter().filter(|app| app["name"] == APP).count();
+        assert_eq!(count, 1, "one app in total, including deleted apps");
     }
 
-    /// Whether a run may come to its end without this call. In a namespace that ends, an app says what it waits for if it is
-    /// reconciled between the deletion of the credential's Secret and the organization's look at it.
-    fn may_do_without(self, what: &str) -> bool {
-        self.operation == Teardown && what.ends_with("/status")
+    /// In a terminating namespace, the status of an app changes only if the operator reconciles the app between the
+    /// deletion of the credential Secret and the reconcile of the organization.
+    fn is_optional(self, call: &str) -> bool {
+        self.operation == Teardown && call.ends_with("/status")
     }
 }
 
-/// Tags are refused only in the extended run: the operator sends none where it knows that they are not to be had, so that
-/// its calls are the same as where they are dropped.
-async fn killed_on_every_plan(operation: Operation) {
+/// Only the extended run includes rejected tags. If the operator has detected the missing support, its requests are the
+/// same as with dropped tags.
+async fn kill_on_every_plan(operation: Operation) {
     let plans: &[_] = if extended() { &["keep", "drop", "reject"] } else { &["keep", "drop"] };
     for &tags in plans {
-        killed_at_every_point(Case { operation, tags }).await;
+        kill_at_every_point(Case { operation, tags }).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_a_create_one_app_comes_of_it() {
-    killed_on_every_plan(Create).await;
+async fn kill_at_any_point_of_a_create_leads_to_one_app() {
+    kill_on_every_plan(Create).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_an_update_the_app_is_as_wanted() {
-    killed_on_every_plan(Update).await;
+async fn kill_at_any_point_of_an_update_leads_to_the_spec() {
+    kill_on_every_plan(Update).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_an_adoption_the_app_is_taken_and_no_other_made() {
-    killed_on_every_plan(Adopt).await;
+async fn kill_at_any_point_of_an_adoption_leads_to_one_app() {
+    kill_on_every_plan(Adopt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_a_reactivation_the_app_is_back_and_ours() {
-    killed_on_every_plan(Reactivate).await;
+async fn kill_at_any_point_of_a_reactivation_leads_to_one_app() {
+    kill_on_every_plan(Reactivate).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_a_delete_nothing_is_left() {
-    killed_on_every_plan(Delete).await;
+async fn kill_at_any_point_of_a_deletion_leaves_no_app() {
+    kill_on_every_plan(Delete).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_the_end_of_a_namespace_nothing_is_left() {
+async fn kill_at_any_point_of_a_namespace_deletion_leaves_no_app() {
     let cluster = ControlPlane::shared().await.unwrap();
     let _controller = NamespaceController::start(&cluster).await.unwrap();
-    killed_at_every_point(Case { operation: Teardown, tags: "keep" }).await;
+    kill_at_every_point(Case { operation: Teardown, tags: "keep" }).await;
 }

@@ -1,4 +1,4 @@
-//! The operator is killed at every point of everything that it does to a SpiceSecret, and started again (invariant 3).
+//! Kills of the operator at every fault point of the operations on a SpiceSecret (invariant 3).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use spice_cloud_operator::api::{FINALIZER, SpiceApp, SpiceSecret};
 
 use crate::{
-    crash_harness::{self, killed_at_every_point},
+    crash_harness::{self, kill_at_every_point},
     secrets::{expected, from_key, portal_sets, remote},
     support::{
         control_plane::ControlPlane,
@@ -18,28 +18,28 @@ use crate::{
     },
 };
 
-/// The object under test has the name of its app, so that writes to both are points: an app waits for its secrets.
+/// Name of the SpiceSecret and its SpiceApp. With one name, writes to both are fault points.
 const NAME: &str = "my-app";
 
-/// The Kubernetes Secret that the object follows.
+/// The Kubernetes Secret with the values.
 const SOURCE: &str = "src";
 
-/// What is done to the object under test.
+/// An operation on the object under test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Operation {
     Create,
     Rotate,
     Rename,
-    /// One of two keys of the source goes.
+    /// The removal of one of two keys of the source.
     Remove,
-    /// What somebody has set is taken over.
+    /// The adoption of an existing secret.
     Adopt,
     Delete,
-    /// The deletion of the app; its secret stays, and waits for another one.
+    /// The deletion of the SpiceApp without its SpiceSecret.
     DeleteApp,
     /// The deletion of the namespace.
     Teardown {
-        /// Whether the app outlives it.
+        /// Whether the deletion policy of the app is Retain.
         retained: bool,
     },
 }
@@ -47,7 +47,7 @@ enum Operation {
 use Operation::{Adopt, Create, Delete, DeleteApp, Remove, Rename, Rotate, Teardown};
 
 impl Operation {
-    /// The spec before the operation, and what the source holds.
+    /// Returns the spec and the values of the source before the operation.
     fn before(self) -> (Value, Value) {
         match self {
             Rename => (from_key(SOURCE, "A", "OLD"), json!({ "A": "fake-value-a" })),
@@ -55,8 +55,8 @@ impl Operation {
         }
     }
 
-    /// What the app's secrets are in the end.
-    fn wanted(self) -> BTreeMap<String, String> {
+    /// Returns the final secrets of the app.
+    fn expected(self) -> BTreeMap<String, String> {
         match self {
             Create | Adopt => expected(&[("A", "fake-value-a"), ("B", "fake-value-b")]),
             Rotate => expected(&[("A", "fake-value-a2"), ("B", "fake-value-b")]),
@@ -66,29 +66,32 @@ impl Operation {
         }
     }
 
-    /// Whether every secret is set, and the status says so.
-    async fn is_made(self, env: &TestEnv) -> Result<(), String> {
+    /// Fails unless the app has the expected secrets and the status contains them.
+    async fn check_present(self, env: &TestEnv) -> Result<(), String> {
         let app = only_app(env).await;
-        let wanted = self.wanted();
+        let expected = self.expected();
         let found = remote(env, app["id"].as_u64().unwrap()).await;
-        if found != wanted {
+        if found != expected {
             return Err(format!("{found:?}"));
         }
         let secret = env.api::<SpiceSecret>().get(NAME).await.map_err(|error| error.to_string())?;
-        let ready = secret.conditions().iter().any(|one| {
-            one.type_ == "Ready" && one.status == "True" && one.observed_generation == secret.metadata.generation
+        let ready = secret.conditions().iter().any(|condition| {
+            condition.type_ == "Ready"
+                && condition.status == "True"
+                && condition.observed_generation == secret.metadata.generation
         });
-        // The times are those of the API: a check finds nothing to mend.
+        // With the timestamps of the API in the status, a resync detects no drift.
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let kept = app["secrets"].as_array().unwrap().iter();
-        let kept: BTreeMap<_, _> = kept.map(|one| (text(&one["name"]), Some(text(&one["updated_at"])))).collect();
+        let remote = app["secrets"].as_array().unwrap().iter();
+        let remote: BTreeMap<_, _> =
+            remote.map(|secret| (text(&secret["name"]), Some(text(&secret["updated_at"])))).collect();
         let entries = secret.status.iter().flat_map(|status| &status.secrets);
-        let told = entries.clone().map(|entry| (entry.name.clone(), entry.updated_at.clone())).collect();
-        let certain = entries.clone().all(|entry| entry.digest.is_some());
-        if ready && certain && kept == told && secret.finalizers() == [FINALIZER] {
+        let recorded = entries.clone().map(|entry| (entry.name.clone(), entry.updated_at.clone())).collect();
+        let confirmed = entries.clone().all(|entry| entry.digest.is_some());
+        if ready && confirmed && remote == recorded && secret.finalizers() == [FINALIZER] {
             Ok(())
         } else {
-            Err(format!("{kept:?}, {secret:?}"))
+            Err(format!("{remote:?}, {secret:?}"))
         }
     }
 }
@@ -96,7 +99,7 @@ impl Operation {
 impl crash_harness::Operation for Operation {
     const OBJECT: &'static str = NAME;
 
-    fn sandbox(self) -> Vec<&'static str> {
+    fn sandbox_args(self) -> Vec<&'static str> {
         Vec::new()
     }
 
@@ -108,7 +111,7 @@ impl crash_harness::Operation for Operation {
         env.values(SOURCE, values).await;
         match self {
             Create => {}
-            Adopt => portal_sets(env, app, "A", "theirs").await,
+            Adopt => portal_sets(env, app, "A", "foreign-value").await,
             _ => {
                 env.secret(NAME, spec).await;
                 env.secret_is(NAME, "True", "Succeeded").await;
@@ -116,7 +119,7 @@ impl crash_harness::Operation for Operation {
         }
     }
 
-    async fn begin(self, env: &TestEnv) {
+    async fn start(self, env: &TestEnv) {
         let params = DeleteParams::default();
         let (mut spec, _) = self.before();
         match self {
@@ -131,8 +134,8 @@ impl crash_harness::Operation for Operation {
             Delete => drop(env.api::<SpiceSecret>().delete(NAME, &params).await.unwrap()),
             DeleteApp => drop(env.api::<SpiceApp>().delete(NAME, &params).await.unwrap()),
             Teardown { retained } => {
-                // The objects of a namespace go in any order. An app that goes first takes its secrets with it; one that is
-                // retained waits for them.
+                // The objects of a namespace are deleted in any order. The deletion of an app deletes its secrets. A
+                // retained app waits for the deletion of its SpiceSecrets.
                 if !retained {
                     env.api::<SpiceSecret>().delete(NAME, &params).await.unwrap();
                 }
@@ -142,10 +145,10 @@ impl crash_harness::Operation for Operation {
         }
     }
 
-    async fn ends(self, env: &TestEnv) {
+    async fn wait_and_check(self, env: &TestEnv) {
         match self {
             Create | Rotate | Rename | Remove | Adopt => {
-                eventually("all is set and told", DEADLINE, async || self.is_made(env).await).await;
+                eventually("all secrets are set and recorded", DEADLINE, async || self.check_present(env).await).await;
             }
             Delete => {
                 env.gone::<SpiceSecret>(NAME).await;
@@ -167,25 +170,25 @@ impl crash_harness::Operation for Operation {
         }
     }
 
-    /// An app that is retained waits for no secret whose deletion has failed five times in a row, which is half a minute by the
-    /// defaults, and one second by the waits of other tests.
-    fn settings(self) -> &'static [&'static str] {
+    /// A retained app ignores a SpiceSecret after five failed deletions in a row. That takes half a minute with the
+    /// defaults, but only one second with the timings of the other tests.
+    fn operator_args(self) -> &'static [&'static str] {
         match self {
             Teardown { retained: true } => &["--min-retry-delay=500ms", "--max-retry-delay=5s"],
             _ => &[],
         }
     }
 
-    /// Whether a run may come to its end without this call. In a namespace that ends, objects say what they wait for if they
-    /// are reconciled between the deletion of what they need and its end, and read again after they have waited. The tags of an
-    /// app that stays are taken off if that can be done at once.
-    fn may_do_without(self, what: &str) -> bool {
-        let is_seldom = what.ends_with("/status") || what.starts_with("GET") || what == "PUT /v1/apps/{id}";
-        matches!(self, Teardown { .. }) && is_seldom
+    /// In a terminating namespace, an object reports a missing dependency only if a reconcile occurs during the deletion
+    /// of that dependency. A later reconcile then repeats the read. The operator tries once to remove the tags of a
+    /// retained app.
+    fn is_optional(self, call: &str) -> bool {
+        let depends_on_timing = call.ends_with("/status") || call.starts_with("GET") || call == "PUT /v1/apps/{id}";
+        matches!(self, Teardown { .. }) && depends_on_timing
     }
 }
 
-/// The one app that there is.
+/// Returns the only app in the sandbox.
 async fn only_app(env: &TestEnv) -> Value {
     let mut apps = env.remote_apps().await;
     assert_eq!(apps.len(), 1, "{apps:?}");
@@ -193,50 +196,50 @@ async fn only_app(env: &TestEnv) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_secrets_are_set() {
-    killed_at_every_point(Create).await;
+async fn kill_at_any_point_of_a_secret_create_sets_all_secrets() {
+    kill_at_every_point(Create).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_a_rotation_the_new_value_is_set() {
-    killed_at_every_point(Rotate).await;
+async fn kill_at_any_point_of_a_rotation_sets_the_new_value() {
+    kill_at_every_point(Rotate).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_a_rename_the_old_name_is_gone() {
-    killed_at_every_point(Rename).await;
+async fn kill_at_any_point_of_a_rename_deletes_the_old_name() {
+    kill_at_every_point(Rename).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_after_a_key_went_its_secret_is_gone() {
-    killed_at_every_point(Remove).await;
+async fn kill_at_any_point_of_a_key_removal_deletes_the_secret() {
+    kill_at_every_point(Remove).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_an_adoption_of_secrets_they_are_taken() {
-    killed_at_every_point(Adopt).await;
+async fn kill_at_any_point_of_a_secret_adoption_sets_all_secrets() {
+    kill_at_every_point(Adopt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_the_deletion_of_secrets_none_is_left() {
-    killed_at_every_point(Delete).await;
+async fn kill_at_any_point_of_a_secret_deletion_leaves_no_secret() {
+    kill_at_every_point(Delete).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_the_deletion_of_their_app_secrets_wait_for_another() {
-    killed_at_every_point(DeleteApp).await;
+async fn kill_at_any_point_of_an_app_deletion_keeps_the_spice_secret() {
+    kill_at_every_point(DeleteApp).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_the_end_of_their_namespace_no_secret_is_left() {
+async fn kill_at_any_point_of_a_namespace_deletion_leaves_no_secret() {
     let cluster = ControlPlane::shared().await.unwrap();
     let _controller = NamespaceController::start(&cluster).await.unwrap();
-    killed_at_every_point(Teardown { retained: false }).await;
+    kill_at_every_point(Teardown { retained: false }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_point_of_the_end_of_a_namespace_no_secret_is_left_in_a_retained_app() {
+async fn kill_at_any_point_of_a_namespace_deletion_empties_a_retained_app() {
     let cluster = ControlPlane::shared().await.unwrap();
     let _controller = NamespaceController::start(&cluster).await.unwrap();
-    killed_at_every_point(Teardown { retained: true }).await;
+    kill_at_every_point(Teardown { retained: true }).await;
 }

@@ -1,4 +1,6 @@
-//! What is deleted together goes together: apps, their organization and the Secret of its credential, in any order.
+//! Deletion of apps, their organization and the credential Secret in any order, and the credential finalizer.
+
+use std::path::PathBuf;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -19,17 +21,17 @@ use crate::{
     },
 };
 
-/// What is there to be deleted.
+/// An object to delete.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Part {
+enum Target {
     Secret,
     Organization,
     App,
 }
 
-use Part::{App, Organization, Secret as Credential};
+use Target::{App, Organization, Secret as Credential};
 
-const ORDERS: [[Part; 3]; 6] = [
+const ORDERS: [[Target; 3]; 6] = [
     [Credential, Organization, App],
     [Credential, App, Organization],
     [Organization, Credential, App],
@@ -38,7 +40,7 @@ const ORDERS: [[Part; 3]; 6] = [
     [App, Organization, Credential],
 ];
 
-impl Part {
+impl Target {
     async fn delete(self, env: &TestEnv) {
         let params = DeleteParams::default();
         match self {
@@ -53,122 +55,128 @@ fn secrets(env: &TestEnv) -> Api<Secret> {
     Api::namespaced(env.client.clone(), &env.namespace)
 }
 
-async fn secret_is(env: &TestEnv, what: &str, wanted: impl Fn(Option<&Secret>) -> bool) {
-    poll(what, DEADLINE, async || {
+async fn wait_for_secret(env: &TestEnv, description: &str, condition: impl Fn(Option<&Secret>) -> bool) {
+    poll(description, DEADLINE, async || {
         let secret = secrets(env).get_opt(CREDENTIAL.0).await.map_err(|error| error.to_string())?;
-        if wanted(secret.as_ref()) { Ok(()) } else { Err(format!("{:?}", secret.map(|secret| secret.metadata))) }
+        if condition(secret.as_ref()) { Ok(()) } else { Err(format!("{:?}", secret.map(|secret| secret.metadata))) }
     })
     .await
     .unwrap();
 }
 
-fn is_held(secret: Option<&Secret>) -> bool {
+fn has_finalizer(secret: Option<&Secret>) -> bool {
     secret.is_some_and(|secret| secret.finalizers().iter().any(|finalizer| finalizer == CREDENTIAL_FINALIZER))
 }
 
-/// A env whose app is made and whose credential is held.
-async fn in_use(env: &TestEnv) {
-    env.app("my-app", json!({ "description": "ours" })).await;
+/// Creates an app and waits for the finalizer of the credential Secret.
+async fn create_app(env: &TestEnv) {
+    env.app("my-app", json!({ "description": "desired" })).await;
     env.app_is("my-app", "True", "Succeeded").await;
-    secret_is(env, "the credential is held", is_held).await;
+    wait_for_secret(env, "the credential Secret has the finalizer", has_finalizer).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parts_that_are_deleted_one_by_one_go_in_every_order_and_leave_nothing() {
+async fn objects_can_be_deleted_in_every_order() {
     let cases = ORDERS.into_iter().flat_map(|order| [(order, false), (order, true)]);
-    let run = |(order, restart)| async move { tokio::spawn(deleted_in(order, restart)).await.unwrap() };
+    let run = |(order, restart)| async move { tokio::spawn(delete_in_order(order, restart)).await.unwrap() };
     futures::stream::iter(cases).for_each_concurrent(3, run).await;
 }
 
-async fn deleted_in(order: [Part; 3], restart: bool) {
-    let env = TestEnv::new("parts", program()).await;
+async fn delete_in_order(order: [Target; 3], restart: bool) {
+    let env = TestEnv::new("order", program()).await;
     let mut operator = Some(env.operator_with(&["--credential-release-delay=1h"]).await);
-    in_use(&env).await;
-    for part in order {
-        if restart && part == order[1] {
+    create_app(&env).await;
+    for target in order {
+        if restart && target == order[1] {
             operator.take().unwrap().kill().unwrap();
         }
-        part.delete(&env).await;
+        target.delete(&env).await;
     }
     if restart {
         operator = Some(env.operator_with(&["--credential-release-delay=1h"]).await);
     }
     env.gone::<SpiceApp>("my-app").await;
     env.gone::<SpiceOrganization>("default").await;
-    secret_is(&env, "the Secret is gone", |secret| secret.is_none()).await;
+    wait_for_secret(&env, "the Secret is deleted", |secret| secret.is_none()).await;
     assert_eq!(env.remote_apps().await, [Value::Null; 0], "{order:?}, restart: {restart}");
     drop(operator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_goes_with_all_that_is_in_it_and_leaves_nothing() {
+async fn namespace_deletion_deletes_all_objects_and_unretained_apps() {
     let cluster = ControlPlane::shared().await.unwrap();
     let _controller = NamespaceController::start(&cluster).await.unwrap();
     let cases = [(false, ""), (true, ""), (false, "--watch-secrets=false")];
-    let run = |(while_away, settings)| async move { tokio::spawn(namespace_goes(while_away, settings)).await.unwrap() };
+    let run = |(restart, args)| async move { tokio::spawn(delete_namespace(restart, args)).await.unwrap() };
     futures::stream::iter(cases).for_each_concurrent(3, run).await;
 }
 
-async fn namespace_goes(while_away: bool, settings: &'static str) {
+async fn delete_namespace(restart: bool, arg: &'static str) {
     let env = TestEnv::new("namespace", program()).await;
-    let settings: Vec<_> = ["--secret-poll-interval=1s", settings].into_iter().filter(|it| !it.is_empty()).collect();
-    let mut operator = Some(env.operator_with(&settings).await);
-    in_use(&env).await;
+    let args: Vec<_> = ["--secret-poll-interval=1s", arg].into_iter().filter(|arg| !arg.is_empty()).collect();
+    let mut operator = Some(env.operator_with(&args).await);
+    create_app(&env).await;
     let spec = json!({ "deletionPolicy": "Retain" });
-    env.app("kept-app", spec).await;
-    env.app_is("kept-app", "True", "Succeeded").await;
+    env.app("retained-app", spec).await;
+    env.app_is("retained-app", "True", "Succeeded").await;
 
-    if while_away {
+    if restart {
         operator.take().unwrap().kill().unwrap();
     }
     let namespaces: Api<Namespace> = Api::all(env.client.clone());
     namespaces.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
-    if while_away {
-        operator = Some(env.operator_with(&settings).await);
+    if restart {
+        operator = Some(env.operator_with(&args).await);
     }
     env.namespace_is_gone().await;
     let names: Vec<_> = env.remote_apps().await.iter().map(|app| app["name"].clone()).collect();
-    assert_eq!(names, ["kept-app"], "while away: {while_away}, {settings:?}");
+    assert_eq!(names, ["retained-app"], "restart: {restart}, {args:?}");
     drop(operator);
 }
 
 #[tokio::test]
-async fn a_credential_is_let_go_when_nobody_needs_it() {
-    let env = TestEnv::new("let-go", program()).await;
+async fn unused_credential_secret_loses_its_finalizer() {
+    let env = TestEnv::new("release", program()).await;
     let operator = env.operator_with(&["--credential-release-delay=1s"]).await;
-    in_use(&env).await;
+    create_app(&env).await;
 
-    // Named no more.
+    // The organization refers to another Secret.
     let other = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "other", "namespace": env.namespace },
         "stringData": { "token": "sandbox-fake-token-operator" },
     });
     secrets(&env).patch("other", &PatchParams::apply("test"), &Patch::Apply(&other)).await.unwrap();
-    let name = async |name: &str| {
+    let set_secret_ref = async |name: &str| {
         let patch = json!({ "spec": { "credentials": { "personalAccessToken": { "secretRef": { "name": name } } } } });
         let params = PatchParams::default();
         env.api::<SpiceOrganization>().patch("default", &params, &Patch::Merge(patch)).await.unwrap();
     };
-    name("other").await;
-    secret_is(&env, "one that is named no more is let go", |secret| secret.is_some() && !is_held(secret)).await;
-    name(CREDENTIAL.0).await;
-    secret_is(&env, "the credential is held again", is_held).await;
+    set_secret_ref("other").await;
+    wait_for_secret(&env, "the unreferenced Secret has no finalizer", |secret| {
+        secret.is_some() && !has_finalizer(secret)
+    })
+    .await;
+    set_secret_ref(CREDENTIAL.0).await;
+    wait_for_secret(&env, "the credential Secret has the finalizer again", has_finalizer).await;
 
-    // Deleted, and no app goes with it.
-    Part::Secret.delete(&env).await;
-    secret_is(&env, "the Secret is gone", |secret| secret.is_none()).await;
+    // The Secret is deleted, and no app is terminating.
+    Target::Secret.delete(&env).await;
+    wait_for_secret(&env, "the Secret is deleted", |secret| secret.is_none()).await;
     env.organization_is("False", "CredentialsMissing").await;
 
-    // Switched off.
+    // The finalizer is disabled.
     env.give_credential("sandbox-fake-token-operator").await;
-    secret_is(&env, "the credential is held again", is_held).await;
+    wait_for_secret(&env, "the credential Secret has the finalizer again", has_finalizer).await;
     operator.kill().unwrap();
     let _operator = env.operator_with(&["--protect-credential-secrets=false"]).await;
-    secret_is(&env, "the credential is let go", |secret| secret.is_some() && !is_held(secret)).await;
+    wait_for_secret(&env, "the credential Secret has no finalizer", |secret| {
+        secret.is_some() && !has_finalizer(secret)
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn without_a_watch_a_credential_is_read_now_and_then() {
+async fn credential_is_polled_without_a_secret_watch() {
     let env = TestEnv::without_credential("polled", program()).await;
     let _operator = env
         .operator_with(&["--watch-secrets=false", "--secret-poll-interval=1s", "--credential-release-delay=1s"])
@@ -182,50 +190,57 @@ async fn without_a_watch_a_credential_is_read_now_and_then() {
     env.organization_is("False", "CredentialsMissing").await;
 }
 
-/// What the operator may do with Secrets can be narrowed, with a switch for what it then does without.
+/// Reduced permissions for Secrets, each with the flag that disables the corresponding feature.
 #[tokio::test]
-async fn it_works_with_fewer_rights_to_secrets() {
-    for (verbs, settings) in [
+async fn operator_works_with_reduced_secret_permissions() {
+    for (verbs, args) in [
         (json!(["get", "list", "watch"]), &["--protect-credential-secrets=false"][..]),
         (json!(["get", "patch"]), &["--watch-secrets=false"]),
         (json!(["get"]), &["--watch-secrets=false", "--protect-credential-secrets=false"]),
-        // Not told so, it finds out, and goes on.
+        // Without the flag, the operator detects the missing permission and continues.
         (json!(["get", "list", "watch"]), &[]),
     ] {
         let env = TestEnv::new("rights", program()).await;
-        let user = format!("narrow-{}", env.namespace);
-        let role = env.cluster.kubectl(&["get", "clusterrole", "spice-cloud-operator", "-o", "json"]).await.unwrap();
-        let mut role: Value = serde_json::from_str(&role).unwrap();
-        role["metadata"] = json!({ "name": user });
-        for rule in role["rules"].as_array_mut().unwrap() {
-            if rule["resources"] == json!(["secrets"]) {
-                rule["verbs"] = verbs.clone();
-            }
-        }
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": user },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
-        });
-        let own = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-            "metadata": { "name": user, "namespace": OPERATOR_NAMESPACE }, "subjects": binding["subjects"],
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "spice-cloud-operator" },
-        });
-        for object in [role, binding, own] {
-            env.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
-        }
-        let admin = std::fs::read_to_string(env.cluster.kubeconfig(User::Admin)).unwrap();
-        let mut kubeconfig: Value = serde_json::from_str(&admin).unwrap();
-        kubeconfig["users"][0]["user"]["as"] = json!(user);
-        let kubeconfig = env.run.write("narrow.kubeconfig", &kubeconfig.to_string()).unwrap();
-
-        let _operator = env.operator_by(&kubeconfig, settings).await;
+        let kubeconfig = reduced_kubeconfig(&env, &verbs).await;
+        let _operator = env.operator_by(&kubeconfig, args).await;
         env.app("my-app", json!({})).await;
         env.app_is("my-app", "True", "Succeeded").await;
-        let (patch, held) = (verbs.as_array().unwrap().contains(&json!("patch")), is_held);
-        secret_is(&env, "held where that is allowed", |secret| held(secret) == patch).await;
+        let can_patch = verbs.as_array().unwrap().contains(&json!("patch"));
+        wait_for_secret(&env, "the finalizer depends on the patch permission", |secret| {
+            has_finalizer(secret) == can_patch
+        })
+        .await;
         env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
         env.gone::<SpiceApp>("my-app").await;
     }
+}
+
+/// Creates a user with the operator's role, but only `verbs` for Secrets. Returns the kubeconfig of that user.
+async fn reduced_kubeconfig(env: &TestEnv, verbs: &Value) -> PathBuf {
+    let user = format!("reduced-{}", env.namespace);
+    let role = env.cluster.kubectl(&["get", "clusterrole", "spice-cloud-operator", "-o", "json"]).await.unwrap();
+    let mut role: Value = serde_json::from_str(&role).unwrap();
+    role["metadata"] = json!({ "name": user });
+    for rule in role["rules"].as_array_mut().unwrap() {
+        if rule["resources"] == json!(["secrets"]) {
+            rule["verbs"] = verbs.clone();
+        }
+    }
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": user },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
+    });
+    let own_namespace = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": { "name": user, "namespace": OPERATOR_NAMESPACE }, "subjects": binding["subjects"],
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "spice-cloud-operator" },
+    });
+    for object in [role, binding, own_namespace] {
+        env.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
+    }
+    let admin = std::fs::read_to_string(env.cluster.kubeconfig(User::Admin)).unwrap();
+    let mut kubeconfig: Value = serde_json::from_str(&admin).unwrap();
+    kubeconfig["users"][0]["user"]["as"] = json!(user);
+    env.run.write("reduced.kubeconfig", &kubeconfig.to_string()).unwrap()
 }

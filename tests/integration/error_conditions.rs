@@ -1,11 +1,11 @@
-//! What can be wrong with a credential, a source, an endpoint or an app, and what is said and done then.
+//! Conditions and behaviour for invalid credentials, sources, endpoints and apps.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
 use crate::{
@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-fn message(app: &SpiceApp) -> &str {
+fn ready_message(app: &SpiceApp) -> &str {
     &app.status.as_ref().unwrap().core.conditions[0].message
 }
 
 #[tokio::test]
-async fn a_credential_that_is_no_longer_accepted_is_told_on_the_organization_and_tried_by_it_alone() {
+async fn rejected_credential_is_reported_and_retried_by_the_organization_only() {
     for verb in ["revoke", "expire"] {
         let env = TestEnv::new(verb, program()).await;
         let operator = env.operator().await;
@@ -31,20 +31,21 @@ async fn a_credential_that_is_no_longer_accepted_is_told_on_the_organization_and
             env.app_is(name, "True", "Succeeded").await;
         }
         env.sandbox.credential_is("operator", verb).await.unwrap();
-        // The next call of whichever app tells.
+        // The next request of any app reveals the rejection.
         env.request_reconcile("one-app").await;
         let organization = env.organization_is("False", "Unauthorized").await;
-        let words = &organization.status.unwrap().core.conditions[0].message;
-        assert!(words.starts_with("the API is up, and refuses the credential"), "{words}");
+        let message = &organization.status.unwrap().core.conditions[0].message;
+        let expected = format!("The API rejected the credential in Secret \"{}\": ", CREDENTIAL.0);
+        assert!(message.starts_with(&expected), "{message}");
         let before = env.sandbox.revision().await.unwrap();
         let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
         for name in names {
             env.request_reconcile(name).await;
         }
         env.reconciles(&operator, "SpiceApp", reconciles + 3).await;
-        let of_apps = env.calls(before).await.into_iter().filter(|call| call.contains("/apps"));
-        assert_eq!(of_apps.collect::<Vec<_>>(), [""; 0]);
-        // What was achieved is not lost by it.
+        let app_calls = env.calls(before).await.into_iter().filter(|call| call.contains("/apps"));
+        assert_eq!(app_calls.collect::<Vec<_>>(), [""; 0]);
+        // The apps keep Ready.
         for name in names {
             env.app_is(name, "True", "Succeeded").await;
         }
@@ -52,12 +53,12 @@ async fn a_credential_that_is_no_longer_accepted_is_told_on_the_organization_and
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_secret_of_a_credential_is_named() {
+async fn unusable_credential_secret_is_reported_by_name() {
     let env = TestEnv::without_credential("secret", program()).await;
     let _operator = env.operator().await;
     let api: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
     let (name, key) = CREDENTIAL;
-    for (data, words) in [
+    for (data, message) in [
         (json!({}), format!("Secret \"{name}\" has no key \"{key}\"")),
         (json!({ "other": "x" }), format!("Secret \"{name}\" has no key \"{key}\"")),
         (json!({ key: "" }), format!("Secret \"{name}\": key \"{key}\" is empty")),
@@ -73,55 +74,55 @@ async fn what_is_wrong_with_the_secret_of_a_credential_is_named() {
     ] {
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
         api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
-        env.says::<SpiceOrganization>("default", "CredentialsMissing", &words).await;
+        env.says::<SpiceOrganization>("default", "CredentialsMissing", &message).await;
     }
     assert_eq!(env.calls(0).await, [""; 0]);
 }
 
 #[tokio::test]
-async fn a_secret_that_is_replaced_leaves_a_ready_organization_ready() {
+async fn replaced_credential_secret_keeps_the_organization_ready() {
     let env = TestEnv::new("replace", program()).await;
     let _operator = env.operator().await;
     let before = env.organization_is("True", "Succeeded").await.status.unwrap();
     let api: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
-    // As `kubectl replace` does: another content, and without the finalizer that the operator has put on.
+    // As with `kubectl replace`: new content, without the operator's finalizer.
     let mut secret = api.get(CREDENTIAL.0).await.unwrap();
     secret.metadata.finalizers = None;
     secret.metadata.managed_fields = None;
-    secret.metadata.annotations = Some([("somebody/else".to_owned(), "writes".to_owned())].into());
+    secret.metadata.annotations = Some([("example.com/other".to_owned(), "value".to_owned())].into());
     api.replace(CREDENTIAL.0, &PostParams::default(), &secret).await.unwrap();
     let after = env
-        .until("default", "checked with the new version", |organization: &SpiceOrganization| {
+        .until("default", "observedSources has the new version", |organization: &SpiceOrganization| {
             organization
                 .status
                 .as_ref()
                 .is_some_and(|status| status.core.observed_sources != before.core.observed_sources)
         })
         .await;
-    assert_eq!(after.status.unwrap().core.conditions, before.core.conditions, "nor was it anything else meanwhile");
+    assert_eq!(after.status.unwrap().core.conditions, before.core.conditions, "no condition changed in the meantime");
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_config_map_of_a_spicepod_is_named() {
+async fn unusable_spicepod_config_map_is_reported() {
     let env = TestEnv::new("config-map", program()).await;
     let _operator = env.operator().await;
     let large = format!("version: v1\nname: {}\n", "x".repeat(300 * 1024));
     env.app("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } })).await;
-    for (data, words) in [
+    for (data, message) in [
         (json!({ "other": "x" }), "ConfigMap \"pods\" has no key \"spicepod.yaml\""),
         (json!({ "spicepod.yaml": "" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
-        (json!({ "spicepod.yaml": "just words" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
+        (json!({ "spicepod.yaml": "plain text" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
         (json!({ "spicepod.yaml": "a: [" }), "ConfigMap pods, key spicepod.yaml: not YAML"),
         (json!({ "spicepod.yaml": "a: 1\na: 2\n" }), "ConfigMap pods, key spicepod.yaml: a key is there twice: line 2"),
         (json!({ "spicepod.yaml": large }), "ConfigMap pods, key spicepod.yaml: "),
     ] {
         let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": data,
             "metadata": { "name": "pods", "namespace": env.namespace } });
-        // Not by `kubectl apply`, whose copy in an annotation would be too large.
+        // `kubectl apply` would copy the large value into an annotation, which has a size limit.
         let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(env.client.clone(), &env.namespace);
         api.patch("pods", &PatchParams::apply("test").force(), &Patch::Apply(&map)).await.unwrap();
         let reason = if data["spicepod.yaml"].is_null() { "SourceNotFound" } else { "InvalidSpec" };
-        env.says::<SpiceApp>("my-app", reason, words).await;
+        env.says::<SpiceApp>("my-app", reason, message).await;
     }
     env.app("other-app", json!({})).await;
     env.app_is("other-app", "True", "Succeeded").await;
@@ -129,7 +130,7 @@ async fn what_is_wrong_with_the_config_map_of_a_spicepod_is_named() {
 }
 
 #[tokio::test]
-async fn another_endpoint_is_called_for_its_identity_alone_until_a_person_accepts_it() {
+async fn changed_endpoint_receives_identity_reads_only() {
     let env = TestEnv::new("endpoint", program()).await;
     let other = Sandbox::start(&env.run, program(), &[]).await.unwrap();
     let _operator = env.operator().await;
@@ -137,16 +138,16 @@ async fn another_endpoint_is_called_for_its_identity_alone_until_a_person_accept
     env.app_is("my-app", "True", "Succeeded").await;
     env.organization(other.url()).await;
     let mismatch = env.organization_is("False", "OrganizationMismatch").await;
-    let words = mismatch.status.unwrap().core.conditions[0].message.clone();
-    assert!(words.contains(env.sandbox.url()) && words.contains(other.url()), "{words}");
-    assert!(words.contains("cloud.spice.ai/accept-organization="), "{words}");
+    let message = mismatch.status.unwrap().core.conditions[0].message.clone();
+    assert!(message.contains(env.sandbox.url()) && message.contains(other.url()), "{message}");
+    assert!(message.contains("cloud.spice.ai/accept-organization="), "{message}");
     env.app("my-app", json!({ "description": "new" })).await;
     env.app("new-app", json!({})).await;
     for name in ["my-app", "new-app"] {
         env.app_is(name, "False", "DependencyNotReady").await;
     }
-    let routes = other.calls_by("operator", 0).await.unwrap().into_iter().map(|call| call.path);
-    assert_eq!(routes.filter(|path| path != "/v1/orgs").collect::<Vec<_>>(), [""; 0]);
+    let paths = other.calls_by("operator", 0).await.unwrap().into_iter().map(|call| call.path);
+    assert_eq!(paths.filter(|path| path != "/v1/orgs").collect::<Vec<_>>(), [""; 0]);
     env.organization(env.sandbox.url()).await;
     for name in ["my-app", "new-app"] {
         env.app_is(name, "True", "Succeeded").await;
@@ -155,11 +156,15 @@ async fn another_endpoint_is_called_for_its_identity_alone_until_a_person_accept
 }
 
 #[tokio::test]
-async fn a_spicepod_that_comes_from_a_repository_is_refused_once_and_the_rest_is_kept() {
+async fn app_with_repository_rejects_only_the_spicepod() {
     let env = TestEnv::new("repository", program()).await;
     let _operator = env.operator().await;
-    // Looked at again without being asked to.
-    let spec = |description: &str, name: &str| json!({ "description": description, "interval": "1s", "spicepod": { "name": name } });
+    // The short interval causes a resync during the test.
+    let spec = |description: &str, name: &str| {
+        json!({
+            "description": description, "interval": "1s", "spicepod": { "name": name },
+        })
+    };
     env.app("my-app", spec("first", "one")).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     env.sandbox.repository(id, "connect").await.unwrap();
@@ -169,7 +174,7 @@ async fn a_spicepod_that_comes_from_a_repository_is_refused_once_and_the_rest_is
     assert_eq!((&remote["description"], &remote["config"]["spicepod"]["name"]), (&json!("second"), &json!("one")));
     let before = env.sandbox.revision().await.unwrap();
     env.sandbox
-        .call("it is read again", before, |call| call.method == "GET" && call.status == Some(200))
+        .call("the app is read again", before, |call| call.method == "GET" && call.status == Some(200))
         .await
         .unwrap();
     assert!(env.calls(before).await.iter().all(|call| call.starts_with("GET")));
@@ -181,37 +186,37 @@ async fn a_spicepod_that_comes_from_a_repository_is_refused_once_and_the_rest_is
 }
 
 #[tokio::test]
-async fn a_fight_over_a_field_is_ended_and_told_with_its_path() {
-    let env = TestEnv::new("fight", program()).await;
+async fn correction_loop_stops_and_is_reported_by_field() {
+    let env = TestEnv::new("correction-loop", program()).await;
     let _operator = env.operator().await;
     let portal = env.sandbox.portal().unwrap();
-    env.app("my-app", json!({ "description": "ours", "visibility": "private" })).await;
+    env.app("my-app", json!({ "description": "desired", "visibility": "private" })).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     for _ in 0..3 {
-        portal.update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+        portal.update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
         env.reconcile_app("my-app").await;
         env.app_is("my-app", "True", "Succeeded").await;
-        assert_eq!(env.remote_apps().await[0]["description"], "ours");
+        assert_eq!(env.remote_apps().await[0]["description"], "desired");
     }
-    portal.update_app(id, &json!({ "description": "theirs", "visibility": "public" })).await.unwrap();
+    portal.update_app(id, &json!({ "description": "foreign-value", "visibility": "public" })).await.unwrap();
     env.request_reconcile("my-app").await;
     let app = env.app_is("my-app", "False", "CorrectionLoop").await;
-    assert!(message(&app).contains("description"), "{}", message(&app));
+    assert!(ready_message(&app).contains("description"), "{}", ready_message(&app));
     assert_eq!(app.status.unwrap().drift, ["description"]);
     let remote = &env.remote_apps().await[0];
     assert_eq!(
         (&remote["description"], &remote["visibility"]),
-        (&json!("theirs"), &json!("private")),
-        "the rest is kept"
+        (&json!("foreign-value"), &json!("private")),
+        "other fields are corrected"
     );
-    // A change of what is wanted ends it.
-    env.app("my-app", json!({ "description": "ours again", "visibility": "private" })).await;
+    // A change of the spec ends the correction loop.
+    env.app("my-app", json!({ "description": "desired again", "visibility": "private" })).await;
     env.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(env.remote_apps().await[0]["description"], "ours again");
+    assert_eq!(env.remote_apps().await[0]["description"], "desired again");
 }
 
 #[tokio::test]
-async fn from_the_second_failure_in_a_row_a_reconcile_makes_at_most_two_calls() {
+async fn repeated_failures_cause_at_most_two_requests_per_reconcile() {
     let env = TestEnv::new("failures", program()).await;
     let operator = env.operator().await;
     env.app("my-app", json!({})).await;
@@ -225,28 +230,27 @@ async fn from_the_second_failure_in_a_row_a_reconcile_makes_at_most_two_calls() 
         env.app("my-app", json!({ "description": description })).await;
         env.app_is("my-app", "False", "RemoteUnavailable").await;
         let reconciles = async || operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
-        // The reconciles are counted first and last, so that none of the calls between belongs to one that is not counted.
+        // Reconciles are counted before and after the requests: every counted request belongs to a counted reconcile.
         let (first, before) = (reconciles().await, env.sandbox.revision().await.unwrap());
         env.reconciles(&operator, "SpiceApp", first + 5).await;
         let calls = env.calls(before).await.len() as u64;
-        let made = reconciles().await + 1 - first;
-        assert!(calls <= 2 * made, "{method}: {calls} calls in {made} reconciles");
+        let finished = reconciles().await + 1 - first;
+        assert!(calls <= 2 * finished, "{method}: {calls} requests in {finished} reconciles");
         env.sandbox.remove_faults().await.unwrap();
         env.app_is("my-app", "True", "Succeeded").await;
     }
 }
 
 #[tokio::test]
-async fn a_request_for_a_reconcile_reads_and_is_acknowledged() {
+async fn requested_reconcile_reads_the_app_and_is_recorded() {
     let env = TestEnv::new("forced", program()).await;
     let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "ours" })).await;
+    env.app("my-app", json!({ "description": "desired" })).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
-    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "theirs" })).await.unwrap();
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
     let app = env.reconcile_app("my-app").await;
     assert!(app.status.unwrap().core.last_handled_reconcile_at.is_some());
     assert_eq!(env.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
-    let described: Value = env.remote_apps().await[0]["description"].clone();
-    assert_eq!(described, "ours");
+    assert_eq!(env.remote_apps().await[0]["description"], "desired");
 }

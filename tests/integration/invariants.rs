@@ -1,4 +1,4 @@
-//! The invariants of the design that need real parts; the others are beside the planner and in `tests/architecture`.
+//! Invariants 4 and 5. ARCHITECTURE.md lists the tests of all invariants.
 
 use kube::{Api, ResourceExt, core::DynamicObject, discovery::ApiResource};
 use serde_json::json;
@@ -6,8 +6,8 @@ use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
 use crate::{program, support::test_env::TestEnv};
 
-/// resourceVersions of all that the operator could write in the namespace.
-async fn versions(env: &TestEnv) -> Vec<(String, String)> {
+/// Returns the resourceVersions of the objects in the namespace that the operator can write, and the number of events.
+async fn resource_versions(env: &TestEnv) -> Vec<(String, String)> {
     let mut versions = Vec::new();
     for app in env.api::<SpiceApp>().list(&Default::default()).await.unwrap() {
         versions.push((format!("app {}", app.name_any()), app.resource_version().unwrap()));
@@ -28,27 +28,27 @@ async fn versions(env: &TestEnv) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn invariant_4_in_the_steady_state_nothing_is_written() {
+async fn invariant_4_steady_state_has_no_writes() {
     let env = TestEnv::new("steady", program()).await;
     let operator = env.operator().await;
-    // Checked once a second, so that many checks pass while nothing changes.
-    env.app("my-app", json!({ "description": "ours", "tags": { "a": "b" }, "interval": "1s" })).await;
+    // An interval of one second, so that several resyncs occur without a change.
+    env.app("my-app", json!({ "description": "desired", "tags": { "a": "b" }, "interval": "1s" })).await;
     env.app_is("my-app", "True", "Succeeded").await;
     env.organization_is("True", "Succeeded").await;
     let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
-    // What was begun before it was ready, such as its events, has ended when two more reconciles have.
+    // After two more reconciles, earlier asynchronous writes such as events have finished.
     env.reconciles(&operator, "SpiceApp", reconciles + 2).await;
 
-    let (before, revision) = (versions(&env).await, env.sandbox.revision().await.unwrap());
+    let (before, revision) = (resource_versions(&env).await, env.sandbox.revision().await.unwrap());
     env.reconciles(&operator, "SpiceApp", reconciles + 7).await;
     let calls = env.calls(revision).await;
-    assert!(calls.len() >= 4, "checks went on: {calls:?}");
+    assert!(calls.len() >= 4, "too few resyncs: {calls:?}");
     assert!(calls.iter().all(|call| call == "GET /v1/apps/{appId}"), "{calls:?}");
-    assert_eq!(versions(&env).await, before);
+    assert_eq!(resource_versions(&env).await, before);
 }
 
 #[tokio::test]
-async fn invariant_5_a_restart_with_everything_in_date_makes_no_call() {
+async fn invariant_5_restart_in_sync_sends_no_requests() {
     let env = TestEnv::new("restart", program()).await;
     let operator = env.operator().await;
     for name in ["first-app", "second-app", "third-app"] {
@@ -57,15 +57,15 @@ async fn invariant_5_a_restart_with_everything_in_date_makes_no_call() {
     }
     env.organization_is("True", "Succeeded").await;
     operator.terminate().await.unwrap();
-    let (before, revision) = (versions(&env).await, env.sandbox.revision().await.unwrap());
+    let (before, revision) = (resource_versions(&env).await, env.sandbox.revision().await.unwrap());
 
     let operator = env.operator().await;
     env.reconciles(&operator, "SpiceApp", 3).await;
     env.reconciles(&operator, "SpiceOrganization", 1).await;
     assert_eq!(env.calls(revision).await, [""; 0]);
-    assert_eq!(versions(&env).await, before);
+    assert_eq!(resource_versions(&env).await, before);
 
-    // It is awake all the same.
+    // The operator still reacts to a change.
     env.app("first-app", json!({ "description": "changed", "runtime": { "replicas": 2 } })).await;
     env.app_is("first-app", "True", "Succeeded").await;
     assert_eq!(env.calls(revision).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);

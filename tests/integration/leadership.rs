@@ -1,4 +1,4 @@
-//! The lease: of several processes one writes, and the next takes over.
+//! Leader election: only the process that holds the Lease writes, and a standby process takes over.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Short terms, and a Lease in the env's own namespace.
+/// A `TestEnv` with short lease timings and a Lease in its own namespace.
 struct Election {
     env: TestEnv,
     arguments: Vec<String>,
@@ -25,12 +25,12 @@ struct Election {
 
 impl Election {
     async fn new(name: &str) -> Self {
-        let election = Self::without_permission(name).await;
-        election.permit().await;
+        let election = Self::without_lease_role(name).await;
+        election.grant_lease_role().await;
         election
     }
 
-    async fn without_permission(name: &str) -> Self {
+    async fn without_lease_role(name: &str) -> Self {
         let env = TestEnv::new(name, program()).await;
         let arguments = vec![
             "--leader-elect=true".to_owned(),
@@ -42,8 +42,8 @@ impl Election {
         Self { env, arguments }
     }
 
-    /// What config/rbac gives in the operator's namespace, given here.
-    async fn permit(&self) {
+    /// Grants the Role that `config/rbac` grants in the operator's namespace.
+    async fn grant_lease_role(&self) {
         let env = &self.env;
         let rules = json!([
             { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"] },
@@ -73,30 +73,30 @@ impl Election {
     }
 }
 
-async fn leads(operator: &Operator) -> Result<(), String> {
-    let leads = operator.metrics().await?.sum("spice_operator_leader", &[]);
-    if leads == 1.0 { Ok(()) } else { Err(format!("leader {leads}")) }
+async fn check_is_leader(operator: &Operator) -> Result<(), String> {
+    let leader = operator.metrics().await?.sum("spice_operator_leader", &[]);
+    if leader == 1.0 { Ok(()) } else { Err(format!("spice_operator_leader is {leader}")) }
 }
 
 #[tokio::test]
-async fn a_second_process_stands_by_and_takes_over_when_the_first_is_told_to_stop() {
+async fn standby_process_becomes_leader_after_the_leader_terminates() {
     let election = Election::new("standby").await;
     let first = election.operator().await;
-    poll("the first leads", DEADLINE, async || leads(&first).await).await.unwrap();
+    poll("the first process is leader", DEADLINE, async || check_is_leader(&first).await).await.unwrap();
     let second = election.operator().await;
     election.env.app("my-app", json!({ "description": "first" })).await;
     election.env.app_is("my-app", "True", "Succeeded").await;
-    poll("the second says that it stands by", DEADLINE, async || {
-        if second.log().contains("Waiting for leader lease") { Ok(()) } else { Err("not yet".to_owned()) }
+    poll("the second process waits for the lease", DEADLINE, async || {
+        if second.log().contains("Waiting for leader lease") { Ok(()) } else { Err("no log line yet".to_owned()) }
     })
     .await
     .unwrap();
-    leads(&second).await.unwrap_err();
+    check_is_leader(&second).await.unwrap_err();
     assert_eq!(second.metrics().await.unwrap().reconciles("SpiceApp"), 0.0);
 
     let before = election.lease().await.spec.unwrap();
     assert_eq!(first.terminate().await.unwrap(), Some(0));
-    poll("the second leads", DEADLINE, async || leads(&second).await).await.unwrap();
+    poll("the second process is leader", DEADLINE, async || check_is_leader(&second).await).await.unwrap();
     let after = election.lease().await.spec.unwrap();
     assert_ne!(after.holder_identity, before.holder_identity);
     assert_eq!(after.lease_transitions, before.lease_transitions.map(|count| count + 1));
@@ -106,31 +106,31 @@ async fn a_second_process_stands_by_and_takes_over_when_the_first_is_told_to_sto
 }
 
 #[tokio::test]
-async fn invariant_9_a_leader_that_stood_still_past_its_lease_writes_nothing_more_and_ends() {
-    // Where it stands still: with the create not applied yet, applied and not answered, or between two reconciles.
-    for (name, held) in
+async fn invariant_9_leader_paused_past_its_lease_writes_nothing_and_exits() {
+    // The process is paused before the create takes effect, after the create takes effect, or between two reconciles.
+    for (name, hang) in
         [("frozen-before", Some(When::Before)), ("frozen-after", Some(When::After)), ("frozen-idle", None)]
     {
         let election = Election::new(name).await;
         let env = &election.env;
         let first = election.operator().await;
         env.organization_is("True", "Succeeded").await;
-        if let Some(when) = held {
+        if let Some(when) = hang {
             let (method, route) = (Some("POST".to_owned()), Some("/v1/apps".to_owned()));
             let fault = Fault { method, route, when, action: Action::Hang, times: Some(1) };
             env.sandbox.add_fault(&fault).await.unwrap();
             env.app("my-app", json!({ "description": "wanted" })).await;
-            let held = |call: &crate::support::sandbox::Entry| {
+            let is_hanging_create = |call: &crate::support::sandbox::Entry| {
                 call.method == "POST" && call.status.is_none() && call.state != "received"
             };
-            env.sandbox.call("the create is held", 0, held).await.unwrap();
+            env.sandbox.call("the create hangs", 0, is_hanging_create).await.unwrap();
         }
         first.process().pause().unwrap();
-        if held.is_none() {
+        if hang.is_none() {
             env.app("my-app", json!({ "description": "wanted" })).await;
         }
         let second = election.operator().await;
-        poll("the second leads", DEADLINE, async || leads(&second).await).await.unwrap();
+        poll("the second process is leader", DEADLINE, async || check_is_leader(&second).await).await.unwrap();
         env.app_is("my-app", "True", "Succeeded").await;
 
         let revision = env.sandbox.revision().await.unwrap();
@@ -142,13 +142,14 @@ async fn invariant_9_a_leader_that_stood_still_past_its_lease_writes_nothing_mor
         let error = last["error"].as_str().unwrap();
         let holder = election.lease().await.spec.unwrap().holder_identity.unwrap();
         assert!(last["level"] == "ERROR" && last["message"] == "Exiting: lost leader lease", "{name}: {last}");
-        // The process checks its own deadline first, and then the lease that it reads.
+        // The process checks the renew deadline before it reads the Lease.
         assert!(error.contains(&holder) || error.contains("no renewal within the deadline of 3s"), "{name}: {last}");
-        let late: Vec<_> = env.calls(revision).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
-        // The create that was under way is the one that the journal still changes.
+        let late_writes: Vec<_> =
+            env.calls(revision).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
+        // Only the entry of the create that was in flight may still change.
         assert!(
-            late.iter().all(|call| held.is_some() && call == "POST /v1/apps") && late.len() <= 1,
-            "{name}: {late:?}"
+            late_writes.iter().all(|call| hang.is_some() && call == "POST /v1/apps") && late_writes.len() <= 1,
+            "{name}: {late_writes:?}"
         );
         assert_eq!(env.api::<SpiceApp>().get("my-app").await.unwrap().resource_version(), version, "{name}");
         let state = env.sandbox.state().await.unwrap();
@@ -157,15 +158,15 @@ async fn invariant_9_a_leader_that_stood_still_past_its_lease_writes_nothing_mor
 }
 
 #[tokio::test]
-async fn a_process_that_may_not_read_its_lease_is_not_ready_and_names_it() {
-    let election = Election::without_permission("unreadable").await;
+async fn process_without_permission_to_read_the_lease_is_not_ready() {
+    let election = Election::without_lease_role("unreadable").await;
     let env = &election.env;
     let mut arguments: Vec<&str> = election.arguments.iter().map(String::as_str).collect();
     arguments.extend(["--watch-namespace", &env.namespace]);
     let kubeconfig = env.cluster.kubeconfig(User::Operator);
     let operator = Operator::start(&env.run, program(), &kubeconfig, &arguments, &[]).await.unwrap();
     operator.unready(&format!("the Lease {}/spice-cloud-operator", env.namespace)).await.unwrap();
-    poll("that alone is missing", DEADLINE, async || match operator.answer("readyz").await? {
+    poll("readyz lists only the Lease", DEADLINE, async || match operator.answer("readyz").await? {
         (503, text) if text.lines().count() == 1 => Ok(()),
         other => Err(format!("{other:?}")),
     })
@@ -181,22 +182,22 @@ async fn a_process_that_may_not_read_its_lease_is_not_ready_and_names_it() {
         assert_eq!(started[field], value, "{started}");
     }
 
-    election.permit().await;
+    election.grant_lease_role().await;
     operator.ready().await.unwrap();
-    poll("it leads", DEADLINE, async || leads(&operator).await).await.unwrap();
+    poll("the process is leader", DEADLINE, async || check_is_leader(&operator).await).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_leader_whose_lease_is_taken_says_who_took_it() {
+async fn leader_that_loses_the_lease_logs_the_new_holder() {
     let election = Election::new("taken").await;
     let operator = election.operator().await;
-    poll("it leads", DEADLINE, async || leads(&operator).await).await.unwrap();
+    poll("the process is leader", DEADLINE, async || check_is_leader(&operator).await).await.unwrap();
     let leases: Api<Lease> = Api::namespaced(election.env.client.clone(), &election.env.namespace);
-    let patch = json!({ "spec": { "holderIdentity": "somebody else" } });
+    let patch = json!({ "spec": { "holderIdentity": "other-process" } });
     leases.patch("spice-cloud-operator", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(1));
     let log = operator.log();
     let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     assert_eq!(last["reason"], "taken_by_other_process", "{last}");
-    assert_eq!(last["error"], "another process took the lease: somebody else", "{last}");
+    assert_eq!(last["error"], "another process took the lease: other-process", "{last}");
 }

@@ -1,4 +1,5 @@
-//! Objects that an older, looser definition let in: they are told, nothing is sent for them, and they can be deleted.
+//! Objects that an older CustomResourceDefinition without validation accepted. The operator reports them, sends nothing
+//! for them, and can delete them.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -16,9 +17,9 @@ use crate::support::{
     test_env::{Kind, TestEnv},
 };
 
-/// Takes every rule and bound off a schema, and leaves the types.
-fn loosen(schema: &mut Value) {
-    const BOUNDS: [&str; 9] = [
+/// Removes every rule and limit from a schema, and keeps the types.
+fn remove_validation(schema: &mut Value) {
+    const LIMITS: [&str; 9] = [
         "x-kubernetes-validations",
         "pattern",
         "minLength",
@@ -31,21 +32,21 @@ fn loosen(schema: &mut Value) {
     ];
     match schema {
         Value::Object(fields) => {
-            // A field may have the name of a bound; a bound is no object.
-            fields.retain(|name, value| !BOUNDS.contains(&name.as_str()) || value.is_object());
-            fields.values_mut().for_each(loosen);
+            // A property can have the name of a limit. Its schema is an object, and the value of a limit is not.
+            fields.retain(|name, value| !LIMITS.contains(&name.as_str()) || value.is_object());
+            fields.values_mut().for_each(remove_validation);
         }
-        Value::Array(items) => items.iter_mut().for_each(loosen),
+        Value::Array(items) => items.iter_mut().for_each(remove_validation),
         _ => {}
     }
 }
 
-/// Puts our definitions in place without their rules.
-async fn install_loose(env: &TestEnv) {
+/// Installs the CustomResourceDefinitions without validation.
+async fn install_without_validation(env: &TestEnv) {
     let api: Api<CustomResourceDefinition> = Api::all(env.client.clone());
     for file in custom_resource_definitions() {
         let mut definition = serde_json::to_value(&file.definition).unwrap();
-        loosen(&mut definition["spec"]);
+        remove_validation(&mut definition["spec"]);
         let name = definition["metadata"]["name"].as_str().unwrap().to_owned();
         let mut current = serde_json::to_value(api.get(&name).await.unwrap()).unwrap();
         current["spec"] = definition["spec"].take();
@@ -53,12 +54,12 @@ async fn install_loose(env: &TestEnv) {
     }
 }
 
-async fn made<K: Kind>(env: &TestEnv, name: &str, spec: &Value) {
+async fn apply<K: Kind>(env: &TestEnv, name: &str, spec: &Value) {
     let api = env.api::<K>();
     let object = json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": name }, "spec": spec,
     });
-    poll(&format!("the definition takes {name}"), DEADLINE, async || {
+    poll(&format!("the API server accepts {name}"), DEADLINE, async || {
         let params = PatchParams::apply("test").force();
         api.patch(name, &params, &Patch::Apply(&object)).await.map(drop).map_err(|error| error.to_string())
     })
@@ -66,16 +67,13 @@ async fn made<K: Kind>(env: &TestEnv, name: &str, spec: &Value) {
     .unwrap();
 }
 
-#[tokio::test]
-async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_deleted() {
-    if use_existing_cluster() {
-        // Its definitions are not for tests to change.
-        return;
-    }
-    let env = TestEnv::alone("looser", program()).await;
-    install_loose(&env).await;
+/// Name and spec of an object, and the field that the operator reports as invalid.
+type InvalidObject = (&'static str, Value, &'static str);
+
+/// SpiceApps that the installed definition rejects.
+fn invalid_apps() -> Vec<InvalidObject> {
     let source = json!({ "configMapKeyRef": { "name": "pods", "key": "a" } });
-    let apps = [
+    vec![
         ("abc", json!({}), "spec.name"),
         ("both-sources", json!({ "spicepod": {}, "spicepodFrom": source }), "spec.spicepodFrom"),
         ("two-places", json!({ "region": "a", "cname": "b" }), "spec.region"),
@@ -86,11 +84,14 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
             json!({ "name": "a", "region": "a", "cname": "b", "spicepod": {}, "spicepodFrom": source }),
             "spec.name",
         ),
-    ];
+    ]
+}
+
+/// SpiceOrganizations that the installed definition rejects. `url` is the address of the sandbox.
+fn invalid_organizations(url: &str) -> Vec<InvalidObject> {
     let token = json!({ "secretRef": { "name": "spice-credentials" } });
     let pat = json!({ "personalAccessToken": token });
-    let url = env.sandbox.url();
-    let organizations = [
+    vec![
         ("plain-http", json!({ "endpoint": url, "credentials": pat }), "spec.endpoint"),
         ("none", json!({ "endpoint": url, "allowInsecureEndpoint": true, "credentials": {} }), "spec.credentials"),
         (
@@ -113,9 +114,13 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
             json!({ "endpoint": "ftp://x", "tokenEndpoint": "http://y", "credentials": {} }),
             "spec.endpoint",
         ),
-    ];
+    ]
+}
+
+/// SpiceSecrets that the installed definition rejects.
+fn invalid_secrets() -> Vec<InvalidObject> {
     let app = json!({ "name": "my-app" });
-    let secrets = [
+    vec![
         (
             "wrong-secret-name",
             json!({ "appRef": app, "secretRef": { "name": "a", "items": [{ "key": "A", "name": "a b" }] } }),
@@ -131,34 +136,50 @@ async fn what_a_looser_definition_let_in_is_told_sends_nothing_and_can_be_delete
             json!({ "appRef": app, "secretRef": { "name": "a", "items": [{ "key": "A" }, { "key": "b", "name": "A" }] } }),
             "spec.secretRef.items[1].name",
         ),
-    ];
-    for (name, spec, _) in &secrets {
-        made::<SpiceSecret>(&env, name, spec).await;
-    }
-    for (name, spec, _) in &apps {
-        made::<SpiceApp>(&env, name, spec).await;
-    }
-    for (name, spec, _) in &organizations {
-        made::<SpiceOrganization>(&env, name, spec).await;
-    }
+    ]
+}
+
+/// Installs the CustomResourceDefinitions of the project, and waits until the API server validates with them.
+async fn install_strict(env: &TestEnv) {
     apply_definitions(&env.cluster).await.unwrap();
-    poll("the definitions are strict again", DEADLINE, async || {
+    poll("the API server rejects invalid objects again", DEADLINE, async || {
         let spec = json!({ "apiVersion": "cloud.spice.ai/v1alpha1", "kind": "SpiceApp", "metadata": { "name": "abc-2" },
             "spec": { "name": "a" } });
         let params = PatchParams { dry_run: true, ..PatchParams::apply("test") };
         match env.api::<SpiceApp>().patch("abc-2", &params, &Patch::Apply(&spec)).await {
             Err(_) => Ok(()),
-            Ok(_) => Err("not yet".to_owned()),
+            Ok(_) => Err("an invalid object was accepted".to_owned()),
         }
     })
     .await
     .unwrap();
+}
 
-    // The finalizer and the status are written under the strict definition.
+#[tokio::test]
+async fn objects_of_a_schema_without_validation_are_reported_and_deletable() {
+    if use_existing_cluster() {
+        // A test must not change the definitions of an existing cluster.
+        return;
+    }
+    let env = TestEnv::alone("legacy-schema", program()).await;
+    install_without_validation(&env).await;
+    let (apps, organizations, secrets) = (invalid_apps(), invalid_organizations(env.sandbox.url()), invalid_secrets());
+    for (name, spec, _) in &secrets {
+        apply::<SpiceSecret>(&env, name, spec).await;
+    }
+    for (name, spec, _) in &apps {
+        apply::<SpiceApp>(&env, name, spec).await;
+    }
+    for (name, spec, _) in &organizations {
+        apply::<SpiceOrganization>(&env, name, spec).await;
+    }
+    install_strict(&env).await;
+
+    // The operator writes the finalizer and the status with the strict definition installed.
     let _operator = env.operator().await;
     for (name, _, field) in &apps {
-        let said = env.says::<SpiceApp>(name, "InvalidSpec", field).await;
-        assert!(said.status.unwrap().id.is_none());
+        let app = env.says::<SpiceApp>(name, "InvalidSpec", field).await;
+        assert!(app.status.unwrap().id.is_none());
     }
     for (name, _, field) in &organizations {
         env.says::<SpiceOrganization>(name, "InvalidSpec", field).await;

@@ -1,11 +1,11 @@
-//! Tests that need processes: a real Kubernetes API, the sandbox, the operator.
+//! Tests with real processes: kube-apiserver, the sandbox, and the operator.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     missing_docs,
-    reason = "a test fails by a panic, its name says what holds, and what it counted is shown on request"
+    reason = "tests fail by panicking, their names describe them, and they print figures"
 )]
 
 mod api_variants;
@@ -16,6 +16,7 @@ mod crash_create;
 mod crash_harness;
 mod crash_points_app;
 mod crash_points_secret;
+mod credentials;
 mod definitions;
 mod deletion_order;
 mod error_conditions;
@@ -32,18 +33,19 @@ mod permissions;
 mod process;
 mod scopes;
 mod secret_errors;
+mod secret_ownership;
 mod secrets;
 mod status_invariants;
 #[path = "../support/mod.rs"]
 mod support;
 mod undecodable;
 
-/// The operator's binary.
+/// Path of the operator binary.
 fn program() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_BIN_EXE_spice-cloud-operator"))
 }
 
-/// Whether the tests that take minutes are wanted, as `make test-extended` does. They pass at once otherwise.
+/// Whether to run the slow tests (`make test-extended`). If not, the slow tests return immediately.
 fn extended() -> bool {
     std::env::var("TEST_EXTENDED").is_ok_and(|value| value == "1")
 }

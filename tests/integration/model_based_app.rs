@@ -1,4 +1,4 @@
-//! Random edits of the spec and of the app, against a model of what is to come of them.
+//! Random edits of the spec of a SpiceApp and of its app, compared with a model of the expected state.
 
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
@@ -6,50 +6,50 @@ use spice_cloud_operator::api::SpiceApp;
 
 use crate::{program, support::test_env::TestEnv};
 
-/// Each begins another sequence; the same one gives the same edits.
+/// Seeds of the random sequences. A seed always produces the same edits.
 const SEEDS: [u64; 3] = [1, 2, 3];
 const ROUNDS: u32 = 12;
 
-/// What becomes of a field that is taken out of the spec.
+/// Effect of the removal of a field from the spec.
 #[derive(Clone, Copy, PartialEq)]
-enum End {
-    /// It is cleared.
-    Cleared,
-    /// It stays as it is, and is nobody's.
-    Stays,
+enum Removal {
+    /// The operator clears the field of the app.
+    Clears,
+    /// The field of the app keeps its value, and the operator no longer manages the field.
+    Keeps,
 }
 
-/// A field by its place in the spec and in the app, and two values for it.
+/// A field: JSON pointers in the spec and in the app, and two values.
 struct Field {
     spec: &'static str,
     remote: &'static str,
     values: [Value; 2],
-    end: End,
+    removal: Removal,
 }
 
 fn fields() -> Vec<Field> {
-    let field = |spec, remote, values, end| Field { spec, remote, values, end };
+    let field = |spec, remote, values, removal| Field { spec, remote, values, removal };
     vec![
-        field("/description", "/description", [json!("one"), json!("two")], End::Cleared),
-        field("/visibility", "/visibility", [json!("public"), json!("private")], End::Stays),
-        field("/tags/team", "/tags/team", [json!("data"), json!("web")], End::Cleared),
-        field("/runtime/replicas", "/config/replicas", [json!(1), json!(2)], End::Stays),
-        field("/runtime/imageTag", "/config/image_tag", [json!("v1.1.0"), json!("v1.2.0")], End::Cleared),
-        field("/spicepod", "/config/spicepod", [json!({ "name": "one" }), json!({ "name": "two" })], End::Stays),
+        field("/description", "/description", [json!("one"), json!("two")], Removal::Clears),
+        field("/visibility", "/visibility", [json!("public"), json!("private")], Removal::Keeps),
+        field("/tags/team", "/tags/team", [json!("data"), json!("web")], Removal::Clears),
+        field("/runtime/replicas", "/config/replicas", [json!(1), json!(2)], Removal::Keeps),
+        field("/runtime/imageTag", "/config/image_tag", [json!("v1.1.0"), json!("v1.2.0")], Removal::Clears),
+        field("/spicepod", "/config/spicepod", [json!({ "name": "one" }), json!({ "name": "two" })], Removal::Keeps),
     ]
 }
 
-/// What a field is to be.
+/// Expected state of a field.
 #[derive(Clone, Default, Debug)]
 struct Model {
-    /// In the spec now.
-    wanted: Option<Value>,
-    /// In the app, or that it is not there; nothing where the service decides.
-    shown: Option<Option<Value>>,
+    /// The value in the spec.
+    desired: Option<Value>,
+    /// The value in the app, `Some(None)` if the app has no value. None if the API chooses the value.
+    observed: Option<Option<Value>>,
 }
 
-/// Puts a value at a place, or takes it away.
-fn put(object: &mut Value, pointer: &str, value: Option<&Value>) {
+/// Sets or removes the value at a JSON pointer.
+fn set_at(object: &mut Value, pointer: &str, value: Option<&Value>) {
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     let parent = parent.split('/').skip(1).fold(object, |object, name| &mut object[name]);
     if let Some(value) = value {
@@ -59,8 +59,8 @@ fn put(object: &mut Value, pointer: &str, value: Option<&Value>) {
     }
 }
 
-/// The body of a PUT that gives the app these values. Tags go out as a whole.
-fn edited(app: &Value, edits: &[(&'static str, Value)]) -> Value {
+/// The body of a PUT that sets these values. A PUT replaces all tags, so the body contains all tags.
+fn put_body(app: &Value, edits: &[(&'static str, Value)]) -> Value {
     let mut body = Map::new();
     for (pointer, value) in edits {
         let name = pointer.rsplit_once('/').unwrap().1;
@@ -74,17 +74,17 @@ fn edited(app: &Value, edits: &[(&'static str, Value)]) -> Value {
     Value::Object(body)
 }
 
-struct Play<'a> {
+struct Scenario<'a> {
     env: &'a TestEnv,
     name: String,
     random: fastrand::Rng,
     spec: Value,
     models: Vec<Model>,
-    /// A tag that the operator knows nothing of.
-    foreign: Option<Value>,
+    /// The value of a tag that the spec does not contain.
+    foreign_tag: Option<Value>,
 }
 
-impl Play<'_> {
+impl Scenario<'_> {
     async fn remote(&self) -> Value {
         let mut apps = self.env.remote_apps().await;
         apps.retain(|app| app["name"] == self.name.as_str());
@@ -92,107 +92,107 @@ impl Play<'_> {
         apps.remove(0)
     }
 
-    /// Edits the app as somebody in the portal would, while the operator has nothing to do.
-    async fn edit_outside(&mut self, fields: &[Field], chosen: &[usize]) {
+    /// Edits the app in the portal while the operator is idle.
+    async fn edit_app(&mut self, fields: &[Field], chosen: &[usize]) {
         let portal = self.env.sandbox.portal().unwrap();
         let remote = self.remote().await;
         let id = remote["id"].as_u64().unwrap();
         let mut edits = Vec::new();
         for &index in chosen {
             let value = self.random.choice(&fields[index].values).unwrap().clone();
-            self.models[index].shown = Some(Some(value.clone()));
+            self.models[index].observed = Some(Some(value.clone()));
             edits.push((fields[index].remote, value));
         }
         if self.random.bool() {
             let value = json!(format!("f{}", self.random.u8(..)));
             edits.push(("/tags/foreign", value.clone()));
-            self.foreign = Some(value);
+            self.foreign_tag = Some(value);
         }
-        portal.update_app(id, &edited(&remote, &edits)).await.unwrap();
+        portal.update_app(id, &put_body(&remote, &edits)).await.unwrap();
     }
 
-    /// Changes the spec, and the model with it.
+    /// Edits the spec and the model.
     fn edit_spec(&mut self, fields: &[Field], index: usize) {
         let (field, model) = (&fields[index], &mut self.models[index]);
         let next = if self.random.u8(..3) == 0 { None } else { self.random.choice(&field.values).cloned() };
-        if model.wanted.is_some() && next.is_none() && field.end == End::Cleared {
-            model.shown = Some(None);
+        if model.desired.is_some() && next.is_none() && field.removal == Removal::Clears {
+            model.observed = Some(None);
         }
-        model.wanted.clone_from(&next);
-        put(&mut self.spec, field.spec, next.as_ref());
+        model.desired.clone_from(&next);
+        set_at(&mut self.spec, field.spec, next.as_ref());
     }
 
     async fn round(&mut self, fields: &[Field], round: u32) {
         let mut indices: Vec<usize> = (0..fields.len()).collect();
         self.random.shuffle(&mut indices);
-        // Of no field are both sides changed in one round: who was first would be a matter of chance.
-        let (outside, inside) = indices.split_at(self.random.usize(0..3));
-        let inside = &inside[..self.random.usize(1..4)];
+        // A round edits each field on one side only: the result of edits on both sides depends on their order.
+        let (app_edits, spec_edits) = indices.split_at(self.random.usize(0..3));
+        let spec_edits = &spec_edits[..self.random.usize(1..4)];
         if round > 0 && self.random.u8(..4) == 0 {
             let id = self.remote().await["id"].as_u64().unwrap();
             self.env.sandbox.portal().unwrap().delete_app(id).await.unwrap();
-            // What it comes back with that nobody declares is the service's business.
-            self.foreign = None;
-            self.models.iter_mut().for_each(|model| model.shown = None);
+            // The new app has API defaults in the fields that the spec does not set.
+            self.foreign_tag = None;
+            self.models.iter_mut().for_each(|model| model.observed = None);
         } else if round > 0 {
-            self.edit_outside(fields, outside).await;
+            self.edit_app(fields, app_edits).await;
         }
-        for index in inside {
+        for index in spec_edits {
             self.edit_spec(fields, *index);
         }
-        // Another spec each time: what is put back again and again under one is a fight, which is another test.
+        // A new spec in each round prevents a correction loop, which another test covers.
         self.spec["productionBranch"] = json!(format!("round-{round}"));
         let mut spec = self.spec.clone();
-        // A map that lost its last entry would be sent as null by server-side apply.
+        // Server-side apply would send an empty map as null.
         spec.as_object_mut().unwrap().retain(|_, value| *value != json!({}));
         self.env.app(&self.name, spec).await;
         self.env.reconcile_app(&self.name).await;
         let app = self.env.app_is(&self.name, "True", "Succeeded").await;
-        self.judge(fields, &app, round).await;
+        self.verify(fields, &app, round).await;
     }
 
-    async fn judge(&mut self, fields: &[Field], app: &SpiceApp, round: u32) {
+    async fn verify(&mut self, fields: &[Field], app: &SpiceApp, round: u32) {
         let remote = self.remote().await;
-        let what = format!("{} in round {round}: spec {} and app {remote}", self.name, self.spec);
-        assert_eq!(app.status.as_ref().unwrap().id, remote["id"].as_i64(), "{what}");
-        assert_eq!(remote["production_branch"], self.spec["productionBranch"], "{what}");
-        assert_eq!(app.finalizers().len(), 1, "{what}");
+        let context = format!("{} in round {round}: spec {} and app {remote}", self.name, self.spec);
+        assert_eq!(app.status.as_ref().unwrap().id, remote["id"].as_i64(), "{context}");
+        assert_eq!(remote["production_branch"], self.spec["productionBranch"], "{context}");
+        assert_eq!(app.finalizers().len(), 1, "{context}");
         for (field, model) in fields.iter().zip(&mut self.models) {
             let found = remote.pointer(field.remote).filter(|value| !value.is_null() && **value != "");
-            if let Some(wanted) = &model.wanted {
-                assert_eq!(found, Some(wanted), "{} of {what}", field.spec);
-            } else if let Some(shown) = &model.shown {
-                assert_eq!(found, shown.as_ref(), "{} is cleared or left alone in {what}", field.spec);
+            if let Some(desired) = &model.desired {
+                assert_eq!(found, Some(desired), "{}: {context}", field.spec);
+            } else if let Some(observed) = &model.observed {
+                assert_eq!(found, observed.as_ref(), "{} is cleared or unchanged: {context}", field.spec);
             }
-            model.shown = Some(found.cloned());
+            model.observed = Some(found.cloned());
         }
-        if let Some(foreign) = &self.foreign {
-            assert_eq!(&remote["tags"]["foreign"], foreign, "{what}");
+        if let Some(value) = &self.foreign_tag {
+            assert_eq!(&remote["tags"]["foreign"], value, "{context}");
         }
     }
 }
 
 #[tokio::test]
-async fn after_random_edits_of_spec_and_app_both_are_as_the_model_says() {
+async fn random_edits_of_spec_and_app_converge_to_the_model() {
     let env = TestEnv::new("random", program()).await;
     let _operator = env.operator().await;
     let fields = fields();
-    let plays = SEEDS.map(|seed| {
+    let scenarios = SEEDS.map(|seed| {
         let (env, fields) = (&env, &fields);
         async move {
-            let mut play = Play {
+            let mut scenario = Scenario {
                 env,
                 name: format!("app-{seed}"),
                 random: fastrand::Rng::with_seed(seed),
                 spec: json!({ "tags": {}, "runtime": {} }),
                 models: vec![Model::default(); fields.len()],
-                foreign: None,
+                foreign_tag: None,
             };
             for round in 0..ROUNDS {
-                play.round(fields, round).await;
+                scenario.round(fields, round).await;
             }
         }
     });
-    futures::future::join_all(plays).await;
+    futures::future::join_all(scenarios).await;
     assert_eq!(env.remote_apps().await.len(), SEEDS.len());
 }

@@ -1,4 +1,4 @@
-//! Random rotations, renames, claims and edits in the portal, against a model of what is to come of them.
+//! Random rotations, renames, name conflicts and portal edits of secrets, compared with a model of the expected state.
 
 use std::collections::BTreeMap;
 
@@ -15,68 +15,77 @@ use crate::{
     },
 };
 
-/// Each begins another sequence; the same one gives the same edits.
+/// Seeds of the random sequences. A seed always produces the same edits.
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 const ROUNDS: u32 = 12;
 const NAMES: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
 const KEYS: usize = 3;
 
-/// A secret of the app.
+/// Expected state of a secret of the app.
 #[derive(Clone, Debug)]
-struct There {
-    /// Nothing if somebody has deleted it.
+struct RemoteSecret {
+    /// None if the secret was deleted in the portal.
     value: Option<String>,
-    /// The object that has it, by its age; nobody if it is somebody else's.
+    /// Index of the SpiceSecret that owns the name. None if no SpiceSecret owns the name.
     owner: Option<usize>,
     adopted: bool,
 }
 
-struct Play<'a> {
+struct Scenario<'a> {
     env: &'a TestEnv,
     random: fastrand::Rng,
     app: String,
     id: u64,
-    /// Whether objects take over what is somebody else's.
+    /// Whether the SpiceSecrets have adoption policy `Adopt`.
     adopts: bool,
-    /// The names of the objects, the oldest first.
+    /// The names of the SpiceSecrets, oldest first.
     objects: Vec<String>,
-    /// What each of them asks for: a key by each name.
-    asks: Vec<BTreeMap<&'static str, usize>>,
-    /// What the Kubernetes Secret holds.
+    /// The requested names of each SpiceSecret, with the index of the key of each name.
+    requests: Vec<BTreeMap<&'static str, usize>>,
+    /// The values in the Kubernetes Secret.
     values: [String; KEYS],
-    there: BTreeMap<&'static str, There>,
+    secrets: BTreeMap<&'static str, RemoteSecret>,
 }
 
-impl<'a> Play<'a> {
-    /// Several objects of one app where they adopt: one alone where they do not, because what one may not delete as long as
-    /// something is wrong with it, another one could take over.
-    async fn begin(env: &'a TestEnv, seed: u64) -> Self {
+impl<'a> Scenario<'a> {
+    /// Creates two SpiceSecrets if `Adopt` is set, otherwise one. Without `Adopt`, a name conflict prevents the
+    /// deletion of a name, and a second SpiceSecret could take over this name.
+    async fn start(env: &'a TestEnv, seed: u64) -> Self {
         let (app, adopts) = (format!("app-{seed}"), seed % 2 == 1);
         env.app(&app, json!({})).await;
         let id = env.app_is(&app, "True", "Succeeded").await.status.unwrap().id.unwrap();
         let objects =
             if adopts { vec![format!("{app}-one"), format!("{app}-two")] } else { vec![format!("{app}-one")] };
-        let asks = vec![BTreeMap::new(); objects.len()];
+        let requests = vec![BTreeMap::new(); objects.len()];
         let (random, id) = (fastrand::Rng::with_seed(seed), u64::try_from(id).unwrap());
-        let mut play =
-            Self { env, random, app, id, adopts, objects, asks, values: Default::default(), there: BTreeMap::new() };
-        (0..KEYS).for_each(|key| play.rotate(key));
-        play.env.values(&play.app, play.source()).await;
-        // Two that were made within one second are told apart by their uids.
-        let mut made = Vec::new();
-        for (index, name) in play.objects.clone().into_iter().enumerate() {
-            play.ask(index, NAMES[index]);
-            let secret = play.apply(&name, index, 0).await;
-            made.push((secret.metadata.creation_timestamp, secret.metadata.uid, name));
+        let mut scenario = Self {
+            env,
+            random,
+            app,
+            id,
+            adopts,
+            objects,
+            requests,
+            values: Default::default(),
+            secrets: BTreeMap::new(),
+        };
+        (0..KEYS).for_each(|key| scenario.rotate(key));
+        scenario.env.values(&scenario.app, scenario.source()).await;
+        // The UIDs decide the order of two objects with the same creation timestamp.
+        let mut created = Vec::new();
+        for (index, name) in scenario.objects.clone().into_iter().enumerate() {
+            scenario.request(index, NAMES[index]);
+            let secret = scenario.apply(&name, index, 0).await;
+            created.push((secret.metadata.creation_timestamp, secret.metadata.uid, name));
         }
-        made.sort();
-        if made.iter().map(|(.., name)| name).ne(&play.objects) {
-            play.objects.reverse();
-            play.asks.reverse();
+        created.sort();
+        if created.iter().map(|(.., name)| name).ne(&scenario.objects) {
+            scenario.objects.reverse();
+            scenario.requests.reverse();
         }
-        play.settle();
-        play.judge("at first").await;
-        play
+        scenario.settle();
+        scenario.verify("after the creation").await;
+        scenario
     }
 
     fn rotate(&mut self, key: usize) {
@@ -87,49 +96,49 @@ impl<'a> Play<'a> {
         self.values.iter().enumerate().map(|(key, value)| (format!("k{key}"), json!(value))).collect()
     }
 
-    fn ask(&mut self, object: usize, name: &'static str) {
+    fn request(&mut self, object: usize, name: &'static str) {
         let key = self.random.usize(..KEYS);
-        self.asks[object].insert(name, key);
+        self.requests[object].insert(name, key);
     }
 
     async fn apply(&self, name: &str, index: usize, round: u32) -> SpiceSecret {
         let items: Vec<_> =
-            self.asks[index].iter().map(|(name, key)| json!({ "key": format!("k{key}"), "name": name })).collect();
+            self.requests[index].iter().map(|(name, key)| json!({ "key": format!("k{key}"), "name": name })).collect();
         let spec = json!({
             "appRef": { "name": self.app },
             "secretRef": { "name": self.app, "items": items },
             "adoptionPolicy": if self.adopts { "Adopt" } else { "Fail" },
-            // Another spec each time: what is put back again and again under one is a fight, which is another test.
+            // A new spec in each round prevents a correction loop, which another test covers.
             "interval": format!("{}s", 86400 + round),
         });
         self.env.secret(name, spec).await
     }
 
-    /// Edits the app as somebody in the portal would.
-    async fn edit_outside(&mut self, name: &'static str) {
-        let is_there = self.there.get(name).is_some_and(|there| there.value.is_some());
-        if is_there && self.random.u8(..3) == 0 {
+    /// Sets or deletes a secret in the portal.
+    async fn edit_in_portal(&mut self, name: &'static str) {
+        let exists = self.secrets.get(name).is_some_and(|secret| secret.value.is_some());
+        if exists && self.random.u8(..3) == 0 {
             portal_deletes(self.env, self.id, name).await;
-            match self.there.get_mut(name) {
-                Some(There { owner: None, .. }) => drop(self.there.remove(name)),
-                Some(there) => there.value = None,
+            match self.secrets.get_mut(name) {
+                Some(RemoteSecret { owner: None, .. }) => drop(self.secrets.remove(name)),
+                Some(secret) => secret.value = None,
                 None => {}
             }
             return;
         }
         let value = format!("fake-foreign-{}", self.random.u8(..));
         portal_sets(self.env, self.id, name, &value).await;
-        let there = self.there.entry(name).or_insert(There { value: None, owner: None, adopted: false });
-        there.value = Some(value);
+        let secret = self.secrets.entry(name).or_insert(RemoteSecret { value: None, owner: None, adopted: false });
+        secret.value = Some(value);
     }
 
-    /// Changes which of the objects ask for a name.
-    fn edit_inside(&mut self, name: &'static str) {
+    /// Changes which SpiceSecrets request a name.
+    fn edit_specs(&mut self, name: &'static str) {
         for object in 0..self.objects.len() {
             if self.random.bool() {
-                self.ask(object, name);
-            } else if self.asks[object].len() > 1 {
-                self.asks[object].remove(name);
+                self.request(object, name);
+            } else if self.requests[object].len() > 1 {
+                self.requests[object].remove(name);
             }
         }
     }
@@ -137,13 +146,13 @@ impl<'a> Play<'a> {
     async fn round(&mut self, round: u32) {
         let mut names = NAMES;
         self.random.shuffle(&mut names);
-        // Of no name are both sides changed in one round: who was first would be a matter of chance.
-        let (outside, inside) = names.split_at(self.random.usize(0..3));
-        for name in outside {
-            self.edit_outside(name).await;
+        // A round edits each name on one side only: the result of edits on both sides depends on their order.
+        let (portal_edits, spec_edits) = names.split_at(self.random.usize(0..3));
+        for name in portal_edits {
+            self.edit_in_portal(name).await;
         }
-        for name in &inside[..self.random.usize(0..3)] {
-            self.edit_inside(name);
+        for name in &spec_edits[..self.random.usize(0..3)] {
+            self.edit_specs(name);
         }
         let key = self.random.usize(..KEYS);
         if self.random.bool() {
@@ -157,65 +166,65 @@ impl<'a> Play<'a> {
             self.env.request_reconcile_of::<SpiceSecret>(name).await;
         }
         self.settle();
-        self.judge(&format!("in round {round}")).await;
+        self.verify(&format!("in round {round}")).await;
     }
 
-    /// The object that has a name.
-    fn holder(&self, name: &str) -> Option<usize> {
-        self.asks.iter().position(|asks| asks.contains_key(name))
+    /// Index of the oldest SpiceSecret that requests a name.
+    fn requester(&self, name: &str) -> Option<usize> {
+        self.requests.iter().position(|names| names.contains_key(name))
     }
 
-    /// Whether an object asks for a secret that is somebody else's, and may not have it.
-    fn is_refused(&self, object: usize) -> bool {
-        let theirs = |name: &str| self.there.get(name).is_some_and(|there| there.owner.is_none());
-        self.asks[object].keys().any(|name| theirs(name))
+    /// Whether a SpiceSecret requests a name that no SpiceSecret owns and that it may not adopt.
+    fn has_conflict(&self, object: usize) -> bool {
+        let is_foreign = |name: &str| self.secrets.get(name).is_some_and(|secret| secret.owner.is_none());
+        self.requests[object].keys().any(|name| is_foreign(name))
     }
 
-    /// What the operator makes of it.
+    /// Applies the expected writes of the operator to the model.
     fn settle(&mut self) {
         for name in NAMES {
-            let Some(holder) = self.holder(name) else { continue };
-            let value = Some(self.values[self.asks[holder][name]].clone());
-            let before = self.there.get(name).cloned();
-            let there = match before {
-                Some(There { owner: None, .. }) if !self.adopts => continue,
-                Some(There { owner: None, .. }) => There { value, owner: Some(holder), adopted: true },
-                // Where there is none, there is nothing to take over; one's own stays what it was.
-                Some(There { owner, value: None, .. }) if owner != Some(holder) => {
-                    There { value, owner: Some(holder), adopted: false }
+            let Some(requester) = self.requester(name) else { continue };
+            let value = Some(self.values[self.requests[requester][name]].clone());
+            let before = self.secrets.get(name).cloned();
+            let secret = match before {
+                Some(RemoteSecret { owner: None, .. }) if !self.adopts => continue,
+                Some(RemoteSecret { owner: None, .. }) => RemoteSecret { value, owner: Some(requester), adopted: true },
+                // A missing secret is created, not adopted. A name that the requester already owns keeps `adopted`.
+                Some(RemoteSecret { owner, value: None, .. }) if owner != Some(requester) => {
+                    RemoteSecret { value, owner: Some(requester), adopted: false }
                 }
-                Some(before) => There { value, owner: Some(holder), ..before },
-                None => There { value, owner: Some(holder), adopted: false },
+                Some(before) => RemoteSecret { value, owner: Some(requester), ..before },
+                None => RemoteSecret { value, owner: Some(requester), adopted: false },
             };
-            self.there.insert(name, there);
+            self.secrets.insert(name, secret);
         }
-        let refused: Vec<bool> = (0..self.objects.len()).map(|object| self.is_refused(object)).collect();
+        let has_conflict: Vec<bool> = (0..self.objects.len()).map(|object| self.has_conflict(object)).collect();
         for name in NAMES {
-            if self.holder(name).is_some() {
+            if self.requester(name).is_some() {
                 continue;
             }
-            match self.there.get_mut(name) {
-                Some(There { owner: Some(owner), .. }) if refused[*owner] => {}
-                Some(There { owner: Some(_), adopted: false, .. } | There { value: None, .. }) => {
-                    self.there.remove(name);
+            match self.secrets.get_mut(name) {
+                Some(RemoteSecret { owner: Some(owner), .. }) if has_conflict[*owner] => {}
+                Some(RemoteSecret { owner: Some(_), adopted: false, .. } | RemoteSecret { value: None, .. }) => {
+                    self.secrets.remove(name);
                 }
-                Some(there) => there.owner = None,
+                Some(secret) => secret.owner = None,
                 None => {}
             }
         }
     }
 
-    async fn judge(&self, when: &str) {
-        let there = self.there.iter().filter_map(|(name, there)| Some((*name, there.value.as_deref()?)));
-        let there = expected(&there.collect::<Vec<_>>());
-        let what = format!("{} {when}: {:?} asks for {:?}", self.app, self.objects, self.asks);
-        poll(&what, DEADLINE, async || {
+    async fn verify(&self, when: &str) {
+        let desired = self.secrets.iter().filter_map(|(name, secret)| Some((*name, secret.value.as_deref()?)));
+        let desired = expected(&desired.collect::<Vec<_>>());
+        let description = format!("{} {when}: {:?} request {:?}", self.app, self.objects, self.requests);
+        poll(&description, DEADLINE, async || {
             let found = remote(self.env, self.id).await;
-            if found != there {
-                return Err(format!("{:?} is to be there, not {found:?}", self.there));
+            if found != desired {
+                return Err(format!("expected {:?}, found {found:?}", self.secrets));
             }
             for (index, name) in self.objects.iter().enumerate() {
-                self.judge_object(index, name).await?;
+                self.verify_object(index, name).await?;
             }
             Ok(())
         })
@@ -223,27 +232,27 @@ impl<'a> Play<'a> {
         .unwrap();
     }
 
-    async fn judge_object(&self, index: usize, name: &str) -> Result<(), String> {
+    async fn verify_object(&self, index: usize, name: &str) -> Result<(), String> {
         let api: Api<SpiceSecret> = self.env.api();
         let secret = api.get(name).await.map_err(|error| error.to_string())?;
         let ready = secret.conditions().iter().find(|condition| condition.type_ == "Ready");
         let ready = ready.filter(|ready| ready.observed_generation == secret.metadata.generation);
-        let told = ready.map(|ready| (ready.status.as_str(), ready.reason.as_str()));
-        let has_all = self.asks[index].keys().all(|name| self.there[name].owner == Some(index));
-        let told_rightly = if has_all { ("True", "Succeeded") } else { ("False", "NameTaken") };
+        let found = ready.map(|ready| (ready.status.as_str(), ready.reason.as_str()));
+        let has_all = self.requests[index].keys().all(|name| self.secrets[name].owner == Some(index));
+        let expected = if has_all { ("True", "Succeeded") } else { ("False", "NameTaken") };
         let status = secret.status.clone().unwrap();
         let entries: BTreeMap<&str, bool> =
             status.secrets.iter().map(|entry| (entry.name.as_str(), entry.adopted == Some(true))).collect();
-        let own = self.there.iter().filter(|(_, there)| there.owner == Some(index));
-        let own: BTreeMap<&str, bool> = own.map(|(name, there)| (*name, there.adopted)).collect();
-        if told != Some(told_rightly) || entries != own {
-            return Err(format!("{name} is to be {told_rightly:?} with {own:?}, not {told:?} with {entries:?}"));
+        let owned = self.secrets.iter().filter(|(_, secret)| secret.owner == Some(index));
+        let owned: BTreeMap<&str, bool> = owned.map(|(name, secret)| (*name, secret.adopted)).collect();
+        if found != Some(expected) || entries != owned {
+            return Err(format!("{name}: expected {expected:?} with {owned:?}, found {found:?} with {entries:?}"));
         }
         Ok(())
     }
 
-    /// Deletes every object: what was somebody else's once stays.
-    async fn end(mut self) {
+    /// Deletes every SpiceSecret. Adopted secrets remain in the app.
+    async fn finish(mut self) {
         let api: Api<SpiceSecret> = self.env.api();
         for name in &self.objects {
             api.delete(name, &DeleteParams::default()).await.unwrap();
@@ -251,25 +260,25 @@ impl<'a> Play<'a> {
         for name in &self.objects {
             self.env.gone::<SpiceSecret>(name).await;
         }
-        self.there.retain(|_, there| there.owner.is_none() || there.adopted && there.value.is_some());
+        self.secrets.retain(|_, secret| secret.owner.is_none() || secret.adopted && secret.value.is_some());
         self.objects.clear();
-        self.judge("at last").await;
+        self.verify("after the deletion").await;
     }
 }
 
 #[tokio::test]
-async fn after_random_edits_of_secrets_in_kubernetes_and_portal_both_are_as_the_model_says() {
+async fn random_edits_of_secrets_converge_to_the_model() {
     let env = TestEnv::new("randomsecrets", program()).await;
     let _operator = env.operator().await;
-    let plays = SEEDS.map(|seed| {
+    let scenarios = SEEDS.map(|seed| {
         let env = &env;
         async move {
-            let mut play = Play::begin(env, seed).await;
+            let mut scenario = Scenario::start(env, seed).await;
             for round in 1..=ROUNDS {
-                play.round(round).await;
+                scenario.round(round).await;
             }
-            play.end().await;
+            scenario.finish().await;
         }
     });
-    futures::future::join_all(plays).await;
+    futures::future::join_all(scenarios).await;
 }

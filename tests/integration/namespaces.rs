@@ -1,4 +1,9 @@
-//! A SpiceOrganization that is used from other namespaces.
+//! SpiceOrganizations that objects in other namespaces use.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use k8s_openapi::{
     api::core::v1::{Namespace, Secret},
@@ -23,253 +28,294 @@ use crate::{
     },
 };
 
-async fn app_is(client: &Client, namespace: &str, status: &str, reason: &str) -> String {
-    let apps: Api<SpiceApp> = Api::namespaced(client.clone(), namespace);
-    poll(&format!("my-app is {status} {reason}"), DEADLINE, async || {
-        let app = apps.get("my-app").await.map_err(|error| error.to_string())?;
-        let conditions = app.status.map(|status| status.core.conditions).unwrap_or_default();
-        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-        match ready {
-            Some(ready) if ready.status == status && ready.reason == reason => Ok(ready.message.clone()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await
-    .unwrap()
+/// A separate control plane with the namespaces `home`, for a SpiceOrganization, and `tenant`, for its apps and
+/// secrets.
+struct TwoNamespaces {
+    run: Arc<RunDir>,
+    cluster: ControlPlane,
+    sandbox: Sandbox,
+    client: Client,
+    home: String,
+    tenant: String,
 }
 
-/// Waits until the SpiceSecret says so of its spec as it is now.
-async fn secret_says(objects: &Api<SpiceSecret>, status: &str, reason: &str) -> Result<(), String> {
-    poll(&format!("my-secret says {status} {reason}"), DEADLINE, async || {
-        let object = objects.get("my-secret").await.map_err(|error| error.to_string())?;
-        let conditions = object.status.map(|status| status.core.conditions).unwrap_or_default();
-        let holds = |it: &&Condition| {
-            it.observed_generation == object.metadata.generation && (&*it.status, &*it.reason) == (status, reason)
-        };
-        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-        if ready.is_some_and(|ready| holds(&ready)) { Ok(()) } else { Err(format!("{ready:?}")) }
-    })
-    .await
-}
-
-async fn label(client: &Client, namespace: &str, team: Value) {
-    let patch = json!({ "metadata": { "labels": { "team": team } } });
-    let api: Api<Namespace> = Api::all(client.clone());
-    api.patch(namespace, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_organization_admits_other_namespaces_by_selector_and_a_change_is_picked_up() {
-    if use_existing_cluster() {
-        // The operator sees every namespace here, and those of other tests are not its business.
-        return;
+impl TwoNamespaces {
+    async fn new(name: &str) -> Self {
+        let cluster = ControlPlane::start().await.unwrap();
+        install(&cluster).await;
+        let run = RunDir::new(name).unwrap();
+        let sandbox = Sandbox::start(&run, program(), &[]).await.unwrap();
+        let client = cluster.client(User::Admin).await.unwrap();
+        let (home, tenant) = (cluster.namespace("home").await.unwrap(), cluster.namespace("tenant").await.unwrap());
+        Self { run, cluster, sandbox, client, home, tenant }
     }
-    let cluster = ControlPlane::start().await.unwrap();
-    install(&cluster).await;
-    let run = RunDir::new("namespaces").unwrap();
-    let sandbox = Sandbox::start(&run, program(), &[]).await.unwrap();
-    let client = cluster.client(User::Admin).await.unwrap();
-    let (home, away) = (cluster.namespace("home").await.unwrap(), cluster.namespace("away").await.unwrap());
 
-    let token = json!({ "token": "sandbox-fake-token-operator" });
-    let secret: Secret =
-        serde_json::from_value(json!({ "metadata": { "name": "token" }, "stringData": token })).unwrap();
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &home);
-    secrets.create(&PostParams::default(), &secret).await.unwrap();
-    let organizations: Api<SpiceOrganization> = Api::namespaced(client.clone(), &home);
-    let spec = json!({
-        "endpoint": sandbox.url(), "allowInsecureEndpoint": true, "interval": "24h",
-        "credentials": { "personalAccessToken": { "secretRef": { "name": "token" } } },
-    });
-    let organization = SpiceOrganization::new("default", serde_json::from_value(spec).unwrap());
-    organizations.create(&PostParams::default(), &organization).await.unwrap();
-    let apps: Api<SpiceApp> = Api::namespaced(client.clone(), &away);
-    let spec = json!({ "organizationRef": { "name": "default", "namespace": home }, "interval": "24h" });
-    let app = SpiceApp::new("my-app", serde_json::from_value(spec).unwrap());
-    apps.create(&PostParams::default(), &app).await.unwrap();
+    /// Starts an operator that watches every namespace.
+    async fn operator(&self, flags: &[&str]) -> Operator {
+        let timings =
+            ["--min-interval=1s", "--min-retry-delay=50ms", "--max-retry-delay=500ms", "--write-settle-period=0s"];
+        let (kubeconfig, flags) = (self.cluster.kubeconfig(User::Operator), [&timings, flags].concat());
+        let operator = Operator::start(&self.run, program(), &kubeconfig, &flags, &[]).await.unwrap();
+        operator.ready().await.unwrap();
+        operator
+    }
 
-    let args = ["--min-interval=1s", "--min-retry-delay=50ms", "--max-retry-delay=500ms", "--write-settle-period=0s"];
-    let operator = Operator::start(&run, program(), &cluster.kubeconfig(User::Operator), &args, &[]).await.unwrap();
-    operator.ready().await.unwrap();
+    fn apps(&self) -> Api<SpiceApp> {
+        Api::namespaced(self.client.clone(), &self.tenant)
+    }
 
-    let message = app_is(&client, &away, "False", "NamespaceNotAllowed").await;
-    assert!(message.contains(&away) && message.contains("default"), "{message}");
-    let selector = json!({ "from": "Selector", "selector": { "matchLabels": { "team": "data" } } });
-    let patch = json!({ "spec": { "allowedNamespaces": selector } });
-    organizations.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    app_is(&client, &away, "False", "NamespaceNotAllowed").await;
-    let calls = sandbox.calls_by("operator", 0).await.unwrap();
-    assert!(!calls.iter().any(|call| call.path.contains("/apps")), "{calls:?}");
-    label(&client, &away, json!("data")).await;
-    app_is(&client, &away, "True", "Succeeded").await;
+    fn secrets(&self) -> Api<SpiceSecret> {
+        Api::namespaced(self.client.clone(), &self.tenant)
+    }
 
-    // So it is with values: none goes out from a namespace that is admitted no more.
-    let value = async |value: &str| {
+    fn organizations(&self, namespace: &str) -> Api<SpiceOrganization> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Creates a SpiceOrganization and its credential Secret.
+    async fn create_organization(&self, namespace: &str, name: &str, allowed_namespaces: Value) {
+        let token = json!({ "token": "sandbox-fake-token-operator" });
+        let secret = json!({ "metadata": { "name": "token" }, "stringData": token });
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+        let spec = json!({
+            "endpoint": self.sandbox.url(), "allowInsecureEndpoint": true, "interval": "24h",
+            "credentials": { "personalAccessToken": { "secretRef": { "name": "token" } } },
+            "allowedNamespaces": allowed_namespaces,
+        });
+        let object = SpiceOrganization::new(name, serde_json::from_value(spec).unwrap());
+        self.organizations(namespace).create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    async fn create_app(&self, name: &str, spec: Value) {
+        let app = SpiceApp::new(name, serde_json::from_value(spec).unwrap());
+        self.apps().create(&PostParams::default(), &app).await.unwrap();
+    }
+
+    async fn patch_app(&self, name: &str, patch: Value) {
+        self.apps().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// Sets the label `team` of the tenant namespace, or removes it with null.
+    async fn label_tenant(&self, team: Value) {
+        let patch = json!({ "metadata": { "labels": { "team": team } } });
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        api.patch(&self.tenant, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// Sets the value of the Kubernetes Secret that is the source of `my-secret`.
+    async fn set_value(&self, value: &str) {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "values" }, "stringData": { "TOKEN": value },
         });
-        let (secrets, params) = (Api::<Secret>::namespaced(client.clone(), &away), PatchParams::apply("test"));
-        secrets.patch("values", &params, &Patch::Apply(secret)).await.unwrap();
-    };
-    let posts = async || {
-        let calls = sandbox.calls_by("operator", 0).await.unwrap();
-        calls.iter().filter(|call| call.method == "POST" && call.path.ends_with("/secrets")).count()
-    };
-    let spec = json!({ "appRef": { "name": "my-app" }, "secretRef": { "name": "values" }, "interval": "24h" });
-    let object = SpiceSecret::new("my-secret", serde_json::from_value(spec).unwrap());
-    let objects: Api<SpiceSecret> = Api::namespaced(client.clone(), &away);
-    value("fake-value-1").await;
-    objects.create(&PostParams::default(), &object).await.unwrap();
-    secret_says(&objects, "True", "Succeeded").await.unwrap();
-    label(&client, &away, json!(null)).await;
-    // What was achieved stays so; an edit shows that the label has been seen to go.
-    let hours = std::sync::atomic::AtomicU64::new(24);
-    poll("the namespace is admitted no more", DEADLINE, async || {
-        let interval = format!("{}h", hours.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
-        let edit = Patch::Merge(json!({ "spec": { "interval": interval } }));
-        objects.patch("my-secret", &PatchParams::default(), &edit).await.map_err(|error| error.to_string())?;
-        tokio::select! {
-            seen = secret_says(&objects, "False", "NamespaceNotAllowed") => seen,
-            seen = secret_says(&objects, "True", "Succeeded") => seen.and(Err("it is still admitted".to_owned())),
-        }
-    })
-    .await
-    .unwrap();
-    let reconciles = async || operator.metrics().await.map(|metrics| metrics.reconciles("SpiceSecret"));
-    let before = reconciles().await.unwrap();
-    value("fake-value-2").await;
-    poll("the rotation is looked at", DEADLINE, async || {
-        if reconciles().await? > before { Ok(()) } else { Err("not yet".to_owned()) }
-    })
-    .await
-    .unwrap();
-    secret_says(&objects, "False", "NamespaceNotAllowed").await.unwrap();
-    assert_eq!(posts().await, 1);
-    label(&client, &away, json!("data")).await;
-    secret_says(&objects, "True", "Succeeded").await.unwrap();
-    assert_eq!(posts().await, 2);
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), &self.tenant);
+        secrets.patch("values", &PatchParams::apply("test"), &Patch::Apply(secret)).await.unwrap();
+    }
 
-    // It holds its organization, wherever it is; and it can go although its namespace is admitted no more.
-    organizations.delete("default", &DeleteParams::default()).await.unwrap();
-    poll("the organization says who holds it", DEADLINE, async || {
-        let organization = organizations.get("default").await.map_err(|error| error.to_string())?;
-        let conditions = organization.status.map(|status| status.core.conditions).unwrap_or_default();
-        let named = conditions.iter().any(|it| it.message.contains(&format!("{away}/my-app")));
-        if named { Ok(()) } else { Err(format!("{conditions:?}")) }
-    })
-    .await
-    .unwrap();
-    label(&client, &away, json!(null)).await;
-    objects.delete("my-secret", &DeleteParams::default()).await.unwrap();
-    apps.delete("my-app", &DeleteParams::default()).await.unwrap();
-    poll("both are gone", DEADLINE, async || {
-        let app = apps.get_opt("my-app").await.map_err(|error| error.to_string())?;
-        let organization = organizations.get_opt("default").await.map_err(|error| error.to_string())?;
-        if app.is_none() && organization.is_none() { Ok(()) } else { Err(format!("{app:?} {organization:?}")) }
-    })
-    .await
-    .unwrap();
-    let deleted = sandbox.calls_by("operator", 0).await.unwrap().iter().filter(|call| call.method == "DELETE").count();
-    assert_eq!(deleted, 2, "the app and its secret");
-}
+    /// Number of requests of the operator with this method and the end of the path.
+    async fn count_calls(&self, method: &str, path_end: &str) -> usize {
+        let calls = self.sandbox.calls_by("operator", 0).await.unwrap();
+        calls.iter().filter(|call| call.method == method && call.path.ends_with(path_end)).count()
+    }
 
-/// Creates a SpiceOrganization that every namespace can use, and the Secret of its credential.
-async fn organization(client: &Client, sandbox: &Sandbox, namespace: &str, name: &str) {
-    let token = json!({ "token": "sandbox-fake-token-operator" });
-    let secret = json!({ "metadata": { "name": "token" }, "stringData": token });
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
-    let spec = json!({
-        "endpoint": sandbox.url(), "allowInsecureEndpoint": true, "interval": "24h",
-        "credentials": { "personalAccessToken": { "secretRef": { "name": "token" } } },
-        "allowedNamespaces": { "from": "All" },
-    });
-    let organizations: Api<SpiceOrganization> = Api::namespaced(client.clone(), namespace);
-    let object = SpiceOrganization::new(name, serde_json::from_value(spec).unwrap());
-    organizations.create(&PostParams::default(), &object).await.unwrap();
-}
+    /// Waits for this status and reason of Ready of `my-app`, and returns the message.
+    async fn app_is(&self, status: &str, reason: &str) -> String {
+        poll(&format!("my-app is {status} {reason}"), DEADLINE, async || {
+            let app = self.apps().get("my-app").await.map_err(|error| error.to_string())?;
+            let conditions = app.status.map(|status| status.core.conditions).unwrap_or_default();
+            let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+            match ready {
+                Some(ready) if ready.status == status && ready.reason == reason => Ok(ready.message.clone()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await
+        .unwrap()
+    }
 
-/// Waits until a SpiceOrganization is Ready and counts so many apps.
-async fn has_apps(client: &Client, namespace: &str, name: &str, apps: i64) {
-    let organizations: Api<SpiceOrganization> = Api::namespaced(client.clone(), namespace);
-    poll(&format!("{name} has {apps} apps"), DEADLINE, async || {
-        let status = organizations.get(name).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
-        let ready = status.core.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
-        if ready && status.apps == Some(apps) { Ok(()) } else { Err(format!("{status:?}")) }
-    })
-    .await
-    .unwrap();
-}
+    /// Waits for this status and reason of Ready of `my-secret` for the current generation.
+    async fn secret_is(&self, status: &str, reason: &str) -> Result<(), String> {
+        poll(&format!("my-secret is {status} {reason}"), DEADLINE, async || {
+            let object = self.secrets().get("my-secret").await.map_err(|error| error.to_string())?;
+            let conditions = object.status.map(|status| status.core.conditions).unwrap_or_default();
+            let is_expected = |condition: &Condition| {
+                condition.observed_generation == object.metadata.generation
+                    && (&*condition.status, &*condition.reason) == (status, reason)
+            };
+            let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+            if ready.is_some_and(is_expected) { Ok(()) } else { Err(format!("{ready:?}")) }
+        })
+        .await
+    }
 
-/// Waits until the current generation of an app is Ready, and returns its organization.
-async fn organization_of(apps: &Api<SpiceApp>, name: &str) -> (String, String) {
-    poll(&format!("{name} is Ready"), DEADLINE, async || {
-        let app = apps.get(name).await.map_err(|error| error.to_string())?;
-        let status = app.status.unwrap_or_default();
-        let ready = status.core.conditions.iter().any(|one| {
-            one.type_ == "Ready" && one.status == "True" && one.observed_generation == app.metadata.generation
-        });
-        match status.organization_ref.clone().filter(|_| ready) {
-            Some(reference) => Ok((reference.namespace, reference.name)),
-            None => Err(format!("{status:?}")),
-        }
-    })
-    .await
-    .unwrap()
+    /// Removes the label of the tenant namespace, and waits until the operator has observed the change. A Ready
+    /// condition keeps its value, so only a spec edit shows the change.
+    async fn remove_label_and_wait(&self) {
+        self.label_tenant(json!(null)).await;
+        let hours = AtomicU64::new(24);
+        poll("the namespace is no longer allowed", DEADLINE, async || {
+            let interval = format!("{}h", hours.fetch_add(1, Ordering::Relaxed) + 1);
+            let edit = Patch::Merge(json!({ "spec": { "interval": interval } }));
+            let result = self.secrets().patch("my-secret", &PatchParams::default(), &edit).await;
+            result.map_err(|error| error.to_string())?;
+            tokio::select! {
+                result = self.secret_is("False", "NamespaceNotAllowed") => result,
+                result = self.secret_is("True", "Succeeded") => {
+                    result.and(Err("the namespace is still allowed".to_owned()))
+                }
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Waits until a SpiceOrganization is Ready and counts this number of apps.
+    async fn has_apps(&self, namespace: &str, name: &str, apps: i64) {
+        poll(&format!("{name} has {apps} apps"), DEADLINE, async || {
+            let organization = self.organizations(namespace).get(name).await.map_err(|error| error.to_string())?;
+            let status = organization.status.unwrap_or_default();
+            let mut conditions = status.core.conditions.iter();
+            let is_ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
+            if is_ready && status.apps == Some(apps) { Ok(()) } else { Err(format!("{status:?}")) }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Waits until the current generation of a SpiceApp is Ready, and returns namespace and name of its organization.
+    async fn organization_of(&self, name: &str) -> (String, String) {
+        poll(&format!("{name} is Ready"), DEADLINE, async || {
+            let app = self.apps().get(name).await.map_err(|error| error.to_string())?;
+            let status = app.status.unwrap_or_default();
+            let is_ready = status.core.conditions.iter().any(|condition| {
+                condition.type_ == "Ready"
+                    && condition.status == "True"
+                    && condition.observed_generation == app.metadata.generation
+            });
+            match status.organization_ref.clone().filter(|_| is_ready) {
+                Some(reference) => Ok((reference.namespace, reference.name)),
+                None => Err(format!("{status:?}")),
+            }
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Waits until the organization `default` of `home` lists `my-app` as a dependent.
+    async fn deletion_waits_for_app(&self) {
+        let app = format!("{}/my-app", self.tenant);
+        poll("the organization lists the app", DEADLINE, async || {
+            let organizations = self.organizations(&self.home);
+            let organization = organizations.get("default").await.map_err(|error| error.to_string())?;
+            let conditions = organization.status.map(|status| status.core.conditions).unwrap_or_default();
+            let is_listed = conditions.iter().any(|condition| condition.message.contains(&app));
+            if is_listed { Ok(()) } else { Err(format!("{conditions:?}")) }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Waits until `my-app` and the organization `default` of `home` are deleted.
+    async fn app_and_organization_are_deleted(&self) {
+        poll("the app and the organization are deleted", DEADLINE, async || {
+            let app = self.apps().get_opt("my-app").await.map_err(|error| error.to_string())?;
+            let organizations = self.organizations(&self.home);
+            let organization = organizations.get_opt("default").await.map_err(|error| error.to_string())?;
+            if app.is_none() && organization.is_none() { Ok(()) } else { Err(format!("{app:?} {organization:?}")) }
+        })
+        .await
+        .unwrap();
+    }
 }
 
 #[tokio::test]
-async fn an_app_without_a_reference_uses_a_default_and_stays_in_the_organization_of_its_create() {
+async fn organization_allows_other_namespaces_by_label_selector() {
     if use_existing_cluster() {
-        // The operator sees every namespace here, and those of other tests are not its business.
+        // This operator watches every namespace, including the namespaces of other tests.
         return;
     }
-    let cluster = ControlPlane::start().await.unwrap();
-    install(&cluster).await;
-    let run = RunDir::new("default-organization").unwrap();
-    let sandbox = Sandbox::start(&run, program(), &[]).await.unwrap();
-    let client = cluster.client(User::Admin).await.unwrap();
-    let (home, away) = (cluster.namespace("home").await.unwrap(), cluster.namespace("away").await.unwrap());
-    organization(&client, &sandbox, &home, "acme").await;
-    let apps: Api<SpiceApp> = Api::namespaced(client.clone(), &away);
-    let create = async |name: &str| {
-        let app = SpiceApp::new(name, serde_json::from_value(json!({ "interval": "24h" })).unwrap());
-        apps.create(&PostParams::default(), &app).await.unwrap();
-    };
-    create("my-app").await;
+    let env = TwoNamespaces::new("namespaces").await;
+    env.create_organization(&env.home, "default", json!(null)).await;
+    let reference = json!({ "name": "default", "namespace": env.home });
+    env.create_app("my-app", json!({ "organizationRef": reference, "interval": "24h" })).await;
+    let operator = env.operator(&[]).await;
 
-    let default = format!("--default-organization={home}/acme");
-    let args = [
-        &*default,
-        "--min-interval=1s",
-        "--min-retry-delay=50ms",
-        "--max-retry-delay=500ms",
-        "--write-settle-period=0s",
-    ];
-    let operator = Operator::start(&run, program(), &cluster.kubeconfig(User::Operator), &args, &[]).await.unwrap();
-    operator.ready().await.unwrap();
-    let acme = (home.clone(), "acme".to_owned());
-    assert_eq!(organization_of(&apps, "my-app").await, acme);
-    has_apps(&client, &home, "acme", 1).await;
+    let message = env.app_is("False", "NamespaceNotAllowed").await;
+    assert!(message.contains(&env.tenant) && message.contains("default"), "{message}");
+    let selector = json!({ "from": "Selector", "selector": { "matchLabels": { "team": "data" } } });
+    let patch = Patch::Merge(json!({ "spec": { "allowedNamespaces": selector } }));
+    let organizations = env.organizations(&env.home);
+    organizations.patch("default", &PatchParams::default(), &patch).await.unwrap();
+    env.app_is("False", "NamespaceNotAllowed").await;
+    let calls = env.sandbox.calls_by("operator", 0).await.unwrap();
+    assert!(!calls.iter().any(|call| call.path.contains("/apps")), "{calls:?}");
+    env.label_tenant(json!("data")).await;
+    env.app_is("True", "Succeeded").await;
 
-    // A default in the namespace goes before the one of the flag, and moves nothing that exists.
-    organization(&client, &sandbox, &away, "default").await;
-    has_apps(&client, &away, "default", 0).await;
-    create("other-app").await;
-    assert_eq!(organization_of(&apps, "other-app").await, (away.clone(), "default".to_owned()));
-    has_apps(&client, &away, "default", 1).await;
-    let patch = json!({ "spec": { "description": "edited" } });
-    apps.patch("my-app", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    assert_eq!(organization_of(&apps, "my-app").await, acme);
-    has_apps(&client, &home, "acme", 1).await;
+    // The operator sends no value from a namespace that is no longer allowed.
+    env.set_value("fake-value-1").await;
+    let spec = json!({ "appRef": { "name": "my-app" }, "secretRef": { "name": "values" }, "interval": "24h" });
+    let object = SpiceSecret::new("my-secret", serde_json::from_value(spec).unwrap());
+    env.secrets().create(&PostParams::default(), &object).await.unwrap();
+    env.secret_is("True", "Succeeded").await.unwrap();
+    env.remove_label_and_wait().await;
+    let reconciles = async || operator.metrics().await.map(|metrics| metrics.reconciles("SpiceSecret"));
+    let before = reconciles().await.unwrap();
+    env.set_value("fake-value-2").await;
+    poll("a reconcile after the rotation", DEADLINE, async || {
+        if reconciles().await? > before { Ok(()) } else { Err("no reconcile yet".to_owned()) }
+    })
+    .await
+    .unwrap();
+    env.secret_is("False", "NamespaceNotAllowed").await.unwrap();
+    assert_eq!(env.count_calls("POST", "/secrets").await, 1);
+    env.label_tenant(json!("data")).await;
+    env.secret_is("True", "Succeeded").await.unwrap();
+    assert_eq!(env.count_calls("POST", "/secrets").await, 2);
 
-    // A reference to another organization than that of the create is refused, and its removal continues.
-    for (reference, reason) in [(json!({ "name": "default" }), "OrganizationMismatch"), (json!(null), "Succeeded")] {
-        let patch = json!({ "spec": { "organizationRef": reference } });
-        apps.patch("my-app", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-        app_is(&client, &away, if reason == "Succeeded" { "True" } else { "False" }, reason).await;
+    // The app blocks the deletion of its organization from another namespace. The operator deletes the app although the
+    // namespace is no longer allowed.
+    organizations.delete("default", &DeleteParams::default()).await.unwrap();
+    env.deletion_waits_for_app().await;
+    env.label_tenant(json!(null)).await;
+    env.secrets().delete("my-secret", &DeleteParams::default()).await.unwrap();
+    env.apps().delete("my-app", &DeleteParams::default()).await.unwrap();
+    env.app_and_organization_are_deleted().await;
+    assert_eq!(env.count_calls("DELETE", "").await, 2, "the app and its secret");
+}
+
+#[tokio::test]
+async fn app_without_reference_keeps_the_default_organization_of_its_create() {
+    if use_existing_cluster() {
+        // This operator watches every namespace, including the namespaces of other tests.
+        return;
     }
-    let creates = sandbox.calls_by("operator", 0).await.unwrap();
-    let creates = creates.iter().filter(|call| call.method == "POST" && call.path.ends_with("/apps")).count();
-    assert_eq!(creates, 2, "one for each app");
+    let env = TwoNamespaces::new("default-organization").await;
+    let all = json!({ "from": "All" });
+    env.create_organization(&env.home, "acme", all.clone()).await;
+    env.create_app("my-app", json!({ "interval": "24h" })).await;
+    let _operator = env.operator(&[&format!("--default-organization={}/acme", env.home)]).await;
+    let acme = (env.home.clone(), "acme".to_owned());
+    assert_eq!(env.organization_of("my-app").await, acme);
+    env.has_apps(&env.home, "acme", 1).await;
+
+    // The organization `default` of the namespace takes precedence over the flag. Existing apps keep their
+    // organization.
+    env.create_organization(&env.tenant, "default", all).await;
+    env.has_apps(&env.tenant, "default", 0).await;
+    env.create_app("other-app", json!({ "interval": "24h" })).await;
+    assert_eq!(env.organization_of("other-app").await, (env.tenant.clone(), "default".to_owned()));
+    env.has_apps(&env.tenant, "default", 1).await;
+    env.patch_app("my-app", json!({ "spec": { "description": "edited" } })).await;
+    assert_eq!(env.organization_of("my-app").await, acme);
+    env.has_apps(&env.home, "acme", 1).await;
+
+    // The operator rejects a reference to another organization than the organization of the create.
+    for (reference, status, reason) in
+        [(json!({ "name": "default" }), "False", "OrganizationMismatch"), (json!(null), "True", "Succeeded")]
+    {
+        env.patch_app("my-app", json!({ "spec": { "organizationRef": reference } })).await;
+        env.app_is(status, reason).await;
+    }
+    assert_eq!(env.count_calls("POST", "/apps").await, 2, "one create for each app");
 }

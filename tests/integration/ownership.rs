@@ -1,4 +1,4 @@
-//! Whose an app is: names that are taken, apps that exist, other owners, and apps that are gone.
+//! Ownership of apps: name conflicts, adoption, foreign owner tags, and apps deleted outside Kubernetes.
 
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_taken_name_is_left_alone_until_it_is_free() {
+async fn taken_name_blocks_writes_until_the_name_is_free() {
     let env = TestEnv::new("taken", program()).await;
     let _operator = env.operator().await;
     let portal = env.sandbox.portal().unwrap();
@@ -33,13 +33,13 @@ async fn a_taken_name_is_left_alone_until_it_is_free() {
 }
 
 #[tokio::test]
-async fn an_app_that_exists_is_adopted_with_one_put_and_outlives_its_object() {
+async fn existing_app_is_adopted_with_one_put_and_retained() {
     let env = TestEnv::new("adopt", program()).await;
     let _operator = env.operator().await;
     let portal = env.sandbox.portal().unwrap();
-    let theirs =
+    let existing =
         json!({ "name": "My-App", "region": "us-east-1", "description": "theirs", "tags": { "foreign": "f" } });
-    let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
+    let id = portal.create_app(&existing).await.unwrap()["id"].as_u64().unwrap();
     env.app("my-app", json!({ "description": "ours" })).await;
     let refused = env.app_is("my-app", "False", "NameTaken").await;
     assert!(refused.status.unwrap().core.conditions[0].message.contains("adoptionPolicy"));
@@ -55,16 +55,20 @@ async fn an_app_that_exists_is_adopted_with_one_put_and_outlives_its_object() {
 
     env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
     env.gone::<SpiceApp>("my-app").await;
-    assert_eq!(env.remote_apps().await[0]["tags"], json!({ "foreign": "f" }), "our tags went, the app stayed");
+    assert_eq!(
+        env.remote_apps().await[0]["tags"],
+        json!({ "foreign": "f" }),
+        "the operator removes its tags and keeps the app"
+    );
 }
 
 #[tokio::test]
-async fn another_owners_app_is_taken_over_when_an_annotation_names_the_owner() {
+async fn annotation_takes_ownership_from_the_named_owner() {
     let env = TestEnv::new("take-ownership-from", program()).await;
     let _operator = env.operator().await;
     let owner = "0123456789abcdef0123456789abcdef";
-    let theirs = json!({ "name": "my-app", "region": "us-east-1", "tags": { "spice-operator-owner": owner } });
-    env.sandbox.portal().unwrap().create_app(&theirs).await.unwrap();
+    let existing = json!({ "name": "my-app", "region": "us-east-1", "tags": { "spice-operator-owner": owner } });
+    env.sandbox.portal().unwrap().create_app(&existing).await.unwrap();
     env.app("my-app", json!({ "adoptionPolicy": "Adopt" })).await;
     let refused = env.app_is("my-app", "False", "OwnedElsewhere").await;
     assert!(refused.status.unwrap().core.conditions[0].message.contains(owner));
@@ -75,12 +79,12 @@ async fn another_owners_app_is_taken_over_when_an_annotation_names_the_owner() {
 }
 
 #[tokio::test]
-async fn an_observed_app_is_shown_with_what_differs_and_never_written() {
+async fn observed_app_shows_drift_and_is_never_written() {
     let env = TestEnv::new("observe", program()).await;
     let _operator = env.operator().await;
     let portal = env.sandbox.portal().unwrap();
-    let theirs = json!({ "name": "my-app", "region": "us-east-1", "description": "theirs" });
-    let id = portal.create_app(&theirs).await.unwrap()["id"].as_u64().unwrap();
+    let existing = json!({ "name": "my-app", "region": "us-east-1", "description": "theirs" });
+    let id = portal.create_app(&existing).await.unwrap()["id"].as_u64().unwrap();
     env.app("my-app", json!({ "description": "ours", "managementPolicy": "Observe", "deletionPolicy": "Delete" }))
         .await;
     let app = env.app_is("my-app", "True", "Succeeded").await;
@@ -92,7 +96,7 @@ async fn an_observed_app_is_shown_with_what_differs_and_never_written() {
 }
 
 #[tokio::test]
-async fn of_two_objects_for_one_name_the_older_acts_and_the_younger_says_who_does() {
+async fn younger_object_with_the_same_name_reports_the_older_one() {
     let env = TestEnv::new("claims", program()).await;
     env.app("first", json!({ "name": "shared" })).await;
     let operator = env.operator().await;
@@ -110,13 +114,13 @@ async fn of_two_objects_for_one_name_the_older_acts_and_the_younger_says_who_doe
 }
 
 #[tokio::test]
-async fn another_owners_app_is_never_written_and_its_object_goes_without_it() {
+async fn app_of_another_owner_is_not_written_and_not_deleted() {
     let env = TestEnv::new("owned", program()).await;
     let _operator = env.operator().await;
     env.app("my-app", json!({ "description": "ours" })).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
-    let theirs = json!({ "tags": { "spice-operator-owner": "0".repeat(32) }, "description": "theirs" });
-    env.sandbox.portal().unwrap().update_app(id, &theirs).await.unwrap();
+    let existing = json!({ "tags": { "spice-operator-owner": "0".repeat(32) }, "description": "theirs" });
+    env.sandbox.portal().unwrap().update_app(id, &existing).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
     env.request_reconcile("my-app").await;
     env.app_is("my-app", "False", "OwnedElsewhere").await;
@@ -129,25 +133,25 @@ async fn another_owners_app_is_never_written_and_its_object_goes_without_it() {
 }
 
 #[tokio::test]
-async fn an_app_deleted_outside_is_made_anew_if_we_made_it_and_else_said_to_be_gone() {
-    let env = TestEnv::new("gone", program()).await;
+async fn created_app_is_recreated_and_adopted_app_is_reported_missing() {
+    let env = TestEnv::new("deleted-externally", program()).await;
     let _operator = env.operator().await;
     let portal = env.sandbox.portal().unwrap();
     portal.create_app(&json!({ "name": "adopted-app", "region": "us-east-1" })).await.unwrap();
     for (name, spec) in
-        [("made-app", json!({ "description": "ours" })), ("adopted-app", json!({ "adoptionPolicy": "Adopt" }))]
+        [("created-app", json!({ "description": "ours" })), ("adopted-app", json!({ "adoptionPolicy": "Adopt" }))]
     {
         env.app(name, spec).await;
         let id = id_of(&env.app_is(name, "True", "Succeeded").await);
         portal.delete_app(id).await.unwrap();
     }
     let before = env.sandbox.revision().await.unwrap();
-    env.reconcile_app("made-app").await;
-    let made = env.app_is("made-app", "True", "Succeeded").await;
-    let apps: Vec<_> = env.calls(before).await.into_iter().filter(|call| call.contains("/apps")).collect();
-    assert_eq!(apps[..3], ["GET /v1/apps/{appId}", "GET /v1/apps", "POST /v1/apps"]);
+    env.reconcile_app("created-app").await;
+    let created = env.app_is("created-app", "True", "Succeeded").await;
+    let app_calls: Vec<_> = env.calls(before).await.into_iter().filter(|call| call.contains("/apps")).collect();
+    assert_eq!(app_calls[..3], ["GET /v1/apps/{appId}", "GET /v1/apps", "POST /v1/apps"]);
     assert_eq!(env.remote_apps().await[0]["description"], "ours");
-    assert_eq!(env.remote_apps().await[0]["id"], id_of(&made));
+    assert_eq!(env.remote_apps().await[0]["id"], id_of(&created));
 
     let before = env.sandbox.revision().await.unwrap();
     env.request_reconcile("adopted-app").await;
@@ -159,7 +163,7 @@ async fn an_app_deleted_outside_is_made_anew_if_we_made_it_and_else_said_to_be_g
 }
 
 #[tokio::test]
-async fn many_apps_missing_at_once_are_taken_for_another_organization_until_a_person_says_otherwise() {
+async fn many_missing_apps_block_creates_until_an_annotation_accepts() {
     let env = TestEnv::new("mass", program()).await;
     let _operator = env.operator().await;
     let names = ["one-app", "two-app", "three-app", "four-app"];

@@ -1,4 +1,4 @@
-//! The process: settings, readiness, shutdown.
+//! The operator process: flags, readiness, metrics and shutdown.
 
 use std::process::Command;
 
@@ -19,8 +19,8 @@ use crate::{
 };
 
 #[test]
-fn a_bad_setting_ends_with_one_line_that_names_it() {
-    for (args, named) in [
+fn invalid_flag_exits_with_one_line_that_names_the_flag() {
+    for (args, flag) in [
         (vec!["run", "--min-interval", "soon"], "--min-interval"),
         (vec!["run", "--min-retry-delay", "0s"], "--min-retry-delay"),
         (vec!["run", "--read-retry-timeout", "9223372036854775807s"], "--read-retry-timeout"),
@@ -38,15 +38,15 @@ fn a_bad_setting_ends_with_one_line_that_names_it() {
         let output = Command::new(program()).args(&args).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{args:?}");
-        assert!(error.contains(named), "{args:?}: {error}");
+        assert!(error.contains(flag), "{args:?}: {error}");
         assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
     }
-    let by_environment = Command::new(program()).arg("run").env("SPICE_OPERATOR_MAX_READ_AGE", "x").output().unwrap();
-    assert!(String::from_utf8(by_environment.stderr).unwrap().contains("--max-read-age"));
+    let output = Command::new(program()).arg("run").env("SPICE_OPERATOR_MAX_READ_AGE", "x").output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--max-read-age"));
 }
 
 #[test]
-fn help_explains_every_subcommand_and_setting() {
+fn help_describes_every_subcommand_and_flag() {
     for (args, expected) in [
         (vec!["--help"], vec!["run", "crds", "sandbox"]),
         (vec!["run", "--help"], vec!["--admin-address", "SPICE_OPERATOR_MIN_INTERVAL", "KUBECONFIG", "default: 10m"]),
@@ -63,7 +63,7 @@ fn help_explains_every_subcommand_and_setting() {
 }
 
 #[tokio::test]
-async fn without_our_definitions_it_waits_names_them_and_starts_when_they_come() {
+async fn missing_definition_is_reported_until_it_is_installed() {
     let run = RunDir::new("definitions").unwrap();
     let cluster = ControlPlane::start_in(&run).await.unwrap();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -79,14 +79,14 @@ async fn without_our_definitions_it_waits_names_them_and_starts_when_they_come()
 }
 
 #[tokio::test]
-async fn at_sigterm_a_call_in_hand_finishes_and_its_outcome_is_stored() {
+async fn shutdown_waits_for_an_in_flight_create_and_stores_its_result() {
     let env = TestEnv::new("sigterm", program()).await;
     let operator = env.operator().await;
     let fault =
         Fault { method: Some("POST".to_owned()), route: None, when: When::After, action: Action::Hang, times: Some(1) };
     env.sandbox.add_fault(&fault).await.unwrap();
     env.app("my-app", json!({})).await;
-    env.sandbox.call("the POST is held", 0, |call| call.state == "applied-held").await.unwrap();
+    env.sandbox.call("the POST hangs", 0, |call| call.state == "applied-held").await.unwrap();
     operator.begins_to_stop().await.unwrap();
     env.sandbox.remove_faults().await.unwrap();
     assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
@@ -98,14 +98,14 @@ async fn at_sigterm_a_call_in_hand_finishes_and_its_outcome_is_stored() {
 }
 
 #[tokio::test]
-async fn at_sigterm_a_call_that_never_ends_is_given_up_and_found_out_after_the_restart() {
+async fn restart_recovers_a_create_that_the_shutdown_timeout_aborted() {
     let env = TestEnv::new("sigterm-hang", program()).await;
     let operator = env.operator_with(&["--graceful-shutdown-timeout=100ms"]).await;
     let fault =
         Fault { method: Some("POST".to_owned()), route: None, when: When::After, action: Action::Hang, times: Some(1) };
     env.sandbox.add_fault(&fault).await.unwrap();
     env.app("my-app", json!({})).await;
-    env.sandbox.call("the POST is held", 0, |call| call.state == "applied-held").await.unwrap();
+    env.sandbox.call("the POST hangs", 0, |call| call.state == "applied-held").await.unwrap();
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
     env.sandbox.remove_faults().await.unwrap();
 
@@ -116,7 +116,7 @@ async fn at_sigterm_a_call_that_never_ends_is_given_up_and_found_out_after_the_r
 }
 
 #[tokio::test]
-async fn what_a_shutdown_cut_short_is_not_told_as_an_outage() {
+async fn read_aborted_by_shutdown_does_not_change_the_status() {
     let env = TestEnv::new("sigterm-read", program()).await;
     let operator = env.operator().await;
     env.organization_is("True", "Succeeded").await;
@@ -124,7 +124,7 @@ async fn what_a_shutdown_cut_short_is_not_told_as_an_outage() {
     let fault = Fault { method: None, route, when: When::Before, action: Action::Hang, times: None };
     env.sandbox.add_fault(&fault).await.unwrap();
     env.app("my-app", json!({})).await;
-    env.sandbox.call("the list is held", 0, |call| call.state == "held").await.unwrap();
+    env.sandbox.call("the list request hangs", 0, |call| call.state == "held").await.unwrap();
     let api = env.api::<SpiceApp>();
     let before = api.get("my-app").await.unwrap();
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
@@ -132,8 +132,8 @@ async fn what_a_shutdown_cut_short_is_not_told_as_an_outage() {
 }
 
 #[tokio::test]
-async fn when_a_definition_is_deleted_the_operator_is_not_ready_and_names_what_it_cannot_watch() {
-    let env = TestEnv::alone("vanished", program()).await;
+async fn deleted_definition_makes_the_operator_unready_until_reinstalled() {
+    let env = TestEnv::alone("deleted-definition", program()).await;
     let operator = env.operator_with(&["--readiness-failure-threshold=200ms"]).await;
     let definition = "crds/spiceapps.cloud.spice.ai.yaml";
     env.cluster.kubectl(&["delete", "-f", definition]).await.unwrap();
@@ -145,12 +145,12 @@ async fn when_a_definition_is_deleted_the_operator_is_not_ready_and_names_what_i
     operator.ready().await.unwrap();
     env.app("my-app", json!({})).await;
     env.app_is("my-app", "True", "Succeeded").await;
-    // No watch sees every status of a kind that went and came back.
+    // The status checker cannot watch across the deletion and reinstallation of a definition.
     env.forget_statuses();
 }
 
 #[tokio::test]
-async fn metrics_count_calls_writes_and_finished_reconciles_by_how_they_ended() {
+async fn metrics_count_requests_writes_and_reconciles_by_result() {
     let env = TestEnv::new("metrics", program()).await;
     let operator = env.operator().await;
     env.organization_is("True", "Succeeded").await;
@@ -160,12 +160,12 @@ async fn metrics_count_calls_writes_and_finished_reconciles_by_how_they_ended() 
     env.app("my-app", json!({})).await;
     env.app_is("my-app", "True", "Succeeded").await;
     let metrics = operator.metrics().await.unwrap();
-    let calls = |labels: &[(&str, &str)]| metrics.sum("spice_operator_management_api_requests_total", labels);
+    let requests = |labels: &[(&str, &str)]| metrics.sum("spice_operator_management_api_requests_total", labels);
     for code in ["201", "503"] {
         let labels = [("method", "POST"), ("route", "/v1/apps"), ("code", code), ("error", "")];
-        assert_eq!(calls(&labels), 1.0, "{code}");
+        assert_eq!(requests(&labels), 1.0, "{code}");
     }
-    assert_eq!(calls(&[]) as usize, env.calls(0).await.len());
+    assert_eq!(requests(&[]) as usize, env.calls(0).await.len());
     assert!(metrics.reconciles("SpiceApp") >= 1.0);
     assert!(metrics.reconciles("SpiceOrganization") >= 1.0);
     let writes = |labels: &[(&str, &str)]| metrics.sum("spice_operator_kubernetes_writes_total", labels);
@@ -178,19 +178,19 @@ async fn metrics_count_calls_writes_and_finished_reconciles_by_how_they_ended() 
 }
 
 #[tokio::test]
-async fn metrics_show_the_objects_that_there_are_by_kind_and_reason() {
+async fn metrics_count_existing_objects_by_kind_and_reason() {
     let env = TestEnv::new("objects", program()).await;
     let operator = env.operator().await;
-    env.app("here", json!({})).await;
-    env.app("watched", json!({ "managementPolicy": "Observe" })).await;
-    env.app("stopped", json!({ "suspend": true })).await;
-    env.app_is("here", "True", "Succeeded").await;
-    env.app_is("watched", "False", "NotFound").await;
-    env.app_is("stopped", "Unknown", "Suspended").await;
+    env.app("synced", json!({})).await;
+    env.app("observed", json!({ "managementPolicy": "Observe" })).await;
+    env.app("suspended", json!({ "suspend": true })).await;
+    env.app_is("synced", "True", "Succeeded").await;
+    env.app_is("observed", "False", "NotFound").await;
+    env.app_is("suspended", "Unknown", "Suspended").await;
     let objects = async |labels: &[(&str, &str)]| {
         operator.metrics().await.unwrap().sum("spice_operator_objects", &[&[("kind", "SpiceApp")], labels].concat())
     };
-    poll("the caches show all three", DEADLINE, async || {
+    poll("the metrics count all three objects", DEADLINE, async || {
         let found = [
             objects(&[("ready", "True"), ("reason", "Succeeded")]).await,
             objects(&[("ready", "False"), ("reason", "NotFound")]).await,
@@ -201,15 +201,15 @@ async fn metrics_show_the_objects_that_there_are_by_kind_and_reason() {
     .await
     .unwrap();
     let metrics = operator.metrics().await.unwrap();
-    let of_apps = |name: &str| metrics.sum(&format!("spice_operator_{name}"), &[("kind", "SpiceApp")]);
-    assert_eq!(of_apps("suspended_objects"), 1.0);
-    assert!(of_apps("oldest_sync_timestamp_seconds") > 1.7e9);
-    assert_eq!(of_apps("oldest_deletion_timestamp_seconds"), 0.0);
+    let app_metric = |name: &str| metrics.sum(&format!("spice_operator_{name}"), &[("kind", "SpiceApp")]);
+    assert_eq!(app_metric("suspended_objects"), 1.0);
+    assert!(app_metric("oldest_sync_timestamp_seconds") > 1.7e9);
+    assert_eq!(app_metric("oldest_deletion_timestamp_seconds"), 0.0);
     assert_eq!(metrics.sum("spice_operator_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
 
-    env.api::<SpiceApp>().delete("here", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceApp>("here").await;
-    poll("what is gone is counted no more", DEADLINE, async || match objects(&[]).await {
+    env.api::<SpiceApp>().delete("synced", &DeleteParams::default()).await.unwrap();
+    env.gone::<SpiceApp>("synced").await;
+    poll("the metrics no longer count the deleted object", DEADLINE, async || match objects(&[]).await {
         2.0 => Ok(()),
         other => Err(format!("{other}")),
     })

@@ -1,4 +1,4 @@
-//! Each kind works with exactly the scopes that its page in `docs/` lists, and names the one that is missing.
+//! Scopes: each kind works with exactly the scopes that its page in `docs/` lists, and reports a missing scope.
 
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -12,21 +12,21 @@ use crate::{
     },
 };
 
-/// What is done with a set of scopes.
+/// Steps of a test case, in order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
-    /// The organization is checked.
-    Check,
-    /// An app is made and kept.
-    Keep,
-    /// It is deleted.
+    /// Verify the credential of the organization.
+    Verify,
+    /// Create and update an app.
+    Apply,
+    /// Delete the app.
     Delete,
 }
 
-use Step::{Check, Delete, Keep};
+use Step::{Apply, Delete, Verify};
 
-/// A env whose credential `operator` has these scopes and no others.
-async fn env_with(scopes: &[&str], more: &[&str]) -> TestEnv {
+/// A `TestEnv` whose credential `operator` has only these scopes.
+async fn env_with(scopes: &[&str], sandbox_args: &[&str]) -> TestEnv {
     let credential = |name: &str, scopes: Value| {
         json!({
             "kind": "personal_access_token", "token": format!("sandbox-fake-token-{name}"), "name": name,
@@ -37,21 +37,21 @@ async fn env_with(scopes: &[&str], more: &[&str]) -> TestEnv {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), seed.to_string()).unwrap();
     let mut args = vec!["--seed", file.path().to_str().unwrap()];
-    args.extend(more);
+    args.extend(sandbox_args);
     TestEnv::with_sandbox("scopes", program(), &args).await
 }
 
-/// The message of Ready, for this reason.
-async fn refused(env: &TestEnv, step: Step, reason: &str) -> String {
+/// Waits for this reason of Ready, and returns the message.
+async fn ready_message(env: &TestEnv, step: Step, reason: &str) -> String {
     let conditions = match step {
-        Check => {
+        Verify => {
             let organization = env.until("default", reason, |organization: &SpiceOrganization| {
                 let mut conditions = organization.status.iter().flat_map(|status| &status.core.conditions);
                 conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
             });
             organization.await.status.unwrap().core.conditions
         }
-        Keep | Delete => {
+        Apply | Delete => {
             let app = env.until("my-app", reason, |app: &SpiceApp| {
                 let mut conditions = app.status.iter().flat_map(|status| &status.core.conditions);
                 conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
@@ -63,25 +63,25 @@ async fn refused(env: &TestEnv, step: Step, reason: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_works_with_its_scopes_and_names_the_one_that_is_missing() {
-    let strict: &[&str] = &["--config-scopes"];
-    // The scopes; how strict the API is; at which step which of them is missed.
+async fn apps_work_with_documented_scopes_and_report_a_missing_scope() {
+    let config_scopes: &[&str] = &["--config-scopes"];
+    // The scopes, the sandbox flags, and the step that fails with its missing scope.
     let cases: [(&[&str], &[&str], _); 8] = [
         (&["apps:write", "apps:delete"], &[], None),
-        (&["apps:write", "apps:delete", "config:write"], strict, None),
-        (&["secrets:write"], &[], Some((Check, "apps:read"))),
-        (&["apps:read"], &[], Some((Keep, "apps:write"))),
-        (&["apps:read", "apps:delete"], &[], Some((Keep, "apps:write"))),
+        (&["apps:write", "apps:delete", "config:write"], config_scopes, None),
+        (&["secrets:write"], &[], Some((Verify, "apps:read"))),
+        (&["apps:read"], &[], Some((Apply, "apps:write"))),
+        (&["apps:read", "apps:delete"], &[], Some((Apply, "apps:write"))),
         (&["apps:write"], &[], Some((Delete, "apps:delete"))),
-        (&["apps:write", "apps:delete"], strict, Some((Keep, "config:write"))),
-        (&["apps:write", "apps:delete", "config:read"], strict, Some((Keep, "config:write"))),
+        (&["apps:write", "apps:delete"], config_scopes, Some((Apply, "config:write"))),
+        (&["apps:write", "apps:delete", "config:read"], config_scopes, Some((Apply, "config:write"))),
     ];
-    for (scopes, strict, missing) in cases {
-        let env = env_with(scopes, strict).await;
+    for (scopes, sandbox_args, missing) in cases {
+        let env = env_with(scopes, sandbox_args).await;
         let _operator = env.operator().await;
         env.app("my-app", json!({ "description": "ours", "runtime": { "replicas": 2 } })).await;
-        if let Some((step @ (Check | Keep), scope)) = missing {
-            let message = refused(&env, step, "Forbidden").await;
+        if let Some((step @ (Verify | Apply), scope)) = missing {
+            let message = ready_message(&env, step, "Forbidden").await;
             assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
             continue;
         }
@@ -90,19 +90,19 @@ async fn each_kind_works_with_its_scopes_and_names_the_one_that_is_missing() {
         env.reconcile_app("my-app").await;
         env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
         if let Some((step, scope)) = missing {
-            let message = refused(&env, step, "Forbidden").await;
+            let message = ready_message(&env, step, "Forbidden").await;
             assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
             assert_eq!(env.remote_apps().await.len(), 1);
             continue;
         }
         env.gone::<SpiceApp>("my-app").await;
-        let refusals = statuses(&env.sandbox).await.into_iter().filter(|status| *status == 403).count();
-        assert_eq!(refusals, 0, "{scopes:?}");
+        let forbidden = statuses(&env.sandbox).await.into_iter().filter(|status| *status == 403).count();
+        assert_eq!(forbidden, 0, "{scopes:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_need_their_scopes_beside_those_of_their_app() {
+async fn secrets_need_their_own_scopes_in_addition_to_app_scopes() {
     let cases: [(&[&str], _); 3] = [
         (&["apps:write", "secrets:write"], None),
         (&["apps:write"], Some("secrets:read")),
@@ -126,6 +126,7 @@ async fn secrets_need_their_scopes_beside_those_of_their_app() {
     }
 }
 
+/// HTTP status codes of the responses to the operator.
 async fn statuses(sandbox: &Sandbox) -> Vec<u16> {
     sandbox.calls_by("operator", 0).await.unwrap().iter().filter_map(|call| call.status).collect()
 }

@@ -1,4 +1,5 @@
-//! What comes in between while secrets are set: a deletion, a shutdown, a refusal, somebody who clears them out.
+//! SpiceSecret under errors: deletion and shutdown during a write, rejected writes, deletions in the portal, a missing
+//! digest key, and invalid names in the status.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -23,15 +24,15 @@ use crate::{
 
 const SECRETS: &str = "/v1/apps/{appId}/secrets";
 
-/// A env with an app `my-app` that is Ready.
+/// A `TestEnv` with a Ready app `my-app`.
 async fn env(name: &str) -> (TestEnv, Operator, u64) {
     env_with(name, &[]).await
 }
 
-/// The same, with settings.
-async fn env_with(name: &str, settings: &[&str]) -> (TestEnv, Operator, u64) {
+/// A `TestEnv` with a Ready app `my-app`, and an operator with these flags.
+async fn env_with(name: &str, flags: &[&str]) -> (TestEnv, Operator, u64) {
     let env = TestEnv::new(name, program()).await;
-    let operator = env.operator_with(settings).await;
+    let operator = env.operator_with(flags).await;
     env.app("my-app", json!({})).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     (env, operator, id)
@@ -41,20 +42,20 @@ fn on_post(when: When, action: Action, times: Option<u32>) -> Fault {
     Fault { method: Some("POST".to_owned()), route: Some(SECRETS.to_owned()), when, action, times }
 }
 
-/// Has a secret set, up to where its answer is withheld.
-async fn held_after_it_took_effect(env: &TestEnv) {
+/// Creates a SpiceSecret whose POST takes effect and does not return.
+async fn apply_with_hanging_post(env: &TestEnv) {
     env.sandbox.add_fault(&on_post(When::After, Action::Hang, Some(1))).await.unwrap();
     env.values("src", json!({ "key": "fake-value-1" })).await;
     env.secret("src", from_key("src", "key", "TOKEN")).await;
-    env.sandbox.call("the POST is held", 0, |call| call.state == "applied-held").await.unwrap();
+    env.sandbox.call("the POST hangs", 0, |call| call.state == "applied-held").await.unwrap();
 }
 
 #[tokio::test]
-async fn a_secret_whose_object_is_deleted_while_it_is_sent_goes_with_it() {
+async fn deletion_during_a_set_also_deletes_the_remote_secret() {
     let (env, _operator, id) = env("secret-deleted").await;
-    held_after_it_took_effect(&env).await;
+    apply_with_hanging_post(&env).await;
     env.api::<SpiceSecret>().delete("src", &DeleteParams::default()).await.unwrap();
-    // Long enough for an operator that lets go of it: the deletion has woken it, as has the app's.
+    // A faulty operator would drop the object during this reconcile, before the POST returns.
     env.reconcile_app("my-app").await;
     env.sandbox.remove_faults().await.unwrap();
     env.gone::<SpiceSecret>("src").await;
@@ -62,9 +63,9 @@ async fn a_secret_whose_object_is_deleted_while_it_is_sent_goes_with_it() {
 }
 
 #[tokio::test]
-async fn at_sigterm_a_secret_that_is_being_set_is_recorded_as_ours() {
+async fn secret_set_during_shutdown_is_recorded_as_owned() {
     let (env, operator, id) = env("secret-sigterm").await;
-    held_after_it_took_effect(&env).await;
+    apply_with_hanging_post(&env).await;
     operator.begins_to_stop().await.unwrap();
     env.sandbox.remove_faults().await.unwrap();
     assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
@@ -77,7 +78,7 @@ async fn at_sigterm_a_secret_that_is_being_set_is_recorded_as_ours() {
 }
 
 #[tokio::test]
-async fn a_shutdown_while_rotations_wait_for_their_turn_is_not_told_as_an_outage() {
+async fn shutdown_with_queued_rotations_does_not_report_an_outage() {
     const OBJECTS: usize = 8;
     let (env, operator, _) = env("secret-queue").await;
     let names: Vec<String> = (0..OBJECTS).map(|number| format!("s{number}")).collect();
@@ -89,31 +90,31 @@ async fn a_shutdown_while_rotations_wait_for_their_turn_is_not_told_as_an_outage
     for name in &names {
         env.secret_is(name, "True", "Succeeded").await;
     }
-    // So few that most of them wait.
+    // A small budget, so that most requests are queued.
     let budget = json!({ "spec": { "requestBudget": { "requestsPerMinute": 40, "reservePercent": 10 } } });
     let organizations = env.api::<SpiceOrganization>();
     organizations.patch("default", &PatchParams::default(), &Patch::Merge(budget)).await.unwrap();
     env.organization_is("True", "Succeeded").await;
     env.values("src", values("fake-value-2")).await;
-    eventually("they wait", DEADLINE, async || {
-        let waiting = operator.metrics().await?.sum("spice_operator_management_api_queued_requests", &[]);
-        if waiting >= 2.0 { Ok(()) } else { Err(format!("{waiting} wait")) }
+    eventually("requests are queued", DEADLINE, async || {
+        let queued = operator.metrics().await?.sum("spice_operator_management_api_queued_requests", &[]);
+        if queued >= 2.0 { Ok(()) } else { Err(format!("{queued} queued requests")) }
     })
     .await;
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
     for name in &names {
         let status = env.api::<SpiceSecret>().get(name).await.unwrap().status.unwrap();
-        let told: Vec<_> = status.core.conditions.iter().map(|it| (&*it.reason, &*it.message)).collect();
-        assert!(told.iter().all(|(reason, _)| *reason != "RemoteUnavailable"), "{name}: {told:?}");
+        let conditions = &status.core.conditions;
+        assert!(conditions.iter().all(|condition| condition.reason != "RemoteUnavailable"), "{name}: {conditions:?}");
     }
 }
 
 #[tokio::test]
-async fn objects_of_one_app_whose_secrets_are_refused_do_not_drive_each_other() {
+async fn rejected_secrets_of_one_app_do_not_trigger_each_other() {
     let (env, _operator, _) = env_with("secret-refused", &["--rejected-write-retry-interval=1h"]).await;
     let body = json!({ "error": "no", "code": "insufficient_scope" });
-    let refusal = Action::Answer { status: 403, headers: json!({}), body };
-    env.sandbox.add_fault(&on_post(When::Before, refusal, None)).await.unwrap();
+    let rejection = Action::Answer { status: 403, headers: json!({}), body };
+    env.sandbox.add_fault(&on_post(When::Before, rejection, None)).await.unwrap();
     for name in ["one", "two", "three"] {
         env.values(name, json!({ name.to_uppercase(): "fake-value-1" })).await;
         env.secret(name, json!({ "secretRef": { "name": name } })).await;
@@ -121,7 +122,7 @@ async fn objects_of_one_app_whose_secrets_are_refused_do_not_drive_each_other() 
     for name in ["one", "two", "three"] {
         env.secret_is(name, "False", "Forbidden").await;
     }
-    // Meanwhile others of the app come and go.
+    // New SpiceSecrets of the app, and reconciles of the app.
     for name in ["four", "five"] {
         env.values(name, json!({ name.to_uppercase(): "fake-value-1" })).await;
         env.secret(name, json!({ "secretRef": { "name": name } })).await;
@@ -129,10 +130,10 @@ async fn objects_of_one_app_whose_secrets_are_refused_do_not_drive_each_other() 
         env.reconcile_app("my-app").await;
     }
     let posts = env.calls(0).await.iter().filter(|call| **call == format!("POST {SECRETS}")).count();
-    println!("{posts} refused POSTs of 5 objects");
-    // One each, and one more where a status could not be stored because the object had changed meanwhile.
+    println!("{posts} rejected POSTs of 5 objects");
+    // One POST for each object, and one more if a conflict prevents the update of a status.
     assert!(posts <= 7, "{posts} POSTs");
-    // The scope is granted, and somebody says so.
+    // Grant the scope, and request reconciles.
     env.sandbox.remove_faults().await.unwrap();
     for name in ["one", "two", "three", "four", "five"] {
         env.request_reconcile_of::<SpiceSecret>(name).await;
@@ -141,7 +142,7 @@ async fn objects_of_one_app_whose_secrets_are_refused_do_not_drive_each_other() 
 }
 
 #[tokio::test]
-async fn secrets_that_somebody_clears_out_are_all_put_back_at_the_next_check() {
+async fn secrets_deleted_in_the_portal_are_restored_by_one_reconcile() {
     const KEYS: usize = 60;
     let (env, operator, id) = env("secret-cleared").await;
     let organizations = env.api::<SpiceOrganization>();
@@ -157,7 +158,7 @@ async fn secrets_that_somebody_clears_out_are_all_put_back_at_the_next_check() {
     for name in &names {
         portal.call(Method::DELETE, &format!("/apps/{id}/secrets/{name}"), None).await.unwrap();
     }
-    // The wait that is in force by default, in which no read is believed about what was just written.
+    // The default write settle period, in which the operator ignores reads of secrets that it wrote.
     let _operator = env.operator_with(&["--write-settle-period=30s"]).await;
     env.request_reconcile_of::<SpiceSecret>("src").await;
     env.secret("src", json!({ "secretRef": { "name": "src" }, "interval": "23h" })).await;
@@ -166,11 +167,11 @@ async fn secrets_that_somebody_clears_out_are_all_put_back_at_the_next_check() {
 }
 
 #[tokio::test]
-async fn without_a_key_of_digests_the_operator_says_so_and_what_is_deleted_goes() {
+async fn missing_digest_key_is_reported_and_deletions_continue() {
     let env = TestEnv::new("keyless", program()).await;
     let key = format!("--digest-key-secret={}", env.namespace);
-    let settings = [key.as_str()];
-    let operator = env.operator_with(&settings).await;
+    let flags = [key.as_str()];
+    let operator = env.operator_with(&flags).await;
     env.app("my-app", json!({})).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     env.values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
@@ -187,15 +188,15 @@ async fn without_a_key_of_digests_the_operator_says_so_and_what_is_deleted_goes(
     keys.create(&Default::default(), &serde_json::from_value(empty).unwrap()).await.unwrap();
 
     let kubeconfig = env.cluster.kubeconfig(User::Operator);
-    let operator = env.operator_begun(&kubeconfig, &settings, &[]).await;
-    let what = format!("waiting for the digest key in Secret {OPERATOR_NAMESPACE}/{}", env.namespace);
-    operator.unready(&what).await.unwrap();
+    let operator = env.operator_begun(&kubeconfig, &flags, &[]).await;
+    let reason = format!("waiting for the digest key in Secret {OPERATOR_NAMESPACE}/{}", env.namespace);
+    operator.unready(&reason).await.unwrap();
     env.api::<SpiceSecret>().delete("a", &params).await.unwrap();
     env.gone::<SpiceSecret>("a").await;
     env.secret("b", from_key("src", "B", "NEW")).await;
     env.says::<SpiceSecret>("b", "DependencyNotReady", "The operator has no digest key yet").await;
     assert_eq!(remote(&env, id).await, expected(&[("B", "fake-value-b")]));
-    // What is deleted is made anew.
+    // The operator recreates a deleted digest key.
     keys.delete(&env.namespace, &params).await.unwrap();
     operator.ready().await.unwrap();
     env.secret_is("b", "True", "Succeeded").await;
@@ -204,7 +205,7 @@ async fn without_a_key_of_digests_the_operator_says_so_and_what_is_deleted_goes(
 }
 
 #[tokio::test]
-async fn what_can_be_no_name_and_stands_in_a_status_is_nowhere_deleted_and_holds_up_nothing() {
+async fn invalid_names_in_a_status_do_not_block_the_deletion() {
     let (env, _operator, id) = env("secret-names").await;
     env.values("src", json!({ "key": "fake-value-1" })).await;
     env.secret("src", from_key("src", "key", "TOKEN")).await;

@@ -1,4 +1,4 @@
-//! SpiceSecret on real parts: a Kubernetes Secret in, POSTs out, status says what was set.
+//! SpiceSecret: writes to the API, drift, missing sources, and the digest key.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +25,9 @@ use crate::{
     },
 };
 
-/// A env with an app `my-app` that is Ready.
-async fn env(name: &str, args: &[&str]) -> (TestEnv, Operator, u64) {
-    let env = TestEnv::with_sandbox(name, program(), args).await;
+/// A `TestEnv` with a Ready app `my-app`.
+pub async fn env(name: &str, sandbox_args: &[&str]) -> (TestEnv, Operator, u64) {
+    let env = TestEnv::with_sandbox(name, program(), sandbox_args).await;
     let operator = env.operator().await;
     env.app("my-app", json!({})).await;
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
@@ -38,26 +38,57 @@ fn digest(value: &str) -> String {
     hex(&Sha256::digest(value))
 }
 
-/// The secrets of an app, by name, as digests of their values.
+/// The secrets of an app in the API: digests of the values by name.
 pub async fn remote(env: &TestEnv, app: u64) -> BTreeMap<String, String> {
     let apps = env.remote_apps().await;
-    let app = apps.iter().find(|one| one["id"] == app).unwrap();
+    let app = apps.iter().find(|candidate| candidate["id"] == app).unwrap();
     let secrets = app["secrets"].as_array().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     secrets.iter().map(|secret| (text(&secret["name"]), text(&secret["value_sha256"]))).collect()
 }
 
-/// What there should be.
+/// The expected result of `remote` for these names and values.
 pub fn expected(values: &[(&str, &str)]) -> BTreeMap<String, String> {
     values.iter().map(|(name, value)| ((*name).to_owned(), digest(value))).collect()
 }
 
+/// Spec of a SpiceSecret that sets one secret from a key of a Kubernetes Secret.
 pub fn from_key(secret: &str, key: &str, name: &str) -> Value {
     json!({ "secretRef": { "name": secret, "items": [{ "key": key, "name": name }] } })
 }
 
+/// Sets a secret in the portal.
+pub async fn portal_sets(env: &TestEnv, app: u64, name: &str, value: &str) {
+    let body = json!({ "name": name, "value": value });
+    env.sandbox.portal().unwrap().call(Method::POST, &format!("/apps/{app}/secrets"), Some(&body)).await.unwrap();
+}
+
+/// Waits for the next second of the clock. Timestamps with a resolution of 1 s differ only across seconds.
+pub async fn another_second() {
+    let now = Timestamp::now().as_second();
+    eventually("another second", DEADLINE, async || {
+        if Timestamp::now().as_second() > now { Ok(()) } else { Err("still the same second".to_owned()) }
+    })
+    .await;
+}
+
+/// Deletes a secret in the portal.
+pub async fn portal_deletes(env: &TestEnv, app: u64, name: &str) {
+    let path = format!("/apps/{app}/secrets/{name}");
+    env.sandbox.portal().unwrap().call(Method::DELETE, &path, None).await.unwrap();
+}
+
+/// Writes of secrets after a journal revision.
+pub async fn writes(env: &TestEnv, after: u64) -> Vec<String> {
+    let calls = env.calls(after).await.into_iter();
+    calls.filter(|call| call.contains("/secrets") && !call.starts_with("GET")).collect()
+}
+
+pub const POST: &str = "POST /v1/apps/{appId}/secrets";
+pub const DELETE: &str = "DELETE /v1/apps/{appId}/secrets/{secretName}";
+
 #[tokio::test]
-async fn a_secret_is_set_with_one_post_follows_its_source_and_goes_with_its_object() {
+async fn secret_is_set_rotated_and_deleted_with_one_call_each() {
     let (env, _operator, id) = env("secret", &[]).await;
     env.values("db", json!({ "url": "fake-value-1" })).await;
     let before = env.sandbox.revision().await.unwrap();
@@ -68,7 +99,7 @@ async fn a_secret_is_set_with_one_post_follows_its_source_and_goes_with_its_obje
     assert_eq!(
         calls,
         ["GET /v1/apps/{appId}/secrets", "POST /v1/apps/{appId}/secrets"],
-        "the app's own answer is new enough"
+        "the last read of the app is recent enough"
     );
     let status = secret.status.unwrap();
     assert_eq!(status.app_id, i64::try_from(id).ok());
@@ -78,7 +109,7 @@ async fn a_secret_is_set_with_one_post_follows_its_source_and_goes_with_its_obje
 
     let before = env.sandbox.revision().await.unwrap();
     env.values("db", json!({ "url": "fake-value-2" })).await;
-    env.until("db", "set anew", |secret: &SpiceSecret| {
+    env.until("db", "with a new digest", |secret: &SpiceSecret| {
         secret.status.as_ref().is_some_and(|status| status.secrets[0].digest != entry.digest)
     })
     .await;
@@ -93,38 +124,8 @@ async fn a_secret_is_set_with_one_post_follows_its_source_and_goes_with_its_obje
     assert_eq!(env.calls(before).await, ["DELETE /v1/apps/{appId}/secrets/{secretName}"]);
 }
 
-/// Sets a secret as somebody does in the portal.
-pub async fn portal_sets(env: &TestEnv, app: u64, name: &str, value: &str) {
-    let body = json!({ "name": name, "value": value });
-    env.sandbox.portal().unwrap().call(Method::POST, &format!("/apps/{app}/secrets"), Some(&body)).await.unwrap();
-}
-
-/// Waits for the next second of the clock: of times that are told to the second, two in one second are the same.
-pub async fn another_second() {
-    let now = Timestamp::now().as_second();
-    eventually("another second", DEADLINE, async || {
-        if Timestamp::now().as_second() > now { Ok(()) } else { Err("the same".to_owned()) }
-    })
-    .await;
-}
-
-/// Deletes a secret as somebody does in the portal.
-pub async fn portal_deletes(env: &TestEnv, app: u64, name: &str) {
-    let path = format!("/apps/{app}/secrets/{name}");
-    env.sandbox.portal().unwrap().call(Method::DELETE, &path, None).await.unwrap();
-}
-
-/// Writes to secrets after a revision.
-async fn writes(env: &TestEnv, after: u64) -> Vec<String> {
-    let calls = env.calls(after).await.into_iter();
-    calls.filter(|call| call.contains("/secrets") && !call.starts_with("GET")).collect()
-}
-
-const POST: &str = "POST /v1/apps/{appId}/secrets";
-const DELETE: &str = "DELETE /v1/apps/{appId}/secrets/{secretName}";
-
 #[tokio::test]
-async fn all_keys_go_out_but_those_that_cannot_and_each_of_these_is_named() {
+async fn valid_keys_are_set_and_invalid_keys_are_reported() {
     let (env, _operator, id) = env("all-keys", &[]).await;
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "env", "namespace": env.namespace },
@@ -134,20 +135,22 @@ async fn all_keys_go_out_but_those_that_cannot_and_each_of_these_is_named() {
     env.cluster.kubectl_apply_text(&secret.to_string()).await.unwrap();
     env.secret("env", json!({ "secretRef": { "name": "env" } })).await;
     let secret = env.secret_is("env", "False", "InvalidSpec").await;
-    let message = &secret.conditions().iter().find(|one| one.type_ == "Ready").unwrap().message;
-    for words in
-        ["value of key BINARY is not UTF-8", "value of key HUGE is longer than 64 KiB", "key bad-name cannot be"]
-    {
-        assert!(message.contains(words), "{words}: {message}");
+    let message = &secret.conditions().iter().find(|condition| condition.type_ == "Ready").unwrap().message;
+    for problem in [
+        "value of key \"BINARY\" is not UTF-8",
+        "value of key \"HUGE\" is longer than 64 KiB",
+        "key \"bad-name\" is not a valid secret name",
+    ] {
+        assert!(message.contains(problem), "{problem}: {message}");
     }
     assert_eq!(remote(&env, id).await, expected(&[("EMPTY", ""), ("TOKEN", "fake-value-token")]));
-    eventually("the empty value is told", DEADLINE, async || {
+    eventually("an event about the empty value", DEADLINE, async || {
         let events = env.cluster.kubectl(&["events", "-n", &env.namespace, "--for", "spicesecret/env"]).await?;
-        if events.contains("the value is empty: EMPTY") { Ok(()) } else { Err(events) }
+        if events.contains("The value is empty: EMPTY") { Ok(()) } else { Err(events) }
     })
     .await;
 
-    // Mended, one key gone: what was set for it goes as well.
+    // A corrected Secret without the key EMPTY: the operator deletes the secret of this key.
     let before = env.sandbox.revision().await.unwrap();
     env.values("env", json!({ "TOKEN": "fake-value-token", "MORE": "fake-value-more" })).await;
     env.secret_is("env", "True", "Succeeded").await;
@@ -156,7 +159,7 @@ async fn all_keys_go_out_but_those_that_cannot_and_each_of_these_is_named() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_missing_or_going_is_waited_for_without_a_call() {
+async fn secret_waits_for_its_app_without_api_calls() {
     let env = TestEnv::new("no-app", program()).await;
     let _operator = env.operator().await;
     env.organization_is("True", "Succeeded").await;
@@ -165,7 +168,6 @@ async fn an_app_that_is_missing_or_going_is_waited_for_without_a_call() {
     env.secret("db", from_key("db", "url", "DATABASE_URL")).await;
     env.says::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp \"my-app\" not found").await;
     assert_eq!(env.calls(before).await, [""; 0]);
-    // One that waits itself is not ready.
     env.app("my-app", json!({ "suspend": true })).await;
     env.says::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp \"my-app\" is not ready: Suspended").await;
     assert_eq!(env.calls(before).await, [""; 0]);
@@ -174,13 +176,13 @@ async fn an_app_that_is_missing_or_going_is_waited_for_without_a_call() {
     let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     assert_eq!(remote(&env, id).await.len(), 1);
 
-    // A new life of the app gets its secrets at once.
+    // The operator sets the secrets in a recreated app.
     env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
     env.gone::<SpiceApp>("my-app").await;
     env.app("my-app", json!({})).await;
     let app = env.app_is("my-app", "True", "Succeeded").await;
     let incarnation = app.status.as_ref().unwrap().incarnation.clone();
-    env.until("db", "set in the new app", |secret: &SpiceSecret| {
+    env.until("db", "applied to the new app", |secret: &SpiceSecret| {
         let entries = secret.status.iter().flat_map(|status| &status.secrets);
         entries.into_iter().any(|entry| entry.incarnation == incarnation && entry.digest.is_some())
     })
@@ -189,7 +191,7 @@ async fn an_app_that_is_missing_or_going_is_waited_for_without_a_call() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_missing_vanishes_or_is_emptied_is_named_and_deletes_nothing() {
+async fn missing_or_empty_source_is_reported_and_deletes_no_secret() {
     let (env, _operator, id) = env("no-source", &[]).await;
     env.secret("db", from_key("db", "url", "DATABASE_URL")).await;
     env.secret("all", json!({ "secretRef": { "name": "db" } })).await;
@@ -200,11 +202,11 @@ async fn a_source_that_is_missing_vanishes_or_is_emptied_is_named_and_deletes_no
     env.says::<SpiceSecret>("db", "SourceNotFound", "Secret \"db\" has no key \"url\"").await;
     env.values("db", json!({ "other": "fake-value-other", "url": "fake-value-url" })).await;
     env.secret_is("db", "True", "Succeeded").await;
-    let whole = |secret: &SpiceSecret| {
+    let has_both_entries = |secret: &SpiceSecret| {
         let entries = secret.status.iter().flat_map(|status| &status.secrets);
         entries.filter(|entry| entry.digest.is_some()).count() == 2
     };
-    env.until("all", "with both entries", whole).await;
+    env.until("all", "with both entries", has_both_entries).await;
     env.secret_is("all", "True", "Succeeded").await;
     let all = expected(&[("DATABASE_URL", "fake-value-url"), ("other", "fake-value-other"), ("url", "fake-value-url")]);
     assert_eq!(remote(&env, id).await, all);
@@ -226,7 +228,7 @@ async fn a_source_that_is_missing_vanishes_or_is_emptied_is_named_and_deletes_no
 }
 
 #[tokio::test]
-async fn what_is_changed_or_deleted_outside_is_mended_with_exactly_the_writes_needed_or_reported() {
+async fn drift_is_corrected_with_one_post_each_or_reported() {
     for precision in [&[][..], &["--mixed-timestamp-precision"]] {
         let (env, _operator, id) = env("drift", precision).await;
         env.values("env", json!({ "A": "fake-value-a", "B": "fake-value-b", "C": "fake-value-c" })).await;
@@ -235,81 +237,42 @@ async fn what_is_changed_or_deleted_outside_is_mended_with_exactly_the_writes_ne
         env.secret_is("env", "True", "Succeeded").await;
         let before = env.sandbox.revision().await.unwrap();
         env.reconcile_secret("env").await;
-        assert_eq!(env.calls(before).await, ["GET /v1/apps/{appId}/secrets"], "nothing is to be mended");
-        let ours = remote(&env, id).await;
+        assert_eq!(env.calls(before).await, ["GET /v1/apps/{appId}/secrets"], "without drift the operator only reads");
+        let desired = remote(&env, id).await;
         another_second().await;
-        portal_sets(&env, id, "A", "theirs").await;
+        portal_sets(&env, id, "A", "portal").await;
         portal_deletes(&env, id, "B").await;
-        portal_sets(&env, id, "D", "theirs").await;
+        portal_sets(&env, id, "D", "portal").await;
         let before = env.sandbox.revision().await.unwrap();
         env.reconcile_secret("env").await;
         assert_eq!(writes(&env, before).await, [POST, POST]);
-        let mut left = remote(&env, id).await;
-        assert_eq!(left.remove("D"), Some(digest("theirs")), "never ours");
-        assert_eq!(left, ours);
+        let mut found = remote(&env, id).await;
+        assert_eq!(found.remove("D"), Some(digest("portal")), "not owned by the operator");
+        assert_eq!(found, desired);
 
         env.secret("env", spec("Report")).await;
         env.secret_is("env", "True", "Succeeded").await;
         another_second().await;
-        portal_sets(&env, id, "A", "theirs").await;
+        portal_sets(&env, id, "A", "portal").await;
         portal_deletes(&env, id, "B").await;
         let before = env.sandbox.revision().await.unwrap();
         let secret = env.reconcile_secret("env").await;
         assert_eq!(secret.status.unwrap().drift, ["A", "B"]);
         assert_eq!(writes(&env, before).await, [""; 0]);
-        let drifted = |secret: &SpiceSecret| secret.conditions().iter().any(|one| one.type_ == "Drifted");
+        let drifted = |secret: &SpiceSecret| secret.conditions().iter().any(|condition| condition.type_ == "Drifted");
         env.until("env", "Drifted", drifted).await;
         env.secret("env", spec("Correct")).await;
-        env.until("env", "put back", |secret: &SpiceSecret| !drifted(secret)).await;
+        env.until("env", "without drift", |secret: &SpiceSecret| !drifted(secret)).await;
         assert_eq!(writes(&env, before).await, [POST, POST]);
     }
 }
 
 #[tokio::test]
-async fn one_of_two_objects_has_a_name_and_it_passes_to_the_other_when_that_one_is_gone() {
-    let (env, _operator, id) = env("claims", &[]).await;
-    env.values("one", json!({ "key": "fake-value-one" })).await;
-    env.values("two", json!({ "key": "fake-value-two", "MORE": "fake-value-more" })).await;
-    env.secret("older", from_key("one", "key", "key")).await;
-    env.secret_is("older", "True", "Succeeded").await;
-    another_second().await;
-    env.secret("younger", json!({ "secretRef": { "name": "two" } })).await;
-    env.says::<SpiceSecret>("younger", "NameTaken", "key is held by SpiceSecret older").await;
-    assert_eq!(remote(&env, id).await, expected(&[("MORE", "fake-value-more"), ("key", "fake-value-one")]));
-    let before = env.sandbox.revision().await.unwrap();
-    env.api::<SpiceSecret>().delete("older", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceSecret>("older").await;
-    env.secret_is("younger", "True", "Succeeded").await;
-    assert_eq!(remote(&env, id).await, expected(&[("MORE", "fake-value-more"), ("key", "fake-value-two")]));
-    assert_eq!(writes(&env, before).await, [POST], "it was released, and never deleted");
-}
-
-#[tokio::test]
-async fn what_was_made_in_the_portal_is_not_touched_until_it_is_adopted_and_stays_then() {
-    let (env, _operator, id) = env("portal", &[]).await;
-    portal_sets(&env, id, "TOKEN", "theirs").await;
-    env.values("src", json!({ "TOKEN": "fake-value-ours" })).await;
-    env.secret("src", json!({ "secretRef": { "name": "src" } })).await;
-    let words = "was not set by this object: set spec.adoptionPolicy to Adopt to overwrite it";
-    env.says::<SpiceSecret>("src", "NameTaken", words).await;
-    assert_eq!(remote(&env, id).await, expected(&[("TOKEN", "theirs")]));
-    // An annotation on the source is no reason to look into it anew.
-    let before = env.sandbox.revision().await.unwrap();
-    env.secret("src", json!({ "secretRef": { "name": "src" }, "adoptionPolicy": "Adopt" })).await;
-    env.secret_is("src", "True", "Succeeded").await;
-    assert_eq!(remote(&env, id).await, expected(&[("TOKEN", "fake-value-ours")]));
-    assert_eq!(writes(&env, before).await, [POST]);
-    env.api::<SpiceSecret>().delete("src", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceSecret>("src").await;
-    assert_eq!(remote(&env, id).await.len(), 1, "what was taken over is retained");
-}
-
-#[tokio::test]
-async fn the_key_of_digests_is_put_back_while_known_and_without_it_each_entry_is_set_once_more() {
+async fn digest_key_is_recreated_and_a_new_key_sets_each_secret_once() {
     let env = TestEnv::new("key", program()).await;
     let key = format!("--digest-key-secret={}", env.namespace);
-    let settings = [key.as_str(), "--digest-key-check-interval=50ms"];
-    let operator = env.operator_with(&settings).await;
+    let flags = [key.as_str(), "--digest-key-check-interval=50ms"];
+    let operator = env.operator_with(&flags).await;
     env.app("my-app", json!({})).await;
     env.app_is("my-app", "True", "Succeeded").await;
     env.values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
@@ -319,88 +282,44 @@ async fn the_key_of_digests_is_put_back_while_known_and_without_it_each_entry_is
     let first = keys.get(&env.namespace).await.unwrap();
     assert_eq!(first.immutable, Some(true));
     keys.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
-    let back = poll("the key is put back", DEADLINE, async || {
-        keys.get_opt(&env.namespace).await.map_err(|e| e.to_string())?.ok_or_else(|| "not yet".to_owned())
+    let recreated = poll("the digest key is recreated", DEADLINE, async || {
+        keys.get_opt(&env.namespace).await.map_err(|error| error.to_string())?.ok_or_else(|| "no Secret yet".to_owned())
     })
     .await
     .unwrap();
-    assert_eq!(back.data, first.data);
+    assert_eq!(recreated.data, first.data);
 
-    // The same key: nothing to do. Another one: each entry once.
+    // The same key requires no write. A new key requires one write for each entry.
     operator.terminate().await.unwrap();
-    for (lost, posts) in [(false, 0), (true, 2)] {
-        if lost {
+    for (is_key_lost, posts) in [(false, 0), (true, 2)] {
+        if is_key_lost {
             keys.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
         }
         let before = env.sandbox.revision().await.unwrap();
-        let operator = env.operator_with(&settings).await;
+        let operator = env.operator_with(&flags).await;
         env.reconciles(&operator, "SpiceSecret", 1).await;
         let now = env
-            .until("src", "in date", |secret: &SpiceSecret| {
+            .until("src", "with digests of the current key", |secret: &SpiceSecret| {
                 let status = secret.status.as_ref().unwrap();
-                !lost || status.secrets.iter().zip(&entries).all(|(now, then)| now.digest != then.digest)
+                !is_key_lost || status.secrets.iter().zip(&entries).all(|(now, then)| now.digest != then.digest)
             })
             .await;
-        assert_eq!(writes(&env, before).await.len(), posts, "{lost}");
-        let ids = now.status.unwrap().secrets.into_iter().map(|entry| entry.content_hash);
-        assert!(ids.eq(entries.iter().map(|entry| entry.content_hash.clone())), "the same content");
+        assert_eq!(writes(&env, before).await.len(), posts, "is_key_lost: {is_key_lost}");
+        let hashes = now.status.unwrap().secrets.into_iter().map(|entry| entry.content_hash);
+        assert!(hashes.eq(entries.iter().map(|entry| entry.content_hash.clone())), "the same content");
         operator.terminate().await.unwrap();
     }
     keys.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]
-async fn lost_status_is_a_taken_name_and_under_adopt_one_post_an_entry() {
-    let (env, _operator, id) = env("lost", &[]).await;
-    // As of an app that was made long before, and adopted.
-    env.values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
-    env.secret("src", json!({ "secretRef": { "name": "src" } })).await;
-    env.secret_is("src", "True", "Succeeded").await;
-    let lost =
-        json!({ "status": { "secrets": null, "observedSources": null, "conditions": null, "observedGeneration": -1 } });
-    let api = env.api::<SpiceSecret>();
-    api.patch_status("src", &PatchParams::default(), &Patch::Merge(&lost)).await.unwrap();
-    env.request_reconcile_of::<SpiceSecret>("src").await;
-    env.says::<SpiceSecret>("src", "NameTaken", "was not set by this object").await;
-    let before = env.sandbox.revision().await.unwrap();
-    env.secret("src", json!({ "secretRef": { "name": "src" }, "adoptionPolicy": "Adopt" })).await;
-    env.secret_is("src", "True", "Succeeded").await;
-    assert_eq!(writes(&env, before).await, [POST, POST]);
-    assert_eq!(remote(&env, id).await, expected(&[("A", "fake-value-a"), ("B", "fake-value-b")]));
-}
-
-#[tokio::test]
-async fn the_secrets_of_a_deleted_app_that_comes_back_are_told_and_overwritten_where_named() {
-    let env = TestEnv::with_sandbox("left-over", program(), &[]).await;
-    let portal = env.sandbox.portal().unwrap();
-    let app = portal.create_app(&json!({ "name": "my-app", "region": "us-west-2" })).await.unwrap();
-    let id = app["id"].as_u64().unwrap();
-    for name in ["TOKEN", "OLD"] {
-        portal_sets(&env, id, name, "of another life").await;
-    }
-    portal.delete_app(id).await.unwrap();
-    let _operator = env.operator_with(&["--clock-skew=0s"]).await;
-    env.app("my-app", json!({})).await;
-    assert_eq!(id_of(&env.app_is("my-app", "True", "Succeeded").await), id, "it is the same app");
-    env.values("src", json!({ "TOKEN": "fake-value-ours" })).await;
-    env.secret("src", json!({ "secretRef": { "name": "src" } })).await;
-    env.secret_is("src", "True", "Succeeded").await;
-    assert_eq!(remote(&env, id).await, expected(&[("OLD", "of another life"), ("TOKEN", "fake-value-ours")]));
-    eventually("the left-over is told", DEADLINE, async || {
-        let events = env.cluster.kubectl(&["events", "-n", &env.namespace, "--for", "spicesecret/src"]).await?;
-        if events.contains("came back with secrets that nobody names: OLD") { Ok(()) } else { Err(events) }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_check_costs_three_pages_for_250_secrets_however_many_objects_share_them_and_no_post() {
+async fn drift_check_of_250_secrets_reads_three_pages_and_writes_nothing() {
     let (env, operator, id) = env("many", &["--user-rate=1000000", "--organization-rate=1000000"]).await;
     let budget = json!({ "spec": { "requestBudget": { "requestsPerMinute": 1_000_000 } } });
     let organizations = env.api::<SpiceOrganization>();
     organizations.patch("default", &PatchParams::default(), &Patch::Merge(budget)).await.unwrap();
     for part in 0..5 {
-        let values = (0..50).map(|number| (format!("N{part}_{number:02}"), json!("fake-value-of-one")));
+        let values = (0..50).map(|number| (format!("N{part}_{number:02}"), json!("fake-value-shared")));
         env.values(&format!("part-{part}"), Value::Object(values.collect())).await;
         env.secret(&format!("part-{part}"), json!({ "secretRef": { "name": format!("part-{part}") } })).await;
     }
@@ -408,7 +327,7 @@ async fn a_check_costs_three_pages_for_250_secrets_however_many_objects_share_th
         env.secret_is(&format!("part-{part}"), "True", "Succeeded").await;
     }
     assert_eq!(remote(&env, id).await.len(), 250);
-    // A hundred checks by the clock, all at the same times: no write, and no read but these.
+    // 100 resyncs, in which all objects of the app share one list of secrets.
     operator.terminate().await.unwrap();
     for part in 0..5 {
         let spec = json!({ "secretRef": { "name": format!("part-{part}") }, "appRef": { "name": "my-app" } });
@@ -417,21 +336,21 @@ async fn a_check_costs_three_pages_for_250_secrets_however_many_objects_share_th
     env.apply::<SpiceApp>("my-app", json!({})).await;
     let before = env.sandbox.revision().await.unwrap();
     let _operator = env.operator_with(&["--min-interval=50ms", "--default-interval=100ms"]).await;
-    let pages = eventually("a hundred checks", DEADLINE, async || {
+    let pages = eventually("100 resyncs", DEADLINE, async || {
         let mut calls = env.sandbox.calls_by("operator", before).await?;
         calls.retain(|call| call.route.as_deref() == Some("/v1/apps/{appId}/secrets"));
         if calls.len() >= 3 * 100 { Ok(calls) } else { Err(format!("{} pages so far", calls.len())) }
     })
     .await;
     let at = |page: usize| pages[page].at.as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond();
-    let times = usize::try_from((at(pages.len() - 1) - at(0)) / 100).unwrap() + 2;
-    println!("{} pages of secrets at {times} times of checks", pages.len());
-    assert!(pages.len() <= 3 * times, "{} pages at {times} times", pages.len());
+    let resyncs = usize::try_from((at(pages.len() - 1) - at(0)) / 100).unwrap() + 2;
+    println!("{} pages of secrets in {resyncs} resyncs", pages.len());
+    assert!(pages.len() <= 3 * resyncs, "{} pages in {resyncs} resyncs", pages.len());
     assert_eq!(writes(&env, before).await, [""; 0]);
 }
 
 #[tokio::test]
-async fn a_restart_reads_neither_the_api_nor_a_source() {
+async fn restart_reads_neither_the_api_nor_a_source() {
     let (faults, env) = (FaultPoints::new("src"), TestEnv::new("secret-restart", program()).await);
     let client = env.cluster.client(User::Operator).await.unwrap();
     let kubernetes = Proxy::of_kubernetes(&faults, client).await.unwrap();
@@ -452,7 +371,7 @@ async fn a_restart_reads_neither_the_api_nor_a_source() {
 }
 
 #[tokio::test]
-async fn a_rename_and_a_deleted_namespace_leave_nothing_behind() {
+async fn rename_and_deletion_leave_no_remote_secret() {
     let (env, _operator, id) = env("rename", &[]).await;
     env.values("src", json!({ "key": "fake-value-key" })).await;
     env.secret("src", from_key("src", "key", "OLD")).await;
@@ -462,7 +381,7 @@ async fn a_rename_and_a_deleted_namespace_leave_nothing_behind() {
     env.secret_is("src", "True", "Succeeded").await;
     assert_eq!(remote(&env, id).await, expected(&[("NEW", "fake-value-key")]));
     assert_eq!(writes(&env, before).await, [POST, DELETE]);
-    // The app waits for its secrets, and the organization for the app.
+    // The deletion of the app waits for the deletion of its secrets.
     let policy = json!({ "deletionPolicy": "Retain" });
     env.app("my-app", policy).await;
     env.app_is("my-app", "True", "Succeeded").await;
@@ -470,5 +389,5 @@ async fn a_rename_and_a_deleted_namespace_leave_nothing_behind() {
     env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
     env.gone::<SpiceApp>("my-app").await;
     env.gone::<SpiceSecret>("src").await;
-    assert_eq!(remote(&env, id).await, expected(&[]), "the app is retained, and its secret was not");
+    assert_eq!(remote(&env, id).await, expected(&[]), "the operator retains the app and deletes its secret");
 }

@@ -1,4 +1,4 @@
-//! Objects that the operator cannot decode: they are told, hold up nobody, and can be deleted.
+//! Objects that the operator cannot decode: the operator reports them, reconciles other objects, and can delete them.
 
 use serde_json::{Value, json};
 use spice_cloud_operator::api::SpiceSecret;
@@ -11,33 +11,34 @@ use crate::support::{
 };
 use crate::{program, secrets};
 
-/// What `kubectl get` prints of an object, which is named as `kind/name`.
-async fn shown(env: &TestEnv, object: &str, template: &str) -> Result<String, String> {
+/// A JSONPath of an object (`kind/name`), as `kubectl get` prints it.
+async fn jsonpath(env: &TestEnv, object: &str, template: &str) -> Result<String, String> {
     let template = format!("jsonpath={template}");
     env.cluster.kubectl(&["get", object, "-n", &env.namespace, "-o", &template]).await
 }
 
-async fn patch(env: &TestEnv, object: &str, patch: &Value, more: &[&str]) -> Result<String, String> {
+/// Applies a merge patch to an object.
+async fn patch(env: &TestEnv, object: &str, patch: &Value, flags: &[&str]) -> Result<String, String> {
     let patch = patch.to_string();
     let mut args = vec!["patch", object, "-n", &env.namespace, "--type=merge", "-p", &patch];
-    args.extend(more);
+    args.extend(flags);
     env.cluster.kubectl(&args).await
 }
 
-/// Waits until the object says that it is stalled by this field.
-async fn told(env: &TestEnv, object: &str, field: &str) {
-    let wanted = format!("InvalidSpec False {field} cannot be decoded");
-    poll(&format!("{object} says {wanted}"), DEADLINE, async || {
+/// Waits until Ready of an object reports that this field cannot be decoded.
+async fn reports_undecodable(env: &TestEnv, object: &str, field: &str) {
+    let expected = format!("InvalidSpec False {field} cannot be decoded");
+    poll(&format!("{object} is {expected}"), DEADLINE, async || {
         let ready = r#"{range .status.conditions[?(@.type=="Ready")]}{.reason} {.status} {.message}{end}"#;
-        let found = shown(env, object, ready).await?;
-        if found.starts_with(&wanted) { Ok(()) } else { Err(found) }
+        let found = jsonpath(env, object, ready).await?;
+        if found.starts_with(&expected) { Ok(()) } else { Err(found) }
     })
     .await
     .unwrap();
 }
 
-/// Takes the type off a field of a spec, until the definition is installed again.
-async fn takes_anything(env: &TestEnv, kinds: &str, field: &str) {
+/// Removes the type of a spec field from the installed definition.
+async fn remove_field_type(env: &TestEnv, kinds: &str, field: &str) {
     let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/{field}");
     let loose = json!([{ "op": "replace", "path": path, "value": { "x-kubernetes-preserve-unknown-fields": true } }]);
     let loose = loose.to_string();
@@ -45,34 +46,36 @@ async fn takes_anything(env: &TestEnv, kinds: &str, field: &str) {
     env.cluster.kubectl(&["patch", "crd", &name, "--type=json", "-p", &loose]).await.unwrap();
 }
 
-/// Stores a spec that breaks the definition, once the API server has learned that it does no more.
-async fn store(env: &TestEnv, object: &str, spec: &Value) {
-    poll("the definition takes it", DEADLINE, async || patch(env, object, spec, &["--dry-run=server"]).await.map(drop))
-        .await
-        .unwrap();
+/// Patches an object with an invalid spec, after the API server has loaded the definition without the type.
+async fn patch_invalid(env: &TestEnv, object: &str, spec: &Value) {
+    poll("the API server accepts the invalid spec", DEADLINE, async || {
+        patch(env, object, spec, &["--dry-run=server"]).await.map(drop)
+    })
+    .await
+    .unwrap();
     patch(env, object, spec, &[]).await.unwrap();
 }
 
 #[tokio::test]
-async fn an_undecodable_object_is_told_holds_up_no_other_and_can_be_mended_and_deleted() {
+async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
     if use_existing_cluster() {
-        // Its definitions are not for tests to change.
+        // A test must not change the definitions of an existing cluster.
         return;
     }
     let env = TestEnv::alone("undecodable", program()).await;
     let operator = env.operator().await;
-    for name in ["mended-app", "deleted-app", "other-app"] {
+    for name in ["corrected-app", "deleted-app", "other-app"] {
         env.app(name, json!({})).await;
         env.app_is(name, "True", "Succeeded").await;
     }
-    takes_anything(&env, "spiceapps", "description").await;
-    let broken = ["sapp/mended-app", "sapp/deleted-app"];
+    remove_field_type(&env, "spiceapps", "description").await;
+    let broken = ["sapp/corrected-app", "sapp/deleted-app"];
     for object in broken {
-        store(&env, object, &json!({ "spec": { "description": 5 } })).await;
+        patch_invalid(&env, object, &json!({ "spec": { "description": 5 } })).await;
     }
     apply_definitions(&env.cluster).await.unwrap();
     for object in broken {
-        told(&env, object, "spec.description").await;
+        reports_undecodable(&env, object, "spec.description").await;
     }
     let event = [
         "get",
@@ -87,27 +90,27 @@ async fn an_undecodable_object_is_told_holds_up_no_other_and_can_be_mended_and_d
     let found = env.cluster.kubectl(&event).await.unwrap();
     assert!(found.contains("spec.description cannot be decoded"), "{found}");
 
-    env.app("other-app", json!({ "description": "goes on" })).await;
+    env.app("other-app", json!({ "description": "edited" })).await;
     let other = env.app_is("other-app", "True", "Succeeded").await;
     let remote = env.remote_apps().await;
-    let described =
-        |app: &Value| app["id"].as_i64() == other.status.as_ref().unwrap().id && app["description"] == "goes on";
-    assert!(remote.iter().any(described), "{remote:?}");
+    let is_updated =
+        |app: &Value| app["id"].as_i64() == other.status.as_ref().unwrap().id && app["description"] == "edited";
+    assert!(remote.iter().any(is_updated), "{remote:?}");
 
-    // Also when an operator finds it there.
+    // The same behaviour after a restart of the operator.
     operator.terminate().await.unwrap();
     let _operator = env.operator().await;
     env.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &env.namespace, "--timeout=30s"]).await.unwrap();
     assert_eq!(env.remote_apps().await.len(), 2);
-    patch(&env, "sapp/mended-app", &json!({ "spec": { "description": "mended" } }), &[]).await.unwrap();
-    env.app_is("mended-app", "True", "Succeeded").await;
+    patch(&env, "sapp/corrected-app", &json!({ "spec": { "description": "corrected" } }), &[]).await.unwrap();
+    env.app_is("corrected-app", "True", "Succeeded").await;
     assert_eq!(env.remote_apps().await.len(), 2);
 }
 
 #[tokio::test]
-async fn an_undecodable_secret_is_told_sends_nothing_and_deletes_what_it_has_set() {
+async fn undecodable_secret_is_not_rotated_and_can_be_deleted() {
     if use_existing_cluster() {
-        // Its definitions are not for tests to change.
+        // A test must not change the definitions of an existing cluster.
         return;
     }
     let env = TestEnv::alone("undecodable-secret", program()).await;
@@ -115,68 +118,68 @@ async fn an_undecodable_secret_is_told_sends_nothing_and_deletes_what_it_has_set
     env.app("my-app", json!({})).await;
     let app = id_of(&env.app_is("my-app", "True", "Succeeded").await);
     env.values("src", json!({ "TOKEN": "fake-value-1" })).await;
-    for name in ["mended", "deleted"] {
+    for name in ["corrected", "deleted"] {
         let spec = secrets::from_key("src", "TOKEN", name);
         env.secret(name, spec).await;
         env.secret_is(name, "True", "Succeeded").await;
     }
-    // It asks for a name that an older one has, by a clock that tells seconds.
+    // A younger SpiceSecret requests the name of an older one. Creation timestamps have a resolution of 1 s.
     secrets::another_second().await;
-    let spec = secrets::from_key("src", "TOKEN", "mended");
+    let spec = secrets::from_key("src", "TOKEN", "corrected");
     env.secret("younger", spec).await;
-    env.says::<SpiceSecret>("younger", "NameTaken", "mended is held by SpiceSecret mended").await;
-    takes_anything(&env, "spicesecrets", "suspend").await;
-    for object in ["ssec/mended", "ssec/deleted"] {
-        store(&env, object, &json!({ "spec": { "suspend": "maybe" } })).await;
+    env.says::<SpiceSecret>("younger", "NameTaken", "Name \"corrected\" is owned by SpiceSecret \"corrected\"").await;
+    remove_field_type(&env, "spicesecrets", "suspend").await;
+    for object in ["ssec/corrected", "ssec/deleted"] {
+        patch_invalid(&env, object, &json!({ "spec": { "suspend": "maybe" } })).await;
     }
     apply_definitions(&env.cluster).await.unwrap();
-    for object in ["ssec/mended", "ssec/deleted"] {
-        told(&env, object, "spec.suspend").await;
+    for object in ["ssec/corrected", "ssec/deleted"] {
+        reports_undecodable(&env, object, "spec.suspend").await;
     }
-    // Also a process that finds it so.
+    // The same behaviour after a restart of the operator.
     operator.terminate().await.unwrap();
     let _operator = env.operator().await;
     env.values("src", json!({ "TOKEN": "fake-value-2" })).await;
     env.cluster.kubectl(&["delete", "ssec/deleted", "-n", &env.namespace, "--timeout=30s"]).await.unwrap();
     env.reconcile_secret("younger").await;
-    assert_eq!(secrets::remote(&env, app).await, secrets::expected(&[("mended", "fake-value-1")]));
-    // Nor is what both have recorded deleted when the younger one goes.
-    env.says::<SpiceSecret>("younger", "NameTaken", "mended is held by SpiceSecret mended").await;
+    assert_eq!(secrets::remote(&env, app).await, secrets::expected(&[("corrected", "fake-value-1")]));
+    // The deletion of the younger SpiceSecret does not delete the secret that both statuses record.
+    env.says::<SpiceSecret>("younger", "NameTaken", "Name \"corrected\" is owned by SpiceSecret \"corrected\"").await;
     env.cluster.kubectl(&["delete", "ssec/younger", "-n", &env.namespace, "--timeout=30s"]).await.unwrap();
-    assert_eq!(secrets::remote(&env, app).await, secrets::expected(&[("mended", "fake-value-1")]));
-    patch(&env, "ssec/mended", &json!({ "spec": { "suspend": null } }), &[]).await.unwrap();
-    env.secret_is("mended", "True", "Succeeded").await;
-    assert_eq!(secrets::remote(&env, app).await, secrets::expected(&[("mended", "fake-value-2")]));
+    assert_eq!(secrets::remote(&env, app).await, secrets::expected(&[("corrected", "fake-value-1")]));
+    patch(&env, "ssec/corrected", &json!({ "spec": { "suspend": null } }), &[]).await.unwrap();
+    env.secret_is("corrected", "True", "Succeeded").await;
+    assert_eq!(secrets::remote(&env, app).await, secrets::expected(&[("corrected", "fake-value-2")]));
 }
 
 #[tokio::test]
-async fn a_status_that_cannot_be_decoded_is_told_and_makes_no_second_app() {
-    let env = TestEnv::new("spoilt", program()).await;
+async fn undecodable_status_is_reported_and_creates_no_second_app() {
+    let env = TestEnv::new("undecodable-status", program()).await;
     let operator = env.operator().await;
-    for name in ["mended-app", "deleted-app"] {
+    for name in ["corrected-app", "deleted-app"] {
         env.app(name, json!({})).await;
         env.app_is(name, "True", "Succeeded").await;
     }
     operator.terminate().await.unwrap();
-    let spoilt = json!({ "status": { "createIntent": { "id": "x", "name": "x", "at": "9999-12-31T23:59:59Z" } } });
-    for name in ["sapp/mended-app", "sapp/deleted-app"] {
-        patch(&env, name, &spoilt, &["--subresource=status"]).await.unwrap();
+    let invalid = json!({ "status": { "createIntent": { "id": "x", "name": "x", "at": "9999-12-31T23:59:59Z" } } });
+    for name in ["sapp/corrected-app", "sapp/deleted-app"] {
+        patch(&env, name, &invalid, &["--subresource=status"]).await.unwrap();
     }
     let _operator = env.operator().await;
-    for name in ["sapp/mended-app", "sapp/deleted-app"] {
-        told(&env, name, "status.createIntent").await;
+    for name in ["sapp/corrected-app", "sapp/deleted-app"] {
+        reports_undecodable(&env, name, "status.createIntent").await;
     }
     env.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &env.namespace, "--timeout=30s"]).await.unwrap();
     let none = json!({ "status": { "createIntent": null } });
-    patch(&env, "sapp/mended-app", &none, &["--subresource=status"]).await.unwrap();
-    env.app_is("mended-app", "True", "Succeeded").await;
+    patch(&env, "sapp/corrected-app", &none, &["--subresource=status"]).await.unwrap();
+    env.app_is("corrected-app", "True", "Succeeded").await;
     assert_eq!(env.remote_apps().await.len(), 1);
     let posts = env.calls(0).await.into_iter().filter(|call| call == "POST /v1/apps").count();
     assert_eq!(posts, 2);
 }
 
 #[tokio::test]
-async fn an_object_nested_deeper_than_decoders_go_hides_no_other_and_can_be_deleted() {
+async fn deeply_nested_object_is_rejected_and_does_not_block_other_apps() {
     let env = TestEnv::new("deep", program()).await;
     let manifest = format!(
         "{{\"apiVersion\":\"cloud.spice.ai/v1alpha1\",\"kind\":\"SpiceApp\",\"metadata\":{{\"name\":\"deep-app\",\"namespace\":\"{}\"}},\"spec\":{{\"spicepod\":{}1{}}}}}",
@@ -185,11 +188,12 @@ async fn an_object_nested_deeper_than_decoders_go_hides_no_other_and_can_be_dele
         "}".repeat(300)
     );
     env.cluster.kubectl_apply_text(&manifest).await.unwrap();
-    // One operator that finds it there, and sees it deleted; the other objects are watched with it.
+    // The operator lists the object at its start, and its watch delivers the deletion.
     let _operator = env.operator().await;
-    let reason = r#"jsonpath={.status.conditions[?(@.type=="Stalled")].message}"#;
-    poll("it is refused", DEADLINE, async || {
-        let message = env.cluster.kubectl(&["get", "sapp", "deep-app", "-n", &env.namespace, "-o", reason]).await?;
+    let stalled_message = r#"jsonpath={.status.conditions[?(@.type=="Stalled")].message}"#;
+    poll("the object is rejected", DEADLINE, async || {
+        let message =
+            env.cluster.kubectl(&["get", "sapp", "deep-app", "-n", &env.namespace, "-o", stalled_message]).await?;
         if message.contains("nested deeper than 64 levels") { Ok(()) } else { Err(message) }
     })
     .await
@@ -200,37 +204,37 @@ async fn an_object_nested_deeper_than_decoders_go_hides_no_other_and_can_be_dele
 }
 
 #[tokio::test]
-async fn conditions_that_cannot_be_decoded_are_written_anew_and_hold_up_no_deletion() {
-    let env = TestEnv::new("garbage", program()).await;
+async fn undecodable_conditions_are_replaced_and_do_not_block_deletion() {
+    let env = TestEnv::new("undecodable-conditions", program()).await;
     let operator = env.operator().await;
     let namespace = env.namespace.clone();
-    let garbage = r#"{"status":{"conditions":[{"type":"Ready","status":"True","reason":"X","message":"x","lastTransitionTime":"9999-12-31T23:59:59Z"}]}}"#;
-    let spoil = async |name: &str| {
+    let invalid = r#"{"status":{"conditions":[{"type":"Ready","status":"True","reason":"X","message":"x","lastTransitionTime":"9999-12-31T23:59:59Z"}]}}"#;
+    let invalidate = async |name: &str| {
         let object = format!("sapp/{name}");
-        let args = ["patch", &object, "-n", &namespace, "--subresource=status", "--type=merge", "-p", garbage];
+        let args = ["patch", &object, "-n", &namespace, "--subresource=status", "--type=merge", "-p", invalid];
         env.cluster.kubectl(&args).await.unwrap();
     };
     let conditions = async |name: &str| {
         let args = ["get", "sapp", name, "-n", &namespace, "-o", "jsonpath={.status.conditions}"];
         env.cluster.kubectl(&args).await
     };
-    for name in ["mended-app", "deleted-app"] {
+    for name in ["corrected-app", "deleted-app"] {
         env.app(name, json!({})).await;
         env.app_is(name, "True", "Succeeded").await;
     }
-    spoil("mended-app").await;
-    poll("its conditions are written anew", DEADLINE, async || {
-        let found = conditions("mended-app").await?;
+    invalidate("corrected-app").await;
+    poll("the operator replaces the conditions", DEADLINE, async || {
+        let found = conditions("corrected-app").await?;
         if found.contains("Succeeded") && !found.contains("9999") { Ok(()) } else { Err(found) }
     })
     .await
     .unwrap();
 
     operator.terminate().await.unwrap();
-    spoil("deleted-app").await;
+    invalidate("deleted-app").await;
     env.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &namespace, "--wait=false"]).await.unwrap();
     let _operator = env.operator().await;
-    poll("it is gone", DEADLINE, async || match conditions("deleted-app").await {
+    poll("the app is deleted", DEADLINE, async || match conditions("deleted-app").await {
         Err(error) if error.contains("NotFound") => Ok(()),
         other => Err(format!("{other:?}")),
     })

@@ -1,10 +1,10 @@
-//! Recognizes a token, or another secret, in whatever a text makes of it.
+//! Detects secret values in text, in plain form and in common encodings.
 
 use k8s_openapi::ByteString;
 use sha2::{Digest, Sha256};
 
-/// So many of its first characters give a token away.
-const TELLING: usize = 8;
+/// Number of leading characters that identify a random token.
+const IDENTIFYING_LENGTH: usize = 8;
 
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -15,8 +15,8 @@ pub fn base64(bytes: &[u8]) -> String {
     encoded.as_str().unwrap().to_owned()
 }
 
-/// Everything by which a text would give a token away, each with its name.
-fn forms(token: &str, prefix: &str) -> Vec<(String, String)> {
+/// Returns the searched forms of a token: a label and the text.
+fn encoded_forms(token: &str, prefix: &str) -> Vec<(String, String)> {
     let percent: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
     let sha = hex(&Sha256::digest(token));
     let mut forms = vec![
@@ -25,24 +25,25 @@ fn forms(token: &str, prefix: &str) -> Vec<(String, String)> {
         ("percent-encoded".to_owned(), percent),
         ("SHA-256".to_owned(), sha),
     ];
-    // What is the same in all of them tells nothing, and a word as short as that is in every text.
-    if let Some(own) = token.strip_prefix(prefix).filter(|own| own.len() > 2 * TELLING) {
-        forms.push(("first characters".to_owned(), own[..TELLING].to_owned()));
+    // The common prefix identifies no token, and a short value can occur in a text by chance.
+    if let Some(unique) = token.strip_prefix(prefix).filter(|unique| unique.len() > 2 * IDENTIFYING_LENGTH) {
+        forms.push(("first characters".to_owned(), unique[..IDENTIFYING_LENGTH].to_owned()));
     }
-    // Inside of something longer, a token can begin at each of the three bytes of a group.
-    for before in 0..3 {
-        let encoded = base64(&[vec![0; before], token.as_bytes().to_vec()].concat());
-        // The first and the last group hold bits of what is around it.
+    // In a longer encoded value, a token can start at each of the three bytes of a base64 group.
+    for offset in 0..3 {
+        let encoded = base64(&[vec![0; offset], token.as_bytes().to_vec()].concat());
+        // The first and the last group also encode adjacent bytes.
         let inner = &encoded[4..encoded.len() - 4];
-        forms.push((format!("base64 after {before} bytes"), inner.to_owned()));
-        forms.push((format!("base64 for URLs after {before} bytes"), inner.replace('+', "-").replace('/', "_")));
+        forms.push((format!("base64 after {offset} bytes"), inner.to_owned()));
+        forms.push((format!("base64url after {offset} bytes"), inner.replace('+', "-").replace('/', "_")));
     }
     forms
 }
 
-/// The forms of a token that a text holds, in whatever case. `prefix` is what every such token begins with.
-pub fn given_away(token: &str, prefix: &str, text: &[u8]) -> Vec<String> {
+/// Returns the labels of the forms of `token` in `text`. The search ignores case. `prefix` is the common prefix of the
+/// tokens.
+pub fn leaked_forms(token: &str, prefix: &str, text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
-    let forms = forms(token, prefix).into_iter();
-    forms.filter(|(_, form)| text.contains(&form.to_ascii_lowercase())).map(|(name, _)| name).collect()
+    let forms = encoded_forms(token, prefix).into_iter();
+    forms.filter(|(_, form)| text.contains(&form.to_ascii_lowercase())).map(|(label, _)| label).collect()
 }

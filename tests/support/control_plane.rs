@@ -1,8 +1,7 @@
-//! A real Kubernetes API: kube-apiserver with etcd, started here, or an existing cluster.
+//! A real Kubernetes API: a local kube-apiserver with etcd, or an existing cluster.
 //!
-//! With `USE_EXISTING_CLUSTER=true` and `KUBECONFIG` the cluster of that file is used: the operator and the viewer are
-//! then impersonated, and the namespaces made here stay, with the label `app.kubernetes.io/created-by` set to
-//! [`CREATED_BY`].
+//! `USE_EXISTING_CLUSTER=true` and `KUBECONFIG` select an existing cluster. The tests then impersonate the operator and
+//! the viewer. The created namespaces remain, with the label `app.kubernetes.io/created-by` set to [`CREATED_BY`].
 
 use std::{
     env,
@@ -18,7 +17,7 @@ use k8s_openapi::{ByteString, api::core::v1::Namespace};
 use kube::{
     Api, Client, Config,
     api::{GetParams, ObjectMeta, PostParams, Request},
-    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -30,108 +29,72 @@ use super::{
     run_dir::RunDir,
 };
 
-/// The namespace that the manifests install the operator into.
+pub use users::User;
+use users::{impersonate, write_users};
+
+mod users;
+
+/// Namespace of the operator in the manifests.
 pub const OPERATOR_NAMESPACE: &str = "spice-cloud-operator-system";
 
-/// The value of the label `app.kubernetes.io/created-by` on every namespace made here.
+/// Value of the label `app.kubernetes.io/created-by` on every namespace of the tests.
 pub const CREATED_BY: &str = "spice-cloud-operator-tests";
 
-/// How often a start is tried: a port found free can be taken by somebody else before it is used.
+/// Maximum number of start attempts. Another process can take a free port before its use.
 const ATTEMPTS: u32 = 5;
 
-/// Who speaks to the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum User {
-    /// May do everything.
-    Admin,
-    /// The ServiceAccount that the manifests give to the operator: what they bind to it applies, and nothing else.
-    Operator,
-    /// A person without any rights but those that a test gives to the user `viewer`.
-    Viewer,
-}
-
-impl User {
-    const ALL: [Self; 3] = [Self::Admin, Self::Operator, Self::Viewer];
-
-    /// The user name in the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Operator => "system:serviceaccount:spice-cloud-operator-system:spice-cloud-operator",
-            Self::Viewer => "viewer",
-        }
-    }
-
-    fn groups(self) -> &'static [&'static str] {
-        match self {
-            Self::Admin => &["system:masters"],
-            Self::Operator => &["system:serviceaccounts", "system:serviceaccounts:spice-cloud-operator-system"],
-            Self::Viewer => &[],
-        }
-    }
-
-    /// The name of its kubeconfig file.
-    fn file(self) -> &'static str {
-        match self {
-            Self::Admin => "admin.kubeconfig",
-            Self::Operator => "operator.kubeconfig",
-            Self::Viewer => "viewer.kubeconfig",
-        }
-    }
-}
-
-/// A Kubernetes API to work with. Usable from any thread and runtime; ends when dropped.
+/// A Kubernetes API, usable from any thread and runtime. A drop stops the processes.
 pub struct ControlPlane {
-    // Stopped in this order.
+    // The drop order: the apiserver first.
     apiserver: Option<Child>,
     etcd: Option<Child>,
     kubectl: PathBuf,
-    /// Base URL of etcd, where it is ours.
-    store: Option<String>,
+    /// Base URL of etcd. `None` for an existing cluster.
+    etcd_url: Option<String>,
     run: Arc<RunDir>,
 }
 
 impl ControlPlane {
-    /// Starts one, with a run folder of its own: for tests about restarts, outages and cluster-wide objects.
+    /// Starts a control plane with its own run directory.
     pub async fn start() -> Result<Self, String> {
         Self::start_in(&RunDir::new("control-plane")?).await
     }
 
-    /// Starts one with its files in `run`. It answers when this returns.
+    /// Starts a control plane with its files in `run`. The apiserver is ready when this function returns.
     pub async fn start_in(run: &Arc<RunDir>) -> Result<Self, String> {
-        // Two TLS providers could be compiled in; the first to be installed stays, whoever does it.
+        // The first installed TLS provider remains the default, so a repeated call has no effect.
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         if use_existing_cluster() { Self::existing(run).await } else { Self::own(run).await }
     }
 
-    /// The one that a whole test binary shares; each test takes a namespace of its own.
-    pub async fn shared() -> Result<Held, String> {
+    /// Returns the control plane of this test binary. Each test creates its own namespace.
+    pub async fn shared() -> Result<ControlPlaneGuard, String> {
         static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
         let started = SHARED.get_or_init(Self::start).await.as_ref();
-        started.map(|shared| Held(Holder::Shared(shared))).map_err(Clone::clone)
+        started.map(|shared| ControlPlaneGuard(ControlPlaneRef::Shared(shared))).map_err(Clone::clone)
     }
 
-    /// One that a test has for itself, because it changes what is no namespace's own.
-    pub async fn alone() -> Result<Held, String> {
-        Ok(Held(Holder::Own(Box::new(Self::start().await?))))
+    /// Starts a control plane for one test. For tests that change cluster-wide objects.
+    pub async fn alone() -> Result<ControlPlaneGuard, String> {
+        Ok(ControlPlaneGuard(ControlPlaneRef::Own(Box::new(Self::start().await?))))
     }
 
-    /// A kubeconfig file with which `user` reaches the API.
+    /// Returns the path of the kubeconfig file of `user`.
     pub fn kubeconfig(&self, user: User) -> PathBuf {
         self.run.data().join(user.file())
     }
 
-    /// A client of `user`. It belongs to the runtime it was made in.
+    /// Creates a client of `user`. The client is bound to the current runtime.
     pub async fn client(&self, user: User) -> Result<Client, String> {
         client(&self.kubeconfig(user)).await
     }
 
-    /// The kubectl that matches the server.
+    /// Returns the path of the kubectl with the version of the server.
     pub fn kubectl_program(&self) -> &Path {
         &self.kubectl
     }
 
-    /// Runs kubectl as the administrator and gives its standard output; the error shows its standard error.
+    /// Runs kubectl as the administrator and returns its standard output. The error contains its standard error.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String, String> {
         self.kubectl_as(User::Admin, args).await
     }
@@ -139,28 +102,28 @@ impl ControlPlane {
     /// Runs kubectl as `user`.
     pub async fn kubectl_as(&self, user: User, args: &[&str]) -> Result<String, String> {
         let mut command = Command::new(&self.kubectl);
-        // Its cache goes by host and port, which the next control plane may have as well.
+        // The cache key is host and port, and a later control plane can have the same port.
         command.arg("--cache-dir").arg(self.run.data().join("kubectl-cache"));
         command.arg("--kubeconfig").arg(self.kubeconfig(user)).args(args);
         process::output(&command).await
     }
 
-    /// `kubectl apply` of a file or folder (with a `kustomization.yaml`, as that).
+    /// Runs `kubectl apply` for a file or a directory. Uses Kustomize if the directory has a `kustomization.yaml`.
     pub async fn kubectl_apply(&self, path: &Path) -> Result<String, String> {
         let flag = if path.join("kustomization.yaml").exists() { "--kustomize" } else { "--filename" };
         self.kubectl(&["apply", flag, &path.to_string_lossy()]).await
     }
 
-    /// `kubectl apply` of YAML or JSON text.
+    /// Runs `kubectl apply` for YAML or JSON text.
     pub async fn kubectl_apply_text(&self, manifest: &str) -> Result<String, String> {
         let path = self.run.write(&format!("{}.yaml", uuid::Uuid::new_v4()), manifest)?;
         self.kubectl_apply(&path).await
     }
 
-    /// Makes a namespace that nobody else has; its name begins with `hint`.
-    pub async fn namespace(&self, hint: &str) -> Result<String, String> {
+    /// Creates a namespace with a unique name that starts with `prefix`.
+    pub async fn namespace(&self, prefix: &str) -> Result<String, String> {
         let suffix = uuid::Uuid::new_v4().simple().to_string();
-        let name = format!("{hint}-{}", &suffix[..8]);
+        let name = format!("{prefix}-{}", &suffix[..8]);
         let labels = [(String::from("app.kubernetes.io/created-by"), String::from(CREATED_BY))];
         let namespace = Namespace {
             metadata: ObjectMeta { name: Some(name.clone()), labels: Some(labels.into()), ..ObjectMeta::default() },
@@ -173,23 +136,23 @@ impl ControlPlane {
         Ok(name)
     }
 
-    /// All that is stored, keys and values, but no Secret; nothing if the cluster is not ours.
+    /// Returns all keys and values in etcd, except Secrets. `None` for an existing cluster.
     pub async fn dump(&self) -> Result<Option<Vec<Vec<u8>>>, String> {
-        let Some(store) = &self.store else { return Ok(None) };
+        let Some(etcd_url) = &self.etcd_url else { return Ok(None) };
         let http = reqwest::Client::builder().no_proxy().build().map_err(|e| e.to_string())?;
         let mut parts = Vec::new();
-        // Keys from the first up to the second; a zero byte alone is the first key there can be, and no end.
+        // Range from the first key to the second. In etcd, a zero byte means the smallest key, or no upper bound.
         for (from, to) in [("\0", "/registry/secrets/"), ("/registry/secrets0", "\0")] {
             let [key, end] = [from, to].map(|key| json!(ByteString(key.as_bytes().to_vec())));
-            let request = http.post(format!("{store}/v3/kv/range")).json(&json!({ "key": key, "range_end": end }));
-            let answer = request.timeout(DEADLINE).send().await.map_err(|e| format!("etcd: {e:?}"))?;
-            let range: Range = answer.json().await.map_err(|e| format!("etcd: {e:?}"))?;
+            let request = http.post(format!("{etcd_url}/v3/kv/range")).json(&json!({ "key": key, "range_end": end }));
+            let response = request.timeout(DEADLINE).send().await.map_err(|e| format!("etcd: {e:?}"))?;
+            let range: Range = response.json().await.map_err(|e| format!("etcd: {e:?}"))?;
             parts.extend(range.kvs.into_iter().flat_map(|entry| [entry.key.0, entry.value.0]));
         }
         Ok(Some(parts))
     }
 
-    /// Stops the API, then its store; both are gone when this returns. An existing cluster is left alone.
+    /// Stops the apiserver, then etcd. An existing cluster is not affected.
     pub fn stop(self) -> Result<(), String> {
         for child in [&self.apiserver, &self.etcd].into_iter().flatten() {
             child.kill()?;
@@ -197,13 +160,13 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Lets it run on after our own end; its files stay.
+    /// Keeps the processes and their files after the end of this process.
     pub fn detach(self) {
         self.run.keep_everything();
         [self.apiserver, self.etcd].into_iter().flatten().for_each(Child::detach);
     }
 
-    /// Process ids, for a person who has to end what was detached.
+    /// Returns the process IDs, for a later cleanup of detached processes.
     pub fn pids(&self) -> Vec<u32> {
         [&self.apiserver, &self.etcd].into_iter().flatten().map(Child::pid).collect()
     }
@@ -224,11 +187,11 @@ impl ControlPlane {
             run.write(user.file(), &text)?;
         }
         let kubectl = match env::var_os("KUBEBUILDER_ASSETS") {
-            Some(folder) => Path::new(&folder).join("kubectl"),
+            Some(directory) => Path::new(&directory).join("kubectl"),
             None => PathBuf::from("kubectl"),
         };
-        let cluster = Self { apiserver: None, etcd: None, kubectl, store: None, run: run.clone() };
-        cluster.answers().await?;
+        let cluster = Self { apiserver: None, etcd: None, kubectl, etcd_url: None, run: run.clone() };
+        cluster.wait_until_ready().await?;
         Ok(cluster)
     }
 
@@ -245,42 +208,47 @@ impl ControlPlane {
 
     async fn try_own(run: &Arc<RunDir>, binaries: &Path) -> Result<Self, String> {
         let [etcd_port, port] = free_ports()?;
-        let store = format!("http://127.0.0.1:{etcd_port}");
+        let etcd_url = format!("http://127.0.0.1:{etcd_port}");
         let data = run.data().join(format!("etcd-{etcd_port}"));
         let certificates = run.data().join(format!("certificates-{port}"));
         let tokens = write_users(run, port, &certificates)?;
 
         let mut etcd = Command::new(binaries.join("etcd"));
-        etcd.arg("--data-dir").arg(&data).args(["--listen-client-urls", &store, "--advertise-client-urls", &store]);
+        etcd.arg("--data-dir").arg(&data).args([
+            "--listen-client-urls",
+            &etcd_url,
+            "--advertise-client-urls",
+            &etcd_url,
+        ]);
         etcd.args(["--listen-peer-urls", "http://127.0.0.1:0", "--unsafe-no-fsync"]);
 
-        // The server makes its certificate and key at the start; the key signs the tokens of service accounts as well.
+        // The apiserver creates its certificate and key at startup. The key also signs the ServiceAccount tokens.
         let key = certificates.join("apiserver.key").to_string_lossy().into_owned();
         let mut apiserver = Command::new(binaries.join("kube-apiserver"));
-        apiserver.arg(format!("--etcd-servers={store}"));
+        apiserver.arg(format!("--etcd-servers={etcd_url}"));
         apiserver.args(["--bind-address=127.0.0.1", &format!("--secure-port={port}")]);
-        // Without these it looks for an address that other machines could use, and does not start where there is none.
+        // Without these flags, the apiserver requires a network interface with an external address.
         apiserver.args(["--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"]);
         apiserver.arg("--cert-dir").arg(&certificates);
         apiserver.arg("--token-auth-file").arg(&tokens);
         apiserver.arg("--service-account-issuer=https://kubernetes.default.svc");
         apiserver.args(["--service-account-key-file", &key, "--service-account-signing-key-file", &key]);
         apiserver.args(["--service-cluster-ip-range=10.0.0.0/24", "--authorization-mode=RBAC"]);
-        // It would refuse every Pod, as nobody makes the default ServiceAccounts here.
+        // No controller creates the default ServiceAccounts, so this plugin would reject every Pod.
         apiserver.arg("--disable-admission-plugins=ServiceAccount");
 
         let etcd = Child::start(run, "etcd", &etcd)?;
         let apiserver = Child::start(run, "kube-apiserver", &apiserver)?;
         let kubectl = binaries.join("kubectl");
-        let (apiserver, etcd, store) = (Some(apiserver), Some(etcd), Some(store));
-        let control_plane = Self { apiserver, etcd, kubectl, store, run: run.clone() };
-        control_plane.answers().await?;
+        let (apiserver, etcd, etcd_url) = (Some(apiserver), Some(etcd), Some(etcd_url));
+        let control_plane = Self { apiserver, etcd, kubectl, etcd_url, run: run.clone() };
+        control_plane.wait_until_ready().await?;
         Ok(control_plane)
     }
 
-    /// Waits until the API says it is ready and has the namespaces that every cluster has.
-    async fn answers(&self) -> Result<(), String> {
-        let answer = poll("the Kubernetes API is ready", DEADLINE, async || {
+    /// Waits until the apiserver is ready and the namespace `kube-system` exists.
+    async fn wait_until_ready(&self) -> Result<(), String> {
+        let ready = poll("the Kubernetes API is ready", DEADLINE, async || {
             for child in [&self.etcd, &self.apiserver].into_iter().flatten() {
                 if let Some(status) = child.ended() {
                     return Ok(Err(child.exit_report(status)));
@@ -292,11 +260,11 @@ impl ControlPlane {
             Api::<Namespace>::all(client).get("kube-system").await.map_err(|e| e.to_string())?;
             Ok(Ok(()))
         });
-        answer.await.inspect_err(|_| self.run.keep_logs())?
+        ready.await.inspect_err(|_| self.run.keep_logs())?
     }
 }
 
-/// What etcd's JSON gateway answers.
+/// Response of etcd's JSON gateway.
 #[derive(Deserialize)]
 struct Range {
     kvs: Vec<Pair>,
@@ -308,26 +276,26 @@ struct Pair {
     value: ByteString,
 }
 
-/// A control plane in the hands of one test: a test that panics with it keeps the logs.
-pub struct Held(Holder);
+/// Access of one test to a control plane. A drop during a panic keeps the logs.
+pub struct ControlPlaneGuard(ControlPlaneRef);
 
-enum Holder {
+enum ControlPlaneRef {
     Shared(&'static ControlPlane),
     Own(Box<ControlPlane>),
 }
 
-impl Deref for Held {
+impl Deref for ControlPlaneGuard {
     type Target = ControlPlane;
 
     fn deref(&self) -> &ControlPlane {
         match &self.0 {
-            Holder::Shared(shared) => shared,
-            Holder::Own(own) => own,
+            ControlPlaneRef::Shared(shared) => shared,
+            ControlPlaneRef::Own(own) => own,
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for ControlPlaneGuard {
     fn drop(&mut self) {
         if thread::panicking() {
             self.run.keep_logs();
@@ -340,86 +308,44 @@ pub fn use_existing_cluster() -> bool {
     env::var("USE_EXISTING_CLUSTER").is_ok_and(|value| value == "true")
 }
 
-/// The Kubernetes version that `tests/control-plane` builds, as in `v1.2.3`.
+/// Returns the Kubernetes version that `tests/control-plane` builds, such as `v1.2.3`.
 pub fn pinned_version() -> Option<&'static str> {
     let lines = include_str!("../control-plane/go.mod").lines();
     lines.filter_map(|line| line.trim().strip_prefix("k8s.io/kubernetes ")).find_map(|rest| rest.split(' ').next())
 }
 
-/// The folder of these binaries, or those that the API itself needs; builds them if there are none, which it says on
-/// standard error.
+/// Returns the directory of the named binaries. Without names: the binaries of the control plane itself. The script
+/// builds missing binaries and reports that on standard error.
 pub(super) async fn binaries(names: &[&str]) -> Result<PathBuf, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane/build.sh");
     let mut command = tokio::process::Command::new("/bin/sh");
     command.arg(script).args(names).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::inherit());
     let output = command.output().await.map_err(|e| format!("tests/control-plane/build.sh: {e}"))?;
     if !output.status.success() {
-        return Err(String::from("there is no control plane; tests/control-plane/build.sh says why"));
+        return Err(String::from("no control plane; see the output of tests/control-plane/build.sh"));
     }
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()))
 }
 
-/// A client with the rights of a kubeconfig file. It belongs to the runtime it was made in.
+/// Creates a client from a kubeconfig file. The client is bound to the current runtime.
 pub(super) async fn client(kubeconfig: &Path) -> Result<Client, String> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).map_err(|e| e.to_string())?;
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| e.to_string())?;
     if !use_existing_cluster() {
-        // From HTTPS_PROXY, which is not for the loopback interface.
+        // The loopback interface must not use the proxy of HTTPS_PROXY.
         config.proxy_url = None;
     }
-    // Tests see what the API answers, not what it answers in the end.
+    // Tests must see every error of the apiserver.
     config.default_retry = false;
     Client::try_from(config).map_err(|e| e.to_string())
 }
 
-/// Two ports that nobody listened on a moment ago; held together, so that they differ.
+/// Returns two free ports. Both listeners exist at the same time, so the ports differ.
 fn free_ports() -> Result<[u16; 2], String> {
     let bind = || TcpListener::bind(("127.0.0.1", 0)).map_err(|e| format!("no free port: {e}"));
     let port =
         |listener: &TcpListener| listener.local_addr().map(|a| a.port()).map_err(|e| format!("no free port: {e}"));
     let (first, second) = (bind()?, bind()?);
     Ok([port(&first)?, port(&second)?])
-}
-
-/// Writes a kubeconfig for each user and the file by which the API server knows them; returns the latter.
-fn write_users(run: &RunDir, port: u16, certificates: &Path) -> Result<PathBuf, String> {
-    let mut tokens = String::new();
-    for user in User::ALL {
-        let token = uuid::Uuid::new_v4().to_string();
-        let (name, groups) = (user.name(), user.groups().join(","));
-        tokens.push_str(&format!("{token},{name},{name},\"{groups}\"\n"));
-        // As in a pod: the operator's own namespace is the one that it looks for its Lease in.
-        let namespace = if user == User::Operator { OPERATOR_NAMESPACE } else { "default" };
-        let kubeconfig = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "tests", "cluster": {
-                "server": format!("https://127.0.0.1:{port}"),
-                // The server certificate comes with the authority that signed it.
-                "certificate-authority": certificates.join("apiserver.crt"),
-            }}],
-            "users": [{"name": user.name(), "user": {"token": token}}],
-            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": user.name(), "namespace": namespace}}],
-            "current-context": "tests",
-        });
-        run.write(user.file(), &kubeconfig.to_string())?;
-    }
-    run.write("tokens.csv", &tokens)
-}
-
-/// Lets the user of the current context act as `user`.
-fn impersonate(kubeconfig: &mut Kubeconfig, identity: &AuthInfo, user: User) {
-    let mut identity = identity.clone();
-    identity.impersonate = Some(user.name().to_owned());
-    let groups = user.groups().iter().chain(&["system:authenticated"]).map(|group| (*group).to_owned());
-    identity.impersonate_groups = Some(groups.collect());
-    kubeconfig.auth_infos = vec![kube::config::NamedAuthInfo {
-        name: user.name().to_owned(),
-        auth_info: Some(identity),
-        ..Default::default()
-    }];
-    for context in kubeconfig.contexts.iter_mut().filter_map(|named| named.context.as_mut()) {
-        context.user = Some(user.name().to_owned());
-    }
 }

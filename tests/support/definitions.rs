@@ -1,4 +1,4 @@
-//! The custom resource definitions, installed as an administrator would.
+//! Installation of the CustomResourceDefinitions with administrator permissions.
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -15,10 +15,10 @@ use super::{
     eventually::{DEADLINE, poll},
 };
 
-/// Applies the definitions of every kind and waits until they are established; does so once a control plane.
+/// Applies all definitions once per control plane. The definitions are established when this function returns.
 pub async fn install_definitions(cluster: &ControlPlane) -> Result<(), String> {
     static INSTALLED: Mutex<Option<HashSet<PathBuf>>> = Mutex::const_new(None);
-    // Held while it is done, so that whoever comes second finds it done.
+    // The lock is held during the installation, so that concurrent callers wait for its end.
     let mut installed = INSTALLED.lock().await;
     let installed = installed.get_or_insert_default();
     let key = cluster.kubeconfig(User::Admin);
@@ -30,7 +30,7 @@ pub async fn install_definitions(cluster: &ControlPlane) -> Result<(), String> {
     Ok(())
 }
 
-/// The same, whatever was done before: also where a test has changed them.
+/// Applies all definitions, also if an earlier call installed them. For tests that change the definitions.
 pub async fn apply_definitions(cluster: &ControlPlane) -> Result<(), String> {
     let api: Api<CustomResourceDefinition> = Api::all(cluster.client(User::Admin).await?);
     let params = PatchParams::apply("spice-cloud-operator-tests").force();
@@ -41,7 +41,8 @@ pub async fn apply_definitions(cluster: &ControlPlane) -> Result<(), String> {
         poll(&format!("definition {name} is established"), DEADLINE, async || {
             let definition = api.get(&name).await.map_err(|e| e.to_string())?;
             let conditions = definition.status.iter().flat_map(|status| status.conditions.iter().flatten());
-            let established = conditions.into_iter().any(|one| one.type_ == "Established" && one.status == "True");
+            let established =
+                conditions.into_iter().any(|condition| condition.type_ == "Established" && condition.status == "True");
             if established { Ok(()) } else { Err(format!("{:?}", definition.status)) }
         })
         .await?;

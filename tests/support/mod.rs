@@ -1,23 +1,23 @@
-//! What the integration tests and the demo share. Nothing here knows of a test framework, and nothing here decides
-//! what the product should do.
+//! Test harness of the integration tests, the demo and the benchmark. The harness depends on no test framework and
+//! contains no expectations about the operator, except the condition invariants.
 //!
-//! | module | what it is for |
+//! | Module | Purpose |
 //! |---|---|
-//! | [`watchdog`] | what we started ends with us, also when we are killed |
-//! | [`run_dir`] | logs and data of one run; kept when it failed |
-//! | [`process`] | a child process with a log file, an announcement, signals and a deadline to end by |
-//! | [`control_plane`] | a real kube-apiserver with etcd, or an existing cluster |
-//! | [`namespace_controller`] | what empties namespaces that are deleted |
-//! | [`definitions`] | our custom resource definitions, installed once a control plane |
-//! | [`eventually`] | waiting for a condition instead of for a time |
-//! | [`sandbox`] | the local Management API: its journal, its faults, and a person who uses it |
-//! | [`operator`] | the operator as a process: readiness, metrics, being killed |
-//! | [`proxy`] | counts what the operator does for an object, and stops the env at any of it |
-//! | [`canary`] | recognizes a secret in every encoding |
-//! | [`condition_invariants`] | what holds of the conditions of every status |
-//! | [`checker`] | sees every status that is written, and holds it against the rulebook |
-//! | [`env`] | all of it around one namespace, for a test of the operator |
-#![allow(dead_code, unreachable_pub, reason = "each binary that includes this tree uses its own part of it")]
+//! | [`watchdog`] | cleanup of child processes and directories after a crash of this process |
+//! | [`run_dir`] | logs and data of one run; the logs of a failed run are kept |
+//! | [`process`] | child process with log files, startup line, signals and deadlines |
+//! | [`control_plane`] | kube-apiserver with etcd, or an existing cluster |
+//! | [`namespace_controller`] | deletion of the objects in a terminating namespace |
+//! | [`definitions`] | installation of the CustomResourceDefinitions |
+//! | [`eventually`] | polling until a condition holds |
+//! | [`sandbox`] | local Management API: journal, fault rules, API clients |
+//! | [`operator`] | operator process: readiness, metrics, signals |
+//! | [`proxy`] | proxy that counts the operator's calls and can stop them at any call |
+//! | [`canary`] | detection of secret values in text |
+//! | [`condition_invariants`] | rules for the conditions of every status |
+//! | [`status_checker`] | check of every written status against the condition invariants |
+//! | [`test_env`] | environment of one test: namespace, sandbox and operator |
+#![allow(dead_code, unreachable_pub, reason = "each binary that includes this module uses a part of it")]
 
 pub mod canary;
 pub mod condition_invariants;

@@ -1,4 +1,4 @@
-//! What empties namespaces that are deleted: kube-controller-manager with this one controller.
+//! kube-controller-manager with the namespace controller only. It deletes the objects in a terminating namespace.
 
 use std::process::Command;
 
@@ -8,11 +8,11 @@ use super::{
     run_dir::RunDir,
 };
 
-/// A running kube-controller-manager. Ends when dropped.
-pub struct NamespaceController(#[expect(dead_code, reason = "it lives as long as this")] Option<Child>);
+/// A running kube-controller-manager. A drop stops the process.
+pub struct NamespaceController(#[expect(dead_code, reason = "the process runs until the drop")] Option<Child>);
 
 impl NamespaceController {
-    /// Starts one; an existing cluster has its own.
+    /// Starts the controller. An existing cluster has its own, so nothing is started.
     pub async fn start(cluster: &ControlPlane) -> Result<Self, String> {
         if use_existing_cluster() {
             return Ok(Self(None));

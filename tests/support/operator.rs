@@ -1,4 +1,4 @@
-//! The operator as a process.
+//! The operator as a child process, and its metrics.
 
 use std::{collections::BTreeMap, path::Path, process::Command, sync::Arc};
 
@@ -10,7 +10,7 @@ use super::{
     run_dir::RunDir,
 };
 
-/// A running operator. Ends when dropped.
+/// A running operator. A drop stops the process.
 pub struct Operator {
     child: Child,
     admin: String,
@@ -23,8 +23,8 @@ struct Announcement {
 }
 
 impl Operator {
-    /// Starts `program run` with `args` and `environment` added, as whoever the kubeconfig file names. Proxies of the
-    /// environment do not reach it, as all it talks to is local; a test about proxies names them in `environment`.
+    /// Starts `program run` with additional `args` and `environment` as the user of the kubeconfig file. The process
+    /// does not inherit proxy variables, because all servers are local. A test of proxies sets them in `environment`.
     pub async fn start(
         run: &Arc<RunDir>,
         program: &Path,
@@ -44,7 +44,7 @@ impl Operator {
         Ok(Self { child, admin: admin.trim_end_matches('/').to_owned(), http })
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until `/readyz` succeeds.
     pub async fn ready(&self) -> Result<(), String> {
         poll("the operator is ready", DEADLINE, async || match self.child.ended() {
             Some(status) => Ok(Err(self.child.exit_report(status))),
@@ -53,70 +53,70 @@ impl Operator {
         .await?
     }
 
-    /// Waits until it says that it is not ready, and names this.
-    pub async fn unready(&self, what: &str) -> Result<(), String> {
-        poll(&format!("not ready for want of {what}"), DEADLINE, async || match self.answer("readyz").await? {
-            (503, text) if text.contains(what) => Ok(()),
+    /// Waits until `/readyz` fails with a text that contains `cause`.
+    pub async fn unready(&self, cause: &str) -> Result<(), String> {
+        poll(&format!("readyz fails with {cause:?}"), DEADLINE, async || match self.answer("readyz").await? {
+            (503, text) if text.contains(cause) => Ok(()),
             other => Err(format!("{other:?}")),
         })
         .await
     }
 
-    /// Its metrics now.
+    /// Reads the metrics.
     pub async fn metrics(&self) -> Result<Metrics, String> {
         Metrics::parse(&self.get("metrics").await?)
     }
 
-    /// Where its admin server listens, without a slash at the end.
+    /// Returns the base URL of the admin server without a trailing slash.
     pub fn admin(&self) -> &str {
         &self.admin
     }
 
-    /// What it logged: one JSON object a line.
+    /// Returns the log: one JSON object per line.
     pub fn log(&self) -> String {
         self.child.log()
     }
 
-    /// The process.
+    /// Returns the process.
     pub fn process(&self) -> &Child {
         &self.child
     }
 
-    /// SIGKILL: it stops between two instructions. Returns when it is gone.
+    /// Sends SIGKILL and waits for the end of the process.
     pub fn kill(self) -> Result<(), String> {
         self.child.kill().map(drop)
     }
 
-    /// Tells it to stop, and waits until it waits for its calls in hand.
+    /// Sends SIGTERM and waits until the operator logs that it waits for in-flight requests.
     pub async fn begins_to_stop(&self) -> Result<(), String> {
         self.child.terminate()?;
-        poll("it says that it stops", DEADLINE, async || {
+        poll("the operator logs its shutdown", DEADLINE, async || {
             if self.log().contains("Shutting down; waiting for in-flight requests") {
                 Ok(())
             } else {
-                Err("not yet".to_owned())
+                Err("no such log line".to_owned())
             }
         })
         .await
     }
 
-    /// SIGTERM: it stops as it does in a cluster. Returns its exit code when it is gone.
+    /// Sends SIGTERM, waits for the end of the process, and returns its exit code.
     pub async fn terminate(self) -> Result<Option<i32>, String> {
         self.child.terminate()?;
         Ok(self.child.wait(DEADLINE).await?.code())
     }
 
-    /// Lets it run on after our own end.
+    /// Keeps the process running after the end of this process.
     pub fn detach(self) {
         self.child.detach();
     }
 
-    /// What its admin server answers: the status code and the text.
+    /// Sends a GET request to the admin server. Returns the status code and the body.
     pub async fn answer(&self, path: &str) -> Result<(u16, String), String> {
         let url = format!("{}/{path}", self.admin);
-        let answer = self.http.get(&url).timeout(DEADLINE).send().await.map_err(|e| format!("{e:?}"))?;
-        let status = answer.status().as_u16();
-        Ok((status, answer.text().await.map_err(|e| format!("{url}: {e}"))?))
+        let response = self.http.get(&url).timeout(DEADLINE).send().await.map_err(|e| format!("{e:?}"))?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await.map_err(|e| format!("{url}: {e}"))?))
     }
 
     async fn get(&self, path: &str) -> Result<String, String> {
@@ -139,32 +139,32 @@ struct Sample {
 }
 
 impl Metrics {
-    /// Reads the text format; an error names the line that is not in it.
+    /// Parses the text format. The error contains the invalid line.
     pub fn parse(text: &str) -> Result<Self, String> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         lines
-            .map(|line| sample(line).ok_or_else(|| format!("not a sample: {line}")))
+            .map(|line| parse_sample(line).ok_or_else(|| format!("not a sample: {line}")))
             .collect::<Result<_, _>>()
             .map(Self)
     }
 
-    /// The sum of all samples of `name` that have these labels, whatever others they have; 0 if there are none.
+    /// Returns the sum of all samples of `name` with at least these labels, or 0 without a match.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let has = |sample: &&Sample| {
+        let matches = |sample: &&Sample| {
             sample.name == name
                 && labels.iter().all(|(key, value)| sample.labels.get(*key).is_some_and(|found| found == value))
         };
-        self.0.iter().filter(has).map(|sample| sample.value).sum()
+        self.0.iter().filter(matches).map(|sample| sample.value).sum()
     }
 
-    /// How often objects of this kind have been reconciled.
+    /// Returns the number of reconciles of a kind.
     pub fn reconciles(&self, kind: &str) -> f64 {
         self.sum("spice_operator_reconciles_total", &[("kind", kind)])
     }
 }
 
-/// `name{label="value",...} number [timestamp]`; a value may hold any character, with `\`, `"` and line ends escaped.
-fn sample(line: &str) -> Option<Sample> {
+/// Parses `name{label="value",...} number [timestamp]`. In a value, `\`, `"` and line ends are escaped.
+fn parse_sample(line: &str) -> Option<Sample> {
     let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
     let (name, mut rest) = line.split_at(end);
     let mut labels = BTreeMap::new();
@@ -172,7 +172,7 @@ fn sample(line: &str) -> Option<Sample> {
         rest = inside.trim_start();
         while !rest.starts_with('}') {
             let (key, after) = rest.split_once("=\"")?;
-            let (value, after) = quoted(after)?;
+            let (value, after) = parse_quoted(after)?;
             labels.insert(key.trim().to_owned(), value);
             rest = after.trim_start();
             rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
@@ -183,8 +183,8 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample { name: name.to_owned(), labels, value })
 }
 
-/// Text up to its closing quote, unescaped, and what follows.
-fn quoted(text: &str) -> Option<(String, &str)> {
+/// Parses text up to the closing quote. Returns the unescaped value and the remaining text.
+fn parse_quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();
     while let Some((at, c)) = characters.next() {

@@ -1,5 +1,5 @@
-//! Child processes: each in a process group of its own, so that Ctrl-C in a terminal reaches only us; with its output
-//! in files of a run folder; ended with us whatever happens.
+//! Child processes. Each has its own process group, so Ctrl-C in a terminal reaches only this process. The output is
+//! written to files in the run directory. The watchdog kills the children after the end of this process.
 
 use std::{
     ffi::OsStr,
@@ -21,10 +21,10 @@ use super::{
     watchdog::Watched,
 };
 
-/// Lines of a log that an error message quotes.
+/// Number of log lines in an error message.
 const QUOTED_LINES: usize = 15;
 
-/// A running process. Dropping it kills and reaps it.
+/// A running process. A drop kills and reaps the process.
 pub struct Child {
     name: String,
     pid: u32,
@@ -37,16 +37,16 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `command` (its program, arguments, environment and folder; its standard streams are ours). `name` names
-    /// the log files: `NAME.log` for standard error, `NAME.out` for standard output, `NAME-2.log` the second time.
+    /// Starts `command` with its program, arguments, environment and directory. Standard error goes to `NAME.log`, and
+    /// standard output to `NAME.out`. The second process with the same name has `NAME-2.log`.
     pub fn start(run: &Arc<RunDir>, name: &str, command: &Command) -> Result<Self, String> {
         let (stdout, out) = new_file(run, name, "out")?;
         let (stderr, log) = new_file(run, name, "log")?;
-        let mut gated = gated(command);
+        let mut gated = gated_command(command);
         gated.stdout(out).stderr(log);
-        let mut process = gated.spawn().map_err(|e| format!("{name} does not start: {e}"))?;
+        let mut process = gated.spawn().map_err(|e| format!("cannot start {name}: {e}"))?;
         let pid = process.id();
-        let faults = process.stdin.take();
+        let gate = process.stdin.take();
         let mut child = Self {
             name: name.to_owned(),
             pid,
@@ -58,91 +58,89 @@ impl Child {
             run: run.clone(),
         };
         child.watched = Some(Watched::process_group(pid)?);
-        faults
-            .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))
-            .and_then(|mut faults| faults.write_all(b"go\n"))
-            .map_err(|e| format!("{name} does not start: {e}"))?;
+        gate.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))
+            .and_then(|mut gate| gate.write_all(b"go\n"))
+            .map_err(|e| format!("cannot start {name}: {e}"))?;
         Ok(child)
     }
 
-    /// The process id, which is also the id of its group.
+    /// Returns the process ID, which is also the ID of the process group.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// What it wrote to standard error.
+    /// Returns the standard error so far.
     pub fn log(&self) -> String {
-        text(&self.stderr)
+        read_text(&self.stderr)
     }
 
-    /// What it wrote to standard output.
+    /// Returns the standard output so far.
     pub fn output(&self) -> String {
-        text(&self.stdout)
+        read_text(&self.stdout)
     }
 
-    /// The first line of its standard output, which is JSON; an error when it ends without one.
+    /// Waits for the first line of the standard output and parses it as JSON. Fails if the process ends before.
     pub async fn announcement<T: DeserializeOwned>(&self) -> Result<T, String> {
-        let line = poll(&format!("{} announces itself", self.name), DEADLINE, async || {
-            // Asked before the file is read: what it wrote before its end is then in there.
+        let line = poll(&format!("{} prints its first line", self.name), DEADLINE, async || {
+            // The exit status is read before the file, so that the file contains all output of an ended process.
             let ended = self.ended();
             match (self.output().split_once('\n'), ended) {
                 (Some((line, _)), _) => Ok(Ok(line.to_owned())),
                 (None, Some(status)) => Ok(Err(self.exit_report(status))),
-                (None, None) => Err(String::from("it has not written a line")),
+                (None, None) => Err(String::from("no line yet")),
             }
         })
         .await??;
-        serde_json::from_str(&line)
-            .map_err(|e| format!("{} announces {line:?}, which is not understood: {e}", self.name))
+        serde_json::from_str(&line).map_err(|e| format!("{}: invalid first line {line:?}: {e}", self.name))
     }
 
-    /// How it ended, if it did.
+    /// Returns the exit status of an ended process.
     pub fn ended(&self) -> Option<ExitStatus> {
         self.process().try_wait().ok().flatten()
     }
 
-    /// Waits until it has ended.
+    /// Waits for the end of the process.
     pub async fn wait(&self, deadline: Duration) -> Result<ExitStatus, String> {
         poll(&format!("{} ends", self.name), deadline, async || {
-            self.ended().ok_or_else(|| String::from("it is running"))
+            self.ended().ok_or_else(|| String::from("the process is running"))
         })
         .await
     }
 
-    /// SIGSTOP: it stands still between two instructions, and nobody has told it.
+    /// Sends SIGSTOP. The process cannot observe the pause.
     pub fn pause(&self) -> Result<(), String> {
         self.signal("STOP")
     }
 
-    /// SIGCONT: it goes on as if no time had passed.
+    /// Sends SIGCONT.
     pub fn go_on(&self) -> Result<(), String> {
         self.signal("CONT")
     }
 
-    /// SIGTERM, to it and all it started: it may end as it sees fit. Nothing happens if it has ended.
+    /// Sends SIGTERM to the process group. No effect on an ended process.
     pub fn terminate(&self) -> Result<(), String> {
         self.signal("TERM")
     }
 
-    /// SIGKILL, to it and all it started; returns when it is gone.
+    /// Sends SIGKILL to the process group and waits for the end of the process.
     pub fn kill(&self) -> Result<ExitStatus, String> {
         self.signal("KILL")?;
         self.process().wait().map_err(|e| format!("{}: {e}", self.name))
     }
 
-    /// Lets it run on after our own end; its files stay.
+    /// Keeps the process and its files after the end of this process.
     pub fn detach(mut self) {
         self.run.keep_everything();
         self.watched = None;
         self.detached = true;
     }
 
-    /// For an error message: how it ended and the end of its log.
+    /// Returns an error text with the exit status and the last log lines.
     pub fn exit_report(&self, status: ExitStatus) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         let quoted = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n  ");
-        format!("{} ended ({status}); the end of its log:\n  {quoted}", self.name)
+        format!("{} ended ({status}); last log lines:\n  {quoted}", self.name)
     }
 
     fn process(&self) -> MutexGuard<'_, std::process::Child> {
@@ -150,7 +148,7 @@ impl Child {
     }
 
     fn signal(&self, signal: &str) -> Result<(), String> {
-        // The lock is held over both: nobody can reap the process, and its id cannot be used again, in between.
+        // The lock prevents a concurrent reap, after which the kernel could reuse the process ID.
         let mut process = self.process();
         if process.try_wait().map_err(|e| format!("{}: {e}", self.name))?.is_some() {
             return Ok(());
@@ -172,23 +170,23 @@ impl Drop for Child {
         if thread::panicking() {
             self.run.keep_logs();
         }
-        // No error can be told from here; the watchdog has the process until the field is dropped.
+        // A drop cannot return an error. The watchdog kills the process if this call fails.
         self.kill().ok();
     }
 }
 
-/// Runs `command` to its end and gives its standard output; its standard error is the error. Ends with us as a
-/// [`Child`] does, and when the future is dropped.
+/// Runs `command` and returns its standard output. The error contains the standard error. The process ends like a
+/// [`Child`], and also at the drop of the future.
 pub async fn output(command: &Command) -> Result<String, String> {
-    let line = describe(command);
-    let mut gated = gated(command);
+    let line = command_line(command);
+    let mut gated = gated_command(command);
     gated.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process =
         tokio::process::Command::from(gated).kill_on_drop(true).spawn().map_err(|e| format!("{line}: {e}"))?;
     let _watched = process.id().map(Watched::process_group).transpose()?;
-    if let Some(mut faults) = process.stdin.take() {
+    if let Some(mut gate) = process.stdin.take() {
         use tokio::io::AsyncWriteExt;
-        faults.write_all(b"go\n").await.map_err(|e| format!("{line}: {e}"))?;
+        gate.write_all(b"go\n").await.map_err(|e| format!("{line}: {e}"))?;
     }
     let output = process.wait_with_output().await.map_err(|e| format!("{line}: {e}"))?;
     if output.status.success() {
@@ -199,9 +197,9 @@ pub async fn output(command: &Command) -> Result<String, String> {
     }
 }
 
-/// The command behind a gate: nothing of it runs before it is told to through its standard input, so that it can be
-/// entered with the watchdog first. If we are killed in between, the gate reads an end and the child exits.
-fn gated(command: &Command) -> Command {
+/// Wraps the command in a shell that waits for a line on its standard input, so that the watchdog registers the process
+/// before the command starts. If this process is killed in between, the shell reads the end of its input and exits.
+fn gated_command(command: &Command) -> Command {
     let mut gated = Command::new("/bin/sh");
     gated.args(["-c", r#"read -r _ && exec "$@" </dev/null"#, "gate"]);
     gated.arg(command.get_program()).args(command.get_args());
@@ -211,17 +209,17 @@ fn gated(command: &Command) -> Command {
             None => gated.env_remove(key),
         };
     }
-    if let Some(folder) = command.get_current_dir() {
-        gated.current_dir(folder);
+    if let Some(directory) = command.get_current_dir() {
+        gated.current_dir(directory);
     }
     gated.stdin(Stdio::piped()).process_group(0);
     gated
 }
 
-fn describe(command: &Command) -> String {
+fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(OsStr::new("?"));
-    let words: Vec<_> = [program].into_iter().chain(command.get_args()).map(OsStr::to_string_lossy).collect();
-    words.join(" ")
+    let parts: Vec<_> = [program].into_iter().chain(command.get_args()).map(OsStr::to_string_lossy).collect();
+    parts.join(" ")
 }
 
 fn new_file(run: &RunDir, name: &str, extension: &str) -> Result<(PathBuf, File), String> {
@@ -237,6 +235,6 @@ fn new_file(run: &RunDir, name: &str, extension: &str) -> Result<(PathBuf, File)
     }
 }
 
-fn text(path: &Path) -> String {
+fn read_text(path: &Path) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

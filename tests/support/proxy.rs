@@ -1,8 +1,8 @@
-//! A proxy in front of both APIs that counts what the operator does for one object, and can stop the env at any of it.
+//! Proxy in front of both APIs. It records the fault points of one object and can block the operator at a fault point.
 //!
-//! A point is a Management API request about apps, or a Kubernetes write to the object under test; events, leases and
-//! other objects pass. At the point that is chosen the request is held, either before it is applied or with its answer
-//! withheld, and from then on nothing passes at all: whatever the operator does next, it did not do before it was killed.
+//! A fault point is a Management API request for apps, or a Kubernetes write to the object under test. Events, Leases
+//! and other objects are not fault points. At the selected fault point, the proxy holds the request before the request
+//! takes effect, or withholds the response. The proxy then blocks all further requests until [`FaultPoints::open`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,139 +23,139 @@ use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 
 use super::sandbox::When;
 
-/// Bodies that pass are no larger; the largest spicepod is 256 KiB.
-const LARGEST_BODY: usize = 4 * 1024 * 1024;
+/// Maximum size of a forwarded body. The largest spicepod has 256 KiB.
+const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// A call of the operator for the object under test: method, route and the how manieth of these it is, from 1.
+/// A request of the operator for the object under test: method with route, and the occurrence, from 1.
 pub type FaultPoint = (String, usize);
 
-/// What is counted, and where the env stops.
+/// Recorded fault points and the selected fault point.
 pub struct FaultPoints {
     name: String,
-    inner: Mutex<Inner>,
+    recording: Mutex<Recording>,
     stopped: watch::Sender<bool>,
-    /// Paths of the Kubernetes API that were read.
+    /// Paths of Kubernetes API reads.
     reads: Mutex<Vec<String>>,
-    /// Bearer tokens that came to the Management API, and what they are passed on as.
-    bearers: Mutex<Bearers>,
+    /// Bearer tokens of Management API requests, and their replacements.
+    tokens: Mutex<Tokens>,
 }
 
 #[derive(Default)]
-struct Bearers {
+struct Tokens {
     seen: BTreeSet<String>,
-    passed_on_as: BTreeMap<String, String>,
+    replacements: BTreeMap<String, String>,
 }
 
 #[derive(Default)]
-struct Inner {
-    counts: bool,
+struct Recording {
+    enabled: bool,
     occurrences: BTreeMap<String, usize>,
     points: Vec<FaultPoint>,
-    cut: Option<(FaultPoint, When)>,
-    /// Whether the cut was reached: what comes after it, while it is being applied, comes too late.
-    closed: bool,
+    selected: Option<(FaultPoint, When)>,
+    /// Whether the selected fault point was reached. Later requests are blocked.
+    reached: bool,
 }
 
-/// What becomes of a request.
-enum Entry {
-    Passes,
-    Stops(When),
-    IsHeld,
+/// Handling of a request.
+enum Verdict {
+    Forward,
+    StopAt(When),
+    Block,
 }
 
 impl FaultPoints {
-    /// A faults for the object of this name, with everything passing uncounted.
+    /// Creates a disabled recording for the object with this name.
     pub fn new(name: &str) -> Arc<Self> {
         let stopped = watch::Sender::new(false);
-        let (inner, reads, bearers) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { name: name.to_owned(), inner, stopped, reads, bearers })
+        let (recording, reads, tokens) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { name: name.to_owned(), recording, stopped, reads, tokens })
     }
 
-    /// Makes a token as good as another one, whose bearer the sandbox knows.
-    pub fn accept(&self, token: &str, known: &str) {
-        self.bearers().passed_on_as.insert(token.to_owned(), known.to_owned());
+    /// Replaces `token` with `valid`, a token of the sandbox, in forwarded requests.
+    pub fn accept(&self, token: &str, valid: &str) {
+        self.tokens().replacements.insert(token.to_owned(), valid.to_owned());
     }
 
-    /// The paths of the Kubernetes API that were read so far.
+    /// Returns the paths of the Kubernetes API reads so far.
     pub fn reads(&self) -> Vec<String> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The tokens that came to the Management API.
+    /// Returns the tokens of the Management API requests so far.
     pub fn tokens_seen(&self) -> BTreeSet<String> {
-        self.bearers().seen.clone()
+        self.tokens().seen.clone()
     }
 
-    fn bearers(&self) -> MutexGuard<'_, Bearers> {
-        self.bearers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the token of a request, and puts in the one it is as good as.
-    fn translate(&self, headers: &mut HeaderMap) {
+    /// Records the token of a request and inserts its replacement.
+    fn replace_token(&self, headers: &mut HeaderMap) {
         let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(token) = token.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned) else { return };
-        let mut bearers = self.bearers();
-        let known = bearers.passed_on_as.get(&token).and_then(|known| format!("Bearer {known}").parse().ok());
-        if let Some(known) = known {
-            headers.insert(header::AUTHORIZATION, known);
+        let mut tokens = self.tokens();
+        let replacement = tokens.replacements.get(&token).and_then(|valid| format!("Bearer {valid}").parse().ok());
+        if let Some(replacement) = replacement {
+            headers.insert(header::AUTHORIZATION, replacement);
         }
-        bearers.seen.insert(token);
+        tokens.seen.insert(token);
     }
 
-    /// Counts from now on, and stops the env at a point.
-    pub fn count(&self, cut: Option<(FaultPoint, When)>) {
-        *self.inner() = Inner { counts: true, cut, ..Inner::default() };
+    /// Starts a recording. `selected` is the fault point at which the proxy blocks the operator.
+    pub fn count(&self, selected: Option<(FaultPoint, When)>) {
+        *self.recording() = Recording { enabled: true, selected, ..Recording::default() };
     }
 
-    /// Lets everything pass, uncounted. What was held stays so.
+    /// Ends the recording and forwards all new requests. Held requests remain held.
     pub fn open(&self) {
-        *self.inner() = Inner::default();
+        *self.recording() = Recording::default();
         self.stopped.send_replace(false);
     }
 
-    /// The points that were counted, in their order.
+    /// Returns the recorded fault points in order.
     pub fn points(&self) -> Vec<FaultPoint> {
-        self.inner().points.clone()
+        self.recording().points.clone()
     }
 
-    /// Returns when the env has stopped.
+    /// Waits until the selected fault point is reached.
     pub async fn stopped(&self) {
-        // The sender is in `self`.
+        // The sender is a field of `self`, so the wait cannot fail.
         self.stopped.subscribe().wait_for(|stopped| *stopped).await.ok();
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recording(&self) -> MutexGuard<'_, Recording> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the env stops with this request, and when.
-    fn enters(&self, what: Option<String>) -> Entry {
-        let mut inner = self.inner();
-        let Some(what) = what.filter(|_| inner.counts) else { return Entry::Passes };
-        if inner.closed {
-            return Entry::IsHeld;
+    /// Records a request and determines its handling. `call` is `None` for a request that is no fault point.
+    fn record(&self, call: Option<String>) -> Verdict {
+        let mut recording = self.recording();
+        let Some(call) = call.filter(|_| recording.enabled) else { return Verdict::Forward };
+        if recording.reached {
+            return Verdict::Block;
         }
-        let occurrence = inner.occurrences.entry(what.clone()).or_default();
+        let occurrence = recording.occurrences.entry(call.clone()).or_default();
         *occurrence += 1;
-        let point = (what, *occurrence);
-        inner.points.push(point.clone());
-        let when = inner.cut.as_ref().filter(|(cut, _)| *cut == point).map(|(_, when)| *when);
-        inner.closed = when.is_some();
-        when.map_or(Entry::Passes, Entry::Stops)
+        let point = (call, *occurrence);
+        recording.points.push(point.clone());
+        let when = recording.selected.as_ref().filter(|(selected, _)| *selected == point).map(|(_, when)| *when);
+        recording.reached = when.is_some();
+        when.map_or(Verdict::Forward, Verdict::StopAt)
     }
 
-    /// Stops the env. Never returns: who is told of a stop is killed.
+    /// Reports the selected fault point and holds the request forever. The test then kills the operator.
     async fn stop<T>(&self) -> T {
         self.stopped.send_replace(true);
         pending().await
     }
 
-    /// What a request is called, if it is a point.
-    fn point_of(&self, to: &Upstream, method: &Method, path: &str) -> Option<String> {
-        let words: Vec<&str> = path.trim_matches('/').split('/').collect();
-        match (to, words.as_slice()) {
+    /// Returns the method and route of a request that is a fault point.
+    fn fault_point(&self, upstream: &Upstream, method: &Method, path: &str) -> Option<String> {
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match (upstream, segments.as_slice()) {
             (Upstream::Management(..), ["v1", "apps" | "projects", rest @ ..]) => {
-                let rest = rest.iter().map(|word| if word.parse::<u64>().is_ok() { "/{id}" } else { "/{part}" });
+                let rest = rest.iter().map(|segment| if segment.parse::<u64>().is_ok() { "/{id}" } else { "/{part}" });
                 Some(format!("{method} /v1/apps{}", rest.collect::<String>()))
             }
             (Upstream::Kubernetes(_), ["apis", "cloud.spice.ai", _, "namespaces", _, kind, name, rest @ ..])
@@ -168,39 +168,39 @@ impl FaultPoints {
     }
 }
 
-/// To where a proxy passes requests on.
+/// Target of forwarded requests.
 #[derive(Clone)]
 enum Upstream {
-    /// Base URL of a Management API.
+    /// Client and base URL of the Management API.
     Management(reqwest::Client, String),
-    /// With the rights of the client, whatever the request came with.
+    /// Client of the Kubernetes API. Its permissions replace the credentials of the request.
     Kubernetes(Client),
 }
 
-/// A running proxy. Ends when dropped.
+/// A running proxy. A drop stops the task.
 pub struct Proxy {
     address: SocketAddr,
     task: AbortHandle,
 }
 
 impl Proxy {
-    /// In front of the Management API at this URL.
+    /// Starts a proxy for the Management API at this URL.
     pub async fn of_management(faults: &Arc<FaultPoints>, url: &str) -> Result<Self, String> {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
         Self::start(faults, Upstream::Management(http.map_err(|e| e.to_string())?, url.to_owned())).await
     }
 
-    /// In front of the Kubernetes API that this client reaches.
+    /// Starts a proxy for the Kubernetes API of this client.
     pub async fn of_kubernetes(faults: &Arc<FaultPoints>, client: Client) -> Result<Self, String> {
         Self::start(faults, Upstream::Kubernetes(client)).await
     }
 
-    /// Where it listens, without a slash at the end.
+    /// Returns the base URL without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A kubeconfig that leads here. The proxy has the rights of its client, and needs no others.
+    /// Returns a kubeconfig for the proxy. It contains no credentials, because the proxy uses those of its client.
     pub fn kubeconfig(&self) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
@@ -213,7 +213,7 @@ impl Proxy {
     async fn start(faults: &Arc<FaultPoints>, upstream: Upstream) -> Result<Self, String> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| e.to_string())?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
-        let router = Router::new().fallback(pass).with_state((faults.clone(), upstream));
+        let router = Router::new().fallback(handle).with_state((faults.clone(), upstream));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.ok() }).abort_handle();
         Ok(Self { address, task })
     }
@@ -225,9 +225,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(State((faults, upstream)): State<(Arc<FaultPoints>, Upstream)>, mut request: Request) -> Response<Body> {
+async fn handle(
+    State((faults, upstream)): State<(Arc<FaultPoints>, Upstream)>,
+    mut request: Request,
+) -> Response<Body> {
     if matches!(upstream, Upstream::Management(..)) {
-        faults.translate(request.headers_mut());
+        faults.replace_token(request.headers_mut());
     }
     if *faults.stopped.borrow() {
         return pending().await;
@@ -235,33 +238,33 @@ async fn pass(State((faults, upstream)): State<(Arc<FaultPoints>, Upstream)>, mu
     if matches!(upstream, Upstream::Kubernetes(_)) && request.method() == Method::GET {
         faults.reads.lock().unwrap_or_else(PoisonError::into_inner).push(request.uri().path().to_owned());
     }
-    let point = faults.point_of(&upstream, request.method(), request.uri().path());
-    match faults.enters(point) {
-        Entry::Passes => forward(&upstream, request).await,
-        Entry::IsHeld => pending().await,
-        Entry::Stops(When::Before) => faults.stop().await,
-        Entry::Stops(When::After) => {
-            let answer = forward(&upstream, request).await;
-            // To its end: it is applied.
-            to_bytes(answer.into_body(), LARGEST_BODY).await.ok();
+    let point = faults.fault_point(&upstream, request.method(), request.uri().path());
+    match faults.record(point) {
+        Verdict::Forward => forward(&upstream, request).await,
+        Verdict::Block => pending().await,
+        Verdict::StopAt(When::Before) => faults.stop().await,
+        Verdict::StopAt(When::After) => {
+            let response = forward(&upstream, request).await;
+            // The request has taken effect at the end of the response.
+            to_bytes(response.into_body(), MAX_BODY).await.ok();
             faults.stop().await
         }
     }
 }
 
 async fn forward(upstream: &Upstream, request: Request) -> Response<Body> {
-    let answer = async {
+    let response = async {
         let (mut parts, body) = request.into_parts();
-        let body: Bytes = to_bytes(body, LARGEST_BODY).await.map_err(|e| e.to_string())?;
-        for ours in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH] {
-            parts.headers.remove(ours);
+        let body: Bytes = to_bytes(body, MAX_BODY).await.map_err(|e| e.to_string())?;
+        for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH] {
+            parts.headers.remove(name);
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         match upstream {
             Upstream::Management(http, base) => {
                 let request = http.request(parts.method, format!("{base}{path}")).headers(parts.headers).body(body);
-                let answer: Response<reqwest::Body> = request.send().await.map_err(|e| format!("{e:?}"))?.into();
-                Ok(answer.map(Body::new))
+                let response: Response<reqwest::Body> = request.send().await.map_err(|e| format!("{e:?}"))?.into();
+                Ok(response.map(Body::new))
             }
             Upstream::Kubernetes(client) => {
                 parts.headers.remove(header::AUTHORIZATION);
@@ -271,9 +274,9 @@ async fn forward(upstream: &Upstream, request: Request) -> Response<Body> {
             }
         }
     };
-    answer.await.unwrap_or_else(|error| {
-        let mut answer = Response::new(Body::from(error));
-        *answer.status_mut() = StatusCode::BAD_GATEWAY;
-        answer
+    response.await.unwrap_or_else(|error| {
+        let mut response = Response::new(Body::from(error));
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response
     })
 }

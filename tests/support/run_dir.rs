@@ -1,5 +1,5 @@
-//! The files of one run: `logs/` and `data/` in a temporary folder. All of it goes when the run ends well; the logs
-//! stay, and their path is printed, when it fails.
+//! Files of one run: `logs/` and `data/` in a temporary directory. A successful run removes the directory. A failed run
+//! keeps the logs and prints their path.
 
 use std::{
     fs,
@@ -12,14 +12,14 @@ use super::watchdog::Watched;
 
 const DATA: &str = "data";
 
-/// A folder that ends with its last holder. A run has failed when a holder is dropped by a panic, or somebody says so
-/// with [`RunDir::keep_logs`].
+/// A temporary directory, removed at the last drop. A run counts as failed after a drop during a panic or a call of
+/// [`RunDir::keep_logs`].
 pub struct RunDir {
     path: PathBuf,
     retention: Mutex<Retention>,
 }
 
-/// What is left when the run ends; the entries make it so when we are killed as well.
+/// Files that remain after the run. The watchdog entries apply the policy if this process is killed.
 enum Retention {
     Nothing(Watched),
     Logs(Watched),
@@ -27,27 +27,27 @@ enum Retention {
 }
 
 impl RunDir {
-    /// Makes a folder; `name` is a part of its name, for people.
+    /// Creates the directory. Its name contains `name`.
     pub fn new(name: &str) -> Result<Arc<Self>, String> {
         let path = tempfile::Builder::new()
             .prefix(&format!("spice-cloud-operator-{name}-"))
             .tempdir()
-            .map_err(|e| format!("no temporary folder: {e}"))?
+            .map_err(|e| format!("cannot create a temporary directory: {e}"))?
             .keep();
-        let watched = Watched::folder(&path)?;
-        let folder = Self { path, retention: Mutex::new(Retention::Nothing(watched)) };
-        for part in [folder.logs(), folder.data()] {
+        let watched = Watched::directory(&path)?;
+        let directory = Self { path, retention: Mutex::new(Retention::Nothing(watched)) };
+        for part in [directory.logs(), directory.data()] {
             fs::create_dir(&part).map_err(|e| format!("{}: {e}", part.display()))?;
         }
-        Ok(Arc::new(folder))
+        Ok(Arc::new(directory))
     }
 
-    /// Output of processes.
+    /// Returns the directory for the output of processes.
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
     }
 
-    /// What processes whose name begins so have put out so far, by the name of the file.
+    /// Returns the output of the processes whose name starts with `process`: file name and content.
     pub fn logs_of(&self, process: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
         let failed = |e: std::io::Error| format!("{}: {e}", self.logs().display());
         let mut found = Vec::new();
@@ -61,17 +61,17 @@ impl RunDir {
         Ok(found)
     }
 
-    /// Everything that nobody wants to see after the run, credentials among it.
+    /// Returns the directory for all other files, including credentials. Every run removes it.
     pub fn data(&self) -> PathBuf {
         self.path.join(DATA)
     }
 
-    /// The folder that has both.
+    /// Returns the parent directory of logs and data.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a file of data, readable by us only.
+    /// Writes a data file that only the current user can read.
     pub fn write(&self, name: &str, content: &str) -> Result<PathBuf, String> {
         use std::{io::Write, os::unix::fs::OpenOptionsExt};
         let path = self.data().join(name);
@@ -86,21 +86,21 @@ impl RunDir {
         Ok(path)
     }
 
-    /// The run has failed: its logs stay, and the first call prints where they are.
+    /// Marks the run as failed: keeps the logs. The first call prints their path.
     pub fn keep_logs(&self) {
         let mut retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
         if let Retention::Nothing(_) = *retention
-            && let Ok(watched) = Watched::folder(&self.data())
+            && let Ok(watched) = Watched::directory(&self.data())
         {
             *retention = Retention::Logs(watched);
-            #[expect(clippy::print_stderr, reason = "where the logs are, for the person who looks at the failure")]
+            #[expect(clippy::print_stderr, reason = "the path of the logs of a failed run")]
             {
                 eprintln!("logs are kept in {}", self.logs().display());
             }
         }
     }
 
-    /// The run goes on without us: all of it stays.
+    /// Keeps all files, for processes that run on after the end of this process.
     pub fn keep_everything(&self) {
         *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = Retention::Everything;
     }
@@ -116,7 +116,7 @@ impl Drop for RunDir {
             Retention::Logs(_) => self.path.join(DATA),
             Retention::Everything => return,
         };
-        // The watchdog forgets the folder only after this.
+        // The drop of the watchdog entry follows this removal.
         fs::remove_dir_all(removed).ok();
     }
 }

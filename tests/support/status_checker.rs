@@ -1,7 +1,7 @@
-//! A checker of every status that is written in a namespace: it holds each against the rulebook (invariant 8).
+//! Checks every status in a namespace against the condition invariants (invariant 8).
 //!
-//! It watches, because a watch tells every version of an object and a cache only the last. It has a thread and a
-//! runtime of its own, so that it sees what happens while a test does not wait for anything, and to its end.
+//! The checker uses a watch, because a watch returns every version of an object. Its own thread and runtime receive
+//! events also while the test code runs.
 
 use std::{
     collections::BTreeMap,
@@ -26,65 +26,67 @@ use super::{
     eventually::{DEADLINE, poll},
 };
 
-/// The name under which the operator writes. What a test writes by hand is not judged.
+/// Field manager of the operator. The checker ignores a status that a test wrote.
 const OPERATOR: &str = "spice-cloud-operator";
 
-/// How long the end waits for what was written and not seen yet. Reached only when something is wrong.
-const LAG: Duration = Duration::from_secs(30);
+/// Maximum wait at the end for outstanding events. Only a defect exceeds it.
+const MAX_LAG: Duration = Duration::from_secs(30);
 
 /// A running checker.
 pub struct StatusChecker {
-    seen: Arc<Seen>,
+    results: Arc<Results>,
     thread: Option<thread::JoinHandle<Result<(), String>>>,
 }
 
-/// What the checker tells.
+/// Results of the checker, shared with its thread.
 #[derive(Default)]
-struct Seen {
-    ends: AtomicBool,
-    /// Statuses that were judged.
-    judged: Mutex<Vec<String>>,
-    broken: Mutex<Vec<String>>,
+struct Results {
+    /// Whether the test has ended.
+    stop: AtomicBool,
+    /// Checked statuses.
+    checked: Mutex<Vec<String>>,
+    violations: Mutex<Vec<String>>,
 }
 
 impl StatusChecker {
-    /// Begins to watch; what is written after this returns is seen.
+    /// Starts the watches. The checker receives every status that is written after the return of this function.
     pub fn start(kubeconfig: &Path, namespace: &str) -> Result<Self, String> {
-        let seen = Arc::new(Seen::default());
-        let (started, begun) = std::sync::mpsc::channel();
-        let (kubeconfig, namespace, in_thread) = (kubeconfig.to_owned(), namespace.to_owned(), seen.clone());
+        let results = Arc::new(Results::default());
+        let (started, start) = std::sync::mpsc::channel();
+        let (kubeconfig, namespace, thread_results) = (kubeconfig.to_owned(), namespace.to_owned(), results.clone());
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(|e| e.to_string())?.block_on(async {
                 let client = control_plane::client(&kubeconfig).await?;
-                let apps = Watched::begin::<SpiceApp>(&client, &namespace).await?;
-                let organizations = Watched::begin::<SpiceOrganization>(&client, &namespace).await?;
-                let secrets = Watched::begin::<SpiceSecret>(&client, &namespace).await?;
+                let apps = StatusWatch::start::<SpiceApp>(&client, &namespace).await?;
+                let organizations = StatusWatch::start::<SpiceOrganization>(&client, &namespace).await?;
+                let secrets = StatusWatch::start::<SpiceSecret>(&client, &namespace).await?;
                 started.send(()).map_err(|e| e.to_string())?;
-                let (apps, organizations) = (apps.follow(&in_thread), organizations.follow(&in_thread));
-                futures::try_join!(apps, organizations, secrets.follow(&in_thread)).map(|_| ())
+                let (apps, organizations) = (apps.run(&thread_results), organizations.run(&thread_results));
+                futures::try_join!(apps, organizations, secrets.run(&thread_results)).map(|_| ())
             })
         });
-        if begun.recv().is_err() {
-            let end = thread.join().unwrap_or_else(|_| Err("it panicked".to_owned()));
-            return Err(format!("nobody watches the statuses: {end:?}"));
+        if start.recv().is_err() {
+            let result = thread.join().unwrap_or_else(|_| Err("panic".to_owned()));
+            return Err(format!("the status checker did not start: {result:?}"));
         }
-        Ok(Self { seen, thread: Some(thread) })
+        Ok(Self { results, thread: Some(thread) })
     }
 
-    /// Waits until all that was written is seen, and returns it. What broke a rule, or why not all could be seen.
+    /// Waits for outstanding events and returns all checked statuses. The error contains the violations, or the reason
+    /// for missing events.
     pub fn end(mut self) -> Result<Vec<String>, String> {
-        self.seen.ends.store(true, Ordering::SeqCst);
-        let thread = self.thread.take().ok_or("it has ended")?;
+        self.results.stop.store(true, Ordering::SeqCst);
+        let thread = self.thread.take().ok_or("the checker has ended")?;
         thread.join().map_err(|_| "the checker panicked".to_owned())??;
-        let broken = std::mem::take(&mut *self.seen.broken.lock().unwrap_or_else(PoisonError::into_inner));
-        let judged = std::mem::take(&mut *self.seen.judged.lock().unwrap_or_else(PoisonError::into_inner));
-        if broken.is_empty() { Ok(judged) } else { Err(broken.join("\n")) }
+        let violations = std::mem::take(&mut *self.results.violations.lock().unwrap_or_else(PoisonError::into_inner));
+        let checked = std::mem::take(&mut *self.results.checked.lock().unwrap_or_else(PoisonError::into_inner));
+        if violations.is_empty() { Ok(checked) } else { Err(violations.join("\n")) }
     }
 }
 
-/// What is read of an object. No more: a test stores specs, and so managed fields, that are nested too deep for a decoder
-/// that keeps them.
+/// The decoded part of an object. Some tests store specs and managed fields that are nested too deeply for a decoder of
+/// the complete object.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Object {
     metadata: Metadata,
@@ -126,24 +128,24 @@ struct ListMetadata {
     resource_version: String,
 }
 
-/// The objects of one kind.
-struct Watched {
+/// Watch of the objects of one kind.
+struct StatusWatch {
     client: Client,
     request: Request,
     kind: String,
-    /// From where the watch goes on.
+    /// resourceVersion at which the watch continues.
     from: String,
-    /// The versions that were seen of what is there.
+    /// Last received versions of the existing objects.
     versions: BTreeMap<String, String>,
 }
 
-impl Watched {
-    async fn begin<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) -> Result<Self, String> {
+impl StatusWatch {
+    async fn start<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) -> Result<Self, String> {
         let request = Request::new(K::url_path(&(), Some(namespace)));
         let (client, kind) = (client.clone(), K::kind(&()).into_owned());
         let mut watched = Self { client, request, kind, from: String::new(), versions: BTreeMap::new() };
-        // Right after the definitions were installed their objects cannot be read for a moment.
-        let list = poll("statuses can be read", DEADLINE, async || watched.list().await).await?;
+        // Shortly after the installation of the definitions, reads can fail.
+        let list = poll("the list of objects succeeds", DEADLINE, async || watched.list().await).await?;
         watched.from = list.metadata.resource_version;
         watched.versions = list.items.iter().map(Object::version).collect();
         Ok(watched)
@@ -154,60 +156,60 @@ impl Watched {
         self.client.request(request).await.map_err(|e| e.to_string())
     }
 
-    async fn follow(mut self, seen: &Seen) -> Result<(), String> {
-        let mut patience = None;
+    async fn run(mut self, results: &Results) -> Result<(), String> {
+        let mut stopped_at = None;
         loop {
-            let watch = poll("statuses can be watched", DEADLINE, async || {
+            let watch = poll("the watch starts", DEADLINE, async || {
                 let request = self.request.watch(&WatchParams::default(), &self.from).map_err(|e| e.to_string())?;
                 self.client.request_events::<Object>(request).await.map_err(|e| e.to_string())
             });
             let mut watch = watch.await?.boxed();
             loop {
                 match tokio::time::timeout(Duration::from_millis(100), watch.next()).await {
-                    // A test has changed the definition, and the API has forgotten where the watch goes on.
+                    // A test has changed the definition, so the resourceVersion has expired.
                     Ok(Some(Ok(WatchEvent::Error(status)))) if status.code == 410 => {
-                        self.renew(seen).await?;
+                        self.relist(results).await?;
                         break;
                     }
-                    Ok(Some(Ok(event))) => self.event(event, seen)?,
-                    Ok(Some(Err(error))) => return Err(format!("{}: statuses went unseen: {error}", self.kind)),
-                    // It has a longest time; the next one goes on where it ended.
+                    Ok(Some(Ok(event))) => self.handle_event(event, results)?,
+                    Ok(Some(Err(error))) => return Err(format!("{}: the watch failed: {error}", self.kind)),
+                    // The apiserver limits the duration of a watch. The next watch continues at `from`.
                     Ok(None) => break,
                     Err(_) => {}
                 }
-                if seen.ends.load(Ordering::SeqCst) {
+                if results.stop.load(Ordering::SeqCst) {
                     if self.is_up_to_date().await? {
                         return Ok(());
                     }
-                    if patience.get_or_insert_with(Instant::now).elapsed() > LAG {
-                        return Err(format!("{}: not all was seen; {:?}", self.kind, self.versions));
+                    if stopped_at.get_or_insert_with(Instant::now).elapsed() > MAX_LAG {
+                        return Err(format!("{}: events are missing; last versions {:?}", self.kind, self.versions));
                     }
                 }
             }
         }
     }
 
-    /// Goes on from what is there now.
-    async fn renew(&mut self, seen: &Seen) -> Result<(), String> {
+    /// Lists the objects and checks the changed ones.
+    async fn relist(&mut self, results: &Results) -> Result<(), String> {
         let list = self.list().await?;
         let before = std::mem::replace(&mut self.versions, list.items.iter().map(Object::version).collect());
         for object in list.items {
             let (name, version) = object.version();
             if before.get(&name) != Some(&version) {
-                self.judge(&object, seen);
+                self.check(&object, results);
             }
         }
         self.from = list.metadata.resource_version;
         Ok(())
     }
 
-    /// Whether what was seen last is what is there.
+    /// Whether the last received versions are the current ones.
     async fn is_up_to_date(&self) -> Result<bool, String> {
-        let there: BTreeMap<_, _> = self.list().await?.items.iter().map(Object::version).collect();
-        Ok(there == self.versions)
+        let current: BTreeMap<_, _> = self.list().await?.items.iter().map(Object::version).collect();
+        Ok(current == self.versions)
     }
 
-    fn event(&mut self, event: WatchEvent<Object>, seen: &Seen) -> Result<(), String> {
+    fn handle_event(&mut self, event: WatchEvent<Object>, results: &Results) -> Result<(), String> {
         let object = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 self.versions.extend([object.version()]);
@@ -221,60 +223,60 @@ impl Watched {
                 self.from = bookmark.metadata.resource_version;
                 return Ok(());
             }
-            WatchEvent::Error(status) => return Err(format!("{}: statuses went unseen: {status:?}", self.kind)),
+            WatchEvent::Error(status) => return Err(format!("{}: the watch failed: {status:?}", self.kind)),
         };
-        self.judge(&object, seen);
+        self.check(&object, results);
         self.from = object.metadata.resource_version;
         Ok(())
     }
 
-    fn judge(&self, object: &Object, seen: &Seen) {
+    fn check(&self, object: &Object, results: &Results) {
         let status = object.status.as_ref().map(Value::to_string).unwrap_or_default();
-        seen.judged.lock().unwrap_or_else(PoisonError::into_inner).push(status);
-        if let Err(rule) = object.judge() {
+        results.checked.lock().unwrap_or_else(PoisonError::into_inner).push(status);
+        if let Err(rule) = object.check() {
             let (name, version) = object.version();
-            let words = format!("{} {name} at version {version}: {rule}", self.kind);
-            seen.broken.lock().unwrap_or_else(PoisonError::into_inner).push(words);
+            let violation = format!("{} {name} at version {version}: {rule}", self.kind);
+            results.violations.lock().unwrap_or_else(PoisonError::into_inner).push(violation);
         }
     }
 }
 
 impl Object {
-    /// Its name and version.
+    /// Returns the name and the resourceVersion.
     fn version(&self) -> (String, String) {
         (self.metadata.name.clone(), self.metadata.resource_version.clone())
     }
 
-    /// Which rule the status breaks.
-    fn judge(&self) -> Result<(), String> {
+    /// Returns the first violated rule as an error.
+    fn check(&self) -> Result<(), String> {
         let Some(status) = self.status.as_ref().filter(|status| !status.is_null()) else { return Ok(()) };
-        if self.is_written_by_hand() {
+        if self.is_written_by_test() {
             return Ok(());
         }
         let observed = status["observedGeneration"].as_i64();
         let conditions = status.get("conditions").cloned().unwrap_or(Value::Array(Vec::new()));
         let conditions: Vec<Condition> = serde_json::from_value(conditions).map_err(|e| format!("{e}: {status}"))?;
         if conditions.is_empty() && observed == Some(-1) {
-            // Nobody has reconciled it yet, or its first reconcile is under way.
+            // The first reconcile has not finished.
             return Ok(());
         }
         condition_invariants::broken(&conditions, observed)?;
         if observed > self.metadata.generation {
-            return Err(format!("no generation is observed before it is there: {status}"));
+            return Err(format!("observedGeneration is greater than the generation: {status}"));
         }
-        let unknown =
+        let is_undocumented =
             |condition: &&Condition| serde_json::from_value::<Reason>(Value::String(condition.reason.clone())).is_err();
-        match conditions.iter().find(unknown) {
-            Some(condition) => Err(format!("the reason {} is none of the documented", condition.reason)),
+        match conditions.iter().find(is_undocumented) {
+            Some(condition) => Err(format!("the reason {} is not documented", condition.reason)),
             None => Ok(()),
         }
     }
 
-    /// Whether somebody else has a hand in the conditions.
-    fn is_written_by_hand(&self) -> bool {
-        let hand_in =
-            |status: &Value| ["f:conditions", "f:observedGeneration"].iter().any(|part| status.get(part).is_some());
+    /// Whether a field manager other than the operator owns conditions.
+    fn is_written_by_test(&self) -> bool {
+        let has_conditions =
+            |status: &Value| ["f:conditions", "f:observedGeneration"].iter().any(|field| status.get(field).is_some());
         let others = self.metadata.managed_fields.iter().filter(|entry| entry.manager.as_deref() != Some(OPERATOR));
-        others.filter_map(|entry| entry.fields_v1.as_ref()).any(|fields| hand_in(&fields.status))
+        others.filter_map(|entry| entry.fields_v1.as_ref()).any(|fields| has_conditions(&fields.status))
     }
 }

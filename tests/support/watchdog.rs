@@ -1,8 +1,8 @@
-//! What we started ends with us, also when we are killed and no code of ours can run any more.
+//! Cleanup of child processes and directories after the end of this process, including a SIGKILL.
 //!
-//! One shell per process reads `+ENTRY` and `-ENTRY` lines from a pipe that only we hold open. When we end, however we
-//! end, the pipe reads as ended; the shell then kills every process group that is still entered and removes every
-//! folder. (A parent-death signal would need `unsafe`, and would miss what our children started.)
+//! One shell per process reads `+ENTRY` and `-ENTRY` lines from a pipe that only this process holds open. At the end of
+//! the pipe, the shell kills every registered process group and removes every registered directory. A parent-death
+//! signal would require `unsafe` and would miss the processes that the children started.
 
 use std::{
     io::Write,
@@ -12,7 +12,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-/// An entry is the id of a process group, or the absolute path of a folder. The list of entries is `$@`.
+/// An entry is the ID of a process group or the absolute path of a directory. `$@` holds the entries.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 while IFS= read -r line; do
@@ -32,7 +32,7 @@ for entry; do case $entry in /*) ;; *) kill -s KILL -- "-$entry" ;; esac; done
 for entry; do
   case $entry in
     /*)
-      # A process that is still dying may write once more.
+      # A process that is exiting may write again.
       for attempt in 1 2 3 4 5; do
         rm -rf -- "$entry"
         [ -e "$entry" ] || break
@@ -42,44 +42,44 @@ for entry; do
 done
 "#;
 
-/// As long as it lives, the watchdog ends what it stands for if we end first.
+/// Registration of one entry. A drop removes the entry from the watchdog.
 pub struct Watched {
     entry: String,
 }
 
 impl Watched {
-    /// Enters a process group.
+    /// Registers a process group.
     pub fn process_group(id: u32) -> Result<Self, String> {
-        Self::enter(id.to_string())
+        Self::register(id.to_string())
     }
 
-    /// Enters a folder, which must be absolute.
-    pub fn folder(path: &Path) -> Result<Self, String> {
+    /// Registers a directory. The path must be absolute.
+    pub fn directory(path: &Path) -> Result<Self, String> {
         match path.to_str() {
-            Some(text) if path.is_absolute() && !text.contains('\n') => Self::enter(text.to_owned()),
+            Some(text) if path.is_absolute() && !text.contains('\n') => Self::register(text.to_owned()),
             _ => Err(format!("{path:?} cannot be watched: it must be absolute, in UTF-8 and on one line")),
         }
     }
 
-    fn enter(entry: String) -> Result<Self, String> {
-        tell('+', &entry)?;
+    fn register(entry: String) -> Result<Self, String> {
+        send_line('+', &entry)?;
         Ok(Self { entry })
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // A watchdog that is gone has nothing to forget.
-        tell('-', &self.entry).ok();
+        // If the watchdog has exited, there is no entry to remove.
+        send_line('-', &self.entry).ok();
     }
 }
 
-fn tell(sign: char, entry: &str) -> Result<(), String> {
+fn send_line(sign: char, entry: &str) -> Result<(), String> {
     static WATCHDOG: OnceLock<Result<Mutex<ChildStdin>, String>> = OnceLock::new();
     let pipe = WATCHDOG.get_or_init(|| start().map(Mutex::new)).as_ref().map_err(Clone::clone)?;
     let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
-    // One write a line: another thread's line cannot come between.
-    pipe.write_all(format!("{sign}{entry}\n").as_bytes()).map_err(|e| format!("the watchdog does not listen: {e}"))
+    // One write per line: lines of concurrent threads do not interleave.
+    pipe.write_all(format!("{sign}{entry}\n").as_bytes()).map_err(|e| format!("cannot write to the watchdog: {e}"))
 }
 
 fn start() -> Result<ChildStdin, String> {
@@ -89,9 +89,9 @@ fn start() -> Result<ChildStdin, String> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // Of its own, so that Ctrl-C in a terminal reaches us and not it.
+        // A separate group, so that Ctrl-C in a terminal does not reach the watchdog.
         .process_group(0)
         .spawn()
-        .map_err(|e| format!("the watchdog does not start: {e}"))?;
+        .map_err(|e| format!("cannot start the watchdog: {e}"))?;
     child.stdin.take().ok_or_else(|| String::from("the watchdog has no pipe"))
 }
