@@ -46,7 +46,7 @@ use super::status::StatusCore;
     // the removal of a finalizer.
     validation = Rule::new("oldSelf.hasValue() || has(self.spec.name) || self.metadata.name.matches('^[a-zA-Z0-9-]{4,38}$')")
         .optional_old_self(true)
-        .message("metadata.name cannot be an app's name (4 to 38 letters, digits or hyphens): set spec.name"),
+        .message("metadata.name is not a valid app name (4 to 38 letters, digits or hyphens); set spec.name"),
     // Compares the names with their default applied: writing the default down, or removing it, changes nothing.
     validation = Rule::new("(has(self.spec.name) ? self.spec.name : self.metadata.name) == (has(oldSelf.spec.name) ? oldSelf.spec.name : oldSelf.metadata.name)")
         .message("name cannot change: an app cannot be renamed").field_path(".spec.name"),

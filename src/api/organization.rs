@@ -41,13 +41,13 @@ use super::status::StatusCore;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.endpoint.startsWith('http://') || (has(self.allowInsecureEndpoint) && self.allowInsecureEndpoint)")
-        .message("endpoint is plain http: set allowInsecureEndpoint to true to send the credential unencrypted")
+        .message("endpoint uses http. To send the credential unencrypted, set allowInsecureEndpoint: true")
         .field_path(".endpoint"),
     validation = Rule::new("!has(self.tokenEndpoint) || !self.tokenEndpoint.startsWith('http://') || (has(self.allowInsecureEndpoint) && self.allowInsecureEndpoint)")
-        .message("tokenEndpoint is plain http: set allowInsecureEndpoint to true to send the credential unencrypted")
+        .message("tokenEndpoint uses http. To send the credential unencrypted, set allowInsecureEndpoint: true")
         .field_path(".tokenEndpoint"),
     validation = Rule::new("!has(self.tokenEndpoint) || has(self.credentials.oauthClient)")
-        .message("tokenEndpoint is for credentials.oauthClient only").field_path(".tokenEndpoint"),
+        .message("tokenEndpoint requires credentials.oauthClient").field_path(".tokenEndpoint"),
 )]
 pub struct SpiceOrganizationSpec {
     /// Base URL of the Management API, without the `/v1`. Defaults to `https://api.spice.ai`.
@@ -56,7 +56,7 @@ pub struct SpiceOrganizationSpec {
     #[x_kube(validation = Rule::new("isURL(self) && (self.startsWith('https://') || self.startsWith('http://')) && !self.contains('?') && !self.contains('#') && !self.contains('@')")
         .message("endpoint must be an absolute http or https URL without user, query or fragment"),
         validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("endpoint must name a host"),
-        validation = Rule::new("!self.matches('/v1/?$')").message("endpoint must not end in /v1: the operator adds it"))]
+        validation = Rule::new("!self.matches('/v1/?$')").message("endpoint must not end in /v1, because the operator adds it"))]
     pub endpoint: String,
     /// URL at which an OAuth client requests access tokens. Defaults to `/api/oauth/token` on the host of `endpoint` without the
     /// label `api`, such as `https://spice.ai/api/oauth/token` for `https://api.spice.ai`.
@@ -69,7 +69,7 @@ pub struct SpiceOrganizationSpec {
     /// CA certificates in PEM. The operator trusts them for both endpoints, in addition to the certificates of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 131_072))]
-    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must hold certificates in PEM"))]
+    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must contain PEM certificates"))]
     pub ca_bundle: Option<String>,
     /// Handle of the organization. Required if the credential has access to several organizations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,7 +159,7 @@ pub struct OAuthClient {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.selector) == (self.from == 'Selector')")
-        .message("selector must be set if from is Selector, and only then"),
+        .message("selector must be set if and only if from is Selector"),
 )]
 pub struct AllowedNamespaces {
     /// `Same` admits only the namespace of the SpiceOrganization, `All` every namespace, and `Selector` also the namespaces that
@@ -200,7 +200,7 @@ pub enum Adoption {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.requestsPerMinute) ? self.requestsPerMinute : 1000) * (100 - (has(self.reservePercent) ? self.reservePercent : 20)) >= 3000")
-        .message("requestsPerMinute less reservePercent leaves fewer than 30 requests a minute"),
+        .message("requestsPerMinute minus reservePercent must leave at least 30 requests per minute"),
 )]
 pub struct RequestBudget {
     /// Requests per minute of the account. Defaults to 1000.

@@ -116,7 +116,7 @@ pub struct SecretRef {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.name) || self.key.matches('^[a-zA-Z_][a-zA-Z0-9_]*$')")
-        .message("the key is not a name that a secret of an app can have (letters, digits and _, not beginning with a digit): set name")
+        .message("the key is not a valid secret name (letters, digits and _, not starting with a digit); set name")
         .field_path(".name"),
 )]
 pub struct SecretItem {

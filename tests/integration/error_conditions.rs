@@ -112,8 +112,8 @@ async fn unusable_spicepod_config_map_is_reported() {
         (json!({ "other": "x" }), "ConfigMap \"pods\" has no key \"spicepod.yaml\""),
         (json!({ "spicepod.yaml": "" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
         (json!({ "spicepod.yaml": "plain text" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
-        (json!({ "spicepod.yaml": "a: [" }), "ConfigMap pods, key spicepod.yaml: not YAML"),
-        (json!({ "spicepod.yaml": "a: 1\na: 2\n" }), "ConfigMap pods, key spicepod.yaml: a key is there twice: line 2"),
+        (json!({ "spicepod.yaml": "a: [" }), "ConfigMap pods, key spicepod.yaml: invalid YAML"),
+        (json!({ "spicepod.yaml": "a: 1\na: 2\n" }), "ConfigMap pods, key spicepod.yaml: duplicate key: line 2"),
         (json!({ "spicepod.yaml": large }), "ConfigMap pods, key spicepod.yaml: "),
     ] {
         let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": data,

@@ -88,7 +88,7 @@ pub(super) fn plan(input: &AppInput<'_>) -> Plan<SpiceApp> {
 /// Whether the operator owns nothing remote for this object.
 fn has_no_remote_state(input: &AppInput<'_>) -> bool {
     let has_no_app = recorded_id(input.status).is_none() && input.status.create_intent.is_none();
-    has_no_app || input.desired.observes
+    has_no_app || input.desired.observe_only
 }
 
 /// Whether the finalizer can be removed without a remote call.

@@ -49,7 +49,7 @@ pub(super) fn plan(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
         Some(Observed::Absent) | None => return no_op(Outcome::InProgress("Looking for the app".to_owned())),
     };
     let Some(app) = list.value.iter().find(|app| has_name(app, &input.desired.name)) else {
-        return if input.desired.observes {
+        return if input.desired.observe_only {
             plan_nothing_to_observe(input)
         } else {
             plan_absent(input, spec, list.started_at)
@@ -66,13 +66,13 @@ pub(super) fn plan(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
 fn classify(input: &AppInput<'_>, app: &App) -> ExistingApp {
     let desired = input.desired;
     match ownership(app, desired) {
-        _ if desired.observes => ExistingApp::ObserveOnly,
+        _ if desired.observe_only => ExistingApp::ObserveOnly,
         Ownership::Own => ExistingApp::Owned,
         Ownership::Foreign if may_take_ownership(input, app) => ExistingApp::Adoptable,
         Ownership::Foreign => ExistingApp::Foreign(Reason::OwnedElsewhere, owned_elsewhere_message(app)),
         Ownership::Unowned if matches_create_intent(input, app) => ExistingApp::Owned,
-        Ownership::Unowned if desired.adopts && adoption_allowed(input) => ExistingApp::Adoptable,
-        Ownership::Unowned if desired.adopts => {
+        Ownership::Unowned if desired.may_adopt && adoption_allowed(input) => ExistingApp::Adoptable,
+        Ownership::Unowned if desired.may_adopt => {
             let message = format!(
                 "App \"{}\" ({}) exists, and spec.adoption of SpiceOrganization \"{}\" does not allow this namespace to \
                  adopt it",
@@ -100,8 +100,8 @@ fn adoption_allowed(input: &AppInput<'_>) -> bool {
 
 /// Whether the object may take ownership of another owner's app: the annotation must name the app's owner tag.
 pub(super) fn may_take_ownership(input: &AppInput<'_>, app: &App) -> bool {
-    let named = input.desired.take_over.as_deref();
-    input.desired.adopts
+    let named = input.desired.take_ownership_from.as_deref();
+    input.desired.may_adopt
         && adoption_allowed(input)
         && ownership(app, input.desired) == Ownership::Foreign
         && named == app.tag(OWNER_TAG)
@@ -166,7 +166,7 @@ pub(super) fn adopt(input: &AppInput<'_>, spec: &ValidSpec, read: &Observation<A
     (status.create_intent, status.created_at) = (None, None);
     status.incarnation = Some(format!("a-{}", input.fresh_id));
     // Digests from before the adoption are those of another app, or of an earlier life of this app.
-    let only_reports = input.desired.leaves_drift;
+    let only_reports = input.desired.report_drift;
     status.last_applied = if only_reports { fields::assume_applied(&spec.managed) } else { BTreeMap::new() };
     let mut plan = plan_update(input, spec, read, status);
     plan.events.push(EventRecord::normal("Adopt", "Adopted", format!("Adopted app \"{}\" ({})", app.name, app.id)));

@@ -22,7 +22,7 @@ pub(super) fn plan_update(
     let app = &read.value;
     let desired = desired_fields(input, spec, status.incarnation.as_deref(), Some(app));
     // The next write is based on the owner tag, so the tag is corrected under every drift policy.
-    let is_report_only = |path: &str| !is_own_tag(path) && input.desired.leaves_drift || input.is_correction_loop(path);
+    let is_report_only = |path: &str| !is_own_tag(path) && input.desired.report_drift || input.is_correction_loop(path);
     let mut merge = fields::merge(&desired, &status.last_applied, app, is_report_only);
     let is_withheld = is_repository_connected(input) && merge.withhold(AppField::Spicepod);
     let MergeResult { update, sent, cleared, corrected_drift, reported_drift, unclearable, unchanged } = merge;

@@ -70,7 +70,7 @@ fn min_detail_time(input: &AppInput<'_>) -> Timestamp {
 
 /// ID of the app that is kept as declared. An observed app has none: the operator looks that app up by name.
 fn managed_id(input: &AppInput<'_>) -> Option<i64> {
-    recorded_id(input.status).filter(|_| !input.desired.observes)
+    recorded_id(input.status).filter(|_| !input.desired.observe_only)
 }
 
 pub(super) fn plan(input: &AppInput<'_>) -> Plan<SpiceApp> {

@@ -1,4 +1,4 @@
-//! What a SpiceApp asks for, checked once.
+//! Validates the spec of a SpiceApp.
 
 use std::time::Duration;
 
@@ -11,33 +11,33 @@ use crate::api::{
 };
 use crate::planner::{Identity, digest};
 
-/// A spicepod longer than this as JSON is refused: it has to fit into the object beside everything else.
-const LARGEST_SPICEPOD: usize = 256 * 1024;
+/// Maximum size of a spicepod in bytes of JSON, so that the object stays below the size limit of etcd.
+const MAX_SPICEPOD_BYTES: usize = 256 * 1024;
 
-/// Values nested deeper than this are refused. Far more than any spicepod has, and less than what decoders give up at.
-const DEEPEST: usize = 64;
+/// Maximum nesting of a value: more than any spicepod needs, and less than the limit of JSON decoders.
+const MAX_DEPTH: usize = 64;
 
-/// What a SpiceApp asks for. What a deletion needs is there even if the rest is invalid.
+/// The validated spec of a SpiceApp. The fields that a deletion needs are set even if `spec` is invalid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AppDesired {
     pub(super) name: String,
-    /// The SpiceOrganization that the spec names.
+    /// `spec.organizationRef` with the default namespace; none if unset.
     pub(super) organization: Option<ResolvedOrganizationRef>,
     pub(super) owner: String,
     pub(super) deletion_policy: Option<DeletionPolicy>,
-    /// Whether the app is looked at only.
-    pub(super) observes: bool,
-    /// Whether an app that exists already is taken over.
-    pub(super) adopts: bool,
-    /// The owner tag that may be taken over.
-    pub(super) take_over: Option<String>,
-    /// Whether what somebody else changed is left so.
-    pub(super) leaves_drift: bool,
+    /// Whether `managementPolicy` is Observe.
+    pub(super) observe_only: bool,
+    /// Whether `adoptionPolicy` is Adopt.
+    pub(super) may_adopt: bool,
+    /// Owner tag from the annotation that allows this object to take ownership.
+    pub(super) take_ownership_from: Option<String>,
+    /// Whether `driftPolicy` is Report.
+    pub(super) report_drift: bool,
     pub(super) interval: Option<Duration>,
     pub(super) spec: Result<ValidSpec, String>,
 }
 
-/// A spec that can be carried out.
+/// The fields of a valid spec.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ValidSpec {
     pub(super) visibility: Option<Visibility>,
@@ -45,9 +45,9 @@ pub(super) struct ValidSpec {
     pub(super) region: Option<String>,
     pub(super) cname: Option<String>,
     pub(super) cluster_name: Option<String>,
-    /// Where the spicepod is read from, if it is not in the spec.
+    /// ConfigMap key that contains the spicepod.
     pub(super) spicepod_from: Option<ConfigMapKeyRef>,
-    /// Every field that is kept as declared, our own tags aside.
+    /// All declared fields, without the owner tags.
     pub(super) managed: Vec<ManagedField>,
 }
 
@@ -58,22 +58,27 @@ impl AppDesired {
             (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
         let name = app.spec.name.clone().unwrap_or_else(|| object.to_owned());
         Self {
-            spec: valid(app, &name),
+            spec: validate(app, &name),
             organization: app.declared_organization(),
             owner: digest::owner(identity, namespace, object),
             deletion_policy: app.spec.deletion_policy,
-            observes: app.spec.management_policy == Some(ManagementPolicy::Observe),
-            adopts: app.spec.adoption_policy == Some(AdoptionPolicy::Adopt),
-            take_over: meta.annotations.as_ref().and_then(|annotations| annotations.get(TAKE_OWNERSHIP_FROM)).cloned(),
-            leaves_drift: app.spec.drift_policy == Some(DriftPolicy::Report),
+            observe_only: app.spec.management_policy == Some(ManagementPolicy::Observe),
+            may_adopt: app.spec.adoption_policy == Some(AdoptionPolicy::Adopt),
+            take_ownership_from: meta
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(TAKE_OWNERSHIP_FROM))
+                .cloned(),
+            report_drift: app.spec.drift_policy == Some(DriftPolicy::Report),
             interval: app.spec.interval.map(Duration::from),
             name,
         }
     }
 }
 
-/// The apiserver has checked most of it; what CEL cannot bound, and what an older schema let in, is checked here.
-fn valid(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
+/// Repeats the checks of the schema, because an older schema may have accepted the object, and adds the checks that CEL cannot
+/// do within its cost limit.
+fn validate(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
     let spec = &app.spec;
     let name_length = name.chars().count();
     if !(4..=38).contains(&name_length) || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
@@ -101,8 +106,8 @@ fn valid(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
 }
 
 fn check_depth(object: &Map<String, Value>) -> Result<(), String> {
-    if object.values().any(|value| deeper(value, DEEPEST - 1)) {
-        return Err(format!("nested deeper than {DEEPEST} levels"));
+    if object.values().any(|value| is_deeper_than(value, MAX_DEPTH - 1)) {
+        return Err(format!("nested deeper than {MAX_DEPTH} levels"));
     }
     Ok(())
 }
@@ -110,8 +115,8 @@ fn check_depth(object: &Map<String, Value>) -> Result<(), String> {
 fn check_spicepod(spicepod: &Map<String, Value>) -> Result<(), String> {
     check_depth(spicepod)?;
     let length = serde_json::to_string(spicepod).map_or(usize::MAX, |text| text.len());
-    if length > LARGEST_SPICEPOD {
-        return Err(format!("{length} bytes as JSON, at most {LARGEST_SPICEPOD} are allowed"));
+    if length > MAX_SPICEPOD_BYTES {
+        return Err(format!("{length} bytes as JSON; the maximum is {MAX_SPICEPOD_BYTES}"));
     }
     Ok(())
 }
@@ -119,14 +124,13 @@ fn check_spicepod(spicepod: &Map<String, Value>) -> Result<(), String> {
 /// Reads a spicepod as YAML, which JSON is too.
 ///
 /// # Errors
-/// In words that hold none of the text, when it is no mapping or too large.
+/// If the text is not a mapping or is too large. The message contains no part of the text.
 pub fn parse_spicepod(text: &str) -> Result<Map<String, Value>, String> {
-    // A few bytes of JSON may take several of YAML, as indentation; far more than that is not read at all.
-    if text.len() > 4 * LARGEST_SPICEPOD {
-        return Err(format!("{} bytes, at most {LARGEST_SPICEPOD} as JSON are allowed", text.len()));
+    // YAML with indentation can be larger than the same value as JSON.
+    if text.len() > 4 * MAX_SPICEPOD_BYTES {
+        return Err(format!("{} bytes; the maximum is {MAX_SPICEPOD_BYTES} bytes as JSON", text.len()));
     }
-    // `no` and `on` are words, as they are to the runtime, which reads YAML 1.2 as well; `00123` is no number but a text that
-    // must not lose its zeros.
+    // As in the runtime, which reads YAML 1.2, `no` and `on` are strings. `00123` is a string, so that the zeros are kept.
     let options = serde_saphyr::options! {
         with_snippet: false,
         strict_booleans: true,
@@ -135,37 +139,39 @@ pub fn parse_spicepod(text: &str) -> Result<Map<String, Value>, String> {
     match serde_saphyr::from_str_with_options(text, options) {
         Ok(Value::Object(spicepod)) => check_spicepod(&spicepod).map(|()| spicepod),
         Ok(_) => Err("not a mapping".to_owned()),
-        Err(error) => Err(unreadable(&error)),
+        Err(error) => Err(parse_error(&error)),
     }
 }
 
-/// What is wrong with a text and where, in words that hold none of it.
-fn unreadable(error: &serde_saphyr::Error) -> String {
-    let what = match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is there twice",
+/// Message for a text that is not valid, with the position. Contains no part of the text.
+fn parse_error(error: &serde_saphyr::Error) -> String {
+    let problem = match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { .. } => "duplicate key",
         serde_saphyr::Error::MultipleDocuments { .. } => "more than one document",
-        _ => "not YAML, not what JSON can say (a number without end, a key that is no text), or nested too deep",
+        _ => {
+            "invalid YAML, nested too deeply, or not representable as JSON (infinite number, key that is not a string)"
+        }
     };
     match error.location() {
-        Some(place) => format!("{what}: line {}, column {}", place.line(), place.column()),
-        None => what.to_owned(),
+        Some(place) => format!("{problem}: line {}, column {}", place.line(), place.column()),
+        None => problem.to_owned(),
     }
 }
 
-/// Whether a value has more than so many levels. Looks no deeper than that.
-fn deeper(value: &Value, levels: usize) -> bool {
+/// Whether a value has more than `levels` levels. Does not recurse further than that.
+fn is_deeper_than(value: &Value, levels: usize) -> bool {
     let mut nested: Box<dyn Iterator<Item = &Value>> = match value {
         Value::Object(entries) => Box::new(entries.values()),
         Value::Array(items) => Box::new(items.iter()),
         _ => return false,
     };
-    levels == 0 || nested.any(|value| deeper(value, levels - 1))
+    levels == 0 || nested.any(|value| is_deeper_than(value, levels - 1))
 }
 
-/// Contract section 7.4.
+/// Checks a tag against the limits of the API, which are stricter for keys than for values.
 fn check_tag(key: &str, value: &str) -> Result<(), String> {
     if key.starts_with("spice-operator-") {
-        return Err(format!("spec.tags: {key:?}: keys that start with spice-operator- are the operator's own"));
+        return Err(format!("spec.tags: {key:?}: keys that start with spice-operator- are reserved for the operator"));
     }
     let mut letters = key.chars();
     let starts_well = letters.next().is_some_and(|first| first.is_ascii_alphabetic());

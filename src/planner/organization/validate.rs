@@ -1,22 +1,22 @@
-//! What a SpiceOrganization asks for, checked once more: the API server has checked it, but perhaps by an older
-//! definition, and a credential must not leave for a place that nobody allowed.
+//! Validates the spec of a SpiceOrganization. Repeats the checks of the schema, because an older schema may have accepted the
+//! object, and a credential must not be sent to an endpoint that the current schema rejects.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::{Credentials, NamespacesFrom, RequestBudget, SpiceOrganizationSpec};
 
-/// Requests a minute that have to be left: with fewer, a read and the write that rests on it would not fit into the time
-/// for which the read is believed.
-const LEAST_SHARE: u64 = 30;
+/// Minimum number of requests per minute after the reserve. With fewer, a read could be too old by the time that the write
+/// based on it is sent.
+const MIN_REQUESTS_PER_MINUTE: u64 = 30;
 
-/// What is wrong with a spec, naming the field, if anything is.
+/// Error of an invalid spec; names the field.
 pub fn organization_problem(spec: &SpiceOrganizationSpec) -> Option<String> {
     let check = || {
         endpoint("spec.endpoint", &spec.endpoint, spec)?;
         if let Some(url) = &spec.token_endpoint {
             endpoint("spec.tokenEndpoint", url, spec)?;
             if spec.credentials.oauth_client.is_none() {
-                return Err("spec.tokenEndpoint is for credentials.oauthClient only".to_owned());
+                return Err("spec.tokenEndpoint requires credentials.oauthClient".to_owned());
             }
         }
         credentials(&spec.credentials)?;
@@ -26,7 +26,7 @@ pub fn organization_problem(spec: &SpiceOrganizationSpec) -> Option<String> {
         match &allowed.selector {
             Some(selector) if allowed.from == NamespacesFrom::Selector => requirements(selector),
             None if allowed.from != NamespacesFrom::Selector => Ok(()),
-            _ => Err("spec.allowedNamespaces.selector must be set if from is Selector, and only then".to_owned()),
+            _ => Err("spec.allowedNamespaces.selector must be set if and only if from is Selector".to_owned()),
         }
     };
     check().err()
@@ -38,29 +38,29 @@ fn endpoint(field: &str, url: &str, spec: &SpiceOrganizationSpec) -> Result<(), 
     }
     if url.starts_with("http://") && spec.allow_insecure_endpoint != Some(true) {
         return Err(format!(
-            "{field} is plain http: set spec.allowInsecureEndpoint to true to send the credential unencrypted"
+            "{field} uses http. To send the credential unencrypted, set spec.allowInsecureEndpoint: true"
         ));
     }
     if url.contains(['@', '#']) || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("{field} must hold no user, fragment or white space"));
+        return Err(format!("{field} must not contain a user, a fragment or white space"));
     }
     Ok(())
 }
 
 fn credentials(credentials: &Credentials) -> Result<(), String> {
     let Credentials { personal_access_token, oauth_client, session_token } = credentials;
-    let named = [personal_access_token.is_some(), oauth_client.is_some(), session_token.is_some()];
-    if named.into_iter().filter(|one| *one).count() != 1 {
+    let set = [personal_access_token.is_some(), oauth_client.is_some(), session_token.is_some()];
+    if set.into_iter().filter(|is_set| *is_set).count() != 1 {
         let message = "spec.credentials: exactly one of personalAccessToken, oauthClient and sessionToken must be set";
         return Err(message.to_owned());
     }
     Ok(())
 }
 
-/// It goes into a header.
+/// Checks the organization handle, which is sent in a header.
 fn handle(organization: &str) -> Result<(), String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if organization.is_empty() || !organization.chars().all(plain) {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if organization.is_empty() || !organization.chars().all(is_allowed) {
         return Err("spec.organization must be letters, digits, dots, underscores and hyphens".to_owned());
     }
     Ok(())
@@ -68,9 +68,9 @@ fn handle(organization: &str) -> Result<(), String> {
 
 fn budget(budget: &RequestBudget) -> Result<(), String> {
     let left = u64::from(100_u32.saturating_sub(budget.reserve_percent()));
-    if u64::from(budget.requests_per_minute()) * left < LEAST_SHARE * 100 {
+    if u64::from(budget.requests_per_minute()) * left < MIN_REQUESTS_PER_MINUTE * 100 {
         return Err(format!(
-            "spec.requestBudget: requestsPerMinute less reservePercent leaves fewer than {LEAST_SHARE} requests a minute"
+            "spec.requestBudget: requestsPerMinute minus reservePercent must leave at least {MIN_REQUESTS_PER_MINUTE} requests per minute"
         ));
     }
     Ok(())
@@ -78,16 +78,16 @@ fn budget(budget: &RequestBudget) -> Result<(), String> {
 
 fn requirements(selector: &LabelSelector) -> Result<(), String> {
     for requirement in selector.match_expressions.iter().flatten() {
-        let valued = requirement.values.as_ref().is_some_and(|values| !values.is_empty());
-        let fits = match requirement.operator.as_str() {
-            "In" | "NotIn" => valued,
-            "Exists" | "DoesNotExist" => !valued,
+        let has_values = requirement.values.as_ref().is_some_and(|values| !values.is_empty());
+        let is_valid = match requirement.operator.as_str() {
+            "In" | "NotIn" => has_values,
+            "Exists" | "DoesNotExist" => !has_values,
             _ => false,
         };
-        if !fits {
+        if !is_valid {
             return Err(format!(
-                "spec.allowedNamespaces.selector: the requirement on {:?} is none of In or NotIn with values, Exists or \
-                 DoesNotExist without",
+                "spec.allowedNamespaces.selector: the requirement on {:?} must use In or NotIn with values, or Exists or \
+                 DoesNotExist without values",
                 requirement.key
             ));
         }
@@ -111,17 +111,17 @@ mod tests {
     }
 
     #[test]
-    fn what_an_older_definition_let_in_is_named() {
+    fn an_invalid_spec_is_rejected_with_the_field() {
         let token = json!({ "secretRef": { "name": "token", "key": "token" } });
         let allowed = |selector: Value| json!({ "allowedNamespaces": { "from": "Selector", "selector": selector } });
         let required = |requirement: Value| allowed(json!({ "matchExpressions": [requirement] }));
         for (changes, problem) in [
             (json!({}), None),
             (json!({ "endpoint": "http://api.example", "allowInsecureEndpoint": true }), None),
-            (json!({ "endpoint": "http://api.example" }), Some("spec.endpoint is plain http")),
+            (json!({ "endpoint": "http://api.example" }), Some("spec.endpoint uses http")),
             (json!({ "endpoint": "ftp://api.example" }), Some("spec.endpoint must be an absolute")),
-            (json!({ "endpoint": "https://me@api.example" }), Some("spec.endpoint must hold no user")),
-            (json!({ "tokenEndpoint": "https://site.example/token" }), Some("spec.tokenEndpoint is for")),
+            (json!({ "endpoint": "https://me@api.example" }), Some("spec.endpoint must not contain a user")),
+            (json!({ "tokenEndpoint": "https://site.example/token" }), Some("spec.tokenEndpoint requires")),
             (json!({ "credentials": {} }), Some("spec.credentials: exactly one")),
             (
                 json!({ "credentials": { "personalAccessToken": token, "sessionToken": token } }),

@@ -58,7 +58,9 @@ pub(super) fn conflict_with(other: &SiblingSecret, name: &str) -> SecretConflict
 pub(super) fn record_conflicts(input: &SecretInput<'_>, status: &mut SpiceSecretStatus) {
     // The names of an object that selects all keys are known from its records only.
     let names: Vec<String> = match &input.desired.spec {
-        Ok(KeySelection { keys: SelectedKeys::These(keys), .. }) => keys.iter().map(|(_, name)| name.clone()).collect(),
+        Ok(KeySelection { keys: SelectedKeys::Listed(keys), .. }) => {
+            keys.iter().map(|(_, name)| name.clone()).collect()
+        }
         Ok(KeySelection { keys: SelectedKeys::All, .. }) | Err(_) => {
             status.conflicts.iter().map(|conflict| conflict.name.clone()).collect()
         }
@@ -92,7 +94,9 @@ pub(super) fn conflicts_up_to_date(input: &SecretInput<'_>) -> bool {
 /// Whether the spec requests a name, as far as known without the Secret.
 fn requests(input: &SecretInput<'_>, name: &str) -> bool {
     match &input.desired.spec {
-        Ok(KeySelection { keys: SelectedKeys::These(keys), .. }) => keys.iter().any(|(_, requested)| requested == name),
+        Ok(KeySelection { keys: SelectedKeys::Listed(keys), .. }) => {
+            keys.iter().any(|(_, requested)| requested == name)
+        }
         Ok(KeySelection { keys: SelectedKeys::All, .. }) | Err(_) => true,
     }
 }

@@ -241,7 +241,7 @@ impl<'a> ChangePlanner<'a> {
         match differs && is_settled {
             false if !is_settled && was_drifted() => SecretAction::ReportDrift,
             false => SecretAction::Keep,
-            true if input.desired.leaves_drift || input.is_correction_loop(name) => SecretAction::ReportDrift,
+            true if input.desired.report_drift || input.is_correction_loop(name) => SecretAction::ReportDrift,
             true => SecretAction::Set { adopted, cause: SetCause::Correct },
         }
     }
@@ -265,7 +265,7 @@ impl<'a> ChangePlanner<'a> {
             return SecretAction::Set { adopted, cause: SetCause::Create };
         }
         let is_allowed = self.app.organization.as_ref().is_some_and(|organization| organization.adoption_allowed);
-        match (input.desired.adopts, is_allowed) {
+        match (input.desired.may_adopt, is_allowed) {
             (true, true) => SecretAction::Set { adopted: true, cause: SetCause::Adopt },
             (true, false) => SecretAction::NotOwned(format!(
                 "Secret \"{name}\" exists in app {}, and spec.adoption of SpiceOrganization \"{}\" does not allow \

@@ -70,7 +70,7 @@ impl SourceValues {
         let source = &selection.source;
         let mut desired = DesiredSecrets::default();
         let pairs: Vec<(String, String)> = match &selection.keys {
-            SelectedKeys::These(keys) => keys.clone(),
+            SelectedKeys::Listed(keys) => keys.clone(),
             SelectedKeys::All => self.data.keys().map(|key| (key.clone(), key.clone())).collect(),
         };
         if pairs.is_empty() {
@@ -97,7 +97,7 @@ impl SourceValues {
     /// Number of secrets that a selection requests.
     pub(super) fn requested(&self, selection: &KeySelection) -> usize {
         match &selection.keys {
-            SelectedKeys::These(keys) => keys.len(),
+            SelectedKeys::Listed(keys) => keys.len(),
             SelectedKeys::All => self.data.len(),
         }
     }

@@ -158,10 +158,10 @@ fn applied_secrets(input: &SecretInput<'_>, status: &SpiceSecretStatus) -> Optio
             let applied = desired.iter().filter(|(name, value)| is_current(name, Some(&value.digest))).count();
             (applied, source.requested(selection))
         }
-        (_, SelectedKeys::These(keys)) if is_new => {
+        (_, SelectedKeys::Listed(keys)) if is_new => {
             (keys.iter().filter(|(_, name)| is_current(name, None)).count(), keys.len())
         }
-        (_, SelectedKeys::These(_) | SelectedKeys::All) => return earlier,
+        (_, SelectedKeys::Listed(_) | SelectedKeys::All) => return earlier,
     };
     if requested == 0 { earlier } else { Some(format!("{applied}/{requested}")) }
 }

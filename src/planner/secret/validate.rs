@@ -1,4 +1,4 @@
-//! What a SpiceSecret asks for, checked once.
+//! Validates the spec of a SpiceSecret.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,26 +6,26 @@ use std::time::Duration;
 use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, SpiceSecret, SpiceSecretSpec};
 use crate::planner::{Identity, digest};
 
-/// What a SpiceSecret asks for. What a deletion needs is there even if the rest is invalid.
+/// The validated spec of a SpiceSecret. The fields that a deletion needs are set even if `spec` is invalid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecretDesired {
-    /// The SpiceApp.
+    /// Name of the SpiceApp.
     pub(super) app: String,
-    /// The owner tag of that app.
+    /// Owner tag of that app.
     pub(super) owner: String,
     pub(super) deletion_policy: Option<DeletionPolicy>,
-    /// Whether a secret that exists already is taken over.
-    pub(super) adopts: bool,
-    /// Whether what somebody else changed is left so.
-    pub(super) leaves_drift: bool,
+    /// Whether `adoptionPolicy` is Adopt.
+    pub(super) may_adopt: bool,
+    /// Whether `driftPolicy` is Report.
+    pub(super) report_drift: bool,
     pub(super) interval: Option<Duration>,
     pub(super) spec: Result<KeySelection, String>,
 }
 
-/// Which keys of which Secret.
+/// Keys of a Kubernetes Secret.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct KeySelection {
-    /// The Kubernetes Secret.
+    /// Name of the Kubernetes Secret.
     pub(super) source: String,
     pub(super) keys: SelectedKeys,
 }
@@ -34,8 +34,8 @@ pub(super) struct KeySelection {
 pub(super) enum SelectedKeys {
     /// Every key, under its own name.
     All,
-    /// These, each with its name in the app.
-    These(Vec<(String, String)>),
+    /// The listed keys, each with its name in the app.
+    Listed(Vec<(String, String)>),
 }
 
 impl SecretDesired {
@@ -46,8 +46,8 @@ impl SecretDesired {
             app: object.app_name().to_owned(),
             owner: digest::owner(identity, namespace, object.app_name()),
             deletion_policy: spec.deletion_policy,
-            adopts: spec.adoption_policy == Some(AdoptionPolicy::Adopt),
-            leaves_drift: spec.drift_policy == Some(DriftPolicy::Report),
+            may_adopt: spec.adoption_policy == Some(AdoptionPolicy::Adopt),
+            report_drift: spec.drift_policy == Some(DriftPolicy::Report),
             interval: spec.interval.map(Duration::from),
             spec: selected_keys(spec).map(|keys| KeySelection { source: object.source_name().to_owned(), keys }),
         }
@@ -57,7 +57,7 @@ impl SecretDesired {
 /// The names that a spec requests; empty if it selects every key, because only the Kubernetes Secret lists those.
 pub fn requested_names(spec: &SpiceSecretSpec) -> BTreeSet<String> {
     match selected_keys(spec) {
-        Ok(SelectedKeys::These(keys)) => keys.into_iter().map(|(_, name)| name).collect(),
+        Ok(SelectedKeys::Listed(keys)) => keys.into_iter().map(|(_, name)| name).collect(),
         Ok(SelectedKeys::All) | Err(_) => BTreeSet::new(),
     }
 }
@@ -72,18 +72,18 @@ fn selected_keys(spec: &SpiceSecretSpec) -> Result<SelectedKeys, String> {
         let name = item.name.clone().unwrap_or_else(|| item.key.clone());
         check_name(&name).map_err(|why| format!("spec.secretRef.items[{place}].name: {why}"))?;
         if !names.insert(name.clone()) {
-            return Err(format!("spec.secretRef.items[{place}].name: {name} is there twice"));
+            return Err(format!("spec.secretRef.items[{place}].name: duplicate name \"{name}\""));
         }
         keys.push((item.key.clone(), name));
     }
-    Ok(SelectedKeys::These(keys))
+    Ok(SelectedKeys::Listed(keys))
 }
 
-/// Contract section 10.
+/// Checks a secret name against the rule of the API.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
     let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
     if starts_well && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
         return Ok(());
     }
-    Err(format!("{name:?} is not letters, digits and _ that do not begin with a digit"))
+    Err(format!("{name:?} must start with a letter or _ and contain only letters, digits and _"))
 }

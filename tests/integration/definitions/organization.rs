@@ -178,7 +178,7 @@ async fn organization_access_budget_and_interval_are_validated() {
             ("default", spec_with(json!({"requestBudget": {"account": "mine"}})), &[]),
             ("default", spec_with(json!({"requestBudget": {"account": ""}})), &["spec.requestBudget.account"]),
             ("default", budget("requestsPerMinute", 38), &[]),
-            ("default", budget("requestsPerMinute", 37), &["spec.requestBudget", "fewer than 30 requests a minute"]),
+            ("default", budget("requestsPerMinute", 37), &["spec.requestBudget", "at least 30 requests per minute"]),
             ("default", budget("requestsPerMinute", 9), &["spec.requestBudget.requestsPerMinute", "10"]),
             ("default", budget("requestsPerMinute", 1_000_001), &["spec.requestBudget.requestsPerMinute", "1000000"]),
             ("default", budget("reservePercent", 0), &[]),

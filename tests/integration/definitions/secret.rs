@@ -66,7 +66,7 @@ async fn secret_items_are_validated() {
     let api = api_in_new_namespace(&kind, "secrets").await;
     let keys = |count: usize| (0..count).map(|n| json!({ "key": format!("K{n}") })).collect::<Value>();
     let item_name = "spec.secretRef.items[0].name";
-    let item_needs_name: &[&str] = &[item_name, "not a name that a secret of an app can have"];
+    let item_needs_name: &[&str] = &[item_name, "not a valid secret name"];
     check_creates(
         &api,
         &kind,

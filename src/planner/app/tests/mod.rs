@@ -227,7 +227,7 @@ impl Fixture {
         let keeps_no_tags = self.remote.drops_tags || self.remote.rejects_tags;
         let tags_unsupported = (tag.is_none() || keeps_no_tags) && shown.is_none();
         let desired = self.object.desired(&Self::identity());
-        let takes_ownership = desired.adopts && shown.is_some() && shown == desired.take_over;
+        let takes_ownership = desired.may_adopt && shown.is_some() && shown == desired.take_ownership_from;
         let reactivated_tag =
             plan.status.create_intent.as_ref().and_then(|intent| intent.reactivated_owner_tag.clone());
         let is_reactivated = shown.is_some() && shown == reactivated_tag;

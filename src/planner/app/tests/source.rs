@@ -76,8 +76,8 @@ fn a_rejected_spicepod_is_sent_again_only_after_a_change_of_the_config_map() {
 fn an_invalid_spicepod_stalls_without_a_request_and_without_its_text() {
     for (config_map, message) in [
         (Some((1, Some("- hidden-value".to_owned()))), "not a mapping"),
-        (Some((1, Some("hidden-value: [".to_owned()))), "not YAML"),
-        (Some((1, Some("hidden: 1\nhidden: 2".to_owned()))), "a key is there twice: line 2"),
+        (Some((1, Some("hidden-value: [".to_owned()))), "invalid YAML"),
+        (Some((1, Some("hidden: 1\nhidden: 2".to_owned()))), "duplicate key: line 2"),
         (Some((1, Some("hidden: 1\n---\nhidden: 2".to_owned()))), "more than one document"),
         (Some((1, Some(format!("a: {}", "x".repeat(256 * 1024))))), "at most 262144"),
         (Some((1, Some(format!("{}1{}", "{a: ".repeat(80), "}".repeat(80))))), "nested too deep"),

@@ -120,7 +120,7 @@ fn an_invalid_spec_stalls_without_a_remote_read() {
         (one("1A"), "spec.secretRef.items[0].name: \"1A\""),
         (
             json!({ "secretRef": { "name": "source", "items": [{ "key": "a", "name": "A" }, { "key": "A" }] } }),
-            "spec.secretRef.items[1].name: A is there twice",
+            "spec.secretRef.items[1].name: duplicate name \"A\"",
         ),
         (
             json!({ "secretRef": { "name": "source", "items": [{ "key": "a.b" }] } }),
