@@ -79,7 +79,7 @@ fn an_invalid_spicepod_stalls_without_a_request_and_without_its_text() {
         (Some((1, Some("hidden-value: [".to_owned()))), "invalid YAML"),
         (Some((1, Some("hidden: 1\nhidden: 2".to_owned()))), "duplicate key: line 2"),
         (Some((1, Some("hidden: 1\n---\nhidden: 2".to_owned()))), "more than one document"),
-        (Some((1, Some(format!("a: {}", "x".repeat(256 * 1024))))), "at most 262144"),
+        (Some((1, Some(format!("a: {}", "x".repeat(256 * 1024))))), "maximum is 262144"),
         (Some((1, Some(format!("{}1{}", "{a: ".repeat(80), "}".repeat(80))))), "nested too deep"),
     ] {
         let mut fixture = Fixture::new(from_config_map(json!({})));
