@@ -39,7 +39,7 @@ async fn missing_credential_is_reported_and_used_after_its_creation() {
     env.give_credential("  \n").await;
     let is_key_reported = |organization: &SpiceOrganization| {
         let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
-        conditions.iter().any(|condition| condition.message.contains(&format!("key {}", CREDENTIAL.1)))
+        conditions.iter().any(|condition| condition.message.contains(&format!("key \"{}\"", CREDENTIAL.1)))
     };
     env.until("default", "an error about the key", is_key_reported).await;
     assert_eq!(env.calls(0).await, [""; 0]);
