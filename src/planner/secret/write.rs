@@ -197,6 +197,8 @@ impl RemoteWrite<SpiceSecret> for SecretWrite {
     fn affected_names(&self, result: &WriteResult<SecretResponse>) -> Vec<String> {
         match &result.result {
             Ok(response) => response.iter().map(|(name, _)| name.clone()).collect(),
+            // A write that was not sent does not excuse a missing secret.
+            Err(error) if error.proves_not_applied() => Vec::new(),
             Err(_) => self.first_name().map(str::to_owned).into_iter().collect(),
         }
     }

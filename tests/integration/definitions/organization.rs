@@ -55,7 +55,7 @@ async fn organization_endpoints_are_validated() {
             (
                 "default",
                 spec_with(json!({"tokenEndpoint": "https://spice.example"})),
-                &["spec.tokenEndpoint", "for credentials.oauthClient only"],
+                &["spec.tokenEndpoint", "requires credentials.oauthClient"],
             ),
             ("default", spec_with(json!({"caBundle": "-----BEGIN CERTIFICATE-----"})), &[]),
             ("default", spec_with(json!({"caBundle": "none"})), &["spec.caBundle", "PEM"]),
