@@ -42,8 +42,8 @@ use super::status::StatusCore;
         json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
         priority = 1
     ),
-    // For a new object only: the name of an existing object cannot change, and a rule on the whole object would also block
-    // the removal of a finalizer.
+    // For a new object only: the name of an existing object cannot change, and a rule on the whole object would also
+    // block the removal of a finalizer.
     validation = Rule::new("oldSelf.hasValue() || has(self.spec.name) || self.metadata.name.matches('^[a-zA-Z0-9-]{4,38}$')")
         .optional_old_self(true)
         .message("metadata.name is not a valid app name (4 to 38 letters, digits or hyphens); set spec.name"),
@@ -65,8 +65,8 @@ use super::status::StatusCore;
         .message("organizationRef cannot change: an app cannot move to another organization").field_path(".organizationRef"),
 )]
 pub struct SpiceAppSpec {
-    /// SpiceOrganization of the app. Defaults to the SpiceOrganization `default` in the namespace of this object, otherwise to
-    /// the one of the operator's flag `--default-organization`. Immutable once the app is created.
+    /// SpiceOrganization of the app. Defaults to the SpiceOrganization `default` in the namespace of this object,
+    /// otherwise to the one of the operator's flag `--default-organization`. Immutable once the app is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_ref: Option<OrganizationRef>,
     /// Name of the app: 4 to 38 letters, digits and hyphens, unique in the organization regardless of case. Defaults to
@@ -74,8 +74,8 @@ pub struct SpiceAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 4, max = 38), regex(pattern = r"^[a-zA-Z0-9-]+$"))]
     pub name: Option<String>,
-    /// Region of the app, such as `us-west-2`. Without `cname` and `clusterName`, the operator creates the app in the default
-    /// region of the organization, and the app stays there.
+    /// Region of the app, such as `us-west-2`. Without `cname` and `clusterName`, the operator creates the app in the
+    /// default region of the organization, and the app stays there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub region: Option<String>,
@@ -91,12 +91,12 @@ pub struct SpiceAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// Visibility of the app. If the field is not set, the operator creates the app as `private` and does not change the
-    /// visibility later.
+    /// Visibility of the app. If the field is not set, the operator creates the app as `private` and does not change
+    /// the visibility later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// Tags of the app. The operator merges them with the tags of other clients. A value has letters, digits, `_`, `@` and
-    /// `-`.
+    /// Tags of the app. The operator merges them with the tags of other clients. A value has letters, digits, `_`, `@`
+    /// and `-`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 48, "additionalProperties" = { "type": "string", "maxLength": 256 }))]
     pub tags: BTreeMap<String, String>,
@@ -104,7 +104,8 @@ pub struct SpiceAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub production_branch: Option<String>,
-    /// Spicepod as an object: `version`, `kind: Spicepod`, `name` and the components of the app. At most 256 KiB as JSON.
+    /// Spicepod as an object: `version`, `kind: Spicepod`, `name` and the components of the app. At most 256 KiB as
+    /// JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
     pub spicepod: Option<Map<String, Value>>,
@@ -114,19 +115,20 @@ pub struct SpiceAppSpec {
     /// Runtime image and size of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
-    /// Whether the operator writes to the app. `Observe` only reads the app of this name and reports it in status. Defaults to
+    /// Write access to the app. `Observe` only reads the app of this name and reports it in status. Defaults to
     /// `Manage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub management_policy: Option<ManagementPolicy>,
-    /// Whether an existing app of this name is adopted. Defaults to `Fail`. An app with the tag of another owner is adopted only
-    /// if the annotation `cloud.spice.ai/take-ownership-from` contains this tag.
+    /// Handling of an existing app of this name: `Adopt` adopts the app, `Fail` does not. Defaults to `Fail`. An app
+    /// with the tag of another owner is adopted only if the annotation `cloud.spice.ai/take-ownership-from` contains
+    /// this tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption_policy: Option<AdoptionPolicy>,
     /// Handling of a field that another client changed. Defaults to `Correct`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_policy: Option<DriftPolicy>,
-    /// Handling of the app when this object is deleted. If the field is not set, the operator deletes an app that this object
-    /// created, and keeps an adopted app.
+    /// Handling of the app when this object is deleted. If the field is not set, the operator deletes an app that this
+    /// object created, and keeps an adopted app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
     /// Time between two resyncs, such as `90s` or `1h30m`. Defaults to 10m. The operator raises a shorter interval to
@@ -148,7 +150,7 @@ pub struct SpicepodSource {
     pub config_map_key_ref: ConfigMapKeyRef,
 }
 
-/// Whether the operator writes to the app.
+/// Write access of the operator to the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::policy::described_by_its_field)]
 pub enum ManagementPolicy {
@@ -180,8 +182,8 @@ pub struct SpiceAppStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub id: Option<i64>,
-    /// Organization that the app is bound to: the endpoint, followed by `#` and the ID of the organization if the API returns
-    /// one.
+    /// Organization that the app is bound to: the endpoint, followed by `#` and the ID of the organization if the API
+    /// returns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_binding: Option<String>,
     /// SpiceOrganization that the app was recorded in, also when `spec.organizationRef` is not set.
@@ -190,8 +192,8 @@ pub struct SpiceAppStatus {
     /// Creation ID of the app: `c-` and the ID of the create intent, or `a-` and a random ID for an adopted app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
-    /// Time at which this object started to create the app. Secrets of the app that are older existed before: the create
-    /// reactivated a deleted app.
+    /// Time at which this object started to create the app. Secrets of the app that are older existed before: the
+    /// create reactivated a deleted app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<MicroTime>,
     /// Base URL of the data plane of the app.
@@ -210,8 +212,8 @@ pub struct SpiceAppStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 128))]
     pub last_applied: BTreeMap<String, AppliedField>,
-    /// Fields that differ from the spec and are not corrected, because of `driftPolicy: Report`, `managementPolicy: Observe` or
-    /// a correction loop.
+    /// Fields that differ from the spec and are not corrected, because of `driftPolicy: Report`, `managementPolicy:
+    /// Observe` or a correction loop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub drift: Vec<String>,
@@ -246,8 +248,8 @@ pub struct CreateIntent {
     pub name: String,
     /// Time at which the create was recorded. An app created earlier is not the result of this create.
     pub at: MicroTime,
-    /// True if the API responded that an app of this name exists. Then only the owner tag shows whether the app is managed by
-    /// this object.
+    /// True if the API responded that an app of this name exists. Then only the owner tag shows whether the app is
+    /// managed by this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_conflict: Option<bool>,
     /// Foreign owner tag on the app after the create reactivated it. The operator replaces the tag with its own.

@@ -51,9 +51,9 @@ pub enum Reason {
     Unauthorized,
     /// The Management API accepts the credential, but it lacks a scope or a role.
     Forbidden,
-    /// The SpiceOrganization does not admit objects of this namespace.
+    /// The SpiceOrganization does not allow objects of this namespace.
     NamespaceNotAllowed,
-    /// The credential, the endpoint or the reference leads to another organization than before.
+    /// The credential, the endpoint or the reference resolves to another organization than before.
     OrganizationMismatch,
     /// The spec cannot be applied.
     InvalidSpec,

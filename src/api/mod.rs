@@ -34,7 +34,8 @@ pub(crate) use status::never_observed;
 /// The API group of every kind.
 pub const GROUP: &str = "cloud.spice.ai";
 
-/// Name of the SpiceOrganization that a SpiceApp without `spec.organizationRef` uses, if it exists in the same namespace.
+/// Name of the SpiceOrganization that a SpiceApp without `spec.organizationRef` uses, if it exists in the same
+/// namespace.
 pub const DEFAULT_ORGANIZATION: &str = "default";
 
 /// Finalizer that keeps an object until the operator has deleted or released the remote side.
@@ -43,7 +44,8 @@ pub const FINALIZER: &str = "cloud.spice.ai/finalizer";
 /// Finalizer that keeps the Secret of a credential while objects need it.
 pub const CREDENTIAL_FINALIZER: &str = "cloud.spice.ai/credential";
 
-/// Annotation: a new value triggers one reconcile, which never deploys. Acknowledged in `status.lastHandledReconcileAt`.
+/// Annotation: a new value triggers one reconcile, which never deploys. Acknowledged in
+/// `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "cloud.spice.ai/reconcile-requested-at";
 
 /// Annotation: `"true"` suspends the object, without a conflict with a GitOps tool over `spec.suspend`.
@@ -55,6 +57,6 @@ pub const ACCEPT_MISSING_APPS: &str = "cloud.spice.ai/accept-missing-apps";
 /// Annotation: tag of another owner whose app `adoptionPolicy: Adopt` may adopt.
 pub const TAKE_OWNERSHIP_FROM: &str = "cloud.spice.ai/take-ownership-from";
 
-/// Annotation on a SpiceOrganization: ID of the organization that the credential resolves to now, to accept the change. If the
-/// API returns no ID, the endpoint.
+/// Annotation on a SpiceOrganization: ID of the organization that the credential resolves to now, to accept the change.
+/// If the API returns no ID, the endpoint.
 pub const ACCEPT_ORGANIZATION: &str = "cloud.spice.ai/accept-organization";

@@ -58,15 +58,16 @@ pub struct SpiceOrganizationSpec {
         validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("endpoint must name a host"),
         validation = Rule::new("!self.matches('/v1/?$')").message("endpoint must not end in /v1, because the operator adds it"))]
     pub endpoint: String,
-    /// URL at which an OAuth client requests access tokens. Defaults to `/api/oauth/token` on the host of `endpoint` without the
-    /// label `api`, such as `https://spice.ai/api/oauth/token` for `https://api.spice.ai`.
+    /// URL at which an OAuth client requests access tokens. Defaults to `/api/oauth/token` on the host of `endpoint`
+    /// without the label `api`, such as `https://spice.ai/api/oauth/token` for `https://api.spice.ai`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 512))]
     #[x_kube(validation = Rule::new("isURL(self) && (self.startsWith('https://') || self.startsWith('http://')) && !self.contains('#') && !self.contains('@')")
         .message("tokenEndpoint must be an absolute http or https URL without user or fragment"),
         validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("tokenEndpoint must name a host"))]
     pub token_endpoint: Option<String>,
-    /// CA certificates in PEM. The operator trusts them for both endpoints, in addition to the certificates of the system.
+    /// CA certificates in PEM. The operator trusts them for both endpoints, in addition to the certificates of the
+    /// system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 131_072))]
     #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must contain PEM certificates"))]
@@ -75,7 +76,8 @@ pub struct SpiceOrganizationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     pub organization: Option<String>,
-    /// Allows `http://` endpoints. The credential then crosses the network unencrypted, so use it for a local sandbox only.
+    /// Allows `http://` endpoints. The credential then crosses the network unencrypted, so use it for a local sandbox
+    /// only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_insecure_endpoint: Option<bool>,
     /// Credential for the Management API.
@@ -95,8 +97,8 @@ pub struct SpiceOrganizationSpec {
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
     pub interval: Option<Duration>,
-    /// Emergency stop: while true, the operator sends no API request for this SpiceOrganization and for all objects that use
-    /// it.
+    /// Emergency stop: while true, the operator sends no API request for this SpiceOrganization and for all objects
+    /// that use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
@@ -116,10 +118,11 @@ pub struct Credentials {
     /// Personal access token from the portal (Profile, Tokens).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub personal_access_token: Option<TokenCredential>,
-    /// OAuth client from the portal (organization Settings, OAuth Clients). The operator requests access tokens with it.
+    /// OAuth client from the portal (organization Settings, OAuth Clients). The operator requests access tokens with
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth_client: Option<OAuthClient>,
-    /// Token of a user session, as `spice login` stores it. It expires and cannot be renewed: use it for trials only.
+    /// Token of a user session, as `spice login` stores it. The token expires and cannot be renewed: use it for trials only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_token: Option<TokenCredential>,
 }
@@ -162,8 +165,8 @@ pub struct OAuthClient {
         .message("selector must be set if and only if from is Selector"),
 )]
 pub struct AllowedNamespaces {
-    /// `Same` admits only the namespace of the SpiceOrganization, `All` every namespace, and `Selector` also the namespaces that
-    /// match `selector`.
+    /// `Same` allows only the namespace of the SpiceOrganization, `All` every namespace, and `Selector` also the
+    /// namespaces that match `selector`.
     pub from: NamespacesFrom,
     /// Label selector for namespaces. Required with `from: Selector`, and not valid otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,7 +192,7 @@ pub enum Adoption {
     /// The namespace of the SpiceOrganization.
     #[default]
     SameNamespace,
-    /// Every admitted namespace.
+    /// Every allowed namespace.
     All,
     /// No namespace.
     Never,
@@ -211,7 +214,8 @@ pub struct RequestBudget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 90))]
     pub reserve_percent: Option<u32>,
-    /// Name of the account. SpiceOrganizations with different credentials of one user share a budget if they set the same name.
+    /// Name of the account. SpiceOrganizations with different credentials of one user share a budget if they set the
+    /// same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub account: Option<String>,
@@ -239,7 +243,8 @@ pub struct SpiceOrganizationStatus {
     /// Endpoint that this object is bound to since the first successful check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// Organization that this object is bound to. Not set if the API returns no organizations: then only the endpoint is bound.
+    /// Organization that this object is bound to. Not set if the API returns no organizations: then only the endpoint
+    /// is bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<OrganizationStatus>,
     /// Regions for new apps.
@@ -260,8 +265,8 @@ pub struct SpiceOrganizationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub unavailable_paths: Vec<String>,
-    /// Lists that the operator could not read completely. Until a list is complete, the operator creates nothing in it and
-    /// treats nothing in it as deleted.
+    /// Lists that the operator could not read completely. Until a list is complete, the operator creates nothing in it
+    /// and treats nothing in it as deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub incomplete_lists: Vec<IncompleteList>,

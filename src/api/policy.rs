@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Removes the description of an enum type. Otherwise it would replace the description of an optional field, which documents
-/// the default.
+/// Removes the description of an enum type. Otherwise it would replace the description of an optional field, which
+/// documents the default.
 pub(super) fn described_by_its_field(schema: &mut schemars::Schema) {
     schema.remove("description");
 }

@@ -4,15 +4,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A SpiceOrganization, whose credential and account the operator uses.
+/// A SpiceOrganization, the source of the credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationRef {
     /// Name of the SpiceOrganization.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Namespace of the SpiceOrganization. Defaults to the namespace of this object. Another namespace must be admitted by
-    /// `spec.allowedNamespaces` of the SpiceOrganization.
+    /// Namespace of the SpiceOrganization. Defaults to the namespace of this object. Another namespace must be allowed
+    /// by `spec.allowedNamespaces` of the SpiceOrganization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,

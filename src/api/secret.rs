@@ -37,29 +37,30 @@ use super::status::StatusCore;
         json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
         priority = 1
     ),
-    // Compares the names with their default applied: writing the default down, or removing it, changes nothing. A rule on
-    // the whole object also runs when a finalizer is removed, and must then pass for every stored object.
+    // Compares the names with their default applied: writing the default down, or removing it, changes nothing. A rule
+    // on the whole object also runs when a finalizer is removed, and must then pass for every stored object.
     validation = Rule::new("(has(self.spec.appRef) ? self.spec.appRef.name : self.metadata.name) == (has(oldSelf.spec.appRef) ? oldSelf.spec.appRef.name : oldSelf.metadata.name)")
         .message("appRef cannot change: create another SpiceSecret for another app").field_path(".spec.appRef"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SpiceSecretSpec {
-    /// SpiceApp that owns the app, in the namespace of this object. Defaults to the SpiceApp with the name of this object.
-    /// Immutable.
+    /// SpiceApp that owns the app, in the namespace of this object. Defaults to the SpiceApp with the name of this
+    /// object. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_ref: Option<AppRef>,
-    /// Kubernetes Secret that holds the values, in the namespace of this object. Defaults to all keys of the Secret with the
-    /// name of this object.
+    /// Kubernetes Secret that holds the values, in the namespace of this object. Defaults to all keys of the Secret
+    /// with the name of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// Whether a secret that already exists in the app is adopted. `Adopt` overwrites its value. Defaults to `Fail`.
+    /// Handling of a secret that already exists in the app: `Adopt` overwrites its value, `Fail` does not write.
+    /// Defaults to `Fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption_policy: Option<AdoptionPolicy>,
     /// Handling of a secret that another client changed or deleted. Defaults to `Correct`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_policy: Option<DriftPolicy>,
-    /// Handling of a secret of the app when this object is deleted or no longer requests the name. If the field is not set, the
-    /// operator deletes a secret that this object created, and keeps an adopted secret.
+    /// Handling of a secret of the app when this object is deleted or no longer requests the name. If the field is not
+    /// set, the operator deletes a secret that this object created, and keeps an adopted secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
     /// Time between two resyncs, such as `90s` or `1h30m`. Defaults to 10m. The operator raises a shorter interval to
@@ -123,8 +124,8 @@ pub struct SecretItem {
     /// Key in the data of the Kubernetes Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
-    /// Name of the secret in the app: letters, digits and `_`, without a digit at the start; case-sensitive. Defaults to the
-    /// key. A spicepod refers to it as `${secrets:NAME}`.
+    /// Name of the secret in the app: letters, digits and `_`, without a digit at the start; case-sensitive. Defaults
+    /// to the key. A spicepod refers to it as `${secrets:NAME}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))]
     pub name: Option<String>,
@@ -155,8 +156,8 @@ pub struct SpiceSecretStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub conflicts: Vec<SecretConflict>,
-    /// Names of secrets that another client changed or deleted and that are not corrected, because of `driftPolicy: Report` or a
-    /// correction loop.
+    /// Names of secrets that another client changed or deleted and that are not corrected, because of `driftPolicy:
+    /// Report` or a correction loop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub drift: Vec<String>,
@@ -168,8 +169,8 @@ pub struct SpiceSecretStatus {
 pub struct SecretEntry {
     /// Name of the secret in the app.
     pub name: String,
-    /// Keyed digest of the last value: `v1`, the ID of the digest key, and HMAC-SHA-256 cut to 128 bits, separated by colons.
-    /// Not set before the first confirmed write.
+    /// Keyed digest of the last value: `v1`, the ID of the digest key, and HMAC-SHA-256 cut to 128 bits, separated by
+    /// colons. Not set before the first confirmed write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Digest under which this value was first set. It stays when the same value is set again under another digest key.

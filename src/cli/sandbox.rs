@@ -26,8 +26,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     print_address: AddressFormat,
 
-    /// YAML file with the initial organizations, users, credentials, plans and apps. A section that the file omits keeps
-    /// its default
+    /// YAML file with the initial organizations, users, credentials, plans and apps. A section that the file omits
+    /// keeps its default
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
 
@@ -35,8 +35,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
-    /// Serve HTTPS. Each start creates a new certificate authority and a certificate for localhost and the listen address.
-    /// `--print-address json` includes the certificate of the authority
+    /// Serve HTTPS. Each start creates a new certificate authority and a certificate for localhost and the listen
+    /// address. `--print-address json` includes the certificate of the authority
     #[arg(long)]
     tls: bool,
 

@@ -14,8 +14,8 @@ use tower::util::MapResponseLayer;
 use super::response_filter::ResponseFilter;
 use super::{OperatorError, OperatorSettings};
 
-/// Timeout without a byte of a response. kube ends every watch within 290 s and starts a new watch. A longer silence means
-/// that the API server is unreachable, and the caches would not notice it.
+/// Timeout without a byte of a response. kube ends every watch within 290 s and starts a new watch. A longer silence
+/// means that the API server is unreachable, and the caches would not notice it.
 const READ_TIMEOUT: Duration = Duration::from_secs(310);
 
 /// Creates a client for the cluster of the kubeconfig, or for the cluster of the pod.

@@ -3,8 +3,9 @@
 //!
 //! kube decodes a list as a whole. One object that cannot be decoded would hide all other objects, in every namespace.
 //! Users can put two such values into an object: values that are nested deeper than serde_json allows, and, in
-//! `metadata.managedFields`, deep paths and invalid times. The filter replaces both by `null`, chunk by chunk, before kube
-//! decodes the response. The planner rejects an object whose values were cut, because the planner allows less depth.
+//! `metadata.managedFields`, deep paths and invalid times. The filter replaces both by `null`, chunk by chunk, before
+//! kube decodes the response. The planner rejects an object whose values were cut, because the planner allows less
+//! depth.
 
 /// Maximum number of open containers. serde_json fails at 128.
 const MAX_DEPTH: usize = 100;

@@ -35,8 +35,8 @@ pub(super) fn start(settings: &OperatorSettings) -> Result<(), OperatorError> {
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(|error| invalid(&error))
 }
 
-/// Formats an event as one JSON object. The fields of its spans are at the top level: the library nests them, and replaces
-/// a field `name` by the name of the span.
+/// Formats an event as one JSON object. The fields of its spans are at the top level: the library nests them, and
+/// replaces a field `name` by the name of the span.
 struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines

@@ -17,8 +17,8 @@
 //! http      middleware of all API requests, /sandbox/ endpoints, connections, TLS
 //! ```
 //!
-//! The sandbox uses no other part of the crate, and no other part except the command line uses the sandbox. Two separate
-//! implementations of the API contract reveal mistakes in each other.
+//! The sandbox uses no other part of the crate, and no other part except the command line uses the sandbox. Two
+//! separate implementations of the API contract reveal mistakes in each other.
 
 mod api;
 mod auth;

@@ -94,7 +94,7 @@ pub fn allowed_parts(part: &str) -> Option<&'static [&'static str]> {
     PARTS.iter().find(|(name, _)| *name == part).map(|(_, allowed)| *allowed)
 }
 
-/// The paths of a file that lead to a part that the file may not use.
+/// The paths of a file into a part that the file must not use.
 pub fn forbidden_parts(source: &Source) -> Vec<String> {
     let part = part(&source.module);
     let is_allowed = |path: &[String]| {

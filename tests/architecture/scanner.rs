@@ -1,4 +1,5 @@
-//! Reads Rust sources as text: tokens, the paths of the crate that a text names, and its items. Uses nothing of the crate.
+//! Reads Rust sources as text: tokens, the paths of the crate that a text names, and its items. Uses nothing of the
+//! crate.
 
 /// A name, `::` or a single sign, with its line.
 #[derive(Clone, Debug)]

@@ -77,7 +77,7 @@ pub fn product_code(sources: &[Source]) -> Vec<Product> {
 /// The files that each file uses, with the line of the first use.
 pub type Uses = BTreeMap<String, BTreeMap<String, usize>>;
 
-/// Which files use which. A path through a re-export leads to the file that defines the item.
+/// Which files use which. A path through a re-export counts as the file that defines the item.
 pub fn uses(code: &[Product]) -> Uses {
     let graph = Graph::new(code);
     let mut uses = Uses::new();

@@ -48,7 +48,7 @@ pub trait Operation: Copy + Debug + Send + Sync + 'static {
         &[]
     }
 
-    /// Whether a run can finish without this request.
+    /// Returns true if a run can finish without this request.
     fn is_optional(self, _call: &str) -> bool {
         false
     }

@@ -39,7 +39,7 @@ enum Operation {
     DeleteApp,
     /// The deletion of the namespace.
     Teardown {
-        /// Whether the deletion policy of the app is Retain.
+        /// True if the deletion policy of the app is Retain.
         retained: bool,
     },
 }
@@ -179,9 +179,9 @@ impl crash_harness::Operation for Operation {
         }
     }
 
-    /// In a terminating namespace, an object reports a missing dependency only if a reconcile occurs during the deletion
-    /// of that dependency. A later reconcile then repeats the read. The operator tries once to remove the tags of a
-    /// retained app.
+    /// In a terminating namespace, an object reports a missing dependency only if a reconcile occurs during the
+    /// deletion of that dependency. A later reconcile then repeats the read. The operator tries once to remove the tags
+    /// of a retained app.
     fn is_optional(self, call: &str) -> bool {
         let depends_on_timing = call.ends_with("/status") || call.starts_with("GET") || call == "PUT /v1/apps/{id}";
         matches!(self, Teardown { .. }) && depends_on_timing

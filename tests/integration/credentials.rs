@@ -153,7 +153,7 @@ async fn oauth_client_gets_tokens_and_its_secret_is_not_logged() {
         .await;
     let organization = env.organization_is("False", "Unauthorized").await;
     let message = &organization.status.unwrap().core.conditions[0].message;
-    assert!(message.contains("no access token for the OAuth client"), "{message}");
+    assert!(message.contains("the token endpoint returned no access token"), "{message}");
     let texts = [
         operator.log(),
         env.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &env.namespace, "-o", "yaml"]).await.unwrap(),

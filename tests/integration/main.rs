@@ -45,7 +45,7 @@ fn program() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_BIN_EXE_spice-cloud-operator"))
 }
 
-/// Whether to run the slow tests (`make test-extended`). If not, the slow tests return immediately.
+/// Returns true if `make test-extended` runs the tests. Otherwise the slow tests return immediately.
 fn extended() -> bool {
     std::env::var("TEST_EXTENDED").is_ok_and(|value| value == "1")
 }

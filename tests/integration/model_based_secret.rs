@@ -36,7 +36,7 @@ struct Scenario<'a> {
     random: fastrand::Rng,
     app: String,
     id: u64,
-    /// Whether the SpiceSecrets have adoption policy `Adopt`.
+    /// True if the SpiceSecrets have adoption policy `Adopt`.
     adopts: bool,
     /// The names of the SpiceSecrets, oldest first.
     objects: Vec<String>,
@@ -174,7 +174,7 @@ impl<'a> Scenario<'a> {
         self.requests.iter().position(|names| names.contains_key(name))
     }
 
-    /// Whether a SpiceSecret requests a name that no SpiceSecret owns and that it may not adopt.
+    /// Returns true if a SpiceSecret requests a name that no SpiceSecret owns and that it may not adopt.
     fn has_conflict(&self, object: usize) -> bool {
         let is_foreign = |name: &str| self.secrets.get(name).is_some_and(|secret| secret.owner.is_none());
         self.requests[object].keys().any(|name| is_foreign(name))

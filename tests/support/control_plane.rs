@@ -303,7 +303,7 @@ impl Drop for ControlPlaneGuard {
     }
 }
 
-/// Whether `USE_EXISTING_CLUSTER=true` is set.
+/// Returns true if `USE_EXISTING_CLUSTER=true` is set.
 pub fn use_existing_cluster() -> bool {
     env::var("USE_EXISTING_CLUSTER").is_ok_and(|value| value == "true")
 }

@@ -52,7 +52,7 @@ struct Recording {
     occurrences: BTreeMap<String, usize>,
     points: Vec<FaultPoint>,
     selected: Option<(FaultPoint, When)>,
-    /// Whether the selected fault point was reached. Later requests are blocked.
+    /// True if the selected fault point was reached. Later requests are blocked.
     reached: bool,
 }
 

@@ -84,7 +84,7 @@ pub struct Entry {
     pub state: Value,
     /// Status of the response.
     pub status: Option<u16>,
-    /// Whether a change took effect.
+    /// True if a change took effect.
     #[serde(default)]
     pub applied: Value,
     /// Body of the request.

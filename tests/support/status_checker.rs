@@ -41,7 +41,7 @@ pub struct StatusChecker {
 /// Results of the checker, shared with its thread.
 #[derive(Default)]
 struct Results {
-    /// Whether the test has ended.
+    /// True if the test has ended.
     stop: AtomicBool,
     /// Checked statuses.
     checked: Mutex<Vec<String>>,
@@ -203,7 +203,7 @@ impl StatusWatch {
         Ok(())
     }
 
-    /// Whether the last received versions are the current ones.
+    /// Returns true if the last received versions are the current ones.
     async fn is_up_to_date(&self) -> Result<bool, String> {
         let current: BTreeMap<_, _> = self.list().await?.items.iter().map(Object::version).collect();
         Ok(current == self.versions)
@@ -272,7 +272,7 @@ impl Object {
         }
     }
 
-    /// Whether a field manager other than the operator owns conditions.
+    /// Returns true if a field manager other than the operator owns conditions.
     fn is_written_by_test(&self) -> bool {
         let has_conditions =
             |status: &Value| ["f:conditions", "f:observedGeneration"].iter().any(|field| status.get(field).is_some());

@@ -1,5 +1,5 @@
-//! Environment of one test with its own namespace: the Kubernetes API with the definitions and RBAC manifests, a sandbox
-//! with a credential Secret, operators that watch only this namespace, and a status checker.
+//! Environment of one test with its own namespace: the Kubernetes API with the definitions and RBAC manifests, a
+//! sandbox with a credential Secret, operators that watch only this namespace, and a status checker.
 
 use std::{
     fmt::Debug,

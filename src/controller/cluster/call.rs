@@ -21,7 +21,7 @@ pub(in crate::controller) fn format_kube_error(error: &Error) -> String {
     }
 }
 
-/// Whether the apiserver responded with this status code.
+/// Returns true if the apiserver responded with this status code.
 pub(in crate::controller) fn has_code(error: &Error, code: u16) -> bool {
     matches!(error, Error::Api(status) if status.code == code)
 }

@@ -41,8 +41,8 @@ fn is_established(definition: &CustomResourceDefinition) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
 }
 
-/// Whether the CustomResourceDefinition of a kind is being deleted; none if it does not exist. Its deletion deletes
-/// every object of the kind, which is no request to delete anything remote.
+/// Returns true if the CustomResourceDefinition of a kind is being deleted, `None` if it does not exist. Its
+/// deletion deletes every object of the kind, which is no request to delete anything remote.
 ///
 /// # Errors
 /// The error text of the call.

@@ -15,7 +15,7 @@ pub(in crate::controller) struct ChangeFilter {
 }
 
 impl ChangeFilter {
-    /// Whether `fields` of the object with this UID changed since the last call.
+    /// Returns true if `fields` of the object with this UID changed since the last call.
     pub(in crate::controller) fn changed(&mut self, uid: Option<&String>, fields: impl Hash) -> bool {
         let digest = digest(fields);
         self.digests.insert(uid.cloned().unwrap_or_default(), digest) != Some(digest)
@@ -38,7 +38,7 @@ where
     (object.0.is_ok(), meta.generation, deleted, meta.finalizers.clone(), meta.annotations.clone())
 }
 
-/// Whether two versions of an object request the same from the operator.
+/// Returns true if two versions of an object request the same from the operator.
 pub(super) fn has_same_user_intent(one: &impl Resource, other: &impl Resource) -> bool {
     digest(user_intent_fields(one)) == digest(user_intent_fields(other))
 }

@@ -33,9 +33,9 @@ pub struct ReadinessGate {
     name: String,
 }
 
-/// A part that must work as long as the check exists. The process is unready until the first success, and again after the
-/// part has failed for longer than a threshold. A short failure changes nothing: the apiserver may be unreachable for a
-/// moment, and another process would fail as well.
+/// A part that must work as long as the check exists. The process is unready until the first success, and again after
+/// the part has failed for longer than a threshold. A short failure changes nothing: the apiserver may be unreachable
+/// for a moment, and another process would fail as well.
 #[derive(Debug)]
 pub struct HealthCheck {
     readiness: Readiness,

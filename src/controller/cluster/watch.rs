@@ -53,7 +53,7 @@ struct RestartingWatch<K, F> {
     start: F,
     events: WatchEvents<K>,
     relist_after: Duration,
-    /// Whether a list is in progress; the list ends with an event or an error.
+    /// True if a list is in progress; the list ends with an event or an error.
     is_listing: bool,
     /// Time at which a watch that returned an error is restarted, unless an event arrives before.
     relist_at: Option<Instant>,

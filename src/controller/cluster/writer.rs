@@ -130,7 +130,7 @@ fn post_params() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false }
 }
 
-/// Whether the apiserver rejects a write permanently.
+/// Returns true if the apiserver rejects a write permanently.
 pub(in crate::controller) fn is_permanent_rejection(error: &Error) -> bool {
     let is_final = |code: u16| (400..500).contains(&code) && ![408, 409, 429].contains(&code);
     // The apiserver reports an object that is too large for etcd as an internal error with this text.

@@ -88,8 +88,8 @@ impl Reconciler for SpiceApp {
     }
 }
 
-/// Rejects a read if the app uses another organization than the observed one. The default of an app that is not recorded
-/// yet can change during a reconcile, which must not mix reads of two organizations.
+/// Rejects a read if the app uses another organization than the observed one. The default of an app that is not
+/// recorded yet can change during a reconcile, which must not mix reads of two organizations.
 fn check_organization(context: &Context, object: &SpiceApp, observed: &AppObserved) -> Result<(), ApiError> {
     let is_other = |seen: &ResolvedOrganizationRef| *seen != organizations::reference(context, object);
     if observed.organization_ref.as_ref().is_some_and(is_other) {
@@ -137,7 +137,7 @@ async fn send(
     response
 }
 
-/// Whether the read behind a write has expired.
+/// Returns true if the read behind a write has expired.
 fn is_stale(context: &Context, write: &AppWrite) -> bool {
     let timings = &context.settings.timings;
     match write {
@@ -147,9 +147,9 @@ fn is_stale(context: &Context, write: &AppWrite) -> bool {
             let limit = timings.create_confirmation_timeout.max(timings.max_read_age);
             elapsed(*intended_at, context.now()) > limit
         }
-        AppWrite::Update { .. } | AppWrite::RemoveOwnerTags { .. } | AppWrite::Delete { .. } => {
-            elapsed(write.based_on(), context.now()) > timings.max_read_age
-        }
+        AppWrite::Update { based_on, .. }
+        | AppWrite::RemoveOwnerTags { based_on, .. }
+        | AppWrite::Delete { based_on, .. } => elapsed(*based_on, context.now()) > timings.max_read_age,
     }
 }
 

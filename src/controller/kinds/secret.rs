@@ -284,7 +284,7 @@ fn precheck(context: &Context, object: &SpiceSecret, app: &SpiceApp, write: &Sec
     check_unchanged(context, object)
 }
 
-/// Whether the read behind a write has expired.
+/// Returns true if the read behind a write has expired.
 fn is_stale(context: &Context, write: &SecretWrite) -> bool {
     elapsed(write.based_on(), context.now()) > context.settings.timings.max_read_age
 }

@@ -46,7 +46,7 @@ fn has_same_name(one: &SpiceApp, other: &SpiceApp) -> bool {
     name(one) == name(other)
 }
 
-/// Whether two apps use one SpiceOrganization, or two that are bound to the same organization.
+/// Returns true if two apps use one SpiceOrganization, or two that are bound to the same organization.
 fn share_organization(context: &Context, one: &SpiceApp, other: &SpiceApp) -> bool {
     // An app that may not use the organization has no claim on its names, unless it already has an app.
     let counts = |app: &SpiceApp, view: &OrganizationView| {

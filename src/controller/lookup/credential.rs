@@ -12,12 +12,13 @@ use crate::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
 use crate::controller::state::context::Context;
 use crate::planner::{CredentialSecretState, FinalizerAction};
 
-/// Whether a Secret has the operator's finalizer.
+/// Returns true if a Secret has the operator's finalizer.
 pub(in crate::controller) fn has_finalizer(secret: &PartialObjectMeta<Secret>) -> bool {
     secret.finalizers().iter().any(|finalizer| finalizer == CREDENTIAL_FINALIZER)
 }
 
-/// Whether the operator is about to add its finalizer to the credential Secret, which changes the Secret's version.
+/// Returns true if the operator is about to add its finalizer to the credential Secret, which changes the Secret's
+/// version.
 pub(in crate::controller) fn is_finalizer_add_pending(context: &Context, organization: &SpiceOrganization) -> bool {
     let Some(secret) = context.caches.secrets.get(&credential_ref(organization)) else { return false };
     let is_unprotected = context.unprotected_secrets.contains(&secret.uid().unwrap_or_default());

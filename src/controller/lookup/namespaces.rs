@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use crate::api::{AllowedNamespaces, NamespacesFrom, SpiceOrganization};
 use crate::controller::state::context::Context;
 
-/// Whether objects of a namespace may use an organization; objects of its own namespace always may.
+/// Returns true if objects of a namespace may use an organization; objects of its own namespace always may.
 pub(in crate::controller) fn is_allowed(context: &Context, organization: &SpiceOrganization, namespace: &str) -> bool {
     let labels = || {
         let found = context.caches.namespaces.get(&ObjectRef::new(namespace))?;
@@ -19,13 +19,13 @@ pub(in crate::controller) fn is_allowed(context: &Context, organization: &SpiceO
     is_own || organization.spec.allowed_namespaces.as_ref().is_some_and(|allowed| selects(allowed, labels))
 }
 
-/// Whether a namespace is being deleted with everything in it.
+/// Returns true if a namespace is being deleted with everything in it.
 pub(in crate::controller) fn is_terminating(context: &Context, namespace: &str) -> bool {
     let found = context.caches.namespaces.get(&ObjectRef::new(namespace));
     found.is_some_and(|found| found.metadata.deletion_timestamp.is_some())
 }
 
-/// Whether a namespace with these labels is allowed. A namespace that does not exist is not.
+/// Returns true if a namespace with these labels is allowed. A namespace that does not exist is not.
 fn selects(allowed: &AllowedNamespaces, labels: impl FnOnce() -> Option<BTreeMap<String, String>>) -> bool {
     match (allowed.from, &allowed.selector) {
         (NamespacesFrom::All, _) => true,

@@ -19,14 +19,14 @@ use crate::management::portal_url;
 use crate::planner::{Observed, OrganizationView, ResourcePlanner, display_object, is_suspended};
 
 /// Reference to the organization that an app uses, which need not exist. A recorded app stays in its recorded
-/// organization, so that neither another default nor an edit of the reference leads to another organization.
+/// organization, so that neither another default nor an edit of the reference resolves to another organization.
 pub(in crate::controller) fn reference(context: &Context, app: &SpiceApp) -> ResolvedOrganizationRef {
     let recorded = app.status.as_ref().and_then(SpiceAppStatus::recorded_organization).cloned();
     recorded.or_else(|| app.declared_organization()).unwrap_or_else(|| default_organization(context, app))
 }
 
-/// The organization of an app whose spec names none: `default` in the namespace of the app if that exists, otherwise the
-/// one of `--default-organization`.
+/// The organization of an app without `spec.organizationRef`: `default` in the namespace of the app if that exists,
+/// otherwise the one of `--default-organization`.
 fn default_organization(context: &Context, app: &SpiceApp) -> ResolvedOrganizationRef {
     let own = default_in_namespace(app);
     match &context.settings.default_organization {
@@ -167,7 +167,7 @@ fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<Strin
     portal_url(&organization.spec.endpoint, name, app.spec.name.as_deref().unwrap_or(&app.name_any()))
 }
 
-/// Whether an app of the organization has shown that the API does not keep the operator's tags.
+/// Returns true if an app of the organization has shown that the API does not keep the operator's tags.
 fn has_app_without_tags(context: &Context, organization: &SpiceOrganization) -> bool {
     let lacks_tags = |app: &SpiceApp| {
         app.status.as_ref().is_some_and(|status| status.id.is_some() && status.tags_unsupported == Some(true))
@@ -225,7 +225,7 @@ pub(in crate::controller) fn organizations_in(
     context.kinds.organizations.cache.state_filter(|one| one.namespace().as_deref() == namespace)
 }
 
-/// The organizations whose credential a Secret holds.
+/// The organizations that use a Secret as their credential.
 pub(in crate::controller) fn organizations_using(
     context: &Context,
     secret: &PartialObjectMeta<Secret>,

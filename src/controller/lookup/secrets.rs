@@ -56,7 +56,7 @@ pub(in crate::controller) fn observe(context: &Context, app: &SpiceApp) -> AppSe
     secrets
 }
 
-/// Whether the deletion of an object fails repeatedly. A retained app does not wait for such an object.
+/// Returns true if the deletion of an object fails repeatedly. A retained app does not wait for such an object.
 pub(in crate::controller) fn is_stuck(context: &Context, object: &ObjectMeta) -> bool {
     let failures = context.object_states.failures(object.uid.as_deref().unwrap_or_default());
     object.deletion_timestamp.is_some() && failures >= STUCK_AFTER_FAILURES

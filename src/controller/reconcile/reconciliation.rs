@@ -148,7 +148,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         }
     }
 
-    /// Whether the operator shuts down, or the object changed.
+    /// Returns true if the operator shuts down, or the object changed.
     fn should_abort(&self) -> bool {
         let cache = &K::state(self.context).cache;
         self.context.shutdown.is_cancelled() || !is_current(cache, self.steps.object())

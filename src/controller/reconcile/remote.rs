@@ -1,5 +1,5 @@
-//! Requests to the Management API, as far as the kinds share them: the connection, cancellation, and the checks before a
-//! write.
+//! Requests to the Management API, as far as the kinds share them: the connection, cancellation, and the checks before
+//! a write.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(in crate::controller) async fn connection_of(
 /// The connection of an organization for its dependents: only with the spec and the credential that were verified.
 ///
 /// # Errors
-/// `Cancelled` if the spec or the credential has changed since: both may lead to another organization.
+/// `Cancelled` if the spec or the credential has changed since: both may resolve to another organization.
 async fn verified_connection(context: &Context, organization: &SpiceOrganization) -> Result<Arc<Connection>, ApiError> {
     let cancelled = |message: String| Err(ApiError::local(ErrorKind::Cancelled, message));
     if let Some(why) = organizations::view(context, organization).unusable {
@@ -192,7 +192,7 @@ pub(in crate::controller) fn observed_or_unknown<T>(
     }
 }
 
-/// Whether the CustomResourceDefinition of a kind is being deleted. Concurrent reads are deduplicated.
+/// Reads the CustomResourceDefinition of a kind: true if it is being deleted. Concurrent reads are deduplicated.
 pub(in crate::controller) async fn crd_terminating<K: CustomResourceExt>(context: &Context) -> Observed<bool> {
     let read = async || match crd::is_terminating::<K>(&context.client).await {
         Ok(Some(is_terminating)) => Observed::Present(is_terminating),

@@ -1,5 +1,5 @@
-//! Objects that cannot be decoded, because of their status or because of an older schema. The operator reconciles as much
-//! as possible without the invalid fields, and reports the invalid field otherwise.
+//! Objects that cannot be decoded, because of their status or because of an older schema. The operator reconciles as
+//! much as possible without the invalid fields, and reports the invalid field otherwise.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta, Time};
@@ -21,7 +21,7 @@ pub(super) enum DecodeRecovery<K> {
     Unrecoverable {
         /// Names the invalid field.
         message: String,
-        /// Whether status did not have this message before.
+        /// True if status did not have this message before.
         changed: bool,
     },
 }

@@ -18,8 +18,8 @@ struct EntryGuard<'a> {
 }
 
 impl CancelOnChange {
-    /// Runs work until `is_current` is false. Calls `is_current` at the start and after each change of the object. Returns
-    /// none if the work was cancelled.
+    /// Runs work until `is_current` is false. Calls `is_current` at the start and after each change of the object.
+    /// Returns none if the work was cancelled.
     pub(in crate::controller) async fn run_until_changed<T>(
         &self,
         uid: &str,

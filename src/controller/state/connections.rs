@@ -1,5 +1,5 @@
-//! Connections to the Management API: one for each SpiceOrganization, opened at the first use and replaced when the spec or
-//! the credential changes.
+//! Connections to the Management API: one for each SpiceOrganization, opened at the first use and replaced when the
+//! spec or the credential changes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ pub(in crate::controller) struct Connections {
     settings: management::ManagementSettings,
     metrics: management::ApiMetrics,
     budgets: Budgets,
-    /// Connections by the UID of the organization. Locked while a Secret is read, so that concurrent callers share one read.
+    /// Connections by the UID of the organization. Locked while a Secret is read, so that concurrent callers share one
+    /// read.
     connections: Mutex<HashMap<String, (ConnectionKey, Arc<Connection>)>>,
 }
 
@@ -54,7 +55,7 @@ impl Connections {
         Self { kubernetes, settings, metrics, budgets, connections: Mutex::default() }
     }
 
-    /// The connection of an organization whose credential Secret has this version.
+    /// The connection of an organization with this version of the credential Secret.
     ///
     /// # Errors
     /// `Invalid` if the spec allows no connection, and the errors of [`credentials::read`].
@@ -76,8 +77,8 @@ impl Connections {
         // Boxed: rarely runs, and every reconcile would need memory for it.
         let (credential, version) = Box::pin(credentials::read(&self.kubernetes, organization)).await?;
         key.version = version.clone();
-        // The organization of a credential is not known before the first response. Therefore all accounts of an endpoint share
-        // one organization budget, which is too low only above 8,000 requests per minute.
+        // The organization of a credential is not known before the first response. Therefore all accounts of an
+        // endpoint share one organization budget, which is too low only above 8,000 requests per minute.
         let account = AccountKey::new(&key.endpoint, key.account.as_deref(), &credential);
         let budget = Arc::new(self.budgets.account(account, &key.endpoint, key.quota));
         let config = ClientConfig {

@@ -23,7 +23,7 @@ struct ObjectState {
     runtime_state: RuntimeState,
     /// The object as the operator's last write returned it, until the cache has that version.
     written: Option<Arc<dyn Any + Send + Sync>>,
-    /// Whether a sibling changed since the last reconcile. A held write is not retried because of that.
+    /// True if a sibling changed since the last reconcile. A held write is not retried because of that.
     sibling_changed: bool,
 }
 
@@ -34,8 +34,8 @@ impl ObjectState {
 }
 
 impl ObjectStates {
-    /// In-memory state of an object for a reconcile, and the newest version of the object: `found`, the cached one, or the one
-    /// that the operator wrote last.
+    /// In-memory state of an object for a reconcile, and the newest version of the object: `found`, the cached one, or
+    /// the one that the operator wrote last.
     pub(in crate::controller) fn load<K: Kind>(
         &self,
         cache: &Store<DeserializeGuard<K>>,
@@ -99,8 +99,8 @@ impl ObjectStates {
         states.entry(uid.to_owned()).or_insert_with(|| ObjectState::new(now)).sibling_changed = true;
     }
 
-    /// Start of the last successful resync, or else the time at which this process first saw the object. None before the first
-    /// reconcile.
+    /// Start of the last successful resync, or else the time at which this process first saw the object. None before
+    /// the first reconcile.
     pub(in crate::controller) fn last_synced_at(&self, uid: &str) -> Option<Timestamp> {
         self.states().get(uid).map(|known| known.runtime_state.last_synced_or_seen())
     }

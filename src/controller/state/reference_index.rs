@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Namespace and name.
 type ObjectKey = (String, String);
 
-/// References of objects, each to one name in the namespace of the object. The index may contain more than the cache, never
-/// less: callers check the cached object as well.
+/// References of objects, each to one name in the namespace of the object. The index may contain more than the cache,
+/// never less: callers check the cached object as well.
 #[derive(Debug, Default)]
 pub(in crate::controller) struct ReferenceIndex(Mutex<References>);
 

@@ -88,12 +88,12 @@ pub(in crate::controller) fn undecodable_sibling(
     }
 }
 
-/// Whether an object selects all keys of its Kubernetes Secret.
+/// Returns true if an object selects all keys of its Kubernetes Secret.
 pub(in crate::controller) fn selects_all_keys(object: &SpiceSecret) -> bool {
     object.spec.items().is_empty()
 }
 
-/// Whether one object requests or manages a name that the other one does.
+/// Returns true if one object requests or manages a name that the other one does.
 pub(in crate::controller) fn share_a_name(one: &SiblingSecret, other: &SiblingSecret) -> bool {
     let has = |sibling: &SiblingSecret, name| sibling.requested.contains(name) || sibling.acknowledged.contains(name);
     one.requested.iter().chain(&one.acknowledged).any(|name| has(other, name))

@@ -1,4 +1,4 @@
-//! A changed ConfigMap triggers the SpiceApps whose spicepod it holds.
+//! A changed ConfigMap triggers the SpiceApps that use it as spicepod source.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A changed Secret triggers the organizations whose credential it holds, and the SpiceSecrets whose values it holds.
+//! A changed Secret triggers the SpiceOrganizations that use it as credential, and the SpiceSecrets that use it as
+//! source.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A changed SpiceApp triggers itself, its SpiceSecrets, and the organizations that count it. A deleted one triggers the apps
-//! that competed for its name, and its organization.
+//! A changed SpiceApp triggers itself, its SpiceSecrets, and the organizations that count it. A deleted one triggers
+//! the apps that competed for its name, and its organization.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl SpiceAppEventHandler {
         resync_secrets_of(&self.context, &object.namespace().unwrap_or_default(), &object.name_any());
     }
 
-    /// Enqueues the organizations whose number of apps changes. `app`: none for a deleted or an undecodable object.
+    /// Enqueues the organizations with a changed number of apps. `app`: none for a deleted or an undecodable object.
     fn enqueue_organizations(&mut self, uid: Option<&String>, app: Option<&SpiceApp>) {
         let uid = uid.cloned().unwrap_or_default();
         let now = app.map(|app| reference(&self.context, app));

@@ -73,7 +73,7 @@ impl SpiceOrganizationEventHandler {
         }
     }
 
-    /// Whether anything changed that the apps of the organization depend on.
+    /// Returns true if anything changed that the apps of the organization depend on.
     fn changed_for_apps(&mut self, organization: &SpiceOrganization) -> bool {
         let OrganizationView { unusable, suspended, binding, accepted_missing_apps, default_region, .. } =
             view(&self.context, organization);

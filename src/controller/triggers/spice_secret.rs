@@ -1,5 +1,5 @@
-//! A changed SpiceSecret triggers itself, the siblings that share a name with it, and its SpiceApp if the app waits for it
-//! or resyncs with it.
+//! A changed SpiceSecret triggers itself, the siblings that share a name with it, and its SpiceApp if the app waits for
+//! it or resyncs with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

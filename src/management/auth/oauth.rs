@@ -86,7 +86,7 @@ impl OAuthTokenSource {
         metrics: &ApiMetrics,
     ) -> Result<Self, ApiError> {
         let token_url = Url::parse(token_endpoint).map_err(|error| {
-            ApiError::local(ErrorKind::Invalid, format!("tokenEndpoint is not a valid URL: {error}"))
+            ApiError::local(ErrorKind::Invalid, format!("spec.tokenEndpoint is not a valid URL: {error}"))
         })?;
         let (http, budget, metrics) = (http.clone(), Arc::clone(budget), metrics.clone());
         Ok(Self { http, budget, metrics, token_url, id, secret, cache: Mutex::default() })
@@ -176,7 +176,7 @@ impl OAuthTokenSource {
             _ => ErrorKind::Connect,
         };
         let message = if message.is_empty() { String::new() } else { format!(": {message}") };
-        ApiError::local(kind, format!("no access token for the OAuth client: {status}{message}"))
+        ApiError::local(kind, format!("the token endpoint returned no access token: {status}{message}"))
     }
 }
 

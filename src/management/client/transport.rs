@@ -60,7 +60,7 @@ impl Transport {
         let ClientConfig { endpoint, organization, ca_bundle, credential } = config;
         let invalid = |message: String| ApiError::local(ErrorKind::Invalid, message);
         let base_url =
-            Url::parse(&endpoint).map_err(|error| invalid(format!("endpoint is not a valid URL: {error}")))?;
+            Url::parse(&endpoint).map_err(|error| invalid(format!("spec.endpoint is not a valid URL: {error}")))?;
         let certificates = ca_bundle.as_deref().map(parse_certificates).transpose()?.unwrap_or_default();
         let http = reqwest::Client::builder()
             .connect_timeout(settings.connect_timeout)
@@ -71,7 +71,7 @@ impl Transport {
             .user_agent(concat!("spice-cloud-operator/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| match &ca_bundle {
-                Some(_) => invalid("caBundle contains an invalid certificate".to_owned()),
+                Some(_) => invalid("spec.caBundle contains an invalid certificate".to_owned()),
                 None => invalid(format!("cannot create the HTTP client: {error}")),
             })?;
         let tokens = TokenSource::new(credential, &http, &budget, &metrics)?;
@@ -257,7 +257,7 @@ impl Transport {
             return Err(ApiError::local(ErrorKind::Invalid, format!("{segment:?} is not a valid name")));
         }
         let mut url = self.base_url.clone();
-        let invalid = |()| ApiError::local(ErrorKind::Invalid, "endpoint cannot be used as a base URL");
+        let invalid = |()| ApiError::local(ErrorKind::Invalid, "spec.endpoint cannot be used as a base URL");
         url.path_segments_mut().map_err(invalid)?.pop_if_empty().push("v1").extend(path);
         Ok(url)
     }
@@ -266,7 +266,7 @@ impl Transport {
 fn parse_certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, ApiError> {
     let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
     if certificates.is_empty() {
-        return Err(ApiError::local(ErrorKind::Invalid, "caBundle contains no PEM certificate"));
+        return Err(ApiError::local(ErrorKind::Invalid, "spec.caBundle contains no PEM certificate"));
     }
     Ok(certificates)
 }

@@ -169,7 +169,7 @@ async fn serve(mut state: watch::Receiver<LimiterState>, mut arriving: mpsc::Unb
 
 /// Waits until the account is not paused and its bucket has a token.
 ///
-/// A changed quota, or the end of a pause, creates a new, empty bucket. The requests that the old bucket admitted still
+/// A changed quota, or the end of a pause, creates a new, empty bucket. The requests that the old bucket allowed still
 /// count, and after a pause the first responses must arrive before more requests are sent.
 async fn wait_for_token(bucket: &mut Option<Bucket>, state: &mut watch::Receiver<LimiterState>) -> Grant {
     loop {

@@ -5,8 +5,6 @@
 pub enum Priority {
     /// A user changed an object and waits for the result.
     Edit,
-    /// A deployment is in progress.
-    Progress,
     /// An object is being deleted.
     Delete,
     /// A resync: no change is known.

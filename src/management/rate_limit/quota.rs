@@ -18,7 +18,7 @@ impl Quota {
 
     /// Requests that the operator may send in any 60 s; at least 3, the minimum for a bucket.
     ///
-    /// In 60 s a bucket admits at most the burst, one minute's refill and one token whose request waits for the
+    /// In 60 s a bucket allows at most the burst, one minute's refill and one token whose request waits for the
     /// organization's limiter. These three add up to the share.
     pub(super) fn share(self) -> u32 {
         let share = u64::from(self.requests_per_minute) * u64::from(100 - self.reserve_percent) / 100;

@@ -31,7 +31,7 @@ fn without_api_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<St
 }
 
 impl App {
-    /// Tags. A tag whose value is not a string is omitted: the operator writes only strings.
+    /// Tags with a string value. Other tags are omitted, because the operator writes only strings.
     pub fn tags(&self) -> BTreeMap<String, String> {
         let tags = self.tags.iter().flatten();
         tags.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()

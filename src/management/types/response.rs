@@ -7,7 +7,7 @@ use jiff::Timestamp;
 pub struct ApiResponse<T> {
     /// Decoded body.
     pub value: T,
-    /// Time at which the rate limiter admitted the request.
+    /// Time at which the rate limiter allowed the request.
     pub started_at: Timestamp,
 }
 

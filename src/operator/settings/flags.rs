@@ -40,7 +40,7 @@ pub(in crate::operator) struct GeneralFlags {
     /// kube-system]
     #[arg(long, env = "SPICE_OPERATOR_CLUSTER_ID", value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(in crate::operator) cluster_id: Option<String>,
-    /// Namespace whose objects the operator reconciles [default: all namespaces]
+    /// Namespace to reconcile [default: all namespaces]
     #[arg(long, env = "SPICE_OPERATOR_WATCH_NAMESPACE", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     pub(in crate::operator) watch_namespace: Option<String>,
     /// SpiceOrganization of SpiceApps without `spec.organizationRef`, in namespaces without a SpiceOrganization named
@@ -77,7 +77,8 @@ pub(in crate::operator) struct LeaderElectionFlags {
     /// Name of the Lease
     #[arg(long, env = "SPICE_OPERATOR_LEADER_ELECT_RESOURCE_NAME", default_value = "spice-cloud-operator", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(super) leader_elect_resource_name: String,
-    /// Namespace of the Lease and of the digest key Secret [default: namespace of the pod, or of the kubeconfig context]
+    /// Namespace of the Lease and of the digest key Secret [default: namespace of the pod, or of the kubeconfig
+    /// context]
     #[arg(long, env = "SPICE_OPERATOR_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     pub(super) leader_elect_resource_namespace: Option<String>,
     /// Time without a renewal after which another replica takes the Lease
@@ -180,8 +181,8 @@ impl ReconciliationFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Secrets")]
 pub(in crate::operator) struct SecretFlags {
-    /// Finalizer on credential Secrets, which keeps a deleted Secret until the apps that need its credential are deleted.
-    /// Requires the permission to patch Secrets
+    /// Finalizer on credential Secrets, which keeps a deleted Secret until the apps that need its credential are
+    /// deleted. Requires the permission to patch Secrets
     #[arg(long, env = "SPICE_OPERATOR_PROTECT_CREDENTIAL_SECRETS", default_value_t = true, action = ArgAction::Set, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(super) protect_credential_secrets: bool,
     /// Watch on the metadata of Secrets. If false, the operator polls the referenced Secrets and does not need the

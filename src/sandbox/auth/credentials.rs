@@ -31,7 +31,7 @@ struct ConfiguredCredential {
     rotations: u32,
 }
 
-/// Whether a credential can be used.
+/// State of a credential at a point in time.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum CredentialState {

@@ -26,7 +26,8 @@ pub struct ApiSwitches {
     pub tags: TagRule,
     /// Handling of the fields in a create request that reactivates a deleted app.
     pub reactivation: Reactivation,
-    /// Requires `config:read` and `config:write`, in addition to the scopes of the app, for the configuration of an app.
+    /// Requires `config:read` and `config:write`, in addition to the scopes of the app, for the configuration of an
+    /// app.
     pub config_scopes: bool,
     /// Returns the `updated_at` time of a secret with microseconds after a write, and without fractions on a read.
     pub mixed_timestamp_precision: bool,
@@ -35,8 +36,8 @@ pub struct ApiSwitches {
 /// A generation of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
-    /// The first published API: no projects, organizations, limits, clusters or metrics. Every list is paginated, an app
-    /// requires a `cname`, `region` or `cluster_name`, and an error has no `code`
+    /// The first published API: no projects, organizations, limits, clusters or metrics. Every list is paginated, an
+    /// app requires a `cname`, `region` or `cluster_name`, and an error has no `code`
     Legacy,
     /// The current API
     #[default]
@@ -75,9 +76,9 @@ pub struct SubscriptionPlan {
     pub max_replicas: u64,
     /// Maximum resources per replica and per executor. `None`: unlimited.
     pub resources: Option<ResourceLimits>,
-    /// Whether an app can have an image tag.
+    /// True if an app can have an image tag.
     pub image_tags: bool,
-    /// Whether the organization can list the images of the enterprise channel.
+    /// True if the organization can list the images of the enterprise channel.
     pub enterprise_images: bool,
 }
 

@@ -113,7 +113,7 @@ impl OrganizationConfig {
 pub struct SeedApp {
     /// Name of the organization.
     pub organization: String,
-    /// Whether a repository provides the spicepod.
+    /// True if a repository provides the spicepod.
     #[serde(default)]
     pub repository_connected: bool,
     /// Fields of a create and an update request in one body.
@@ -172,7 +172,7 @@ pub struct RateLimits {
     pub per_organization: u32,
     /// Length of the window.
     pub window: Duration,
-    /// Whether responses contain the `X-RateLimit-*` and `Retry-After` headers.
+    /// True if responses contain the `X-RateLimit-*` and `Retry-After` headers.
     pub has_headers: bool,
 }
 
@@ -198,10 +198,10 @@ pub struct CredentialConfig {
     /// which can access only its own organization.
     #[serde(default, skip_serializing)]
     pub user: Option<u64>,
-    /// Whether the credential can access only its own organization, regardless of the memberships of the user.
+    /// True if the credential can access only its own organization, regardless of the memberships of the user.
     #[serde(default, skip_serializing)]
     pub narrowed: bool,
-    /// Whether rate limits apply. The credential for simulated portal actions is exempt, because the portal does not
+    /// True if rate limits apply. The credential for simulated portal actions is exempt, because the portal does not
     /// use the API.
     #[serde(default = "default_is_limited", skip_serializing)]
     pub is_limited: bool,

@@ -1,18 +1,13 @@
 //! Seed file (YAML): initial content of a sandbox. An absent section keeps its default.
 //!
 //! ```yaml
-//! plans:
-//!   small: { max_apps: 3, max_replicas: 1, image_tags: false, resources: { max_cpu: 4, max_memory_gi: 16 } }
-//! organizations:
-//!   - { id: 1, name: acme, plan: small }
-//! users:
-//!   - { id: 1, memberships: [{ organization: acme, role: owner }] }
-//! credentials:
-//!   - { kind: personal_access_token, name: ci, token: sandbox-fake-ci, scopes: ["*"], organization: acme, user: 1 }
-//!   - { kind: oauth_client, name: bot, client_id: bot, client_secret: sandbox-fake-bot, scopes: ["*"], organization: acme }
-//! apps:
-//!   - { organization: acme, body: { name: my-app, region: us-west-2, image_tag: 2.0.0 }, secrets: { DB_URL: fake } }
-//!   - { organization: acme, repository_connected: true, body: { name: our-app } }
+//! plans: small: { max_apps: 3, max_replicas: 1, image_tags: false, resources: { max_cpu: 4, max_memory_gi: 16 } }
+//! organizations: - { id: 1, name: acme, plan: small } users: - { id: 1, memberships: [{ organization: acme, role:
+//! owner }] } credentials: - { kind: personal_access_token, name: ci, token: sandbox-fake-ci, scopes: ["*"],
+//! organization: acme, user: 1 } - { kind: oauth_client, name: bot, client_id: bot, client_secret: sandbox-fake-bot,
+//! scopes: ["*"], organization: acme } apps: - { organization: acme, body: { name: my-app, region: us-west-2,
+//! image_tag: 2.0.0 }, secrets: { DB_URL: fake } } - { organization: acme, repository_connected: true, body: { name:
+//! our-app } }
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

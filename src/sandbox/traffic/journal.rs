@@ -50,7 +50,7 @@ pub(crate) struct JournalEntry {
     request: ReceivedRequest,
     state: RequestState,
     status: Option<u16>,
-    /// Whether a change of stored state took effect.
+    /// True if a change of stored state took effect.
     applied: bool,
     /// Body of the request, available from the first state after `received`. Null if the body is empty, hidden or not
     /// JSON.

@@ -145,7 +145,7 @@ impl TestEnv {
     }
 }
 
-/// Whether Ready has this status and reason for the generation.
+/// Returns true if Ready has this status and reason for the generation.
 fn is_ready(conditions: &[Condition], generation: Option<i64>, status: &str, reason: &str) -> bool {
     conditions.iter().any(|condition| {
         condition.type_ == "Ready"

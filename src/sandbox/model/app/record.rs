@@ -27,7 +27,7 @@ pub(crate) struct StoredApp {
     pub(crate) deleted_at: Option<Timestamp>,
     /// Number of times that the API keys were renewed. The keys are derived from this number.
     pub(crate) key_generation: u32,
-    /// Whether a repository provides the spicepod. Real users connect a repository in the portal; the sandbox offers
+    /// True if a repository provides the spicepod. Real users connect a repository in the portal; the sandbox offers
     /// `/sandbox/` and the seed file for this.
     #[serde(default)]
     pub(crate) repository_connected: bool,

@@ -46,7 +46,7 @@ pub(crate) struct CreateAppRequest {
     /// Same value as `storage_size_gb`.
     #[schema(deprecated, exclusive_minimum = 0)]
     storage_claim_size_gb: Option<f64>,
-    /// Whether the app gets the default alerts. The sandbox has no alerts.
+    /// Requests the default alerts. The sandbox has no alerts.
     #[schema(default = true, nullable = false)]
     default_alerts: Option<bool>,
 }
