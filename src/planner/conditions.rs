@@ -17,7 +17,7 @@ const RESUMED: &str = "Resumed; waiting for the first resync";
 pub(crate) struct ConditionInput {
     /// Generation that was reconciled.
     pub(crate) generation: i64,
-    /// Whether too many intervals passed without a successful resync.
+    /// True if too many intervals passed without a successful resync.
     pub(crate) overdue: bool,
     /// Message for a change of a referenced object that is not applied yet.
     pub(crate) source_change: Option<String>,
@@ -68,7 +68,8 @@ pub(crate) fn compute_conditions(before: &[Condition], outcome: &Outcome, input:
     }
 }
 
-/// Whether Ready is Unknown because resyncs failed for too long. Ready stays Unknown until the next successful resync.
+/// Returns true if Ready is Unknown because resyncs failed for too long. Ready stays Unknown until the next successful
+/// resync.
 pub(crate) fn is_ready_unknown(conditions: &[Condition], generation: Option<i64>) -> bool {
     find(conditions, ConditionType::Ready).is_some_and(|ready| {
         ready.status == "Unknown"
@@ -77,7 +78,7 @@ pub(crate) fn is_ready_unknown(conditions: &[Condition], generation: Option<i64>
     })
 }
 
-/// Whether Ready is True from before a suspension, and no resync has succeeded since.
+/// Returns true if Ready is True from before a suspension, and no resync has succeeded since.
 pub(crate) fn is_unverified_since_suspension(conditions: &[Condition], generation: Option<i64>) -> bool {
     find(conditions, ConditionType::Ready).is_some_and(|ready| {
         ready.status == "True"

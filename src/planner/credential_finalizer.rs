@@ -13,19 +13,19 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// State of a credential Secret.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialSecretState {
-    /// Whether the settings require the finalizer.
+    /// True if the settings require the finalizer.
     pub is_wanted: bool,
-    /// Whether the Secret has the finalizer.
+    /// True if the Secret has the finalizer.
     pub has_finalizer: bool,
     /// Time of its deletion.
     pub deleted_at: Option<Timestamp>,
-    /// Whether its namespace is being deleted.
+    /// True if its namespace is being deleted.
     pub namespace_terminating: bool,
     /// Number of SpiceOrganizations that use the Secret, without terminating ones that have no dependents.
     pub organizations: usize,
-    /// Whether a SpiceOrganization of the namespace cannot be decoded, and may use the Secret.
+    /// True if a SpiceOrganization of the namespace cannot be decoded, and may use the Secret.
     pub has_undecodable_organization: bool,
-    /// Whether a dependent of these organizations is being deleted.
+    /// True if a dependent of these organizations is being deleted.
     pub has_terminating_dependent: bool,
 }
 

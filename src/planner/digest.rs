@@ -55,7 +55,7 @@ impl fmt::Debug for DigestKey {
     }
 }
 
-/// Whether a keyed digest has the current version and the key with this ID.
+/// Returns true if a keyed digest has the current version and the key with this ID.
 pub(crate) fn is_under(digest: &str, key: &str) -> bool {
     digest.strip_prefix("v1:").and_then(|rest| rest.split_once(':')).is_some_and(|(id, _)| id == key)
 }

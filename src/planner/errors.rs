@@ -121,7 +121,7 @@ fn contains_scope_name(text: &str) -> bool {
     SCOPES.iter().any(|scope| text.contains(scope))
 }
 
-/// Returns true for a 409 to an app whose spicepod comes from a connected repository.
+/// Returns true for a 409 because the spicepod of the app comes from a connected repository.
 pub(crate) fn is_repository_error(error: &ApiError) -> bool {
     // The first version of the API returns no code.
     error.kind == ErrorKind::Conflict

@@ -13,17 +13,17 @@ use super::{conditions, schedule};
 use crate::api::{FINALIZER, Reason};
 
 impl<K: ResourcePlanner> PlanInput<'_, K> {
-    /// Whether the object is being deleted.
+    /// Returns true if the object is being deleted.
     pub fn is_deleting(&self) -> bool {
         self.meta.deletion_timestamp.is_some()
     }
 
-    /// Whether the stored object has the operator's finalizer.
+    /// Returns true if the stored object has the operator's finalizer.
     pub fn has_finalizer(&self) -> bool {
         self.meta.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
     }
 
-    /// Whether an object that the spec refers to has another version than the one applied last.
+    /// Returns true if an object that the spec refers to has another version than the one applied last.
     pub(crate) fn sources_changed(&self) -> bool {
         K::sources(self) != K::core(self.status).observed_sources
     }
@@ -38,13 +38,13 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
         K::resync(self).offset
     }
 
-    /// Whether Ready is True for the current generation.
+    /// Returns true if Ready is True for the current generation.
     pub fn is_ready(&self) -> bool {
         let conditions = &K::core(self.status).conditions;
         LastResult::from_conditions(conditions, self.meta.generation) == Some(LastResult::Ready)
     }
 
-    /// Whether Ready became Unknown for the current generation because resyncs failed for too long.
+    /// Returns true if Ready became Unknown for the current generation because resyncs failed for too long.
     pub fn is_ready_unknown(&self) -> bool {
         conditions::is_ready_unknown(&K::core(self.status).conditions, self.meta.generation)
     }
@@ -54,18 +54,18 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
         LastResult::of_current(K::core(self.status), self.meta)
     }
 
-    /// Whether the last reconcile handled this very state of the object and stalled for this reason.
+    /// Returns true if the last reconcile handled this very state of the object and stalled for this reason.
     pub(crate) fn is_stalled_for(&self, reason: Reason) -> bool {
         status::has_reason(K::core(self.status), reason) && self.last_result() == Some(LastResult::Stalled)
     }
 
-    /// Whether the operator's last write is so recent that a read may not show the write yet.
+    /// Returns true if the operator's last write is so recent that a read may not show the write yet.
     pub fn is_within_settle_period(&self) -> bool {
         let is_recent = |at| schedule::elapsed(at, self.now) < self.timings.write_settle_period;
         self.runtime_state.last_write.is_some_and(is_recent)
     }
 
-    /// Whether a resync is due.
+    /// Returns true if a resync is due.
     pub(crate) fn is_resync_due(&self, interval: Duration) -> bool {
         schedule::is_due(self.resync_offset(), interval, self.runtime_state.last_synced_or_seen(), self.now)
     }
@@ -92,7 +92,7 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
         (is_same && self.now < hold.until).then_some(hold.until)
     }
 
-    /// Whether a path was corrected too often, and too recently, to correct the path again.
+    /// Returns true if a path was corrected too often, and too recently, to correct the path again.
     pub(crate) fn is_correction_loop(&self, path: &str) -> bool {
         let (generation, cooldown) = (self.meta.generation, self.timings.correction_loop_cooldown);
         self.runtime_state.corrections.is_correction_loop(generation, path, self.now, cooldown)
@@ -111,7 +111,7 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
         Outcome::Stalled(Reason::CorrectionLoop, message)
     }
 
-    /// Whether the reconcile can end without a read: nothing changed since the last one, and no resync is due.
+    /// Returns true if the reconcile can end without a read: nothing changed since the last one, and no resync is due.
     pub(crate) fn can_skip(&self) -> bool {
         // Requests from before the start of this process count as handled; otherwise the next resync handles them.
         let annotations = runtime_state::annotations_digest(self.meta);

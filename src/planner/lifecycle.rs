@@ -13,15 +13,10 @@ pub(crate) fn required_reads<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Ve
         return if input.has_finalizer() { K::deletion_reads(input) } else { Vec::new() };
     }
     let cached = K::cache_reads(input);
-    if !cached.is_empty() || !can_reconcile(input) {
-        return cached;
+    match K::spec(input.desired) {
+        Ok(spec) if cached.is_empty() && !input.suspended && input.has_finalizer() => K::required_reads(input, spec),
+        _ => cached,
     }
-    K::required_reads(input)
-}
-
-/// Whether an object that is not being deleted is neither suspended nor invalid, and has the finalizer.
-fn can_reconcile<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> bool {
-    !input.suspended && input.has_finalizer() && K::spec_error(input.desired).is_none()
 }
 
 /// The next plan.
@@ -39,10 +34,11 @@ pub(crate) fn plan<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Plan<K> {
     } else if !input.has_finalizer() {
         let outcome = Outcome::InProgress("Adding the finalizer".to_owned());
         Plan::kubernetes(input.status.clone(), KubernetesWrite::AddFinalizer, outcome)
-    } else if let Some(error) = K::spec_error(input.desired) {
-        Plan::no_op(input.status, Outcome::Stalled(Reason::InvalidSpec, error.to_owned()))
     } else {
-        K::plan(input)
+        match K::spec(input.desired) {
+            Ok(spec) => K::plan(input, spec),
+            Err(error) => Plan::no_op(input.status, Outcome::Stalled(Reason::InvalidSpec, error.to_owned())),
+        }
     };
     K::complete(input, plan)
 }

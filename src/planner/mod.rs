@@ -1,8 +1,8 @@
 //! Decides what a reconcile does. Given the desired state, the recorded state and the observations, the planner returns
 //! the next reads and the next writes.
 //!
-//! The planner is pure: no I/O, clock, randomness, async code, Kubernetes client or HTTP. The current time and random IDs
-//! are arguments.
+//! The planner is pure: no I/O, clock, randomness, async code, Kubernetes client or HTTP. The current time and random
+//! IDs are arguments.
 //!
 //! | module | content |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Drives the steps of a reconcile on a model of the remote side, for the tests of the kinds: no mocks, no clock, no I/O.
+//! Drives the steps of a reconcile on a model of the remote side, for the tests of the kinds: no mocks, no clock, no
+//! I/O.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub(super) trait Model<K: ResourcePlanner> {
     /// Checks the invariants of every plan.
     fn check(&mut self, _object: &K, _plan: &Plan<K>, _observed: &K::Observed) {}
 
-    /// Whether the process survives the write that was just applied.
+    /// Returns true if the process survives the write that was just applied.
     fn survives_write(&mut self) -> bool {
         true
     }

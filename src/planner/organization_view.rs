@@ -11,20 +11,20 @@ pub struct OrganizationView {
     pub unusable: Option<String>,
     /// Why the object must not use the organization. An object that is being deleted always may.
     pub not_allowed: Option<String>,
-    /// Whether the object may adopt apps of the organization.
+    /// True if the object may adopt apps of the organization.
     pub adoption_allowed: bool,
-    /// Whether the organization is suspended, which stops every remote write.
+    /// True if the organization is suspended, which stops every remote write.
     pub suspended: bool,
     /// Binding of the organization: its endpoint, and `#` and its ID if the API returns one; none before the first
     /// successful resync. A binding that gains an ID stays the same organization.
     pub binding: Option<String>,
     /// Number of recorded apps that a user accepts as missing from the app list.
     pub accepted_missing_apps: usize,
-    /// Region of an app whose spec names no placement.
+    /// Region of an app without a placement in its spec.
     pub default_region: Option<String>,
     /// Portal page of the app, if known.
     pub portal: Option<String>,
-    /// Whether an app of the organization has shown that the API does not keep the operator's tags.
+    /// True if an app of the organization has shown that the API does not keep the operator's tags.
     pub tags_unsupported: bool,
 }
 
@@ -48,9 +48,9 @@ pub(crate) fn organization_blocker(organization: Option<&Observed<OrganizationVi
     }
 }
 
-/// Whether the organization that was recorded as `recorded` is the one bound as `current`. A recorded binding without
-/// an ID matches the same endpoint with one. The same ID at another endpoint matches, because a user accepted the
-/// change on the SpiceOrganization.
+/// Returns true if the organization that was recorded as `recorded` is the one bound as `current`. A recorded binding
+/// without an ID matches the same endpoint with one. The same ID at another endpoint matches, because a user accepted
+/// the change on the SpiceOrganization.
 pub(crate) fn is_same_binding(recorded: &str, current: &str) -> bool {
     let id = |binding: &str| binding.rsplit_once('#').map(|(_, id)| id.to_owned());
     current.strip_prefix(recorded).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))

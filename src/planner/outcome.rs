@@ -54,7 +54,7 @@ pub enum Retry {
 /// An event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
-    /// Whether the event is a warning.
+    /// True if the event is a warning.
     pub warning: bool,
     /// Action of the operator, in one machine-readable word.
     pub action: &'static str,

@@ -32,7 +32,7 @@ impl Ownership {
     }
 }
 
-/// Whether the app has this name. Names are case-insensitive.
+/// Returns true if the app has this name. Names are case-insensitive.
 pub(super) fn has_name(app: &App, name: &str) -> bool {
     app.name.eq_ignore_ascii_case(name)
 }

@@ -15,13 +15,15 @@ use super::schedule::{Resync, RetryPolicy, Timings};
 use crate::api::{SourceVersion, StatusCore};
 use crate::management::types::ApiError;
 
-/// The decisions of one kind of custom resource. `lifecycle` makes the decisions that all kinds share, and calls
-/// the kind only for an object that has the finalizer.
+/// The decisions of one kind of custom resource. `lifecycle` makes the decisions that all kinds share. It plans with the
+/// kind only if the object has the finalizer, is not suspended and has a valid spec, or if the object is being deleted.
 pub trait ResourcePlanner:
     Resource<DynamicType = ()> + HasStatus<Status: Clone + Debug + Default + PartialEq> + Clone
 {
-    /// The validated spec. Later stages cannot read the raw spec.
+    /// The desired state. Later stages cannot read the raw spec.
     type Desired: Debug;
+    /// The validated spec, the part of the desired state that an invalid spec does not have.
+    type Spec;
     /// Observations of one reconcile.
     type Observed: Debug + Default;
     /// A read that the planner requests.
@@ -37,11 +39,14 @@ pub trait ResourcePlanner:
     /// `spec.suspend`.
     fn suspend(&self) -> Option<bool>;
 
-    /// Validates the spec.
+    /// Computes the desired state, and validates the spec.
     fn desired(&self, identity: &Identity) -> Self::Desired;
 
-    /// Error of an invalid spec.
-    fn spec_error(desired: &Self::Desired) -> Option<&str>;
+    /// The validated spec.
+    ///
+    /// # Errors
+    /// The message for an invalid spec.
+    fn spec(desired: &Self::Desired) -> Result<&Self::Spec, &str>;
 
     /// The shared part of the status.
     fn core(status: &Self::Status) -> &StatusCore;
@@ -61,10 +66,10 @@ pub trait ResourcePlanner:
     }
 
     /// The next reads for an object that is not being deleted; empty if [`ResourcePlanner::plan`] can decide.
-    fn required_reads(input: &PlanInput<'_, Self>) -> Vec<Self::Read>;
+    fn required_reads(input: &PlanInput<'_, Self>, spec: &Self::Spec) -> Vec<Self::Read>;
 
     /// Plans an object that is not being deleted.
-    fn plan(input: &PlanInput<'_, Self>) -> Plan<Self>;
+    fn plan(input: &PlanInput<'_, Self>, spec: &Self::Spec) -> Plan<Self>;
 
     /// The next reads for an object that is being deleted.
     fn deletion_reads(input: &PlanInput<'_, Self>) -> Vec<Self::Read>;
@@ -88,7 +93,8 @@ pub trait ResourcePlanner:
         Self::core(input.status).observed_sources.clone()
     }
 
-    /// Whether everything outside the object is as the last reconcile left it. If not, a user waits for the change.
+    /// Returns true if everything outside the object is as the last reconcile left it. If not, a user waits for the
+    /// change.
     fn is_up_to_date(input: &PlanInput<'_, Self>) -> bool {
         !input.sources_changed()
     }
@@ -127,7 +133,7 @@ pub trait RemoteWrite<K: ResourcePlanner>: Clone + Debug + PartialEq {
         Vec::new()
     }
 
-    /// Whether the result must be stored before anything else happens.
+    /// Returns true if the result must be stored before anything else happens.
     fn must_persist_immediately(&self) -> bool {
         false
     }
@@ -162,9 +168,9 @@ impl<K: ResourcePlanner> RemoteWrite<K> for NoRemoteWrite {
 pub struct PlanInput<'a, K: ResourcePlanner> {
     /// Metadata of the object.
     pub meta: &'a ObjectMeta,
-    /// The validated spec.
+    /// The desired state.
     pub desired: &'a K::Desired,
-    /// Whether a user suspended the object.
+    /// True if a user suspended the object.
     pub suspended: bool,
     /// The stored status with all external state that this reconcile has learned.
     pub status: &'a K::Status,
@@ -189,7 +195,7 @@ pub struct Plan<K: ResourcePlanner> {
     pub first: Option<KubernetesWrite>,
     /// Remote write.
     pub remote: Option<K::Write>,
-    /// Outcome of the reconcile if the plan has no write.
+    /// Outcome if the plan has no write, or if the reconcile ends after the Kubernetes write (`Finalized`).
     pub outcome: Outcome,
     /// Events to publish after the writes.
     pub events: Vec<EventRecord>,
@@ -217,7 +223,7 @@ impl<K: ResourcePlanner> Plan<K> {
         Self::kubernetes(status.clone(), KubernetesWrite::RemoveFinalizer, Outcome::Finalized)
     }
 
-    /// Whether the plan has no write.
+    /// Returns true if the plan has no write.
     pub fn is_no_op(&self) -> bool {
         self.first.is_none() && self.remote.is_none()
     }

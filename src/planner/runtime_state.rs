@@ -17,7 +17,7 @@ pub struct RuntimeState {
     pub first_seen_at: Timestamp,
     /// Consecutive failures; for a terminating object, since the deletion was first seen.
     pub failures: u32,
-    /// Whether this process has seen the deletion.
+    /// True if this process has seen the deletion.
     pub deletion_seen: bool,
     /// Start of the last successful resync.
     pub last_synced_at: Option<Timestamp>,
@@ -27,7 +27,7 @@ pub struct RuntimeState {
     pub recent_writes: BTreeMap<String, Timestamp>,
     /// Time since which remote work is pending.
     pub pending_since: Option<Timestamp>,
-    /// Whether the next reconcile must read, regardless of the last result.
+    /// True if the next reconcile must read, regardless of the last result.
     pub force_resync: bool,
     /// Hold on a rejected write.
     pub retry_hold: Option<RetryHold>,
@@ -61,7 +61,7 @@ impl Corrections {
         }
     }
 
-    /// Whether a path was corrected too often, and too recently, to correct the path again.
+    /// Returns true if a path was corrected too often, and too recently, to correct the path again.
     pub(crate) fn is_correction_loop(
         &self,
         generation: Option<i64>,
@@ -106,7 +106,7 @@ impl RuntimeState {
         self.last_synced_at.unwrap_or(self.first_seen_at)
     }
 
-    /// Whether a rejected write is held, provided that the object has not changed.
+    /// Returns true if a rejected write is held, provided that the object has not changed.
     pub fn is_write_held(&self, now: Timestamp) -> bool {
         self.retry_hold.as_ref().is_some_and(|hold| now < hold.until)
     }

@@ -11,7 +11,7 @@ use super::outcome::Retry;
 /// Every wait that a decision depends on. All are settings, so that tests can be quick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timings {
-    /// Resync interval of an object whose spec sets none.
+    /// Resync interval of an object without `spec.interval`.
     pub default_interval: Duration,
     /// Minimum resync interval.
     pub min_interval: Duration,
@@ -19,7 +19,7 @@ pub struct Timings {
     pub ready_unknown_after_intervals: u32,
     /// Minimum resync interval of a stalled object.
     pub stalled_resync_interval: Duration,
-    /// Retry interval for a rejected write whose cause cannot be checked by a read (for example a plan limit).
+    /// Retry interval for a write rejected for a cause that no read shows (for example a plan limit).
     pub rejected_write_retry_interval: Duration,
     /// Delay after the first failure; doubled after each further failure.
     pub min_retry_delay: Duration,
@@ -78,7 +78,7 @@ pub(crate) fn display_duration(duration: Duration) -> String {
     format!("{:#}", SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
 }
 
-/// Whether a resync time lies after `last` and not after `now`.
+/// Returns true if a resync time lies after `last` and not after `now`.
 pub(crate) fn is_due(offset: u64, interval: Duration, last: Timestamp, now: Timestamp) -> bool {
     now >= next_resync(offset, interval, last)
 }
@@ -102,7 +102,7 @@ pub(crate) fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
 }
 
-/// Whether the last successful resync is so long ago that Ready becomes Unknown.
+/// Returns true if the last successful resync is so long ago that Ready becomes Unknown.
 pub(crate) fn is_overdue(last_synced: Timestamp, interval: Duration, timings: &Timings, now: Timestamp) -> bool {
     elapsed(last_synced, now) > interval.saturating_mul(timings.ready_unknown_after_intervals)
 }
@@ -126,9 +126,9 @@ impl Resync {
 /// Handling of failures by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Whether every failed write is held until its retry time, and not only a rejected one.
+    /// True if every failed write is held until its retry time, and not only a rejected one.
     pub holds_every_failure: bool,
-    /// Whether the delay after repeated failures is at most the resync interval.
+    /// True if the delay after repeated failures is at most the resync interval.
     pub retries_within_interval: bool,
 }
 
@@ -136,7 +136,7 @@ impl RetryPolicy {
     /// A rejected write is held; the delay grows to the operator's maximum.
     pub const DEFAULT: Self = Self { holds_every_failure: false, retries_within_interval: false };
 
-    /// Whether a write that failed is held until its retry time, also if an event triggers a reconcile before.
+    /// Returns true if a write that failed is held until its retry time, also if an event triggers a reconcile before.
     pub(crate) fn holds(self, retry: Retry) -> bool {
         self.holds_every_failure || matches!(retry, Retry::After(_))
     }

@@ -44,7 +44,7 @@ pub(crate) fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Co
     conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
-/// Whether any condition has this reason.
+/// Returns true if any condition has this reason.
 pub(crate) fn has_reason(core: &StatusCore, reason: Reason) -> bool {
     core.conditions.iter().any(|condition| condition.reason == reason.as_str())
 }
@@ -56,10 +56,10 @@ pub(crate) fn requested_reconcile(meta: &ObjectMeta) -> Option<&str> {
     Some(&value[..end])
 }
 
-/// Whether a user suspended the object, by `spec.suspend` (`field`) or by annotation.
+/// Returns true if a user suspended the object, by `spec.suspend` (`field`) or by annotation.
 pub(crate) fn is_suspended(field: Option<bool>, meta: &ObjectMeta) -> bool {
     let value = meta.annotations.as_ref().and_then(|annotations| annotations.get(SUSPEND));
-    // Any value other than "false" suspends: an operator on call who mistypes "true" still stops the object.
+    // Any value other than "false" suspends: a mistyped "true" also stops the object.
     let is_set = |value: &String| !["", "false"].contains(&value.trim().to_ascii_lowercase().as_str());
     field.unwrap_or(false) || value.is_some_and(is_set)
 }

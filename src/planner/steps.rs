@@ -52,7 +52,7 @@ pub struct Steps<K: ResourcePlanner> {
     pub observed: K::Observed,
     /// State of the object that only this process has.
     pub runtime_state: RuntimeState,
-    /// Whether the status has external state that is not stored yet.
+    /// True if the status has external state that is not stored yet.
     unsaved: bool,
     iterations: usize,
     reads: usize,
@@ -79,7 +79,7 @@ impl<K: ResourcePlanner> Steps<K> {
         &self.status
     }
 
-    /// Whether the status has external state that is not stored yet.
+    /// Returns true if the status has external state that is not stored yet.
     pub fn is_unsaved(&self) -> bool {
         self.unsaved
     }

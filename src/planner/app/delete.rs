@@ -85,13 +85,13 @@ pub(super) fn plan(input: &AppInput<'_>) -> Plan<SpiceApp> {
     }
 }
 
-/// Whether the operator owns nothing remote for this object.
+/// Returns true if the operator owns nothing remote for this object.
 fn has_no_remote_state(input: &AppInput<'_>) -> bool {
     let has_no_app = recorded_id(input.status).is_none() && input.status.create_intent.is_none();
     has_no_app || input.desired.observe_only
 }
 
-/// Whether the finalizer can be removed without a remote call.
+/// Returns true if the finalizer can be removed without a remote call.
 fn can_remove_finalizer(input: &AppInput<'_>) -> bool {
     let stays = retains_app(input) && blocked_by_secrets(input).is_none() && app_to_untag(input).is_none();
     has_no_remote_state(input) || stays
@@ -110,7 +110,7 @@ fn blocked_by_secrets(input: &AppInput<'_>) -> Option<Outcome> {
     Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message))
 }
 
-/// Whether the app stays.
+/// Returns true if the app stays.
 fn retains_app(input: &AppInput<'_>) -> bool {
     match input.desired.deletion_policy {
         Some(DeletionPolicy::Retain) => true,

@@ -106,7 +106,7 @@ pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<ManagedField>, String> 
     Ok(all)
 }
 
-/// Whether the API names the parts of a field differently. A spicepod is sent as written.
+/// Returns true if the API names the parts of a field differently. A spicepod is sent as written.
 fn has_wire_names(field: AppField) -> bool {
     matches!(field, AppField::Resources | AppField::Executor)
 }
@@ -140,8 +140,8 @@ pub(super) fn observed_after_send(managed: &[ManagedField], app: &App) -> BTreeM
     managed.iter().map(|field| (field.path.clone(), digests(field))).collect()
 }
 
-/// Compares the desired, the last applied and the live values. `is_report_only` selects the paths whose drift is reported
-/// and not corrected.
+/// Compares the desired, the last applied and the live values. `is_report_only` selects the paths whose drift is
+/// reported and not corrected.
 pub(super) fn merge(
     desired: &[ManagedField],
     applied: &BTreeMap<String, AppliedField>,

@@ -27,17 +27,17 @@ pub struct AppObserved {
     pub source: Option<Observed<SourceVersion>>,
     /// The spicepod in the ConfigMap.
     pub spicepod: Option<Observed<LoadedSpicepod>>,
-    /// Whether the CustomResourceDefinition is being deleted.
+    /// True if the CustomResourceDefinition is being deleted.
     pub crd_terminating: Option<Observed<bool>>,
-    /// Whether this reconcile restored the owner tags.
+    /// True if this reconcile restored the owner tags.
     pub owner_tags_restored: bool,
-    /// Whether this reconcile removed the owner tags, or tried to.
+    /// True if this reconcile removed the owner tags, or tried to.
     pub owner_tags_removed: bool,
-    /// Whether the API rejected a write with the owner tags in this reconcile, so that the write is repeated without.
+    /// True if the API rejected a write with the owner tags in this reconcile, so that the write is repeated without.
     pub tags_rejected: bool,
-    /// Whether the API rejected the spicepod in this reconcile because the app has a connected repository.
+    /// True if the API rejected the spicepod in this reconcile because the app has a connected repository.
     pub repository_connected: bool,
-    /// Whether the create of this reconcile reactivated a deleted app.
+    /// True if the create of this reconcile reactivated a deleted app.
     pub reactivated: bool,
     /// The complete list of apps.
     pub list: Option<Observed<AppList>>,
@@ -81,7 +81,7 @@ pub enum SpicepodProblem {
 /// Another SpiceApp for the same app name. The lowest one owns the name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CompetingApp {
-    /// Whether no ID is recorded; false sorts first.
+    /// True if no ID is recorded; false sorts first.
     pub without_id: bool,
     /// Creation time of the object; the older one sorts first.
     pub created: Option<Timestamp>,
@@ -104,7 +104,7 @@ pub enum AppRead {
     Source(ConfigMapKeyRef),
     /// The spicepod in the ConfigMap.
     Spicepod(ConfigMapKeyRef),
-    /// Whether the CustomResourceDefinition is being deleted.
+    /// Read of the deletion timestamp of the CustomResourceDefinition.
     CrdTerminating,
     /// SpiceSecrets of the app, from the cache.
     Secrets,

@@ -3,15 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::fields::{self, ManagedField};
 use super::input::{AppInput, organization_name, read_failed};
 use super::owner_tags::{desired_fields, lacks_tag_support};
 use super::ownership::{is_reactivated_foreign, ownership, record_app};
-use super::plan::plan_update;
-use super::validate::ValidSpec;
+use super::update::plan_update;
+use super::validate::AppSpec;
 use super::write::AppWrite;
 use crate::api::{CreateIntent, Reason, SpiceApp, SpiceAppStatus, TAKE_OWNERSHIP_FROM, Visibility};
 use crate::management::types::{App, CreateApp};
@@ -41,7 +40,7 @@ pub(super) fn app_to_read(input: &AppInput<'_>) -> Option<i64> {
 }
 
 /// Plans an object without a recorded ID.
-pub(super) fn plan(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
+pub(super) fn plan(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
     let no_op = |outcome| Plan::no_op(input.status, outcome);
     let list = match &input.observed.list {
         Some(Observed::Present(list)) => list,
@@ -49,11 +48,7 @@ pub(super) fn plan(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
         Some(Observed::Absent) | None => return no_op(Outcome::InProgress("Looking for the app".to_owned())),
     };
     let Some(app) = list.value.iter().find(|app| has_name(app, &input.desired.name)) else {
-        return if input.desired.observe_only {
-            plan_nothing_to_observe(input)
-        } else {
-            plan_absent(input, spec, list.started_at)
-        };
+        return if input.desired.observe_only { plan_nothing_to_observe(input) } else { plan_unlisted(input, spec) };
     };
     match classify(input, app) {
         ExistingApp::Owned => plan_attach(input, app),
@@ -93,12 +88,12 @@ fn classify(input: &AppInput<'_>, app: &App) -> ExistingApp {
     }
 }
 
-/// Whether the organization allows this namespace to adopt apps.
+/// Returns true if the organization allows this namespace to adopt apps.
 fn adoption_allowed(input: &AppInput<'_>) -> bool {
     matches!(&input.observed.organization, Some(Observed::Present(organization)) if organization.adoption_allowed)
 }
 
-/// Whether the object may take ownership of another owner's app: the annotation must name the app's owner tag.
+/// Returns true if the object may take ownership of another owner's app: the annotation must name the app's owner tag.
 pub(super) fn may_take_ownership(input: &AppInput<'_>, app: &App) -> bool {
     let named = input.desired.take_ownership_from.as_deref();
     input.desired.may_adopt
@@ -117,9 +112,9 @@ pub(super) fn owned_elsewhere_message(app: &App) -> String {
     )
 }
 
-/// Whether an app without an owner tag is the result of the object's create. A complete list without the name precedes the
-/// intent, so an older app was reactivated by the create. A younger app is the object's only if the API keeps no tags.
-/// After a name conflict, no app without the owner tag is the object's.
+/// Returns true if an app without an owner tag is the result of the object's create. A complete list without the name
+/// precedes the intent, so an older app was reactivated by the create. A younger app is the object's only if the API
+/// keeps no tags. After a name conflict, no app without the owner tag is the object's.
 pub(super) fn matches_create_intent(input: &AppInput<'_>, app: &App) -> bool {
     let Some(intent) = input.status.create_intent.as_ref().filter(|intent| intent.name_conflict.is_none()) else {
         return false;
@@ -158,14 +153,15 @@ fn with_detail(
     }
 }
 
-/// Adopts an app. The ID is stored before the owner tags are sent: after a crash, the missing owner tag counts as drift.
-pub(super) fn adopt(input: &AppInput<'_>, spec: &ValidSpec, read: &Observation<App>) -> Plan<SpiceApp> {
+/// Adopts an app. The ID is stored before the owner tags are sent: after a crash, the missing owner tag counts as
+/// drift.
+pub(super) fn adopt(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App>) -> Plan<SpiceApp> {
     let app = &read.value;
     let mut status = input.status.clone();
     record_app(&mut status, input.observed, app);
     (status.create_intent, status.created_at) = (None, None);
     status.incarnation = Some(format!("a-{}", input.fresh_id));
-    // Digests from before the adoption are those of another app, or of an earlier life of this app.
+    // Digests from before the adoption are those of another app, or of this app before its deletion.
     let only_reports = input.desired.report_drift;
     status.last_applied = if only_reports { fields::assume_applied(&spec.managed) } else { BTreeMap::new() };
     let mut plan = plan_update(input, spec, read, status);
@@ -175,7 +171,7 @@ pub(super) fn adopt(input: &AppInput<'_>, spec: &ValidSpec, read: &Observation<A
 }
 
 /// Reports the differences of an app that is only observed.
-fn observe(input: &AppInput<'_>, spec: &ValidSpec, read: &Observation<App>) -> Plan<SpiceApp> {
+fn observe(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App>) -> Plan<SpiceApp> {
     let app = &read.value;
     let mut status = input.status.clone();
     let is_own = match ownership(app, input.desired) {
@@ -213,15 +209,15 @@ fn plan_nothing_to_observe(input: &AppInput<'_>) -> Plan<SpiceApp> {
     Plan::no_op(input.status, Outcome::Stalled(reason, message))
 }
 
-/// Plans the create of an app that the list, read at `listed_at`, does not have.
-fn plan_absent(input: &AppInput<'_>, spec: &ValidSpec, listed_at: Timestamp) -> Plan<SpiceApp> {
+/// Plans the create of an app that the complete list does not have.
+fn plan_unlisted(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
     // The list of this reconcile also covers the second attempt, without the owner tags.
     if input.status.create_intent.is_some() && input.is_within_settle_period() && !input.observed.tags_rejected {
         let message = "The outcome of the last create is not known; reading the app list again before the next attempt";
         let outcome = Outcome::ReadFailed(Reason::RemoteUnavailable, message.to_owned(), Retry::Backoff);
         return Plan::no_op(input.status, outcome);
     }
-    plan_create(input, spec, listed_at)
+    plan_create(input, spec)
 }
 
 /// Records the create intent. Returns whether an earlier attempt under the same intent may have taken effect.
@@ -248,7 +244,7 @@ fn record_intent(input: &AppInput<'_>, status: &mut SpiceAppStatus) -> bool {
     repeated
 }
 
-fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed_at: Timestamp) -> Plan<SpiceApp> {
+fn plan_create(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
     let mut status = input.status.clone();
     let repeated = record_intent(input, &mut status);
     let fields = desired_fields(input, spec, status.incarnation.as_deref(), None);
@@ -262,21 +258,12 @@ fn plan_create(input: &AppInput<'_>, spec: &ValidSpec, listed_at: Timestamp) -> 
     let reactivated_if_before = input.now.checked_sub(input.timings.clock_skew).unwrap_or(input.now);
     let (owner, intended_at) = (input.desired.owner.clone(), input.now);
     let first_untagged = status.tags_unsupported == Some(true) && input.status.tags_unsupported != Some(true);
-    let write = AppWrite::Create {
-        body,
-        managed,
-        repeated,
-        first_untagged,
-        owner,
-        intended_at,
-        based_on: listed_at,
-        reactivated_if_before,
-    };
+    let write = AppWrite::Create { body, managed, repeated, first_untagged, owner, intended_at, reactivated_if_before };
     Plan { first: Some(KubernetesWrite::StoreStatus), events, ..Plan::remote(status, write, message) }
 }
 
 /// Body of the create: always a visibility and exactly one placement, because a reactivated app would keep its own.
-fn create_body(input: &AppInput<'_>, spec: &ValidSpec, fields: &[ManagedField]) -> Result<CreateApp, Outcome> {
+fn create_body(input: &AppInput<'_>, spec: &AppSpec, fields: &[ManagedField]) -> Result<CreateApp, Outcome> {
     let has_placement = spec.region.is_some() || spec.cname.is_some() || spec.cluster_name.is_some();
     let default = match &input.observed.organization {
         Some(Observed::Present(organization)) => organization.default_region.clone(),
@@ -304,7 +291,7 @@ fn create_body(input: &AppInput<'_>, spec: &ValidSpec, fields: &[ManagedField]) 
     })
 }
 
-/// Whether the body of a create has a field.
+/// Returns true if the body of a create has a field.
 fn has_field(body: &CreateApp, field: &ManagedField) -> bool {
     use crate::management::types::AppField::{ClusterName, Description, Region, Tags, Visibility};
     match field.field {

@@ -6,7 +6,7 @@ mod input;
 mod locate;
 mod owner_tags;
 mod ownership;
-mod plan;
+mod sync;
 mod update;
 mod validate;
 mod write;
@@ -16,7 +16,7 @@ mod tests;
 
 pub use fields::ManagedField;
 pub use input::{AppObserved, AppRead, AppSecrets, CompetingApp, LoadedSpicepod, SpicepodProblem};
-pub use validate::{AppDesired, parse_spicepod};
+pub use validate::{AppDesired, AppSpec, parse_spicepod};
 pub use write::AppWrite;
 
 use crate::api::{SourceVersion, SpiceApp, SpiceAppStatus, StatusCore};
@@ -27,6 +27,7 @@ use input::AppInput;
 
 impl ResourcePlanner for SpiceApp {
     type Desired = AppDesired;
+    type Spec = AppSpec;
     type Observed = AppObserved;
     type Read = AppRead;
     type Write = AppWrite;
@@ -41,8 +42,8 @@ impl ResourcePlanner for SpiceApp {
         AppDesired::of(self, identity)
     }
 
-    fn spec_error(desired: &AppDesired) -> Option<&str> {
-        desired.spec.as_ref().err().map(String::as_str)
+    fn spec(desired: &AppDesired) -> Result<&AppSpec, &str> {
+        desired.spec.as_ref().map_err(String::as_str)
     }
 
     fn core(status: &SpiceAppStatus) -> &StatusCore {
@@ -84,12 +85,12 @@ impl ResourcePlanner for SpiceApp {
         if input.observed.secrets.is_none() { vec![AppRead::Secrets] } else { Vec::new() }
     }
 
-    fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {
-        update::required_reads(input)
+    fn required_reads(input: &AppInput<'_>, spec: &AppSpec) -> Vec<AppRead> {
+        sync::required_reads(input, spec)
     }
 
-    fn plan(input: &AppInput<'_>) -> Plan<Self> {
-        update::plan(input)
+    fn plan(input: &AppInput<'_>, spec: &AppSpec) -> Plan<Self> {
+        sync::plan(input, spec)
     }
 
     fn deletion_reads(input: &AppInput<'_>) -> Vec<AppRead> {
@@ -105,7 +106,7 @@ impl ResourcePlanner for SpiceApp {
     }
 
     fn sources(input: &AppInput<'_>) -> Vec<SourceVersion> {
-        update::sources(input)
+        sync::sources(input)
     }
 
     fn in_sync_message(input: &AppInput<'_>) -> String {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fields::{self, ManagedField};
 use super::input::AppInput;
-use super::validate::ValidSpec;
+use super::validate::AppSpec;
 use super::write::AppWrite;
 use crate::api::{SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, AppField, UpdateApp};
@@ -12,7 +12,7 @@ use crate::planner::observation::{Observation, Observed};
 use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG};
 use crate::planner::resource::Plan;
 
-/// Whether the path is that of one of the operator's own tags.
+/// Returns true if the path is that of one of the operator's own tags.
 pub(super) fn is_own_tag(path: &str) -> bool {
     path.strip_prefix("tags.").is_some_and(|key| key == OWNER_TAG || key == INCARNATION_TAG)
 }
@@ -21,7 +21,7 @@ pub(super) fn is_own_tag(path: &str) -> bool {
 /// the update would remove it.
 pub(super) fn desired_fields(
     input: &AppInput<'_>,
-    spec: &ValidSpec,
+    spec: &AppSpec,
     incarnation: Option<&str>,
     app: Option<&App>,
 ) -> Vec<ManagedField> {
@@ -32,12 +32,12 @@ pub(super) fn desired_fields(
     spec.managed.iter().cloned().chain(tags).collect()
 }
 
-/// Whether the API rejects or drops the owner tags.
+/// Returns true if the API rejects or drops the owner tags.
 pub(super) fn lacks_tag_support(input: &AppInput<'_>) -> bool {
     input.observed.tags_rejected || is_known_to_lack_tag_support(input)
 }
 
-/// Whether this app or another one of the organization has shown that the API keeps no tags.
+/// Returns true if this app or another one of the organization has shown that the API keeps no tags.
 pub(super) fn is_known_to_lack_tag_support(input: &AppInput<'_>) -> bool {
     let organization = matches!(&input.observed.organization, Some(Observed::Present(it)) if it.tags_unsupported);
     input.status.tags_unsupported == Some(true) || organization

@@ -19,12 +19,13 @@ pub(super) fn ownership(app: &App, desired: &AppDesired) -> Ownership {
     Ownership::of(app, &desired.owner)
 }
 
-/// Whether the operator created the app, and did not only adopt the app.
+/// Returns true if the operator created the app, and did not only adopt the app.
 pub(super) fn was_created(status: &SpiceAppStatus) -> bool {
     status.incarnation.as_deref().is_some_and(|incarnation| incarnation.starts_with("c-"))
 }
 
-/// Whether an app that the operator's own create reactivated still shows the foreign owner tag of its earlier life.
+/// Returns true if an app that the operator's own create reactivated still shows the foreign owner tag from before
+/// its deletion.
 pub(super) fn is_reactivated_foreign(status: &SpiceAppStatus, app: &App) -> bool {
     let intent = status.create_intent.as_ref().filter(|_| status.id == Some(app.id));
     intent.is_some_and(|intent| {
@@ -43,7 +44,7 @@ pub(super) enum AbsenceCheck {
     Confirmed,
     /// The absence is not certain yet.
     Inconclusive(Outcome),
-    /// So many apps are missing at once that the credential may lead to another organization.
+    /// So many apps are missing at once that the credential may resolve to another organization.
     MassAbsence(String),
 }
 
@@ -77,7 +78,7 @@ fn missing_apps(input: &AppInput<'_>, id: i64, list: &AppList) -> Option<String>
     };
     (missing > 3 && missing * 5 > recorded.len() && missing > accepted).then(|| {
         format!(
-            "{missing} of {} recorded apps are missing from the app list, so the credential may lead to another \
+            "{missing} of {} recorded apps are missing from the app list, so the credential may resolve to another \
              organization. If the apps were deleted, set annotation {ACCEPT_MISSING_APPS}: \"{missing}\" on \
              SpiceOrganization \"{}\"",
             recorded.len(),

@@ -1,295 +1,111 @@
-//! Reconciles an app that is desired. `locate` handles an app without a recorded ID.
+//! Plans the update that makes an app match the spec.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
-use serde_json::Value;
-
-use super::fields::ManagedField;
-use super::input::{
-    AppInput, AppRead, CompetingApp, LoadedSpicepod, SpicepodProblem, binding_mismatch, display_organization,
-    min_read_time, organization_wait, read_failed,
-};
-use super::locate;
-use super::owner_tags::plan_set_owner_tags;
-use super::ownership::{
-    AbsenceCheck, absence, is_reactivated_foreign, ownership, record_app, recorded_id, was_created,
-};
-use super::plan::plan_update;
-use super::validate::ValidSpec;
-use crate::api::{ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
+use super::fields::{self, ManagedField, MergeResult};
+use super::input::AppInput;
+use super::owner_tags::{desired_fields, is_known_to_lack_tag_support, is_own_tag};
+use super::validate::AppSpec;
+use super::write::AppWrite;
+use crate::api::{RECONCILE_REQUESTED_AT, Reason, SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, AppField};
-use crate::planner::observation::{Observation, Observed};
-use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
-use crate::planner::remote_app::{Ownership, has_name};
-use crate::planner::resource::{Plan, ResourcePlanner};
-use crate::planner::{digest, schedule};
+use crate::planner::observation::Observation;
+use crate::planner::outcome::{EventRecord, Outcome};
+use crate::planner::remote_app::OWNER_TAG;
+use crate::planner::resource::Plan;
 
-pub(super) fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {
-    let observed = input.observed;
-    let Ok(spec) = &input.desired.spec else { return Vec::new() };
-    match (&spec.spicepod_from, &observed.source) {
-        (Some(key), None) => return vec![AppRead::Source(key.clone())],
-        _ if can_skip(input) => return Vec::new(),
-        (Some(key), Some(Observed::Present(_))) if observed.spicepod.is_none() => {
-            return vec![AppRead::Spicepod(key.clone())];
-        }
-        _ if resolve_spicepod(input, spec).is_err() => return Vec::new(),
-        _ => {}
-    }
-    if observed.organization.is_none() || observed.competing_apps.is_none() {
-        return vec![AppRead::Organization, AppRead::CompetingApps];
-    }
-    if blocker(input).is_some() {
-        return Vec::new();
-    }
-    let list = AppRead::List(min_read_time(input));
-    let not_found = matches!(observed.app, Some(Observed::Absent | Observed::Unknown(_)));
-    match managed_id(input) {
-        Some(id) if !is_fresh(input) && !not_found => vec![AppRead::App(id, min_detail_time(input))],
-        // Only the app list confirms a 404.
-        Some(_) if observed.app == Some(Observed::Absent) && observed.list.is_none() => vec![list, AppRead::Siblings],
-        None if observed.list.is_none() => vec![list],
-        None if !is_fresh(input) && !not_found => {
-            locate::app_to_read(input).map(|id| AppRead::App(id, min_read_time(input))).into_iter().collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Earliest start of a read of the app's detail. A resync accepts a read from its scheduled time on, because all
-/// objects of the app resync then and share one read.
-fn min_detail_time(input: &AppInput<'_>) -> Timestamp {
-    let requested = min_read_time(input);
-    match input.due_resync().filter(|_| SpiceApp::is_up_to_date(input)) {
-        Some(resync) => resync.max(input.oldest_usable_read()).min(requested),
-        None => requested,
-    }
-}
-
-/// ID of the app that is kept as declared. An observed app has none: the operator looks that app up by name.
-fn managed_id(input: &AppInput<'_>) -> Option<i64> {
-    recorded_id(input.status).filter(|_| !input.desired.observe_only)
-}
-
-pub(super) fn plan(input: &AppInput<'_>) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
-    let spec = match &input.desired.spec {
-        Ok(spec) => spec,
-        Err(error) => return no_op(Outcome::Stalled(Reason::InvalidSpec, error.clone())),
-    };
-    if can_skip(input) {
-        return no_op(Outcome::Skipped);
-    }
-    let mut plan = match resolve_spicepod(input, spec) {
-        Ok(spec) => plan_desired(input, &spec),
-        Err(outcome) => no_op(outcome),
-    };
-    // A version counts as observed once it is applied. A new version with the content that is applied already does not
-    // have to be applied again.
-    if matches!(plan.outcome, Outcome::InSync | Outcome::Stalled(..)) || is_spicepod_applied(input) {
-        plan.status.core.observed_sources = sources(input);
-    }
-    plan
-}
-
-/// Whether the spicepod that was read is the one that was sent last.
-fn is_spicepod_applied(input: &AppInput<'_>) -> bool {
-    let Some(Observed::Present(LoadedSpicepod { spicepod: Ok(spicepod), .. })) = &input.observed.spicepod else {
-        return false;
-    };
-    let applied = input.status.last_applied.get("spicepod").map(|applied| &applied.sent_hash);
-    input.sources_changed() && applied == Some(&digest::of_value(&Value::Object(spicepod.clone())))
-}
-
-fn plan_desired(input: &AppInput<'_>, spec: &ValidSpec) -> Plan<SpiceApp> {
-    if let Some(outcome) = blocker(input) {
-        return Plan::no_op(input.status, outcome);
-    }
-    let mut plan = match managed_id(input) {
-        Some(id) => plan_recorded(input, spec, id),
-        None => locate::plan(input, spec),
-    };
-    if let Some(Observed::Present(organization)) = &input.observed.organization
-        && (plan.status.id.is_some() || plan.status.create_intent.is_some())
-    {
-        let recorded = plan.status.organization_binding.take();
-        plan.status.organization_binding = organization.binding.clone().or(recorded);
-        plan.status.organization_ref = input.observed.organization_ref.clone();
-    }
-    plan
-}
-
-/// Outcome that prevents every request to the API.
-fn blocker(input: &AppInput<'_>) -> Option<Outcome> {
-    let mismatch = || binding_mismatch(input).map(|message| Outcome::Stalled(Reason::OrganizationMismatch, message));
-    reference_mismatch(input).or_else(|| organization_wait(input)).or_else(mismatch).or_else(|| name_conflict(input))
-}
-
-/// Outcome if the spec names another SpiceOrganization than the recorded one. The operator uses the recorded one until the
-/// app is deleted: an app cannot move, and must not be created a second time.
-fn reference_mismatch(input: &AppInput<'_>) -> Option<Outcome> {
-    let (declared, recorded) = (input.desired.organization.as_ref()?, input.status.recorded_organization()?);
-    (declared != recorded).then(|| {
-        let message = format!(
-            "The app is recorded in SpiceOrganization \"{}\", but spec.organizationRef names \"{}\". Restore \
-             spec.organizationRef, or delete this object with deletionPolicy: Retain and create it again",
-            display_organization(input, recorded),
-            display_organization(input, declared)
-        );
-        Outcome::Stalled(Reason::OrganizationMismatch, message)
-    })
-}
-
-fn can_skip(input: &AppInput<'_>) -> bool {
-    let unchanged = !input.sources_changed() || input.write_held_until().is_some();
-    let is_created = input.status.id.is_some() || input.status.create_intent.is_none();
-    // A response of this reconcile is always evaluated, regardless of the schedule.
-    input.observed.app.is_none() && is_created && unchanged && input.can_skip()
-}
-
-/// Versions of the objects that the spec refers to: as read, or else as cached.
-pub(super) fn sources(input: &AppInput<'_>) -> Vec<SourceVersion> {
-    match (&input.observed.spicepod, &input.observed.source) {
-        (Some(Observed::Present(read)), _) => vec![read.version.clone()],
-        (_, Some(Observed::Present(version))) => vec![version.clone()],
-        _ => Vec::new(),
-    }
-}
-
-/// The spec with the spicepod from the ConfigMap.
-fn resolve_spicepod<'a>(input: &AppInput<'_>, spec: &'a ValidSpec) -> Result<Cow<'a, ValidSpec>, Outcome> {
-    let Some(ConfigMapKeyRef { name, key }) = &spec.spicepod_from else { return Ok(Cow::Borrowed(spec)) };
-    let missing = |message| {
-        let retry = Retry::After(input.timings.rejected_write_retry_interval);
-        Err(Outcome::WriteFailed(Reason::SourceNotFound, message, retry))
-    };
-    match (&input.observed.source, &input.observed.spicepod) {
-        (_, Some(Observed::Present(LoadedSpicepod { spicepod: Ok(spicepod), .. }))) => {
-            let value = Value::Object(spicepod.clone());
-            let mut spec = spec.clone();
-            spec.managed.push(ManagedField {
-                path: "spicepod".to_owned(),
-                field: AppField::Spicepod,
-                tag: None,
-                value,
-            });
-            Ok(Cow::Owned(spec))
-        }
-        (_, Some(Observed::Present(LoadedSpicepod { spicepod: Err(SpicepodProblem::KeyMissing), .. }))) => {
-            missing(format!("ConfigMap \"{name}\" has no key \"{key}\""))
-        }
-        (_, Some(Observed::Present(LoadedSpicepod { spicepod: Err(SpicepodProblem::Invalid(why)), .. }))) => {
-            let message = format!("spec.spicepodFrom: ConfigMap {name}, key {key}: {why}");
-            Err(Outcome::Stalled(Reason::InvalidSpec, message))
-        }
-        (_, Some(Observed::Unknown(error))) => Err(read_failed(error)),
-        (Some(Observed::Absent), _) | (_, Some(Observed::Absent)) => missing(format!("ConfigMap \"{name}\" not found")),
-        _ => Err(Outcome::InProgress("Reading the spicepod".to_owned())),
-    }
-}
-
-/// Plans an app with a recorded ID.
-fn plan_recorded(input: &AppInput<'_>, spec: &ValidSpec, id: i64) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
-    match &input.observed.app {
-        Some(Observed::Present(read)) => plan_present(input, spec, read),
-        Some(Observed::Absent) => plan_absent(input, id),
-        Some(Observed::Unknown(error)) => no_op(read_failed(error)),
-        None => no_op(Outcome::InProgress("Looking for the app".to_owned())),
-    }
-}
-
-/// Compares an app that a GET shows with the spec.
-fn plan_present(input: &AppInput<'_>, spec: &ValidSpec, read: &Observation<App>) -> Plan<SpiceApp> {
+/// Plans the update that makes the app match the spec. Without an update, the outcome is the state of the app.
+pub(super) fn plan_update(
+    input: &AppInput<'_>,
+    spec: &AppSpec,
+    read: &Observation<App>,
+    mut status: SpiceAppStatus,
+) -> Plan<SpiceApp> {
     let app = &read.value;
-    if locate::may_take_ownership(input, app) && has_name(app, &input.desired.name) {
-        return locate::adopt(input, spec, read);
+    let desired = desired_fields(input, spec, status.incarnation.as_deref(), Some(app));
+    // The next write is based on the owner tag, so the tag is corrected under every drift policy.
+    let is_report_only = |path: &str| !is_own_tag(path) && input.desired.report_drift || input.is_correction_loop(path);
+    let mut merge = fields::merge(&desired, &status.last_applied, app, is_report_only);
+    let is_withheld = is_repository_connected(input) && merge.withhold(AppField::Spicepod);
+    let MergeResult { update, sent, cleared, corrected_drift, reported_drift, unclearable, unchanged } = merge;
+    status.last_applied.extend(unchanged);
+    status.last_applied.retain(|path, _| !unclearable.contains(path));
+    status.drift = reported_drift;
+    // A rejection shows no missing tag support until the rest of the update, if any, is accepted without the tags.
+    let shows_missing_support =
+        is_known_to_lack_tag_support(input) || (input.observed.tags_rejected && update.0.is_empty());
+    if app.tag(OWNER_TAG).is_none() && shows_missing_support {
+        status.tags_unsupported = Some(true);
     }
-    if let Some(outcome) = ownership_error(input, app) {
-        return Plan::no_op(input.status, outcome);
+    let mut events: Vec<EventRecord> = unclearable.iter().map(|path| unmanaged_event(path)).collect();
+    if update.0.is_empty() {
+        // Fields that neither the spec names nor the app shows are removed without an update.
+        status.last_applied.retain(|path, _| desired.iter().any(|field| field.path == *path));
+        events.extend(reactivation_event(input, &desired, app));
+        let outcome = if is_withheld { repository_connected(app) } else { outcome_of_drift(input, &status.drift) };
+        return Plan { events, ..Plan::no_op(&status, outcome) };
     }
-    let mut status = input.status.clone();
-    record_app(&mut status, input.observed, app);
-    if ownership(app, input.desired) != Ownership::Own {
-        // Without the owner tag, the creation ID on the app may be that of another owner.
-        status.incarnation = input.status.incarnation.clone();
-    }
-    status.incarnation.get_or_insert_with(|| format!("a-{}", input.fresh_id));
-    if !is_reactivated_foreign(input.status, app) {
-        status.create_intent = None;
-    } else if !input.observed.tags_rejected {
-        // The owner tags come before any update that the API may reject, so that the app shows its owner from then on.
-        return plan_set_owner_tags(input, read, status);
-    }
-    plan_update(input, spec, read, status)
+    let paths = changed_fields(&sent, &cleared);
+    events.push(update_event(&paths, &corrected_drift));
+    let write = AppWrite::Update {
+        id: app.id,
+        based_on: read.started_at,
+        body: update,
+        sets_owner_tags: app.tag(OWNER_TAG).is_none() && sent.iter().any(|field| is_own_tag(&field.path)),
+        managed: sent,
+        cleared,
+        corrected: corrected_drift,
+    };
+    Plan { events, ..Plan::remote(status, write, format!("Updating {paths}")) }
 }
 
-/// Outcome for an app that shows another name or a foreign owner. Without an owner tag, the tag is restored like any
-/// other drift.
-fn ownership_error(input: &AppInput<'_>, app: &App) -> Option<Outcome> {
-    let stalled = |message| Some(Outcome::Stalled(Reason::OwnedElsewhere, message));
-    if !has_name(app, &input.desired.name) {
-        let expected = &input.desired.name;
-        return stalled(format!("App {} is named \"{}\", expected \"{expected}\"", app.id, app.name));
-    }
-    match ownership(app, input.desired) {
-        Ownership::Foreign if is_reactivated_foreign(input.status, app) => None,
-        Ownership::Foreign => stalled(locate::owned_elsewhere_message(app)),
-        Ownership::Own | Ownership::Unowned => None,
+/// Outcome of an app without an update: in sync, unless drift remains because of a correction loop.
+fn outcome_of_drift(input: &AppInput<'_>, drift: &[String]) -> Outcome {
+    let looping: Vec<&str> = drift.iter().map(String::as_str).filter(|path| input.is_correction_loop(path)).collect();
+    if looping.is_empty() { Outcome::InSync } else { input.correction_loop(&looping) }
+}
+
+/// Returns true if the spicepod comes from a connected repository. No read shows a repository, so the operator sends a
+/// rejected spicepod again only after a change of the object or a request.
+fn is_repository_connected(input: &AppInput<'_>) -> bool {
+    let was_rejected = || !input.sources_changed() && input.is_stalled_for(Reason::RepositoryConnected);
+    input.observed.repository_connected || was_rejected()
+}
+
+fn repository_connected(app: &App) -> Outcome {
+    let message = format!(
+        "The spicepod of app {} comes from a connected repository. Remove the spicepod from the spec; or disconnect the \
+         repository and set annotation {RECONCILE_REQUESTED_AT}",
+        app.id
+    );
+    Outcome::Stalled(Reason::RepositoryConnected, message)
+}
+
+/// Paths of the fields that an update sends or clears.
+fn changed_fields(sent: &[ManagedField], cleared: &[String]) -> String {
+    let paths = sent.iter().map(|field| &field.path).chain(cleared);
+    let shown: Vec<&str> = paths.map(String::as_str).filter(|path| !is_own_tag(path)).collect();
+    if shown.is_empty() { "owner tags".to_owned() } else { shown.join(", ") }
+}
+
+fn update_event(paths: &str, corrected: &[String]) -> EventRecord {
+    if corrected.is_empty() {
+        EventRecord::normal("Update", "Updated", format!("Updated {paths}"))
+    } else {
+        EventRecord::warning("Correct", "DriftCorrected", format!("Corrected drift: {}", corrected.join(", ")))
     }
 }
 
-/// Plans an app that a GET does not find. A created app is created again once its absence is certain; an adopted app is
-/// not.
-fn plan_absent(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
-    match absence(input, id) {
-        AbsenceCheck::Inconclusive(outcome) => no_op(outcome),
-        AbsenceCheck::MassAbsence(message) => no_op(Outcome::Stalled(Reason::OrganizationMismatch, message)),
-        AbsenceCheck::Confirmed if was_created(input.status) => {
-            let status = SpiceAppStatus {
-                id: None,
-                incarnation: None,
-                created_at: None,
-                create_intent: None,
-                endpoint: None,
-                url: None,
-                region: None,
-                last_applied: BTreeMap::new(),
-                drift: Vec::new(),
-                ..input.status.clone()
-            };
-            let message = format!("App {id} was deleted externally; recreating it");
-            let events = vec![EventRecord::warning("Create", "Recreating", message.clone())];
-            Plan { events, ..Plan::kubernetes(status, KubernetesWrite::StoreStatus, Outcome::InProgress(message)) }
-        }
-        AbsenceCheck::Confirmed => {
-            let message = format!(
-                "Adopted app {id} was deleted externally and is not recreated. Delete this object, or create another one"
-            );
-            no_op(Outcome::Stalled(Reason::DeletedExternally, message))
-        }
-    }
-}
-
-/// Outcome if another SpiceApp owns the app name.
-fn name_conflict(input: &AppInput<'_>) -> Option<Outcome> {
-    let created = input.meta.creation_timestamp.as_ref().map(|time| time.0);
-    let own = (input.status.id.is_none(), created, input.meta.uid.as_deref().unwrap_or_default());
-    let first = input.observed.competing_apps.iter().flatten().min()?;
-    ((first.without_id, first.created, first.uid.as_str()) < own).then(|| {
-        let CompetingApp { namespace, name, .. } = first;
-        let message = format!("App \"{}\" is already managed by SpiceApp {namespace}/{name}", input.desired.name);
-        Outcome::Stalled(Reason::NameTaken, message)
+/// Event for the settings that a reactivated app kept from before its deletion.
+fn reactivation_event(input: &AppInput<'_>, desired: &[ManagedField], app: &App) -> Option<EventRecord> {
+    let settings = fields::unmanaged_settings(desired, app);
+    (input.observed.reactivated && !settings.is_empty()).then(|| {
+        let settings = settings.join(", ");
+        let message =
+            format!("App {} was reactivated and kept settings that the spec does not name: {settings}", app.id);
+        EventRecord::warning("Create", "Reactivated", message)
     })
 }
 
-/// Whether the read of the app is recent enough for a write.
-fn is_fresh(input: &AppInput<'_>) -> bool {
-    match &input.observed.app {
-        Some(Observed::Present(read)) => schedule::elapsed(read.started_at, input.now) <= input.timings.max_read_age,
-        _ => false,
-    }
+fn unmanaged_event(path: &str) -> EventRecord {
+    let message = format!("{path} was removed from the spec, but the API cannot clear it; its value is kept");
+    EventRecord::warning("Update", "FieldUnmanaged", message)
 }

@@ -25,21 +25,21 @@ pub struct AppDesired {
     pub(super) organization: Option<ResolvedOrganizationRef>,
     pub(super) owner: String,
     pub(super) deletion_policy: Option<DeletionPolicy>,
-    /// Whether `managementPolicy` is Observe.
+    /// True if `managementPolicy` is Observe.
     pub(super) observe_only: bool,
-    /// Whether `adoptionPolicy` is Adopt.
+    /// True if `adoptionPolicy` is Adopt.
     pub(super) may_adopt: bool,
     /// Owner tag from the annotation that allows this object to take ownership.
     pub(super) take_ownership_from: Option<String>,
-    /// Whether `driftPolicy` is Report.
+    /// True if `driftPolicy` is Report.
     pub(super) report_drift: bool,
     pub(super) interval: Option<Duration>,
-    pub(super) spec: Result<ValidSpec, String>,
+    pub(super) spec: Result<AppSpec, String>,
 }
 
 /// The fields of a valid spec.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct ValidSpec {
+pub struct AppSpec {
     pub(super) visibility: Option<Visibility>,
     pub(super) description: Option<String>,
     pub(super) region: Option<String>,
@@ -76,25 +76,25 @@ impl AppDesired {
     }
 }
 
-/// Repeats the checks of the schema, because an older schema may have accepted the object, and adds the checks that CEL cannot
-/// do within its cost limit.
-fn validate(app: &SpiceApp, name: &str) -> Result<ValidSpec, String> {
+/// Repeats the checks of the schema, because an older schema may have accepted the object, and adds the checks that CEL
+/// cannot do within its cost limit.
+fn validate(app: &SpiceApp, name: &str) -> Result<AppSpec, String> {
     let spec = &app.spec;
     let name_length = name.chars().count();
     if !(4..=38).contains(&name_length) || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
         return Err(format!("spec.name: {name:?} is not 4 to 38 letters, digits or hyphens"));
     }
     if [&spec.region, &spec.cname, &spec.cluster_name].into_iter().flatten().count() > 1 {
-        return Err("at most one of spec.region, spec.cname and spec.clusterName may be set".to_owned());
+        return Err("At most one of spec.region, spec.cname and spec.clusterName may be set".to_owned());
     }
     for (key, value) in &spec.tags {
         check_tag(key, value)?;
     }
     if spec.spicepod.is_some() && spec.spicepod_from.is_some() {
-        return Err("only one of spec.spicepod and spec.spicepodFrom may be set".to_owned());
+        return Err("Only one of spec.spicepod and spec.spicepodFrom may be set".to_owned());
     }
     spec.spicepod.as_ref().map_or(Ok(()), check_spicepod).map_err(|why| format!("spec.spicepod: {why}"))?;
-    Ok(ValidSpec {
+    Ok(AppSpec {
         visibility: spec.visibility,
         description: spec.description.clone(),
         region: spec.region.clone(),
@@ -130,7 +130,8 @@ pub fn parse_spicepod(text: &str) -> Result<Map<String, Value>, String> {
     if text.len() > 4 * MAX_SPICEPOD_BYTES {
         return Err(format!("{} bytes; the maximum is {MAX_SPICEPOD_BYTES} bytes as JSON", text.len()));
     }
-    // As in the runtime, which reads YAML 1.2, `no` and `on` are strings. `00123` is a string, so that the zeros are kept.
+    // As in the runtime, which reads YAML 1.2, `no` and `on` are strings. `00123` is a string, so that the zeros are
+    // kept.
     let options = serde_saphyr::options! {
         with_snippet: false,
         strict_booleans: true,
@@ -158,7 +159,7 @@ fn parse_error(error: &serde_saphyr::Error) -> String {
     }
 }
 
-/// Whether a value has more than `levels` levels. Does not recurse further than that.
+/// Returns true if a value has more than `levels` levels. Does not recurse further than that.
 fn is_deeper_than(value: &Value, levels: usize) -> bool {
     let mut nested: Box<dyn Iterator<Item = &Value>> = match value {
         Value::Object(entries) => Box::new(entries.values()),

@@ -24,16 +24,14 @@ pub enum AppWrite {
         body: CreateApp,
         /// Managed fields in the body.
         managed: Vec<ManagedField>,
-        /// Whether an earlier attempt under the same intent may have taken effect, so that a rejection proves nothing.
+        /// True if an earlier attempt under the same intent may have taken effect, so that a rejection proves nothing.
         repeated: bool,
-        /// Whether this is the first attempt without the operator's tags.
+        /// True if this is the first attempt without the operator's tags.
         first_untagged: bool,
         /// The object's owner tag, in the body or not.
         owner: String,
         /// Time of the decision, which the intent records.
         intended_at: Timestamp,
-        /// Start of the list that showed the name as free.
-        based_on: Timestamp,
         /// An app created before this time was deleted and is now reactivated.
         reactivated_if_before: Timestamp,
     },
@@ -51,7 +49,7 @@ pub enum AppWrite {
         cleared: Vec<String>,
         /// Fields that another client changed and that the update corrects.
         corrected: Vec<String>,
-        /// Whether the update sets the owner tags on an app without any.
+        /// True if the update sets the owner tags on an app without any.
         sets_owner_tags: bool,
     },
     /// `PUT` of all tags but the operator's, before the object is deleted and the app stays. Best effort.
@@ -73,16 +71,6 @@ pub enum AppWrite {
 }
 
 impl AppWrite {
-    /// Start of the read that showed the owner of the app, or that the app does not exist.
-    pub fn based_on(&self) -> Timestamp {
-        match self {
-            Self::Create { based_on, .. }
-            | Self::Update { based_on, .. }
-            | Self::RemoveOwnerTags { based_on, .. }
-            | Self::Delete { based_on, .. } => *based_on,
-        }
-    }
-
     /// ID of the app; none for a create.
     pub fn id(&self) -> Option<i64> {
         match self {
@@ -95,7 +83,7 @@ impl AppWrite {
         matches!(self, Self::Update { body, .. } if body.0.contains_key(&AppField::Spicepod))
     }
 
-    /// Whether the write sets the owner tags on an app without any.
+    /// Returns true if the write sets the owner tags on an app without any.
     pub(super) fn sets_owner_tags(&self) -> bool {
         match self {
             Self::Create { body, .. } => body.tags.contains_key(OWNER_TAG),
@@ -104,7 +92,7 @@ impl AppWrite {
         }
     }
 
-    /// Whether the reconcile continues after this error: without the owner tags, or without the spicepod.
+    /// Returns true if the reconcile continues after this error: without the owner tags, or without the spicepod.
     fn continues_after(&self, error: &ApiError) -> bool {
         self.sets_owner_tags() && may_concern_tags(error) || self.sends_spicepod() && errors::is_repository_error(error)
     }
@@ -184,7 +172,7 @@ impl AppWrite {
         }
         status.last_applied = fields::accepted_fields(managed, app);
         observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
-        // The creation ID is the one that was sent: a reactivated app may show that of its earlier life.
+        // The creation ID is the one that was sent: a reactivated app may show the one from before its deletion.
         let incarnation = status.incarnation.clone();
         record_app(status, observed, app);
         status.incarnation = incarnation.or(status.incarnation.take());
@@ -220,14 +208,14 @@ fn shown(app: &App, result: &WriteResult<Option<App>>) -> Observation<App> {
     Observation { value: app.clone(), started_at: result.started_at }
 }
 
-/// Whether a create with this error certainly created nothing. A name conflict does not show who took the name: a
-/// proxy may have sent the request twice.
+/// Returns true if a create with this error certainly created nothing. A name conflict does not show which client took
+/// the name: a proxy may have sent the request twice.
 fn proves_not_created(error: &ApiError) -> bool {
     error.proves_not_applied() && !matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound { .. })
 }
 
-/// Whether a rejection may concern the operator's tags and nothing else: the write is then repeated without them. A
-/// missing scope or role is no such rejection.
+/// Returns true if a rejection may concern the operator's tags and nothing else: the write is then repeated without
+/// them. A missing scope or role is no such rejection.
 fn may_concern_tags(error: &ApiError) -> bool {
     match error.kind {
         ErrorKind::Invalid => true,

@@ -1,6 +1,6 @@
 //! The organization that an object is bound to. The first successful identity read binds the object. From then on, the
-//! operator calls no other organization: a credential or an endpoint of another organization changes nothing until a user
-//! accepts the change.
+//! operator calls no other organization: a credential or an endpoint of another organization changes nothing until a
+//! user accepts the change.
 
 use super::input::{OrganizationInput, unreachable};
 use crate::api::{ACCEPT_ORGANIZATION, OrganizationStatus, Reason};
@@ -41,8 +41,8 @@ pub(super) fn check(input: &OrganizationInput<'_>) -> Result<OrganizationBinding
     }
 }
 
-/// Whether the API has no identity read, as in older versions. If the endpoint had the read before, a 404 of a proxy does
-/// not count.
+/// Returns true if the API has no identity read, as in older versions. If the endpoint had the read before, a 404 of a
+/// proxy does not count.
 fn lacks_identity_read(input: &OrganizationInput<'_>, error: &ApiError) -> bool {
     let ErrorKind::NotFound { json } = error.kind else { return false };
     let had_read = input.status.organization.is_some()
@@ -50,8 +50,8 @@ fn lacks_identity_read(input: &OrganizationInput<'_>, error: &ApiError) -> bool 
     json || !had_read
 }
 
-/// Whether the object is bound to the endpoint of the spec and no acceptance is pending, as far as is known without a
-/// request.
+/// Returns true if the object is bound to the endpoint of the spec and no acceptance is pending, as far as is known
+/// without a request.
 pub(super) fn is_bound(input: &OrganizationInput<'_>) -> bool {
     let endpoint = input.status.endpoint.as_deref().map(normalized);
     let has_acceptance =
@@ -135,7 +135,7 @@ fn display_organization(organization: Option<&OrganizationStatus>) -> String {
     }
 }
 
-/// Whether a user accepted the binding found.
+/// Returns true if a user accepted the binding found.
 fn is_accepted(input: &OrganizationInput<'_>, found: &OrganizationBinding) -> bool {
     let value = input.meta.annotations.as_ref().and_then(|annotations| annotations.get(ACCEPT_ORGANIZATION));
     value.is_some_and(|value| normalized(value.trim()) == acceptance_value(found))

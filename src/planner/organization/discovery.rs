@@ -7,7 +7,7 @@ use crate::api::{LimitsStatus, RegionStatus, SourceVersion, SpiceOrganizationSta
 use crate::management::types::{ApiError, ErrorKind, Images, Limits, Regions};
 use crate::planner::observation::{Observation, Observed};
 
-/// Channels whose recommended image is shown.
+/// Channels with a recommended image in status.
 pub(super) const CHANNELS: [&str; 2] = [STABLE, "enterprise"];
 const STABLE: &str = "stable";
 /// Maximum number of regions in status.
@@ -43,7 +43,7 @@ fn support(error: &ApiError) -> Support {
     }
 }
 
-/// Whether an error shows that this version of the API, or this credential, does not have an offer.
+/// Returns true if an error shows that this version of the API, or this credential, does not have an offer.
 pub(super) fn is_unsupported(error: &ApiError) -> bool {
     support(error) != Support::Unknown
 }

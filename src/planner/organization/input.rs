@@ -30,13 +30,13 @@ pub struct OrganizationDesired {
 pub struct OrganizationObserved {
     /// Version of the credential Secret, from the cache.
     pub credential: Option<Observed<SourceVersion>>,
-    /// Whether the operator is about to add its finalizer to that Secret, which changes the version.
+    /// True if the operator is about to add its finalizer to that Secret, which changes the version.
     pub finalizer_add_pending: bool,
     /// Completeness of each list that this process has read, by path.
     pub lists: BTreeMap<String, ListCompleteness>,
     /// Organizations that the credential can access.
     pub organizations: Option<Observed<Observation<Vec<AccessibleOrganization>>>>,
-    /// Whether the API responds at all.
+    /// Result of the unauthenticated health read: Present if the API responds.
     pub health: Option<Observed<()>>,
     /// Regions for apps.
     pub regions: Option<Observed<Observation<Regions>>>,

@@ -1,5 +1,5 @@
-//! Lists of the API whose completeness is not known. The SpiceOrganization reports such a list once, for all objects that
-//! wait for the list.
+//! Lists of the API with unknown completeness. The SpiceOrganization reports such a list once, for all objects
+//! that wait for the list.
 
 use super::input::OrganizationInput;
 use crate::api::{IncompleteList, SpiceOrganization};
@@ -10,7 +10,7 @@ use crate::planner::resource::Plan;
 /// Maximum number of lists in status.
 const MAX_LISTS: usize = 64;
 
-/// Adds the lists whose completeness is not known to the plan, and an event for each new one.
+/// Adds the lists with unknown completeness to the plan, and an event for each new one.
 pub(super) fn record_incomplete_lists(
     input: &OrganizationInput<'_>,
     mut plan: Plan<SpiceOrganization>,

@@ -1,5 +1,5 @@
-//! Planner of SpiceOrganization: checks the credential, binds the object to an organization, and discovers the offers of
-//! that organization.
+//! Planner of SpiceOrganization: checks the credential, binds the object to an organization, and discovers the offers
+//! of that organization.
 
 mod binding;
 mod discovery;
@@ -29,6 +29,7 @@ const MAX_SHOWN_DEPENDENTS: usize = 3;
 
 impl ResourcePlanner for SpiceOrganization {
     type Desired = OrganizationDesired;
+    type Spec = ();
     type Observed = OrganizationObserved;
     type Read = OrganizationRead;
     type Write = NoRemoteWrite;
@@ -51,8 +52,8 @@ impl ResourcePlanner for SpiceOrganization {
         }
     }
 
-    fn spec_error(desired: &OrganizationDesired) -> Option<&str> {
-        desired.problem.as_deref()
+    fn spec(desired: &OrganizationDesired) -> Result<&(), &str> {
+        desired.problem.as_deref().map_or(Ok(&()), Err)
     }
 
     fn core(status: &SpiceOrganizationStatus) -> &StatusCore {
@@ -86,7 +87,7 @@ impl ResourcePlanner for SpiceOrganization {
         if input.observed.apps.is_none() { vec![OrganizationRead::Apps] } else { Vec::new() }
     }
 
-    fn required_reads(input: &OrganizationInput<'_>) -> Vec<OrganizationRead> {
+    fn required_reads(input: &OrganizationInput<'_>, (): &()) -> Vec<OrganizationRead> {
         match &input.observed.credential {
             None => vec![OrganizationRead::Credential],
             Some(Observed::Present(version))
@@ -98,7 +99,7 @@ impl ResourcePlanner for SpiceOrganization {
         }
     }
 
-    fn plan(input: &OrganizationInput<'_>) -> Plan<Self> {
+    fn plan(input: &OrganizationInput<'_>, (): &()) -> Plan<Self> {
         let no_op = |outcome| Plan::no_op(input.status, outcome);
         let Some(Observed::Present(version)) = &input.observed.credential else {
             let message = format!("Secret \"{}\" not found", input.desired.secret);
@@ -123,7 +124,7 @@ impl ResourcePlanner for SpiceOrganization {
             Some([]) => Vec::new(),
             // A terminating organization serves its dependents to the end, also with a changed credential.
             Some(_) if input.suspended || input.desired.problem.is_some() => Vec::new(),
-            Some(_) => Self::required_reads(input),
+            Some(_) => Self::required_reads(input, &()),
         }
     }
 
@@ -158,7 +159,7 @@ impl ResourcePlanner for SpiceOrganization {
     }
 }
 
-/// Whether the last successful check was for this spec and this version of the Secret, and no resync is due.
+/// Returns true if the last successful check was for this spec and this version of the Secret, and no resync is due.
 fn is_verified(input: &OrganizationInput<'_>, credential: &SourceVersion) -> bool {
     (input.can_skip() || input.is_deleting())
         && !input.runtime_state.force_resync
@@ -206,8 +207,8 @@ fn remote_reads(input: &OrganizationInput<'_>) -> Vec<OrganizationRead> {
     }
 }
 
-/// Whether a failed read of the regions leaves a successful check. Without an organization in the binding, the regions
-/// are the read that shows whether the credential is accepted.
+/// Returns true if a failed read of the regions leaves a successful check. Without an organization in the binding, the
+/// regions are the read that shows whether the credential is accepted.
 fn can_lack_regions(binding: &binding::OrganizationBinding, error: &ApiError) -> bool {
     binding.organization.is_some() && discovery::is_unsupported(error)
 }

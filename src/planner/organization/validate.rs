@@ -1,12 +1,12 @@
-//! Validates the spec of a SpiceOrganization. Repeats the checks of the schema, because an older schema may have accepted the
-//! object, and a credential must not be sent to an endpoint that the current schema rejects.
+//! Validates the spec of a SpiceOrganization. Repeats the checks of the schema, because an older schema may have
+//! accepted the object, and a credential must not be sent to an endpoint that the current schema rejects.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::{Credentials, NamespacesFrom, RequestBudget, SpiceOrganizationSpec};
 
-/// Minimum number of requests per minute after the reserve. With fewer, a read could be too old by the time that the write
-/// based on it is sent.
+/// Minimum number of requests per minute after the reserve. With fewer, a read could be too old by the time that the
+/// write based on it is sent.
 const MIN_REQUESTS_PER_MINUTE: u64 = 30;
 
 /// Error of an invalid spec; names the field.

@@ -12,12 +12,12 @@ pub(super) fn record(entries: &mut Vec<SecretEntry>, entry: SecretEntry) {
     entries.sort_by(|one, other| one.name.cmp(&other.name));
 }
 
-/// Whether an entry was certainly set in the present app.
+/// Returns true if an entry was certainly set in the present app.
 pub(super) fn is_applied(entry: &SecretEntry, app: &ParentApp) -> bool {
     entry.digest.is_some() && entry.incarnation.is_some() && entry.incarnation == app.incarnation
 }
 
-/// Whether a secret is deleted when the object is deleted or the spec no longer requests the name.
+/// Returns true if a secret is deleted when the object is deleted or the spec no longer requests the name.
 pub(super) fn should_delete(input: &SecretInput<'_>, entry: &SecretEntry) -> bool {
     match input.desired.deletion_policy {
         Some(DeletionPolicy::Delete) => true,
@@ -26,8 +26,8 @@ pub(super) fn should_delete(input: &SecretInput<'_>, entry: &SecretEntry) -> boo
     }
 }
 
-/// Whether two times are equal at the coarser precision of the two: the API may print one of them with fewer digits. A
-/// missing time equals every time.
+/// Returns true if two times are equal at the coarser precision of the two: the API may print one of them with fewer
+/// digits. A missing time equals every time.
 pub(super) fn is_same_time(one: Option<&str>, other: Option<&str>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return true };
     let (Ok(first), Ok(second)) = (one.parse::<Timestamp>(), other.parse::<Timestamp>()) else { return one == other };

@@ -35,7 +35,7 @@ pub struct SecretObserved {
     pub list: Option<Observed<Observation<Arc<SecretList>>>>,
     /// The complete list of apps.
     pub apps: Option<Observed<AppList>>,
-    /// Whether the CustomResourceDefinition is being deleted.
+    /// True if the CustomResourceDefinition is being deleted.
     pub crd_terminating: Option<Observed<bool>>,
     /// Failed writes of this reconcile, by name.
     pub failed: BTreeMap<String, ApiError>,
@@ -58,7 +58,7 @@ pub struct ParentApp {
     pub incarnation: Option<String>,
     /// Start of the create, if the operator created the app.
     pub created_at: Option<Timestamp>,
-    /// Whether the API keeps no tags, so that the recorded ID alone shows the ownership.
+    /// True if the API keeps no tags, so that the recorded ID alone shows the ownership.
     pub tags_unsupported: bool,
     /// Why secrets must not be written now.
     pub unready: Option<String>,
@@ -79,9 +79,9 @@ pub struct SiblingSecret {
     pub created: Option<Timestamp>,
     /// UID; the lower one breaks ties.
     pub uid: String,
-    /// Whether the object is being deleted.
+    /// True if the object is being deleted.
     pub deleting: bool,
-    /// Whether the object cannot be decoded: it keeps the secrets that it set, requests none, and acknowledges none.
+    /// True if the object cannot be decoded: it keeps the secrets that it set, requests none, and acknowledges none.
     pub undecodable: bool,
     /// Names that the spec requests, as far as known without the Kubernetes Secret.
     pub requested: BTreeSet<String>,
@@ -112,7 +112,7 @@ pub enum SecretRead {
     List(i64, Timestamp),
     /// The complete list of apps, read at this time or later.
     Apps(Timestamp),
-    /// Whether the CustomResourceDefinition is being deleted.
+    /// Read of the deletion timestamp of the CustomResourceDefinition.
     CrdTerminating,
 }
 
@@ -165,7 +165,7 @@ pub(super) fn fresh_app<'a>(input: &SecretInput<'a>) -> Option<&'a Observed<Obse
     input.observed.remote_app.as_ref().filter(is_fresh)
 }
 
-/// Whether a read shows the name and the owner tag of the app.
+/// Returns true if a read shows the name and the owner tag of the app.
 pub(super) fn is_own_app(input: &SecretInput<'_>, app: &ParentApp, shown: &App) -> bool {
     let is_own = match Ownership::of(shown, &input.desired.owner) {
         Ownership::Own => true,

@@ -1,9 +1,9 @@
 //! Outcomes and messages of a SpiceSecret.
 
+use super::changes::{ChangePlanner, PlannedChanges, is_validation_error};
 use super::entries::is_applied;
 use super::input::SecretInput;
 use super::name_conflicts::siblings;
-use super::plan::{ChangePlanner, PlannedChanges, is_validation_error};
 use super::source::Problem;
 use super::write::{name_list, with_name};
 use crate::api::Reason;

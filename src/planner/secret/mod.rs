@@ -1,14 +1,14 @@
 //! Planner of SpiceSecret: secrets of an app that follow a Kubernetes Secret.
 
+mod changes;
 mod delete;
 mod entries;
 mod input;
 mod messages;
 mod name_conflicts;
 mod next;
-mod plan;
 mod source;
-mod update;
+mod sync;
 mod validate;
 mod write;
 
@@ -17,7 +17,7 @@ mod tests;
 
 pub use input::{ParentApp, SecretObserved, SecretRead, SiblingSecret};
 pub use source::SourceValues;
-pub use validate::{SecretDesired, requested_names};
+pub use validate::{KeySelection, SecretDesired, requested_names};
 pub use write::{SecretResponse, SecretWrite, SetSecret};
 
 use crate::api::{SourceVersion, SpiceSecret, SpiceSecretStatus, StatusCore};
@@ -29,6 +29,7 @@ use input::{SecretInput, app};
 
 impl ResourcePlanner for SpiceSecret {
     type Desired = SecretDesired;
+    type Spec = KeySelection;
     type Observed = SecretObserved;
     type Read = SecretRead;
     type Write = SecretWrite;
@@ -45,8 +46,8 @@ impl ResourcePlanner for SpiceSecret {
         SecretDesired::of(self, identity)
     }
 
-    fn spec_error(desired: &SecretDesired) -> Option<&str> {
-        desired.spec.as_ref().err().map(String::as_str)
+    fn spec(desired: &SecretDesired) -> Result<&KeySelection, &str> {
+        desired.spec.as_ref().map_err(String::as_str)
     }
 
     fn core(status: &SpiceSecretStatus) -> &StatusCore {
@@ -80,12 +81,12 @@ impl ResourcePlanner for SpiceSecret {
         if input.observed.siblings.is_none() { vec![SecretRead::Siblings] } else { Vec::new() }
     }
 
-    fn required_reads(input: &SecretInput<'_>) -> Vec<SecretRead> {
-        update::next(input).into_read().into_iter().collect()
+    fn required_reads(input: &SecretInput<'_>, spec: &KeySelection) -> Vec<SecretRead> {
+        sync::next(input, spec).into_read().into_iter().collect()
     }
 
-    fn plan(input: &SecretInput<'_>) -> Plan<Self> {
-        update::next(input).into_plan(input)
+    fn plan(input: &SecretInput<'_>, spec: &KeySelection) -> Plan<Self> {
+        sync::next(input, spec).into_plan(input)
     }
 
     fn deletion_reads(input: &SecretInput<'_>) -> Vec<SecretRead> {
@@ -97,7 +98,7 @@ impl ResourcePlanner for SpiceSecret {
     }
 
     fn complete(input: &SecretInput<'_>, plan: Plan<Self>) -> Plan<Self> {
-        update::complete(input, plan)
+        sync::complete(input, plan)
     }
 
     fn drift(status: &SpiceSecretStatus) -> &[String] {
@@ -109,7 +110,7 @@ impl ResourcePlanner for SpiceSecret {
     }
 
     fn is_up_to_date(input: &SecretInput<'_>) -> bool {
-        update::is_up_to_date(input)
+        sync::is_up_to_date(input)
     }
 
     fn in_sync_message(input: &SecretInput<'_>) -> String {

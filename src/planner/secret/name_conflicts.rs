@@ -27,7 +27,7 @@ pub(super) fn current_owner<'a>(input: &SecretInput<'a>, name: &str) -> Option<&
         .min_by_key(|other| (other.created, &other.uid))
 }
 
-/// Whether a sibling is older than this object, or has the lower UID.
+/// Returns true if a sibling is older than this object, or has the lower UID.
 pub(super) fn takes_precedence(input: &SecretInput<'_>, other: &SiblingSecret) -> bool {
     let created = input.meta.creation_timestamp.as_ref().map(|time| time.0);
     (other.created, other.uid.as_str()) < (created, input.meta.uid.as_deref().unwrap_or_default())
@@ -76,7 +76,7 @@ pub(super) fn record_conflicts(input: &SecretInput<'_>, status: &mut SpiceSecret
     status.conflicts.sort_by(|one, other| one.name.cmp(&other.name));
 }
 
-/// Whether status records the present owner of every name.
+/// Returns true if status records the present owner of every name.
 pub(super) fn conflicts_up_to_date(input: &SecretInput<'_>) -> bool {
     let recorded = |name: &String| input.status.conflicts.iter().find(|conflict| conflict.name == *name);
     let is_recorded = |name: &String, other: &SiblingSecret| recorded(name) == Some(&conflict_with(other, name));
@@ -91,7 +91,7 @@ pub(super) fn conflicts_up_to_date(input: &SecretInput<'_>) -> bool {
     own.chain(input.status.conflicts.iter().map(|conflict| &conflict.name)).all(is_right)
 }
 
-/// Whether the spec requests a name, as far as known without the Secret.
+/// Returns true if the spec requests a name, as far as known without the Secret.
 fn requests(input: &SecretInput<'_>, name: &str) -> bool {
     match &input.desired.spec {
         Ok(KeySelection { keys: SelectedKeys::Listed(keys), .. }) => {
@@ -124,8 +124,8 @@ pub(super) fn handover_message(other: &SiblingSecret, name: &str) -> String {
     format!("Waiting for SpiceSecret \"{}\" to acknowledge the hand-over of name \"{name}\"", other.object)
 }
 
-/// Whether to keep the record of a name that this object no longer requests: a hand-over may be in progress, because
-/// the previous owner may have seen the request before it released the name.
+/// Returns true if the object must keep the record of a name that this object no longer requests: a hand-over may be in
+/// progress, because the previous owner may have seen the request before it released the name.
 pub(super) fn is_handover_pending(input: &SecretInput<'_>, conflict: &SecretConflict) -> bool {
     let mut siblings = siblings(input).filter(|other| !other.deleting);
     conflict.present == Some(true)

@@ -14,9 +14,9 @@ pub struct SecretDesired {
     /// Owner tag of that app.
     pub(super) owner: String,
     pub(super) deletion_policy: Option<DeletionPolicy>,
-    /// Whether `adoptionPolicy` is Adopt.
+    /// True if `adoptionPolicy` is Adopt.
     pub(super) may_adopt: bool,
-    /// Whether `driftPolicy` is Report.
+    /// True if `driftPolicy` is Report.
     pub(super) report_drift: bool,
     pub(super) interval: Option<Duration>,
     pub(super) spec: Result<KeySelection, String>,
@@ -24,7 +24,7 @@ pub struct SecretDesired {
 
 /// Keys of a Kubernetes Secret.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct KeySelection {
+pub struct KeySelection {
     /// Name of the Kubernetes Secret.
     pub(super) source: String,
     pub(super) keys: SelectedKeys,
@@ -62,7 +62,8 @@ pub fn requested_names(spec: &SpiceSecretSpec) -> BTreeSet<String> {
     }
 }
 
-/// Checks the items. CEL cannot bound the cost of a search for duplicates, and an older schema may have accepted any name.
+/// Checks the items. CEL cannot bound the cost of a search for duplicates, and an older schema may have accepted any
+/// name.
 fn selected_keys(spec: &SpiceSecretSpec) -> Result<SelectedKeys, String> {
     if spec.items().is_empty() {
         return Ok(SelectedKeys::All);

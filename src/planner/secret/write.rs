@@ -40,7 +40,7 @@ pub struct SetSecret {
     pub body: PutSecret,
     /// Entry to record after the write; the response adds the time.
     pub entry: SecretEntry,
-    /// Whether the entry was first recorded by the plan with this write, so that the app cannot have the secret yet.
+    /// True if the entry was first recorded by the plan with this write, so that the app cannot have the secret yet.
     pub first: bool,
     /// Why the secret is set.
     pub cause: SetCause,
@@ -130,7 +130,8 @@ impl SecretWrite {
     fn apply_error(&self, status: &mut SpiceSecretStatus, name: &String, error: &ApiError) {
         let Some(set) = self.sets().iter().find(|set| set.body.name == *name) else { return };
         if !error.proves_not_applied() {
-            // The app may have the old value or the new one: without a digest, the next reconcile sets the secret again.
+            // The app may have the old value or the new one: without a digest, the next reconcile sets the secret
+            // again.
             let known = status.secrets.iter_mut().filter(|entry| entry.name == *name);
             known.for_each(|entry| entry.digest = None);
         } else if set.first {
@@ -195,11 +196,16 @@ impl RemoteWrite<SpiceSecret> for SecretWrite {
     }
 
     fn affected_names(&self, result: &WriteResult<SecretResponse>) -> Vec<String> {
+        // A write without effect does not excuse a missing secret.
+        let may_be_applied = |error: Option<&ApiError>| error.is_none_or(|error| !error.proves_not_applied());
         match &result.result {
-            Ok(response) => response.iter().map(|(name, _)| name.clone()).collect(),
-            // A write that was not sent does not excuse a missing secret.
-            Err(error) if error.proves_not_applied() => Vec::new(),
-            Err(_) => self.first_name().map(str::to_owned).into_iter().collect(),
+            Ok(response) => {
+                let affected = response.iter().filter(|(_, result)| may_be_applied(result.as_ref().err()));
+                affected.map(|(name, _)| name.clone()).collect()
+            }
+            Err(error) => {
+                self.first_name().filter(|_| may_be_applied(Some(error))).map(str::to_owned).into_iter().collect()
+            }
         }
     }
 

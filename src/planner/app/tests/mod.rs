@@ -90,7 +90,7 @@ impl Fixture {
         fixture
     }
 
-    /// An object that is in sync with its spec, and whose next resync is due.
+    /// An object that is in sync with its spec; its next resync is due.
     fn settled(spec: Value) -> Self {
         let mut fixture = Self::new(spec);
         let result = fixture.reconcile();
@@ -203,8 +203,8 @@ impl Fixture {
         done
     }
 
-    /// Checks that a write by ID is based on a response of the last 30 s that shows the name of the app, and the owner tag
-    /// of the object or none.
+    /// Checks that a write by ID is based on a response of the last 30 s that shows the name of the app, and the owner
+    /// tag of the object or none.
     fn check_base(&self, plan: &Plan<SpiceApp>, observed: &AppObserved) {
         let (id, tag) = match &plan.remote {
             Some(AppWrite::Update { id, .. }) => (*id, None),

@@ -19,21 +19,21 @@ pub(super) struct Remote {
     pub(super) apps: BTreeMap<i64, Map<String, Value>>,
     /// IDs of deleted apps, which a create can reactivate.
     pub(super) deleted: BTreeSet<i64>,
-    /// Whether image tags are stored in lower case.
+    /// True if image tags are stored in lower case.
     pub(super) normalises: bool,
-    /// Whether tags are dropped silently.
+    /// True if tags are dropped silently.
     pub(super) drops_tags: bool,
-    /// Whether a write with tags is rejected.
+    /// True if a write with tags is rejected.
     pub(super) rejects_tags: bool,
-    /// Whether a spicepod is rejected, because the apps have a connected repository.
+    /// True if a spicepod is rejected, because the apps have a connected repository.
     pub(super) has_repository: bool,
-    /// Whether a reactivated app keeps its fields instead of those of the create.
+    /// True if a reactivated app keeps its fields instead of those of the create.
     pub(super) keeps_reactivated: bool,
     /// Creation time of new apps.
     pub(super) now: Option<Timestamp>,
     /// Error of the next write, and whether the write takes effect nevertheless.
     pub(super) fault: Option<(ApiError, bool)>,
-    /// Whether every later write has this error too.
+    /// True if every later write has this error too.
     pub(super) fault_lasts: bool,
     /// Number of writes that succeed before the error.
     pub(super) fault_after: usize,

@@ -1,4 +1,4 @@
-//! An app whose spicepod comes from a connected repository.
+//! Spicepod from a connected repository.
 
 use super::*;
 use crate::api::RECONCILE_REQUESTED_AT;

@@ -94,3 +94,19 @@ fn a_resumed_object_retries_a_rejected_write_at_once() {
     fixture.rejected.clear();
     assert_eq!(fixture.reconcile().set, ["TOKEN"]);
 }
+
+#[test]
+fn a_write_without_effect_does_not_excuse_a_missing_secret() {
+    for kind in [ErrorKind::Connect, ErrorKind::Cancelled, ErrorKind::Forbidden, ErrorKind::Invalid] {
+        let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
+        fixture.remote.remove("A");
+        fixture.rejected.insert("A".to_owned(), kind);
+        let result = fixture.reconcile();
+        assert!(result.outcome != Outcome::InSync && result.set.is_empty(), "{kind:?}: {result:?}");
+        fixture.rejected.clear();
+        // The edit ends the hold on the write; the settle period has just begun.
+        fixture.edit(all());
+        let result = fixture.reconcile();
+        assert_eq!((&result.outcome, &*result.set), (&Outcome::InSync, &["A".to_owned()][..]), "{kind:?}");
+    }
+}

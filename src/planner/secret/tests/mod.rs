@@ -35,7 +35,7 @@ type StoredSecret = (String, i64);
 struct Fixture {
     object: SpiceSecret,
     remote: BTreeMap<String, StoredSecret>,
-    /// Names whose writes are rejected, with the error.
+    /// Errors that reject writes, by secret name.
     rejected: BTreeMap<String, ErrorKind>,
     /// Error of every remote read.
     read_error: Option<ApiError>,
@@ -127,7 +127,7 @@ impl Fixture {
         fixture
     }
 
-    /// An object that is in sync with its spec, and whose next resync is due.
+    /// An object that is in sync with its spec; its next resync is due.
     fn settled(spec: Value, data: &[(&str, &str)]) -> Self {
         let mut fixture = Self::new(spec, data);
         let result = fixture.reconcile();
@@ -285,8 +285,8 @@ impl Fixture {
         Reconciliation { reads, first, set, deleted, outcome, events }
     }
 
-    /// Checks that a plan contains no value, and that a write follows the finalizer, the record of its names, and a read that
-    /// shows the owner of the app.
+    /// Checks that a plan contains no value, and that a write follows the finalizer, the record of its names, and a
+    /// read that shows the owner of the app.
     fn check_plan(&self, object: &SpiceSecret, plan: &Plan<SpiceSecret>, observed: &SecretObserved) {
         let text = format!("{plan:?}");
         for value in self.source.iter().flat_map(|(_, data)| data.values()) {

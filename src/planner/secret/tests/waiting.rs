@@ -55,7 +55,7 @@ fn without_its_app_a_secret_is_not_ready() {
 fn a_namespace_that_is_no_longer_admitted_sets_nothing_but_can_delete() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
     let organization = fixture.app.organization.as_mut().unwrap();
-    organization.not_allowed = Some("SpiceOrganization org/default does not admit namespace team".into());
+    organization.not_allowed = Some("SpiceOrganization org/default does not allow namespace team".into());
     fixture.set_source(values(&[("key", "rotated")]));
     let result = fixture.reconcile();
     assert_eq!((result.set.len(), result.remote_reads().len()), (0, 0), "{result:?}");

@@ -1,12 +1,12 @@
 //! Reconciles secrets that are desired: sets missing, changed and drifted secrets; deletes own secrets that the spec no
 //! longer requests.
 
+use super::changes::ChangePlanner;
 use super::entries::is_applied;
 use super::input::{ParentApp, SecretInput, SecretRead, app, key_id, organization_wait, read_failed, sources};
 use super::messages;
 use super::name_conflicts::{conflicts_up_to_date, record_conflicts};
 use super::next::{Next, no_op};
-use super::plan::ChangePlanner;
 use super::source::DesiredSecrets;
 use super::validate::{KeySelection, SelectedKeys};
 use crate::api::{AppRef, Reason, SecretEntry, SpiceSecret, SpiceSecretStatus};
@@ -16,12 +16,8 @@ use crate::planner::outcome::Outcome;
 use crate::planner::resource::Plan;
 use crate::planner::status::LastResult;
 
-pub(super) fn next(input: &SecretInput<'_>) -> Next {
+pub(super) fn next(input: &SecretInput<'_>, selection: &KeySelection) -> Next {
     let observed = input.observed;
-    let selection = match &input.desired.spec {
-        Ok(selection) => selection,
-        Err(error) => return no_op(input, Outcome::Stalled(Reason::InvalidSpec, error.clone())),
-    };
     let cached = [
         (observed.app.is_none(), SecretRead::App),
         (observed.source.is_none(), SecretRead::Source),
@@ -56,8 +52,8 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
     }
 }
 
-/// Adds the records of every plan: the names that siblings own, and a new version of the Secret whose content is already
-/// applied.
+/// Adds the records of every plan: the names that siblings own, and a new version of the Secret whose content is
+/// already applied.
 pub(super) fn complete(input: &SecretInput<'_>, mut plan: Plan<SpiceSecret>) -> Plan<SpiceSecret> {
     plan.status.app_ref = Some(AppRef { name: input.desired.app.clone() });
     plan.status.applied_secrets = applied_secrets(input, &plan.status);
@@ -90,7 +86,7 @@ fn usable_app<'a>(input: &SecretInput<'a>) -> Result<(&'a ParentApp, i64), Outco
     }
 }
 
-/// Whether the Secret, as read, has exactly the content that was set last.
+/// Returns true if the Secret, as read, has exactly the content that was set last.
 fn is_source_applied(input: &SecretInput<'_>) -> bool {
     let (Some(Observed::Present(values)), Ok(selection)) = (&input.observed.values, &input.desired.spec) else {
         return false;
@@ -129,8 +125,8 @@ fn can_skip(input: &SecretInput<'_>) -> bool {
     !has_read && (is_up_to_date(input) || is_held()) && input.can_skip()
 }
 
-/// Whether the recorded secrets are the desired ones, as far as Kubernetes shows: the same Secret, the same app,
-/// comparable digests, and unchanged conflicts.
+/// Returns true if the recorded secrets are the desired ones, as far as Kubernetes shows: the same Secret, the same
+/// app, comparable digests, and unchanged conflicts.
 pub(super) fn is_up_to_date(input: &SecretInput<'_>) -> bool {
     let Some(app) = app(input.observed) else { return false };
     let is_comparable = |entry: &SecretEntry| {
@@ -139,8 +135,8 @@ pub(super) fn is_up_to_date(input: &SecretInput<'_>) -> bool {
     !input.sources_changed() && input.status.secrets.iter().all(is_comparable) && conflicts_up_to_date(input)
 }
 
-/// How many of the requested secrets are applied, such as `1/2`. An earlier result is kept while it cannot be computed: the
-/// values of the Kubernetes Secret are read only if something has changed.
+/// How many of the requested secrets are applied, such as `1/2`. An earlier result is kept while it cannot be computed:
+/// the values of the Kubernetes Secret are read only if something has changed.
 fn applied_secrets(input: &SecretInput<'_>, status: &SpiceSecretStatus) -> Option<String> {
     let earlier = status.applied_secrets.clone();
     let Ok(selection) = &input.desired.spec else { return earlier };

@@ -46,7 +46,7 @@ pub(super) struct ChangePlanner<'a> {
     pub(super) id: i64,
     /// The desired secrets; none if the recorded secrets are the desired ones.
     pub(super) desired: Option<DesiredSecrets>,
-    /// Whether an action needs a value that was not read.
+    /// True if an action needs a value that was not read.
     must_read: Cell<bool>,
 }
 
@@ -126,7 +126,7 @@ impl<'a> ChangePlanner<'a> {
         }
     }
 
-    /// Whether the list of secrets is needed. A changed value of a secret that this object set needs none.
+    /// Returns true if the list of secrets is needed. A changed value of a secret that this object set needs none.
     fn needs_list(&self) -> bool {
         let (input, entries) = (self.input, &self.input.status.secrets);
         let Some(desired) = &self.desired else { return true };
@@ -162,7 +162,8 @@ impl<'a> ChangePlanner<'a> {
                 },
             }
         }
-        // A name that a sibling has set is the sibling's. Before that, this object's entry allows the sibling to set it.
+        // A name that a sibling has set is the sibling's. Before that, this object's entry allows the sibling to set
+        // it.
         let handed_over = changes.conflicts.iter().filter(|conflict| conflict.present == Some(true));
         changes.released.extend(handed_over.map(|conflict| conflict.name.clone()));
         self.plan_removals(&mut changes);
@@ -280,7 +281,7 @@ impl<'a> ChangePlanner<'a> {
         }
     }
 
-    /// Whether a secret is older than the create of the app: the app was reactivated with its secrets.
+    /// Returns true if a secret is older than the create of the app: the app was reactivated with its secrets.
     pub(super) fn predates_app(&self, shown: &RemoteSecret) -> bool {
         let set_at = shown.updated_at.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
         let (Some(set_at), Some(created)) = (set_at, self.app.created_at) else { return false };
@@ -368,12 +369,12 @@ impl<'a> ChangePlanner<'a> {
     }
 }
 
-/// Whether the API rejected the content of one write.
+/// Returns true if the API rejected the content of one write.
 pub(super) fn is_validation_error(error: &ApiError) -> bool {
     error.kind == ErrorKind::Invalid
 }
 
-/// Whether a listed secret has the time that an entry records.
+/// Returns true if a listed secret has the time that an entry records.
 fn has_recorded_time(entry: &SecretEntry, shown: &RemoteSecret) -> bool {
     entry.updated_at.is_some() && is_same_time(entry.updated_at.as_deref(), shown.updated_at.as_deref())
 }
