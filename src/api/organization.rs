@@ -122,7 +122,8 @@ pub struct Credentials {
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth_client: Option<OAuthClient>,
-    /// Token of a user session, as `spice login` stores it. The token expires and cannot be renewed: use it for trials only.
+    /// Token of a user session, as `spice login` stores it. The token expires and cannot be renewed: use it for trials
+    /// only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_token: Option<TokenCredential>,
 }

@@ -21,7 +21,7 @@ mod state;
 mod tasks;
 mod triggers;
 
-pub use crate::planner::{Identity, Timings};
+pub use crate::planner::{Identity, Timings, display_duration};
 pub use cluster::counters::Counters;
 pub use cluster::leadership::{DualInstant, Leadership};
 pub use cluster::readiness::{HealthCheck, Readiness, ReadinessGate};

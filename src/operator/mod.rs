@@ -24,7 +24,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{self, Identity, Leadership, Readiness};
+use crate::controller::{self, Identity, Leadership, Readiness, display_duration};
 use lease::{ElectionTask, ElectionTelemetry, Elector};
 use metrics::ProcessMetrics;
 use settings::PrintAddress;
@@ -152,7 +152,9 @@ async fn cluster_id(settings: &OperatorSettings, client: &Client, shutdown: &Can
                 None => "the namespace has no UID".to_owned(),
             },
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("the API server did not respond within {CLUSTER_ID_TIMEOUT:?}"),
+            Err(_) => {
+                format!("the API server did not respond within {}", display_duration(CLUSTER_ID_TIMEOUT))
+            }
         };
         tracing::warn!(error, name = "kube-system", "Failed to read UID of namespace; retrying");
         tokio::select! {

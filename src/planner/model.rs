@@ -155,7 +155,7 @@ impl<K: ResourcePlanner + Debug> Run<'_, K> {
             KubernetesWrite::StoreStatus => {
                 *object.status_mut() = Some(self.steps.status().clone());
                 let object = object.clone();
-                return self.steps.status_saved(object, self.context.identity);
+                return self.steps.status_persisted(object, self.context.identity);
             }
         }
         let object = object.clone();

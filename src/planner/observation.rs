@@ -39,6 +39,6 @@ pub struct Observation<T> {
 pub struct WriteResult<R> {
     /// The response, or the error.
     pub result: Result<R, ApiError>,
-    /// Start of the request.
+    /// Start of the request, or of the wait for its permit if the request was not sent.
     pub started_at: Timestamp,
 }

@@ -15,8 +15,9 @@ use super::schedule::{Resync, RetryPolicy, Timings};
 use crate::api::{SourceVersion, StatusCore};
 use crate::management::types::ApiError;
 
-/// The decisions of one kind of custom resource. `lifecycle` makes the decisions that all kinds share. It plans with the
-/// kind only if the object has the finalizer, is not suspended and has a valid spec, or if the object is being deleted.
+/// The decisions of one kind of custom resource. `lifecycle` makes the decisions that all kinds share. It plans with
+/// the kind only if the object has the finalizer, is not suspended and has a valid spec, or if the object is being
+/// deleted.
 pub trait ResourcePlanner:
     Resource<DynamicType = ()> + HasStatus<Status: Clone + Debug + Default + PartialEq> + Clone
 {

@@ -126,7 +126,8 @@ impl RuntimeState {
         self.recent_writes.extend(names.into_iter().map(|name| (name, now)));
     }
 
-    /// Records the outcome of a reconcile that started at `started_at`. Returns whether the reconcile read anything.
+    /// Records the outcome of a reconcile that started at `started_at`. Returns true if the outcome follows from reads
+    /// or writes, so that it decides on a retry hold.
     pub(super) fn record_outcome(&mut self, outcome: &Outcome, started_at: Timestamp, meta: &ObjectMeta) -> bool {
         let has_read = !matches!(
             outcome,

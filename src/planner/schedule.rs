@@ -74,7 +74,7 @@ pub(crate) fn offset(uid: &str) -> u64 {
 }
 
 /// A duration as a message shows it, such as `1m 30s`.
-pub(crate) fn display_duration(duration: Duration) -> String {
+pub fn display_duration(duration: Duration) -> String {
     format!("{:#}", SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
 }
 

@@ -14,7 +14,8 @@ use super::runtime_state::RuntimeState;
 use super::schedule::Timings;
 use super::status::is_suspended;
 
-/// Iterations of a reconcile. A create takes four; more than eight means that the plan does not converge.
+/// Maximum number of plans in one reconcile, and of rounds of reads before each plan. A create needs four plans; more
+/// than eight show that the plans do not converge.
 const MAX_ITERATIONS: usize = 8;
 
 /// Input of a step besides the object.
@@ -53,7 +54,7 @@ pub struct Steps<K: ResourcePlanner> {
     /// State of the object that only this process has.
     pub runtime_state: RuntimeState,
     /// True if the status has external state that is not stored yet.
-    unsaved: bool,
+    unpersisted: bool,
     iterations: usize,
     reads: usize,
 }
@@ -65,8 +66,17 @@ impl<K: ResourcePlanner> Steps<K> {
         runtime_state.begin(object.meta(), settled_before);
         let status = object.status().cloned().unwrap_or_default();
         let desired = object.desired(context.identity);
-        let (unsaved, iterations, reads) = (false, 0, 0);
-        Self { object, desired, status, observed: K::Observed::default(), runtime_state, unsaved, iterations, reads }
+        let (unpersisted, iterations, reads) = (false, 0, 0);
+        Self {
+            object,
+            desired,
+            status,
+            observed: K::Observed::default(),
+            runtime_state,
+            unpersisted,
+            iterations,
+            reads,
+        }
     }
 
     /// The object, in its newest known version.
@@ -80,14 +90,15 @@ impl<K: ResourcePlanner> Steps<K> {
     }
 
     /// Returns true if the status has external state that is not stored yet.
-    pub fn is_unsaved(&self) -> bool {
-        self.unsaved
+    pub fn is_unpersisted(&self) -> bool {
+        self.unpersisted
     }
 
     /// The next step.
     pub fn next(&mut self, context: StepContext<'_>) -> Step<K> {
         if self.iterations == MAX_ITERATIONS {
-            let message = format!("More than {MAX_ITERATIONS} steps are needed; continuing with the next reconcile");
+            let message =
+                format!("More than {MAX_ITERATIONS} iterations are needed; continuing with the next reconcile");
             return Step::Done(Outcome::InProgress(message), Vec::new());
         }
         if self.reads < MAX_ITERATIONS {
@@ -114,9 +125,9 @@ impl<K: ResourcePlanner> Steps<K> {
     }
 
     /// Continues with the version of the object that a status write returned.
-    pub fn status_saved(&mut self, object: K, identity: &Identity) {
+    pub fn status_persisted(&mut self, object: K, identity: &Identity) {
         self.replace_object(object, identity);
-        self.unsaved = false;
+        self.unpersisted = false;
     }
 
     /// Applies the result of a remote write. Returns whether the result must be stored before anything else happens.
@@ -128,7 +139,7 @@ impl<K: ResourcePlanner> Steps<K> {
     ) -> bool {
         self.runtime_state.record_write(write.affected_names(result), now);
         write.apply(&mut self.status, &mut self.observed, result);
-        self.unsaved = true;
+        self.unpersisted = true;
         write.must_persist_immediately()
     }
 
@@ -165,8 +176,8 @@ impl<K: ResourcePlanner> Steps<K> {
     }
 
     /// Marks the status as stored, because it equals the stored one or no longer matters.
-    pub fn discard_unsaved(&mut self) {
-        self.unsaved = false;
+    pub fn discard_unpersisted(&mut self) {
+        self.unpersisted = false;
     }
 
     /// Calls `decide` with the input of a plan.

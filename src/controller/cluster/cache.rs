@@ -7,7 +7,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 
-use super::predicates::has_same_user_intent;
+use super::predicates::has_same_desired_state;
 
 /// The cached version of this very object; none for another object of the same name.
 pub(in crate::controller) fn get_cached<K>(
@@ -37,7 +37,7 @@ where
 {
     get_cached(store, object).is_some_and(|cached| {
         resource_version(cached.meta()) <= resource_version(object.meta())
-            || has_same_user_intent(cached.as_ref(), object)
+            || has_same_desired_state(cached.as_ref(), object)
     })
 }
 

@@ -15,8 +15,8 @@ pub(in crate::controller) struct ChangeFilter {
 }
 
 impl ChangeFilter {
-    /// Returns true if `fields` of the object with this UID changed since the last call.
-    pub(in crate::controller) fn changed(&mut self, uid: Option<&String>, fields: impl Hash) -> bool {
+    /// Records `fields` of the object with this UID. Returns true if the fields changed since the last call.
+    pub(in crate::controller) fn has_changed(&mut self, uid: Option<&String>, fields: impl Hash) -> bool {
         let digest = digest(fields);
         self.digests.insert(uid.cloned().unwrap_or_default(), digest) != Some(digest)
     }
@@ -29,7 +29,7 @@ impl ChangeFilter {
 
 /// Metadata whose change triggers a reconcile of the object itself. The generation alone would hide the write of the
 /// finalizer, annotations that request something, and a repaired status that could not be decoded before.
-pub(in crate::controller) fn reconcile_predicate<K>(object: &DeserializeGuard<K>) -> impl Hash + use<K>
+pub(in crate::controller) fn fields_for_reconcile<K>(object: &DeserializeGuard<K>) -> impl Hash + use<K>
 where
     K: Resource<DynamicType = ()>,
 {
@@ -39,11 +39,11 @@ where
 }
 
 /// Returns true if two versions of an object request the same from the operator.
-pub(super) fn has_same_user_intent(one: &impl Resource, other: &impl Resource) -> bool {
-    digest(user_intent_fields(one)) == digest(user_intent_fields(other))
+pub(super) fn has_same_desired_state(one: &impl Resource, other: &impl Resource) -> bool {
+    digest(desired_state_fields(one)) == digest(desired_state_fields(other))
 }
 
-fn user_intent_fields<K: Resource>(object: &K) -> impl Hash + use<K> {
+fn desired_state_fields<K: Resource>(object: &K) -> impl Hash + use<K> {
     let meta = object.meta();
     let deleted = meta.deletion_timestamp.as_ref().map(|time| time.0);
     let annotations = object.annotations().iter().filter(|(key, _)| key.starts_with(GROUP));

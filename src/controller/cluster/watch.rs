@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::readiness::HealthCheck;
 
-/// Maps watch events to reconcile requests. Called after the cache has the change.
+/// Maps watch events to reconcile requests.
 pub(in crate::controller) trait EventHandler<K>: Send + 'static {
     /// Runs before the cache is updated, to update the indexes by which the object is found there.
     fn before_cache_update(&mut self, _object: &K) {}
-    /// An object was added or changed.
-    fn changed(&mut self, object: &K);
-    /// An object was deleted.
-    fn deleted(&mut self, object: &K);
+    /// Runs after the cache has an added or a changed object.
+    fn on_change(&mut self, object: &K);
+    /// Runs after the cache lost a deleted object.
+    fn on_delete(&mut self, object: &K);
 }
 
 /// Events of a watch.
@@ -117,21 +117,21 @@ pub(in crate::controller) async fn run_reflector<K>(
             watcher::Event::Init | watcher::Event::InitApply(_) => {}
             watcher::Event::Apply(object) => {
                 health.report_success();
-                handler.changed(&object);
+                handler.on_change(&object);
             }
             watcher::Event::Delete(object) => {
                 health.report_success();
-                handler.deleted(&object);
+                handler.on_delete(&object);
             }
             watcher::Event::InitDone => {
                 health.report_success();
                 let now = writer.as_reader().state();
                 let uids: HashSet<_> = now.iter().map(|object| object.meta().uid.as_ref()).collect();
                 for deleted in before.iter().filter(|object| !uids.contains(&object.meta().uid.as_ref())) {
-                    handler.deleted(deleted);
+                    handler.on_delete(deleted);
                 }
                 for object in now {
-                    handler.changed(&object);
+                    handler.on_change(&object);
                 }
             }
         }

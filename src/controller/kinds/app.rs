@@ -51,7 +51,7 @@ impl Reconciler for SpiceApp {
         match read {
             AppRead::Organization => {
                 let reference = organizations::reference(context, object);
-                observed.organization = Some(organizations::observe_at(context, object, &reference));
+                observed.organization = Some(organizations::observe(context, object, &reference));
                 observed.organization_ref = Some(reference);
             }
             AppRead::CompetingApps => observed.competing_apps = Some(apps::competing_apps(context, object)),

@@ -63,13 +63,8 @@ pub(in crate::controller) fn organization_of(
     decoded(find(context, &reference(context, app)))
 }
 
-/// The view of an app on the organization that the app uses now.
-pub(in crate::controller) fn observe(context: &Context, app: &SpiceApp) -> Observed<OrganizationView> {
-    observe_at(context, app, &reference(context, app))
-}
-
 /// The view of an app on an organization.
-pub(in crate::controller) fn observe_at(
+pub(in crate::controller) fn observe(
     context: &Context,
     app: &SpiceApp,
     reference: &ResolvedOrganizationRef,
@@ -87,8 +82,8 @@ pub(in crate::controller) fn observe_at(
     }
 }
 
-/// The view that all dependents have on an organization.
-pub(in crate::controller) fn view(context: &Context, organization: &SpiceOrganization) -> OrganizationView {
+/// The part of the view that is the same for all dependents of an organization.
+pub(in crate::controller) fn common_view(context: &Context, organization: &SpiceOrganization) -> OrganizationView {
     let status = organization.status.clone().unwrap_or_default();
     OrganizationView {
         unusable: unusable(context, organization, &status),
@@ -120,7 +115,7 @@ pub(in crate::controller) fn view_for_app(
         Adoption::All => true,
         Adoption::Never => false,
     };
-    let mut view = view(context, organization);
+    let mut view = common_view(context, organization);
     // A terminating organization serves existing apps until their deletion, and accepts no new apps.
     let is_new = !app.status.as_ref().is_some_and(has_remote_state);
     if organization.metadata.deletion_timestamp.is_some() && is_new && !is_terminating {

@@ -1,4 +1,5 @@
-//! Stores external state after a remote write, until the state is stored or the object no longer exists.
+//! Stores external state after a remote write. Retries until the state is stored, the object no longer exists, another
+//! process leads, or the apiserver has rejected the state for a minute.
 
 use std::time::Duration;
 

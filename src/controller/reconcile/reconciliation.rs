@@ -23,7 +23,7 @@ use crate::controller::cluster::counters::{PANIC, UNDECODABLE, result_label};
 use crate::controller::cluster::work_queue::ReconcileRequests;
 use crate::controller::state::context::Context;
 use crate::management::Priority;
-use crate::planner::{EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Report, Step, Steps};
+use crate::planner::{EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Report, Step, StepContext, Steps};
 
 /// Reconciles objects as requested, until shutdown; then waits for the running reconciles.
 pub(in crate::controller) async fn run<K: Reconciler>(
@@ -80,8 +80,8 @@ async fn reconcile_undecodable<K: Reconciler>(
 ) -> Finished {
     match Box::pin(undecodable::recover::<K>(context, meta)).await {
         Ok(DecodeRecovery::Recovered(recovered)) => Reconciliation::begin(context, recovered.as_ref()).run().await,
-        Ok(DecodeRecovery::Unrecoverable { message, changed }) => {
-            if changed {
+        Ok(DecodeRecovery::Unrecoverable { message, is_new }) => {
+            if is_new {
                 tracing::error!(error = message, "Failed to decode object");
                 context.events.publish(object, vec![EventRecord::warning("Reconcile", "Undecodable", message)]);
             }
@@ -105,34 +105,34 @@ struct Reconciliation<'a, K: Reconciler> {
 impl<'a, K: Reconciler> Reconciliation<'a, K> {
     fn begin(context: &'a Context, found: &K) -> Self {
         let (state, object) = context.object_states.load(&K::state(context).cache, found, context.now());
-        Self { context, steps: Steps::new(object, state, context.step("")) }
+        Self { context, steps: Steps::new(object, state, context.step_context()) }
     }
 
     async fn run(mut self) -> Finished {
         let started_at = self.context.now();
-        let finished = match self.run_until_settled().await {
+        let finished = match self.run_steps().await {
             Ok(Some(outcome)) => self.report(&outcome, started_at).await,
             // An aborted reconcile has no outcome.
             Ok(None) => (None, None),
             Err(error) => self.kube_write_failed(&error),
         };
-        // The effects of remote writes must be stored after every outcome.
-        if self.steps.is_unsaved() {
+        // The effects of remote writes must be stored, also if the reconcile was aborted or failed.
+        if self.steps.is_unpersisted() {
             self.persist().await;
         }
         self.save_runtime_state();
         finished
     }
 
-    /// Runs steps until nothing remains to be done. None if the operator shuts down or the object changes.
-    async fn run_until_settled(&mut self) -> Result<Option<Outcome>, Error> {
+    /// Carries steps out until one ends the reconcile. None if the operator shuts down or the object changes.
+    async fn run_steps(&mut self) -> Result<Option<Outcome>, Error> {
         loop {
             // A change of the object has requested a reconcile of its own.
             if self.should_abort() {
                 return Ok(None);
             }
             let fresh_id = uuid::Uuid::new_v4().simple().to_string();
-            let step = self.steps.next(self.context.step(&fresh_id));
+            let step = self.steps.next(StepContext { fresh_id: &fresh_id, ..self.context.step_context() });
             match step {
                 Step::Read(reads) => self.observe(&reads).await,
                 Step::Write(plan) => {
@@ -200,7 +200,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
     async fn store_status(&mut self) -> Result<(), Error> {
         let object = with_status(self.steps.object().clone(), self.steps.status().clone());
         let stored = self.context.writer.replace_status(&object).await?;
-        self.steps.status_saved(stored, &self.context.settings.identity);
+        self.steps.status_persisted(stored, &self.context.settings.identity);
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         match result.result {
             Ok(response) => {
                 tracing::info!(operation, "Management API request succeeded");
-                let more = self.steps.write_succeeded(write, &response, context.step(""));
+                let more = self.steps.write_succeeded(write, &response, context.step_context());
                 context.events.publish(self.steps.object(), more.into_iter().chain(events).collect());
                 Ok(None)
             }
@@ -233,18 +233,18 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         }
     }
 
-    /// Stores the report of every outcome.
+    /// Reports an outcome in status. A finalized object has no status to report in.
     async fn report(&mut self, outcome: &Outcome, started_at: Timestamp) -> Finished {
         let context = self.context;
         let label = result_label(outcome);
-        self.steps.record_outcome(outcome, started_at, context.step(""));
+        self.steps.record_outcome(outcome, started_at, context.step_context());
         if *outcome == Outcome::Finalized {
-            self.steps.discard_unsaved();
+            self.steps.discard_unpersisted();
             return (Some(label), None);
         }
-        let Report { events, requeue_after, .. } = self.steps.report(outcome, context.step(""));
+        let Report { events, requeue_after, .. } = self.steps.report(outcome, context.step_context());
         if self.steps.object().status() == Some(self.steps.status()) {
-            self.steps.discard_unsaved();
+            self.steps.discard_unpersisted();
         } else if let Err(error) = self.store_status().await {
             // The report is not stored, so the next reconcile must repeat it.
             self.steps.runtime_state.retry_hold = None;
@@ -281,13 +281,13 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             tracing::warn!(error = format_kube_error(error), "Kubernetes write failed");
         }
         let outcome = Outcome::InProgress(String::new());
-        (Some(result_label(&outcome)), self.steps.requeue_after(&outcome, self.context.step("")))
+        (Some(result_label(&outcome)), self.steps.requeue_after(&outcome, self.context.step_context()))
     }
 
     async fn persist(&mut self) {
         let stored = persist_external_state(self.context, self.steps.object(), self.steps.status()).await;
         if let Some(stored) = stored {
-            self.steps.status_saved(stored, &self.context.settings.identity);
+            self.steps.status_persisted(stored, &self.context.settings.identity);
         }
     }
 
@@ -305,7 +305,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
 
     /// Priority in the request queue: a user waits for everything but a resync.
     fn priority(&self) -> Priority {
-        self.steps.with_input(self.context.step(""), |input| match () {
+        self.steps.with_input(self.context.step_context(), |input| match () {
             () if input.is_deleting() => Priority::Delete,
             () if (input.is_ready() && K::is_up_to_date(input)) || input.is_ready_unknown() => Priority::Check,
             () => Priority::Edit,

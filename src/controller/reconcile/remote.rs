@@ -53,7 +53,7 @@ pub(in crate::controller) async fn connection_of(
 /// `Cancelled` if the spec or the credential has changed since: both may resolve to another organization.
 async fn verified_connection(context: &Context, organization: &SpiceOrganization) -> Result<Arc<Connection>, ApiError> {
     let cancelled = |message: String| Err(ApiError::local(ErrorKind::Cancelled, message));
-    if let Some(why) = organizations::view(context, organization).unusable {
+    if let Some(why) = organizations::common_view(context, organization).unusable {
         return cancelled(why);
     }
     let connection = unverified_connection(context, organization).await?;
@@ -75,8 +75,8 @@ pub(in crate::controller) async fn unverified_connection(
     context.connections.of(organization, &version.ok_or_else(missing)?).await
 }
 
-/// Rejects a write that waited too long for its permit, or that the lease or the organization no longer allow.
-/// `is_stale`: whether the read behind the write has expired. Returns the organization.
+/// Rejects a write that waited too long for its permit (`is_stale`: the read behind the write has expired), or that the
+/// lease or the organization no longer allow. Returns the organization.
 pub(in crate::controller) fn precheck_write(
     context: &Context,
     app: &SpiceApp,
@@ -90,7 +90,7 @@ pub(in crate::controller) fn precheck_write(
     if !context.leadership.may_write() {
         return cancelled("This process is not the leader");
     }
-    match organizations::observe(context, app) {
+    match organizations::observe(context, app, &reference(context, app)) {
         Observed::Present(organization) if !organization.suspended => Ok(organization),
         _ => cancelled("The organization is suspended or does not exist"),
     }

@@ -21,8 +21,8 @@ pub(super) enum DecodeRecovery<K> {
     Unrecoverable {
         /// Names the invalid field.
         message: String,
-        /// True if status did not have this message before.
-        changed: bool,
+        /// True if status did not have this message before this reconcile.
+        is_new: bool,
     },
 }
 
@@ -49,8 +49,8 @@ pub(super) async fn recover<K: Reconciler>(context: &Context, meta: &ObjectMeta)
     let field = find_invalid_field::<K>(&stripped).unwrap_or_else(|| "The object".to_owned());
     let error = redact_quoted_values(&error.to_string());
     let message = format!("{field} cannot be decoded ({error}). Correct it; until then the object is not reconciled");
-    let changed = report_in_status::<K>(context, object, &message).await;
-    Ok(DecodeRecovery::Unrecoverable { message, changed })
+    let is_new = report_in_status::<K>(context, object, &message).await;
+    Ok(DecodeRecovery::Unrecoverable { message, is_new })
 }
 
 fn parse<K: Reconciler>(object: DynamicObject) -> Result<DecodeRecovery<K>, String> {

@@ -41,7 +41,7 @@ impl CancelOnChange {
     }
 
     /// Checks the work for an object that changed.
-    pub(in crate::controller) fn changed(&self, uid: Option<&String>) {
+    pub(in crate::controller) fn on_change(&self, uid: Option<&String>) {
         if let Some(changed) = uid.and_then(|uid| self.in_progress().get(uid).cloned()) {
             changed.notify_one();
         }
@@ -71,12 +71,12 @@ mod tests {
         let mut endless = Box::pin(cancellation.run_until_changed(&uid, is_current, std::future::pending::<()>()));
         assert!(futures::poll!(&mut endless).is_pending());
         // A change of another object, then an irrelevant change of this one.
-        cancellation.changed(Some(&"other".to_owned()));
-        cancellation.changed(Some(&uid));
+        cancellation.on_change(Some(&"other".to_owned()));
+        cancellation.on_change(Some(&uid));
         assert!(futures::poll!(&mut endless).is_pending());
         current.store(false, Ordering::SeqCst);
         assert!(futures::poll!(&mut endless).is_pending(), "no change was reported");
-        cancellation.changed(Some(&uid));
+        cancellation.on_change(Some(&uid));
         assert_eq!(endless.await, None);
         assert_eq!(
             cancellation.run_until_changed(&uid, is_current, async { 1 }).await,

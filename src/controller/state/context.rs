@@ -112,9 +112,9 @@ impl Context {
         Timestamp::now()
     }
 
-    /// Input of the steps of a reconcile, besides the object.
-    pub(in crate::controller) fn step<'a>(&'a self, fresh_id: &'a str) -> StepContext<'a> {
+    /// Input of the steps of a reconcile besides the object, without a fresh ID.
+    pub(in crate::controller) fn step_context(&self) -> StepContext<'_> {
         let Settings { identity, timings, .. } = &self.settings;
-        StepContext { identity, timings, fresh_id, now: self.now() }
+        StepContext { identity, timings, fresh_id: "", now: self.now() }
     }
 }

@@ -14,7 +14,7 @@ use crate::controller::state::context::Context;
 pub(in crate::controller) struct ConfigMapEventHandler(pub(in crate::controller) Arc<Context>);
 
 impl EventHandler<PartialObjectMeta<ConfigMap>> for ConfigMapEventHandler {
-    fn changed(&mut self, config_map: &PartialObjectMeta<ConfigMap>) {
+    fn on_change(&mut self, config_map: &PartialObjectMeta<ConfigMap>) {
         let apps = &self.0.kinds.apps;
         let uses = |app: &SpiceApp| {
             let source = app.spec.spicepod_from.as_ref().map(|source| &source.config_map_key_ref.name);
@@ -25,7 +25,7 @@ impl EventHandler<PartialObjectMeta<ConfigMap>> for ConfigMapEventHandler {
         }
     }
 
-    fn deleted(&mut self, config_map: &PartialObjectMeta<ConfigMap>) {
-        self.changed(config_map);
+    fn on_delete(&mut self, config_map: &PartialObjectMeta<ConfigMap>) {
+        self.on_change(config_map);
     }
 }

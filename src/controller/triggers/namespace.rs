@@ -26,8 +26,8 @@ impl NamespaceEventHandler {
 }
 
 impl EventHandler<PartialObjectMeta<Namespace>> for NamespaceEventHandler {
-    fn changed(&mut self, namespace: &PartialObjectMeta<Namespace>) {
-        if !self.labels.changed(namespace.metadata.uid.as_ref(), &namespace.metadata.labels) {
+    fn on_change(&mut self, namespace: &PartialObjectMeta<Namespace>) {
+        if !self.labels.has_changed(namespace.metadata.uid.as_ref(), &namespace.metadata.labels) {
             return;
         }
         let (name, apps) = (namespace.name_any(), &self.context.kinds.apps);
@@ -40,7 +40,7 @@ impl EventHandler<PartialObjectMeta<Namespace>> for NamespaceEventHandler {
         }
     }
 
-    fn deleted(&mut self, namespace: &PartialObjectMeta<Namespace>) {
+    fn on_delete(&mut self, namespace: &PartialObjectMeta<Namespace>) {
         self.labels.forget(namespace.metadata.uid.as_ref());
     }
 }

@@ -17,7 +17,7 @@ use crate::controller::state::context::Context;
 pub(in crate::controller) struct SecretEventHandler(pub(in crate::controller) Arc<Context>);
 
 impl EventHandler<PartialObjectMeta<Secret>> for SecretEventHandler {
-    fn changed(&mut self, secret: &PartialObjectMeta<Secret>) {
+    fn on_change(&mut self, secret: &PartialObjectMeta<Secret>) {
         let context = &self.0;
         let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
         for dependent in context.secrets_by_source.dependents_of(&namespace, &name) {
@@ -32,8 +32,8 @@ impl EventHandler<PartialObjectMeta<Secret>> for SecretEventHandler {
         }
     }
 
-    fn deleted(&mut self, secret: &PartialObjectMeta<Secret>) {
+    fn on_delete(&mut self, secret: &PartialObjectMeta<Secret>) {
         self.0.unprotected_secrets.remove(&secret.uid().unwrap_or_default());
-        self.changed(secret);
+        self.on_change(secret);
     }
 }

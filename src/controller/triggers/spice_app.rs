@@ -1,5 +1,6 @@
-//! A changed SpiceApp triggers itself, its SpiceSecrets, and the organizations that count it. A deleted one triggers
-//! the apps that competed for its name, and its organization.
+//! A changed SpiceApp triggers itself, its SpiceSecrets, and the organizations that count it. A deleted SpiceApp
+//! triggers its SpiceSecrets, its organization and the credential Secret of that, and the apps that competed for its
+//! name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 
 use crate::api::{ResolvedOrganizationRef, SpiceApp};
-use crate::controller::cluster::predicates::{ChangeFilter, reconcile_predicate};
+use crate::controller::cluster::predicates::{ChangeFilter, fields_for_reconcile};
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::apps::{competing_apps, fields_for_secrets};
 use crate::controller::lookup::organizations::{credential_ref, organization_of, organizations_in, reference};
@@ -51,28 +52,28 @@ impl SpiceAppEventHandler {
 }
 
 impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
-    fn changed(&mut self, object: &DeserializeGuard<SpiceApp>) {
+    fn on_change(&mut self, object: &DeserializeGuard<SpiceApp>) {
         let (context, uid) = (&self.context, object.meta().uid.as_ref());
-        context.cancellation.changed(uid);
+        context.cancellation.on_change(uid);
         context.object_states.on_cache_caught_up(object);
         // Every change may make an undecodable object decodable.
-        if object.0.is_err() || self.own.changed(uid, reconcile_predicate(object)) {
+        if object.0.is_err() || self.own.has_changed(uid, fields_for_reconcile(object)) {
             context.kinds.apps.enqueue(object);
         }
-        if self.for_secrets.changed(uid, fields_for_secrets(object)) {
+        if self.for_secrets.has_changed(uid, fields_for_secrets(object)) {
             self.resync_secrets(object);
         }
         self.enqueue_organizations(uid, object.0.as_ref().ok());
     }
 
-    fn deleted(&mut self, object: &DeserializeGuard<SpiceApp>) {
+    fn on_delete(&mut self, object: &DeserializeGuard<SpiceApp>) {
         let uid = object.meta().uid.as_ref();
         self.own.forget(uid);
         self.for_secrets.forget(uid);
         self.resync_secrets(object);
         self.enqueue_organizations(uid, None);
         let (context, kinds) = (&self.context, &self.context.kinds);
-        context.cancellation.changed(uid);
+        context.cancellation.on_change(uid);
         context.object_states.forget(uid);
         let Ok(app) = &object.0 else {
             // Any organization of the namespace may have waited for the app.

@@ -9,10 +9,12 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::api::{DEFAULT_ORGANIZATION, SpiceApp, SpiceOrganization};
-use crate::controller::cluster::predicates::{ChangeFilter, reconcile_predicate};
+use crate::controller::cluster::predicates::{ChangeFilter, fields_for_reconcile};
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::credential::has_finalizer;
-use crate::controller::lookup::organizations::{credential_ref, default_in_namespace, reference, reference_to, view};
+use crate::controller::lookup::organizations::{
+    common_view, credential_ref, default_in_namespace, reference, reference_to,
+};
 use crate::controller::lookup::secrets::resync_secrets_of;
 use crate::controller::state::context::Context;
 use crate::controller::state::settings::DefaultOrganization;
@@ -74,40 +76,40 @@ impl SpiceOrganizationEventHandler {
     }
 
     /// Returns true if anything changed that the apps of the organization depend on.
-    fn changed_for_apps(&mut self, organization: &SpiceOrganization) -> bool {
+    fn has_changed_for_apps(&mut self, organization: &SpiceOrganization) -> bool {
         let OrganizationView { unusable, suspended, binding, accepted_missing_apps, default_region, .. } =
-            view(&self.context, organization);
+            common_view(&self.context, organization);
         let spec = &organization.spec;
         let permissions = serde_json::to_string(&(&spec.allowed_namespaces, spec.adoption)).unwrap_or_default();
         // The verified version of the credential too: apps that saw a new version wait for the organization.
         let sources = organization.status.iter().flat_map(|status| &status.core.observed_sources);
         let versions: Vec<_> = sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
         let state = (unusable, suspended, binding, accepted_missing_apps, default_region);
-        self.for_apps.changed(organization.metadata.uid.as_ref(), (state, permissions, versions))
+        self.for_apps.has_changed(organization.metadata.uid.as_ref(), (state, permissions, versions))
     }
 }
 
 impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEventHandler {
-    fn changed(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
+    fn on_change(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
         let uid = object.meta().uid.as_ref();
-        self.context.cancellation.changed(uid);
+        self.context.cancellation.on_change(uid);
         self.context.object_states.on_cache_caught_up(object);
         // Every change may make an undecodable object decodable.
-        if object.0.is_err() || self.own.changed(uid, reconcile_predicate(object)) {
+        if object.0.is_err() || self.own.has_changed(uid, fields_for_reconcile(object)) {
             self.context.kinds.organizations.enqueue(object);
             self.enqueue_credentials(object);
             self.enqueue_default(object);
         }
         if let Ok(organization) = &object.0
-            && self.changed_for_apps(organization)
+            && self.has_changed_for_apps(organization)
         {
             self.resync_apps(organization);
         }
     }
 
-    fn deleted(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
+    fn on_delete(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
         let uid = object.meta().uid.clone();
-        self.context.cancellation.changed(uid.as_ref());
+        self.context.cancellation.on_change(uid.as_ref());
         self.own.forget(uid.as_ref());
         self.for_apps.forget(uid.as_ref());
         self.context.object_states.forget(uid.as_ref());

@@ -10,7 +10,7 @@ use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 
 use crate::api::SpiceSecret;
-use crate::controller::cluster::predicates::{ChangeFilter, reconcile_predicate};
+use crate::controller::cluster::predicates::{ChangeFilter, fields_for_reconcile};
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::secrets::secrets_of;
 use crate::controller::state::context::Context;
@@ -78,17 +78,17 @@ impl SpiceSecretEventHandler {
         }
     }
 
-    fn changed_undecodable(&mut self, object: &DeserializeGuard<SpiceSecret>) {
+    fn on_undecodable_change(&mut self, object: &DeserializeGuard<SpiceSecret>) {
         let (meta, uid) = (object.meta(), object.meta().uid.as_ref());
         // An undecodable object requests no names, so its siblings may take over.
-        if self.undecodable.changed(uid, meta.deletion_timestamp.is_some()) {
+        if self.undecodable.has_changed(uid, meta.deletion_timestamp.is_some()) {
             let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
             let app = self.context.secrets_by_app.dependency_of(&namespace, &name);
             self.enqueue_related(meta, app.as_deref(), self.context.secret_names.get(uid).as_slice());
         }
     }
 
-    fn changed_decoded(&mut self, object: &SpiceSecret) {
+    fn on_decoded_change(&mut self, object: &SpiceSecret) {
         let (uid, namespace) = (object.meta().uid.as_ref(), object.namespace().unwrap_or_default());
         self.undecodable.forget(uid);
         if let Some(now) = self.context.secret_names.get(uid) {
@@ -99,7 +99,7 @@ impl SpiceSecretEventHandler {
             }
         }
         let interval = object.spec.interval.map(Duration::from);
-        if self.for_app.changed(uid, (object.metadata.deletion_timestamp.is_some(), interval)) {
+        if self.for_app.has_changed(uid, (object.metadata.deletion_timestamp.is_some(), interval)) {
             self.context.kinds.apps.enqueue_name(&namespace, object.app_name());
             // All objects of an app resync at the same times, at the shortest interval of any of them.
             let siblings = interval.map(|_| secrets_of(&self.context, &namespace, object.app_name()));
@@ -121,24 +121,24 @@ impl EventHandler<DeserializeGuard<SpiceSecret>> for SpiceSecretEventHandler {
         }
     }
 
-    fn changed(&mut self, object: &DeserializeGuard<SpiceSecret>) {
+    fn on_change(&mut self, object: &DeserializeGuard<SpiceSecret>) {
         let uid = object.meta().uid.as_ref();
-        self.context.cancellation.changed(uid);
+        self.context.cancellation.on_change(uid);
         self.context.object_states.on_cache_caught_up(object);
         // Every change may make an undecodable object decodable.
-        if object.0.is_err() || self.own.changed(uid, reconcile_predicate(object)) {
+        if object.0.is_err() || self.own.has_changed(uid, fields_for_reconcile(object)) {
             self.context.kinds.secrets.enqueue(object);
             self.context.secret_refs_changed.notify_one();
         }
         match &object.0 {
-            Ok(decoded) => self.changed_decoded(decoded),
-            Err(_) => self.changed_undecodable(object),
+            Ok(decoded) => self.on_decoded_change(decoded),
+            Err(_) => self.on_undecodable_change(object),
         }
     }
 
-    fn deleted(&mut self, object: &DeserializeGuard<SpiceSecret>) {
+    fn on_delete(&mut self, object: &DeserializeGuard<SpiceSecret>) {
         let uid = object.meta().uid.as_ref();
-        self.context.cancellation.changed(uid);
+        self.context.cancellation.on_change(uid);
         for filter in [&mut self.own, &mut self.for_app, &mut self.undecodable] {
             filter.forget(uid);
         }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::controller::display_duration;
+
 /// Reason why this process lost the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseLossReason {
@@ -36,7 +38,9 @@ impl fmt::Display for LeaseLossReason {
         match self {
             Self::TakenByOtherProcess { holder } => write!(formatter, "another process took the lease: {holder}"),
             Self::DeletedOrHolderChanged => formatter.write_str("the lease was deleted, or the holder was changed"),
-            Self::NotRenewed { deadline } => write!(formatter, "no renewal within the deadline of {deadline:?}"),
+            Self::NotRenewed { deadline } => {
+                write!(formatter, "no renewal within the deadline of {}", display_duration(*deadline))
+            }
         }
     }
 }

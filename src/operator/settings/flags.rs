@@ -9,7 +9,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::parsers::{default_organization, duration, positive_duration};
-use crate::controller::{DefaultOrganization, Timings};
+use crate::controller::{DefaultOrganization, Timings, display_duration};
 use crate::management;
 use crate::operator::OperatorError;
 
@@ -99,14 +99,16 @@ impl LeaderElectionFlags {
             (self.leader_elect_lease_duration, self.leader_elect_renew_deadline, self.leader_elect_retry_period);
         if renew_deadline >= lease_duration {
             return Err(OperatorError::ElectionSettings(format!(
-                "--leader-elect-renew-deadline ({renew_deadline:?}) must be shorter than \
-                 --leader-elect-lease-duration ({lease_duration:?})"
+                "--leader-elect-renew-deadline ({}) must be shorter than --leader-elect-lease-duration ({})",
+                display_duration(renew_deadline),
+                display_duration(lease_duration)
             )));
         }
         if retry_period * 2 >= renew_deadline {
             return Err(OperatorError::ElectionSettings(format!(
-                "--leader-elect-retry-period ({retry_period:?}) must be less than half of \
-                 --leader-elect-renew-deadline ({renew_deadline:?})"
+                "--leader-elect-retry-period ({}) must be less than half of --leader-elect-renew-deadline ({})",
+                display_duration(retry_period),
+                display_duration(renew_deadline)
             )));
         }
         Ok(())
