@@ -105,7 +105,7 @@ fn write_result<T>(result: &Result<T, Error>) -> (Option<u16>, Option<&'static s
         Ok(_) => (Some(200), None),
         Err(Error::Api(status)) => (Some(status.code), None),
         Err(Error::SerdeError(_)) => (None, Some("invalid_response")),
-        Err(_) => (None, Some("timeout")),
+        Err(_) => (None, Some("no_response")),
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
             r#"spice_operator_reconcile_duration_seconds_bucket{le="0.1",kind="SpiceApp",result="in_sync"} 1"#,
             // The label that does not apply is empty, as in the metrics of the Management API.
             r#"spice_operator_kubernetes_writes_total{verb="update",kind="SpiceApp",code="200",error=""} 1"#,
-            r#"spice_operator_kubernetes_writes_total{verb="create",kind="Event",code="",error="timeout"} 1"#,
+            r#"spice_operator_kubernetes_writes_total{verb="create",kind="Event",code="",error="no_response"} 1"#,
             "spice_operator_events_dropped_total 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -162,6 +162,6 @@ mod tests {
         let conflict = Status::failure("The object changed", "Conflict").with_code(409);
         assert_eq!(write_result(&Ok(())), (Some(200), None));
         assert_eq!(write_result::<()>(&Err(Error::Api(conflict.boxed()))), (Some(409), None));
-        assert_eq!(write_result::<()>(&Err(Error::Service("no response".into()))), (None, Some("timeout")));
+        assert_eq!(write_result::<()>(&Err(Error::Service("no response".into()))), (None, Some("no_response")));
     }
 }
