@@ -131,10 +131,7 @@ impl ResourcePlanner for SpiceOrganization {
     fn plan_deletion(input: &OrganizationInput<'_>) -> Plan<Self> {
         match input.observed.dependents.as_deref() {
             Some([]) => Plan::release(input.status),
-            Some(dependents) => {
-                let plan = Plan::no_op(&status_in_use(input), Outcome::Terminating(in_use(dependents)));
-                Self::complete(input, plan)
-            }
+            Some(dependents) => Self::complete(input, plan_in_use(input, dependents)),
             None => {
                 let message = "Looking for dependents".to_owned();
                 Plan::no_op(input.status, Outcome::Terminating(message))
@@ -167,16 +164,23 @@ fn is_verified(input: &OrganizationInput<'_>, credential: &SourceVersion) -> boo
         && binding::is_bound(input)
 }
 
-/// Status of an organization that is being deleted and in use, with the result of a check if one succeeded.
-fn status_in_use(input: &OrganizationInput<'_>) -> SpiceOrganizationStatus {
-    match &input.observed.credential {
-        Some(Observed::Present(version)) => verified_status(input, version).unwrap_or_else(|_| input.status.clone()),
-        _ => input.status.clone(),
-    }
-}
-
-fn in_use(dependents: &[String]) -> String {
-    format!("In use by {}", list_items(dependents.iter().map(String::as_str), MAX_SHOWN_DEPENDENTS))
+/// Plans an organization that is being deleted and in use. Records a successful check of the credential, and reports a
+/// failed one, because the dependents need the credential for their deletion.
+fn plan_in_use(input: &OrganizationInput<'_>, dependents: &[String]) -> Plan<SpiceOrganization> {
+    let in_use = format!("In use by {}", list_items(dependents.iter().map(String::as_str), MAX_SHOWN_DEPENDENTS));
+    let checked = match &input.observed.credential {
+        Some(Observed::Present(version)) if input.observed.organizations.is_some() => verified_status(input, version),
+        _ => Ok(input.status.clone()),
+    };
+    let message = match &checked {
+        Err(
+            Outcome::WriteFailed(reason, error, _)
+            | Outcome::ReadFailed(reason, error, _)
+            | Outcome::Stalled(reason, error),
+        ) => format!("{in_use}. The credential check failed ({}): {error}", reason.as_str()),
+        Ok(_) | Err(_) => in_use,
+    };
+    Plan::no_op(checked.as_ref().unwrap_or(input.status), Outcome::Terminating(message))
 }
 
 /// The reads from the API, in their order.
