@@ -73,7 +73,8 @@ impl ApiMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "management_api_requests",
-            "Requests to the Management API by method, route, HTTP status code and error without a failure code",
+            "Requests to the Management API and the token endpoint, by method, route, HTTP status code, and error if there \
+             is no usable response",
             self.requests.clone(),
         );
         registry.register(
@@ -83,7 +84,7 @@ impl ApiMetrics {
         );
         registry.register(
             "management_api_rate_limit_pauses",
-            "Rate-limit pauses of an account by cause",
+            "Responses that required a rate-limit pause of an account, by cause",
             self.pauses.clone(),
         );
         registry.register_collector(Box::new(self.active_pauses.clone()));
@@ -94,7 +95,8 @@ impl ApiMetrics {
         QueuedGuard(self.queued.clone())
     }
 
-    /// Records the start of a pause. `account` is a number that identifies the account while the pause lasts.
+    /// Records a response that requires a pause. `account` is a number that identifies the account while the pause
+    /// lasts.
     pub(super) fn record_pause(&self, cause: &'static str, account: usize, pause: Duration) {
         self.pauses.get_or_create(&PauseLabels { cause }).inc();
         self.active_pauses.add(account, pause);

@@ -103,7 +103,7 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
         let verb = if paths.len() == 1 { "was" } else { "were" };
         let message = format!(
             "Correction loop: {} {verb} corrected {} times and changed again by another client. Stop the other client, \
-             then edit the spec. Next attempt in {}",
+             then edit the spec. The next attempt follows {} after the last correction",
             list_items(paths.iter().copied(), MAX_SHOWN_PATHS),
             Corrections::MAX_CORRECTIONS,
             schedule::display_duration(self.timings.correction_loop_cooldown)

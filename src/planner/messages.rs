@@ -18,6 +18,22 @@ pub fn display_object(kind: &str, namespace: &str, name: &str, own_namespace: &s
     if namespace == own_namespace { format!("{kind} \"{name}\"") } else { format!("{kind} {namespace}/{name}") }
 }
 
+/// Message for a missing credential Secret. The object that shows the message can be in another namespace.
+pub fn credential_not_found_message(secret: &str) -> String {
+    format!(
+        "Secret \"{secret}\" not found in the namespace of the SpiceOrganization. Create the Secret, or correct \
+         spec.credentials"
+    )
+}
+
+/// Message for a SpiceOrganization that does not exist. `name`: display name of the organization.
+pub(super) fn organization_not_found_message(name: &str) -> String {
+    format!(
+        "SpiceOrganization \"{name}\" not found. Create the SpiceOrganization. With --watch-namespace, the \
+         SpiceOrganization must be in that namespace"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

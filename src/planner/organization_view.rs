@@ -1,5 +1,6 @@
 //! Observations of an organization by the kinds that use it, and the reasons for which an object must wait.
 
+use super::messages::organization_not_found_message;
 use super::observation::Observed;
 use super::outcome::Outcome;
 use crate::api::Reason;
@@ -43,7 +44,7 @@ pub(crate) fn organization_blocker(organization: Option<&Observed<OrganizationVi
             not_ready(format!("SpiceOrganization \"{name}\" is not ready: {why}"))
         }
         Observed::Present(_) => None,
-        Observed::Absent => not_ready(format!("SpiceOrganization \"{name}\" not found")),
+        Observed::Absent => not_ready(organization_not_found_message(name)),
         Observed::Unknown(error) => not_ready(error.to_string()),
     }
 }

@@ -108,13 +108,14 @@ async fn unusable_spicepod_config_map_is_reported() {
     let _operator = env.operator().await;
     let large = format!("version: v1\nname: {}\n", "x".repeat(300 * 1024));
     env.app("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } })).await;
+    let invalid = |why: &str| format!("ConfigMap \"pods\": key \"spicepod.yaml\" is not a valid spicepod: {why}");
     for (data, message) in [
-        (json!({ "other": "x" }), "ConfigMap \"pods\" has no key \"spicepod.yaml\""),
-        (json!({ "spicepod.yaml": "" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
-        (json!({ "spicepod.yaml": "plain text" }), "ConfigMap pods, key spicepod.yaml: not a mapping"),
-        (json!({ "spicepod.yaml": "a: [" }), "ConfigMap pods, key spicepod.yaml: invalid YAML"),
-        (json!({ "spicepod.yaml": "a: 1\na: 2\n" }), "ConfigMap pods, key spicepod.yaml: duplicate key: line 2"),
-        (json!({ "spicepod.yaml": large }), "ConfigMap pods, key spicepod.yaml: "),
+        (json!({ "other": "x" }), "ConfigMap \"pods\" has no key \"spicepod.yaml\"".to_owned()),
+        (json!({ "spicepod.yaml": "" }), invalid("not a mapping")),
+        (json!({ "spicepod.yaml": "plain text" }), invalid("not a mapping")),
+        (json!({ "spicepod.yaml": "a: [" }), invalid("invalid YAML")),
+        (json!({ "spicepod.yaml": "a: 1\na: 2\n" }), invalid("duplicate key: line 2")),
+        (json!({ "spicepod.yaml": large }), invalid("")),
     ] {
         let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": data,
             "metadata": { "name": "pods", "namespace": env.namespace } });
@@ -122,7 +123,7 @@ async fn unusable_spicepod_config_map_is_reported() {
         let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(env.client.clone(), &env.namespace);
         api.patch("pods", &PatchParams::apply("test").force(), &Patch::Apply(&map)).await.unwrap();
         let reason = if data["spicepod.yaml"].is_null() { "SourceNotFound" } else { "InvalidSpec" };
-        env.says::<SpiceApp>("my-app", reason, message).await;
+        env.says::<SpiceApp>("my-app", reason, &message).await;
     }
     env.app("other-app", json!({})).await;
     env.app_is("other-app", "True", "Succeeded").await;

@@ -15,7 +15,7 @@ use crate::controller::state::connections::Connection;
 use crate::controller::state::context::Context;
 use crate::management::types::{ApiError, App, ErrorKind, SecretList};
 use crate::management::{ApiResponse, Priority};
-use crate::planner::{Observation, Observed, OrganizationView};
+use crate::planner::{Observation, Observed, OrganizationView, credential_not_found_message};
 
 /// Runs work without a remote effect: a read, or the wait for a permit. The work is cancelled if the object changes or
 /// the operator shuts down, so that an edit never waits behind the object's own queued resync.
@@ -71,7 +71,7 @@ pub(in crate::controller) async fn unverified_connection(
 ) -> Result<Arc<Connection>, ApiError> {
     let secret = credential_secret(organization);
     let version = context.caches.secret_version(&organization.namespace().unwrap_or_default(), secret);
-    let missing = || ApiError::local(ErrorKind::CredentialMissing, format!("Secret \"{secret}\" not found"));
+    let missing = || ApiError::local(ErrorKind::CredentialMissing, credential_not_found_message(secret));
     context.connections.of(organization, &version.ok_or_else(missing)?).await
 }
 

@@ -173,14 +173,17 @@ fn resolve_spicepod<'a>(input: &AppInput<'_>, spec: &'a AppSpec) -> Result<Cow<'
             Ok(Cow::Owned(spec))
         }
         (_, Some(Observed::Present(LoadedSpicepod { spicepod: Err(SpicepodProblem::KeyMissing), .. }))) => {
-            missing(format!("ConfigMap \"{name}\" has no key \"{key}\""))
+            missing(format!("ConfigMap \"{name}\" has no key \"{key}\". Add the key, or correct spec.spicepodFrom"))
         }
         (_, Some(Observed::Present(LoadedSpicepod { spicepod: Err(SpicepodProblem::Invalid(why)), .. }))) => {
-            let message = format!("spec.spicepodFrom: ConfigMap {name}, key {key}: {why}");
+            let message =
+                format!("ConfigMap \"{name}\": key \"{key}\" is not a valid spicepod: {why}. Correct the ConfigMap");
             Err(Outcome::Stalled(Reason::InvalidSpec, message))
         }
         (_, Some(Observed::Unknown(error))) => Err(read_failed(error)),
-        (Some(Observed::Absent), _) | (_, Some(Observed::Absent)) => missing(format!("ConfigMap \"{name}\" not found")),
+        (Some(Observed::Absent), _) | (_, Some(Observed::Absent)) => {
+            missing(format!("ConfigMap \"{name}\" not found. Create the ConfigMap, or correct spec.spicepodFrom"))
+        }
         _ => Err(Outcome::InProgress("Reading the spicepod".to_owned())),
     }
 }
@@ -227,7 +230,11 @@ fn ownership_error(input: &AppInput<'_>, app: &App) -> Option<Outcome> {
     let stalled = |message| Some(Outcome::Stalled(Reason::OwnedElsewhere, message));
     if !has_name(app, &input.desired.name) {
         let expected = &input.desired.name;
-        return stalled(format!("App {} is named \"{}\", expected \"{expected}\"", app.id, app.name));
+        return stalled(format!(
+            "App {} is named \"{}\", expected \"{expected}\". Rename the app back, or delete this object (the app is \
+             kept) and apply the object again with the new spec.name",
+            app.id, app.name
+        ));
     }
     match ownership(app, input.desired) {
         Ownership::Foreign if is_reactivated_foreign(input.status, app) => None,
@@ -262,7 +269,8 @@ fn plan_recreation(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
         }
         AbsenceCheck::Confirmed => {
             let message = format!(
-                "Adopted app {id} was deleted externally and is not recreated. Delete this object, or create another one"
+                "Adopted app {id} was deleted externally and is not recreated. Delete this object. To create a new app, \
+                 apply the object again"
             );
             no_op(Outcome::Stalled(Reason::DeletedExternally, message))
         }
@@ -276,7 +284,11 @@ fn name_conflict(input: &AppInput<'_>) -> Option<Outcome> {
     let first = input.observed.competing_apps.iter().flatten().min()?;
     ((first.without_id, first.created, first.uid.as_str()) < own).then(|| {
         let CompetingApp { namespace, name, .. } = first;
-        let message = format!("App \"{}\" is already managed by SpiceApp {namespace}/{name}", input.desired.name);
+        let message = format!(
+            "App \"{}\" is already managed by SpiceApp {namespace}/{name}. Delete this object, or create a SpiceApp with \
+             another spec.name",
+            input.desired.name
+        );
         Outcome::Stalled(Reason::NameTaken, message)
     })
 }

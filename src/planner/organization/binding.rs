@@ -75,8 +75,9 @@ fn select_organization(
     match (found.as_slice(), requested) {
         ([one], _) => Ok(OrganizationStatus { id: one.id.clone(), name: one.name.clone() }),
         ([], None) => {
-            let message = "The credential is valid but has no access to any organization".to_owned();
-            Err(Outcome::WriteFailed(Reason::Forbidden, message, Retry::Backoff))
+            let message = "The credential is valid but has no access to any organization. Replace the credential, or \
+                           grant access to its user or client";
+            Err(Outcome::WriteFailed(Reason::Forbidden, message.to_owned(), Retry::Backoff))
         }
         ([], Some(requested)) => stalled(format!(
             "The credential has no access to organization \"{requested}\". Correct spec.organization or the credential. \

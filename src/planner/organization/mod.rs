@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::api::{Reason, SourceVersion, SpiceOrganization, SpiceOrganizationStatus, StatusCore};
 use crate::management::types::{ApiError, ErrorKind};
 use crate::planner::digest::Identity;
-use crate::planner::messages::list_items;
+use crate::planner::messages::{credential_not_found_message, list_items};
 use crate::planner::observation::Observed;
 use crate::planner::outcome::{Outcome, Retry};
 use crate::planner::resource::{NoRemoteWrite, Plan, ResourcePlanner};
@@ -102,7 +102,7 @@ impl ResourcePlanner for SpiceOrganization {
     fn plan(input: &OrganizationInput<'_>, (): &()) -> Plan<Self> {
         let no_op = |outcome| Plan::no_op(input.status, outcome);
         let Some(Observed::Present(version)) = &input.observed.credential else {
-            let message = format!("Secret \"{}\" not found", input.desired.secret);
+            let message = credential_not_found_message(&input.desired.secret);
             return no_op(Outcome::WriteFailed(Reason::CredentialsMissing, message, Retry::Backoff));
         };
         if input.observed.organizations.is_none() && is_verified(input, version) {

@@ -269,12 +269,12 @@ impl<'a> ChangePlanner<'a> {
         match (input.desired.may_adopt, is_allowed) {
             (true, true) => SecretAction::Set { adopted: true, cause: SetCause::Adopt },
             (true, false) => SecretAction::NotOwned(format!(
-                "Secret \"{name}\" exists in app {}, and spec.adoption of SpiceOrganization \"{}\" does not allow \
+                "App secret \"{name}\" exists in app {}, and spec.adoption of SpiceOrganization \"{}\" does not allow \
                  this namespace to adopt it",
                 self.id, self.app.organization_name
             )),
             (false, _) => SecretAction::NotOwned(format!(
-                "Secret \"{name}\" exists in app {} and is not managed by this object. To overwrite it, set \
+                "App secret \"{name}\" exists in app {} and is not managed by this object. To overwrite it, set \
                  spec.adoptionPolicy: Adopt",
                 self.id
             )),

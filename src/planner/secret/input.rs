@@ -10,6 +10,7 @@ use super::source::SourceValues;
 use crate::api::{SourceVersion, SpiceSecret};
 use crate::management::types::{ApiError, App, SecretList};
 use crate::planner::errors;
+use crate::planner::messages::organization_not_found_message;
 use crate::planner::observation::{Observation, Observed};
 use crate::planner::organization_view::{OrganizationView, is_same_binding};
 use crate::planner::outcome::Outcome;
@@ -139,7 +140,7 @@ pub(super) fn key_id<'a>(input: &SecretInput<'a>) -> &'a str {
 pub(super) fn organization_wait(app: &ParentApp) -> Option<String> {
     let name = &app.organization_name;
     let Some(organization) = &app.organization else {
-        return Some(format!("SpiceOrganization \"{name}\" not found"));
+        return Some(organization_not_found_message(name));
     };
     let differs = |binding: &String| {
         app.organization_binding.as_ref().is_some_and(|recorded| !is_same_binding(recorded, binding))

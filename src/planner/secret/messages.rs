@@ -49,7 +49,7 @@ impl ChangePlanner<'_> {
         let is_missing = problems.clone().any(|problem| matches!(problem, Problem::Missing(_)));
         let is_invalid = problems.clone().any(|problem| matches!(problem, Problem::Invalid(_)));
         let mut messages: Vec<String> = problems.map(|problem| problem.message().to_owned()).collect();
-        messages.extend(failed.clone().map(|(name, error)| format!("Secret \"{name}\": {error}")));
+        messages.extend(failed.clone().map(|(name, error)| format!("App secret \"{name}\": {error}")));
         messages.extend(changes.not_owned.iter().cloned());
         messages.extend(
             changes.conflicts.iter().map(|conflict| {

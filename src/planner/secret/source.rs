@@ -74,7 +74,7 @@ impl SourceValues {
             SelectedKeys::All => self.data.keys().map(|key| (key.clone(), key.clone())).collect(),
         };
         if pairs.is_empty() {
-            desired.problems.push(Problem::Missing(format!("Secret \"{source}\" has no data")));
+            desired.problems.push(Problem::Missing(format!("Secret \"{source}\" has no data; add a key")));
         }
         if pairs.len() > MAX_SECRETS {
             let message = format!(
@@ -110,7 +110,9 @@ impl SourceValues {
         }
         let invalid = |why| Err(Problem::Invalid(format!("Secret \"{source}\": the value of key \"{key}\" {why}")));
         match self.data.get(key) {
-            None => Err(Problem::Missing(format!("Secret \"{source}\" has no key \"{key}\""))),
+            None => Err(Problem::Missing(format!(
+                "Secret \"{source}\" has no key \"{key}\"; add the key, or correct spec.secretRef.items"
+            ))),
             Some(None) => invalid("is not UTF-8"),
             Some(Some(value)) if value.expose().len() > MAX_VALUE_LENGTH => invalid("is longer than 64 KiB"),
             Some(Some(value)) => {

@@ -102,7 +102,10 @@ fn is_source_applied(input: &SecretInput<'_>) -> bool {
 /// recorded secrets are the desired ones.
 fn desired_secrets(input: &SecretInput<'_>, selection: &KeySelection) -> Result<Option<DesiredSecrets>, Next> {
     let missing = || {
-        let message = format!("Secret \"{}\" not found. Secrets already set from it are kept", selection.source);
+        let message = format!(
+            "Secret \"{}\" not found. Secrets already set from it are kept. Create the Secret, or correct spec.secretRef",
+            selection.source
+        );
         Err(no_op(input, messages::source_missing(input, message)))
     };
     if input.observed.source == Some(Observed::Absent) {

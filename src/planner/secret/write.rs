@@ -243,7 +243,7 @@ pub(super) fn success_events(write: &SecretWrite, response: &SecretResponse) -> 
 pub(super) fn with_name(name: &str, outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::WriteFailed(reason, message, retry) => {
-            Outcome::WriteFailed(reason, format!("Secret \"{name}\": {message}"), retry)
+            Outcome::WriteFailed(reason, format!("App secret \"{name}\": {message}"), retry)
         }
         other => other,
     }

@@ -152,8 +152,9 @@ fn an_app_is_recorded_in_its_organization_once_it_may_exist() {
     fixture.organization_ref = organization_ref("shared", "acme");
     fixture.organization = Observed::Absent;
     let result = fixture.reconcile();
-    let message = "SpiceOrganization \"shared/acme\" not found".to_owned();
-    assert_eq!(result.outcome, Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
+    let message = "SpiceOrganization \"shared/acme\" not found. Create the SpiceOrganization. With --watch-namespace, the \
+                   SpiceOrganization must be in that namespace";
+    assert_eq!(result.outcome, Outcome::WaitingForDependency(Reason::DependencyNotReady, message.to_owned()));
     assert_eq!(fixture.status().organization_ref, None, "nothing was created there");
     fixture.organization = Fixture::new(json!({})).organization;
     assert_eq!(fixture.reconcile().outcome, Outcome::InSync);

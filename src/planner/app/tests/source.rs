@@ -86,7 +86,8 @@ fn an_invalid_spicepod_stalls_without_a_request_and_without_its_text() {
         fixture.config_map = config_map;
         let result = fixture.reconcile();
         let Outcome::Stalled(Reason::InvalidSpec, shown) = &result.outcome else { panic!("{message}: {result:?}") };
-        assert!(shown.contains("spec.spicepodFrom") && shown.contains(message) && !shown.contains("hidden"), "{shown}");
+        let start = "ConfigMap \"pods\": key \"spicepod.yaml\" is not a valid spicepod: ";
+        assert!(shown.starts_with(start) && shown.contains(message) && !shown.contains("hidden"), "{shown}");
         assert_eq!((result.remote_reads(), result.writes.len()), (0, 0));
         let next = fixture.reconcile();
         assert_eq!((next.outcome, next.reads.len()), (Outcome::Skipped, 1), "only the cache is read");
@@ -120,9 +121,10 @@ fn a_number_with_leading_zeros_is_a_string() {
 
 #[test]
 fn a_source_that_is_missing_is_named_without_a_call_and_taken_when_it_appears() {
-    for (config_map, message) in
-        [(None, "ConfigMap \"pods\" not found"), (Some((1, None)), "ConfigMap \"pods\" has no key \"spicepod.yaml\"")]
-    {
+    for (config_map, message) in [
+        (None, "ConfigMap \"pods\" not found. Create the ConfigMap, or correct spec.spicepodFrom"),
+        (Some((1, None)), "ConfigMap \"pods\" has no key \"spicepod.yaml\". Add the key, or correct spec.spicepodFrom"),
+    ] {
         let mut fixture = Fixture::new(from_config_map(json!({})));
         fixture.config_map = config_map;
         let result = fixture.reconcile();

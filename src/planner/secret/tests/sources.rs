@@ -13,10 +13,18 @@ fn a_missing_or_empty_source_deletes_nothing_and_is_reported() {
         let mut fixture = Fixture::settled(spec, &[("key", "value"), ("more", "value")]);
         let before: Vec<String> = fixture.remote.keys().cloned().collect();
         for (data, message) in [
-            (None, "Secret \"source\" not found. Secrets already set from it are kept"),
+            (
+                None,
+                "Secret \"source\" not found. Secrets already set from it are kept. Create the Secret, or correct \
+                 spec.secretRef",
+            ),
             (
                 Some(vec![]),
-                if selects_all { "Secret \"source\" has no data" } else { "Secret \"source\" has no key \"key\"" },
+                if selects_all {
+                    "Secret \"source\" has no data; add a key"
+                } else {
+                    "Secret \"source\" has no key \"key\"; add the key, or correct spec.secretRef.items"
+                },
             ),
         ] {
             match data {

@@ -135,7 +135,7 @@ fn a_secret_of_another_client_is_not_written_and_the_others_are_set() {
     fixture.set_in_portal("A", "theirs");
     let result = fixture.reconcile();
     let Outcome::Stalled(Reason::NameTaken, message) = &result.outcome else { panic!("{result:?}") };
-    assert!(message.starts_with("Secret \"A\" exists in app 7 and is not managed by this object"), "{message}");
+    assert!(message.starts_with("App secret \"A\" exists in app 7 and is not managed by this object"), "{message}");
     assert_eq!((result.set.as_slice(), fixture.names()), (["B".to_owned()].as_slice(), vec!["B".to_owned()]));
     // Resyncs only read. After the deletion of the foreign secret, the reconcile continues.
     fixture.advance(660);
@@ -208,7 +208,7 @@ fn a_rejected_secret_is_reported_by_name_and_the_others_are_set() {
     let Outcome::WriteFailed(Reason::InvalidSpec, message, Retry::After(_)) = &result.outcome else {
         panic!("{result:?}")
     };
-    assert_eq!(message, "Secret \"B\": it failed");
+    assert_eq!(message, "App secret \"B\": it failed");
     assert_eq!(fixture.names(), ["A", "C"], "the rejected secret is not recorded");
     // The write is held, and is repeated every 30 min.
     fixture.advance(60);

@@ -10,7 +10,11 @@ fn a_suspended_object_or_an_unusable_app_causes_no_request() {
     let blockers = [
         (ParentApp { unready: unready("is being deleted"), ..usable.clone() }, "SpiceApp \"my-app\" is being deleted"),
         (ParentApp { id: None, ..usable.clone() }, "SpiceApp \"my-app\" has no app yet"),
-        (ParentApp { organization: None, ..usable.clone() }, "SpiceOrganization \"default\" not found"),
+        (
+            ParentApp { organization: None, ..usable.clone() },
+            "SpiceOrganization \"default\" not found. Create the SpiceOrganization. With --watch-namespace, the \
+             SpiceOrganization must be in that namespace",
+        ),
         (
             ParentApp { organization_binding: Some("https://api.example#2".into()), ..usable.clone() },
             "SpiceOrganization \"default\" is bound to another organization than the one that the app is recorded in",
