@@ -187,3 +187,12 @@ fn a_recorded_app_does_not_move_and_a_reference_that_means_the_same_changes_noth
         "in the recorded organization"
     );
 }
+
+#[test]
+fn a_404_alone_is_no_absence() {
+    let mut fixture = Fixture::settled(json!({}));
+    fixture.read_error = Some((FailingRead::App, ApiError::local(ErrorKind::NotFound { json: true }, "not found")));
+    let result = fixture.reconcile();
+    assert!(matches!(result.outcome, Outcome::ReadFailed(Reason::RemoteUnavailable, ..)), "{result:?}");
+    assert_eq!((result.writes.len(), fixture.ready().0.as_str()), (0, "True"));
+}

@@ -3,7 +3,10 @@
 mod absence;
 mod adoption;
 mod conditions;
+mod create;
 mod deletion;
+mod name_conflicts;
+mod preconditions;
 mod reactivation;
 mod remote;
 mod repository;

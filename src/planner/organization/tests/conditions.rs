@@ -1,0 +1,66 @@
+//! Conditions, resyncs, and the number of apps.
+
+use super::*;
+
+#[test]
+fn a_forced_resync_checks_an_organization_that_is_in_sync() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    assert_eq!(fixture.reconcile(), Outcome::Skipped);
+    fixture.runtime_state.force_resync = true;
+    fixture.organizations = Observed::Unknown(error(ErrorKind::Unauthorized));
+    assert!(matches!(fixture.reconcile(), Outcome::WriteFailed(Reason::Unauthorized, ..)));
+}
+
+#[test]
+fn after_a_long_outage_the_next_check_is_within_the_interval() {
+    let mut fixture = Fixture::new();
+    fixture.organizations = Observed::Unknown(error(ErrorKind::Server));
+    fixture.runtime_state.failures = 30;
+    fixture.reconcile();
+    assert!(fixture.requeue_after.unwrap() <= Timings::default().default_interval, "{:?}", fixture.requeue_after);
+}
+
+#[test]
+fn a_rejected_credential_is_distinguished_from_an_outage() {
+    for (kind, up, reason, message, reads) in [
+        (
+            ErrorKind::Unauthorized,
+            true,
+            Reason::Unauthorized,
+            "The API rejected the credential in Secret \"token\": Unauthorized",
+            2,
+        ),
+        (ErrorKind::Unauthorized, false, Reason::Unauthorized, "Unauthorized", 2),
+        (ErrorKind::Connect, true, Reason::RemoteUnavailable, "Connect", 1),
+        (ErrorKind::Server, true, Reason::RemoteUnavailable, "Server", 1),
+        (ErrorKind::RateLimited { retry_after: None }, true, Reason::RateLimited, "RateLimited", 1),
+        (ErrorKind::Forbidden, true, Reason::Forbidden, "Forbidden", 1),
+        (ErrorKind::Invalid, true, Reason::InvalidSpec, "Invalid", 1),
+    ] {
+        let mut fixture = Fixture::new();
+        (fixture.organizations, fixture.up) = (Observed::Unknown(error(kind)), up);
+        let Outcome::WriteFailed(found, shown, _) = fixture.reconcile() else { panic!("{kind:?}") };
+        assert_eq!(found, reason);
+        assert!(shown.contains(message), "{shown}");
+        assert_eq!(fixture.requests().len(), reads, "{:?}", fixture.reads);
+    }
+}
+
+#[test]
+fn status_counts_the_apps_without_a_call_whatever_the_outcome_is() {
+    let mut fixture = Fixture::new();
+    fixture.apps = 2;
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    assert_eq!(fixture.status().apps, Some(2));
+    let before = fixture.status();
+    assert_eq!(fixture.reconcile(), Outcome::Skipped);
+    assert_eq!(fixture.status(), before, "nothing is written while the number stays");
+    fixture.apps = 3;
+    assert_eq!(fixture.reconcile(), Outcome::Skipped);
+    assert_eq!((fixture.status().apps, fixture.requests()), (Some(3), Vec::new()));
+    fixture.object.spec.suspend = Some(true);
+    fixture.apps = 4;
+    assert_eq!(fixture.reconcile(), Outcome::Suspended);
+    assert_eq!((fixture.status().apps, fixture.requests()), (Some(4), Vec::new()));
+}

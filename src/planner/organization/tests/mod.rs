@@ -1,0 +1,178 @@
+//! The planner of organizations on a model of the API.
+
+mod binding;
+mod conditions;
+mod discovery;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, IncompleteList, OrganizationStatus};
+use crate::management::types::ListCompleteness;
+use crate::planner::model::{Model, reconcile};
+use crate::planner::{Observation, RuntimeState, Timings};
+
+/// One object, and a model of the API with the result of each read.
+struct Fixture {
+    object: SpiceOrganization,
+    reads: Vec<OrganizationRead>,
+    secret: SourceVersion,
+    organizations: Observed<Value>,
+    offers: Observed<()>,
+    up: bool,
+    apps: i64,
+    dependents: Vec<String>,
+    lists: BTreeMap<String, ListCompleteness>,
+    runtime_state: RuntimeState,
+    /// Delay until the next reconcile, from the last one.
+    requeue_after: Option<Duration>,
+}
+
+fn error(kind: ErrorKind) -> ApiError {
+    ApiError { kind, code: None, message: format!("{kind:?}") }
+}
+
+const NO_SUCH_PATH: ErrorKind = ErrorKind::NotFound { json: true };
+
+impl Fixture {
+    fn new() -> Self {
+        let spec = json!({
+            "endpoint": "https://api.example",
+            "credentials": { "personalAccessToken": { "secretRef": { "name": "token" } } },
+        });
+        let mut object = SpiceOrganization::new("default", serde_json::from_value(spec).unwrap());
+        object.metadata = ObjectMeta {
+            generation: Some(1),
+            uid: Some("uid".to_owned()),
+            finalizers: Some(vec![FINALIZER.to_owned()]),
+            ..object.metadata
+        };
+        let secret = SourceVersion {
+            kind: "Secret".to_owned(),
+            name: "token".to_owned(),
+            uid: "secret".to_owned(),
+            resource_version: "1".to_owned(),
+        };
+        let organizations = Observed::Present(json!([{ "id": "1", "name": "mine" }]));
+        let offers = Observed::Present(());
+        let (reads, dependents, lists) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (runtime_state, requeue_after, up) = (RuntimeState::new(Timestamp::UNIX_EPOCH), None, true);
+        let apps = 0;
+        Self { object, reads, secret, organizations, offers, up, apps, dependents, lists, runtime_state, requeue_after }
+    }
+
+    /// Changes the Secret to a credential for these organizations.
+    fn set_credential(&mut self, organizations: Value) {
+        self.secret.resource_version.push('1');
+        self.organizations = Observed::Present(organizations);
+    }
+
+    fn set_endpoint(&mut self, endpoint: &str) {
+        self.object.spec.endpoint = endpoint.to_owned();
+        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
+    }
+
+    fn accept(&mut self, value: &str) {
+        self.object.metadata.annotations = Some([(ACCEPT_ORGANIZATION.to_owned(), value.to_owned())].into());
+    }
+
+    fn respond(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
+        fn observation<T: serde::de::DeserializeOwned>(value: Value) -> Observation<T> {
+            Observation { value: serde_json::from_value(value).unwrap(), started_at: Timestamp::UNIX_EPOCH }
+        }
+        fn offered<T: serde::de::DeserializeOwned>(offers: &Observed<()>, value: Value) -> Observed<Observation<T>> {
+            match offers {
+                Observed::Present(()) => Observed::Present(observation(value)),
+                Observed::Absent => Observed::Absent,
+                Observed::Unknown(error) => Observed::Unknown(error.clone()),
+            }
+        }
+        let offers = self.offers.clone();
+        match read {
+            OrganizationRead::Credential => {
+                observed.credential = Some(Observed::Present(self.secret.clone()));
+                observed.lists = self.lists.clone();
+            }
+            OrganizationRead::Apps => observed.apps = Some(self.apps),
+            OrganizationRead::Dependents => observed.dependents = Some(self.dependents.clone()),
+            OrganizationRead::Organizations => {
+                observed.organizations = Some(match &self.organizations {
+                    Observed::Present(response) => Observed::Present(observation(response.clone())),
+                    Observed::Absent => Observed::Absent,
+                    Observed::Unknown(error) => Observed::Unknown(error.clone()),
+                });
+            }
+            OrganizationRead::Health => {
+                let down = Observed::Unknown(error(ErrorKind::Server));
+                observed.health = Some(if self.up { Observed::Present(()) } else { down });
+            }
+            OrganizationRead::Regions => {
+                let regions = json!({ "regions": [{ "region": "us-west-2" }], "default": "us-west-2" });
+                observed.regions = Some(offered(&offers, regions));
+            }
+            OrganizationRead::Images(channel) => {
+                observed.images.insert(channel, offered(&offers, json!({ "default": format!("2.0-{channel}") })));
+            }
+            OrganizationRead::Limits => {
+                let limits = json!({ "apps": -1, "replicas": 3, "api_rps": "many", "resources": { "max_cpu": 4 } });
+                observed.limits = Some(offered(&offers, limits));
+            }
+        }
+    }
+
+    /// One reconcile.
+    fn reconcile(&mut self) -> Outcome {
+        let done = reconcile(self);
+        (self.reads, self.requeue_after) = (done.reads, done.requeue_after);
+        done.outcome
+    }
+
+    /// The reads of the last reconcile that send a request.
+    fn requests(&self) -> Vec<OrganizationRead> {
+        let local = [OrganizationRead::Apps, OrganizationRead::Credential, OrganizationRead::Dependents];
+        self.reads.iter().filter(|read| !local.contains(read)).cloned().collect()
+    }
+
+    fn status(&self) -> SpiceOrganizationStatus {
+        self.object.status.clone().unwrap_or_default()
+    }
+
+    fn bound_to(&self) -> (Option<String>, Option<String>) {
+        let status = self.status();
+        (status.endpoint, status.organization.map(|organization| organization.id))
+    }
+}
+
+impl Model<SpiceOrganization> for Fixture {
+    fn object(&mut self) -> &mut SpiceOrganization {
+        &mut self.object
+    }
+
+    fn runtime_state(&mut self) -> &mut RuntimeState {
+        &mut self.runtime_state
+    }
+
+    fn timings(&self) -> Timings {
+        Timings::default()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn observe(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
+        self.respond(read, observed);
+    }
+
+    fn carry_out(&mut self, write: &NoRemoteWrite) -> Result<(), ApiError> {
+        match *write {}
+    }
+}
+
+fn bound(endpoint: &str, id: Option<&str>) -> (Option<String>, Option<String>) {
+    (Some(endpoint.to_owned()), id.map(str::to_owned))
+}
