@@ -2,9 +2,11 @@
 //! I/O.
 
 use std::fmt::Debug;
+use std::ops::DerefMut;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::condition_invariants;
 use super::{
@@ -17,13 +19,46 @@ use crate::management::types::ApiError;
 /// Response of a remote write of a kind.
 pub(super) type ResponseOf<K> = <<K as ResourcePlanner>::Write as RemoteWrite<K>>::Response;
 
-/// One object, and a model of everything around the object.
-pub(super) trait Model<K: ResourcePlanner> {
-    fn object(&mut self) -> &mut K;
-    fn runtime_state(&mut self) -> &mut RuntimeState;
-    fn timings(&self) -> Timings;
-    fn now(&self) -> Timestamp;
+/// The object under test, and the state and clock of the process that reconciles the object.
+pub(super) struct Subject<K> {
+    pub(super) object: K,
+    pub(super) runtime_state: RuntimeState,
+    pub(super) timings: Timings,
+    pub(super) now: Timestamp,
+}
 
+impl<K: ResourcePlanner> Subject<K> {
+    pub(super) fn new(object: K, now: Timestamp) -> Self {
+        Self { object, runtime_state: RuntimeState::new(now), timings: Timings::default(), now }
+    }
+
+    pub(super) fn status(&self) -> K::Status {
+        self.object.status().cloned().unwrap_or_default()
+    }
+
+    /// Increments the generation, as the apiserver does after a change of the spec and at the deletion.
+    pub(super) fn increment_generation(&mut self) {
+        let meta = self.object.meta_mut();
+        meta.generation = meta.generation.map(|generation| generation + 1);
+    }
+
+    pub(super) fn delete(&mut self) {
+        self.object.meta_mut().deletion_timestamp = Some(Time(self.now));
+        self.increment_generation();
+    }
+
+    pub(super) fn advance(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+    }
+
+    /// Starts a new process, which has only the stored object.
+    pub(super) fn restart(&mut self) {
+        self.runtime_state = RuntimeState::new(self.now);
+    }
+}
+
+/// A subject, and a model of everything around the subject.
+pub(super) trait Model<K: ResourcePlanner>: DerefMut<Target = Subject<K>> {
     /// Carries a read out.
     fn observe(&mut self, read: &K::Read, observed: &mut K::Observed);
 
@@ -63,9 +98,9 @@ pub(super) struct Reconciled<K: ResourcePlanner> {
 
 /// One reconcile, as the controller carries it out.
 pub(super) fn reconcile<K: ResourcePlanner + Debug>(model: &mut impl Model<K>) -> Reconciled<K> {
-    let (identity, timings, now) = (identity(), model.timings(), model.now());
+    let (identity, timings, now) = (identity(), model.timings.clone(), model.now);
     let context = StepContext { identity: &identity, timings: &timings, fresh_id: "", now };
-    let (object, state) = (model.object().clone(), model.runtime_state().clone());
+    let (object, state) = (model.object.clone(), model.runtime_state.clone());
     let mut run = Run { steps: Steps::new(object, state, context), context };
     let outcome = Outcome::InProgress("interrupted".to_owned());
     let (reads, first, writes, events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -77,13 +112,12 @@ pub(super) fn reconcile<K: ResourcePlanner + Debug>(model: &mut impl Model<K>) -
     run.steps.record_outcome(&done.outcome, now, context);
     if done.outcome != Outcome::Finalized {
         let report = run.steps.report(&done.outcome, context);
-        condition_invariants::broken(&K::core(&report.status).conditions, run.steps.object().meta().generation)
-            .unwrap();
+        condition_invariants::check(&K::core(&report.status).conditions, run.steps.object().meta().generation).unwrap();
         done.events.extend(report.events);
         done.requeue_after = report.requeue_after;
-        *model.object().status_mut() = Some(report.status);
+        *model.object.status_mut() = Some(report.status);
     }
-    *model.runtime_state() = run.steps.runtime_state;
+    model.runtime_state = run.steps.runtime_state;
     done
 }
 
@@ -148,7 +182,7 @@ impl<K: ResourcePlanner + Debug> Run<'_, K> {
     }
 
     fn write_object(&mut self, model: &mut impl Model<K>, write: KubernetesWrite) {
-        let object = model.object();
+        let object = &mut model.object;
         match write {
             KubernetesWrite::AddFinalizer => object.meta_mut().finalizers = Some(vec![FINALIZER.into()]),
             KubernetesWrite::RemoveFinalizer => object.meta_mut().finalizers = None,
@@ -175,7 +209,7 @@ impl<K: ResourcePlanner + Debug> Run<'_, K> {
             return None;
         }
         if self.steps.apply_write(write, &result, self.context.now) {
-            *model.object().status_mut() = Some(self.steps.status().clone());
+            *model.object.status_mut() = Some(self.steps.status().clone());
         }
         Some(match result.result {
             Ok(response) => Ok(self.steps.write_succeeded(write, &response, self.context)),

@@ -4,7 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// Returns the first violated rule as an error.
-pub fn broken(conditions: &[Condition], generation: Option<i64>) -> Result<(), String> {
+pub fn check(conditions: &[Condition], generation: Option<i64>) -> Result<(), String> {
     let of_type = |type_: &str| conditions.iter().filter(|condition| condition.type_ == type_).collect::<Vec<_>>();
     let (ready, reconciling, stalled, drifted) =
         (of_type("Ready"), of_type("Reconciling"), of_type("Stalled"), of_type("Drifted"));

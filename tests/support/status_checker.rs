@@ -260,7 +260,7 @@ impl Object {
             // The first reconcile has not finished.
             return Ok(());
         }
-        condition_invariants::broken(&conditions, observed)?;
+        condition_invariants::check(&conditions, observed)?;
         if observed > self.metadata.generation {
             return Err(format!("observedGeneration is greater than the generation: {status}"));
         }

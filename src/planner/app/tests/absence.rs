@@ -92,11 +92,8 @@ fn an_app_recorded_in_another_organization_is_neither_read_nor_written() {
     );
 
     for (policy, is_released) in [("Delete", false), ("Retain", true)] {
-        let mut fixture = Fixture {
-            object: fixture.object.clone(),
-            organization: fixture.organization.clone(),
-            ..Fixture::new(json!({}))
-        };
+        let organization = fixture.organization.clone();
+        let mut fixture = Fixture { organization, ..Fixture::with_object(fixture.object.clone()) };
         fixture.edit(json!({"deletionPolicy": policy}));
         fixture.delete();
         let result = fixture.reconcile();

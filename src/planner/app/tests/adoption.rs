@@ -120,8 +120,8 @@ fn an_observed_app_is_never_written_and_its_differences_are_listed() {
     assert_eq!((next.writes.len(), fixture.status()), (0, before));
 
     // An app that was only observed is not owned: neither after a change to Manage nor during the deletion.
-    let mut managed =
-        Fixture { object: fixture.object.clone(), remote: fixture.remote.clone(), ..Fixture::new(json!({})) };
+    let remote = fixture.remote.clone();
+    let mut managed = Fixture { remote, ..Fixture::with_object(fixture.object.clone()) };
     managed.edit(json!({"description": "ours"}));
     let result = managed.reconcile();
     assert_eq!((result.stalled(), result.writes.len()), (Some(Reason::OwnedElsewhere), 0));

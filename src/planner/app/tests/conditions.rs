@@ -7,7 +7,7 @@ use crate::planner::conditions::{self, ConditionInput, ready_event};
 
 /// Checks the invariants of the conditions of every status.
 pub(super) fn check_invariants(conditions: &[Condition], generation: Option<i64>) {
-    crate::planner::condition_invariants::broken(conditions, generation).unwrap();
+    crate::planner::condition_invariants::check(conditions, generation).unwrap();
 }
 
 fn outcomes() -> Vec<Outcome> {

@@ -172,7 +172,7 @@ fn a_list_from_before_the_create_timeout_proves_no_absence() {
         ..AppObserved::default()
     };
     let plan = {
-        let (identity, timings) = (model::identity(), fixture.timings.clone());
+        let (identity, timings) = (identity(), fixture.timings.clone());
         let context = StepContext { identity: &identity, timings: &timings, fresh_id: "", now: fixture.now };
         let mut steps = Steps::new(fixture.object.clone(), fixture.runtime_state.clone(), context);
         steps.observed = observed;

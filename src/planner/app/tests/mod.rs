@@ -16,6 +16,7 @@ mod tags;
 mod update;
 
 use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{FINALIZER, Reason, ResolvedOrganizationRef, SpiceAppSpec};
 use crate::management::types::{ApiError, App, ErrorKind};
-use crate::planner::model::{self, Model, Reconciled, reconcile};
+use crate::planner::model::{Model, Reconciled, Subject, identity, reconcile};
 use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG};
-use crate::planner::{KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry, RuntimeState, Timings};
+use crate::planner::{KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry};
 use remote::Remote;
 
 /// The read that fails.
@@ -42,10 +43,8 @@ enum FailingRead {
 
 /// One object, a model of the API, and the state of a process.
 struct Fixture {
-    object: SpiceApp,
+    subject: Subject<SpiceApp>,
     remote: Remote,
-    runtime_state: RuntimeState,
-    timings: Timings,
     organization: Observed<OrganizationView>,
     organization_ref: ResolvedOrganizationRef,
     competing_apps: Vec<CompetingApp>,
@@ -55,7 +54,6 @@ struct Fixture {
     /// Version and text of the ConfigMap that holds the spicepod; no text if the key is missing.
     config_map: Option<(u32, Option<String>)>,
     read_error: Option<(FailingRead, ApiError)>,
-    now: Timestamp,
     ids: u32,
 }
 
@@ -74,10 +72,8 @@ impl Fixture {
             ..OrganizationView::default()
         };
         let mut fixture = Self {
-            object,
+            subject: Subject::new(object, now),
             remote: Remote::default(),
-            runtime_state: RuntimeState::new(now),
-            timings: Timings::default(),
             organization: Observed::Present(organization),
             organization_ref: organization_ref("team", "default"),
             competing_apps: Vec::new(),
@@ -86,10 +82,15 @@ impl Fixture {
             crd_terminating: Observed::Present(false),
             config_map: None,
             read_error: None,
-            now,
             ids: 0,
         };
         fixture.edit(spec);
+        fixture
+    }
+
+    fn with_object(object: SpiceApp) -> Self {
+        let mut fixture = Self::new(json!({}));
+        fixture.object = object;
         fixture
     }
 
@@ -103,37 +104,15 @@ impl Fixture {
         fixture
     }
 
-    fn identity() -> Identity {
-        model::identity()
-    }
-
     fn owner(&self) -> String {
-        self.object.desired(&Self::identity()).owner
+        self.object.desired(&identity()).owner
     }
 
-    /// Changes the spec, and the generation as the apiserver does. The name of the app is `my-app`.
+    /// Changes the spec and the generation. The name of the app is `my-app`.
     fn edit(&mut self, mut spec: Value) {
         spec["name"] = json!("my-app");
         self.object.spec = serde_json::from_value(spec).unwrap();
-        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
-    }
-
-    fn delete(&mut self) {
-        self.object.metadata.deletion_timestamp = Some(Time(self.now));
-        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
-    }
-
-    fn advance(&mut self, seconds: i64) {
-        self.now += jiff::SignedDuration::from_secs(seconds);
-    }
-
-    /// A new process, which has only the stored object.
-    fn restart(&mut self) {
-        self.runtime_state = RuntimeState::new(self.now);
-    }
-
-    fn status(&self) -> SpiceAppStatus {
-        self.object.status.clone().unwrap_or_default()
+        self.increment_generation();
     }
 
     fn with_status(mut self, status: SpiceAppStatus) -> Self {
@@ -229,7 +208,7 @@ impl Fixture {
         let shown = app.tag(OWNER_TAG).map(str::to_owned);
         let keeps_no_tags = self.remote.drops_tags || self.remote.rejects_tags;
         let tags_unsupported = (tag.is_none() || keeps_no_tags) && shown.is_none();
-        let desired = self.object.desired(&Self::identity());
+        let desired = self.object.desired(&identity());
         let takes_ownership = desired.may_adopt && shown.is_some() && shown == desired.take_ownership_from;
         let reactivated_tag =
             plan.status.create_intent.as_ref().and_then(|intent| intent.reactivated_owner_tag.clone());
@@ -241,23 +220,21 @@ impl Fixture {
     }
 }
 
+impl Deref for Fixture {
+    type Target = Subject<SpiceApp>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.subject
+    }
+}
+
+impl DerefMut for Fixture {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.subject
+    }
+}
+
 impl Model<SpiceApp> for Fixture {
-    fn object(&mut self) -> &mut SpiceApp {
-        &mut self.object
-    }
-
-    fn runtime_state(&mut self) -> &mut RuntimeState {
-        &mut self.runtime_state
-    }
-
-    fn timings(&self) -> Timings {
-        self.timings.clone()
-    }
-
-    fn now(&self) -> Timestamp {
-        self.now
-    }
-
     fn observe(&mut self, read: &AppRead, observed: &mut AppObserved) {
         Fixture::observe(self, read, observed);
     }

@@ -93,7 +93,7 @@ fn an_invalid_spicepod_stalls_without_a_request_and_without_its_text() {
         assert_eq!((next.outcome, next.reads.len()), (Outcome::Skipped, 1), "only the cache is read");
 
         // A valid spicepod is applied. An object with an invalid one can be deleted.
-        let mut corrected = Fixture { object: fixture.object.clone(), ..Fixture::new(json!({})) };
+        let mut corrected = Fixture::with_object(fixture.object.clone());
         corrected.config_map = Some((9, Some("name: good".into())));
         assert_eq!(corrected.reconcile().outcome, Outcome::InSync, "{message}");
         fixture.delete();

@@ -5,6 +5,7 @@ mod conditions;
 mod discovery;
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -13,12 +14,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{ACCEPT_ORGANIZATION, FINALIZER, IncompleteList, OrganizationStatus};
 use crate::management::types::ListCompleteness;
-use crate::planner::model::{Model, reconcile};
-use crate::planner::{Observation, RuntimeState, Timings};
+use crate::planner::model::{Model, Subject, reconcile};
+use crate::planner::{Observation, Timings};
 
 /// One object, and a model of the API with the result of each read.
 struct Fixture {
-    object: SpiceOrganization,
+    subject: Subject<SpiceOrganization>,
     reads: Vec<OrganizationRead>,
     secret: SourceVersion,
     organizations: Observed<Value>,
@@ -27,7 +28,6 @@ struct Fixture {
     apps: i64,
     dependents: Vec<String>,
     lists: BTreeMap<String, ListCompleteness>,
-    runtime_state: RuntimeState,
     /// Delay until the next reconcile, from the last one.
     requeue_after: Option<Duration>,
 }
@@ -60,9 +60,9 @@ impl Fixture {
         let organizations = Observed::Present(json!([{ "id": "1", "name": "mine" }]));
         let offers = Observed::Present(());
         let (reads, dependents, lists) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let (runtime_state, requeue_after, up) = (RuntimeState::new(Timestamp::UNIX_EPOCH), None, true);
-        let apps = 0;
-        Self { object, reads, secret, organizations, offers, up, apps, dependents, lists, runtime_state, requeue_after }
+        let subject = Subject::new(object, Timestamp::UNIX_EPOCH);
+        let (up, apps, requeue_after) = (true, 0, None);
+        Self { subject, reads, secret, organizations, offers, up, apps, dependents, lists, requeue_after }
     }
 
     /// Changes the Secret to a credential for these organizations.
@@ -73,7 +73,7 @@ impl Fixture {
 
     fn set_endpoint(&mut self, endpoint: &str) {
         self.object.spec.endpoint = endpoint.to_owned();
-        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
+        self.increment_generation();
     }
 
     fn accept(&mut self, value: &str) {
@@ -137,33 +137,27 @@ impl Fixture {
         self.reads.iter().filter(|read| !local.contains(read)).cloned().collect()
     }
 
-    fn status(&self) -> SpiceOrganizationStatus {
-        self.object.status.clone().unwrap_or_default()
-    }
-
     fn bound_to(&self) -> (Option<String>, Option<String>) {
         let status = self.status();
         (status.endpoint, status.organization.map(|organization| organization.id))
     }
 }
 
+impl Deref for Fixture {
+    type Target = Subject<SpiceOrganization>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.subject
+    }
+}
+
+impl DerefMut for Fixture {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.subject
+    }
+}
+
 impl Model<SpiceOrganization> for Fixture {
-    fn object(&mut self) -> &mut SpiceOrganization {
-        &mut self.object
-    }
-
-    fn runtime_state(&mut self) -> &mut RuntimeState {
-        &mut self.runtime_state
-    }
-
-    fn timings(&self) -> Timings {
-        Timings::default()
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-
     fn observe(&mut self, read: &OrganizationRead, observed: &mut OrganizationObserved) {
         self.respond(read, observed);
     }

@@ -9,6 +9,7 @@ mod update;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +20,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{Reason, SpiceSecretSpec};
 use crate::management::types::{ApiError, App, ErrorKind, RemoteSecret};
-use crate::planner::model::{self, Model, Reconciled, reconcile};
+use crate::planner::model::{Model, Reconciled, Subject, identity, reconcile};
 use crate::planner::remote_app::OWNER_TAG;
 use crate::planner::{
-    DigestKey, EventRecord, KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry, RuntimeState,
-    Timings, digest,
+    DigestKey, EventRecord, KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry, digest,
 };
 
 const APP: i64 = 7;
@@ -33,7 +33,7 @@ type StoredSecret = (String, i64);
 
 /// One object, its dependencies, and a model of the API.
 struct Fixture {
-    object: SpiceSecret,
+    subject: Subject<SpiceSecret>,
     remote: BTreeMap<String, StoredSecret>,
     /// Errors that reject writes, by secret name.
     rejected: BTreeMap<String, ErrorKind>,
@@ -47,9 +47,6 @@ struct Fixture {
     source: Option<(u32, BTreeMap<String, Vec<u8>>)>,
     key: DigestKey,
     has_key: bool,
-    runtime_state: RuntimeState,
-    timings: Timings,
-    now: Timestamp,
     /// Secrets that the current reconcile set and deleted.
     set: Vec<String>,
     deleted: Vec<String>,
@@ -101,10 +98,10 @@ impl Fixture {
             organization: Some(organization),
             ..ParentApp::default()
         };
-        let owner = digest::owner(&Self::identity(), "team", "my-app");
+        let owner = digest::owner(&identity(), "team", "my-app");
         let remote_app = json!({ "id": APP, "name": "My-App", "tags": { OWNER_TAG: owner } });
         let mut fixture = Self {
-            object,
+            subject: Subject::new(object, now),
             remote: BTreeMap::new(),
             rejected: BTreeMap::new(),
             read_error: None,
@@ -115,9 +112,6 @@ impl Fixture {
             source: Some((1, values(data))),
             key: DigestKey::new(vec![7; 32]),
             has_key: true,
-            runtime_state: RuntimeState::new(now),
-            timings: Timings::default(),
-            now,
             set: Vec::new(),
             deleted: Vec::new(),
             writes_left: usize::MAX,
@@ -136,23 +130,10 @@ impl Fixture {
         fixture
     }
 
-    fn identity() -> Identity {
-        model::identity()
-    }
-
     fn edit(&mut self, mut spec: Value) {
         spec["appRef"] = json!({ "name": "my-app" });
         self.object.spec = serde_json::from_value(spec).unwrap();
-        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
-    }
-
-    fn delete(&mut self) {
-        self.object.metadata.deletion_timestamp = Some(Time(self.now));
-        self.object.metadata.generation = self.object.metadata.generation.map(|generation| generation + 1);
-    }
-
-    fn advance(&mut self, seconds: i64) {
-        self.now += jiff::SignedDuration::from_secs(seconds);
+        self.increment_generation();
     }
 
     /// Changes the data of the Kubernetes Secret, and so its version.
@@ -164,15 +145,6 @@ impl Fixture {
     /// Another client sets a secret in the portal.
     fn set_in_portal(&mut self, name: &str, value: &str) {
         self.remote.insert(name.to_owned(), (value.to_owned(), self.now.as_second()));
-    }
-
-    /// A new process, which has only the stored object.
-    fn restart(&mut self) {
-        self.runtime_state = RuntimeState::new(self.now);
-    }
-
-    fn status(&self) -> SpiceSecretStatus {
-        self.object.status.clone().unwrap_or_default()
     }
 
     fn names(&self) -> Vec<String> {
@@ -328,23 +300,21 @@ impl Fixture {
     }
 }
 
+impl Deref for Fixture {
+    type Target = Subject<SpiceSecret>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.subject
+    }
+}
+
+impl DerefMut for Fixture {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.subject
+    }
+}
+
 impl Model<SpiceSecret> for Fixture {
-    fn object(&mut self) -> &mut SpiceSecret {
-        &mut self.object
-    }
-
-    fn runtime_state(&mut self) -> &mut RuntimeState {
-        &mut self.runtime_state
-    }
-
-    fn timings(&self) -> Timings {
-        self.timings.clone()
-    }
-
-    fn now(&self) -> Timestamp {
-        self.now
-    }
-
     fn observe(&mut self, read: &SecretRead, observed: &mut SecretObserved) {
         Fixture::observe(self, read, observed);
     }

@@ -118,7 +118,8 @@ fn after_lost_status_a_secret_is_name_taken_until_it_is_adopted_with_one_post() 
     let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
     // The app was created long before.
     fixture.app.created_at = None;
-    (fixture.object.status, fixture.runtime_state) = (None, RuntimeState::new(fixture.now));
+    fixture.object.status = None;
+    fixture.restart();
     let result = fixture.reconcile();
     assert!(matches!(result.outcome, Outcome::Stalled(Reason::NameTaken, _)) && result.set.is_empty(), "{result:?}");
     assert!(fixture.ready().2.contains("adoptionPolicy"), "{:?}", fixture.ready());
