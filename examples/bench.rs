@@ -115,7 +115,7 @@ impl Bench {
         let sandbox = Sandbox::start(&run, &program, &unlimited).await?;
         cluster.kubectl_apply(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rbac")).await?;
         install_definitions(&cluster).await?;
-        let (namespace, client) = (cluster.namespace("bench").await?, cluster.client(User::Admin).await?);
+        let (namespace, client) = (cluster.create_namespace("bench").await?, cluster.client(User::Admin).await?);
         let token = sandbox.credential("operator")?.token.clone().ok_or("the credential has no token")?;
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "stringData": { "token": token },
             "metadata": { "name": "credential", "namespace": namespace } });
@@ -137,7 +137,7 @@ impl Bench {
         let (args, started) = ([args, &["--watch-namespace", &self.namespace]].concat(), Instant::now());
         let kubeconfig = self.cluster.kubeconfig(User::Operator);
         let operator = Operator::start(&self.run, &self.program, &kubeconfig, &args, &[]).await?;
-        operator.ready().await?;
+        operator.wait_until_ready().await?;
         Ok((operator, started.elapsed()))
     }
 

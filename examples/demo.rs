@@ -101,7 +101,7 @@ async fn start() -> Result<Demo, String> {
     }
     let started = Instant::now();
     let operator = Operator::start(&run, &program, &cluster.kubeconfig(User::Operator), &OPERATOR_FLAGS, &[]).await?;
-    operator.ready().await?;
+    operator.wait_until_ready().await?;
     let start_to_ready = started.elapsed();
     println!("The operator is ready. Flags for a short demo: {}", OPERATOR_FLAGS[..3].join(" "));
     Ok(Demo { run, cluster, sandbox, operator, start_to_ready })

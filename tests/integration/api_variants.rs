@@ -1,7 +1,6 @@
 //! Variants of the Management API: pagination, tags, normalised spicepods, reactivation of deleted apps, private
 //! certificate authorities, and proxies.
 
-use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
@@ -11,7 +10,7 @@ use crate::{
         control_plane::User,
         eventually::{DEADLINE, poll},
         proxy::{FaultPoints, Proxy},
-        test_env::{CREDENTIAL, TestEnv},
+        test_env::{CREDENTIAL, Kind, TestEnv},
     },
 };
 
@@ -55,30 +54,30 @@ async fn app_is_found_on_any_page_or_list_is_reported_incomplete() {
         let mut args = vec!["--seed", seed.path().to_str().unwrap()];
         args.extend(flags);
         let env = TestEnv::with_sandbox("lists", program(), &args).await;
-        let _operator = env.operator().await;
+        let _operator = env.start_operator().await;
         for item in [21, 101, APP_COUNT, APP_COUNT + 1] {
-            env.app(&app_name(item), json!({ "region": "us-east-1", "adoptionPolicy": "Adopt" })).await;
+            env.apply_app(&app_name(item), json!({ "region": "us-east-1", "adoptionPolicy": "Adopt" })).await;
         }
         for item in [21, 101, APP_COUNT, APP_COUNT + 1] {
             let name = app_name(item);
             if complete {
-                let app = env.app_is(&name, "True", "Succeeded").await;
+                let app = env.wait_for_ready::<SpiceApp>(&name).await;
                 let remote = env.remote_apps().await;
                 let found = remote.iter().find(|app| app["name"] == name.as_str()).unwrap();
                 assert_eq!(found["id"], id_of(&app), "{flags:?}");
             } else {
-                let app = env.app_is(&name, "False", "RemoteUnavailable").await;
-                let message = &app.status.unwrap().core.conditions[0].message;
+                let app = env.wait_for_reason::<SpiceApp>(&name, "False", "RemoteUnavailable").await;
+                let message = app.ready_message();
                 assert!(message.contains("cannot determine whether the list is complete"), "{flags:?}: {message}");
             }
         }
-        let organization = env.until("default", "incompleteLists is set", |organization: &SpiceOrganization| {
+        let organization = env.wait_for("default", "incompleteLists is set", |organization: &SpiceOrganization| {
             organization.status.as_ref().is_some_and(|status| status.incomplete_lists.is_empty() == complete)
         });
         for list in organization.await.status.unwrap().incomplete_lists {
             assert!(list.path == "/v1/apps" && (20..=100).contains(&list.items_seen), "{flags:?}: {list:?}");
         }
-        let posts = env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
+        let posts = env.count_posts().await;
         assert_eq!(posts, usize::from(complete), "{flags:?}: only the app that is in no page is created");
         assert_eq!(env.remote_apps().await.len(), APP_COUNT + posts, "{flags:?}");
     }
@@ -88,27 +87,26 @@ async fn app_is_found_on_any_page_or_list_is_reported_incomplete() {
 async fn app_lifecycle_works_without_tag_support() {
     for rule in ["drop", "reject"] {
         let env = TestEnv::with_sandbox("no-tags", program(), &["--tags", rule]).await;
-        let _operator = env.operator().await;
+        let _operator = env.start_operator().await;
         let spec = json!({ "description": "first", "runtime": { "replicas": 2 } });
-        env.app("my-app", spec).await;
-        let app = env.app_is("my-app", "True", "Succeeded").await;
+        env.apply_app("my-app", spec).await;
+        let app = env.wait_for_ready::<SpiceApp>("my-app").await;
         assert_eq!(app.status.as_ref().unwrap().tags_unsupported, Some(true), "{rule}");
 
-        env.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
-        env.app_is("my-app", "True", "Succeeded").await;
+        env.apply_app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
         let remote = env.remote_apps().await;
         assert_eq!((remote.len(), &remote[0]["description"]), (1, &json!("second")), "{rule}");
         assert_eq!(remote[0]["config"]["replicas"], 2, "{rule}");
 
         // Unsupported tags are not drift: a resync writes nothing.
         let before = env.sandbox.revision().await.unwrap();
-        env.reconcile_app("my-app").await;
-        assert!(!env.calls(before).await.iter().any(|call| !call.starts_with("GET")), "{rule}");
+        env.reconcile::<SpiceApp>("my-app").await;
+        assert_eq!(env.writes_since(before).await, [""; 0], "{rule}");
 
-        env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-        env.gone::<SpiceApp>("my-app").await;
+        env.delete_and_wait::<SpiceApp>("my-app").await;
         assert_eq!(env.remote_apps().await, [Value::Null; 0], "{rule}");
-        let posts = env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
+        let posts = env.count_posts().await;
         assert!(posts <= 2, "{rule}: one create, and at most one retry without tags: {posts}");
     }
 }
@@ -125,10 +123,10 @@ async fn reactivated_app_converges_to_the_spec() {
         portal.update_app(id, &json!({ "replicas": 5 })).await.unwrap();
         portal.delete_app(id).await.unwrap();
 
-        let _operator = env.operator_with(&["--clock-skew=0s"]).await;
+        let _operator = env.start_operator_with(&["--clock-skew=0s"]).await;
         let spec = json!({ "region": "us-east-1", "description": "desired", "runtime": { "replicas": 2 } });
-        env.app("my-app", spec).await;
-        let app = env.app_is("my-app", "True", "Succeeded").await;
+        env.apply_app("my-app", spec).await;
+        let app = env.wait_for_ready::<SpiceApp>("my-app").await;
         assert_eq!(id_of(&app), i64::try_from(id).unwrap(), "{rule}: the ID is that of the deleted app");
         let remote = env.remote_apps().await;
         assert_eq!(
@@ -143,24 +141,23 @@ async fn reactivated_app_converges_to_the_spec() {
 #[tokio::test(flavor = "multi_thread")]
 async fn normalised_spicepod_is_not_drift() {
     let env = TestEnv::with_sandbox("normalised", program(), &["--normalise-spicepod"]).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     // Without version and kind, and with empty values: the API changes all of them.
     let spicepod =
         json!({ "name": "app", "datasets": [{ "name": "trips", "from": "s3://bucket/", "params": {} }], "views": [] });
-    env.app("my-app", json!({ "spicepod": spicepod })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({ "spicepod": spicepod })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     let before = env.sandbox.revision().await.unwrap();
     for _ in 0..3 {
-        env.reconcile_app("my-app").await;
+        env.reconcile::<SpiceApp>("my-app").await;
     }
-    let writes: Vec<_> = env.calls(before).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
-    assert_eq!(writes, [""; 0]);
+    assert_eq!(env.writes_since(before).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn private_authority_is_trusted_only_with_ca_bundle() {
     let env = TestEnv::with_sandbox("tls", program(), &["--tls"]).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     let endpoint = env.sandbox.url().replace("127.0.0.1", "localhost");
     assert!(endpoint.starts_with("https://localhost:"), "{endpoint}");
     let organization = |authority: Option<&str>| {
@@ -174,15 +171,15 @@ async fn private_authority_is_trusted_only_with_ca_bundle() {
         spec
     };
     env.apply::<SpiceOrganization>("default", organization(None)).await;
-    env.app("my-app", json!({ "description": "desired" })).await;
-    let untrusted = env.organization_is("False", "RemoteUnavailable").await;
-    let message = &untrusted.status.unwrap().core.conditions[0].message;
+    env.apply_app("my-app", json!({ "description": "desired" })).await;
+    let untrusted = env.wait_for_reason::<SpiceOrganization>("default", "False", "RemoteUnavailable").await;
+    let message = untrusted.ready_message();
     assert!(message.to_lowercase().contains("certificate"), "{message}");
-    assert_eq!(env.calls(0).await, [""; 0], "no request reached the untrusted server");
+    assert_eq!(env.calls_since(0).await, [""; 0], "no request reached the untrusted server");
 
     env.apply::<SpiceOrganization>("default", organization(env.sandbox.authority())).await;
-    env.organization_is("True", "Succeeded").await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     poll("the app exists", DEADLINE, async || match env.remote_apps().await.len() {
         1 => Ok(()),
         count => Err(format!("{count} apps")),
@@ -196,14 +193,15 @@ async fn private_authority_is_trusted_only_with_ca_bundle() {
 #[tokio::test(flavor = "multi_thread")]
 async fn environment_proxy_applies_to_management_api_only() {
     let (faults, env) = (FaultPoints::new("my-app"), TestEnv::new("proxy", program()).await);
-    let proxy = Proxy::of_management(&faults, env.sandbox.url()).await.unwrap();
-    faults.count(None);
+    let proxy = Proxy::for_management_api(&faults, env.sandbox.url()).await.unwrap();
+    faults.start_recording(None);
     let kubeconfig = env.cluster.kubeconfig(User::Operator);
     let variables = [("http_proxy", proxy.url()), ("https_proxy", "http://127.0.0.1:9".to_owned())];
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let _operator = env.operator_in(&kubeconfig, &[], &variables).await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    let operator = env.spawn_operator(&kubeconfig, &[], &variables).await;
+    operator.wait_until_ready().await.unwrap();
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     let proxied: Vec<_> = faults.points().into_iter().map(|(call, _)| call).collect();
     assert_eq!(proxied, ["GET /v1/apps", "POST /v1/apps"]);
 }

@@ -1,17 +1,14 @@
 //! Life cycle of a SpiceApp: create, update, drift, sources, suspend, delete.
 
-use kube::{
-    ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
-};
+use kube::ResourceExt;
 use serde_json::{Value, json};
-use spice_cloud_operator::api::SpiceApp;
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
 use crate::{
     program,
     support::{
         sandbox::{Action, Fault, When},
-        test_env::{TestEnv, id_of},
+        test_env::{Kind, TestEnv, id_of},
     },
 };
 
@@ -23,8 +20,8 @@ fn spicepod(dataset: &str) -> Value {
 #[tokio::test]
 async fn app_is_created_with_one_post_and_one_put() {
     let env = TestEnv::new("create", program()).await;
-    let _operator = env.operator().await;
-    env.app(
+    let _operator = env.start_operator().await;
+    env.apply_app(
         "my-app",
         json!({
             "description": "test description", "visibility": "public", "tags": { "team": "data" },
@@ -33,7 +30,7 @@ async fn app_is_created_with_one_post_and_one_put() {
         }),
     )
     .await;
-    let app = env.app_is("my-app", "True", "Succeeded").await;
+    let app = env.wait_for_ready::<SpiceApp>("my-app").await;
 
     let remote = &env.remote_apps().await[0];
     let status = app.status.as_ref().unwrap();
@@ -54,32 +51,29 @@ async fn app_is_created_with_one_post_and_one_put() {
     assert_eq!(status.region.as_deref(), Some("us-west-2"));
     assert_eq!(status.create_intent, None);
     assert_eq!(status.endpoint.as_deref(), remote["endpoint"].as_str());
-    let app_calls: Vec<_> = env.calls(0).await.into_iter().filter(|call| call.contains("/apps")).collect();
+    let app_calls: Vec<_> = env.calls_since(0).await.into_iter().filter(|call| call.contains("/apps")).collect();
     assert_eq!(app_calls, ["GET /v1/apps", "POST /v1/apps", "PUT /v1/apps/{appId}"]);
 
-    let table = env.cluster.kubectl(&["get", "sapp", "-n", &env.namespace]).await.unwrap();
+    let table = env.kubectl(&["get", "sapp"]).await.unwrap();
     let columns: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(columns[0], ["NAME", "READY", "REASON", "DRIFTED", "REGION", "AGE"]);
     assert_eq!(columns[1][..4], ["my-app", "True", "Succeeded", "us-west-2"], "nothing has drifted");
-    let wide = env.cluster.kubectl(&["get", "sapp", "-o", "wide", "-n", &env.namespace]).await.unwrap();
+    let wide = env.kubectl(&["get", "sapp", "-o", "wide"]).await.unwrap();
     assert!(wide.lines().nth(1).is_some_and(|row| row.contains(&id_of(&app).to_string())), "{wide}");
-    env.cluster
-        .kubectl(&["wait", "-n", &env.namespace, "sapp/my-app", "--for=condition=Ready", "--timeout=10s"])
-        .await
-        .unwrap();
+    env.kubectl(&["wait", "sapp/my-app", "--for=condition=Ready", "--timeout=10s"]).await.unwrap();
 }
 
 #[tokio::test]
 async fn edit_sends_changed_fields_and_clears_removed_fields() {
     let env = TestEnv::new("edit", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     let tags = json!({ "team": "data", "tier": "gold" });
     let spec = json!({
         "description": "first", "spicepod": spicepod("trips"), "tags": tags,
         "runtime": { "imageTag": "v1", "replicas": 2 },
     });
-    env.app("my-app", spec).await;
-    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    env.apply_app("my-app", spec).await;
+    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
     env.sandbox.portal().unwrap().update_app(id, &json!({ "version": "2.x" })).await.unwrap();
 
     for (spec, body) in [
@@ -103,58 +97,61 @@ async fn edit_sends_changed_fields_and_clears_removed_fields() {
         ),
     ] {
         let before = env.sandbox.revision().await.unwrap();
-        env.app("my-app", spec).await;
-        env.app_is("my-app", "True", "Succeeded").await;
+        env.apply_app("my-app", spec).await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
         let calls = env.sandbox.calls_by("operator", before).await.unwrap();
         let puts: Vec<_> = calls.iter().filter(|call| call.method == "PUT").collect();
         assert_eq!(puts.len(), 1, "{puts:?}");
         assert_eq!(puts[0].body, body);
     }
     let before = env.sandbox.revision().await.unwrap();
-    env.app("my-app", json!({ "spicepod": spicepod("rides"), "tags": { "team": "data" } })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({ "spicepod": spicepod("rides"), "tags": { "team": "data" } })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     let remote = &env.remote_apps().await[0];
     let keys: Vec<_> = remote["tags"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["spice-operator-incarnation", "spice-operator-owner", "team"]);
     assert_eq!(remote["config"]["replicas"], 3, "the API cannot clear replicas, so the value remains");
     assert_eq!(remote["config"]["version"], "2.x", "a field that was never in the spec is not changed");
-    assert_eq!(env.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
+    assert_eq!(env.calls_since(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
 }
 
 #[tokio::test]
 async fn drift_is_corrected_and_foreign_tags_are_kept() {
     let env = TestEnv::new("drift", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "desired", "spicepod": spicepod("trips"), "tags": { "team": "data" } }))
-        .await;
-    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    let _operator = env.start_operator().await;
+    env.apply_app(
+        "my-app",
+        json!({ "description": "desired", "spicepod": spicepod("trips"), "tags": { "team": "data" } }),
+    )
+    .await;
+    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
     let portal = env.sandbox.portal().unwrap();
 
     let mut tags = portal.app(id).await.unwrap()["tags"].clone();
     (tags["team"], tags["foreign"]) = (json!("foreign-value"), json!("stays"));
     let edit = json!({ "description": "foreign-value", "spicepod": spicepod("other"), "tags": tags });
     portal.update_app(id, &edit).await.unwrap();
-    env.reconcile_app("my-app").await;
+    env.reconcile::<SpiceApp>("my-app").await;
 
     let remote = &env.remote_apps().await[0];
     assert_eq!(remote["description"], "desired");
     assert_eq!(remote["config"]["spicepod"], spicepod("trips"));
     assert_eq!(remote["tags"]["team"], "data");
     assert_eq!(remote["tags"]["foreign"], "stays");
-    let events = env.cluster.kubectl(&["get", "events", "-n", &env.namespace, "-o", "yaml"]).await.unwrap();
+    let events = env.kubectl(&["get", "events", "-o", "yaml"]).await.unwrap();
     assert!(!events.contains("foreign-value"), "an event does not contain a foreign value");
 }
 
 #[tokio::test]
 async fn resync_corrects_drift_after_the_interval() {
     let env = TestEnv::new("interval", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "desired", "interval": "1s" })).await;
-    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "description": "desired", "interval": "1s" })).await;
+    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
     let before = env.sandbox.revision().await.unwrap();
     env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     env.sandbox
-        .call("the drift is corrected", before, |call| {
+        .wait_for_call("the drift is corrected", before, |call| {
             call.credential.as_deref() == Some("operator") && call.method == "PUT" && call.status == Some(200)
         })
         .await
@@ -165,28 +162,27 @@ async fn resync_corrects_drift_after_the_interval() {
 #[tokio::test]
 async fn object_deletion_deletes_the_app_unless_retained() {
     let env = TestEnv::new("delete", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     for (name, policy, exists) in
         [("deleted-app", None, false), ("named-app", Some("Delete"), false), ("retained-app", Some("Retain"), true)]
     {
         let spec = policy.map_or_else(|| json!({}), |policy| json!({ "deletionPolicy": policy }));
-        env.app(name, spec).await;
-        env.app_is(name, "True", "Succeeded").await;
-        env.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();
-        env.gone::<SpiceApp>(name).await;
+        env.apply_app(name, spec).await;
+        env.wait_for_ready::<SpiceApp>(name).await;
+        env.delete_and_wait::<SpiceApp>(name).await;
         assert_eq!(env.sandbox.portal().unwrap().app_named(name).await.unwrap().is_some(), exists, "{name}");
     }
-    assert_eq!(env.calls(0).await.iter().filter(|call| call.starts_with("DELETE")).count(), 2);
+    assert_eq!(env.calls_since(0).await.iter().filter(|call| call.starts_with("DELETE")).count(), 2);
 }
 
 #[tokio::test]
 async fn reported_drift_sets_drifted_and_is_not_corrected() {
     let env = TestEnv::new("report", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "desired", "driftPolicy": "Report" })).await;
-    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "description": "desired", "driftPolicy": "Report" })).await;
+    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
     env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
-    let status = env.reconcile_app("my-app").await.status.unwrap();
+    let status = env.reconcile::<SpiceApp>("my-app").await.status.unwrap();
     assert_eq!(status.drift, ["description"]);
     let drifted = status.core.conditions.iter().find(|condition| condition.type_ == "Drifted").unwrap();
     assert_eq!((drifted.status.as_str(), drifted.reason.as_str()), ("True", "DriftDetected"));
@@ -197,7 +193,7 @@ async fn reported_drift_sets_drifted_and_is_not_corrected() {
 #[tokio::test]
 async fn config_map_change_updates_the_spicepod() {
     let env = TestEnv::new("source", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     let apply_config_map = async |text: &str| {
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "data": { "spicepod.yaml": text },
@@ -206,92 +202,85 @@ async fn config_map_change_updates_the_spicepod() {
         env.cluster.kubectl_apply_text(&object.to_string()).await.unwrap();
     };
     let source = json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } });
-    env.app("my-app", source).await;
-    let missing = env.app_is("my-app", "False", "SourceNotFound").await;
-    assert!(missing.status.unwrap().core.conditions[0].message.contains("ConfigMap \"pods\" not found"));
+    env.apply_app("my-app", source).await;
+    let missing = env.wait_for_reason::<SpiceApp>("my-app", "False", "SourceNotFound").await;
+    assert!(missing.ready_message().contains("ConfigMap \"pods\" not found"));
     apply_config_map("version: v1\nkind: Spicepod\nname: first\n").await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await[0]["config"]["spicepod"]["name"], "first");
 
     let before = env.sandbox.revision().await.unwrap();
     apply_config_map("version: v1\nkind: Spicepod\nname: second\n").await;
     env.sandbox
-        .call("the new spicepod is sent", before, |call| call.method == "PUT" && call.status == Some(200))
+        .wait_for_call("the new spicepod is sent", before, |call| call.method == "PUT" && call.status == Some(200))
         .await
         .unwrap();
     assert_eq!(env.remote_apps().await[0]["config"]["spicepod"]["name"], "second");
     apply_config_map("- no mapping").await;
-    let invalid = env.app_is("my-app", "False", "InvalidSpec").await;
-    assert!(invalid.status.unwrap().core.conditions[0].message.contains("not a mapping"));
+    let invalid = env.wait_for_reason::<SpiceApp>("my-app", "False", "InvalidSpec").await;
+    assert!(invalid.ready_message().contains("not a mapping"));
 }
 
 #[tokio::test]
 async fn rejected_field_is_reported_by_name() {
     let env = TestEnv::new("invalid", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({ "region": "mars-north-1" })).await;
-    let app = env.app_is("my-app", "False", "InvalidSpec").await;
-    let message = &app.status.unwrap().core.conditions[0].message;
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "region": "mars-north-1" })).await;
+    let app = env.wait_for_reason::<SpiceApp>("my-app", "False", "InvalidSpec").await;
+    let message = app.ready_message();
     assert!(message.contains("region: must be one of"), "{message}");
-    env.app("other-app", json!({})).await;
-    env.app_is("other-app", "True", "Succeeded").await;
-    env.app("my-app", json!({ "region": "us-east-1" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("other-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("other-app").await;
+    env.apply_app("my-app", json!({ "region": "us-east-1" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
 }
 
 #[tokio::test]
 async fn rejected_write_is_retried_only_on_request() {
     let env = TestEnv::new("refused-write", program()).await;
-    let operator = env.operator_with(&[]).await;
-    env.organization_is("True", "Succeeded").await;
-    let fault = Fault {
-        method: Some("POST".to_owned()),
-        route: None,
-        when: When::Before,
-        action: Action::Answer { status: 429, headers: json!({ "retry-after": "3600" }), body: json!({}) },
-        times: None,
-    };
-    env.sandbox.add_fault(&fault).await.unwrap();
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "False", "RateLimited").await;
-    let before = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
+    let operator = env.start_operator_with(&[]).await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
+    let rate_limit = Action::Response { status: 429, headers: json!({ "retry-after": "3600" }), body: json!({}) };
+    env.sandbox.add_fault(Fault::new(When::Before, rate_limit).method("POST")).await.unwrap();
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "False", "RateLimited").await;
+    let before = operator.reconciles("SpiceApp").await.unwrap();
     let annotation = json!({ "metadata": { "annotations": { "example.com/other": "value" } } });
-    env.api::<SpiceApp>().patch("my-app", &PatchParams::default(), &Patch::Merge(annotation)).await.unwrap();
-    env.reconciles(&operator, "SpiceApp", before + 1).await;
-    let posts = async || env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count();
+    env.patch::<SpiceApp>("my-app", annotation).await;
+    operator.wait_for_reconciles("SpiceApp", before + 1).await.unwrap();
+    let posts = async || env.count_posts().await;
     assert_eq!(posts().await, 1, "another annotation does not cause a retry");
 
     env.sandbox.remove_faults().await.unwrap();
-    env.reconcile_app("my-app").await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.reconcile::<SpiceApp>("my-app").await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(posts().await, 2, "a requested reconcile causes a retry");
 }
 
 #[tokio::test]
 async fn suspended_app_sends_no_requests_and_can_be_deleted() {
     let env = TestEnv::new("suspend", program()).await;
-    let operator = env.operator().await;
-    env.app("my-app", json!({ "description": "first" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    let operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "description": "first" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     let before = env.sandbox.revision().await.unwrap();
-    env.app("my-app", json!({ "description": "second", "suspend": true })).await;
-    env.app_is("my-app", "Unknown", "Suspended").await;
-    let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
-    env.request_reconcile("my-app").await;
-    env.reconciles(&operator, "SpiceApp", reconciles + 1).await;
-    assert_eq!(env.calls(before).await, [""; 0]);
-    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceApp>("my-app").await;
+    env.apply_app("my-app", json!({ "description": "second", "suspend": true })).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "Unknown", "Suspended").await;
+    let reconciles = operator.reconciles("SpiceApp").await.unwrap();
+    env.request_reconcile::<SpiceApp>("my-app").await;
+    operator.wait_for_reconciles("SpiceApp", reconciles + 1).await.unwrap();
+    assert_eq!(env.calls_since(before).await, [""; 0]);
+    env.delete_and_wait::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await, [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn new_app_gets_the_finalizer() {
     let env = TestEnv::new("finalizer", program()).await;
-    let _operator = env.operator().await;
-    let created = env.app("my-app", json!({})).await;
+    let _operator = env.start_operator().await;
+    let created = env.apply_app("my-app", json!({})).await;
     assert_eq!(created.finalizers(), [""; 0]);
-    let app = env.app_is("my-app", "True", "Succeeded").await;
+    let app = env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(app.finalizers(), ["cloud.spice.ai/finalizer"]);
 }
 
@@ -299,41 +288,32 @@ async fn new_app_gets_the_finalizer() {
 async fn slow_list_does_not_prevent_the_create() {
     let env = TestEnv::new("long-list", program()).await;
     // The list takes longer than the maximum age of the read before an update or delete.
-    let _operator = env.operator_with(&["--max-read-age=1ms"]).await;
-    let fault = Fault {
-        method: Some("GET".to_owned()),
-        route: Some("/v1/apps".to_owned()),
-        when: When::After,
-        action: Action::Delay(50),
-        times: None,
-    };
-    env.sandbox.add_fault(&fault).await.unwrap();
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    assert_eq!(env.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 1);
+    let _operator = env.start_operator_with(&["--max-read-age=1ms"]).await;
+    let fault = Fault::new(When::After, Action::Delay(50)).method("GET").route("/v1/apps");
+    env.sandbox.add_fault(fault).await.unwrap();
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    assert_eq!(env.count_posts().await, 1);
 }
 
 #[tokio::test]
 async fn unusable_create_responses_do_not_block_the_app() {
     let env = TestEnv::new("odd-responses", program()).await;
-    let _operator = env.operator().await;
-    let response_fault = |body: Value| Fault {
-        method: Some("POST".to_owned()),
-        route: Some("/v1/apps".to_owned()),
-        when: When::After,
-        action: Action::Answer { status: 201, headers: json!({}), body },
-        times: Some(1),
+    let _operator = env.start_operator().await;
+    let response_fault = |body: Value| {
+        let response = Action::Response { status: 201, headers: json!({}), body };
+        Fault::new(When::After, response).method("POST").route("/v1/apps").times(1)
     };
     // The sandbox assigns consecutive IDs.
-    env.app("first", json!({})).await;
-    let next = id_of(&env.app_is("first", "True", "Succeeded").await) + 1;
+    env.apply_app("first", json!({})).await;
+    let next = id_of(&env.wait_for_ready::<SpiceApp>("first").await) + 1;
     let huge = json!({ "id": next, "name": "huge", "tags": {}, "endpoint": "e".repeat(1_800_000) });
-    env.sandbox.add_fault(&response_fault(huge)).await.unwrap();
-    env.app("huge", json!({})).await;
-    env.app_is("huge", "True", "Succeeded").await;
-    env.sandbox.add_fault(&response_fault(json!({ "id": 0, "name": "none", "tags": {} }))).await.unwrap();
-    env.app("none", json!({})).await;
-    env.app_is("none", "True", "Succeeded").await;
+    env.sandbox.add_fault(response_fault(huge)).await.unwrap();
+    env.apply_app("huge", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("huge").await;
+    env.sandbox.add_fault(response_fault(json!({ "id": 0, "name": "none", "tags": {} }))).await.unwrap();
+    env.apply_app("none", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("none").await;
     assert_eq!(env.remote_apps().await.len(), 3);
-    assert_eq!(env.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 3);
+    assert_eq!(env.count_posts().await, 3);
 }

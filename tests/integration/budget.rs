@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use reqwest::Method;
 use serde_json::json;
 use spice_cloud_operator::api::SpiceOrganization;
@@ -29,21 +28,23 @@ async fn invariant_6_request_budget_holds_in_every_minute_across_restarts() {
     }
     let env = TestEnv::new("budget", program()).await;
     let budget = json!({ "spec": { "requestBudget": { "requestsPerMinute": 2 * SHARE, "reservePercent": 50 } } });
-    let organizations = env.api::<SpiceOrganization>();
-    organizations.patch("default", &PatchParams::default(), &Patch::Merge(budget)).await.unwrap();
+    env.patch::<SpiceOrganization>("default", budget).await;
     // The creates, and then a resync per second and app, always require more requests than the share.
     for number in 0..20 {
-        env.app(&format!("app-{number:02}"), json!({ "interval": "1s", "runtime": { "replicas": 2 } })).await;
+        env.apply_app(&format!("app-{number:02}"), json!({ "interval": "1s", "runtime": { "replicas": 2 } })).await;
     }
 
     let (mut runs, mut arrivals) = (0, Vec::<Timestamp>::new());
     while arrivals.last().is_none_or(|last| last.duration_since(arrivals[0]).as_secs() <= WINDOW_SECONDS + 5) {
-        let operator = env.operator().await;
+        let operator = env.start_operator().await;
         runs += 1;
         let target = arrivals.len() + CALLS_PER_RUN;
         let mut revision = 0;
         while arrivals.len() < target {
-            env.sandbox.call("a request with a credential", revision, |call| call.credential.is_some()).await.unwrap();
+            env.sandbox
+                .wait_for_call("a request with a credential", revision, |call| call.credential.is_some())
+                .await
+                .unwrap();
             revision = env.sandbox.revision().await.unwrap();
             let calls = env.sandbox.calls_by("operator", 0).await.unwrap();
             arrivals = calls.iter().map(|call| call.at.as_str().unwrap().parse().unwrap()).collect();
@@ -83,10 +84,10 @@ async fn invariant_6_other_clients_of_the_account_are_never_rate_limited() {
     let (window, limit) = (SHORT_WINDOW.as_secs().to_string(), SHORT_WINDOW_LIMIT.to_string());
     let env = TestEnv::with_sandbox("foreign", program(), &["--rate-window", &window, "--user-rate", &limit]).await;
     for number in 0..40 {
-        env.app(&format!("app-{number:02}"), json!({ "interval": "1s" })).await;
+        env.apply_app(&format!("app-{number:02}"), json!({ "interval": "1s" })).await;
     }
     // A credential of the operator's user.
-    let foreign = env.sandbox.person("reader").unwrap();
+    let foreign = env.sandbox.client("reader").unwrap();
     let client = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(FOREIGN_INTERVAL);
         loop {
@@ -98,7 +99,7 @@ async fn invariant_6_other_clients_of_the_account_are_never_rate_limited() {
     });
     let runs = 6;
     for _ in 0..runs {
-        let operator = env.operator_with(&["--max-rate-limit-pause=10m"]).await;
+        let operator = env.start_operator_with(&["--max-rate-limit-pause=10m"]).await;
         tokio::time::sleep(SHORT_WINDOW / 2).await;
         assert!(!client.is_finished(), "the other client failed: {:?}", client.await);
         operator.kill().unwrap();

@@ -1,10 +1,9 @@
 //! Invariant 7: no secret value in logs, events, metrics or stored objects other than Secrets, in any encoding.
 
 use k8s_openapi::ByteString;
-use kube::api::DeleteParams;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
 use crate::{
     program, secrets,
@@ -50,15 +49,15 @@ fn tokens_are_detected_in_every_encoding() {
 #[tokio::test]
 async fn invariant_7_secret_values_are_not_exposed_in_any_encoding() {
     let (faults, env) = (FaultPoints::new("my-app"), TestEnv::without_credential("canary", program()).await);
-    let proxy = Proxy::of_management(&faults, env.sandbox.url()).await.unwrap();
-    env.organization(&proxy.url()).await;
+    let proxy = Proxy::for_management_api(&faults, env.sandbox.url()).await.unwrap();
+    env.apply_organization(&proxy.url()).await;
     let [first, rotated, refused] = [random_token(), random_token(), random_token()];
     let valid = env.sandbox.credential("operator").unwrap().token.clone().unwrap();
     for token in [&first, &rotated] {
-        faults.accept(token, &valid);
+        faults.add_token(token, &valid);
     }
 
-    let operator = env.operator_with(&["--log-filter=trace"]).await;
+    let operator = env.start_operator_with(&["--log-filter=trace"]).await;
     let values = [(); 4].map(|()| random_token());
     use_tokens(&env, proxy, [&first, &rotated, &refused], &values).await;
 
@@ -68,7 +67,7 @@ async fn invariant_7_secret_values_are_not_exposed_in_any_encoding() {
         assert_eq!(leaked_forms(&secret, &secret, &stored), [""; 0], "etcd");
     }
     for token in [&first, &rotated, &refused] {
-        assert!(faults.tokens_seen().contains(token), "the token was not used");
+        assert!(faults.seen_tokens().contains(token), "the token was not used");
     }
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let metrics = http.get(format!("{}/metrics", operator.admin())).send().await.unwrap().text().await.unwrap();
@@ -89,27 +88,26 @@ async fn invariant_7_secret_values_are_not_exposed_in_any_encoding() {
 
 /// Uses all tokens and values: create, drift, rejected credential, rotation, deletion, unreachable API.
 async fn use_tokens(env: &TestEnv, proxy: Proxy, [first, rotated, refused]: [&String; 3], values: &[String; 4]) {
-    env.give_credential(&format!(" {first}\n")).await;
-    env.app("my-app", json!({ "description": "first", "runtime": { "replicas": 2 } })).await;
-    env.app("to-delete", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.app_is("to-delete", "True", "Succeeded").await;
+    env.set_credential(&format!(" {first}\n")).await;
+    env.apply_app("my-app", json!({ "description": "first", "runtime": { "replicas": 2 } })).await;
+    env.apply_app("to-delete", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.wait_for_ready::<SpiceApp>("to-delete").await;
     use_values(env, values).await;
-    env.give_credential(refused).await;
-    env.organization_is("False", "Unauthorized").await;
-    env.app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
-    env.give_credential(rotated).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.api::<SpiceApp>().delete("to-delete", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceApp>("to-delete").await;
+    env.set_credential(refused).await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
+    env.apply_app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
+    env.set_credential(rotated).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.delete_and_wait::<SpiceApp>("to-delete").await;
     drop(proxy);
-    env.app("my-app", json!({ "description": "third", "runtime": { "replicas": 2 } })).await;
-    env.app_is("my-app", "False", "RemoteUnavailable").await;
+    env.apply_app("my-app", json!({ "description": "third", "runtime": { "replicas": 2 } })).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "False", "RemoteUnavailable").await;
 }
 
 /// Returns the content of etcd without Secrets. Empty for an existing cluster, whose etcd is not accessible.
 async fn stored_objects(env: &TestEnv) -> Vec<u8> {
-    let Some(parts) = env.cluster.dump().await.unwrap() else { return Vec::new() };
+    let Some(parts) = env.cluster.dump_etcd().await.unwrap() else { return Vec::new() };
     let stored = parts.join(&b'\n');
     let text = String::from_utf8_lossy(&stored);
     assert!(text.contains(&format!("/spiceapps/{}/my-app", env.namespace)), "the dump lacks the test's objects");
@@ -120,35 +118,27 @@ async fn stored_objects(env: &TestEnv) -> Vec<u8> {
 /// Sets and rotates values, and uses values that the API or the operator rejects.
 async fn use_values(env: &TestEnv, values: &[String; 4]) {
     let [first, rotated, refused, binary] = values;
-    env.values("src", json!({ "TOKEN": first })).await;
-    env.secret("src", json!({ "secretRef": { "name": "src" }, "driftPolicy": "Report" })).await;
-    env.secret_is("src", "True", "Succeeded").await;
-    let app = id_of(&env.app_is("my-app", "True", "Succeeded").await);
-    env.values("src", json!({ "TOKEN": rotated, "bad-name": refused })).await;
-    env.says::<SpiceSecret>("src", "InvalidSpec", "bad-name").await;
-    assert_eq!(secrets::remote(env, app).await, secrets::expected(&[("TOKEN", rotated)]));
+    env.set_values("src", json!({ "TOKEN": first })).await;
+    env.apply_secret("src", json!({ "secretRef": { "name": "src" }, "driftPolicy": "Report" })).await;
+    env.wait_for_ready::<SpiceSecret>("src").await;
+    let app = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    env.set_values("src", json!({ "TOKEN": rotated, "bad-name": refused })).await;
+    env.wait_for_message::<SpiceSecret>("src", "InvalidSpec", "bad-name").await;
+    assert_eq!(secrets::remote_secrets(env, app).await, secrets::expected(&[("TOKEN", rotated)]));
     let source = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "binary", "namespace": env.namespace },
         "data": { "BINARY": ByteString([binary.as_bytes(), &[0xff]].concat()) },
     });
     env.cluster.kubectl_apply_text(&source.to_string()).await.unwrap();
-    env.secret("binary", json!({ "secretRef": { "name": "binary" } })).await;
-    env.says::<SpiceSecret>("binary", "InvalidSpec", "not UTF-8").await;
+    env.apply_secret("binary", json!({ "secretRef": { "name": "binary" } })).await;
+    env.wait_for_message::<SpiceSecret>("binary", "InvalidSpec", "not UTF-8").await;
     // The API rejects a value, and its error message contains the value.
-    let fault = Fault {
-        method: Some("POST".to_owned()),
-        route: Some("/v1/apps/{appId}/secrets".to_owned()),
-        when: When::Before,
-        action: Action::Answer {
-            status: 400,
-            headers: json!({}),
-            body: json!({ "error": format!("the value {refused} is not allowed") }),
-        },
-        times: Some(1),
-    };
-    env.sandbox.add_fault(&fault).await.unwrap();
-    env.values("src", json!({ "TOKEN": refused })).await;
-    env.says::<SpiceSecret>("src", "InvalidSpec", "is not allowed").await;
-    env.values("src", json!({ "TOKEN": rotated })).await;
-    env.secret_is("src", "True", "Succeeded").await;
+    let body = json!({ "error": format!("the value {refused} is not allowed") });
+    let rejection = Action::Response { status: 400, headers: json!({}), body };
+    let fault = Fault::new(When::Before, rejection).method("POST").route("/v1/apps/{appId}/secrets").times(1);
+    env.sandbox.add_fault(fault).await.unwrap();
+    env.set_values("src", json!({ "TOKEN": refused })).await;
+    env.wait_for_message::<SpiceSecret>("src", "InvalidSpec", "is not allowed").await;
+    env.set_values("src", json!({ "TOKEN": rotated })).await;
+    env.wait_for_ready::<SpiceSecret>("src").await;
 }

@@ -6,6 +6,7 @@
 
 use std::{fmt::Debug, future::Future, path::PathBuf, sync::Arc};
 
+use spice_cloud_operator::api::SpiceOrganization;
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
@@ -66,10 +67,10 @@ impl ProxiedEnv {
     async fn new<O: Operation>(operation: O) -> Self {
         let (faults, env) =
             (FaultPoints::new(O::OBJECT), TestEnv::with_sandbox("kill", program(), &operation.sandbox_args()).await);
-        let management = Proxy::of_management(&faults, env.sandbox.url()).await.unwrap();
+        let management = Proxy::for_management_api(&faults, env.sandbox.url()).await.unwrap();
         let client = env.cluster.client(User::Operator).await.unwrap();
-        let kubernetes = Proxy::of_kubernetes(&faults, client).await.unwrap();
-        env.organization(&management.url()).await;
+        let kubernetes = Proxy::for_kubernetes_api(&faults, client).await.unwrap();
+        env.apply_organization(&management.url()).await;
         let kubeconfig = env.run.write("proxy.kubeconfig", &kubernetes.kubeconfig().to_string()).unwrap();
         Self { faults, env, kubeconfig, _proxies: [management, kubernetes] }
     }
@@ -77,10 +78,10 @@ impl ProxiedEnv {
     /// Runs the operation without a kill and returns the fault points.
     async fn record(self, operation: impl Operation) -> Vec<FaultPoint> {
         let args = [OPERATOR_ARGS, operation.operator_args()].concat();
-        let _operator = self.env.operator_by(&self.kubeconfig, &args).await;
-        self.env.organization_is("True", "Succeeded").await;
+        let _operator = self.env.start_operator_as(&self.kubeconfig, &args).await;
+        self.env.wait_for_ready::<SpiceOrganization>("default").await;
         operation.prepare(&self.env).await;
-        self.faults.count(None);
+        self.faults.start_recording(None);
         operation.start(&self.env).await;
         operation.wait_and_check(&self.env).await;
         self.faults.points()
@@ -90,18 +91,18 @@ impl ProxiedEnv {
     async fn kill_at(self, operation: impl Operation, point: Option<(FaultPoint, When)>) {
         let env = &self.env;
         let args = [OPERATOR_ARGS, operation.operator_args()].concat();
-        let operator = env.operator_by(&self.kubeconfig, &args).await;
-        env.organization_is("True", "Succeeded").await;
+        let operator = env.start_operator_as(&self.kubeconfig, &args).await;
+        env.wait_for_ready::<SpiceOrganization>("default").await;
         operation.prepare(env).await;
         let revision = env.sandbox.revision().await.unwrap();
-        self.faults.count(point.clone());
+        self.faults.start_recording(point.clone());
         operation.start(env).await;
         match point {
             Some(((call, _), when)) => {
                 // The result is no indication: the operation is complete if only the last response is withheld.
                 tokio::select! {
                     biased;
-                    stopped = tokio::time::timeout(DEADLINE, self.faults.stopped()) => {
+                    stopped = tokio::time::timeout(DEADLINE, self.faults.wait_until_reached()) => {
                         assert!(stopped.is_ok(), "the fault point was not reached: {:?}", self.faults.points());
                     }
                     () = operation.wait_and_check(env), if operation.is_optional(&call) => return,
@@ -110,14 +111,14 @@ impl ProxiedEnv {
                 let points = self.faults.points();
                 let forwarded = &points[..points.len() - usize::from(matches!(when, When::Before))];
                 let sent = forwarded.iter().filter(|(call, _)| call.contains("/v1/")).count();
-                let calls = env.calls(revision).await.into_iter().filter(|call| call.contains("/apps"));
+                let calls = env.calls_since(revision).await.into_iter().filter(|call| call.contains("/apps"));
                 assert_eq!(calls.count(), sent, "{points:?}");
             }
             None => operation.wait_and_check(env).await,
         }
         operator.kill().unwrap();
-        self.faults.open();
-        let _operator = env.operator_by(&self.kubeconfig, &args).await;
+        self.faults.end_recording();
+        let _operator = env.start_operator_as(&self.kubeconfig, &args).await;
         operation.wait_and_check(env).await;
     }
 }

@@ -1,7 +1,5 @@
 //! Kills of the operator at every fault point of the operations on an app (invariant 3).
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{FINALIZER, SpiceApp};
 
@@ -57,7 +55,7 @@ impl Case {
     }
 
     async fn check_present(self, env: &TestEnv) {
-        let app = env.app_is(APP, "True", "Succeeded").await;
+        let app = env.wait_for_ready::<SpiceApp>(APP).await;
         let (status, finalizers) = (app.status.unwrap(), app.metadata.finalizers.unwrap_or_default());
         let remote = self.remote(env).await;
         assert_eq!(remote.len(), 1, "{remote:?}");
@@ -92,8 +90,8 @@ impl crash_harness::Operation for Case {
 
     async fn prepare(self, env: &TestEnv) {
         if !self.supports_tags() {
-            env.app(SIBLING, json!({ "deletionPolicy": "Delete" })).await;
-            env.app_is(SIBLING, "True", "Succeeded").await;
+            env.apply_app(SIBLING, json!({ "deletionPolicy": "Delete" })).await;
+            env.wait_for_ready::<SpiceApp>(SIBLING).await;
         }
         match self.operation {
             Create => {}
@@ -106,19 +104,18 @@ impl crash_harness::Operation for Case {
                 }
             }
             Update | Delete | Teardown => {
-                env.app(APP, Self { operation: Create, ..self }.expected()).await;
-                env.app_is(APP, "True", "Succeeded").await;
+                env.apply_app(APP, Self { operation: Create, ..self }.expected()).await;
+                env.wait_for_ready::<SpiceApp>(APP).await;
             }
         }
     }
 
     async fn start(self, env: &TestEnv) {
         match self.operation {
-            Create | Update | Adopt | Reactivate => drop(env.app(APP, self.expected()).await),
-            Delete => drop(env.api::<SpiceApp>().delete(APP, &DeleteParams::default()).await.unwrap()),
+            Create | Update | Adopt | Reactivate => drop(env.apply_app(APP, self.expected()).await),
+            Delete => env.delete::<SpiceApp>(APP).await,
             Teardown => {
-                let namespaces: Api<Namespace> = Api::all(env.client.clone());
-                namespaces.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
+                env.delete_namespace().await;
             }
         }
     }
@@ -127,11 +124,11 @@ impl crash_harness::Operation for Case {
         match self.operation {
             Create | Update | Adopt | Reactivate => self.check_present(env).await,
             Delete => {
-                env.gone::<SpiceApp>(APP).await;
+                env.wait_for_deletion::<SpiceApp>(APP).await;
                 assert_eq!(self.remote(env).await, [Value::Null; 0]);
             }
             Teardown => {
-                env.namespace_is_gone().await;
+                env.wait_for_namespace_deletion().await;
                 assert_eq!(env.remote_apps().await, [Value::Null; 0]);
             }
         }

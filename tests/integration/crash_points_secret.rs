@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, ResourceExt, api::DeleteParams};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{FINALIZER, SpiceApp, SpiceSecret};
 
 use crate::{
     crash_harness::{self, kill_at_every_point},
-    secrets::{expected, from_key, portal_sets, remote},
+    secrets::{expected, one_key_spec, remote_secrets, set_in_portal},
     support::{
         control_plane::ControlPlane,
         eventually::{DEADLINE, eventually},
@@ -50,7 +49,7 @@ impl Operation {
     /// Returns the spec and the values of the source before the operation.
     fn before(self) -> (Value, Value) {
         match self {
-            Rename => (from_key(SOURCE, "A", "OLD"), json!({ "A": "fake-value-a" })),
+            Rename => (one_key_spec(SOURCE, "A", "OLD"), json!({ "A": "fake-value-a" })),
             _ => (json!({ "secretRef": { "name": SOURCE } }), json!({ "A": "fake-value-a", "B": "fake-value-b" })),
         }
     }
@@ -70,7 +69,7 @@ impl Operation {
     async fn check_present(self, env: &TestEnv) -> Result<(), String> {
         let app = only_app(env).await;
         let expected = self.expected();
-        let found = remote(env, app["id"].as_u64().unwrap()).await;
+        let found = remote_secrets(env, app["id"].as_u64().unwrap()).await;
         if found != expected {
             return Err(format!("{found:?}"));
         }
@@ -105,42 +104,40 @@ impl crash_harness::Operation for Operation {
 
     async fn prepare(self, env: &TestEnv) {
         let policy = if matches!(self, Teardown { retained: true }) { "Retain" } else { "Delete" };
-        env.app(NAME, json!({ "deletionPolicy": policy })).await;
-        let app = id_of(&env.app_is(NAME, "True", "Succeeded").await);
+        env.apply_app(NAME, json!({ "deletionPolicy": policy })).await;
+        let app = id_of(&env.wait_for_ready::<SpiceApp>(NAME).await);
         let (spec, values) = self.before();
-        env.values(SOURCE, values).await;
+        env.set_values(SOURCE, values).await;
         match self {
             Create => {}
-            Adopt => portal_sets(env, app, "A", "foreign-value").await,
+            Adopt => set_in_portal(env, app, "A", "foreign-value").await,
             _ => {
-                env.secret(NAME, spec).await;
-                env.secret_is(NAME, "True", "Succeeded").await;
+                env.apply_secret(NAME, spec).await;
+                env.wait_for_ready::<SpiceSecret>(NAME).await;
             }
         }
     }
 
     async fn start(self, env: &TestEnv) {
-        let params = DeleteParams::default();
         let (mut spec, _) = self.before();
         match self {
-            Create => drop(env.secret(NAME, spec).await),
+            Create => drop(env.apply_secret(NAME, spec).await),
             Adopt => {
                 spec["adoptionPolicy"] = "Adopt".into();
-                env.secret(NAME, spec).await;
+                env.apply_secret(NAME, spec).await;
             }
-            Rotate => env.values(SOURCE, json!({ "A": "fake-value-a2", "B": "fake-value-b" })).await,
-            Remove => env.values(SOURCE, json!({ "A": "fake-value-a" })).await,
-            Rename => drop(env.secret(NAME, from_key(SOURCE, "A", "NEW")).await),
-            Delete => drop(env.api::<SpiceSecret>().delete(NAME, &params).await.unwrap()),
-            DeleteApp => drop(env.api::<SpiceApp>().delete(NAME, &params).await.unwrap()),
+            Rotate => env.set_values(SOURCE, json!({ "A": "fake-value-a2", "B": "fake-value-b" })).await,
+            Remove => env.set_values(SOURCE, json!({ "A": "fake-value-a" })).await,
+            Rename => drop(env.apply_secret(NAME, one_key_spec(SOURCE, "A", "NEW")).await),
+            Delete => env.delete::<SpiceSecret>(NAME).await,
+            DeleteApp => env.delete::<SpiceApp>(NAME).await,
             Teardown { retained } => {
                 // The objects of a namespace are deleted in any order. The deletion of an app deletes its secrets. A
                 // retained app waits for the deletion of its SpiceSecrets.
                 if !retained {
-                    env.api::<SpiceSecret>().delete(NAME, &params).await.unwrap();
+                    env.delete::<SpiceSecret>(NAME).await;
                 }
-                let namespaces: Api<Namespace> = Api::all(env.client.clone());
-                namespaces.delete(&env.namespace, &params).await.unwrap();
+                env.delete_namespace().await;
             }
         }
     }
@@ -151,20 +148,20 @@ impl crash_harness::Operation for Operation {
                 eventually("all secrets are set and recorded", DEADLINE, async || self.check_present(env).await).await;
             }
             Delete => {
-                env.gone::<SpiceSecret>(NAME).await;
+                env.wait_for_deletion::<SpiceSecret>(NAME).await;
                 assert_eq!(only_app(env).await["secrets"], json!([]));
             }
             DeleteApp => {
-                env.gone::<SpiceApp>(NAME).await;
-                env.says::<SpiceSecret>(NAME, "DependencyNotReady", "SpiceApp \"my-app\" not found").await;
+                env.wait_for_deletion::<SpiceApp>(NAME).await;
+                env.wait_for_message::<SpiceSecret>(NAME, "DependencyNotReady", "SpiceApp \"my-app\" not found").await;
                 assert_eq!(env.remote_apps().await, [Value::Null; 0]);
             }
             Teardown { retained: false } => {
-                env.namespace_is_gone().await;
+                env.wait_for_namespace_deletion().await;
                 assert_eq!(env.remote_apps().await, [Value::Null; 0]);
             }
             Teardown { retained: true } => {
-                env.namespace_is_gone().await;
+                env.wait_for_namespace_deletion().await;
                 assert_eq!(only_app(env).await["secrets"], json!([]));
             }
         }

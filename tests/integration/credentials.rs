@@ -3,17 +3,16 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
 use crate::{
-    organizations::patch_organization,
     program,
     support::{
         sandbox::{Action, Fault, When},
-        test_env::{CREDENTIAL, TestEnv},
+        test_env::{CREDENTIAL, Kind, TestEnv},
     },
 };
 
@@ -29,86 +28,83 @@ async fn apply_secret(env: &TestEnv, name: &str, data: Value) {
 #[tokio::test]
 async fn missing_credential_is_reported_and_used_after_its_creation() {
     let env = TestEnv::without_credential("credential", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    let organization = env.organization_is("False", "CredentialsMissing").await;
-    assert!(organization.status.unwrap().core.conditions[0].message.contains(CREDENTIAL.0));
-    env.says::<SpiceApp>("my-app", "DependencyNotReady", "CredentialsMissing").await;
-    assert_eq!(env.calls(0).await, [""; 0]);
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "CredentialsMissing").await;
+    assert!(organization.ready_message().contains(CREDENTIAL.0));
+    env.wait_for_message::<SpiceApp>("my-app", "DependencyNotReady", "CredentialsMissing").await;
+    assert_eq!(env.calls_since(0).await, [""; 0]);
 
-    env.give_credential("  \n").await;
-    let is_key_reported = |organization: &SpiceOrganization| {
-        let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
-        conditions.iter().any(|condition| condition.message.contains(&format!("key \"{}\"", CREDENTIAL.1)))
-    };
-    env.until("default", "an error about the key", is_key_reported).await;
-    assert_eq!(env.calls(0).await, [""; 0]);
+    env.set_credential("  \n").await;
+    let key = format!("key \"{}\"", CREDENTIAL.1);
+    env.wait_for("default", "an error about the key", |organization: &SpiceOrganization| {
+        organization.conditions().iter().any(|condition| condition.message.contains(&key))
+    })
+    .await;
+    assert_eq!(env.calls_since(0).await, [""; 0]);
 
     // `kubectl create secret --from-file` can leave white space around a token.
-    env.give_credential("sandbox-fake-token-operator\n").await;
-    env.organization_is("True", "Succeeded").await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.set_credential("sandbox-fake-token-operator\n").await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
 }
 
 #[tokio::test]
 async fn rejected_credential_is_reported_and_blocks_the_apps() {
     let env = TestEnv::new("refused", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.give_credential("sandbox-fake-token-nobody").await;
-    env.organization_is("False", "Unauthorized").await;
-    env.app("my-app", json!({ "description": "new" })).await;
-    env.app_is("my-app", "False", "DependencyNotReady").await;
-    env.give_credential("sandbox-fake-token-operator").await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.set_credential("sandbox-fake-token-nobody").await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
+    env.apply_app("my-app", json!({ "description": "new" })).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "False", "DependencyNotReady").await;
+    env.set_credential("sandbox-fake-token-operator").await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await[0]["description"], "new");
 }
 
 #[tokio::test]
 async fn missing_scope_is_reported_by_name() {
     let env = TestEnv::new("scope", program()).await;
-    let _operator = env.operator().await;
-    env.give_credential("sandbox-fake-token-reader").await;
-    env.app("my-app", json!({})).await;
-    let app = env.app_is("my-app", "False", "Forbidden").await;
-    let message = &app.status.unwrap().core.conditions[0].message;
+    let _operator = env.start_operator().await;
+    env.set_credential("sandbox-fake-token-reader").await;
+    env.apply_app("my-app", json!({})).await;
+    let app = env.wait_for_reason::<SpiceApp>("my-app", "False", "Forbidden").await;
+    let message = app.ready_message();
     assert!(message.contains("apps:write"), "{message}");
 }
 
 #[tokio::test]
 async fn credential_change_during_deletion_does_not_block_the_deletion() {
     let env = TestEnv::new("rotated", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    let method = Some("DELETE".to_owned());
-    let fault = Fault { method, route: None, when: When::Before, action: Action::Status(503), times: None };
-    env.sandbox.add_fault(&fault).await.unwrap();
-    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    env.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
-    let in_use = |organization: &SpiceOrganization| {
-        let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
-        conditions.iter().any(|condition| condition.message.contains("In use by"))
-    };
-    env.until("default", "in use", in_use).await;
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.sandbox.add_fault(Fault::new(When::Before, Action::Status(503)).method("DELETE")).await.unwrap();
+    env.delete::<SpiceApp>("my-app").await;
+    env.delete::<SpiceOrganization>("default").await;
+    env.wait_for("default", "in use", |organization: &SpiceOrganization| {
+        organization.conditions().iter().any(|condition| condition.message.contains("In use by"))
+    })
+    .await;
     env.touch_credential().await;
     env.sandbox.remove_faults().await.unwrap();
-    env.gone::<SpiceApp>("my-app").await;
-    env.gone::<SpiceOrganization>("default").await;
+    env.wait_for_deletion::<SpiceApp>("my-app").await;
+    env.wait_for_deletion::<SpiceOrganization>("default").await;
     assert_eq!(env.remote_apps().await, [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn edit_during_a_credential_change_is_applied() {
     let env = TestEnv::new("together", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     for description in ["first", "second", "third"] {
         env.touch_credential().await;
-        env.app("my-app", json!({ "description": description })).await;
-        env.app_is("my-app", "True", "Succeeded").await;
+        env.apply_app("my-app", json!({ "description": description })).await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
         assert_eq!(env.remote_apps().await[0]["description"], description);
     }
 }
@@ -116,17 +112,14 @@ async fn edit_during_a_credential_change_is_applied() {
 #[tokio::test]
 async fn token_is_absent_from_logs_and_statuses() {
     let env = TestEnv::new("canary", program()).await;
-    let operator = env.operator_with(&["--log-filter=trace"]).await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    let operator = env.start_operator_with(&["--log-filter=trace"]).await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     let journal = env.sandbox.calls_by("operator", 0).await.unwrap();
     assert!(!journal.is_empty(), "the token reached the API");
     let secret: Secret = Api::namespaced(env.client.clone(), &env.namespace).get(CREDENTIAL.0).await.unwrap();
     assert!(secret.data.unwrap()[CREDENTIAL.1].0.starts_with(b"sandbox-fake-token-"));
-    let texts = [
-        operator.log(),
-        env.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &env.namespace, "-o", "yaml"]).await.unwrap(),
-    ];
+    let texts = [operator.log(), env.kubectl(&["get", "sorg,sapp,events", "-o", "yaml"]).await.unwrap()];
     for text in texts {
         assert!(!text.contains("sandbox-fake-token-operator"), "{text}");
     }
@@ -135,29 +128,26 @@ async fn token_is_absent_from_logs_and_statuses() {
 #[tokio::test]
 async fn oauth_client_gets_tokens_and_its_secret_is_not_logged() {
     let env = TestEnv::new("oauth", program()).await;
-    let operator = env.operator_with(&["--log-filter=trace"]).await;
+    let operator = env.start_operator_with(&["--log-filter=trace"]).await;
     let secret = "sandbox-fake-client-secret-oauth";
     apply_secret(&env, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": secret })).await;
     let client = json!({ "secretRef": { "name": "client", "clientIdKey": "id" } });
-    patch_organization(
-        &env,
+    env.patch::<SpiceOrganization>(
+        "default",
         json!({ "spec": { "credentials": { "personalAccessToken": null, "oauthClient": client } } }),
     )
     .await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     let entries = env.sandbox.journal(0, std::time::Duration::ZERO).await.unwrap().entries;
     let tokens = entries.iter().filter(|entry| entry.path == "/api/oauth/token").count();
     assert_eq!(tokens, 1);
     apply_secret(&env, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": "sandbox-fake-wrong" }))
         .await;
-    let organization = env.organization_is("False", "Unauthorized").await;
-    let message = &organization.status.unwrap().core.conditions[0].message;
+    let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
+    let message = organization.ready_message();
     assert!(message.contains("the token endpoint returned no access token"), "{message}");
-    let texts = [
-        operator.log(),
-        env.cluster.kubectl(&["get", "sorg,sapp,events", "-n", &env.namespace, "-o", "yaml"]).await.unwrap(),
-    ];
+    let texts = [operator.log(), env.kubectl(&["get", "sorg,sapp,events", "-o", "yaml"]).await.unwrap()];
     for text in texts {
         assert!(!text.contains(secret) && !text.contains("sandbox-fake-wrong"), "{text}");
     }
@@ -166,14 +156,14 @@ async fn oauth_client_gets_tokens_and_its_secret_is_not_logged() {
 #[tokio::test]
 async fn session_token_is_a_valid_credential() {
     let env = TestEnv::new("session", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     apply_secret(&env, "session", json!({ "token": "sandbox-fake-session-token" })).await;
     let token = json!({ "secretRef": { "name": "session" } });
-    patch_organization(
-        &env,
+    env.patch::<SpiceOrganization>(
+        "default",
         json!({ "spec": { "credentials": { "personalAccessToken": null, "sessionToken": token } } }),
     )
     .await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use kube::{
-    Api,
+    Api, Resource,
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
@@ -12,21 +12,23 @@ use spice_cloud_operator::api::{SpiceApp, custom_resource_definitions};
 use crate::support::{
     control_plane::{ControlPlane, User},
     definitions::install_definitions,
+    eventually::{DEADLINE, eventually},
 };
 
 mod organization;
 mod secret;
 
 /// Returns the API of a kind in a new namespace.
-async fn api_in_new_namespace(kind: &ApiResource, prefix: &str) -> Api<DynamicObject> {
+async fn api_in_new_namespace<K: Resource<DynamicType = ()>>(prefix: &str) -> Api<DynamicObject> {
     let cluster = ControlPlane::shared().await.unwrap();
     install_definitions(&cluster).await.unwrap();
-    let namespace = cluster.namespace(prefix).await.unwrap();
-    Api::namespaced_with(cluster.client(User::Admin).await.unwrap(), &namespace, kind)
+    let namespace = cluster.create_namespace(prefix).await.unwrap();
+    Api::namespaced_with(cluster.client(User::Admin).await.unwrap(), &namespace, &ApiResource::erase::<K>(&()))
 }
 
-fn object(kind: &ApiResource, name: &str, spec: &Value) -> DynamicObject {
-    let value = json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name}, "spec": spec});
+fn object<K: Resource<DynamicType = ()>>(name: &str, spec: &Value) -> DynamicObject {
+    let (version, kind) = (K::api_version(&()), K::kind(&()));
+    let value = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec});
     serde_json::from_value(value).unwrap()
 }
 
@@ -50,11 +52,12 @@ fn check_response<T>(case: &str, response: Result<T, kube::Error>, rejection: &[
 }
 
 /// Creates an object per case, as a dry run: name, spec, and parts of the rejection.
-async fn check_creates(api: &Api<DynamicObject>, kind: &ApiResource, cases: &[(&str, Value, &[&str])]) {
+async fn check_creates<K: Resource<DynamicType = ()>>(cases: &[(&str, Value, &[&str])]) {
+    let api = api_in_new_namespace::<K>("creates").await;
     let params = PostParams { dry_run: true, ..PostParams::default() };
     for (name, spec, rejection) in cases {
-        let case = format!("{} {name} {spec}", kind.kind);
-        let response = api.create(&params, &object(kind, name, spec)).await;
+        let case = format!("{} {name} {spec}", K::kind(&()));
+        let response = api.create(&params, &object::<K>(name, spec)).await;
         if let Some(created) = check_response(&case, response, rejection) {
             assert_eq!(created.data["status"], json!({"observedGeneration": -1}), "{case}");
         }
@@ -62,212 +65,176 @@ async fn check_creates(api: &Api<DynamicObject>, kind: &ApiResource, cases: &[(&
 }
 
 /// Creates and patches an object per case: spec, patch of the spec, and parts of the rejection.
-async fn check_edits(api: &Api<DynamicObject>, kind: &ApiResource, cases: &[(Value, Value, &[&str])]) {
+async fn check_edits<K: Resource<DynamicType = ()>>(cases: &[(Value, Value, &[&str])]) {
+    let api = api_in_new_namespace::<K>("edits").await;
     for (index, (spec, patch, rejection)) in cases.iter().enumerate() {
         let name = format!("edited-{index}");
-        api.create(&PostParams::default(), &object(kind, &name, spec)).await.unwrap();
+        api.create(&PostParams::default(), &object::<K>(&name, spec)).await.unwrap();
         let patch = json!({"spec": patch});
         let response = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-        check_response(&format!("{} {spec} then {patch}", kind.kind), response, rejection);
+        check_response(&format!("{} {spec} then {patch}", K::kind(&())), response, rejection);
     }
 }
 
 #[tokio::test]
 async fn app_name_is_validated() {
-    let kind = ApiResource::erase::<SpiceApp>(&());
-    let api = api_in_new_namespace(&kind, "apps").await;
     let name = |name: &str| json!({ "name": name });
-    check_creates(
-        &api,
-        &kind,
-        &[
-            ("my-app", json!({}), &[]),
-            ("my-app", name("Other-1"), &[]),
-            ("my-app", name(&"x".repeat(38)), &[]),
-            ("my-app", name("abc"), &["spec.name", "4"]),
-            ("my-app", name(&"x".repeat(39)), &["spec.name", "38"]),
-            ("my-app", name("my_app"), &["spec.name"]),
-            ("my-app", name("app.one"), &["spec.name"]),
-            // If metadata.name is not a valid app name, spec.name is required.
-            ("app.one", json!({}), &["metadata.name", "set spec.name"]),
-            ("abc", json!({}), &["metadata.name", "set spec.name"]),
-            ("app.one", name("app-one"), &[]),
-        ],
-    )
+    check_creates::<SpiceApp>(&[
+        ("my-app", json!({}), &[]),
+        ("my-app", name("Other-1"), &[]),
+        ("my-app", name(&"x".repeat(38)), &[]),
+        ("my-app", name("abc"), &["spec.name", "4"]),
+        ("my-app", name(&"x".repeat(39)), &["spec.name", "38"]),
+        ("my-app", name("my_app"), &["spec.name"]),
+        ("my-app", name("app.one"), &["spec.name"]),
+        // If metadata.name is not a valid app name, spec.name is required.
+        ("app.one", json!({}), &["metadata.name", "set spec.name"]),
+        ("abc", json!({}), &["metadata.name", "set spec.name"]),
+        ("app.one", name("app-one"), &[]),
+    ])
     .await;
 }
 
 #[tokio::test]
 async fn app_region_tags_and_visibility_are_validated() {
-    let kind = ApiResource::erase::<SpiceApp>(&());
-    let api = api_in_new_namespace(&kind, "apps").await;
     let tags = |count: usize| (0..count).map(|n| (format!("t{n}"), "x".to_owned())).collect::<BTreeMap<_, _>>();
-    check_creates(
-        &api,
-        &kind,
-        &[
-            ("my-app", json!({"region": "us-west-2"}), &[]),
-            ("my-app", json!({"cname": "us-west-2-prod"}), &[]),
-            ("my-app", json!({"clusterName": "mine"}), &[]),
-            ("my-app", json!({"region": "a", "cname": "b"}), &["spec", "at most one of region, cname and clusterName"]),
-            ("my-app", json!({"region": "a", "clusterName": "b"}), &["spec", "at most one of region"]),
-            ("my-app", json!({"cname": "a", "clusterName": "b"}), &["spec", "at most one of region"]),
-            ("my-app", json!({"tags": tags(48)}), &[]),
-            ("my-app", json!({"tags": tags(49)}), &["spec.tags", "48"]),
-            ("my-app", json!({"tags": {"a": "x".repeat(256)}}), &[]),
-            ("my-app", json!({"tags": {"a": "x".repeat(257)}}), &["spec.tags", "256"]),
-            ("my-app", json!({"visibility": "public"}), &[]),
-            ("my-app", json!({"visibility": "secret"}), &["spec.visibility", "public"]),
-            ("my-app", json!({"description": "x".repeat(1025)}), &["spec.description", "1024"]),
-        ],
-    )
+    check_creates::<SpiceApp>(&[
+        ("my-app", json!({"region": "us-west-2"}), &[]),
+        ("my-app", json!({"cname": "us-west-2-prod"}), &[]),
+        ("my-app", json!({"clusterName": "mine"}), &[]),
+        ("my-app", json!({"region": "a", "cname": "b"}), &["spec", "at most one of region, cname and clusterName"]),
+        ("my-app", json!({"region": "a", "clusterName": "b"}), &["spec", "at most one of region"]),
+        ("my-app", json!({"cname": "a", "clusterName": "b"}), &["spec", "at most one of region"]),
+        ("my-app", json!({"tags": tags(48)}), &[]),
+        ("my-app", json!({"tags": tags(49)}), &["spec.tags", "48"]),
+        ("my-app", json!({"tags": {"a": "x".repeat(256)}}), &[]),
+        ("my-app", json!({"tags": {"a": "x".repeat(257)}}), &["spec.tags", "256"]),
+        ("my-app", json!({"visibility": "public"}), &[]),
+        ("my-app", json!({"visibility": "secret"}), &["spec.visibility", "public"]),
+        ("my-app", json!({"description": "x".repeat(1025)}), &["spec.description", "1024"]),
+    ])
     .await;
 }
 
 #[tokio::test]
 async fn app_runtime_is_validated() {
-    let kind = ApiResource::erase::<SpiceApp>(&());
-    let api = api_in_new_namespace(&kind, "apps").await;
     let runtime = |runtime: Value| json!({ "runtime": runtime });
-    check_creates(
-        &api,
-        &kind,
-        &[
-            ("my-app", runtime(json!({"replicas": 1})), &[]),
-            ("my-app", runtime(json!({"replicas": 10})), &[]),
-            ("my-app", runtime(json!({"replicas": 0})), &["spec.runtime.replicas", "1"]),
-            ("my-app", runtime(json!({"replicas": 11})), &["spec.runtime.replicas", "10"]),
-            (
-                "my-app",
-                runtime(json!({
-                    "resources": {
-                        "limits": {"cpu": "4", "memory": "16Gi", "ephemeralStorage": "50Gi"},
-                        "requests": {"cpu": "2", "memory": "8Gi"},
-                    },
-                    "executor": {"replicas": 2, "resources": {"limits": {"cpu": "-"}}, "storageSizeGb": 50},
-                })),
-                &[],
-            ),
-            ("my-app", runtime(json!({"resources": {"limits": {"cpu": 4}}})), &["resources.limits.cpu", "string"]),
-            ("my-app", runtime(json!({"resources": {"limits": {"cpu": ""}}})), &["resources.limits.cpu"]),
-            ("my-app", runtime(json!({"executor": {"replicas": 1001}})), &["spec.runtime.executor.replicas", "1000"]),
-            ("my-app", runtime(json!({"executor": {"storageSizeGb": 0}})), &["spec.runtime.executor.storageSizeGb"]),
-        ],
-    )
+    check_creates::<SpiceApp>(&[
+        ("my-app", runtime(json!({"replicas": 1})), &[]),
+        ("my-app", runtime(json!({"replicas": 10})), &[]),
+        ("my-app", runtime(json!({"replicas": 0})), &["spec.runtime.replicas", "1"]),
+        ("my-app", runtime(json!({"replicas": 11})), &["spec.runtime.replicas", "10"]),
+        (
+            "my-app",
+            runtime(json!({
+                "resources": {
+                    "limits": {"cpu": "4", "memory": "16Gi", "ephemeralStorage": "50Gi"},
+                    "requests": {"cpu": "2", "memory": "8Gi"},
+                },
+                "executor": {"replicas": 2, "resources": {"limits": {"cpu": "-"}}, "storageSizeGb": 50},
+            })),
+            &[],
+        ),
+        ("my-app", runtime(json!({"resources": {"limits": {"cpu": 4}}})), &["resources.limits.cpu", "string"]),
+        ("my-app", runtime(json!({"resources": {"limits": {"cpu": ""}}})), &["resources.limits.cpu"]),
+        ("my-app", runtime(json!({"executor": {"replicas": 1001}})), &["spec.runtime.executor.replicas", "1000"]),
+        ("my-app", runtime(json!({"executor": {"storageSizeGb": 0}})), &["spec.runtime.executor.storageSizeGb"]),
+    ])
     .await;
 }
 
 #[tokio::test]
 async fn app_interval_and_spicepod_are_validated() {
-    let kind = ApiResource::erase::<SpiceApp>(&());
-    let api = api_in_new_namespace(&kind, "apps").await;
-    check_creates(
-        &api,
-        &kind,
-        &[
-            ("my-app", json!({"interval": "1s"}), &[]),
-            ("my-app", json!({"interval": "1h30m"}), &[]),
-            ("my-app", json!({"interval": "0s"}), &["spec.interval", "1s or more"]),
-            ("my-app", json!({"interval": "-5m"}), &["spec.interval", "1s or more"]),
-            ("my-app", json!({"interval": "soon"}), &["spec.interval"]),
-            ("my-app", json!({"spicepod": "version: v1"}), &["spec.spicepod", "object"]),
-            ("my-app", json!({"spicepod": ["v1"]}), &["spec.spicepod", "object"]),
-            ("my-app", json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods"}}}), &[]),
-            ("my-app", json!({"spicepodFrom": {}}), &["spec.spicepodFrom.configMapKeyRef"]),
-            (
-                "my-app",
-                json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods", "key": "a/b"}}}),
-                &["spec.spicepodFrom.configMapKeyRef.key"],
-            ),
-            (
-                "my-app",
-                json!({"spicepod": {}, "spicepodFrom": {"configMapKeyRef": {"name": "pods", "key": "a"}}}),
-                &["spec.spicepodFrom", "only one of spicepod and spicepodFrom"],
-            ),
-        ],
-    )
+    check_creates::<SpiceApp>(&[
+        ("my-app", json!({"interval": "1s"}), &[]),
+        ("my-app", json!({"interval": "1h30m"}), &[]),
+        ("my-app", json!({"interval": "0s"}), &["spec.interval", "1s or more"]),
+        ("my-app", json!({"interval": "-5m"}), &["spec.interval", "1s or more"]),
+        ("my-app", json!({"interval": "soon"}), &["spec.interval"]),
+        ("my-app", json!({"spicepod": "version: v1"}), &["spec.spicepod", "object"]),
+        ("my-app", json!({"spicepod": ["v1"]}), &["spec.spicepod", "object"]),
+        ("my-app", json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods"}}}), &[]),
+        ("my-app", json!({"spicepodFrom": {}}), &["spec.spicepodFrom.configMapKeyRef"]),
+        (
+            "my-app",
+            json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods", "key": "a/b"}}}),
+            &["spec.spicepodFrom.configMapKeyRef.key"],
+        ),
+        (
+            "my-app",
+            json!({"spicepod": {}, "spicepodFrom": {"configMapKeyRef": {"name": "pods", "key": "a"}}}),
+            &["spec.spicepodFrom", "only one of spicepod and spicepodFrom"],
+        ),
+    ])
     .await;
 }
 
 #[tokio::test]
 async fn app_policies_and_organization_ref_are_validated() {
-    let kind = ApiResource::erase::<SpiceApp>(&());
-    let api = api_in_new_namespace(&kind, "apps").await;
-    check_creates(
-        &api,
-        &kind,
-        &[
-            ("my-app", json!({"managementPolicy": "Observe", "adoptionPolicy": "Adopt", "driftPolicy": "Report"}), &[]),
-            ("my-app", json!({"managementPolicy": "Watch"}), &["spec.managementPolicy", "Observe"]),
-            ("my-app", json!({"adoptionPolicy": "Always"}), &["spec.adoptionPolicy", "Adopt"]),
-            ("my-app", json!({"driftPolicy": "Ignore"}), &["spec.driftPolicy", "Report"]),
-            ("my-app", json!({"deletionPolicy": "Retain"}), &[]),
-            ("my-app", json!({"deletionPolicy": "Keep"}), &["spec.deletionPolicy", "Retain"]),
-            ("my-app", json!({"organizationRef": {"name": ""}}), &["spec.organizationRef.name"]),
-            ("my-app", json!({"organizationRef": {"name": "default", "namespace": "other"}}), &[]),
-            ("my-app", json!({"organizationRef": {"namespace": "other"}}), &["spec.organizationRef.name", "Required"]),
-            (
-                "my-app",
-                json!({"organizationRef": {"name": "default", "namespace": ""}}),
-                &["spec.organizationRef.namespace"],
-            ),
-        ],
-    )
+    check_creates::<SpiceApp>(&[
+        ("my-app", json!({"managementPolicy": "Observe", "adoptionPolicy": "Adopt", "driftPolicy": "Report"}), &[]),
+        ("my-app", json!({"managementPolicy": "Watch"}), &["spec.managementPolicy", "Observe"]),
+        ("my-app", json!({"adoptionPolicy": "Always"}), &["spec.adoptionPolicy", "Adopt"]),
+        ("my-app", json!({"driftPolicy": "Ignore"}), &["spec.driftPolicy", "Report"]),
+        ("my-app", json!({"deletionPolicy": "Retain"}), &[]),
+        ("my-app", json!({"deletionPolicy": "Keep"}), &["spec.deletionPolicy", "Retain"]),
+        ("my-app", json!({"organizationRef": {"name": ""}}), &["spec.organizationRef.name"]),
+        ("my-app", json!({"organizationRef": {"name": "default", "namespace": "other"}}), &[]),
+        ("my-app", json!({"organizationRef": {"namespace": "other"}}), &["spec.organizationRef.name", "Required"]),
+        (
+            "my-app",
+            json!({"organizationRef": {"name": "default", "namespace": ""}}),
+            &["spec.organizationRef.namespace"],
+        ),
+    ])
     .await;
 }
 
 #[tokio::test]
 async fn spicepod_keeps_unknown_fields_and_spec_gets_no_defaults() {
-    let kind = ApiResource::erase::<SpiceApp>(&());
-    let api = api_in_new_namespace(&kind, "apps").await;
+    let api = api_in_new_namespace::<SpiceApp>("apps").await;
     let spicepod = json!({"version": "v1", "datasets": [{"from": "s3://x", "params": {"unknown": [1, null, 1.5]}}]});
     let spec = json!({"spicepod": spicepod});
-    let created = api.create(&PostParams::default(), &object(&kind, "my-app", &spec)).await.unwrap();
+    let created = api.create(&PostParams::default(), &object::<SpiceApp>("my-app", &spec)).await.unwrap();
     assert_eq!(created.data["spec"], json!({"spicepod": spicepod}));
     assert_eq!(created.data["status"], json!({"observedGeneration": -1}));
 }
 
 #[tokio::test]
 async fn app_name_cname_and_organization_are_immutable() {
-    let kind = ApiResource::erase::<SpiceApp>(&());
-    let api = api_in_new_namespace(&kind, "apps").await;
-    check_edits(
-        &api,
-        &kind,
-        &[
-            (json!({"name": "name-1"}), json!({"name": "name-2"}), &["spec.name", "cannot change"]),
-            (json!({"name": "name-1"}), json!({"name": null}), &["spec.name", "cannot change"]),
-            (json!({}), json!({"name": "name-2"}), &["spec.name", "cannot change"]),
-            // The default of spec.name is metadata.name, here edited-3, so the name does not change.
-            (json!({}), json!({"name": "edited-3"}), &[]),
-            (json!({"cname": "a"}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),
-            (json!({"cname": "a"}), json!({"cname": null}), &["spec.cname", "cannot change"]),
-            (json!({}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),
-            (
-                json!({"organizationRef": {"name": "default"}}),
-                json!({"organizationRef": {"name": "other"}}),
-                &["spec.organizationRef", "cannot change"],
-            ),
-            (
-                json!({"organizationRef": {"name": "default", "namespace": "x"}}),
-                json!({"organizationRef": {"namespace": "y"}}),
-                &["spec.organizationRef", "cannot change"],
-            ),
-            // The schema cannot resolve the default, so the operator checks an added or removed reference or namespace.
-            (json!({"organizationRef": {"name": "other"}}), json!({"organizationRef": null}), &[]),
-            (json!({}), json!({"organizationRef": {"name": "default"}}), &[]),
-            (json!({"organizationRef": {"name": "default"}}), json!({"organizationRef": {"namespace": "x"}}), &[]),
-            (
-                json!({"organizationRef": {"name": "default", "namespace": "x"}}),
-                json!({"organizationRef": {"namespace": null}}),
-                &[],
-            ),
-            (json!({"name": "name-1", "cname": "a"}), json!({"name": "name-1", "description": "x"}), &[]),
-            (json!({"region": "a"}), json!({"region": "b"}), &[]),
-            (json!({"region": "a"}), json!({"region": null, "clusterName": "b"}), &[]),
-            (json!({"deletionPolicy": "Delete"}), json!({"deletionPolicy": "Retain"}), &[]),
-        ],
-    )
+    check_edits::<SpiceApp>(&[
+        (json!({"name": "name-1"}), json!({"name": "name-2"}), &["spec.name", "cannot change"]),
+        (json!({"name": "name-1"}), json!({"name": null}), &["spec.name", "cannot change"]),
+        (json!({}), json!({"name": "name-2"}), &["spec.name", "cannot change"]),
+        // The default of spec.name is metadata.name, here edited-3, so the name does not change.
+        (json!({}), json!({"name": "edited-3"}), &[]),
+        (json!({"cname": "a"}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),
+        (json!({"cname": "a"}), json!({"cname": null}), &["spec.cname", "cannot change"]),
+        (json!({}), json!({"cname": "b"}), &["spec.cname", "cannot change"]),
+        (
+            json!({"organizationRef": {"name": "default"}}),
+            json!({"organizationRef": {"name": "other"}}),
+            &["spec.organizationRef", "cannot change"],
+        ),
+        (
+            json!({"organizationRef": {"name": "default", "namespace": "x"}}),
+            json!({"organizationRef": {"namespace": "y"}}),
+            &["spec.organizationRef", "cannot change"],
+        ),
+        // The schema cannot resolve the default, so the operator checks an added or removed reference or namespace.
+        (json!({"organizationRef": {"name": "other"}}), json!({"organizationRef": null}), &[]),
+        (json!({}), json!({"organizationRef": {"name": "default"}}), &[]),
+        (json!({"organizationRef": {"name": "default"}}), json!({"organizationRef": {"namespace": "x"}}), &[]),
+        (
+            json!({"organizationRef": {"name": "default", "namespace": "x"}}),
+            json!({"organizationRef": {"namespace": null}}),
+            &[],
+        ),
+        (json!({"name": "name-1", "cname": "a"}), json!({"name": "name-1", "description": "x"}), &[]),
+        (json!({"region": "a"}), json!({"region": "b"}), &[]),
+        (json!({"region": "a"}), json!({"region": null, "clusterName": "b"}), &[]),
+        (json!({"deletionPolicy": "Delete"}), json!({"deletionPolicy": "Retain"}), &[]),
+    ])
     .await;
 }
 
@@ -296,20 +263,24 @@ async fn kubectl_explains_every_field() {
     }
     let cluster = ControlPlane::shared().await.unwrap();
     install_definitions(&cluster).await.unwrap();
-    let explained = cluster.kubectl(&["explain", "sapp.spec.deletionPolicy"]).await.unwrap();
-    assert!(explained.contains("Handling of the app when this object is deleted"), "{explained}");
+    // The apiserver publishes the OpenAPI schema of a definition after the definition is established.
+    eventually("kubectl explains a field", DEADLINE, async || {
+        let explained = cluster.kubectl(&["explain", "sapp.spec.deletionPolicy"]).await?;
+        let is_explained = explained.contains("Handling of the app when this object is deleted");
+        if is_explained { Ok(()) } else { Err(explained) }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn apps_are_selectable_by_organization() {
-    let kind = ApiResource::erase::<SpiceApp>(&());
-    let api = api_in_new_namespace(&kind, "selected").await;
+    let api = api_in_new_namespace::<SpiceApp>("selected").await;
     for (name, organization) in [("first", Some("one")), ("second", Some("two")), ("third", None)] {
         let mut spec = json!({ "name": "some-app" });
         if let Some(organization) = organization {
             spec["organizationRef"] = json!({ "name": organization });
         }
-        api.create(&PostParams::default(), &object(&kind, name, &spec)).await.unwrap();
+        api.create(&PostParams::default(), &object::<SpiceApp>(name, &spec)).await.unwrap();
     }
     // The operator stores the resolved reference in the status of a created app.
     for name in ["second", "third"] {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
@@ -45,8 +45,8 @@ impl Target {
         let params = DeleteParams::default();
         match self {
             Self::Secret => drop(secrets(env).delete(CREDENTIAL.0, &params).await.unwrap()),
-            Self::Organization => drop(env.api::<SpiceOrganization>().delete("default", &params).await.unwrap()),
-            Self::App => drop(env.api::<SpiceApp>().delete("my-app", &params).await.unwrap()),
+            Self::Organization => env.delete::<SpiceOrganization>("default").await,
+            Self::App => env.delete::<SpiceApp>("my-app").await,
         }
     }
 }
@@ -70,8 +70,8 @@ fn has_finalizer(secret: Option<&Secret>) -> bool {
 
 /// Creates an app and waits for the finalizer of the credential Secret.
 async fn create_app(env: &TestEnv) {
-    env.app("my-app", json!({ "description": "desired" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({ "description": "desired" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     wait_for_secret(env, "the credential Secret has the finalizer", has_finalizer).await;
 }
 
@@ -84,7 +84,7 @@ async fn objects_can_be_deleted_in_every_order() {
 
 async fn delete_in_order(order: [Target; 3], restart: bool) {
     let env = TestEnv::new("order", program()).await;
-    let mut operator = Some(env.operator_with(&["--credential-release-delay=1h"]).await);
+    let mut operator = Some(env.start_operator_with(&["--credential-release-delay=1h"]).await);
     create_app(&env).await;
     for target in order {
         if restart && target == order[1] {
@@ -93,10 +93,10 @@ async fn delete_in_order(order: [Target; 3], restart: bool) {
         target.delete(&env).await;
     }
     if restart {
-        operator = Some(env.operator_with(&["--credential-release-delay=1h"]).await);
+        operator = Some(env.start_operator_with(&["--credential-release-delay=1h"]).await);
     }
-    env.gone::<SpiceApp>("my-app").await;
-    env.gone::<SpiceOrganization>("default").await;
+    env.wait_for_deletion::<SpiceApp>("my-app").await;
+    env.wait_for_deletion::<SpiceOrganization>("default").await;
     wait_for_secret(&env, "the Secret is deleted", |secret| secret.is_none()).await;
     assert_eq!(env.remote_apps().await, [Value::Null; 0], "{order:?}, restart: {restart}");
     drop(operator);
@@ -114,21 +114,20 @@ async fn namespace_deletion_deletes_all_objects_and_unretained_apps() {
 async fn delete_namespace(restart: bool, arg: &'static str) {
     let env = TestEnv::new("namespace", program()).await;
     let args: Vec<_> = ["--secret-poll-interval=1s", arg].into_iter().filter(|arg| !arg.is_empty()).collect();
-    let mut operator = Some(env.operator_with(&args).await);
+    let mut operator = Some(env.start_operator_with(&args).await);
     create_app(&env).await;
     let spec = json!({ "deletionPolicy": "Retain" });
-    env.app("retained-app", spec).await;
-    env.app_is("retained-app", "True", "Succeeded").await;
+    env.apply_app("retained-app", spec).await;
+    env.wait_for_ready::<SpiceApp>("retained-app").await;
 
     if restart {
         operator.take().unwrap().kill().unwrap();
     }
-    let namespaces: Api<Namespace> = Api::all(env.client.clone());
-    namespaces.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
+    env.delete_namespace().await;
     if restart {
-        operator = Some(env.operator_with(&args).await);
+        operator = Some(env.start_operator_with(&args).await);
     }
-    env.namespace_is_gone().await;
+    env.wait_for_namespace_deletion().await;
     let names: Vec<_> = env.remote_apps().await.iter().map(|app| app["name"].clone()).collect();
     assert_eq!(names, ["retained-app"], "restart: {restart}, {args:?}");
     drop(operator);
@@ -137,7 +136,7 @@ async fn delete_namespace(restart: bool, arg: &'static str) {
 #[tokio::test]
 async fn unused_credential_secret_loses_its_finalizer() {
     let env = TestEnv::new("release", program()).await;
-    let operator = env.operator_with(&["--credential-release-delay=1s"]).await;
+    let operator = env.start_operator_with(&["--credential-release-delay=1s"]).await;
     create_app(&env).await;
 
     // The organization refers to another Secret.
@@ -162,13 +161,13 @@ async fn unused_credential_secret_loses_its_finalizer() {
     // The Secret is deleted, and no app is terminating.
     Target::Secret.delete(&env).await;
     wait_for_secret(&env, "the Secret is deleted", |secret| secret.is_none()).await;
-    env.organization_is("False", "CredentialsMissing").await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "CredentialsMissing").await;
 
     // The finalizer is disabled.
-    env.give_credential("sandbox-fake-token-operator").await;
+    env.set_credential("sandbox-fake-token-operator").await;
     wait_for_secret(&env, "the credential Secret has the finalizer again", has_finalizer).await;
     operator.kill().unwrap();
-    let _operator = env.operator_with(&["--protect-credential-secrets=false"]).await;
+    let _operator = env.start_operator_with(&["--protect-credential-secrets=false"]).await;
     wait_for_secret(&env, "the credential Secret has no finalizer", |secret| {
         secret.is_some() && !has_finalizer(secret)
     })
@@ -179,15 +178,15 @@ async fn unused_credential_secret_loses_its_finalizer() {
 async fn credential_is_polled_without_a_secret_watch() {
     let env = TestEnv::without_credential("polled", program()).await;
     let _operator = env
-        .operator_with(&["--watch-secrets=false", "--secret-poll-interval=1s", "--credential-release-delay=1s"])
+        .start_operator_with(&["--watch-secrets=false", "--secret-poll-interval=1s", "--credential-release-delay=1s"])
         .await;
-    env.organization_is("False", "CredentialsMissing").await;
-    env.give_credential("sandbox-fake-token-unknown").await;
-    env.organization_is("False", "Unauthorized").await;
-    env.give_credential("sandbox-fake-token-operator").await;
-    env.organization_is("True", "Succeeded").await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "CredentialsMissing").await;
+    env.set_credential("sandbox-fake-token-unknown").await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
+    env.set_credential("sandbox-fake-token-operator").await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
     secrets(&env).delete(CREDENTIAL.0, &DeleteParams::default()).await.unwrap();
-    env.organization_is("False", "CredentialsMissing").await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "CredentialsMissing").await;
 }
 
 /// Reduced permissions for Secrets, each with the flag that disables the corresponding feature.
@@ -202,16 +201,15 @@ async fn operator_works_with_reduced_secret_permissions() {
     ] {
         let env = TestEnv::new("rights", program()).await;
         let kubeconfig = reduced_kubeconfig(&env, &verbs).await;
-        let _operator = env.operator_by(&kubeconfig, args).await;
-        env.app("my-app", json!({})).await;
-        env.app_is("my-app", "True", "Succeeded").await;
+        let _operator = env.start_operator_as(&kubeconfig, args).await;
+        env.apply_app("my-app", json!({})).await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
         let can_patch = verbs.as_array().unwrap().contains(&json!("patch"));
         wait_for_secret(&env, "the finalizer depends on the patch permission", |secret| {
             has_finalizer(secret) == can_patch
         })
         .await;
-        env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-        env.gone::<SpiceApp>("my-app").await;
+        env.delete_and_wait::<SpiceApp>("my-app").await;
     }
 }
 

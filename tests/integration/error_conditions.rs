@@ -12,42 +12,38 @@ use crate::{
     program,
     support::{
         sandbox::{Action, Fault, Sandbox, When},
-        test_env::{CREDENTIAL, TestEnv, id_of},
+        test_env::{CREDENTIAL, Kind, TestEnv, id_of},
     },
 };
-
-fn ready_message(app: &SpiceApp) -> &str {
-    &app.status.as_ref().unwrap().core.conditions[0].message
-}
 
 #[tokio::test]
 async fn rejected_credential_is_reported_and_retried_by_the_organization_only() {
     for verb in ["revoke", "expire"] {
         let env = TestEnv::new(verb, program()).await;
-        let operator = env.operator().await;
+        let operator = env.start_operator().await;
         let names = ["one-app", "two-app", "three-app"];
         for name in names {
-            env.app(name, json!({})).await;
-            env.app_is(name, "True", "Succeeded").await;
+            env.apply_app(name, json!({})).await;
+            env.wait_for_ready::<SpiceApp>(name).await;
         }
-        env.sandbox.credential_is("operator", verb).await.unwrap();
+        env.sandbox.change_credential("operator", verb).await.unwrap();
         // The next request of any app reveals the rejection.
-        env.request_reconcile("one-app").await;
-        let organization = env.organization_is("False", "Unauthorized").await;
-        let message = &organization.status.unwrap().core.conditions[0].message;
+        env.request_reconcile::<SpiceApp>("one-app").await;
+        let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
+        let message = organization.ready_message();
         let expected = format!("The API rejected the credential in Secret \"{}\": ", CREDENTIAL.0);
         assert!(message.starts_with(&expected), "{message}");
         let before = env.sandbox.revision().await.unwrap();
-        let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
+        let reconciles = operator.reconciles("SpiceApp").await.unwrap();
         for name in names {
-            env.request_reconcile(name).await;
+            env.request_reconcile::<SpiceApp>(name).await;
         }
-        env.reconciles(&operator, "SpiceApp", reconciles + 3).await;
-        let app_calls = env.calls(before).await.into_iter().filter(|call| call.contains("/apps"));
+        operator.wait_for_reconciles("SpiceApp", reconciles + 3).await.unwrap();
+        let app_calls = env.calls_since(before).await.into_iter().filter(|call| call.contains("/apps"));
         assert_eq!(app_calls.collect::<Vec<_>>(), [""; 0]);
         // The apps keep Ready.
         for name in names {
-            env.app_is(name, "True", "Succeeded").await;
+            env.wait_for_ready::<SpiceApp>(name).await;
         }
     }
 }
@@ -55,7 +51,7 @@ async fn rejected_credential_is_reported_and_retried_by_the_organization_only() 
 #[tokio::test]
 async fn unusable_credential_secret_is_reported_by_name() {
     let env = TestEnv::without_credential("secret", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     let api: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
     let (name, key) = CREDENTIAL;
     for (data, message) in [
@@ -74,16 +70,16 @@ async fn unusable_credential_secret_is_reported_by_name() {
     ] {
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
         api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
-        env.says::<SpiceOrganization>("default", "CredentialsMissing", &message).await;
+        env.wait_for_message::<SpiceOrganization>("default", "CredentialsMissing", &message).await;
     }
-    assert_eq!(env.calls(0).await, [""; 0]);
+    assert_eq!(env.calls_since(0).await, [""; 0]);
 }
 
 #[tokio::test]
 async fn replaced_credential_secret_keeps_the_organization_ready() {
     let env = TestEnv::new("replace", program()).await;
-    let _operator = env.operator().await;
-    let before = env.organization_is("True", "Succeeded").await.status.unwrap();
+    let _operator = env.start_operator().await;
+    let before = env.wait_for_ready::<SpiceOrganization>("default").await.status.unwrap();
     let api: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
     // As with `kubectl replace`: new content, without the operator's finalizer.
     let mut secret = api.get(CREDENTIAL.0).await.unwrap();
@@ -92,7 +88,7 @@ async fn replaced_credential_secret_keeps_the_organization_ready() {
     secret.metadata.annotations = Some([("example.com/other".to_owned(), "value".to_owned())].into());
     api.replace(CREDENTIAL.0, &PostParams::default(), &secret).await.unwrap();
     let after = env
-        .until("default", "observedSources has the new version", |organization: &SpiceOrganization| {
+        .wait_for("default", "observedSources has the new version", |organization: &SpiceOrganization| {
             organization
                 .status
                 .as_ref()
@@ -105,9 +101,9 @@ async fn replaced_credential_secret_keeps_the_organization_ready() {
 #[tokio::test]
 async fn unusable_spicepod_config_map_is_reported() {
     let env = TestEnv::new("config-map", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     let large = format!("version: v1\nname: {}\n", "x".repeat(300 * 1024));
-    env.app("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } })).await;
+    env.apply_app("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } })).await;
     let invalid = |why: &str| format!("ConfigMap \"pods\": key \"spicepod.yaml\" is not a valid spicepod: {why}");
     for (data, message) in [
         (json!({ "other": "x" }), "ConfigMap \"pods\" has no key \"spicepod.yaml\"".to_owned()),
@@ -123,10 +119,10 @@ async fn unusable_spicepod_config_map_is_reported() {
         let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(env.client.clone(), &env.namespace);
         api.patch("pods", &PatchParams::apply("test").force(), &Patch::Apply(&map)).await.unwrap();
         let reason = if data["spicepod.yaml"].is_null() { "SourceNotFound" } else { "InvalidSpec" };
-        env.says::<SpiceApp>("my-app", reason, &message).await;
+        env.wait_for_message::<SpiceApp>("my-app", reason, &message).await;
     }
-    env.app("other-app", json!({})).await;
-    env.app_is("other-app", "True", "Succeeded").await;
+    env.apply_app("other-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("other-app").await;
     assert_eq!(env.remote_apps().await.len(), 1);
 }
 
@@ -134,24 +130,24 @@ async fn unusable_spicepod_config_map_is_reported() {
 async fn changed_endpoint_receives_identity_reads_only() {
     let env = TestEnv::new("endpoint", program()).await;
     let other = Sandbox::start(&env.run, program(), &[]).await.unwrap();
-    let _operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.organization(other.url()).await;
-    let mismatch = env.organization_is("False", "OrganizationMismatch").await;
-    let message = mismatch.status.unwrap().core.conditions[0].message.clone();
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_organization(other.url()).await;
+    let mismatch = env.wait_for_reason::<SpiceOrganization>("default", "False", "OrganizationMismatch").await;
+    let message = mismatch.ready_message();
     assert!(message.contains(env.sandbox.url()) && message.contains(other.url()), "{message}");
     assert!(message.contains("cloud.spice.ai/accept-organization="), "{message}");
-    env.app("my-app", json!({ "description": "new" })).await;
-    env.app("new-app", json!({})).await;
+    env.apply_app("my-app", json!({ "description": "new" })).await;
+    env.apply_app("new-app", json!({})).await;
     for name in ["my-app", "new-app"] {
-        env.app_is(name, "False", "DependencyNotReady").await;
+        env.wait_for_reason::<SpiceApp>(name, "False", "DependencyNotReady").await;
     }
     let paths = other.calls_by("operator", 0).await.unwrap().into_iter().map(|call| call.path);
     assert_eq!(paths.filter(|path| path != "/v1/orgs").collect::<Vec<_>>(), [""; 0]);
-    env.organization(env.sandbox.url()).await;
+    env.apply_organization(env.sandbox.url()).await;
     for name in ["my-app", "new-app"] {
-        env.app_is(name, "True", "Succeeded").await;
+        env.wait_for_ready::<SpiceApp>(name).await;
     }
     assert_eq!(env.remote_apps().await.len(), 2);
 }
@@ -159,50 +155,50 @@ async fn changed_endpoint_receives_identity_reads_only() {
 #[tokio::test]
 async fn app_with_repository_rejects_only_the_spicepod() {
     let env = TestEnv::new("repository", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     // The short interval causes a resync during the test.
     let spec = |description: &str, name: &str| {
         json!({
             "description": description, "interval": "1s", "spicepod": { "name": name },
         })
     };
-    env.app("my-app", spec("first", "one")).await;
-    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
-    env.sandbox.repository(id, "connect").await.unwrap();
-    env.app("my-app", spec("second", "two")).await;
-    env.app_is("my-app", "False", "RepositoryConnected").await;
+    env.apply_app("my-app", spec("first", "one")).await;
+    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    env.sandbox.change_repository(id, "connect").await.unwrap();
+    env.apply_app("my-app", spec("second", "two")).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "False", "RepositoryConnected").await;
     let remote = &env.remote_apps().await[0];
     assert_eq!((&remote["description"], &remote["config"]["spicepod"]["name"]), (&json!("second"), &json!("one")));
     let before = env.sandbox.revision().await.unwrap();
     env.sandbox
-        .call("the app is read again", before, |call| call.method == "GET" && call.status == Some(200))
+        .wait_for_call("the app is read again", before, |call| call.method == "GET" && call.status == Some(200))
         .await
         .unwrap();
-    assert!(env.calls(before).await.iter().all(|call| call.starts_with("GET")));
+    assert_eq!(env.writes_since(before).await, [""; 0]);
 
-    env.sandbox.repository(id, "disconnect").await.unwrap();
-    env.request_reconcile("my-app").await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.sandbox.change_repository(id, "disconnect").await.unwrap();
+    env.request_reconcile::<SpiceApp>("my-app").await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await[0]["config"]["spicepod"]["name"], "two");
 }
 
 #[tokio::test]
 async fn correction_loop_stops_and_is_reported_by_field() {
     let env = TestEnv::new("correction-loop", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     let portal = env.sandbox.portal().unwrap();
-    env.app("my-app", json!({ "description": "desired", "visibility": "private" })).await;
-    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    env.apply_app("my-app", json!({ "description": "desired", "visibility": "private" })).await;
+    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
     for _ in 0..3 {
         portal.update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
-        env.reconcile_app("my-app").await;
-        env.app_is("my-app", "True", "Succeeded").await;
+        env.reconcile::<SpiceApp>("my-app").await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
         assert_eq!(env.remote_apps().await[0]["description"], "desired");
     }
     portal.update_app(id, &json!({ "description": "foreign-value", "visibility": "public" })).await.unwrap();
-    env.request_reconcile("my-app").await;
-    let app = env.app_is("my-app", "False", "CorrectionLoop").await;
-    assert!(ready_message(&app).contains("description"), "{}", ready_message(&app));
+    env.request_reconcile::<SpiceApp>("my-app").await;
+    let app = env.wait_for_reason::<SpiceApp>("my-app", "False", "CorrectionLoop").await;
+    assert!(app.ready_message().contains("description"), "{}", app.ready_message());
     assert_eq!(app.status.unwrap().drift, ["description"]);
     let remote = &env.remote_apps().await[0];
     assert_eq!(
@@ -211,47 +207,43 @@ async fn correction_loop_stops_and_is_reported_by_field() {
         "other fields are corrected"
     );
     // A change of the spec ends the correction loop.
-    env.app("my-app", json!({ "description": "desired again", "visibility": "private" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({ "description": "desired again", "visibility": "private" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await[0]["description"], "desired again");
 }
 
 #[tokio::test]
 async fn repeated_failures_cause_at_most_two_requests_per_reconcile() {
     let env = TestEnv::new("failures", program()).await;
-    let operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    let fault = |method: &str| {
-        let (method, action) = (Some(method.to_owned()), Action::Status(503));
-        Fault { method, route: None, when: When::Before, action, times: None }
-    };
+    let operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     for (method, description) in [("GET", "unseen"), ("PUT", "refused")] {
-        env.sandbox.add_fault(&fault(method)).await.unwrap();
-        env.app("my-app", json!({ "description": description })).await;
-        env.app_is("my-app", "False", "RemoteUnavailable").await;
-        let reconciles = async || operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
+        env.sandbox.add_fault(Fault::new(When::Before, Action::Status(503)).method(method)).await.unwrap();
+        env.apply_app("my-app", json!({ "description": description })).await;
+        env.wait_for_reason::<SpiceApp>("my-app", "False", "RemoteUnavailable").await;
+        let reconciles = async || operator.reconciles("SpiceApp").await.unwrap();
         // Reconciles are counted before and after the requests: every counted request belongs to a counted reconcile.
         let (first, before) = (reconciles().await, env.sandbox.revision().await.unwrap());
-        env.reconciles(&operator, "SpiceApp", first + 5).await;
-        let calls = env.calls(before).await.len() as u64;
+        operator.wait_for_reconciles("SpiceApp", first + 5).await.unwrap();
+        let calls = env.calls_since(before).await.len() as u64;
         let finished = reconciles().await + 1 - first;
         assert!(calls <= 2 * finished, "{method}: {calls} requests in {finished} reconciles");
         env.sandbox.remove_faults().await.unwrap();
-        env.app_is("my-app", "True", "Succeeded").await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
     }
 }
 
 #[tokio::test]
 async fn requested_reconcile_reads_the_app_and_is_recorded() {
     let env = TestEnv::new("forced", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "desired" })).await;
-    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "description": "desired" })).await;
+    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
     env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
-    let app = env.reconcile_app("my-app").await;
+    let app = env.reconcile::<SpiceApp>("my-app").await;
     assert!(app.status.unwrap().core.last_handled_reconcile_at.is_some());
-    assert_eq!(env.calls(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
+    assert_eq!(env.calls_since(before).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
     assert_eq!(env.remote_apps().await[0]["description"], "desired");
 }

@@ -87,7 +87,7 @@ async fn first_line_or_exit_of_a_child_is_returned() {
     ] {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        let line = Child::start(&run, "child", &command).unwrap().announcement::<Value>().await;
+        let line = Child::start(&run, "child", &command).unwrap().wait_for_first_line::<Value>().await;
         match expected {
             Ok(value) => assert_eq!(line.unwrap(), value),
             Err(part) => {
@@ -106,7 +106,7 @@ async fn child_receives_the_sent_signal() {
     let start = async || {
         let child = Child::start(&run, "child", &command).unwrap();
         // The child prints the line after `trap`.
-        child.announcement::<Value>().await.unwrap();
+        child.wait_for_first_line::<Value>().await.unwrap();
         child
     };
 
@@ -172,20 +172,14 @@ queue_seconds_bucket{le="+Inf"} 1e3
 
 #[test]
 fn fault_rules_are_serialized_as_the_sandbox_expects() {
-    let fault = |when, action, times| Fault {
-        method: Some(String::from("POST")),
-        route: Some(String::from("/v1/apps")),
-        when,
-        action,
-        times,
-    };
+    let fault = |when, action| Fault::new(when, action).method("POST").route("/v1/apps");
     for (fault, expected) in [
         (
-            fault(When::Before, Action::Status(503), Some(2)),
+            fault(When::Before, Action::Status(503)).times(2),
             json!({"when": "before", "action": {"status": 503}, "times": 2}),
         ),
-        (fault(When::After, Action::Close, Some(1)), json!({"when": "after", "action": "close", "times": 1})),
-        (fault(When::After, Action::Hang, None), json!({"when": "after", "action": "hang"})),
+        (fault(When::After, Action::Close).times(1), json!({"when": "after", "action": "close", "times": 1})),
+        (fault(When::After, Action::Hang), json!({"when": "after", "action": "hang"})),
     ] {
         let mut expected = expected;
         expected["method"] = json!("POST");

@@ -30,18 +30,18 @@ async fn resource_versions(env: &TestEnv) -> Vec<(String, String)> {
 #[tokio::test]
 async fn invariant_4_steady_state_has_no_writes() {
     let env = TestEnv::new("steady", program()).await;
-    let operator = env.operator().await;
+    let operator = env.start_operator().await;
     // An interval of one second, so that several resyncs occur without a change.
-    env.app("my-app", json!({ "description": "desired", "tags": { "a": "b" }, "interval": "1s" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.organization_is("True", "Succeeded").await;
-    let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
+    env.apply_app("my-app", json!({ "description": "desired", "tags": { "a": "b" }, "interval": "1s" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
+    let reconciles = operator.reconciles("SpiceApp").await.unwrap();
     // After two more reconciles, earlier asynchronous writes such as events have finished.
-    env.reconciles(&operator, "SpiceApp", reconciles + 2).await;
+    operator.wait_for_reconciles("SpiceApp", reconciles + 2).await.unwrap();
 
     let (before, revision) = (resource_versions(&env).await, env.sandbox.revision().await.unwrap());
-    env.reconciles(&operator, "SpiceApp", reconciles + 7).await;
-    let calls = env.calls(revision).await;
+    operator.wait_for_reconciles("SpiceApp", reconciles + 7).await.unwrap();
+    let calls = env.calls_since(revision).await;
     assert!(calls.len() >= 4, "too few resyncs: {calls:?}");
     assert!(calls.iter().all(|call| call == "GET /v1/apps/{appId}"), "{calls:?}");
     assert_eq!(resource_versions(&env).await, before);
@@ -50,23 +50,23 @@ async fn invariant_4_steady_state_has_no_writes() {
 #[tokio::test]
 async fn invariant_5_restart_in_sync_sends_no_requests() {
     let env = TestEnv::new("restart", program()).await;
-    let operator = env.operator().await;
+    let operator = env.start_operator().await;
     for name in ["first-app", "second-app", "third-app"] {
-        env.app(name, json!({ "description": name, "runtime": { "replicas": 2 } })).await;
-        env.app_is(name, "True", "Succeeded").await;
+        env.apply_app(name, json!({ "description": name, "runtime": { "replicas": 2 } })).await;
+        env.wait_for_ready::<SpiceApp>(name).await;
     }
-    env.organization_is("True", "Succeeded").await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
     operator.terminate().await.unwrap();
     let (before, revision) = (resource_versions(&env).await, env.sandbox.revision().await.unwrap());
 
-    let operator = env.operator().await;
-    env.reconciles(&operator, "SpiceApp", 3).await;
-    env.reconciles(&operator, "SpiceOrganization", 1).await;
-    assert_eq!(env.calls(revision).await, [""; 0]);
+    let operator = env.start_operator().await;
+    operator.wait_for_reconciles("SpiceApp", 3).await.unwrap();
+    operator.wait_for_reconciles("SpiceOrganization", 1).await.unwrap();
+    assert_eq!(env.calls_since(revision).await, [""; 0]);
     assert_eq!(resource_versions(&env).await, before);
 
     // The operator still reacts to a change.
-    env.app("first-app", json!({ "description": "changed", "runtime": { "replicas": 2 } })).await;
-    env.app_is("first-app", "True", "Succeeded").await;
-    assert_eq!(env.calls(revision).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
+    env.apply_app("first-app", json!({ "description": "changed", "runtime": { "replicas": 2 } })).await;
+    env.wait_for_ready::<SpiceApp>("first-app").await;
+    assert_eq!(env.calls_since(revision).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
 }

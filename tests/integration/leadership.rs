@@ -4,7 +4,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use spice_cloud_operator::api::SpiceApp;
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
 use crate::{
     program,
@@ -63,9 +63,9 @@ impl Election {
         env.cluster.kubectl_apply_text(&format!("{role}\n---\n{binding}")).await.unwrap();
     }
 
-    async fn operator(&self) -> Operator {
+    async fn start_operator(&self) -> Operator {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        self.env.operator_with(&arguments).await
+        self.env.start_operator_with(&arguments).await
     }
 
     async fn lease(&self) -> Lease {
@@ -81,11 +81,11 @@ async fn check_is_leader(operator: &Operator) -> Result<(), String> {
 #[tokio::test]
 async fn standby_process_becomes_leader_after_the_leader_terminates() {
     let election = Election::new("standby").await;
-    let first = election.operator().await;
+    let first = election.start_operator().await;
     poll("the first process is leader", DEADLINE, async || check_is_leader(&first).await).await.unwrap();
-    let second = election.operator().await;
-    election.env.app("my-app", json!({ "description": "first" })).await;
-    election.env.app_is("my-app", "True", "Succeeded").await;
+    let second = election.start_operator().await;
+    election.env.apply_app("my-app", json!({ "description": "first" })).await;
+    election.env.wait_for_ready::<SpiceApp>("my-app").await;
     poll("the second process waits for the lease", DEADLINE, async || {
         if second.log().contains("Waiting for leader lease") { Ok(()) } else { Err("no log line yet".to_owned()) }
     })
@@ -100,8 +100,8 @@ async fn standby_process_becomes_leader_after_the_leader_terminates() {
     let after = election.lease().await.spec.unwrap();
     assert_ne!(after.holder_identity, before.holder_identity);
     assert_eq!(after.lease_transitions, before.lease_transitions.map(|count| count + 1));
-    election.env.app("my-app", json!({ "description": "second" })).await;
-    election.env.app_is("my-app", "True", "Succeeded").await;
+    election.env.apply_app("my-app", json!({ "description": "second" })).await;
+    election.env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(election.env.remote_apps().await[0]["description"], "second");
 }
 
@@ -113,29 +113,28 @@ async fn invariant_9_leader_paused_past_its_lease_writes_nothing_and_exits() {
     {
         let election = Election::new(name).await;
         let env = &election.env;
-        let first = election.operator().await;
-        env.organization_is("True", "Succeeded").await;
+        let first = election.start_operator().await;
+        env.wait_for_ready::<SpiceOrganization>("default").await;
         if let Some(when) = hang {
-            let (method, route) = (Some("POST".to_owned()), Some("/v1/apps".to_owned()));
-            let fault = Fault { method, route, when, action: Action::Hang, times: Some(1) };
-            env.sandbox.add_fault(&fault).await.unwrap();
-            env.app("my-app", json!({ "description": "wanted" })).await;
+            let fault = Fault::new(when, Action::Hang).method("POST").route("/v1/apps").times(1);
+            env.sandbox.add_fault(fault).await.unwrap();
+            env.apply_app("my-app", json!({ "description": "wanted" })).await;
             let is_hanging_create = |call: &crate::support::sandbox::Entry| {
                 call.method == "POST" && call.status.is_none() && call.state != "received"
             };
-            env.sandbox.call("the create hangs", 0, is_hanging_create).await.unwrap();
+            env.sandbox.wait_for_call("the create hangs", 0, is_hanging_create).await.unwrap();
         }
         first.process().pause().unwrap();
         if hang.is_none() {
-            env.app("my-app", json!({ "description": "wanted" })).await;
+            env.apply_app("my-app", json!({ "description": "wanted" })).await;
         }
-        let second = election.operator().await;
+        let second = election.start_operator().await;
         poll("the second process is leader", DEADLINE, async || check_is_leader(&second).await).await.unwrap();
-        env.app_is("my-app", "True", "Succeeded").await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
 
         let revision = env.sandbox.revision().await.unwrap();
         let version = env.api::<SpiceApp>().get("my-app").await.unwrap().resource_version();
-        first.process().go_on().unwrap();
+        first.process().resume().unwrap();
         assert_eq!(first.process().wait(DEADLINE).await.unwrap().code(), Some(1), "{name}");
         let log = first.log();
         let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
@@ -144,8 +143,7 @@ async fn invariant_9_leader_paused_past_its_lease_writes_nothing_and_exits() {
         assert!(last["level"] == "ERROR" && last["message"] == "Exiting: lost leader lease", "{name}: {last}");
         // The process checks the renew deadline before it reads the Lease.
         assert!(error.contains(&holder) || error.contains("no renewal within the deadline of 3s"), "{name}: {last}");
-        let late_writes: Vec<_> =
-            env.calls(revision).await.into_iter().filter(|call| !call.starts_with("GET")).collect();
+        let late_writes = env.writes_since(revision).await;
         // Only the entry of the create that was in flight may still change.
         assert!(
             late_writes.iter().all(|call| hang.is_some() && call == "POST /v1/apps") && late_writes.len() <= 1,
@@ -165,14 +163,14 @@ async fn process_without_permission_to_read_the_lease_is_not_ready() {
     arguments.extend(["--watch-namespace", &env.namespace]);
     let kubeconfig = env.cluster.kubeconfig(User::Operator);
     let operator = Operator::start(&env.run, program(), &kubeconfig, &arguments, &[]).await.unwrap();
-    operator.unready(&format!("the Lease {}/spice-cloud-operator", env.namespace)).await.unwrap();
-    poll("readyz lists only the Lease", DEADLINE, async || match operator.answer("readyz").await? {
+    operator.wait_until_unready(&format!("the Lease {}/spice-cloud-operator", env.namespace)).await.unwrap();
+    poll("readyz lists only the Lease", DEADLINE, async || match operator.get("readyz").await? {
         (503, text) if text.lines().count() == 1 => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await
     .unwrap();
-    assert_eq!(operator.answer("livez").await.unwrap().0, 200);
+    assert_eq!(operator.get("livez").await.unwrap().0, 200);
     let started: Value = serde_json::from_str(operator.log().lines().next().unwrap()).unwrap();
     for (field, value) in [
         ("version", json!(env!("CARGO_PKG_VERSION"))),
@@ -183,14 +181,14 @@ async fn process_without_permission_to_read_the_lease_is_not_ready() {
     }
 
     election.grant_lease_role().await;
-    operator.ready().await.unwrap();
+    operator.wait_until_ready().await.unwrap();
     poll("the process is leader", DEADLINE, async || check_is_leader(&operator).await).await.unwrap();
 }
 
 #[tokio::test]
 async fn leader_that_loses_the_lease_logs_the_new_holder() {
     let election = Election::new("taken").await;
-    let operator = election.operator().await;
+    let operator = election.start_operator().await;
     poll("the process is leader", DEADLINE, async || check_is_leader(&operator).await).await.unwrap();
     let leases: Api<Lease> = Api::namespaced(election.env.client.clone(), &election.env.namespace);
     let patch = json!({ "spec": { "holderIdentity": "other-process" } });

@@ -4,7 +4,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret, custom_resource_definitions};
@@ -161,7 +161,7 @@ async fn objects_of_a_schema_without_validation_are_reported_and_deletable() {
         // A test must not change the definitions of an existing cluster.
         return;
     }
-    let env = TestEnv::alone("legacy-schema", program()).await;
+    let env = TestEnv::with_dedicated_control_plane("legacy-schema", program()).await;
     install_without_validation(&env).await;
     let (apps, organizations, secrets) = (invalid_apps(), invalid_organizations(env.sandbox.url()), invalid_secrets());
     for (name, spec, _) in &secrets {
@@ -176,27 +176,24 @@ async fn objects_of_a_schema_without_validation_are_reported_and_deletable() {
     install_strict(&env).await;
 
     // The operator writes the finalizer and the status with the strict definition installed.
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     for (name, _, field) in &apps {
-        let app = env.says::<SpiceApp>(name, "InvalidSpec", field).await;
+        let app = env.wait_for_message::<SpiceApp>(name, "InvalidSpec", field).await;
         assert!(app.status.unwrap().id.is_none());
     }
     for (name, _, field) in &organizations {
-        env.says::<SpiceOrganization>(name, "InvalidSpec", field).await;
+        env.wait_for_message::<SpiceOrganization>(name, "InvalidSpec", field).await;
     }
     for (name, _, field) in &secrets {
-        env.says::<SpiceSecret>(name, "InvalidSpec", field).await;
-        env.api::<SpiceSecret>().delete(name, &DeleteParams::default()).await.unwrap();
-        env.gone::<SpiceSecret>(name).await;
+        env.wait_for_message::<SpiceSecret>(name, "InvalidSpec", field).await;
+        env.delete_and_wait::<SpiceSecret>(name).await;
     }
     for (name, ..) in &apps {
-        env.api::<SpiceApp>().delete(name, &DeleteParams::default()).await.unwrap();
-        env.gone::<SpiceApp>(name).await;
+        env.delete_and_wait::<SpiceApp>(name).await;
     }
     for (name, ..) in &organizations {
-        env.api::<SpiceOrganization>().delete(name, &DeleteParams::default()).await.unwrap();
-        env.gone::<SpiceOrganization>(name).await;
+        env.delete_and_wait::<SpiceOrganization>(name).await;
     }
-    let posts = env.calls(0).await.into_iter().filter(|call| call.starts_with("POST"));
+    let posts = env.calls_since(0).await.into_iter().filter(|call| call.starts_with("POST"));
     assert_eq!(posts.collect::<Vec<_>>(), [""; 0]);
 }

@@ -145,9 +145,9 @@ impl Scenario<'_> {
         let mut spec = self.spec.clone();
         // Server-side apply would send an empty map as null.
         spec.as_object_mut().unwrap().retain(|_, value| *value != json!({}));
-        self.env.app(&self.name, spec).await;
-        self.env.reconcile_app(&self.name).await;
-        let app = self.env.app_is(&self.name, "True", "Succeeded").await;
+        self.env.apply_app(&self.name, spec).await;
+        self.env.reconcile::<SpiceApp>(&self.name).await;
+        let app = self.env.wait_for_ready::<SpiceApp>(&self.name).await;
         self.verify(fields, &app, round).await;
     }
 
@@ -175,7 +175,7 @@ impl Scenario<'_> {
 #[tokio::test]
 async fn random_edits_of_spec_and_app_converge_to_the_model() {
     let env = TestEnv::new("random", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     let fields = fields();
     let scenarios = SEEDS.map(|seed| {
         let (env, fields) = (&env, &fields);

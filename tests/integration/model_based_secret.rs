@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use kube::{Api, api::DeleteParams};
 use serde_json::json;
-use spice_cloud_operator::api::SpiceSecret;
+use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
 
 use crate::{
     program,
-    secrets::{expected, portal_deletes, portal_sets, remote},
+    secrets::{delete_in_portal, expected, remote_secrets, set_in_portal},
     support::{
         eventually::{DEADLINE, poll},
         test_env::{Kind, TestEnv},
@@ -52,8 +52,8 @@ impl<'a> Scenario<'a> {
     /// deletion of a name, and a second SpiceSecret could take over this name.
     async fn start(env: &'a TestEnv, seed: u64) -> Self {
         let (app, adopts) = (format!("app-{seed}"), seed % 2 == 1);
-        env.app(&app, json!({})).await;
-        let id = env.app_is(&app, "True", "Succeeded").await.status.unwrap().id.unwrap();
+        env.apply_app(&app, json!({})).await;
+        let id = env.wait_for_ready::<SpiceApp>(&app).await.status.unwrap().id.unwrap();
         let objects =
             if adopts { vec![format!("{app}-one"), format!("{app}-two")] } else { vec![format!("{app}-one")] };
         let requests = vec![BTreeMap::new(); objects.len()];
@@ -70,7 +70,7 @@ impl<'a> Scenario<'a> {
             secrets: BTreeMap::new(),
         };
         (0..KEYS).for_each(|key| scenario.rotate(key));
-        scenario.env.values(&scenario.app, scenario.source()).await;
+        scenario.env.set_values(&scenario.app, scenario.source()).await;
         // The UIDs decide the order of two objects with the same creation timestamp.
         let mut created = Vec::new();
         for (index, name) in scenario.objects.clone().into_iter().enumerate() {
@@ -111,14 +111,14 @@ impl<'a> Scenario<'a> {
             // A new spec in each round prevents a correction loop, which another test covers.
             "interval": format!("{}s", 86400 + round),
         });
-        self.env.secret(name, spec).await
+        self.env.apply_secret(name, spec).await
     }
 
     /// Sets or deletes a secret in the portal.
     async fn edit_in_portal(&mut self, name: &'static str) {
         let exists = self.secrets.get(name).is_some_and(|secret| secret.value.is_some());
         if exists && self.random.u8(..3) == 0 {
-            portal_deletes(self.env, self.id, name).await;
+            delete_in_portal(self.env, self.id, name).await;
             match self.secrets.get_mut(name) {
                 Some(RemoteSecret { owner: None, .. }) => drop(self.secrets.remove(name)),
                 Some(secret) => secret.value = None,
@@ -127,7 +127,7 @@ impl<'a> Scenario<'a> {
             return;
         }
         let value = format!("fake-foreign-{}", self.random.u8(..));
-        portal_sets(self.env, self.id, name, &value).await;
+        set_in_portal(self.env, self.id, name, &value).await;
         let secret = self.secrets.entry(name).or_insert(RemoteSecret { value: None, owner: None, adopted: false });
         secret.value = Some(value);
     }
@@ -157,13 +157,13 @@ impl<'a> Scenario<'a> {
         let key = self.random.usize(..KEYS);
         if self.random.bool() {
             self.rotate(key);
-            self.env.values(&self.app, self.source()).await;
+            self.env.set_values(&self.app, self.source()).await;
         }
         for (index, name) in self.objects.iter().enumerate() {
             self.apply(name, index, round).await;
         }
         for name in &self.objects {
-            self.env.request_reconcile_of::<SpiceSecret>(name).await;
+            self.env.request_reconcile::<SpiceSecret>(name).await;
         }
         self.settle();
         self.verify(&format!("in round {round}")).await;
@@ -219,7 +219,7 @@ impl<'a> Scenario<'a> {
         let desired = expected(&desired.collect::<Vec<_>>());
         let description = format!("{} {when}: {:?} request {:?}", self.app, self.objects, self.requests);
         poll(&description, DEADLINE, async || {
-            let found = remote(self.env, self.id).await;
+            let found = remote_secrets(self.env, self.id).await;
             if found != desired {
                 return Err(format!("expected {:?}, found {found:?}", self.secrets));
             }
@@ -258,7 +258,7 @@ impl<'a> Scenario<'a> {
             api.delete(name, &DeleteParams::default()).await.unwrap();
         }
         for name in &self.objects {
-            self.env.gone::<SpiceSecret>(name).await;
+            self.env.wait_for_deletion::<SpiceSecret>(name).await;
         }
         self.secrets.retain(|_, secret| secret.owner.is_none() || secret.adopted && secret.value.is_some());
         self.objects.clear();
@@ -269,7 +269,7 @@ impl<'a> Scenario<'a> {
 #[tokio::test]
 async fn random_edits_of_secrets_converge_to_the_model() {
     let env = TestEnv::new("randomsecrets", program()).await;
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     let scenarios = SEEDS.map(|seed| {
         let env = &env;
         async move {

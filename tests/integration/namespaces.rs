@@ -46,17 +46,18 @@ impl TwoNamespaces {
         let run = RunDir::new(name).unwrap();
         let sandbox = Sandbox::start(&run, program(), &[]).await.unwrap();
         let client = cluster.client(User::Admin).await.unwrap();
-        let (home, tenant) = (cluster.namespace("home").await.unwrap(), cluster.namespace("tenant").await.unwrap());
+        let (home, tenant) =
+            (cluster.create_namespace("home").await.unwrap(), cluster.create_namespace("tenant").await.unwrap());
         Self { run, cluster, sandbox, client, home, tenant }
     }
 
     /// Starts an operator that watches every namespace.
-    async fn operator(&self, flags: &[&str]) -> Operator {
+    async fn start_operator(&self, flags: &[&str]) -> Operator {
         let timings =
             ["--min-interval=1s", "--min-retry-delay=50ms", "--max-retry-delay=500ms", "--write-settle-period=0s"];
         let (kubeconfig, flags) = (self.cluster.kubeconfig(User::Operator), [&timings, flags].concat());
         let operator = Operator::start(&self.run, program(), &kubeconfig, &flags, &[]).await.unwrap();
-        operator.ready().await.unwrap();
+        operator.wait_until_ready().await.unwrap();
         operator
     }
 
@@ -119,7 +120,7 @@ impl TwoNamespaces {
     }
 
     /// Waits for this status and reason of Ready of `my-app`, and returns the message.
-    async fn app_is(&self, status: &str, reason: &str) -> String {
+    async fn wait_for_app(&self, status: &str, reason: &str) -> String {
         poll(&format!("my-app is {status} {reason}"), DEADLINE, async || {
             let app = self.apps().get("my-app").await.map_err(|error| error.to_string())?;
             let conditions = app.status.map(|status| status.core.conditions).unwrap_or_default();
@@ -134,7 +135,7 @@ impl TwoNamespaces {
     }
 
     /// Waits for this status and reason of Ready of `my-secret` for the current generation.
-    async fn secret_is(&self, status: &str, reason: &str) -> Result<(), String> {
+    async fn wait_for_secret(&self, status: &str, reason: &str) -> Result<(), String> {
         poll(&format!("my-secret is {status} {reason}"), DEADLINE, async || {
             let object = self.secrets().get("my-secret").await.map_err(|error| error.to_string())?;
             let conditions = object.status.map(|status| status.core.conditions).unwrap_or_default();
@@ -159,8 +160,8 @@ impl TwoNamespaces {
             let result = self.secrets().patch("my-secret", &PatchParams::default(), &edit).await;
             result.map_err(|error| error.to_string())?;
             tokio::select! {
-                result = self.secret_is("False", "NamespaceNotAllowed") => result,
-                result = self.secret_is("True", "Succeeded") => {
+                result = self.wait_for_secret("False", "NamespaceNotAllowed") => result,
+                result = self.wait_for_secret("True", "Succeeded") => {
                     result.and(Err("the namespace is still allowed".to_owned()))
                 }
             }
@@ -170,7 +171,7 @@ impl TwoNamespaces {
     }
 
     /// Waits until a SpiceOrganization is Ready and counts this number of apps.
-    async fn has_apps(&self, namespace: &str, name: &str, apps: i64) {
+    async fn wait_for_app_count(&self, namespace: &str, name: &str, apps: i64) {
         poll(&format!("{name} has {apps} apps"), DEADLINE, async || {
             let organization = self.organizations(namespace).get(name).await.map_err(|error| error.to_string())?;
             let status = organization.status.unwrap_or_default();
@@ -183,7 +184,7 @@ impl TwoNamespaces {
     }
 
     /// Waits until the current generation of a SpiceApp is Ready, and returns namespace and name of its organization.
-    async fn organization_of(&self, name: &str) -> (String, String) {
+    async fn wait_for_organization_of(&self, name: &str) -> (String, String) {
         poll(&format!("{name} is Ready"), DEADLINE, async || {
             let app = self.apps().get(name).await.map_err(|error| error.to_string())?;
             let status = app.status.unwrap_or_default();
@@ -202,7 +203,7 @@ impl TwoNamespaces {
     }
 
     /// Waits until the organization `default` of `home` lists `my-app` as a dependent.
-    async fn deletion_waits_for_app(&self) {
+    async fn wait_for_dependent_app(&self) {
         let app = format!("{}/my-app", self.tenant);
         poll("the organization lists the app", DEADLINE, async || {
             let organizations = self.organizations(&self.home);
@@ -216,7 +217,7 @@ impl TwoNamespaces {
     }
 
     /// Waits until `my-app` and the organization `default` of `home` are deleted.
-    async fn app_and_organization_are_deleted(&self) {
+    async fn wait_for_deletions(&self) {
         poll("the app and the organization are deleted", DEADLINE, async || {
             let app = self.apps().get_opt("my-app").await.map_err(|error| error.to_string())?;
             let organizations = self.organizations(&self.home);
@@ -238,26 +239,26 @@ async fn organization_allows_other_namespaces_by_label_selector() {
     env.create_organization(&env.home, "default", json!(null)).await;
     let reference = json!({ "name": "default", "namespace": env.home });
     env.create_app("my-app", json!({ "organizationRef": reference, "interval": "24h" })).await;
-    let operator = env.operator(&[]).await;
+    let operator = env.start_operator(&[]).await;
 
-    let message = env.app_is("False", "NamespaceNotAllowed").await;
+    let message = env.wait_for_app("False", "NamespaceNotAllowed").await;
     assert!(message.contains(&env.tenant) && message.contains("default"), "{message}");
     let selector = json!({ "from": "Selector", "selector": { "matchLabels": { "team": "data" } } });
     let patch = Patch::Merge(json!({ "spec": { "allowedNamespaces": selector } }));
     let organizations = env.organizations(&env.home);
     organizations.patch("default", &PatchParams::default(), &patch).await.unwrap();
-    env.app_is("False", "NamespaceNotAllowed").await;
+    env.wait_for_app("False", "NamespaceNotAllowed").await;
     let calls = env.sandbox.calls_by("operator", 0).await.unwrap();
     assert!(!calls.iter().any(|call| call.path.contains("/apps")), "{calls:?}");
     env.label_tenant(json!("data")).await;
-    env.app_is("True", "Succeeded").await;
+    env.wait_for_app("True", "Succeeded").await;
 
     // The operator sends no value from a namespace that is no longer allowed.
     env.set_value("fake-value-1").await;
     let spec = json!({ "appRef": { "name": "my-app" }, "secretRef": { "name": "values" }, "interval": "24h" });
     let object = SpiceSecret::new("my-secret", serde_json::from_value(spec).unwrap());
     env.secrets().create(&PostParams::default(), &object).await.unwrap();
-    env.secret_is("True", "Succeeded").await.unwrap();
+    env.wait_for_secret("True", "Succeeded").await.unwrap();
     env.remove_label_and_wait().await;
     let reconciles = async || operator.metrics().await.map(|metrics| metrics.reconciles("SpiceSecret"));
     let before = reconciles().await.unwrap();
@@ -267,20 +268,20 @@ async fn organization_allows_other_namespaces_by_label_selector() {
     })
     .await
     .unwrap();
-    env.secret_is("False", "NamespaceNotAllowed").await.unwrap();
+    env.wait_for_secret("False", "NamespaceNotAllowed").await.unwrap();
     assert_eq!(env.count_calls("POST", "/secrets").await, 1);
     env.label_tenant(json!("data")).await;
-    env.secret_is("True", "Succeeded").await.unwrap();
+    env.wait_for_secret("True", "Succeeded").await.unwrap();
     assert_eq!(env.count_calls("POST", "/secrets").await, 2);
 
     // The app blocks the deletion of its organization from another namespace. The operator deletes the app although the
     // namespace is no longer allowed.
     organizations.delete("default", &DeleteParams::default()).await.unwrap();
-    env.deletion_waits_for_app().await;
+    env.wait_for_dependent_app().await;
     env.label_tenant(json!(null)).await;
     env.secrets().delete("my-secret", &DeleteParams::default()).await.unwrap();
     env.apps().delete("my-app", &DeleteParams::default()).await.unwrap();
-    env.app_and_organization_are_deleted().await;
+    env.wait_for_deletions().await;
     assert_eq!(env.count_calls("DELETE", "").await, 2, "the app and its secret");
 }
 
@@ -294,28 +295,28 @@ async fn app_without_reference_keeps_the_default_organization_of_its_create() {
     let all = json!({ "from": "All" });
     env.create_organization(&env.home, "acme", all.clone()).await;
     env.create_app("my-app", json!({ "interval": "24h" })).await;
-    let _operator = env.operator(&[&format!("--default-organization={}/acme", env.home)]).await;
+    let _operator = env.start_operator(&[&format!("--default-organization={}/acme", env.home)]).await;
     let acme = (env.home.clone(), "acme".to_owned());
-    assert_eq!(env.organization_of("my-app").await, acme);
-    env.has_apps(&env.home, "acme", 1).await;
+    assert_eq!(env.wait_for_organization_of("my-app").await, acme);
+    env.wait_for_app_count(&env.home, "acme", 1).await;
 
     // The organization `default` of the namespace takes precedence over the flag. Existing apps keep their
     // organization.
     env.create_organization(&env.tenant, "default", all).await;
-    env.has_apps(&env.tenant, "default", 0).await;
+    env.wait_for_app_count(&env.tenant, "default", 0).await;
     env.create_app("other-app", json!({ "interval": "24h" })).await;
-    assert_eq!(env.organization_of("other-app").await, (env.tenant.clone(), "default".to_owned()));
-    env.has_apps(&env.tenant, "default", 1).await;
+    assert_eq!(env.wait_for_organization_of("other-app").await, (env.tenant.clone(), "default".to_owned()));
+    env.wait_for_app_count(&env.tenant, "default", 1).await;
     env.patch_app("my-app", json!({ "spec": { "description": "edited" } })).await;
-    assert_eq!(env.organization_of("my-app").await, acme);
-    env.has_apps(&env.home, "acme", 1).await;
+    assert_eq!(env.wait_for_organization_of("my-app").await, acme);
+    env.wait_for_app_count(&env.home, "acme", 1).await;
 
     // The operator rejects a reference to another organization than the organization of the create.
     for (reference, status, reason) in
         [(json!({ "name": "default" }), "False", "OrganizationMismatch"), (json!(null), "True", "Succeeded")]
     {
         env.patch_app("my-app", json!({ "spec": { "organizationRef": reference } })).await;
-        env.app_is(status, reason).await;
+        env.wait_for_app(status, reason).await;
     }
     assert_eq!(env.count_calls("POST", "/apps").await, 2, "one create for each app");
 }

@@ -1,32 +1,30 @@
 //! SpiceOrganization: connection, suspension, deletion and organization binding.
 
-use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
 use crate::{
     program,
     support::{
         sandbox::{Action, Fault, Sandbox, When},
-        test_env::TestEnv,
+        test_env::{Kind, TestEnv},
     },
 };
 
 /// A fault of every request.
 fn fail_all(status: u16) -> Fault {
-    Fault { method: None, route: None, when: When::Before, action: Action::Status(status), times: None }
+    Fault::new(When::Before, Action::Status(status))
 }
 
-/// Applies a merge patch to the SpiceOrganization `default`.
-pub async fn patch_organization(env: &TestEnv, patch: Value) {
-    let api = env.api::<SpiceOrganization>();
-    api.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+/// Sets an annotation of the SpiceOrganization `default`.
+async fn annotate(env: &TestEnv, annotation: &str, value: &str) {
+    env.patch::<SpiceOrganization>("default", json!({ "metadata": { "annotations": { annotation: value } } })).await;
 }
 
 /// A 404 for a path that older API versions do not serve.
 fn missing_path(path: &str) -> Fault {
-    let action = Action::Answer { status: 404, headers: json!({}), body: json!({ "error": "Not found" }) };
-    Fault { method: None, route: Some(path.to_owned()), when: When::Before, action, times: None }
+    let action = Action::Response { status: 404, headers: json!({}), body: json!({ "error": "Not found" }) };
+    Fault::new(When::Before, action).route(path)
 }
 
 /// Only the current API version lists the organizations of a credential.
@@ -35,27 +33,27 @@ const CURRENT: &[&str] = &["--profile", "current"];
 #[tokio::test]
 async fn app_converges_after_an_api_outage_without_a_second_create() {
     let env = TestEnv::new("down", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "first" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "description": "first" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     for status in [500, 503, 429] {
-        env.sandbox.add_fault(&fail_all(status)).await.unwrap();
+        env.sandbox.add_fault(fail_all(status)).await.unwrap();
         let reason = if status == 429 { "RateLimited" } else { "RemoteUnavailable" };
-        env.app("my-app", json!({ "description": format!("after {status}") })).await;
-        env.app_is("my-app", "False", reason).await;
+        env.apply_app("my-app", json!({ "description": format!("after {status}") })).await;
+        env.wait_for_reason::<SpiceApp>("my-app", "False", reason).await;
         env.sandbox.remove_faults().await.unwrap();
-        env.app_is("my-app", "True", "Succeeded").await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
         assert_eq!(env.remote_apps().await[0]["description"], format!("after {status}"));
     }
-    assert_eq!(env.calls(0).await.iter().filter(|call| call.starts_with("POST")).count(), 1);
+    assert_eq!(env.count_posts().await, 1);
 }
 
 #[tokio::test]
 async fn invalid_responses_are_outages_and_redirects_are_not_followed() {
     let env = TestEnv::new("responses", program()).await;
     let redirect_target = Sandbox::start(&env.run, program(), &[]).await.unwrap();
-    let _operator = env.operator().await;
-    env.organization_is("True", "Succeeded").await;
+    let _operator = env.start_operator().await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
     let redirect = format!("{}/v1/apps", redirect_target.url());
     for (status, headers, body) in [
         (307, json!({ "location": redirect }), json!({})),
@@ -66,16 +64,14 @@ async fn invalid_responses_are_outages_and_redirects_are_not_followed() {
         (418, json!({}), json!(null)),
     ] {
         let response = format!("{status} {body}");
-        let action = Action::Answer { status, headers, body };
-        let route = Some("/v1/apps".to_owned());
-        env.sandbox.add_fault(&Fault { method: None, route, when: When::Before, action, times: None }).await.unwrap();
-        env.app("my-app", json!({})).await;
-        env.app_is("my-app", "False", "RemoteUnavailable").await;
+        let action = Action::Response { status, headers, body };
+        env.sandbox.add_fault(Fault::new(When::Before, action).route("/v1/apps")).await.unwrap();
+        env.apply_app("my-app", json!({})).await;
+        env.wait_for_reason::<SpiceApp>("my-app", "False", "RemoteUnavailable").await;
         assert_eq!(env.remote_apps().await, [json!(null); 0], "{response}");
         env.sandbox.remove_faults().await.unwrap();
-        env.app_is("my-app", "True", "Succeeded").await;
-        env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-        env.gone::<SpiceApp>("my-app").await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
+        env.delete_and_wait::<SpiceApp>("my-app").await;
     }
     assert_eq!(redirect_target.revision().await.unwrap(), 0, "no request reached the redirect target");
 }
@@ -83,13 +79,13 @@ async fn invalid_responses_are_outages_and_redirects_are_not_followed() {
 #[tokio::test]
 async fn outage_does_not_change_a_ready_status() {
     let env = TestEnv::new("flap", program()).await;
-    let operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    let before = env.app_is("my-app", "True", "Succeeded").await;
-    env.sandbox.add_fault(&fail_all(503)).await.unwrap();
-    let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
-    env.request_reconcile("my-app").await;
-    env.reconciles(&operator, "SpiceApp", reconciles + 3).await;
+    let operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    let before = env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.sandbox.add_fault(fail_all(503)).await.unwrap();
+    let reconciles = operator.reconciles("SpiceApp").await.unwrap();
+    env.request_reconcile::<SpiceApp>("my-app").await;
+    operator.wait_for_reconciles("SpiceApp", reconciles + 3).await.unwrap();
     let after = env.api::<SpiceApp>().get("my-app").await.unwrap();
     assert_eq!(after.status, before.status);
 }
@@ -97,171 +93,153 @@ async fn outage_does_not_change_a_ready_status() {
 #[tokio::test]
 async fn unreachable_endpoint_is_reported_and_retried() {
     let env = TestEnv::new("absent", program()).await;
-    let _operator = env.operator().await;
-    env.organization_is("True", "Succeeded").await;
+    let _operator = env.start_operator().await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
     // No process listens on the address of a killed sandbox.
     let killed = Sandbox::start(&env.run, program(), &[]).await.unwrap();
     let address = killed.url().to_owned();
     killed.process().kill().unwrap();
-    env.organization(&address).await;
-    let organization = env.organization_is("False", "RemoteUnavailable").await;
-    let message = &organization.status.unwrap().core.conditions[0].message;
+    env.apply_organization(&address).await;
+    let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "RemoteUnavailable").await;
+    let message = organization.ready_message();
     assert!(message.contains("Connection refused"), "{message}");
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "False", "DependencyNotReady").await;
-    env.organization(env.sandbox.url()).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "False", "DependencyNotReady").await;
+    env.apply_organization(env.sandbox.url()).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
 }
 
 #[tokio::test]
 async fn suspended_organization_blocks_all_writes() {
     let env = TestEnv::new("suspended", program()).await;
-    let operator = env.operator().await;
-    env.app("my-app", json!({ "description": "first" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    let suspend = |on: bool| {
-        let flag = format!("cloud.spice.ai/suspend={on}");
-        let namespace = env.namespace.clone();
-        let cluster = &env.cluster;
-        async move {
-            cluster.kubectl(&["annotate", "--overwrite", "sorg/default", "-n", &namespace, &flag]).await.unwrap();
-        }
-    };
-    suspend(true).await;
-    env.app("my-app", json!({ "description": "second" })).await;
-    env.app_is("my-app", "False", "DependencyNotReady").await;
+    let operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "description": "first" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    let suspend = async |value: &str| annotate(&env, "cloud.spice.ai/suspend", value).await;
+    suspend("true").await;
+    env.apply_app("my-app", json!({ "description": "second" })).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "False", "DependencyNotReady").await;
     let before = env.sandbox.revision().await.unwrap();
-    let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
-    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    env.reconciles(&operator, "SpiceApp", reconciles + 2).await;
-    assert_eq!(env.calls(before).await, [""; 0], "the operator sends no deletion");
-    suspend(false).await;
-    env.gone::<SpiceApp>("my-app").await;
+    let reconciles = operator.reconciles("SpiceApp").await.unwrap();
+    env.delete::<SpiceApp>("my-app").await;
+    operator.wait_for_reconciles("SpiceApp", reconciles + 2).await.unwrap();
+    assert_eq!(env.calls_since(before).await, [""; 0], "the operator sends no deletion");
+    suspend("false").await;
+    env.wait_for_deletion::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await, [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn organization_in_use_is_deleted_after_its_apps() {
     let env = TestEnv::new("in-use", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.api::<SpiceOrganization>().delete("default", &DeleteParams::default()).await.unwrap();
-    let waiting = |organization: &SpiceOrganization| {
-        let conditions = organization.status.as_ref().map(|status| status.core.conditions.clone()).unwrap_or_default();
-        conditions
-            .iter()
-            .any(|condition| condition.type_ == "Reconciling" && condition.message.contains("SpiceApp \"my-app\""))
-    };
-    env.until("default", "a message with the app", waiting).await;
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.delete::<SpiceOrganization>("default").await;
+    env.wait_for("default", "a message with the app", |organization: &SpiceOrganization| {
+        let reconciling = organization.condition("Reconciling");
+        reconciling.is_some_and(|condition| condition.message.contains("SpiceApp \"my-app\""))
+    })
+    .await;
     // A terminating organization serves existing apps and accepts no new app.
-    env.app("new-app", json!({})).await;
-    let new = env.app_is("new-app", "False", "DependencyNotReady").await;
-    assert!(new.status.unwrap().core.conditions[0].message.contains("it is being deleted"));
-    env.app("my-app", json!({ "description": "edited" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("new-app", json!({})).await;
+    let new = env.wait_for_reason::<SpiceApp>("new-app", "False", "DependencyNotReady").await;
+    assert!(new.ready_message().contains("it is being deleted"));
+    env.apply_app("my-app", json!({ "description": "edited" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await.len(), 1);
-    env.api::<SpiceApp>().delete("new-app", &DeleteParams::default()).await.unwrap();
-    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceApp>("my-app").await;
-    env.gone::<SpiceOrganization>("default").await;
+    env.delete::<SpiceApp>("new-app").await;
+    env.delete_and_wait::<SpiceApp>("my-app").await;
+    env.wait_for_deletion::<SpiceOrganization>("default").await;
     assert_eq!(env.remote_apps().await, [json!(null); 0]);
 }
 
 #[tokio::test]
 async fn suspension_stops_a_deletion_that_has_already_read_the_app() {
     let env = TestEnv::new("suspended-delete", program()).await;
-    let operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    let annotate = async |patch: Value| {
-        let api = env.api::<SpiceOrganization>();
-        api.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    };
-    let route = Some("/v1/apps/{appId}".to_owned());
-    let fault =
-        Fault { method: Some("GET".to_owned()), route, when: When::After, action: Action::Hang, times: Some(1) };
-    env.sandbox.add_fault(&fault).await.unwrap();
+    let operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    let fault = Fault::new(When::After, Action::Hang).method("GET").route("/v1/apps/{appId}").times(1);
+    env.sandbox.add_fault(fault).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
-    let reconciles = operator.metrics().await.unwrap().reconciles("SpiceApp") as u64;
-    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    env.sandbox.call("the response hangs", before, |call| call.state == "applied-held").await.unwrap();
-    annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "Yes" } } })).await;
+    let reconciles = operator.reconciles("SpiceApp").await.unwrap();
+    env.delete::<SpiceApp>("my-app").await;
+    env.sandbox.wait_for_call("the response hangs", before, |call| call.state == "applied-held").await.unwrap();
+    annotate(&env, "cloud.spice.ai/suspend", "Yes").await;
     env.sandbox.remove_faults().await.unwrap();
-    env.reconciles(&operator, "SpiceApp", reconciles + 2).await;
-    assert!(!env.calls(before).await.iter().any(|call| call.starts_with("DELETE")));
-    annotate(json!({ "metadata": { "annotations": { "cloud.spice.ai/suspend": "false" } } })).await;
-    env.gone::<SpiceApp>("my-app").await;
+    operator.wait_for_reconciles("SpiceApp", reconciles + 2).await.unwrap();
+    assert!(!env.calls_since(before).await.iter().any(|call| call.starts_with("DELETE")));
+    annotate(&env, "cloud.spice.ai/suspend", "false").await;
+    env.wait_for_deletion::<SpiceApp>("my-app").await;
 }
 
 #[tokio::test]
 async fn edit_cancels_the_read_of_the_previous_generation() {
     let env = TestEnv::new("overtaken", program()).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "first" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    let (method, route) = (Some("GET".to_owned()), Some("/v1/apps/{appId}".to_owned()));
-    let fault = Fault { method, route, when: When::Before, action: Action::Hang, times: Some(1) };
-    env.sandbox.add_fault(&fault).await.unwrap();
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "description": "first" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    let fault = Fault::new(When::Before, Action::Hang).method("GET").route("/v1/apps/{appId}").times(1);
+    env.sandbox.add_fault(fault).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
-    env.app("my-app", json!({ "description": "second" })).await;
-    env.sandbox.call("the read hangs", before, |call| call.state == "held").await.unwrap();
-    env.app("my-app", json!({ "description": "third" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({ "description": "second" })).await;
+    env.sandbox.wait_for_call("the read hangs", before, |call| call.state == "held").await.unwrap();
+    env.apply_app("my-app", json!({ "description": "third" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await[0]["description"], "third");
-    let puts: Vec<_> = env.calls(before).await.into_iter().filter(|call| call.starts_with("PUT")).collect();
+    let puts: Vec<_> = env.calls_since(before).await.into_iter().filter(|call| call.starts_with("PUT")).collect();
     assert_eq!(puts.len(), 1, "the operator never sends the second generation");
 }
 
 #[tokio::test]
 async fn credential_of_another_organization_blocks_apps_until_accepted() {
     let env = TestEnv::with_sandbox("mismatch", program(), CURRENT).await;
-    let _operator = env.operator().await;
-    env.app("my-app", json!({ "description": "first" })).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    let organization = env.organization_is("True", "Succeeded").await;
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "description": "first" })).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    let organization = env.wait_for_ready::<SpiceOrganization>("default").await;
     let status = organization.status.unwrap();
     assert_eq!(status.organization.unwrap().name.as_deref(), Some("sandbox"));
     assert!(status.images.contains_key("stable") && status.limits.is_some(), "{:?}", status.images);
     assert_eq!(status.unavailable_paths, [""; 0]);
 
-    env.give_credential("sandbox-fake-token-elsewhere").await;
-    let organization = env.organization_is("False", "OrganizationMismatch").await;
-    let message = &organization.status.unwrap().core.conditions[0].message;
+    env.set_credential("sandbox-fake-token-elsewhere").await;
+    let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "OrganizationMismatch").await;
+    let message = organization.ready_message();
     assert!(message.contains("cloud.spice.ai/accept-organization=2"), "{message}");
-    env.app("my-app", json!({ "description": "second" })).await;
-    env.app("other-app", json!({})).await;
-    env.app_is("my-app", "False", "DependencyNotReady").await;
-    env.app_is("other-app", "False", "DependencyNotReady").await;
+    env.apply_app("my-app", json!({ "description": "second" })).await;
+    env.apply_app("other-app", json!({})).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "False", "DependencyNotReady").await;
+    env.wait_for_reason::<SpiceApp>("other-app", "False", "DependencyNotReady").await;
     let calls = env.sandbox.calls_by("elsewhere", 0).await.unwrap();
     assert!(calls.iter().all(|call| call.path == "/v1/orgs"), "{calls:?}");
 
-    env.give_credential("sandbox-fake-token-operator").await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.app_is("other-app", "True", "Succeeded").await;
+    env.set_credential("sandbox-fake-token-operator").await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.wait_for_ready::<SpiceApp>("other-app").await;
     assert_eq!(env.remote_apps().await.len(), 2);
 
-    env.give_credential("sandbox-fake-token-elsewhere").await;
-    env.organization_is("False", "OrganizationMismatch").await;
-    let accept = json!({ "cloud.spice.ai/accept-organization": "2" });
-    patch_organization(&env, json!({ "metadata": { "annotations": accept } })).await;
-    let organization = env.organization_is("True", "Succeeded").await;
+    env.set_credential("sandbox-fake-token-elsewhere").await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "OrganizationMismatch").await;
+    annotate(&env, "cloud.spice.ai/accept-organization", "2").await;
+    let organization = env.wait_for_ready::<SpiceOrganization>("default").await;
     assert_eq!(organization.status.unwrap().organization.unwrap().id, "2");
 }
 
 #[tokio::test]
 async fn spec_selects_one_of_several_organizations() {
     let env = TestEnv::with_sandbox("several", program(), CURRENT).await;
-    env.give_credential("sandbox-fake-token-both").await;
-    let _operator = env.operator().await;
-    let organization = env.organization_is("False", "InvalidSpec").await;
-    let message = &organization.status.unwrap().core.conditions[0].message;
+    env.set_credential("sandbox-fake-token-both").await;
+    let _operator = env.start_operator().await;
+    let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "InvalidSpec").await;
+    let message = organization.ready_message();
     assert!(message.contains("elsewhere, sandbox"), "{message}");
-    patch_organization(&env, json!({ "spec": { "organization": "elsewhere" } })).await;
-    let organization = env.organization_is("True", "Succeeded").await;
+    env.patch::<SpiceOrganization>("default", json!({ "spec": { "organization": "elsewhere" } })).await;
+    let organization = env.wait_for_ready::<SpiceOrganization>("default").await;
     assert_eq!(organization.status.unwrap().organization.unwrap().id, "2");
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await[0]["org"], "elsewhere");
 }
 
@@ -269,13 +247,13 @@ async fn spec_selects_one_of_several_organizations() {
 async fn paths_missing_in_an_older_api_do_not_affect_readiness() {
     let env = TestEnv::without_credential("older", program()).await;
     for path in ["/v1/orgs", "/v1/limits", "/v1/container-images"] {
-        env.sandbox.add_fault(&missing_path(path)).await.unwrap();
+        env.sandbox.add_fault(missing_path(path)).await.unwrap();
     }
-    let _operator = env.operator().await;
-    env.give_credential("sandbox-fake-token-operator").await;
-    let status = env.organization_is("True", "Succeeded").await.status.unwrap();
+    let _operator = env.start_operator().await;
+    env.set_credential("sandbox-fake-token-operator").await;
+    let status = env.wait_for_ready::<SpiceOrganization>("default").await.status.unwrap();
     assert_eq!(status.unavailable_paths, ["/v1/orgs", "/v1/container-images", "/v1/limits"]);
     assert_eq!((status.organization, status.endpoint.as_deref()), (None, Some(env.sandbox.url())));
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
 }

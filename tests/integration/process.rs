@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
-use kube::api::DeleteParams;
 use serde_json::json;
-use spice_cloud_operator::api::SpiceApp;
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
 use crate::{
     program,
@@ -70,10 +69,10 @@ async fn missing_definition_is_reported_until_it_is_installed() {
     cluster.kubectl_apply(&root.join("config/rbac")).await.unwrap();
     let kubeconfig = cluster.kubeconfig(User::Operator);
     let operator = Operator::start(&run, program(), &kubeconfig, &["--startup-poll-interval=50ms"], &[]).await.unwrap();
-    operator.unready("CustomResourceDefinition spiceorganizations.cloud.spice.ai").await.unwrap();
-    assert_eq!(operator.answer("livez").await.unwrap().0, 200);
+    operator.wait_until_unready("CustomResourceDefinition spiceorganizations.cloud.spice.ai").await.unwrap();
+    assert_eq!(operator.get("livez").await.unwrap().0, 200);
     install(&cluster).await;
-    operator.ready().await.unwrap();
+    operator.wait_until_ready().await.unwrap();
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
     cluster.stop().unwrap();
 }
@@ -81,13 +80,12 @@ async fn missing_definition_is_reported_until_it_is_installed() {
 #[tokio::test]
 async fn shutdown_waits_for_an_in_flight_create_and_stores_its_result() {
     let env = TestEnv::new("sigterm", program()).await;
-    let operator = env.operator().await;
-    let fault =
-        Fault { method: Some("POST".to_owned()), route: None, when: When::After, action: Action::Hang, times: Some(1) };
-    env.sandbox.add_fault(&fault).await.unwrap();
-    env.app("my-app", json!({})).await;
-    env.sandbox.call("the POST hangs", 0, |call| call.state == "applied-held").await.unwrap();
-    operator.begins_to_stop().await.unwrap();
+    let operator = env.start_operator().await;
+    let hang = Fault::new(When::After, Action::Hang).method("POST").times(1);
+    env.sandbox.add_fault(hang).await.unwrap();
+    env.apply_app("my-app", json!({})).await;
+    env.sandbox.wait_for_call("the POST hangs", 0, |call| call.state == "applied-held").await.unwrap();
+    operator.begin_shutdown().await.unwrap();
     env.sandbox.remove_faults().await.unwrap();
     assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
 
@@ -100,31 +98,28 @@ async fn shutdown_waits_for_an_in_flight_create_and_stores_its_result() {
 #[tokio::test]
 async fn restart_recovers_a_create_that_the_shutdown_timeout_aborted() {
     let env = TestEnv::new("sigterm-hang", program()).await;
-    let operator = env.operator_with(&["--graceful-shutdown-timeout=100ms"]).await;
-    let fault =
-        Fault { method: Some("POST".to_owned()), route: None, when: When::After, action: Action::Hang, times: Some(1) };
-    env.sandbox.add_fault(&fault).await.unwrap();
-    env.app("my-app", json!({})).await;
-    env.sandbox.call("the POST hangs", 0, |call| call.state == "applied-held").await.unwrap();
+    let operator = env.start_operator_with(&["--graceful-shutdown-timeout=100ms"]).await;
+    let hang = Fault::new(When::After, Action::Hang).method("POST").times(1);
+    env.sandbox.add_fault(hang).await.unwrap();
+    env.apply_app("my-app", json!({})).await;
+    env.sandbox.wait_for_call("the POST hangs", 0, |call| call.state == "applied-held").await.unwrap();
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
     env.sandbox.remove_faults().await.unwrap();
 
-    let _operator = env.operator().await;
-    let app = env.app_is("my-app", "True", "Succeeded").await;
+    let _operator = env.start_operator().await;
+    let app = env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(app.status.unwrap().id, env.remote_apps().await[0]["id"].as_i64());
-    assert_eq!(env.calls(0).await.iter().filter(|call| *call == "POST /v1/apps").count(), 1);
+    assert_eq!(env.count_posts().await, 1);
 }
 
 #[tokio::test]
 async fn read_aborted_by_shutdown_does_not_change_the_status() {
     let env = TestEnv::new("sigterm-read", program()).await;
-    let operator = env.operator().await;
-    env.organization_is("True", "Succeeded").await;
-    let route = Some("/v1/apps".to_owned());
-    let fault = Fault { method: None, route, when: When::Before, action: Action::Hang, times: None };
-    env.sandbox.add_fault(&fault).await.unwrap();
-    env.app("my-app", json!({})).await;
-    env.sandbox.call("the list request hangs", 0, |call| call.state == "held").await.unwrap();
+    let operator = env.start_operator().await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
+    env.sandbox.add_fault(Fault::new(When::Before, Action::Hang).route("/v1/apps")).await.unwrap();
+    env.apply_app("my-app", json!({})).await;
+    env.sandbox.wait_for_call("the list request hangs", 0, |call| call.state == "held").await.unwrap();
     let api = env.api::<SpiceApp>();
     let before = api.get("my-app").await.unwrap();
     assert_eq!(operator.terminate().await.unwrap(), Some(0));
@@ -133,39 +128,38 @@ async fn read_aborted_by_shutdown_does_not_change_the_status() {
 
 #[tokio::test]
 async fn deleted_definition_makes_the_operator_unready_until_reinstalled() {
-    let env = TestEnv::alone("deleted-definition", program()).await;
-    let operator = env.operator_with(&["--readiness-failure-threshold=200ms"]).await;
+    let env = TestEnv::with_dedicated_control_plane("deleted-definition", program()).await;
+    let operator = env.start_operator_with(&["--readiness-failure-threshold=200ms"]).await;
     let definition = "crds/spiceapps.cloud.spice.ai.yaml";
     env.cluster.kubectl(&["delete", "-f", definition]).await.unwrap();
-    operator.unready("the watch of SpiceApps (failing for").await.unwrap();
-    assert_eq!(operator.answer("livez").await.unwrap().0, 200);
+    operator.wait_until_unready("the watch of SpiceApps (failing for").await.unwrap();
+    assert_eq!(operator.get("livez").await.unwrap().0, 200);
     assert_eq!(operator.metrics().await.unwrap().sum("spice_operator_ready", &[]), 0.0);
 
     env.cluster.kubectl_apply(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(definition)).await.unwrap();
-    operator.ready().await.unwrap();
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    operator.wait_until_ready().await.unwrap();
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     // The status checker cannot watch across the deletion and reinstallation of a definition.
-    env.forget_statuses();
+    env.skip_status_check();
 }
 
 #[tokio::test]
 async fn metrics_count_requests_writes_and_reconciles_by_result() {
     let env = TestEnv::new("metrics", program()).await;
-    let operator = env.operator().await;
-    env.organization_is("True", "Succeeded").await;
-    let (method, route) = (Some("POST".to_owned()), Some("/v1/apps".to_owned()));
-    let fault = Fault { method, route, when: When::Before, action: Action::Status(503), times: Some(1) };
-    env.sandbox.add_fault(&fault).await.unwrap();
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
+    let operator = env.start_operator().await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
+    let fault = Fault::new(When::Before, Action::Status(503)).method("POST").route("/v1/apps").times(1);
+    env.sandbox.add_fault(fault).await.unwrap();
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
     let metrics = operator.metrics().await.unwrap();
     let requests = |labels: &[(&str, &str)]| metrics.sum("spice_operator_management_api_requests_total", labels);
     for code in ["201", "503"] {
         let labels = [("method", "POST"), ("route", "/v1/apps"), ("code", code), ("error", "")];
         assert_eq!(requests(&labels), 1.0, "{code}");
     }
-    assert_eq!(requests(&[]) as usize, env.calls(0).await.len());
+    assert_eq!(requests(&[]) as usize, env.calls_since(0).await.len());
     assert!(metrics.reconciles("SpiceApp") >= 1.0);
     assert!(metrics.reconciles("SpiceOrganization") >= 1.0);
     let writes = |labels: &[(&str, &str)]| metrics.sum("spice_operator_kubernetes_writes_total", labels);
@@ -180,13 +174,13 @@ async fn metrics_count_requests_writes_and_reconciles_by_result() {
 #[tokio::test]
 async fn metrics_count_existing_objects_by_kind_and_reason() {
     let env = TestEnv::new("objects", program()).await;
-    let operator = env.operator().await;
-    env.app("synced", json!({})).await;
-    env.app("observed", json!({ "managementPolicy": "Observe" })).await;
-    env.app("suspended", json!({ "suspend": true })).await;
-    env.app_is("synced", "True", "Succeeded").await;
-    env.app_is("observed", "False", "NotFound").await;
-    env.app_is("suspended", "Unknown", "Suspended").await;
+    let operator = env.start_operator().await;
+    env.apply_app("synced", json!({})).await;
+    env.apply_app("observed", json!({ "managementPolicy": "Observe" })).await;
+    env.apply_app("suspended", json!({ "suspend": true })).await;
+    env.wait_for_ready::<SpiceApp>("synced").await;
+    env.wait_for_reason::<SpiceApp>("observed", "False", "NotFound").await;
+    env.wait_for_reason::<SpiceApp>("suspended", "Unknown", "Suspended").await;
     let objects = async |labels: &[(&str, &str)]| {
         operator.metrics().await.unwrap().sum("spice_operator_objects", &[&[("kind", "SpiceApp")], labels].concat())
     };
@@ -207,8 +201,7 @@ async fn metrics_count_existing_objects_by_kind_and_reason() {
     assert_eq!(app_metric("oldest_deletion_timestamp_seconds"), 0.0);
     assert_eq!(metrics.sum("spice_operator_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
 
-    env.api::<SpiceApp>().delete("synced", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceApp>("synced").await;
+    env.delete_and_wait::<SpiceApp>("synced").await;
     poll("the metrics no longer count the deleted object", DEADLINE, async || match objects(&[]).await {
         2.0 => Ok(()),
         other => Err(format!("{other}")),

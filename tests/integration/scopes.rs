@@ -1,6 +1,5 @@
 //! Scopes: each kind works with exactly the scopes that its page in `docs/` lists, and reports a missing scope.
 
-use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
@@ -45,14 +44,14 @@ async fn env_with(scopes: &[&str], sandbox_args: &[&str]) -> TestEnv {
 async fn ready_message(env: &TestEnv, step: Step, reason: &str) -> String {
     let conditions = match step {
         Verify => {
-            let organization = env.until("default", reason, |organization: &SpiceOrganization| {
+            let organization = env.wait_for("default", reason, |organization: &SpiceOrganization| {
                 let mut conditions = organization.status.iter().flat_map(|status| &status.core.conditions);
                 conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
             });
             organization.await.status.unwrap().core.conditions
         }
         Apply | Delete => {
-            let app = env.until("my-app", reason, |app: &SpiceApp| {
+            let app = env.wait_for("my-app", reason, |app: &SpiceApp| {
                 let mut conditions = app.status.iter().flat_map(|status| &status.core.conditions);
                 conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
             });
@@ -78,24 +77,24 @@ async fn apps_work_with_documented_scopes_and_report_a_missing_scope() {
     ];
     for (scopes, sandbox_args, missing) in cases {
         let env = env_with(scopes, sandbox_args).await;
-        let _operator = env.operator().await;
-        env.app("my-app", json!({ "description": "ours", "runtime": { "replicas": 2 } })).await;
+        let _operator = env.start_operator().await;
+        env.apply_app("my-app", json!({ "description": "ours", "runtime": { "replicas": 2 } })).await;
         if let Some((step @ (Verify | Apply), scope)) = missing {
             let message = ready_message(&env, step, "Forbidden").await;
             assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
             continue;
         }
-        env.organization_is("True", "Succeeded").await;
-        env.app_is("my-app", "True", "Succeeded").await;
-        env.reconcile_app("my-app").await;
-        env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
+        env.wait_for_ready::<SpiceOrganization>("default").await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
+        env.reconcile::<SpiceApp>("my-app").await;
+        env.delete::<SpiceApp>("my-app").await;
         if let Some((step, scope)) = missing {
             let message = ready_message(&env, step, "Forbidden").await;
             assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
             assert_eq!(env.remote_apps().await.len(), 1);
             continue;
         }
-        env.gone::<SpiceApp>("my-app").await;
+        env.wait_for_deletion::<SpiceApp>("my-app").await;
         let forbidden = statuses(&env.sandbox).await.into_iter().filter(|status| *status == 403).count();
         assert_eq!(forbidden, 0, "{scopes:?}");
     }
@@ -110,18 +109,17 @@ async fn secrets_need_their_own_scopes_in_addition_to_app_scopes() {
     ];
     for (scopes, missing) in cases {
         let env = env_with(scopes, &[]).await;
-        let _operator = env.operator().await;
-        env.app("my-app", json!({})).await;
-        env.values("src", json!({ "TOKEN": "fake-value-token" })).await;
-        env.secret("src", json!({ "secretRef": { "name": "src" } })).await;
+        let _operator = env.start_operator().await;
+        env.apply_app("my-app", json!({})).await;
+        env.set_values("src", json!({ "TOKEN": "fake-value-token" })).await;
+        env.apply_secret("src", json!({ "secretRef": { "name": "src" } })).await;
         if let Some(scope) = missing {
-            env.says::<SpiceSecret>("src", "Forbidden", &format!("lacks the scope {scope}")).await;
+            env.wait_for_message::<SpiceSecret>("src", "Forbidden", &format!("lacks the scope {scope}")).await;
             continue;
         }
-        env.secret_is("src", "True", "Succeeded").await;
-        env.reconcile_secret("src").await;
-        env.api::<SpiceSecret>().delete("src", &DeleteParams::default()).await.unwrap();
-        env.gone::<SpiceSecret>("src").await;
+        env.wait_for_ready::<SpiceSecret>("src").await;
+        env.reconcile::<SpiceSecret>("src").await;
+        env.delete_and_wait::<SpiceSecret>("src").await;
         assert!(!statuses(&env.sandbox).await.contains(&403), "{scopes:?}");
     }
 }

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api,
-    api::{DeleteParams, Patch, PatchParams},
-};
+use kube::{Api, api::DeleteParams};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -25,12 +22,12 @@ use crate::{
     },
 };
 
-/// A `TestEnv` with a Ready app `my-app`.
-pub async fn env(name: &str, sandbox_args: &[&str]) -> (TestEnv, Operator, u64) {
+/// Creates a `TestEnv` with a Ready app `my-app`. Returns the ID of the app.
+pub async fn env_with_app(name: &str, sandbox_args: &[&str], operator_args: &[&str]) -> (TestEnv, Operator, u64) {
     let env = TestEnv::with_sandbox(name, program(), sandbox_args).await;
-    let operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
+    let operator = env.start_operator_with(operator_args).await;
+    env.apply_app("my-app", json!({})).await;
+    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
     (env, operator, id)
 }
 
@@ -39,7 +36,7 @@ fn digest(value: &str) -> String {
 }
 
 /// The secrets of an app in the API: digests of the values by name.
-pub async fn remote(env: &TestEnv, app: u64) -> BTreeMap<String, String> {
+pub async fn remote_secrets(env: &TestEnv, app: u64) -> BTreeMap<String, String> {
     let apps = env.remote_apps().await;
     let app = apps.iter().find(|candidate| candidate["id"] == app).unwrap();
     let secrets = app["secrets"].as_array().unwrap();
@@ -53,18 +50,18 @@ pub fn expected(values: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// Spec of a SpiceSecret that sets one secret from a key of a Kubernetes Secret.
-pub fn from_key(secret: &str, key: &str, name: &str) -> Value {
+pub fn one_key_spec(secret: &str, key: &str, name: &str) -> Value {
     json!({ "secretRef": { "name": secret, "items": [{ "key": key, "name": name }] } })
 }
 
 /// Sets a secret in the portal.
-pub async fn portal_sets(env: &TestEnv, app: u64, name: &str, value: &str) {
+pub async fn set_in_portal(env: &TestEnv, app: u64, name: &str, value: &str) {
     let body = json!({ "name": name, "value": value });
     env.sandbox.portal().unwrap().call(Method::POST, &format!("/apps/{app}/secrets"), Some(&body)).await.unwrap();
 }
 
 /// Waits for the next second of the clock. Timestamps with a resolution of 1 s differ only across seconds.
-pub async fn another_second() {
+pub async fn wait_for_next_second() {
     let now = Timestamp::now().as_second();
     eventually("another second", DEADLINE, async || {
         if Timestamp::now().as_second() > now { Ok(()) } else { Err("still the same second".to_owned()) }
@@ -73,14 +70,14 @@ pub async fn another_second() {
 }
 
 /// Deletes a secret in the portal.
-pub async fn portal_deletes(env: &TestEnv, app: u64, name: &str) {
+pub async fn delete_in_portal(env: &TestEnv, app: u64, name: &str) {
     let path = format!("/apps/{app}/secrets/{name}");
     env.sandbox.portal().unwrap().call(Method::DELETE, &path, None).await.unwrap();
 }
 
 /// Writes of secrets after a journal revision.
-pub async fn writes(env: &TestEnv, after: u64) -> Vec<String> {
-    let calls = env.calls(after).await.into_iter();
+pub async fn secret_writes(env: &TestEnv, after: u64) -> Vec<String> {
+    let calls = env.calls_since(after).await.into_iter();
     calls.filter(|call| call.contains("/secrets") && !call.starts_with("GET")).collect()
 }
 
@@ -89,13 +86,13 @@ pub const DELETE: &str = "DELETE /v1/apps/{appId}/secrets/{secretName}";
 
 #[tokio::test]
 async fn secret_is_set_rotated_and_deleted_with_one_call_each() {
-    let (env, _operator, id) = env("secret", &[]).await;
-    env.values("db", json!({ "url": "fake-value-1" })).await;
+    let (env, _operator, id) = env_with_app("secret", &[], &[]).await;
+    env.set_values("db", json!({ "url": "fake-value-1" })).await;
     let before = env.sandbox.revision().await.unwrap();
-    env.secret("db", from_key("db", "url", "DATABASE_URL")).await;
-    let secret = env.secret_is("db", "True", "Succeeded").await;
-    assert_eq!(remote(&env, id).await, expected(&[("DATABASE_URL", "fake-value-1")]));
-    let calls = env.calls(before).await;
+    env.apply_secret("db", one_key_spec("db", "url", "DATABASE_URL")).await;
+    let secret = env.wait_for_ready::<SpiceSecret>("db").await;
+    assert_eq!(remote_secrets(&env, id).await, expected(&[("DATABASE_URL", "fake-value-1")]));
+    let calls = env.calls_since(before).await;
     assert_eq!(
         calls,
         ["GET /v1/apps/{appId}/secrets", "POST /v1/apps/{appId}/secrets"],
@@ -108,33 +105,32 @@ async fn secret_is_set_rotated_and_deleted_with_one_call_each() {
     assert!(entry.digest.as_ref().unwrap().starts_with("v1:") && entry.digest == entry.content_hash);
 
     let before = env.sandbox.revision().await.unwrap();
-    env.values("db", json!({ "url": "fake-value-2" })).await;
-    env.until("db", "with a new digest", |secret: &SpiceSecret| {
+    env.set_values("db", json!({ "url": "fake-value-2" })).await;
+    env.wait_for("db", "with a new digest", |secret: &SpiceSecret| {
         secret.status.as_ref().is_some_and(|status| status.secrets[0].digest != entry.digest)
     })
     .await;
-    env.secret_is("db", "True", "Succeeded").await;
-    assert_eq!(remote(&env, id).await, expected(&[("DATABASE_URL", "fake-value-2")]));
-    assert_eq!(env.calls(before).await, ["POST /v1/apps/{appId}/secrets"]);
+    env.wait_for_ready::<SpiceSecret>("db").await;
+    assert_eq!(remote_secrets(&env, id).await, expected(&[("DATABASE_URL", "fake-value-2")]));
+    assert_eq!(env.calls_since(before).await, ["POST /v1/apps/{appId}/secrets"]);
 
     let before = env.sandbox.revision().await.unwrap();
-    env.api::<SpiceSecret>().delete("db", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceSecret>("db").await;
-    assert_eq!(remote(&env, id).await, expected(&[]));
-    assert_eq!(env.calls(before).await, ["DELETE /v1/apps/{appId}/secrets/{secretName}"]);
+    env.delete_and_wait::<SpiceSecret>("db").await;
+    assert_eq!(remote_secrets(&env, id).await, expected(&[]));
+    assert_eq!(env.calls_since(before).await, ["DELETE /v1/apps/{appId}/secrets/{secretName}"]);
 }
 
 #[tokio::test]
 async fn valid_keys_are_set_and_invalid_keys_are_reported() {
-    let (env, _operator, id) = env("all-keys", &[]).await;
+    let (env, _operator, id) = env_with_app("all-keys", &[], &[]).await;
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "env", "namespace": env.namespace },
         "data": { "BINARY": ByteString(vec![0xff, 0xfe]), "HUGE": ByteString(vec![b'x'; 64 * 1024 + 1]) },
         "stringData": { "TOKEN": "fake-value-token", "EMPTY": "", "bad-name": "fake-value-bad" },
     });
     env.cluster.kubectl_apply_text(&secret.to_string()).await.unwrap();
-    env.secret("env", json!({ "secretRef": { "name": "env" } })).await;
-    let secret = env.secret_is("env", "False", "InvalidSpec").await;
+    env.apply_secret("env", json!({ "secretRef": { "name": "env" } })).await;
+    let secret = env.wait_for_reason::<SpiceSecret>("env", "False", "InvalidSpec").await;
     let message = &secret.conditions().iter().find(|condition| condition.type_ == "Ready").unwrap().message;
     for problem in [
         "value of key \"BINARY\" is not UTF-8",
@@ -143,127 +139,131 @@ async fn valid_keys_are_set_and_invalid_keys_are_reported() {
     ] {
         assert!(message.contains(problem), "{problem}: {message}");
     }
-    assert_eq!(remote(&env, id).await, expected(&[("EMPTY", ""), ("TOKEN", "fake-value-token")]));
+    assert_eq!(remote_secrets(&env, id).await, expected(&[("EMPTY", ""), ("TOKEN", "fake-value-token")]));
     eventually("an event about the empty value", DEADLINE, async || {
-        let events = env.cluster.kubectl(&["events", "-n", &env.namespace, "--for", "spicesecret/env"]).await?;
+        let events = env.kubectl(&["events", "--for", "spicesecret/env"]).await?;
         if events.contains("The value is empty: EMPTY") { Ok(()) } else { Err(events) }
     })
     .await;
 
     // A corrected Secret without the key EMPTY: the operator deletes the secret of this key.
     let before = env.sandbox.revision().await.unwrap();
-    env.values("env", json!({ "TOKEN": "fake-value-token", "MORE": "fake-value-more" })).await;
-    env.secret_is("env", "True", "Succeeded").await;
-    assert_eq!(remote(&env, id).await, expected(&[("MORE", "fake-value-more"), ("TOKEN", "fake-value-token")]));
-    assert_eq!(writes(&env, before).await, [POST, DELETE]);
+    env.set_values("env", json!({ "TOKEN": "fake-value-token", "MORE": "fake-value-more" })).await;
+    env.wait_for_ready::<SpiceSecret>("env").await;
+    assert_eq!(remote_secrets(&env, id).await, expected(&[("MORE", "fake-value-more"), ("TOKEN", "fake-value-token")]));
+    assert_eq!(secret_writes(&env, before).await, [POST, DELETE]);
 }
 
 #[tokio::test]
 async fn secret_waits_for_its_app_without_api_calls() {
     let env = TestEnv::new("no-app", program()).await;
-    let _operator = env.operator().await;
-    env.organization_is("True", "Succeeded").await;
-    env.values("db", json!({ "url": "fake-value-url" })).await;
+    let _operator = env.start_operator().await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
+    env.set_values("db", json!({ "url": "fake-value-url" })).await;
     let before = env.sandbox.revision().await.unwrap();
-    env.secret("db", from_key("db", "url", "DATABASE_URL")).await;
-    env.says::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp \"my-app\" not found").await;
-    assert_eq!(env.calls(before).await, [""; 0]);
-    env.app("my-app", json!({ "suspend": true })).await;
-    env.says::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp \"my-app\" is not ready: Suspended").await;
-    assert_eq!(env.calls(before).await, [""; 0]);
-    env.app("my-app", json!({ "suspend": false })).await;
-    env.secret_is("db", "True", "Succeeded").await;
-    let id = id_of(&env.app_is("my-app", "True", "Succeeded").await);
-    assert_eq!(remote(&env, id).await.len(), 1);
+    env.apply_secret("db", one_key_spec("db", "url", "DATABASE_URL")).await;
+    env.wait_for_message::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp \"my-app\" not found").await;
+    assert_eq!(env.calls_since(before).await, [""; 0]);
+    env.apply_app("my-app", json!({ "suspend": true })).await;
+    env.wait_for_message::<SpiceSecret>("db", "DependencyNotReady", "SpiceApp \"my-app\" is not ready: Suspended")
+        .await;
+    assert_eq!(env.calls_since(before).await, [""; 0]);
+    env.apply_app("my-app", json!({ "suspend": false })).await;
+    env.wait_for_ready::<SpiceSecret>("db").await;
+    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    assert_eq!(remote_secrets(&env, id).await.len(), 1);
 
     // The operator sets the secrets in a recreated app.
-    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceApp>("my-app").await;
-    env.app("my-app", json!({})).await;
-    let app = env.app_is("my-app", "True", "Succeeded").await;
+    env.delete_and_wait::<SpiceApp>("my-app").await;
+    env.apply_app("my-app", json!({})).await;
+    let app = env.wait_for_ready::<SpiceApp>("my-app").await;
     let incarnation = app.status.as_ref().unwrap().incarnation.clone();
-    env.until("db", "applied to the new app", |secret: &SpiceSecret| {
+    env.wait_for("db", "applied to the new app", |secret: &SpiceSecret| {
         let entries = secret.status.iter().flat_map(|status| &status.secrets);
         entries.into_iter().any(|entry| entry.incarnation == incarnation && entry.digest.is_some())
     })
     .await;
-    assert_eq!(remote(&env, id_of(&app)).await, expected(&[("DATABASE_URL", "fake-value-url")]));
+    assert_eq!(remote_secrets(&env, id_of(&app)).await, expected(&[("DATABASE_URL", "fake-value-url")]));
 }
 
 #[tokio::test]
 async fn missing_or_empty_source_is_reported_and_deletes_no_secret() {
-    let (env, _operator, id) = env("no-source", &[]).await;
-    env.secret("db", from_key("db", "url", "DATABASE_URL")).await;
-    env.secret("all", json!({ "secretRef": { "name": "db" } })).await;
+    let (env, _operator, id) = env_with_app("no-source", &[], &[]).await;
+    env.apply_secret("db", one_key_spec("db", "url", "DATABASE_URL")).await;
+    env.apply_secret("all", json!({ "secretRef": { "name": "db" } })).await;
     for name in ["db", "all"] {
-        env.says::<SpiceSecret>(name, "SourceNotFound", "Secret \"db\" not found").await;
+        env.wait_for_message::<SpiceSecret>(name, "SourceNotFound", "Secret \"db\" not found").await;
     }
-    env.values("db", json!({ "other": "fake-value-other" })).await;
-    env.says::<SpiceSecret>("db", "SourceNotFound", "Secret \"db\" has no key \"url\"").await;
-    env.values("db", json!({ "other": "fake-value-other", "url": "fake-value-url" })).await;
-    env.secret_is("db", "True", "Succeeded").await;
+    env.set_values("db", json!({ "other": "fake-value-other" })).await;
+    env.wait_for_message::<SpiceSecret>("db", "SourceNotFound", "Secret \"db\" has no key \"url\"").await;
+    env.set_values("db", json!({ "other": "fake-value-other", "url": "fake-value-url" })).await;
+    env.wait_for_ready::<SpiceSecret>("db").await;
     let has_both_entries = |secret: &SpiceSecret| {
         let entries = secret.status.iter().flat_map(|status| &status.secrets);
         entries.filter(|entry| entry.digest.is_some()).count() == 2
     };
-    env.until("all", "with both entries", has_both_entries).await;
-    env.secret_is("all", "True", "Succeeded").await;
+    env.wait_for("all", "with both entries", has_both_entries).await;
+    env.wait_for_ready::<SpiceSecret>("all").await;
     let all = expected(&[("DATABASE_URL", "fake-value-url"), ("other", "fake-value-other"), ("url", "fake-value-url")]);
-    assert_eq!(remote(&env, id).await, all);
+    assert_eq!(remote_secrets(&env, id).await, all);
 
     let before = env.sandbox.revision().await.unwrap();
-    env.values("db", json!({})).await;
-    env.says::<SpiceSecret>("db", "SourceNotFound", "Secret \"db\" has no key \"url\"").await;
-    env.says::<SpiceSecret>("all", "SourceNotFound", "Secret \"db\" has no data").await;
+    env.set_values("db", json!({})).await;
+    env.wait_for_message::<SpiceSecret>("db", "SourceNotFound", "Secret \"db\" has no key \"url\"").await;
+    env.wait_for_message::<SpiceSecret>("all", "SourceNotFound", "Secret \"db\" has no data").await;
     let secrets: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
     secrets.delete("db", &DeleteParams::default()).await.unwrap();
     for name in ["db", "all"] {
-        env.says::<SpiceSecret>(name, "SourceNotFound", "not found").await;
+        env.wait_for_message::<SpiceSecret>(name, "SourceNotFound", "not found").await;
     }
-    env.values("db", json!({ "other": "fake-value-other", "url": "fake-value-url" })).await;
+    env.set_values("db", json!({ "other": "fake-value-other", "url": "fake-value-url" })).await;
     for name in ["db", "all"] {
-        env.secret_is(name, "True", "Succeeded").await;
+        env.wait_for_ready::<SpiceSecret>(name).await;
     }
-    assert_eq!((remote(&env, id).await, writes(&env, before).await), (all, Vec::new()));
+    assert_eq!((remote_secrets(&env, id).await, secret_writes(&env, before).await), (all, Vec::new()));
 }
 
 #[tokio::test]
 async fn drift_is_corrected_with_one_post_each_or_reported() {
     for precision in [&[][..], &["--mixed-timestamp-precision"]] {
-        let (env, _operator, id) = env("drift", precision).await;
-        env.values("env", json!({ "A": "fake-value-a", "B": "fake-value-b", "C": "fake-value-c" })).await;
+        let (env, _operator, id) = env_with_app("drift", precision, &[]).await;
+        env.set_values("env", json!({ "A": "fake-value-a", "B": "fake-value-b", "C": "fake-value-c" })).await;
         let spec = |policy: &str| json!({ "secretRef": { "name": "env" }, "driftPolicy": policy });
-        env.secret("env", spec("Correct")).await;
-        env.secret_is("env", "True", "Succeeded").await;
+        env.apply_secret("env", spec("Correct")).await;
+        env.wait_for_ready::<SpiceSecret>("env").await;
         let before = env.sandbox.revision().await.unwrap();
-        env.reconcile_secret("env").await;
-        assert_eq!(env.calls(before).await, ["GET /v1/apps/{appId}/secrets"], "without drift the operator only reads");
-        let desired = remote(&env, id).await;
-        another_second().await;
-        portal_sets(&env, id, "A", "portal").await;
-        portal_deletes(&env, id, "B").await;
-        portal_sets(&env, id, "D", "portal").await;
+        env.reconcile::<SpiceSecret>("env").await;
+        assert_eq!(
+            env.calls_since(before).await,
+            ["GET /v1/apps/{appId}/secrets"],
+            "without drift the operator only reads"
+        );
+        let desired = remote_secrets(&env, id).await;
+        wait_for_next_second().await;
+        set_in_portal(&env, id, "A", "portal").await;
+        delete_in_portal(&env, id, "B").await;
+        set_in_portal(&env, id, "D", "portal").await;
         let before = env.sandbox.revision().await.unwrap();
-        env.reconcile_secret("env").await;
-        assert_eq!(writes(&env, before).await, [POST, POST]);
-        let mut found = remote(&env, id).await;
+        env.reconcile::<SpiceSecret>("env").await;
+        assert_eq!(secret_writes(&env, before).await, [POST, POST]);
+        let mut found = remote_secrets(&env, id).await;
         assert_eq!(found.remove("D"), Some(digest("portal")), "not owned by the operator");
         assert_eq!(found, desired);
 
-        env.secret("env", spec("Report")).await;
-        env.secret_is("env", "True", "Succeeded").await;
-        another_second().await;
-        portal_sets(&env, id, "A", "portal").await;
-        portal_deletes(&env, id, "B").await;
+        env.apply_secret("env", spec("Report")).await;
+        env.wait_for_ready::<SpiceSecret>("env").await;
+        wait_for_next_second().await;
+        set_in_portal(&env, id, "A", "portal").await;
+        delete_in_portal(&env, id, "B").await;
         let before = env.sandbox.revision().await.unwrap();
-        let secret = env.reconcile_secret("env").await;
+        let secret = env.reconcile::<SpiceSecret>("env").await;
         assert_eq!(secret.status.unwrap().drift, ["A", "B"]);
-        assert_eq!(writes(&env, before).await, [""; 0]);
+        assert_eq!(secret_writes(&env, before).await, [""; 0]);
         let drifted = |secret: &SpiceSecret| secret.conditions().iter().any(|condition| condition.type_ == "Drifted");
-        env.until("env", "Drifted", drifted).await;
-        env.secret("env", spec("Correct")).await;
-        env.until("env", "without drift", |secret: &SpiceSecret| !drifted(secret)).await;
-        assert_eq!(writes(&env, before).await, [POST, POST]);
+        env.wait_for("env", "Drifted", drifted).await;
+        env.apply_secret("env", spec("Correct")).await;
+        env.wait_for("env", "without drift", |secret: &SpiceSecret| !drifted(secret)).await;
+        assert_eq!(secret_writes(&env, before).await, [POST, POST]);
     }
 }
 
@@ -272,12 +272,12 @@ async fn digest_key_is_recreated_and_a_new_key_sets_each_secret_once() {
     let env = TestEnv::new("key", program()).await;
     let key = format!("--digest-key-secret={}", env.namespace);
     let flags = [key.as_str(), "--digest-key-check-interval=50ms"];
-    let operator = env.operator_with(&flags).await;
-    env.app("my-app", json!({})).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
-    env.secret("src", json!({ "secretRef": { "name": "src" } })).await;
-    let entries = env.secret_is("src", "True", "Succeeded").await.status.unwrap().secrets;
+    let operator = env.start_operator_with(&flags).await;
+    env.apply_app("my-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.set_values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
+    env.apply_secret("src", json!({ "secretRef": { "name": "src" } })).await;
+    let entries = env.wait_for_ready::<SpiceSecret>("src").await.status.unwrap().secrets;
     let keys: Api<Secret> = Api::namespaced(env.client.clone(), OPERATOR_NAMESPACE);
     let first = keys.get(&env.namespace).await.unwrap();
     assert_eq!(first.immutable, Some(true));
@@ -296,15 +296,15 @@ async fn digest_key_is_recreated_and_a_new_key_sets_each_secret_once() {
             keys.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
         }
         let before = env.sandbox.revision().await.unwrap();
-        let operator = env.operator_with(&flags).await;
-        env.reconciles(&operator, "SpiceSecret", 1).await;
+        let operator = env.start_operator_with(&flags).await;
+        operator.wait_for_reconciles("SpiceSecret", 1).await.unwrap();
         let now = env
-            .until("src", "with digests of the current key", |secret: &SpiceSecret| {
+            .wait_for("src", "with digests of the current key", |secret: &SpiceSecret| {
                 let status = secret.status.as_ref().unwrap();
                 !is_key_lost || status.secrets.iter().zip(&entries).all(|(now, then)| now.digest != then.digest)
             })
             .await;
-        assert_eq!(writes(&env, before).await.len(), posts, "is_key_lost: {is_key_lost}");
+        assert_eq!(secret_writes(&env, before).await.len(), posts, "is_key_lost: {is_key_lost}");
         let hashes = now.status.unwrap().secrets.into_iter().map(|entry| entry.content_hash);
         assert!(hashes.eq(entries.iter().map(|entry| entry.content_hash.clone())), "the same content");
         operator.terminate().await.unwrap();
@@ -314,19 +314,18 @@ async fn digest_key_is_recreated_and_a_new_key_sets_each_secret_once() {
 
 #[tokio::test]
 async fn drift_check_of_250_secrets_reads_three_pages_and_writes_nothing() {
-    let (env, operator, id) = env("many", &["--user-rate=1000000", "--organization-rate=1000000"]).await;
+    let (env, operator, id) = env_with_app("many", &["--user-rate=1000000", "--organization-rate=1000000"], &[]).await;
     let budget = json!({ "spec": { "requestBudget": { "requestsPerMinute": 1_000_000 } } });
-    let organizations = env.api::<SpiceOrganization>();
-    organizations.patch("default", &PatchParams::default(), &Patch::Merge(budget)).await.unwrap();
+    env.patch::<SpiceOrganization>("default", budget).await;
     for part in 0..5 {
         let values = (0..50).map(|number| (format!("N{part}_{number:02}"), json!("fake-value-shared")));
-        env.values(&format!("part-{part}"), Value::Object(values.collect())).await;
-        env.secret(&format!("part-{part}"), json!({ "secretRef": { "name": format!("part-{part}") } })).await;
+        env.set_values(&format!("part-{part}"), Value::Object(values.collect())).await;
+        env.apply_secret(&format!("part-{part}"), json!({ "secretRef": { "name": format!("part-{part}") } })).await;
     }
     for part in 0..5 {
-        env.secret_is(&format!("part-{part}"), "True", "Succeeded").await;
+        env.wait_for_ready::<SpiceSecret>(&format!("part-{part}")).await;
     }
-    assert_eq!(remote(&env, id).await.len(), 250);
+    assert_eq!(remote_secrets(&env, id).await.len(), 250);
     // 100 resyncs, in which all objects of the app share one list of secrets.
     operator.terminate().await.unwrap();
     for part in 0..5 {
@@ -335,7 +334,7 @@ async fn drift_check_of_250_secrets_reads_three_pages_and_writes_nothing() {
     }
     env.apply::<SpiceApp>("my-app", json!({})).await;
     let before = env.sandbox.revision().await.unwrap();
-    let _operator = env.operator_with(&["--min-interval=50ms", "--default-interval=100ms"]).await;
+    let _operator = env.start_operator_with(&["--min-interval=50ms", "--default-interval=100ms"]).await;
     let pages = eventually("100 resyncs", DEADLINE, async || {
         let mut calls = env.sandbox.calls_by("operator", before).await?;
         calls.retain(|call| call.route.as_deref() == Some("/v1/apps/{appId}/secrets"));
@@ -346,48 +345,47 @@ async fn drift_check_of_250_secrets_reads_three_pages_and_writes_nothing() {
     let resyncs = usize::try_from((at(pages.len() - 1) - at(0)) / 100).unwrap() + 2;
     println!("{} pages of secrets in {resyncs} resyncs", pages.len());
     assert!(pages.len() <= 3 * resyncs, "{} pages in {resyncs} resyncs", pages.len());
-    assert_eq!(writes(&env, before).await, [""; 0]);
+    assert_eq!(secret_writes(&env, before).await, [""; 0]);
 }
 
 #[tokio::test]
 async fn restart_reads_neither_the_api_nor_a_source() {
     let (faults, env) = (FaultPoints::new("src"), TestEnv::new("secret-restart", program()).await);
     let client = env.cluster.client(User::Operator).await.unwrap();
-    let kubernetes = Proxy::of_kubernetes(&faults, client).await.unwrap();
+    let kubernetes = Proxy::for_kubernetes_api(&faults, client).await.unwrap();
     let kubeconfig = env.run.write("proxy.kubeconfig", &kubernetes.kubeconfig().to_string()).unwrap();
     let reads =
         |source: &str| faults.reads().iter().filter(|path| path.ends_with(&format!("/secrets/{source}"))).count();
-    let operator = env.operator_by(&kubeconfig, &[]).await;
-    env.app("my-app", json!({})).await;
-    env.values("src", json!({ "TOKEN": "fake-value-ours" })).await;
-    env.secret("src", json!({ "secretRef": { "name": "src" } })).await;
-    env.secret_is("src", "True", "Succeeded").await;
+    let operator = env.start_operator_as(&kubeconfig, &[]).await;
+    env.apply_app("my-app", json!({})).await;
+    env.set_values("src", json!({ "TOKEN": "fake-value-ours" })).await;
+    env.apply_secret("src", json!({ "secretRef": { "name": "src" } })).await;
+    env.wait_for_ready::<SpiceSecret>("src").await;
     assert_eq!(reads("src"), 1);
     operator.terminate().await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
-    let operator = env.operator_by(&kubeconfig, &[]).await;
-    env.reconciles(&operator, "SpiceSecret", 1).await;
-    assert_eq!((env.calls(before).await, reads("src")), (Vec::new(), 1));
+    let operator = env.start_operator_as(&kubeconfig, &[]).await;
+    operator.wait_for_reconciles("SpiceSecret", 1).await.unwrap();
+    assert_eq!((env.calls_since(before).await, reads("src")), (Vec::new(), 1));
 }
 
 #[tokio::test]
 async fn rename_and_deletion_leave_no_remote_secret() {
-    let (env, _operator, id) = env("rename", &[]).await;
-    env.values("src", json!({ "key": "fake-value-key" })).await;
-    env.secret("src", from_key("src", "key", "OLD")).await;
-    env.secret_is("src", "True", "Succeeded").await;
+    let (env, _operator, id) = env_with_app("rename", &[], &[]).await;
+    env.set_values("src", json!({ "key": "fake-value-key" })).await;
+    env.apply_secret("src", one_key_spec("src", "key", "OLD")).await;
+    env.wait_for_ready::<SpiceSecret>("src").await;
     let before = env.sandbox.revision().await.unwrap();
-    env.secret("src", from_key("src", "key", "NEW")).await;
-    env.secret_is("src", "True", "Succeeded").await;
-    assert_eq!(remote(&env, id).await, expected(&[("NEW", "fake-value-key")]));
-    assert_eq!(writes(&env, before).await, [POST, DELETE]);
+    env.apply_secret("src", one_key_spec("src", "key", "NEW")).await;
+    env.wait_for_ready::<SpiceSecret>("src").await;
+    assert_eq!(remote_secrets(&env, id).await, expected(&[("NEW", "fake-value-key")]));
+    assert_eq!(secret_writes(&env, before).await, [POST, DELETE]);
     // The deletion of the app waits for the deletion of its secrets.
     let policy = json!({ "deletionPolicy": "Retain" });
-    env.app("my-app", policy).await;
-    env.app_is("my-app", "True", "Succeeded").await;
-    env.api::<SpiceSecret>().delete("src", &DeleteParams::default()).await.unwrap();
-    env.api::<SpiceApp>().delete("my-app", &DeleteParams::default()).await.unwrap();
-    env.gone::<SpiceApp>("my-app").await;
-    env.gone::<SpiceSecret>("src").await;
-    assert_eq!(remote(&env, id).await, expected(&[]), "the operator retains the app and deletes its secret");
+    env.apply_app("my-app", policy).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.delete::<SpiceSecret>("src").await;
+    env.delete_and_wait::<SpiceApp>("my-app").await;
+    env.wait_for_deletion::<SpiceSecret>("src").await;
+    assert_eq!(remote_secrets(&env, id).await, expected(&[]), "the operator retains the app and deletes its secret");
 }

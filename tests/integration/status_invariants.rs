@@ -33,7 +33,7 @@ async fn status_checker_detects_a_violation_in_a_short_lived_status() {
     ] {
         let env = TestEnv::new("checker", program()).await;
         let checker = StatusChecker::start(&env.cluster.kubeconfig(User::Admin), &env.namespace).unwrap();
-        env.app("my-app", json!({})).await;
+        env.apply_app("my-app", json!({})).await;
         let (api, params) =
             (env.api::<SpiceApp>(), PatchParams { field_manager: Some(manager.into()), ..<_>::default() });
         api.patch_status("my-app", &params, &Patch::Merge(&status)).await.unwrap();
@@ -43,6 +43,6 @@ async fn status_checker_detects_a_violation_in_a_short_lived_status() {
             (Err(error), Some(rule)) => assert!(error.contains(rule), "{error}"),
             (end, _) => panic!("{status} by {manager}: {end:?}"),
         }
-        env.forget_statuses();
+        env.skip_status_check();
     }
 }

@@ -1,7 +1,7 @@
 //! Objects that the operator cannot decode: the operator reports them, reconciles other objects, and can delete them.
 
 use serde_json::{Value, json};
-use spice_cloud_operator::api::SpiceSecret;
+use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
 
 use crate::support::{
     control_plane::use_existing_cluster,
@@ -14,7 +14,7 @@ use crate::{program, secrets};
 /// A JSONPath of an object (`kind/name`), as `kubectl get` prints it.
 async fn jsonpath(env: &TestEnv, object: &str, template: &str) -> Result<String, String> {
     let template = format!("jsonpath={template}");
-    env.cluster.kubectl(&["get", object, "-n", &env.namespace, "-o", &template]).await
+    env.kubectl(&["get", object, "-o", &template]).await
 }
 
 /// Applies a merge patch to an object.
@@ -62,11 +62,11 @@ async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
         // A test must not change the definitions of an existing cluster.
         return;
     }
-    let env = TestEnv::alone("undecodable", program()).await;
-    let operator = env.operator().await;
+    let env = TestEnv::with_dedicated_control_plane("undecodable", program()).await;
+    let operator = env.start_operator().await;
     for name in ["corrected-app", "deleted-app", "other-app"] {
-        env.app(name, json!({})).await;
-        env.app_is(name, "True", "Succeeded").await;
+        env.apply_app(name, json!({})).await;
+        env.wait_for_ready::<SpiceApp>(name).await;
     }
     remove_field_type(&env, "spiceapps", "description").await;
     let broken = ["sapp/corrected-app", "sapp/deleted-app"];
@@ -90,8 +90,8 @@ async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
     let found = env.cluster.kubectl(&event).await.unwrap();
     assert!(found.contains("spec.description cannot be decoded"), "{found}");
 
-    env.app("other-app", json!({ "description": "edited" })).await;
-    let other = env.app_is("other-app", "True", "Succeeded").await;
+    env.apply_app("other-app", json!({ "description": "edited" })).await;
+    let other = env.wait_for_ready::<SpiceApp>("other-app").await;
     let remote = env.remote_apps().await;
     let is_updated =
         |app: &Value| app["id"].as_i64() == other.status.as_ref().unwrap().id && app["description"] == "edited";
@@ -99,11 +99,11 @@ async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
 
     // The same behaviour after a restart of the operator.
     operator.terminate().await.unwrap();
-    let _operator = env.operator().await;
-    env.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &env.namespace, "--timeout=30s"]).await.unwrap();
+    let _operator = env.start_operator().await;
+    env.kubectl(&["delete", "sapp", "deleted-app", "--timeout=30s"]).await.unwrap();
     assert_eq!(env.remote_apps().await.len(), 2);
     patch(&env, "sapp/corrected-app", &json!({ "spec": { "description": "corrected" } }), &[]).await.unwrap();
-    env.app_is("corrected-app", "True", "Succeeded").await;
+    env.wait_for_ready::<SpiceApp>("corrected-app").await;
     assert_eq!(env.remote_apps().await.len(), 2);
 }
 
@@ -113,21 +113,26 @@ async fn undecodable_secret_is_not_rotated_and_can_be_deleted() {
         // A test must not change the definitions of an existing cluster.
         return;
     }
-    let env = TestEnv::alone("undecodable-secret", program()).await;
-    let operator = env.operator().await;
-    env.app("my-app", json!({})).await;
-    let app = id_of(&env.app_is("my-app", "True", "Succeeded").await);
-    env.values("src", json!({ "TOKEN": "fake-value-1" })).await;
+    let env = TestEnv::with_dedicated_control_plane("undecodable-secret", program()).await;
+    let operator = env.start_operator().await;
+    env.apply_app("my-app", json!({})).await;
+    let app = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    env.set_values("src", json!({ "TOKEN": "fake-value-1" })).await;
     for name in ["corrected", "deleted"] {
-        let spec = secrets::from_key("src", "TOKEN", name);
-        env.secret(name, spec).await;
-        env.secret_is(name, "True", "Succeeded").await;
+        let spec = secrets::one_key_spec("src", "TOKEN", name);
+        env.apply_secret(name, spec).await;
+        env.wait_for_ready::<SpiceSecret>(name).await;
     }
     // A younger SpiceSecret requests the name of an older one. Creation timestamps have a resolution of 1 s.
-    secrets::another_second().await;
-    let spec = secrets::from_key("src", "TOKEN", "corrected");
-    env.secret("younger", spec).await;
-    env.says::<SpiceSecret>("younger", "NameTaken", "Name \"corrected\" is owned by SpiceSecret \"corrected\"").await;
+    secrets::wait_for_next_second().await;
+    let spec = secrets::one_key_spec("src", "TOKEN", "corrected");
+    env.apply_secret("younger", spec).await;
+    env.wait_for_message::<SpiceSecret>(
+        "younger",
+        "NameTaken",
+        "Name \"corrected\" is owned by SpiceSecret \"corrected\"",
+    )
+    .await;
     remove_field_type(&env, "spicesecrets", "suspend").await;
     for object in ["ssec/corrected", "ssec/deleted"] {
         patch_invalid(&env, object, &json!({ "spec": { "suspend": "maybe" } })).await;
@@ -138,43 +143,48 @@ async fn undecodable_secret_is_not_rotated_and_can_be_deleted() {
     }
     // The same behaviour after a restart of the operator.
     operator.terminate().await.unwrap();
-    let _operator = env.operator().await;
-    env.values("src", json!({ "TOKEN": "fake-value-2" })).await;
-    env.cluster.kubectl(&["delete", "ssec/deleted", "-n", &env.namespace, "--timeout=30s"]).await.unwrap();
-    env.reconcile_secret("younger").await;
-    assert_eq!(secrets::remote(&env, app).await, secrets::expected(&[("corrected", "fake-value-1")]));
+    let _operator = env.start_operator().await;
+    env.set_values("src", json!({ "TOKEN": "fake-value-2" })).await;
+    env.kubectl(&["delete", "ssec/deleted", "--timeout=30s"]).await.unwrap();
+    env.reconcile::<SpiceSecret>("younger").await;
+    assert_eq!(secrets::remote_secrets(&env, app).await, secrets::expected(&[("corrected", "fake-value-1")]));
     // The deletion of the younger SpiceSecret does not delete the secret that both statuses record.
-    env.says::<SpiceSecret>("younger", "NameTaken", "Name \"corrected\" is owned by SpiceSecret \"corrected\"").await;
-    env.cluster.kubectl(&["delete", "ssec/younger", "-n", &env.namespace, "--timeout=30s"]).await.unwrap();
-    assert_eq!(secrets::remote(&env, app).await, secrets::expected(&[("corrected", "fake-value-1")]));
+    env.wait_for_message::<SpiceSecret>(
+        "younger",
+        "NameTaken",
+        "Name \"corrected\" is owned by SpiceSecret \"corrected\"",
+    )
+    .await;
+    env.kubectl(&["delete", "ssec/younger", "--timeout=30s"]).await.unwrap();
+    assert_eq!(secrets::remote_secrets(&env, app).await, secrets::expected(&[("corrected", "fake-value-1")]));
     patch(&env, "ssec/corrected", &json!({ "spec": { "suspend": null } }), &[]).await.unwrap();
-    env.secret_is("corrected", "True", "Succeeded").await;
-    assert_eq!(secrets::remote(&env, app).await, secrets::expected(&[("corrected", "fake-value-2")]));
+    env.wait_for_ready::<SpiceSecret>("corrected").await;
+    assert_eq!(secrets::remote_secrets(&env, app).await, secrets::expected(&[("corrected", "fake-value-2")]));
 }
 
 #[tokio::test]
 async fn undecodable_status_is_reported_and_creates_no_second_app() {
     let env = TestEnv::new("undecodable-status", program()).await;
-    let operator = env.operator().await;
+    let operator = env.start_operator().await;
     for name in ["corrected-app", "deleted-app"] {
-        env.app(name, json!({})).await;
-        env.app_is(name, "True", "Succeeded").await;
+        env.apply_app(name, json!({})).await;
+        env.wait_for_ready::<SpiceApp>(name).await;
     }
     operator.terminate().await.unwrap();
     let invalid = json!({ "status": { "createIntent": { "id": "x", "name": "x", "at": "9999-12-31T23:59:59Z" } } });
     for name in ["sapp/corrected-app", "sapp/deleted-app"] {
         patch(&env, name, &invalid, &["--subresource=status"]).await.unwrap();
     }
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     for name in ["sapp/corrected-app", "sapp/deleted-app"] {
         reports_undecodable(&env, name, "status.createIntent").await;
     }
-    env.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &env.namespace, "--timeout=30s"]).await.unwrap();
+    env.kubectl(&["delete", "sapp", "deleted-app", "--timeout=30s"]).await.unwrap();
     let none = json!({ "status": { "createIntent": null } });
     patch(&env, "sapp/corrected-app", &none, &["--subresource=status"]).await.unwrap();
-    env.app_is("corrected-app", "True", "Succeeded").await;
+    env.wait_for_ready::<SpiceApp>("corrected-app").await;
     assert_eq!(env.remote_apps().await.len(), 1);
-    let posts = env.calls(0).await.into_iter().filter(|call| call == "POST /v1/apps").count();
+    let posts = env.count_posts().await;
     assert_eq!(posts, 2);
 }
 
@@ -189,24 +199,23 @@ async fn deeply_nested_object_is_rejected_and_does_not_block_other_apps() {
     );
     env.cluster.kubectl_apply_text(&manifest).await.unwrap();
     // The operator lists the object at its start, and its watch delivers the deletion.
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     let stalled_message = r#"jsonpath={.status.conditions[?(@.type=="Stalled")].message}"#;
     poll("the object is rejected", DEADLINE, async || {
-        let message =
-            env.cluster.kubectl(&["get", "sapp", "deep-app", "-n", &env.namespace, "-o", stalled_message]).await?;
+        let message = env.kubectl(&["get", "sapp", "deep-app", "-o", stalled_message]).await?;
         if message.contains("nested deeper than 64 levels") { Ok(()) } else { Err(message) }
     })
     .await
     .unwrap();
-    env.cluster.kubectl(&["delete", "sapp", "deep-app", "-n", &env.namespace, "--timeout=30s"]).await.unwrap();
-    env.app("other-app", json!({})).await;
-    env.app_is("other-app", "True", "Succeeded").await;
+    env.kubectl(&["delete", "sapp", "deep-app", "--timeout=30s"]).await.unwrap();
+    env.apply_app("other-app", json!({})).await;
+    env.wait_for_ready::<SpiceApp>("other-app").await;
 }
 
 #[tokio::test]
 async fn undecodable_conditions_are_replaced_and_do_not_block_deletion() {
     let env = TestEnv::new("undecodable-conditions", program()).await;
-    let operator = env.operator().await;
+    let operator = env.start_operator().await;
     let namespace = env.namespace.clone();
     let invalid = r#"{"status":{"conditions":[{"type":"Ready","status":"True","reason":"X","message":"x","lastTransitionTime":"9999-12-31T23:59:59Z"}]}}"#;
     let invalidate = async |name: &str| {
@@ -219,8 +228,8 @@ async fn undecodable_conditions_are_replaced_and_do_not_block_deletion() {
         env.cluster.kubectl(&args).await
     };
     for name in ["corrected-app", "deleted-app"] {
-        env.app(name, json!({})).await;
-        env.app_is(name, "True", "Succeeded").await;
+        env.apply_app(name, json!({})).await;
+        env.wait_for_ready::<SpiceApp>(name).await;
     }
     invalidate("corrected-app").await;
     poll("the operator replaces the conditions", DEADLINE, async || {
@@ -233,7 +242,7 @@ async fn undecodable_conditions_are_replaced_and_do_not_block_deletion() {
     operator.terminate().await.unwrap();
     invalidate("deleted-app").await;
     env.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &namespace, "--wait=false"]).await.unwrap();
-    let _operator = env.operator().await;
+    let _operator = env.start_operator().await;
     poll("the app is deleted", DEADLINE, async || match conditions("deleted-app").await {
         Err(error) if error.contains("NotFound") => Ok(()),
         other => Err(format!("{other:?}")),

@@ -64,7 +64,7 @@ impl ControlPlane {
     pub async fn start_in(run: &Arc<RunDir>) -> Result<Self, String> {
         // The first installed TLS provider remains the default, so a repeated call has no effect.
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        if use_existing_cluster() { Self::existing(run).await } else { Self::own(run).await }
+        if use_existing_cluster() { Self::connect_to_existing(run).await } else { Self::start_local(run).await }
     }
 
     /// Returns the control plane of this test binary. Each test creates its own namespace.
@@ -75,7 +75,7 @@ impl ControlPlane {
     }
 
     /// Starts a control plane for one test. For tests that change cluster-wide objects.
-    pub async fn alone() -> Result<ControlPlaneGuard, String> {
+    pub async fn dedicated() -> Result<ControlPlaneGuard, String> {
         Ok(ControlPlaneGuard(ControlPlaneRef::Own(Box::new(Self::start().await?))))
     }
 
@@ -121,7 +121,7 @@ impl ControlPlane {
     }
 
     /// Creates a namespace with a unique name that starts with `prefix`.
-    pub async fn namespace(&self, prefix: &str) -> Result<String, String> {
+    pub async fn create_namespace(&self, prefix: &str) -> Result<String, String> {
         let suffix = uuid::Uuid::new_v4().simple().to_string();
         let name = format!("{prefix}-{}", &suffix[..8]);
         let labels = [(String::from("app.kubernetes.io/created-by"), String::from(CREATED_BY))];
@@ -137,7 +137,7 @@ impl ControlPlane {
     }
 
     /// Returns all keys and values in etcd, except Secrets. `None` for an existing cluster.
-    pub async fn dump(&self) -> Result<Option<Vec<Vec<u8>>>, String> {
+    pub async fn dump_etcd(&self) -> Result<Option<Vec<Vec<u8>>>, String> {
         let Some(etcd_url) = &self.etcd_url else { return Ok(None) };
         let http = reqwest::Client::builder().no_proxy().build().map_err(|e| e.to_string())?;
         let mut parts = Vec::new();
@@ -171,7 +171,7 @@ impl ControlPlane {
         [&self.apiserver, &self.etcd].into_iter().flatten().map(Child::pid).collect()
     }
 
-    async fn existing(run: &Arc<RunDir>) -> Result<Self, String> {
+    async fn connect_to_existing(run: &Arc<RunDir>) -> Result<Self, String> {
         let admin = Kubeconfig::from_env()
             .map_err(|e| format!("KUBECONFIG: {e}"))?
             .ok_or("USE_EXISTING_CLUSTER=true needs KUBECONFIG")?;
@@ -195,18 +195,18 @@ impl ControlPlane {
         Ok(cluster)
     }
 
-    async fn own(run: &Arc<RunDir>) -> Result<Self, String> {
+    async fn start_local(run: &Arc<RunDir>) -> Result<Self, String> {
         let binaries = binaries(&[]).await?;
         let mut attempt = 1;
         loop {
-            match Self::try_own(run, &binaries).await {
+            match Self::try_start_local(run, &binaries).await {
                 Err(message) if attempt < ATTEMPTS && message.contains("address already in use") => attempt += 1,
                 result => return result,
             }
         }
     }
 
-    async fn try_own(run: &Arc<RunDir>, binaries: &Path) -> Result<Self, String> {
+    async fn try_start_local(run: &Arc<RunDir>, binaries: &Path) -> Result<Self, String> {
         let [etcd_port, port] = free_ports()?;
         let etcd_url = format!("http://127.0.0.1:{etcd_port}");
         let data = run.data().join(format!("etcd-{etcd_port}"));
@@ -250,7 +250,7 @@ impl ControlPlane {
     async fn wait_until_ready(&self) -> Result<(), String> {
         let ready = poll("the Kubernetes API is ready", DEADLINE, async || {
             for child in [&self.etcd, &self.apiserver].into_iter().flatten() {
-                if let Some(status) = child.ended() {
+                if let Some(status) = child.exit_status() {
                     return Ok(Err(child.exit_report(status)));
                 }
             }

@@ -17,8 +17,9 @@ pub struct Operator {
     http: reqwest::Client,
 }
 
+/// First line of the output of `--print-address json`.
 #[derive(Deserialize)]
-struct Announcement {
+struct PrintedAddress {
     admin: String,
 }
 
@@ -39,23 +40,23 @@ impl Operator {
         }
         command.env("KUBECONFIG", kubeconfig).envs(environment.iter().copied());
         let child = Child::start(run, "operator", &command)?;
-        let Announcement { admin } = child.announcement().await?;
+        let PrintedAddress { admin } = child.wait_for_first_line().await?;
         let http = reqwest::Client::builder().no_proxy().build().map_err(|e| format!("HTTP client: {e}"))?;
         Ok(Self { child, admin: admin.trim_end_matches('/').to_owned(), http })
     }
 
     /// Waits until `/readyz` succeeds.
-    pub async fn ready(&self) -> Result<(), String> {
-        poll("the operator is ready", DEADLINE, async || match self.child.ended() {
+    pub async fn wait_until_ready(&self) -> Result<(), String> {
+        poll("the operator is ready", DEADLINE, async || match self.child.exit_status() {
             Some(status) => Ok(Err(self.child.exit_report(status))),
-            None => self.get("readyz").await.map(|_| Ok(())),
+            None => self.get_body("readyz").await.map(|_| Ok(())),
         })
         .await?
     }
 
     /// Waits until `/readyz` fails with a text that contains `cause`.
-    pub async fn unready(&self, cause: &str) -> Result<(), String> {
-        poll(&format!("readyz fails with {cause:?}"), DEADLINE, async || match self.answer("readyz").await? {
+    pub async fn wait_until_unready(&self, cause: &str) -> Result<(), String> {
+        poll(&format!("readyz fails with {cause:?}"), DEADLINE, async || match self.get("readyz").await? {
             (503, text) if text.contains(cause) => Ok(()),
             other => Err(format!("{other:?}")),
         })
@@ -64,7 +65,21 @@ impl Operator {
 
     /// Reads the metrics.
     pub async fn metrics(&self) -> Result<Metrics, String> {
-        Metrics::parse(&self.get("metrics").await?)
+        Metrics::parse(&self.get_body("metrics").await?)
+    }
+
+    /// Returns the number of finished reconciles of a kind.
+    pub async fn reconciles(&self, kind: &str) -> Result<u64, String> {
+        Ok(self.metrics().await?.reconciles(kind) as u64)
+    }
+
+    /// Waits until the operator has finished `at_least` reconciles of a kind.
+    pub async fn wait_for_reconciles(&self, kind: &str, at_least: u64) -> Result<(), String> {
+        poll(&format!("{at_least} reconciles of {kind}"), DEADLINE, async || {
+            let reconciles = self.reconciles(kind).await?;
+            if reconciles >= at_least { Ok(()) } else { Err(format!("{reconciles} so far")) }
+        })
+        .await
     }
 
     /// Returns the base URL of the admin server without a trailing slash.
@@ -88,7 +103,7 @@ impl Operator {
     }
 
     /// Sends SIGTERM and waits until the operator logs that it waits for in-flight requests.
-    pub async fn begins_to_stop(&self) -> Result<(), String> {
+    pub async fn begin_shutdown(&self) -> Result<(), String> {
         self.child.terminate()?;
         poll("the operator logs its shutdown", DEADLINE, async || {
             if self.log().contains("Shutting down; waiting for in-flight requests") {
@@ -112,15 +127,15 @@ impl Operator {
     }
 
     /// Sends a GET request to the admin server. Returns the status code and the body.
-    pub async fn answer(&self, path: &str) -> Result<(u16, String), String> {
+    pub async fn get(&self, path: &str) -> Result<(u16, String), String> {
         let url = format!("{}/{path}", self.admin);
         let response = self.http.get(&url).timeout(DEADLINE).send().await.map_err(|e| format!("{e:?}"))?;
         let status = response.status().as_u16();
         Ok((status, response.text().await.map_err(|e| format!("{url}: {e}"))?))
     }
 
-    async fn get(&self, path: &str) -> Result<String, String> {
-        match self.answer(path).await? {
+    async fn get_body(&self, path: &str) -> Result<String, String> {
+        match self.get(path).await? {
             (200, body) => Ok(body),
             (status, body) => Err(format!("{path}: {status}: {body}")),
         }

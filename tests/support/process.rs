@@ -79,12 +79,12 @@ impl Child {
         read_text(&self.stdout)
     }
 
-    /// Waits for the first line of the standard output and parses it as JSON. Fails if the process ends before.
-    pub async fn announcement<T: DeserializeOwned>(&self) -> Result<T, String> {
+    /// Waits for the first line of the standard output and parses the line as JSON. Fails if the process ends before.
+    pub async fn wait_for_first_line<T: DeserializeOwned>(&self) -> Result<T, String> {
         let line = poll(&format!("{} prints its first line", self.name), DEADLINE, async || {
             // The exit status is read before the file, so that the file contains all output of an ended process.
-            let ended = self.ended();
-            match (self.output().split_once('\n'), ended) {
+            let exit_status = self.exit_status();
+            match (self.output().split_once('\n'), exit_status) {
                 (Some((line, _)), _) => Ok(Ok(line.to_owned())),
                 (None, Some(status)) => Ok(Err(self.exit_report(status))),
                 (None, None) => Err(String::from("no line yet")),
@@ -94,15 +94,15 @@ impl Child {
         serde_json::from_str(&line).map_err(|e| format!("{}: invalid first line {line:?}: {e}", self.name))
     }
 
-    /// Returns the exit status of an ended process.
-    pub fn ended(&self) -> Option<ExitStatus> {
+    /// Returns the exit status, or `None` for a running process.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
         self.process().try_wait().ok().flatten()
     }
 
     /// Waits for the end of the process.
     pub async fn wait(&self, deadline: Duration) -> Result<ExitStatus, String> {
         poll(&format!("{} ends", self.name), deadline, async || {
-            self.ended().ok_or_else(|| String::from("the process is running"))
+            self.exit_status().ok_or_else(|| String::from("the process is running"))
         })
         .await
     }
@@ -113,7 +113,7 @@ impl Child {
     }
 
     /// Sends SIGCONT.
-    pub fn go_on(&self) -> Result<(), String> {
+    pub fn resume(&self) -> Result<(), String> {
         self.signal("CONT")
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A fault point is a Management API request for apps, or a Kubernetes write to the object under test. Events, Leases
 //! and other objects are not fault points. At the selected fault point, the proxy holds the request before the request
-//! takes effect, or withholds the response. The proxy then blocks all further requests until [`FaultPoints::open`].
+//! takes effect, or withholds the response. The proxy then blocks all further requests until [`FaultPoints::end_recording`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,7 +57,7 @@ struct Recording {
 }
 
 /// Handling of a request.
-enum Verdict {
+enum Handling {
     Forward,
     StopAt(When),
     Block,
@@ -72,7 +72,7 @@ impl FaultPoints {
     }
 
     /// Replaces `token` with `valid`, a token of the sandbox, in forwarded requests.
-    pub fn accept(&self, token: &str, valid: &str) {
+    pub fn add_token(&self, token: &str, valid: &str) {
         self.tokens().replacements.insert(token.to_owned(), valid.to_owned());
     }
 
@@ -82,7 +82,7 @@ impl FaultPoints {
     }
 
     /// Returns the tokens of the Management API requests so far.
-    pub fn tokens_seen(&self) -> BTreeSet<String> {
+    pub fn seen_tokens(&self) -> BTreeSet<String> {
         self.tokens().seen.clone()
     }
 
@@ -103,12 +103,12 @@ impl FaultPoints {
     }
 
     /// Starts a recording. `selected` is the fault point at which the proxy blocks the operator.
-    pub fn count(&self, selected: Option<(FaultPoint, When)>) {
+    pub fn start_recording(&self, selected: Option<(FaultPoint, When)>) {
         *self.recording() = Recording { enabled: true, selected, ..Recording::default() };
     }
 
     /// Ends the recording and forwards all new requests. Held requests remain held.
-    pub fn open(&self) {
+    pub fn end_recording(&self) {
         *self.recording() = Recording::default();
         self.stopped.send_replace(false);
     }
@@ -119,7 +119,7 @@ impl FaultPoints {
     }
 
     /// Waits until the selected fault point is reached.
-    pub async fn stopped(&self) {
+    pub async fn wait_until_reached(&self) {
         // The sender is a field of `self`, so the wait cannot fail.
         self.stopped.subscribe().wait_for(|stopped| *stopped).await.ok();
     }
@@ -129,11 +129,11 @@ impl FaultPoints {
     }
 
     /// Records a request and determines its handling. `call` is `None` for a request that is no fault point.
-    fn record(&self, call: Option<String>) -> Verdict {
+    fn record_request(&self, call: Option<String>) -> Handling {
         let mut recording = self.recording();
-        let Some(call) = call.filter(|_| recording.enabled) else { return Verdict::Forward };
+        let Some(call) = call.filter(|_| recording.enabled) else { return Handling::Forward };
         if recording.reached {
-            return Verdict::Block;
+            return Handling::Block;
         }
         let occurrence = recording.occurrences.entry(call.clone()).or_default();
         *occurrence += 1;
@@ -141,11 +141,11 @@ impl FaultPoints {
         recording.points.push(point.clone());
         let when = recording.selected.as_ref().filter(|(selected, _)| *selected == point).map(|(_, when)| *when);
         recording.reached = when.is_some();
-        when.map_or(Verdict::Forward, Verdict::StopAt)
+        when.map_or(Handling::Forward, Handling::StopAt)
     }
 
     /// Reports the selected fault point and holds the request forever. The test then kills the operator.
-    async fn stop<T>(&self) -> T {
+    async fn hold_request<T>(&self) -> T {
         self.stopped.send_replace(true);
         pending().await
     }
@@ -185,13 +185,13 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts a proxy for the Management API at this URL.
-    pub async fn of_management(faults: &Arc<FaultPoints>, url: &str) -> Result<Self, String> {
+    pub async fn for_management_api(faults: &Arc<FaultPoints>, url: &str) -> Result<Self, String> {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
         Self::start(faults, Upstream::Management(http.map_err(|e| e.to_string())?, url.to_owned())).await
     }
 
     /// Starts a proxy for the Kubernetes API of this client.
-    pub async fn of_kubernetes(faults: &Arc<FaultPoints>, client: Client) -> Result<Self, String> {
+    pub async fn for_kubernetes_api(faults: &Arc<FaultPoints>, client: Client) -> Result<Self, String> {
         Self::start(faults, Upstream::Kubernetes(client)).await
     }
 
@@ -239,15 +239,15 @@ async fn handle(
         faults.reads.lock().unwrap_or_else(PoisonError::into_inner).push(request.uri().path().to_owned());
     }
     let point = faults.fault_point(&upstream, request.method(), request.uri().path());
-    match faults.record(point) {
-        Verdict::Forward => forward(&upstream, request).await,
-        Verdict::Block => pending().await,
-        Verdict::StopAt(When::Before) => faults.stop().await,
-        Verdict::StopAt(When::After) => {
+    match faults.record_request(point) {
+        Handling::Forward => forward(&upstream, request).await,
+        Handling::Block => pending().await,
+        Handling::StopAt(When::Before) => faults.hold_request().await,
+        Handling::StopAt(When::After) => {
             let response = forward(&upstream, request).await;
             // The request has taken effect at the end of the response.
             to_bytes(response.into_body(), MAX_BODY).await.ok();
-            faults.stop().await
+            faults.hold_request().await
         }
     }
 }

@@ -102,21 +102,38 @@ pub struct Journal {
 }
 
 /// A fault rule.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Fault {
-    /// HTTP method. `None`: any method.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// Route. `None`: any route.
+    method: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
-    /// Time at which the rule acts.
-    pub when: When,
-    /// Form of the fault.
-    pub action: Action,
-    /// Number of requests that the rule affects. `None`: unlimited.
+    route: Option<String>,
+    when: When,
+    action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub times: Option<u32>,
+    times: Option<u32>,
+}
+
+impl Fault {
+    /// Creates a rule for every request.
+    pub fn new(when: When, action: Action) -> Self {
+        Self { method: None, route: None, when, action, times: None }
+    }
+
+    /// Restricts the rule to one HTTP method.
+    pub fn method(self, method: &str) -> Self {
+        Self { method: Some(method.to_owned()), ..self }
+    }
+
+    /// Restricts the rule to one route.
+    pub fn route(self, route: &str) -> Self {
+        Self { route: Some(route.to_owned()), ..self }
+    }
+
+    /// Restricts the rule to the first matching requests.
+    pub fn times(self, times: u32) -> Self {
+        Self { times: Some(times), ..self }
+    }
 }
 
 /// Time at which a fault rule acts.
@@ -143,7 +160,7 @@ pub enum Action {
     Delay(u64),
     /// A response with this status, these headers and this body.
     #[serde(untagged)]
-    Answer { status: u16, headers: Value, body: Value },
+    Response { status: u16, headers: Value, body: Value },
 }
 
 impl Sandbox {
@@ -155,7 +172,7 @@ impl Sandbox {
             command.args(["--profile", &profile()]);
         }
         let child = Child::start(run, "sandbox", &command)?;
-        let connection_info: ConnectionInfo = child.announcement().await?;
+        let connection_info: ConnectionInfo = child.wait_for_first_line().await?;
         let authority = connection_info.ca.iter().map(|pem| reqwest::Certificate::from_pem(pem.as_bytes()));
         let authority =
             authority.collect::<Result<Vec<_>, _>>().map_err(|e| format!("the sandbox's authority: {e}"))?;
@@ -229,7 +246,12 @@ impl Sandbox {
     }
 
     /// Waits for a matching entry that changed after revision `after`.
-    pub async fn call(&self, description: &str, after: u64, matches: impl Fn(&Entry) -> bool) -> Result<Entry, String> {
+    pub async fn wait_for_call(
+        &self,
+        description: &str,
+        after: u64,
+        matches: impl Fn(&Entry) -> bool,
+    ) -> Result<Entry, String> {
         let (end, mut after, mut seen) = (Instant::now() + DEADLINE, after, 0);
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -246,8 +268,8 @@ impl Sandbox {
     }
 
     /// Adds a fault rule and returns its ID.
-    pub async fn add_fault(&self, fault: &Fault) -> Result<Value, String> {
-        let response: Value = json(self.http.post(format!("{}/sandbox/faults", self.url())).json(fault)).await?;
+    pub async fn add_fault(&self, fault: Fault) -> Result<Value, String> {
+        let response: Value = json(self.http.post(format!("{}/sandbox/faults", self.url())).json(&fault)).await?;
         Ok(response["id"].clone())
     }
 
@@ -268,36 +290,36 @@ impl Sandbox {
     }
 
     /// Changes a credential: `revoke`, `expire` or `rotate`.
-    pub async fn credential_is(&self, name: &str, verb: &str) -> Result<(), String> {
-        send(self.http.post(format!("{}/sandbox/credentials/{name}/{verb}", self.url()))).await.map(drop)
+    pub async fn change_credential(&self, name: &str, action: &str) -> Result<(), String> {
+        send(self.http.post(format!("{}/sandbox/credentials/{name}/{action}", self.url()))).await.map(drop)
     }
 
     /// Changes the repository connection of an app: `connect` or `disconnect`.
-    pub async fn repository(&self, id: u64, verb: &str) -> Result<(), String> {
-        send(self.http.post(format!("{}/sandbox/apps/{id}/{verb}", self.url()))).await.map(drop)
+    pub async fn change_repository(&self, id: u64, action: &str) -> Result<(), String> {
+        send(self.http.post(format!("{}/sandbox/apps/{id}/{action}", self.url()))).await.map(drop)
     }
 
     /// Returns an API client with this credential.
-    pub fn person(&self, credential: &str) -> Result<Person, String> {
+    pub fn client(&self, credential: &str) -> Result<ApiClient, String> {
         let token = self.credential(credential)?.token.clone();
         let token = token.ok_or_else(|| format!("the credential {credential:?} has no token"))?;
-        Ok(Person { http: self.http.clone(), base: format!("{}/v1", self.url()), token })
+        Ok(ApiClient { http: self.http.clone(), base: format!("{}/v1", self.url()), token })
     }
 
     /// Returns an API client that simulates portal actions.
-    pub fn portal(&self) -> Result<Person, String> {
-        self.person(PORTAL)
+    pub fn portal(&self) -> Result<ApiClient, String> {
+        self.client(PORTAL)
     }
 }
 
 /// A client of the API other than the operator.
-pub struct Person {
+pub struct ApiClient {
     http: reqwest::Client,
     base: String,
     token: String,
 }
 
-impl Person {
+impl ApiClient {
     /// Lists all apps.
     pub async fn apps(&self) -> Result<Vec<Value>, String> {
         let mut apps = Vec::new();

@@ -8,14 +8,17 @@ use std::{
     thread,
 };
 
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Namespace, Secret},
+};
 use kube::{
     Api, Client, Resource,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use spice_cloud_operator::api::{Condition, SpiceApp, SpiceOrganization, SpiceSecret};
+use spice_cloud_operator::api::{Condition, SpiceApp, SpiceOrganization, SpiceSecret, StatusCore};
 
 use super::{
     canary::leaked_forms,
@@ -72,20 +75,20 @@ impl TestEnv {
 
     /// As [`Self::new`], with additional arguments for the sandbox.
     pub async fn with_sandbox(name: &str, program: &Path, args: &[&str]) -> Self {
-        let env = Self::bare(Self::shared().await, name, program, args).await;
+        let env = Self::without_credential_on(Self::shared().await, name, program, args).await;
         env.with_credential().await
     }
 
     /// As [`Self::new`], with its own control plane.
-    pub async fn alone(name: &str, program: &Path) -> Self {
-        let cluster = ControlPlane::alone().await.unwrap();
+    pub async fn with_dedicated_control_plane(name: &str, program: &Path) -> Self {
+        let cluster = ControlPlane::dedicated().await.unwrap();
         install(&cluster).await;
-        Self::bare(cluster, name, program, &[]).await.with_credential().await
+        Self::without_credential_on(cluster, name, program, &[]).await.with_credential().await
     }
 
     /// As [`Self::new`], without the credential Secret.
     pub async fn without_credential(name: &str, program: &Path) -> Self {
-        Self::bare(Self::shared().await, name, program, &[]).await
+        Self::without_credential_on(Self::shared().await, name, program, &[]).await
     }
 
     async fn shared() -> ControlPlaneGuard {
@@ -96,46 +99,42 @@ impl TestEnv {
 
     async fn with_credential(self) -> Self {
         let token = self.sandbox.credential("operator").unwrap().token.clone().unwrap();
-        self.give_credential(&token).await;
+        self.set_credential(&token).await;
         self
     }
 
-    async fn bare(cluster: ControlPlaneGuard, name: &str, program: &Path, args: &[&str]) -> Self {
+    async fn without_credential_on(cluster: ControlPlaneGuard, name: &str, program: &Path, args: &[&str]) -> Self {
         let run = RunDir::new(name).unwrap();
         let sandbox = Sandbox::start(&run, program, args).await.unwrap();
-        let (namespace, client) = (cluster.namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
+        let (namespace, client) =
+            (cluster.create_namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
         let checker = StatusChecker::start(&cluster.kubeconfig(User::Admin), &namespace).unwrap();
         let (program, checker) = (program.to_owned(), Some(checker));
         let values = Mutex::default();
         let env = Self { cluster, sandbox, namespace, client, run, program, checker, values };
-        env.organization(env.sandbox.url()).await;
+        env.apply_organization(env.sandbox.url()).await;
         env
     }
 
     /// Starts an operator that watches only this namespace, with short timings, and waits until it is ready.
-    pub async fn operator(&self) -> Operator {
-        self.operator_with(&[]).await
+    pub async fn start_operator(&self) -> Operator {
+        self.start_operator_with(&[]).await
     }
 
-    /// As [`Self::operator`], with additional arguments.
-    pub async fn operator_with(&self, args: &[&str]) -> Operator {
-        self.operator_by(&self.cluster.kubeconfig(User::Operator), args).await
+    /// As [`Self::start_operator`], with additional arguments.
+    pub async fn start_operator_with(&self, args: &[&str]) -> Operator {
+        self.start_operator_as(&self.cluster.kubeconfig(User::Operator), args).await
     }
 
-    /// As [`Self::operator_with`], with another kubeconfig.
-    pub async fn operator_by(&self, kubeconfig: &Path, args: &[&str]) -> Operator {
-        self.operator_in(kubeconfig, args, &[]).await
-    }
-
-    /// As [`Self::operator_by`], with additional environment variables.
-    pub async fn operator_in(&self, kubeconfig: &Path, args: &[&str], variables: &[(&str, &str)]) -> Operator {
-        let operator = self.operator_begun(kubeconfig, args, variables).await;
-        operator.ready().await.unwrap();
+    /// As [`Self::start_operator_with`], with another kubeconfig.
+    pub async fn start_operator_as(&self, kubeconfig: &Path, args: &[&str]) -> Operator {
+        let operator = self.spawn_operator(kubeconfig, args, &[]).await;
+        operator.wait_until_ready().await.unwrap();
         operator
     }
 
-    /// As [`Self::operator_in`], without the wait until the operator is ready.
-    pub async fn operator_begun(&self, kubeconfig: &Path, args: &[&str], variables: &[(&str, &str)]) -> Operator {
+    /// Starts an operator with additional arguments and environment variables. The operator may not be ready yet.
+    pub async fn spawn_operator(&self, kubeconfig: &Path, args: &[&str], variables: &[(&str, &str)]) -> Operator {
         let name = |argument: &str| argument.split('=').next().unwrap_or_default().to_owned();
         let mut all_args = TEST_TIMINGS.to_vec();
         all_args.retain(|timing| args.iter().all(|argument| name(argument) != name(timing)));
@@ -156,23 +155,24 @@ impl TestEnv {
     pub async fn touch_credential(&self) {
         let stamp = format!("{:?}", std::time::SystemTime::now());
         let patch = json!({ "metadata": { "annotations": { "example.com/other": stamp } } });
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        api.patch(CREDENTIAL.0, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.kubernetes_secrets().patch(CREDENTIAL.0, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
     /// Creates or replaces the credential Secret.
-    pub async fn give_credential(&self, token: &str) {
+    pub async fn set_credential(&self, token: &str) {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": { "name": CREDENTIAL.0, "namespace": self.namespace },
             "stringData": { CREDENTIAL.1: token },
         });
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        api.patch(CREDENTIAL.0, &PatchParams::apply("test"), &Patch::Apply(&secret)).await.unwrap();
+        self.kubernetes_secrets()
+            .patch(CREDENTIAL.0, &PatchParams::apply("test"), &Patch::Apply(&secret))
+            .await
+            .unwrap();
     }
 
     /// Applies the SpiceOrganization `default`. No resync occurs during the test.
-    pub async fn organization(&self, endpoint: &str) {
+    pub async fn apply_organization(&self, endpoint: &str) {
         let spec = json!({
             "endpoint": endpoint, "allowInsecureEndpoint": true, "interval": "24h",
             "credentials": { "personalAccessToken": { "secretRef": { "name": CREDENTIAL.0 } } },
@@ -181,7 +181,7 @@ impl TestEnv {
     }
 
     /// Applies a SpiceApp. Without `interval` in `spec`, no resync occurs during the test.
-    pub async fn app(&self, name: &str, mut spec: Value) -> SpiceApp {
+    pub async fn apply_app(&self, name: &str, mut spec: Value) -> SpiceApp {
         if spec.get("interval").is_none() {
             spec["interval"] = json!("24h");
         }
@@ -189,7 +189,7 @@ impl TestEnv {
     }
 
     /// Applies a SpiceSecret. Without `interval` in `spec`, no resync occurs during the test.
-    pub async fn secret(&self, name: &str, mut spec: Value) -> SpiceSecret {
+    pub async fn apply_secret(&self, name: &str, mut spec: Value) -> SpiceSecret {
         if spec.get("interval").is_none() {
             spec["interval"] = json!("24h");
         }
@@ -200,14 +200,14 @@ impl TestEnv {
     }
 
     /// Creates or replaces a Kubernetes Secret with these values.
-    pub async fn values(&self, name: &str, values: Value) {
+    pub async fn set_values(&self, name: &str, values: Value) {
         let texts = values.as_object().unwrap().values().filter_map(Value::as_str).map(str::to_owned);
         self.values.lock().unwrap().extend(texts.filter(|text| (MIN_CANARY_LENGTH..1000).contains(&text.len())));
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": values,
         });
         // A replace also removes keys.
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let api = self.kubernetes_secrets();
         let secret: Secret = serde_json::from_value(secret).unwrap();
         match api.get_opt(name).await.unwrap() {
             Some(_) => api.replace(name, &PostParams::default(), &secret).await.unwrap(),
@@ -228,19 +228,52 @@ impl TestEnv {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Creates an object. The error contains the message of the apiserver.
-    pub async fn create<K: Kind>(&self, object: &K) -> Result<K, String> {
-        self.api().create(&PostParams::default(), object).await.map_err(|error| error.to_string())
+    /// Returns the API of the Kubernetes Secrets in this namespace, with administrator permissions.
+    pub fn kubernetes_secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Applies a merge patch to an object.
+    pub async fn patch<K: Kind>(&self, name: &str, patch: Value) {
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    /// Requests the deletion of an object.
+    pub async fn delete<K: Kind>(&self, name: &str) {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Requests the deletion of this namespace.
+    pub async fn delete_namespace(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Runs kubectl in this namespace as the administrator.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+        self.cluster.kubectl(&[&["-n", &self.namespace], args].concat()).await
     }
 
     /// Returns the Management API requests of the operator after a journal revision, as `METHOD route`.
-    pub async fn calls(&self, after: u64) -> Vec<String> {
-        let calls = self.sandbox.calls_by("operator", after).await.unwrap();
+    pub async fn calls_since(&self, revision: u64) -> Vec<String> {
+        let calls = self.sandbox.calls_by("operator", revision).await.unwrap();
         calls.iter().map(|call| format!("{} {}", call.method, call.route.as_deref().unwrap_or("?"))).collect()
     }
 
+    /// As [`Self::calls_since`], without the reads.
+    pub async fn writes_since(&self, revision: u64) -> Vec<String> {
+        let mut calls = self.calls_since(revision).await;
+        calls.retain(|call| !call.starts_with("GET"));
+        calls
+    }
+
+    /// Returns the number of POST requests of the operator.
+    pub async fn count_posts(&self) -> usize {
+        self.calls_since(0).await.iter().filter(|call| call.starts_with("POST")).count()
+    }
+
     /// Skips the status check. For tests that write invalid statuses.
-    pub fn forget_statuses(mut self) {
+    pub fn skip_status_check(mut self) {
         if let Some(checker) = self.checker.take() {
             checker.end().ok();
         }
@@ -281,25 +314,40 @@ pub trait Kind:
     + Sync
     + 'static
 {
+    /// Returns the part of the status that all kinds share. `None` before the first reconcile.
+    fn core(&self) -> Option<&StatusCore>;
+
     /// Returns the conditions of the status.
-    fn conditions(&self) -> &[Condition];
+    fn conditions(&self) -> &[Condition] {
+        self.core().map_or(&[], |core| &core.conditions)
+    }
+
+    /// Returns the condition of this type.
+    fn condition(&self, type_: &str) -> Option<&Condition> {
+        self.conditions().iter().find(|condition| condition.type_ == type_)
+    }
+
+    /// Returns the message of the Ready condition.
+    fn ready_message(&self) -> &str {
+        &self.condition("Ready").unwrap().message
+    }
 }
 
 impl Kind for SpiceApp {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |status| &status.core.conditions)
+    fn core(&self) -> Option<&StatusCore> {
+        self.status.as_ref().map(|status| &status.core)
     }
 }
 
 impl Kind for SpiceSecret {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |status| &status.core.conditions)
+    fn core(&self) -> Option<&StatusCore> {
+        self.status.as_ref().map(|status| &status.core)
     }
 }
 
 impl Kind for SpiceOrganization {
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |status| &status.core.conditions)
+    fn core(&self) -> Option<&StatusCore> {
+        self.status.as_ref().map(|status| &status.core)
     }
 }
 

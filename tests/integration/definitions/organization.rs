@@ -1,10 +1,9 @@
 //! Validation of SpiceOrganizations.
 
-use kube::api::ApiResource;
 use serde_json::{Value, json};
 use spice_cloud_operator::api::SpiceOrganization;
 
-use super::{api_in_new_namespace, check_creates};
+use super::check_creates;
 
 /// Credentials with a personal access token in a key of a Secret.
 fn personal_access_token(name: &str, key: &str) -> Value {
@@ -26,169 +25,135 @@ fn spec_with(fields: Value) -> Value {
 
 #[tokio::test]
 async fn organization_endpoints_are_validated() {
-    let kind = ApiResource::erase::<SpiceOrganization>(&());
-    let api = api_in_new_namespace(&kind, "organizations").await;
     let endpoint = |url: &str| spec_with(json!({ "endpoint": url }));
     let token_endpoint = |url: &str| json!({ "credentials": oauth_client(json!({})), "tokenEndpoint": url });
-    check_creates(
-        &api,
-        &kind,
-        &[
-            ("default", spec_with(json!({})), &[]),
-            ("default", endpoint("https://api.example/base"), &[]),
-            ("default", endpoint("http://127.0.0.1:9"), &["spec.endpoint", "allowInsecureEndpoint"]),
-            (
-                "default",
-                spec_with(json!({"endpoint": "http://127.0.0.1:9", "allowInsecureEndpoint": false})),
-                &["spec.endpoint", "allowInsecureEndpoint"],
-            ),
-            ("default", spec_with(json!({"endpoint": "http://127.0.0.1:9", "allowInsecureEndpoint": true})), &[]),
-            ("default", endpoint("api.spice.ai"), &["spec.endpoint", "absolute"]),
-            ("default", endpoint("ftp://api.spice.ai"), &["spec.endpoint", "absolute"]),
-            ("default", endpoint("https://user@api.spice.ai"), &["spec.endpoint", "absolute"]),
-            ("default", endpoint("https://api.spice.ai?a=b"), &["spec.endpoint", "absolute"]),
-            ("default", endpoint("https://api.spice.ai#a"), &["spec.endpoint", "absolute"]),
-            ("default", token_endpoint("https://spice.example/api/oauth/token?a=b"), &[]),
-            ("default", token_endpoint("spice.example"), &["spec.tokenEndpoint", "absolute"]),
-            ("default", token_endpoint("https://user@spice.example"), &["spec.tokenEndpoint", "absolute"]),
-            ("default", token_endpoint("http://127.0.0.1:9"), &["spec.tokenEndpoint", "allowInsecureEndpoint"]),
-            (
-                "default",
-                spec_with(json!({"tokenEndpoint": "https://spice.example"})),
-                &["spec.tokenEndpoint", "requires credentials.oauthClient"],
-            ),
-            ("default", spec_with(json!({"caBundle": "-----BEGIN CERTIFICATE-----"})), &[]),
-            ("default", spec_with(json!({"caBundle": "none"})), &["spec.caBundle", "PEM"]),
-        ],
-    )
+    check_creates::<SpiceOrganization>(&[
+        ("default", spec_with(json!({})), &[]),
+        ("default", endpoint("https://api.example/base"), &[]),
+        ("default", endpoint("http://127.0.0.1:9"), &["spec.endpoint", "allowInsecureEndpoint"]),
+        (
+            "default",
+            spec_with(json!({"endpoint": "http://127.0.0.1:9", "allowInsecureEndpoint": false})),
+            &["spec.endpoint", "allowInsecureEndpoint"],
+        ),
+        ("default", spec_with(json!({"endpoint": "http://127.0.0.1:9", "allowInsecureEndpoint": true})), &[]),
+        ("default", endpoint("api.spice.ai"), &["spec.endpoint", "absolute"]),
+        ("default", endpoint("ftp://api.spice.ai"), &["spec.endpoint", "absolute"]),
+        ("default", endpoint("https://user@api.spice.ai"), &["spec.endpoint", "absolute"]),
+        ("default", endpoint("https://api.spice.ai?a=b"), &["spec.endpoint", "absolute"]),
+        ("default", endpoint("https://api.spice.ai#a"), &["spec.endpoint", "absolute"]),
+        ("default", token_endpoint("https://spice.example/api/oauth/token?a=b"), &[]),
+        ("default", token_endpoint("spice.example"), &["spec.tokenEndpoint", "absolute"]),
+        ("default", token_endpoint("https://user@spice.example"), &["spec.tokenEndpoint", "absolute"]),
+        ("default", token_endpoint("http://127.0.0.1:9"), &["spec.tokenEndpoint", "allowInsecureEndpoint"]),
+        (
+            "default",
+            spec_with(json!({"tokenEndpoint": "https://spice.example"})),
+            &["spec.tokenEndpoint", "requires credentials.oauthClient"],
+        ),
+        ("default", spec_with(json!({"caBundle": "-----BEGIN CERTIFICATE-----"})), &[]),
+        ("default", spec_with(json!({"caBundle": "none"})), &["spec.caBundle", "PEM"]),
+    ])
     .await;
 }
 
 #[tokio::test]
 async fn organization_credentials_are_validated() {
-    let kind = ApiResource::erase::<SpiceOrganization>(&());
-    let api = api_in_new_namespace(&kind, "organizations").await;
     let session = json!({"sessionToken": {"secretRef": {"name": "token"}}});
     let mut both = session.clone();
     both["personalAccessToken"] = session["sessionToken"].clone();
-    check_creates(
-        &api,
-        &kind,
-        &[
-            ("default", json!({}), &["spec.credentials", "Required"]),
-            ("default", json!({"credentials": {}}), &["spec.credentials", "exactly one of"]),
-            (
-                "default",
-                json!({"credentials": personal_access_token("token", "")}),
-                &["spec.credentials.personalAccessToken.secretRef.key"],
-            ),
-            (
-                "default",
-                json!({"credentials": personal_access_token("token", "a b")}),
-                &["spec.credentials.personalAccessToken.secretRef.key"],
-            ),
-            (
-                "default",
-                json!({"credentials": personal_access_token("", "token")}),
-                &["spec.credentials.personalAccessToken.secretRef.name"],
-            ),
-            ("default", json!({"credentials": session}), &[]),
-            ("default", json!({"credentials": {"personalAccessToken": {"secretRef": {"name": "token"}}}}), &[]),
-            (
-                "default",
-                json!({"credentials": {"personalAccessToken": {}}}),
-                &["spec.credentials.personalAccessToken.secretRef", "Required"],
-            ),
-            ("default", spec_with(json!({"credentials": both})), &["spec.credentials", "exactly one of"]),
-            (
-                "default",
-                spec_with(
-                    json!({"credentials": {"personalAccessToken": {"secretRef": {"name": "../other/secrets/x"}}}}),
-                ),
-                &["spec.credentials.personalAccessToken.secretRef.name"],
-            ),
-        ],
-    )
+    check_creates::<SpiceOrganization>(&[
+        ("default", json!({}), &["spec.credentials", "Required"]),
+        ("default", json!({"credentials": {}}), &["spec.credentials", "exactly one of"]),
+        (
+            "default",
+            json!({"credentials": personal_access_token("token", "")}),
+            &["spec.credentials.personalAccessToken.secretRef.key"],
+        ),
+        (
+            "default",
+            json!({"credentials": personal_access_token("token", "a b")}),
+            &["spec.credentials.personalAccessToken.secretRef.key"],
+        ),
+        (
+            "default",
+            json!({"credentials": personal_access_token("", "token")}),
+            &["spec.credentials.personalAccessToken.secretRef.name"],
+        ),
+        ("default", json!({"credentials": session}), &[]),
+        ("default", json!({"credentials": {"personalAccessToken": {"secretRef": {"name": "token"}}}}), &[]),
+        (
+            "default",
+            json!({"credentials": {"personalAccessToken": {}}}),
+            &["spec.credentials.personalAccessToken.secretRef", "Required"],
+        ),
+        ("default", spec_with(json!({"credentials": both})), &["spec.credentials", "exactly one of"]),
+        (
+            "default",
+            spec_with(json!({"credentials": {"personalAccessToken": {"secretRef": {"name": "../other/secrets/x"}}}})),
+            &["spec.credentials.personalAccessToken.secretRef.name"],
+        ),
+    ])
     .await;
 }
 
 #[tokio::test]
 async fn organization_oauth_client_is_validated() {
-    let kind = ApiResource::erase::<SpiceOrganization>(&());
-    let api = api_in_new_namespace(&kind, "organizations").await;
-    check_creates(
-        &api,
-        &kind,
-        &[
-            ("default", json!({"credentials": oauth_client(json!({}))}), &[]),
-            (
-                "default",
-                json!({"credentials": oauth_client(json!({"clientIdKey": "id", "clientSecretKey": "s"}))}),
-                &[],
-            ),
-            (
-                "default",
-                json!({"credentials": oauth_client(json!({"clientIdKey": ""}))}),
-                &["spec.credentials.oauthClient.secretRef.clientIdKey"],
-            ),
-            (
-                "default",
-                json!({"credentials": oauth_client(json!({"clientSecretKey": "a b"}))}),
-                &["spec.credentials.oauthClient.secretRef.clientSecretKey"],
-            ),
-            (
-                "default",
-                json!({"credentials": {"oauthClient": {"secretRef": {}}}}),
-                &["spec.credentials.oauthClient.secretRef.name", "Required"],
-            ),
-        ],
-    )
+    check_creates::<SpiceOrganization>(&[
+        ("default", json!({"credentials": oauth_client(json!({}))}), &[]),
+        ("default", json!({"credentials": oauth_client(json!({"clientIdKey": "id", "clientSecretKey": "s"}))}), &[]),
+        (
+            "default",
+            json!({"credentials": oauth_client(json!({"clientIdKey": ""}))}),
+            &["spec.credentials.oauthClient.secretRef.clientIdKey"],
+        ),
+        (
+            "default",
+            json!({"credentials": oauth_client(json!({"clientSecretKey": "a b"}))}),
+            &["spec.credentials.oauthClient.secretRef.clientSecretKey"],
+        ),
+        (
+            "default",
+            json!({"credentials": {"oauthClient": {"secretRef": {}}}}),
+            &["spec.credentials.oauthClient.secretRef.name", "Required"],
+        ),
+    ])
     .await;
 }
 
 #[tokio::test]
 async fn organization_access_budget_and_interval_are_validated() {
-    let kind = ApiResource::erase::<SpiceOrganization>(&());
-    let api = api_in_new_namespace(&kind, "organizations").await;
     let labels = json!({"matchLabels": {"team": "data"}, "matchExpressions": [{"key": "x", "operator": "Exists"}]});
     let budget = |name: &str, value: i64| spec_with(json!({"requestBudget": {name: value}}));
-    check_creates(
-        &api,
-        &kind,
-        &[
-            ("default", spec_with(json!({"allowedNamespaces": {"from": "Same"}})), &[]),
-            ("default", spec_with(json!({"allowedNamespaces": {"from": "All"}})), &[]),
-            (
-                "default",
-                spec_with(json!({"allowedNamespaces": {"from": "Some"}})),
-                &["spec.allowedNamespaces.from", "All"],
-            ),
-            ("default", spec_with(json!({"allowedNamespaces": {"from": "Selector", "selector": labels}})), &[]),
-            ("default", spec_with(json!({"allowedNamespaces": {"from": "Selector"}})), &["selector must be set"]),
-            (
-                "default",
-                spec_with(json!({"allowedNamespaces": {"from": "All", "selector": labels}})),
-                &["selector must be set"],
-            ),
-            ("default", spec_with(json!({"adoption": "Never"})), &[]),
-            ("default", spec_with(json!({"adoption": "Some"})), &["spec.adoption", "SameNamespace"]),
-            ("default", spec_with(json!({"organization": "My.org_1-x"})), &[]),
-            ("default", spec_with(json!({"organization": ""})), &["spec.organization"]),
-            ("default", spec_with(json!({"organization": "my org"})), &["spec.organization"]),
-            ("default", spec_with(json!({"requestBudget": {"account": "mine"}})), &[]),
-            ("default", spec_with(json!({"requestBudget": {"account": ""}})), &["spec.requestBudget.account"]),
-            ("default", budget("requestsPerMinute", 38), &[]),
-            ("default", budget("requestsPerMinute", 37), &["spec.requestBudget", "at least 30 requests per minute"]),
-            ("default", budget("requestsPerMinute", 9), &["spec.requestBudget.requestsPerMinute", "10"]),
-            ("default", budget("requestsPerMinute", 1_000_001), &["spec.requestBudget.requestsPerMinute", "1000000"]),
-            ("default", budget("reservePercent", 0), &[]),
-            ("default", budget("reservePercent", 90), &[]),
-            ("default", budget("reservePercent", 91), &["spec.requestBudget.reservePercent", "90"]),
-            ("default", budget("reservePercent", -1), &["spec.requestBudget.reservePercent", "0"]),
-            ("default", spec_with(json!({"interval": "1s"})), &[]),
-            ("default", spec_with(json!({"interval": "999ms"})), &["spec.interval", "1s or more"]),
-            ("default", spec_with(json!({"interval": "1 day"})), &["spec.interval"]),
-        ],
-    )
+    check_creates::<SpiceOrganization>(&[
+        ("default", spec_with(json!({"allowedNamespaces": {"from": "Same"}})), &[]),
+        ("default", spec_with(json!({"allowedNamespaces": {"from": "All"}})), &[]),
+        ("default", spec_with(json!({"allowedNamespaces": {"from": "Some"}})), &["spec.allowedNamespaces.from", "All"]),
+        ("default", spec_with(json!({"allowedNamespaces": {"from": "Selector", "selector": labels}})), &[]),
+        ("default", spec_with(json!({"allowedNamespaces": {"from": "Selector"}})), &["selector must be set"]),
+        (
+            "default",
+            spec_with(json!({"allowedNamespaces": {"from": "All", "selector": labels}})),
+            &["selector must be set"],
+        ),
+        ("default", spec_with(json!({"adoption": "Never"})), &[]),
+        ("default", spec_with(json!({"adoption": "Some"})), &["spec.adoption", "SameNamespace"]),
+        ("default", spec_with(json!({"organization": "My.org_1-x"})), &[]),
+        ("default", spec_with(json!({"organization": ""})), &["spec.organization"]),
+        ("default", spec_with(json!({"organization": "my org"})), &["spec.organization"]),
+        ("default", spec_with(json!({"requestBudget": {"account": "mine"}})), &[]),
+        ("default", spec_with(json!({"requestBudget": {"account": ""}})), &["spec.requestBudget.account"]),
+        ("default", budget("requestsPerMinute", 38), &[]),
+        ("default", budget("requestsPerMinute", 37), &["spec.requestBudget", "at least 30 requests per minute"]),
+        ("default", budget("requestsPerMinute", 9), &["spec.requestBudget.requestsPerMinute", "10"]),
+        ("default", budget("requestsPerMinute", 1_000_001), &["spec.requestBudget.requestsPerMinute", "1000000"]),
+        ("default", budget("reservePercent", 0), &[]),
+        ("default", budget("reservePercent", 90), &[]),
+        ("default", budget("reservePercent", 91), &["spec.requestBudget.reservePercent", "90"]),
+        ("default", budget("reservePercent", -1), &["spec.requestBudget.reservePercent", "0"]),
+        ("default", spec_with(json!({"interval": "1s"})), &[]),
+        ("default", spec_with(json!({"interval": "999ms"})), &["spec.interval", "1s or more"]),
+        ("default", spec_with(json!({"interval": "1 day"})), &["spec.interval"]),
+    ])
     .await;
 }

@@ -29,7 +29,8 @@ async fn apiserver_and_kubectl_have_the_pinned_version() {
 #[tokio::test]
 async fn namespaces_are_unique_and_isolated() {
     let cluster = ControlPlane::shared().await.unwrap();
-    let (first, second) = (cluster.namespace("same").await.unwrap(), cluster.namespace("same").await.unwrap());
+    let (first, second) =
+        (cluster.create_namespace("same").await.unwrap(), cluster.create_namespace("same").await.unwrap());
     assert_ne!(first, second);
 
     let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "note", "namespace": first}});
@@ -45,7 +46,7 @@ async fn namespaces_are_unique_and_isolated() {
 #[tokio::test]
 async fn users_have_only_their_rbac_permissions() {
     let cluster = ControlPlane::shared().await.unwrap();
-    let namespace = cluster.namespace("rbac").await.unwrap();
+    let namespace = cluster.create_namespace("rbac").await.unwrap();
     let list = async |user| {
         let client = cluster.client(user).await.unwrap();
         match Api::<Pod>::namespaced(client, &namespace).list(&ListParams::default()).await {
@@ -93,7 +94,7 @@ async fn separate_control_plane_starts_empty_and_stops() {
     let run = RunDir::new("separate").unwrap();
     let separate = ControlPlane::start_in(&run).await.unwrap();
     let shared = ControlPlane::shared().await.unwrap();
-    let namespace = shared.namespace("shared").await.unwrap();
+    let namespace = shared.create_namespace("shared").await.unwrap();
     assert!(separate.kubectl(&["get", "namespace", &namespace]).await.unwrap_err().contains("NotFound"));
 
     let client = separate.client(User::Admin).await.unwrap();
