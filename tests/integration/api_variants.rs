@@ -4,14 +4,11 @@
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
-use crate::{
-    program,
-    support::{
-        control_plane::User,
-        eventually::{DEADLINE, poll},
-        proxy::{FaultPoints, Proxy},
-        test_env::{CREDENTIAL, Kind, TestEnv},
-    },
+use crate::support::{
+    control_plane::User,
+    eventually::{DEADLINE, eventually},
+    proxy::{FaultPoints, Proxy},
+    test_env::{CREDENTIAL, Kind, TestEnv},
 };
 
 /// Number of existing apps in the pagination test.
@@ -53,7 +50,7 @@ async fn app_is_found_on_any_page_or_list_is_reported_incomplete() {
     for (flags, complete) in cases {
         let mut args = vec!["--seed", seed.path().to_str().unwrap()];
         args.extend(flags);
-        let env = TestEnv::with_sandbox("lists", program(), &args).await;
+        let env = TestEnv::with_sandbox("lists", &args).await;
         let _operator = env.start_operator().await;
         for item in [21, 101, APP_COUNT, APP_COUNT + 1] {
             env.apply_app(&app_name(item), json!({ "region": "us-east-1", "adoptionPolicy": "Adopt" })).await;
@@ -86,15 +83,13 @@ async fn app_is_found_on_any_page_or_list_is_reported_incomplete() {
 #[tokio::test(flavor = "multi_thread")]
 async fn app_lifecycle_works_without_tag_support() {
     for rule in ["drop", "reject"] {
-        let env = TestEnv::with_sandbox("no-tags", program(), &["--tags", rule]).await;
+        let env = TestEnv::with_sandbox("no-tags", &["--tags", rule]).await;
         let _operator = env.start_operator().await;
         let spec = json!({ "description": "first", "runtime": { "replicas": 2 } });
-        env.apply_app("my-app", spec).await;
-        let app = env.wait_for_ready::<SpiceApp>("my-app").await;
+        let app = env.apply_app_and_wait("my-app", spec).await;
         assert_eq!(app.status.as_ref().unwrap().tags_unsupported, Some(true), "{rule}");
 
-        env.apply_app("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
-        env.wait_for_ready::<SpiceApp>("my-app").await;
+        env.apply_app_and_wait("my-app", json!({ "description": "second", "runtime": { "replicas": 2 } })).await;
         let remote = env.remote_apps().await;
         assert_eq!((remote.len(), &remote[0]["description"]), (1, &json!("second")), "{rule}");
         assert_eq!(remote[0]["config"]["replicas"], 2, "{rule}");
@@ -115,7 +110,7 @@ async fn app_lifecycle_works_without_tag_support() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reactivated_app_converges_to_the_spec() {
     for rule in ["apply", "keep"] {
-        let env = TestEnv::with_sandbox("reactivation", program(), &["--reactivation", rule]).await;
+        let env = TestEnv::with_sandbox("reactivation", &["--reactivation", rule]).await;
         let portal = env.sandbox.portal().unwrap();
         let existing =
             json!({ "name": "my-app", "region": "us-east-1", "description": "foreign-value", "visibility": "public" });
@@ -125,8 +120,7 @@ async fn reactivated_app_converges_to_the_spec() {
 
         let _operator = env.start_operator_with(&["--clock-skew=0s"]).await;
         let spec = json!({ "region": "us-east-1", "description": "desired", "runtime": { "replicas": 2 } });
-        env.apply_app("my-app", spec).await;
-        let app = env.wait_for_ready::<SpiceApp>("my-app").await;
+        let app = env.apply_app_and_wait("my-app", spec).await;
         assert_eq!(id_of(&app), i64::try_from(id).unwrap(), "{rule}: the ID is that of the deleted app");
         let remote = env.remote_apps().await;
         assert_eq!(
@@ -140,13 +134,12 @@ async fn reactivated_app_converges_to_the_spec() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn normalised_spicepod_is_not_drift() {
-    let env = TestEnv::with_sandbox("normalised", program(), &["--normalise-spicepod"]).await;
+    let env = TestEnv::with_sandbox("normalised", &["--normalise-spicepod"]).await;
     let _operator = env.start_operator().await;
     // Without version and kind, and with empty values: the API changes all of them.
     let spicepod =
         json!({ "name": "app", "datasets": [{ "name": "trips", "from": "s3://bucket/", "params": {} }], "views": [] });
-    env.apply_app("my-app", json!({ "spicepod": spicepod })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "spicepod": spicepod })).await;
     let before = env.sandbox.revision().await.unwrap();
     for _ in 0..3 {
         env.reconcile::<SpiceApp>("my-app").await;
@@ -156,7 +149,7 @@ async fn normalised_spicepod_is_not_drift() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn private_authority_is_trusted_only_with_ca_bundle() {
-    let env = TestEnv::with_sandbox("tls", program(), &["--tls"]).await;
+    let env = TestEnv::with_sandbox("tls", &["--tls"]).await;
     let _operator = env.start_operator().await;
     let endpoint = env.sandbox.url().replace("127.0.0.1", "localhost");
     assert!(endpoint.starts_with("https://localhost:"), "{endpoint}");
@@ -180,19 +173,18 @@ async fn private_authority_is_trusted_only_with_ca_bundle() {
     env.apply::<SpiceOrganization>("default", organization(env.sandbox.authority())).await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
     env.wait_for_ready::<SpiceApp>("my-app").await;
-    poll("the app exists", DEADLINE, async || match env.remote_apps().await.len() {
+    eventually("the app exists", DEADLINE, async || match env.remote_apps().await.len() {
         1 => Ok(()),
         count => Err(format!("{count} apps")),
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 /// The proxy variables apply only to the Management API. An unreachable HTTPS proxy does not affect the connection to
 /// the apiserver.
 #[tokio::test(flavor = "multi_thread")]
 async fn environment_proxy_applies_to_management_api_only() {
-    let (faults, env) = (FaultPoints::new("my-app"), TestEnv::new("proxy", program()).await);
+    let (faults, env) = (FaultPoints::new("my-app"), TestEnv::new("proxy").await);
     let proxy = Proxy::for_management_api(&faults, env.sandbox.url()).await.unwrap();
     faults.start_recording(None);
     let kubeconfig = env.cluster.kubeconfig(User::Operator);
@@ -200,8 +192,7 @@ async fn environment_proxy_applies_to_management_api_only() {
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
     let operator = env.spawn_operator(&kubeconfig, &[], &variables).await;
     operator.wait_until_ready().await.unwrap();
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     let proxied: Vec<_> = faults.points().into_iter().map(|(call, _)| call).collect();
     assert_eq!(proxied, ["GET /v1/apps", "POST /v1/apps"]);
 }

@@ -4,12 +4,9 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
-use crate::{
-    program,
-    support::{
-        sandbox::{Action, Fault, When},
-        test_env::{Kind, TestEnv, id_of},
-    },
+use crate::support::{
+    sandbox::{Action, Fault, When},
+    test_env::{Kind, TestEnv, id_of},
 };
 
 fn spicepod(dataset: &str) -> Value {
@@ -19,18 +16,18 @@ fn spicepod(dataset: &str) -> Value {
 
 #[tokio::test]
 async fn app_is_created_with_one_post_and_one_put() {
-    let env = TestEnv::new("create", program()).await;
+    let env = TestEnv::new("create").await;
     let _operator = env.start_operator().await;
-    env.apply_app(
-        "my-app",
-        json!({
-            "description": "test description", "visibility": "public", "tags": { "team": "data" },
-            "productionBranch": "main", "spicepod": spicepod("trips"),
-            "runtime": { "replicas": 2, "imageTag": "v1.2.3", "resources": { "limits": { "cpu": "2" } } },
-        }),
-    )
-    .await;
-    let app = env.wait_for_ready::<SpiceApp>("my-app").await;
+    let app = env
+        .apply_app_and_wait(
+            "my-app",
+            json!({
+                "description": "test description", "visibility": "public", "tags": { "team": "data" },
+                "productionBranch": "main", "spicepod": spicepod("trips"),
+                "runtime": { "replicas": 2, "imageTag": "v1.2.3", "resources": { "limits": { "cpu": "2" } } },
+            }),
+        )
+        .await;
 
     let remote = &env.remote_apps().await[0];
     let status = app.status.as_ref().unwrap();
@@ -65,15 +62,14 @@ async fn app_is_created_with_one_post_and_one_put() {
 
 #[tokio::test]
 async fn edit_sends_changed_fields_and_clears_removed_fields() {
-    let env = TestEnv::new("edit", program()).await;
+    let env = TestEnv::new("edit").await;
     let _operator = env.start_operator().await;
     let tags = json!({ "team": "data", "tier": "gold" });
     let spec = json!({
         "description": "first", "spicepod": spicepod("trips"), "tags": tags,
         "runtime": { "imageTag": "v1", "replicas": 2 },
     });
-    env.apply_app("my-app", spec).await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id = id_of(&env.apply_app_and_wait("my-app", spec).await);
     env.sandbox.portal().unwrap().update_app(id, &json!({ "version": "2.x" })).await.unwrap();
 
     for (spec, body) in [
@@ -97,16 +93,14 @@ async fn edit_sends_changed_fields_and_clears_removed_fields() {
         ),
     ] {
         let before = env.sandbox.revision().await.unwrap();
-        env.apply_app("my-app", spec).await;
-        env.wait_for_ready::<SpiceApp>("my-app").await;
+        env.apply_app_and_wait("my-app", spec).await;
         let calls = env.sandbox.calls_by("operator", before).await.unwrap();
         let puts: Vec<_> = calls.iter().filter(|call| call.method == "PUT").collect();
         assert_eq!(puts.len(), 1, "{puts:?}");
         assert_eq!(puts[0].body, body);
     }
     let before = env.sandbox.revision().await.unwrap();
-    env.apply_app("my-app", json!({ "spicepod": spicepod("rides"), "tags": { "team": "data" } })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "spicepod": spicepod("rides"), "tags": { "team": "data" } })).await;
     let remote = &env.remote_apps().await[0];
     let keys: Vec<_> = remote["tags"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["spice-operator-incarnation", "spice-operator-owner", "team"]);
@@ -117,14 +111,15 @@ async fn edit_sends_changed_fields_and_clears_removed_fields() {
 
 #[tokio::test]
 async fn drift_is_corrected_and_foreign_tags_are_kept() {
-    let env = TestEnv::new("drift", program()).await;
+    let env = TestEnv::new("drift").await;
     let _operator = env.start_operator().await;
-    env.apply_app(
-        "my-app",
-        json!({ "description": "desired", "spicepod": spicepod("trips"), "tags": { "team": "data" } }),
-    )
-    .await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id = id_of(
+        &env.apply_app_and_wait(
+            "my-app",
+            json!({ "description": "desired", "spicepod": spicepod("trips"), "tags": { "team": "data" } }),
+        )
+        .await,
+    );
     let portal = env.sandbox.portal().unwrap();
 
     let mut tags = portal.app(id).await.unwrap()["tags"].clone();
@@ -144,10 +139,9 @@ async fn drift_is_corrected_and_foreign_tags_are_kept() {
 
 #[tokio::test]
 async fn resync_corrects_drift_after_the_interval() {
-    let env = TestEnv::new("interval", program()).await;
+    let env = TestEnv::new("interval").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({ "description": "desired", "interval": "1s" })).await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id = id_of(&env.apply_app_and_wait("my-app", json!({ "description": "desired", "interval": "1s" })).await);
     let before = env.sandbox.revision().await.unwrap();
     env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     env.sandbox
@@ -161,14 +155,13 @@ async fn resync_corrects_drift_after_the_interval() {
 
 #[tokio::test]
 async fn object_deletion_deletes_the_app_unless_retained() {
-    let env = TestEnv::new("delete", program()).await;
+    let env = TestEnv::new("delete").await;
     let _operator = env.start_operator().await;
     for (name, policy, exists) in
         [("deleted-app", None, false), ("named-app", Some("Delete"), false), ("retained-app", Some("Retain"), true)]
     {
         let spec = policy.map_or_else(|| json!({}), |policy| json!({ "deletionPolicy": policy }));
-        env.apply_app(name, spec).await;
-        env.wait_for_ready::<SpiceApp>(name).await;
+        env.apply_app_and_wait(name, spec).await;
         env.delete_and_wait::<SpiceApp>(name).await;
         assert_eq!(env.sandbox.portal().unwrap().app_named(name).await.unwrap().is_some(), exists, "{name}");
     }
@@ -177,22 +170,22 @@ async fn object_deletion_deletes_the_app_unless_retained() {
 
 #[tokio::test]
 async fn reported_drift_sets_drifted_and_is_not_corrected() {
-    let env = TestEnv::new("report", program()).await;
+    let env = TestEnv::new("report").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({ "description": "desired", "driftPolicy": "Report" })).await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id =
+        id_of(&env.apply_app_and_wait("my-app", json!({ "description": "desired", "driftPolicy": "Report" })).await);
     env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
-    let status = env.reconcile::<SpiceApp>("my-app").await.status.unwrap();
-    assert_eq!(status.drift, ["description"]);
-    let drifted = status.core.conditions.iter().find(|condition| condition.type_ == "Drifted").unwrap();
+    let app = env.reconcile::<SpiceApp>("my-app").await;
+    let drifted = app.condition("Drifted").unwrap();
     assert_eq!((drifted.status.as_str(), drifted.reason.as_str()), ("True", "DriftDetected"));
-    assert!(status.core.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
+    assert_eq!(app.condition("Ready").unwrap().status, "True");
+    assert_eq!(app.status.unwrap().drift, ["description"]);
     assert_eq!(env.remote_apps().await[0]["description"], "foreign-value");
 }
 
 #[tokio::test]
 async fn config_map_change_updates_the_spicepod() {
-    let env = TestEnv::new("source", program()).await;
+    let env = TestEnv::new("source").await;
     let _operator = env.start_operator().await;
     let apply_config_map = async |text: &str| {
         let object = json!({
@@ -223,21 +216,19 @@ async fn config_map_change_updates_the_spicepod() {
 
 #[tokio::test]
 async fn rejected_field_is_reported_by_name() {
-    let env = TestEnv::new("invalid", program()).await;
+    let env = TestEnv::new("invalid").await;
     let _operator = env.start_operator().await;
     env.apply_app("my-app", json!({ "region": "mars-north-1" })).await;
     let app = env.wait_for_reason::<SpiceApp>("my-app", "False", "InvalidSpec").await;
     let message = app.ready_message();
     assert!(message.contains("region: must be one of"), "{message}");
-    env.apply_app("other-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("other-app").await;
-    env.apply_app("my-app", json!({ "region": "us-east-1" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("other-app", json!({})).await;
+    env.apply_app_and_wait("my-app", json!({ "region": "us-east-1" })).await;
 }
 
 #[tokio::test]
 async fn rejected_write_is_retried_only_on_request() {
-    let env = TestEnv::new("refused-write", program()).await;
+    let env = TestEnv::new("refused-write").await;
     let operator = env.start_operator_with(&[]).await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
     let rate_limit = Action::Response { status: 429, headers: json!({ "retry-after": "3600" }), body: json!({}) };
@@ -259,10 +250,9 @@ async fn rejected_write_is_retried_only_on_request() {
 
 #[tokio::test]
 async fn suspended_app_sends_no_requests_and_can_be_deleted() {
-    let env = TestEnv::new("suspend", program()).await;
+    let env = TestEnv::new("suspend").await;
     let operator = env.start_operator().await;
-    env.apply_app("my-app", json!({ "description": "first" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "first" })).await;
     let before = env.sandbox.revision().await.unwrap();
     env.apply_app("my-app", json!({ "description": "second", "suspend": true })).await;
     env.wait_for_reason::<SpiceApp>("my-app", "Unknown", "Suspended").await;
@@ -276,7 +266,7 @@ async fn suspended_app_sends_no_requests_and_can_be_deleted() {
 
 #[tokio::test]
 async fn new_app_gets_the_finalizer() {
-    let env = TestEnv::new("finalizer", program()).await;
+    let env = TestEnv::new("finalizer").await;
     let _operator = env.start_operator().await;
     let created = env.apply_app("my-app", json!({})).await;
     assert_eq!(created.finalizers(), [""; 0]);
@@ -286,34 +276,30 @@ async fn new_app_gets_the_finalizer() {
 
 #[tokio::test]
 async fn slow_list_does_not_prevent_the_create() {
-    let env = TestEnv::new("long-list", program()).await;
+    let env = TestEnv::new("long-list").await;
     // The list takes longer than the maximum age of the read before an update or delete.
     let _operator = env.start_operator_with(&["--max-read-age=1ms"]).await;
     let fault = Fault::new(When::After, Action::Delay(50)).method("GET").route("/v1/apps");
     env.sandbox.add_fault(fault).await.unwrap();
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     assert_eq!(env.count_posts().await, 1);
 }
 
 #[tokio::test]
 async fn unusable_create_responses_do_not_block_the_app() {
-    let env = TestEnv::new("odd-responses", program()).await;
+    let env = TestEnv::new("odd-responses").await;
     let _operator = env.start_operator().await;
     let response_fault = |body: Value| {
         let response = Action::Response { status: 201, headers: json!({}), body };
         Fault::new(When::After, response).method("POST").route("/v1/apps").times(1)
     };
     // The sandbox assigns consecutive IDs.
-    env.apply_app("first", json!({})).await;
-    let next = id_of(&env.wait_for_ready::<SpiceApp>("first").await) + 1;
+    let next = id_of(&env.apply_app_and_wait("first", json!({})).await) + 1;
     let huge = json!({ "id": next, "name": "huge", "tags": {}, "endpoint": "e".repeat(1_800_000) });
     env.sandbox.add_fault(response_fault(huge)).await.unwrap();
-    env.apply_app("huge", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("huge").await;
+    env.apply_app_and_wait("huge", json!({})).await;
     env.sandbox.add_fault(response_fault(json!({ "id": 0, "name": "none", "tags": {} }))).await.unwrap();
-    env.apply_app("none", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("none").await;
+    env.apply_app_and_wait("none", json!({})).await;
     assert_eq!(env.remote_apps().await.len(), 3);
     assert_eq!(env.count_posts().await, 3);
 }

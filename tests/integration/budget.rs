@@ -9,7 +9,7 @@ use serde_json::json;
 use spice_cloud_operator::api::SpiceOrganization;
 
 use crate::{
-    extended, program,
+    extended,
     support::{sandbox::Entry, test_env::TestEnv},
 };
 
@@ -26,7 +26,7 @@ async fn invariant_6_request_budget_holds_in_every_minute_across_restarts() {
     if !extended() {
         return;
     }
-    let env = TestEnv::new("budget", program()).await;
+    let env = TestEnv::new("budget").await;
     let budget = json!({ "spec": { "requestBudget": { "requestsPerMinute": 2 * SHARE, "reservePercent": 50 } } });
     env.patch::<SpiceOrganization>("default", budget).await;
     // The creates, and then a resync per second and app, always require more requests than the share.
@@ -82,7 +82,7 @@ async fn invariant_6_other_clients_of_the_account_are_never_rate_limited() {
         return;
     }
     let (window, limit) = (SHORT_WINDOW.as_secs().to_string(), SHORT_WINDOW_LIMIT.to_string());
-    let env = TestEnv::with_sandbox("foreign", program(), &["--rate-window", &window, "--user-rate", &limit]).await;
+    let env = TestEnv::with_sandbox("foreign", &["--rate-window", &window, "--user-rate", &limit]).await;
     for number in 0..40 {
         env.apply_app(&format!("app-{number:02}"), json!({ "interval": "1s" })).await;
     }

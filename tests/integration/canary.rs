@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
 use crate::{
-    program, secrets,
+    secrets,
     support::{
         canary::{base64, hex, leaked_forms},
         proxy::{FaultPoints, Proxy},
@@ -48,7 +48,7 @@ fn tokens_are_detected_in_every_encoding() {
 
 #[tokio::test]
 async fn invariant_7_secret_values_are_not_exposed_in_any_encoding() {
-    let (faults, env) = (FaultPoints::new("my-app"), TestEnv::without_credential("canary", program()).await);
+    let (faults, env) = (FaultPoints::new("my-app"), TestEnv::without_credential("canary").await);
     let proxy = Proxy::for_management_api(&faults, env.sandbox.url()).await.unwrap();
     env.apply_organization(&proxy.url()).await;
     let [first, rotated, refused] = [random_token(), random_token(), random_token()];
@@ -119,8 +119,7 @@ async fn stored_objects(env: &TestEnv) -> Vec<u8> {
 async fn use_values(env: &TestEnv, values: &[String; 4]) {
     let [first, rotated, refused, binary] = values;
     env.set_values("src", json!({ "TOKEN": first })).await;
-    env.apply_secret("src", json!({ "secretRef": { "name": "src" }, "driftPolicy": "Report" })).await;
-    env.wait_for_ready::<SpiceSecret>("src").await;
+    env.apply_secret_and_wait("src", json!({ "secretRef": { "name": "src" }, "driftPolicy": "Report" })).await;
     let app = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
     env.set_values("src", json!({ "TOKEN": rotated, "bad-name": refused })).await;
     env.wait_for_message::<SpiceSecret>("src", "InvalidSpec", "bad-name").await;

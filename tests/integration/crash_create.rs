@@ -3,12 +3,9 @@
 use serde_json::json;
 use spice_cloud_operator::api::SpiceApp;
 
-use crate::{
-    program,
-    support::{
-        sandbox::{Action, Fault, When},
-        test_env::TestEnv,
-    },
+use crate::support::{
+    sandbox::{Action, Fault, When},
+    test_env::TestEnv,
 };
 
 /// Kills the operator while the POST of a create is held, before and after the POST takes effect.
@@ -20,7 +17,7 @@ async fn kill_during_a_create_leads_to_one_app() {
 }
 
 async fn kill_during_create(name: &str, when: When, state: &str) {
-    let env = TestEnv::new(name, program()).await;
+    let env = TestEnv::new(name).await;
     let operator = env.start_operator().await;
     let fault = Fault::new(when, Action::Hang).method("POST").route("/v1/apps").times(1);
     env.sandbox.add_fault(fault).await.unwrap();
@@ -52,12 +49,11 @@ async fn kill_during_create(name: &str, when: When, state: &str) {
 
 #[tokio::test]
 async fn lost_create_response_leads_to_one_app() {
-    let env = TestEnv::new("cut", program()).await;
+    let env = TestEnv::new("cut").await;
     let _operator = env.start_operator().await;
     let fault = Fault::new(When::After, Action::Close).method("POST").route("/v1/apps").times(1);
     env.sandbox.add_fault(fault).await.unwrap();
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     assert_eq!(env.remote_apps().await.len(), 1);
     assert_eq!(env.count_posts().await, 1);
 }

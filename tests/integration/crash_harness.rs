@@ -9,15 +9,12 @@ use std::{fmt::Debug, future::Future, path::PathBuf, sync::Arc};
 use spice_cloud_operator::api::SpiceOrganization;
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::{
-    program,
-    support::{
-        control_plane::User,
-        eventually::DEADLINE,
-        proxy::{FaultPoint, FaultPoints, Proxy},
-        sandbox::When,
-        test_env::TestEnv,
-    },
+use crate::support::{
+    control_plane::User,
+    eventually::DEADLINE,
+    proxy::{FaultPoint, FaultPoints, Proxy},
+    sandbox::When,
+    test_env::TestEnv,
 };
 
 /// Sandbox and operator share one clock, so no clock skew is allowed. A create can be slow on a busy machine, and no
@@ -66,12 +63,12 @@ struct ProxiedEnv {
 impl ProxiedEnv {
     async fn new<O: Operation>(operation: O) -> Self {
         let (faults, env) =
-            (FaultPoints::new(O::OBJECT), TestEnv::with_sandbox("kill", program(), &operation.sandbox_args()).await);
+            (FaultPoints::new(O::OBJECT), TestEnv::with_sandbox("kill", &operation.sandbox_args()).await);
         let management = Proxy::for_management_api(&faults, env.sandbox.url()).await.unwrap();
         let client = env.cluster.client(User::Operator).await.unwrap();
         let kubernetes = Proxy::for_kubernetes_api(&faults, client).await.unwrap();
         env.apply_organization(&management.url()).await;
-        let kubeconfig = env.run.write("proxy.kubeconfig", &kubernetes.kubeconfig().to_string()).unwrap();
+        let kubeconfig = kubernetes.write_kubeconfig(&env.run).unwrap();
         Self { faults, env, kubeconfig, _proxies: [management, kubernetes] }
     }
 

@@ -90,8 +90,7 @@ impl crash_harness::Operation for Case {
 
     async fn prepare(self, env: &TestEnv) {
         if !self.supports_tags() {
-            env.apply_app(SIBLING, json!({ "deletionPolicy": "Delete" })).await;
-            env.wait_for_ready::<SpiceApp>(SIBLING).await;
+            env.apply_app_and_wait(SIBLING, json!({ "deletionPolicy": "Delete" })).await;
         }
         match self.operation {
             Create => {}
@@ -104,8 +103,7 @@ impl crash_harness::Operation for Case {
                 }
             }
             Update | Delete | Teardown => {
-                env.apply_app(APP, Self { operation: Create, ..self }.expected()).await;
-                env.wait_for_ready::<SpiceApp>(APP).await;
+                env.apply_app_and_wait(APP, Self { operation: Create, ..self }.expected()).await;
             }
         }
     }

@@ -74,11 +74,7 @@ impl Operation {
             return Err(format!("{found:?}"));
         }
         let secret = env.api::<SpiceSecret>().get(NAME).await.map_err(|error| error.to_string())?;
-        let ready = secret.conditions().iter().any(|condition| {
-            condition.type_ == "Ready"
-                && condition.status == "True"
-                && condition.observed_generation == secret.metadata.generation
-        });
+        let is_ready = secret.has_ready("True", "Succeeded");
         // With the timestamps of the API in the status, a resync detects no drift.
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let remote = app["secrets"].as_array().unwrap().iter();
@@ -86,8 +82,8 @@ impl Operation {
             remote.map(|secret| (text(&secret["name"]), Some(text(&secret["updated_at"])))).collect();
         let entries = secret.status.iter().flat_map(|status| &status.secrets);
         let recorded = entries.clone().map(|entry| (entry.name.clone(), entry.updated_at.clone())).collect();
-        let confirmed = entries.clone().all(|entry| entry.digest.is_some());
-        if ready && confirmed && remote == recorded && secret.finalizers() == [FINALIZER] {
+        let is_confirmed = entries.clone().all(|entry| entry.digest.is_some());
+        if is_ready && is_confirmed && remote == recorded && secret.finalizers() == [FINALIZER] {
             Ok(())
         } else {
             Err(format!("{remote:?}, {secret:?}"))
@@ -104,16 +100,14 @@ impl crash_harness::Operation for Operation {
 
     async fn prepare(self, env: &TestEnv) {
         let policy = if matches!(self, Teardown { retained: true }) { "Retain" } else { "Delete" };
-        env.apply_app(NAME, json!({ "deletionPolicy": policy })).await;
-        let app = id_of(&env.wait_for_ready::<SpiceApp>(NAME).await);
+        let app = id_of(&env.apply_app_and_wait(NAME, json!({ "deletionPolicy": policy })).await);
         let (spec, values) = self.before();
         env.set_values(SOURCE, values).await;
         match self {
             Create => {}
             Adopt => set_in_portal(env, app, "A", "foreign-value").await,
             _ => {
-                env.apply_secret(NAME, spec).await;
-                env.wait_for_ready::<SpiceSecret>(NAME).await;
+                env.apply_secret_and_wait(NAME, spec).await;
             }
         }
     }

@@ -1,19 +1,13 @@
 //! Credentials of a SpiceOrganization: missing, rejected and changed credentials, scopes, and secrecy of tokens.
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
-use crate::{
-    program,
-    support::{
-        sandbox::{Action, Fault, When},
-        test_env::{CREDENTIAL, Kind, TestEnv},
-    },
+use crate::support::{
+    operator::Operator,
+    sandbox::{Action, Fault, When},
+    test_env::{CREDENTIAL, Kind, TestEnv},
 };
 
 /// Applies a Kubernetes Secret with this data.
@@ -21,13 +15,21 @@ async fn apply_secret(env: &TestEnv, name: &str, data: Value) {
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": env.namespace }, "stringData": data,
     });
-    let api: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
+    let api = env.kubernetes_secrets();
     api.patch(name, &PatchParams::apply("test"), &Patch::Apply(&secret)).await.unwrap();
+}
+
+/// Checks that the log, the objects and the events contain no token.
+async fn check_not_exposed(env: &TestEnv, operator: &Operator, tokens: &[&str]) {
+    let objects = env.kubectl(&["get", "sorg,sapp,events", "-o", "yaml"]).await.unwrap();
+    for text in [operator.log(), objects] {
+        assert!(!tokens.iter().any(|token| text.contains(token)), "{text}");
+    }
 }
 
 #[tokio::test]
 async fn missing_credential_is_reported_and_used_after_its_creation() {
-    let env = TestEnv::without_credential("credential", program()).await;
+    let env = TestEnv::without_credential("credential").await;
     let _operator = env.start_operator().await;
     env.apply_app("my-app", json!({})).await;
     let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "CredentialsMissing").await;
@@ -51,10 +53,9 @@ async fn missing_credential_is_reported_and_used_after_its_creation() {
 
 #[tokio::test]
 async fn rejected_credential_is_reported_and_blocks_the_apps() {
-    let env = TestEnv::new("refused", program()).await;
+    let env = TestEnv::new("refused").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     env.set_credential("sandbox-fake-token-nobody").await;
     env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
     env.apply_app("my-app", json!({ "description": "new" })).await;
@@ -66,7 +67,7 @@ async fn rejected_credential_is_reported_and_blocks_the_apps() {
 
 #[tokio::test]
 async fn missing_scope_is_reported_by_name() {
-    let env = TestEnv::new("scope", program()).await;
+    let env = TestEnv::new("scope").await;
     let _operator = env.start_operator().await;
     env.set_credential("sandbox-fake-token-reader").await;
     env.apply_app("my-app", json!({})).await;
@@ -77,10 +78,9 @@ async fn missing_scope_is_reported_by_name() {
 
 #[tokio::test]
 async fn credential_change_during_deletion_does_not_block_the_deletion() {
-    let env = TestEnv::new("rotated", program()).await;
+    let env = TestEnv::new("rotated").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     env.sandbox.add_fault(Fault::new(When::Before, Action::Status(503)).method("DELETE")).await.unwrap();
     env.delete::<SpiceApp>("my-app").await;
     env.delete::<SpiceOrganization>("default").await;
@@ -97,37 +97,31 @@ async fn credential_change_during_deletion_does_not_block_the_deletion() {
 
 #[tokio::test]
 async fn edit_during_a_credential_change_is_applied() {
-    let env = TestEnv::new("together", program()).await;
+    let env = TestEnv::new("together").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     for description in ["first", "second", "third"] {
         env.touch_credential().await;
-        env.apply_app("my-app", json!({ "description": description })).await;
-        env.wait_for_ready::<SpiceApp>("my-app").await;
+        env.apply_app_and_wait("my-app", json!({ "description": description })).await;
         assert_eq!(env.remote_apps().await[0]["description"], description);
     }
 }
 
 #[tokio::test]
 async fn token_is_absent_from_logs_and_statuses() {
-    let env = TestEnv::new("canary", program()).await;
+    let env = TestEnv::new("canary").await;
     let operator = env.start_operator_with(&["--log-filter=trace"]).await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     let journal = env.sandbox.calls_by("operator", 0).await.unwrap();
     assert!(!journal.is_empty(), "the token reached the API");
-    let secret: Secret = Api::namespaced(env.client.clone(), &env.namespace).get(CREDENTIAL.0).await.unwrap();
+    let secret = env.kubernetes_secrets().get(CREDENTIAL.0).await.unwrap();
     assert!(secret.data.unwrap()[CREDENTIAL.1].0.starts_with(b"sandbox-fake-token-"));
-    let texts = [operator.log(), env.kubectl(&["get", "sorg,sapp,events", "-o", "yaml"]).await.unwrap()];
-    for text in texts {
-        assert!(!text.contains("sandbox-fake-token-operator"), "{text}");
-    }
+    check_not_exposed(&env, &operator, &["sandbox-fake-token-operator"]).await;
 }
 
 #[tokio::test]
 async fn oauth_client_gets_tokens_and_its_secret_is_not_logged() {
-    let env = TestEnv::new("oauth", program()).await;
+    let env = TestEnv::new("oauth").await;
     let operator = env.start_operator_with(&["--log-filter=trace"]).await;
     let secret = "sandbox-fake-client-secret-oauth";
     apply_secret(&env, "client", json!({ "id": "sandbox-fake-client-oauth", "client-secret": secret })).await;
@@ -137,8 +131,7 @@ async fn oauth_client_gets_tokens_and_its_secret_is_not_logged() {
         json!({ "spec": { "credentials": { "personalAccessToken": null, "oauthClient": client } } }),
     )
     .await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     let entries = env.sandbox.journal(0, std::time::Duration::ZERO).await.unwrap().entries;
     let tokens = entries.iter().filter(|entry| entry.path == "/api/oauth/token").count();
     assert_eq!(tokens, 1);
@@ -147,15 +140,12 @@ async fn oauth_client_gets_tokens_and_its_secret_is_not_logged() {
     let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
     let message = organization.ready_message();
     assert!(message.contains("the token endpoint returned no access token"), "{message}");
-    let texts = [operator.log(), env.kubectl(&["get", "sorg,sapp,events", "-o", "yaml"]).await.unwrap()];
-    for text in texts {
-        assert!(!text.contains(secret) && !text.contains("sandbox-fake-wrong"), "{text}");
-    }
+    check_not_exposed(&env, &operator, &[secret, "sandbox-fake-wrong"]).await;
 }
 
 #[tokio::test]
 async fn session_token_is_a_valid_credential() {
-    let env = TestEnv::new("session", program()).await;
+    let env = TestEnv::new("session").await;
     let _operator = env.start_operator().await;
     apply_secret(&env, "session", json!({ "token": "sandbox-fake-session-token" })).await;
     let token = json!({ "secretRef": { "name": "session" } });
@@ -164,6 +154,5 @@ async fn session_token_is_a_valid_credential() {
         json!({ "spec": { "credentials": { "personalAccessToken": null, "sessionToken": token } } }),
     )
     .await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
 }

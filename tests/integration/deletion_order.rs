@@ -5,20 +5,17 @@ use std::path::PathBuf;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, ResourceExt,
+    ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
 
-use crate::{
-    program,
-    support::{
-        control_plane::{ControlPlane, OPERATOR_NAMESPACE, User},
-        eventually::{DEADLINE, poll},
-        namespace_controller::NamespaceController,
-        test_env::{CREDENTIAL, TestEnv},
-    },
+use crate::support::{
+    control_plane::{ControlPlane, OPERATOR_NAMESPACE, User},
+    eventually::{DEADLINE, eventually},
+    namespace_controller::NamespaceController,
+    test_env::{CREDENTIAL, TestEnv},
 };
 
 /// An object to delete.
@@ -44,24 +41,19 @@ impl Target {
     async fn delete(self, env: &TestEnv) {
         let params = DeleteParams::default();
         match self {
-            Self::Secret => drop(secrets(env).delete(CREDENTIAL.0, &params).await.unwrap()),
+            Self::Secret => drop(env.kubernetes_secrets().delete(CREDENTIAL.0, &params).await.unwrap()),
             Self::Organization => env.delete::<SpiceOrganization>("default").await,
             Self::App => env.delete::<SpiceApp>("my-app").await,
         }
     }
 }
 
-fn secrets(env: &TestEnv) -> Api<Secret> {
-    Api::namespaced(env.client.clone(), &env.namespace)
-}
-
 async fn wait_for_secret(env: &TestEnv, description: &str, condition: impl Fn(Option<&Secret>) -> bool) {
-    poll(description, DEADLINE, async || {
-        let secret = secrets(env).get_opt(CREDENTIAL.0).await.map_err(|error| error.to_string())?;
+    eventually(description, DEADLINE, async || {
+        let secret = env.kubernetes_secrets().get_opt(CREDENTIAL.0).await.map_err(|error| error.to_string())?;
         if condition(secret.as_ref()) { Ok(()) } else { Err(format!("{:?}", secret.map(|secret| secret.metadata))) }
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 fn has_finalizer(secret: Option<&Secret>) -> bool {
@@ -70,8 +62,7 @@ fn has_finalizer(secret: Option<&Secret>) -> bool {
 
 /// Creates an app and waits for the finalizer of the credential Secret.
 async fn create_app(env: &TestEnv) {
-    env.apply_app("my-app", json!({ "description": "desired" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "desired" })).await;
     wait_for_secret(env, "the credential Secret has the finalizer", has_finalizer).await;
 }
 
@@ -83,7 +74,7 @@ async fn objects_can_be_deleted_in_every_order() {
 }
 
 async fn delete_in_order(order: [Target; 3], restart: bool) {
-    let env = TestEnv::new("order", program()).await;
+    let env = TestEnv::new("order").await;
     let mut operator = Some(env.start_operator_with(&["--credential-release-delay=1h"]).await);
     create_app(&env).await;
     for target in order {
@@ -112,13 +103,12 @@ async fn namespace_deletion_deletes_all_objects_and_unretained_apps() {
 }
 
 async fn delete_namespace(restart: bool, arg: &'static str) {
-    let env = TestEnv::new("namespace", program()).await;
+    let env = TestEnv::new("namespace").await;
     let args: Vec<_> = ["--secret-poll-interval=1s", arg].into_iter().filter(|arg| !arg.is_empty()).collect();
     let mut operator = Some(env.start_operator_with(&args).await);
     create_app(&env).await;
     let spec = json!({ "deletionPolicy": "Retain" });
-    env.apply_app("retained-app", spec).await;
-    env.wait_for_ready::<SpiceApp>("retained-app").await;
+    env.apply_app_and_wait("retained-app", spec).await;
 
     if restart {
         operator.take().unwrap().kill().unwrap();
@@ -135,7 +125,7 @@ async fn delete_namespace(restart: bool, arg: &'static str) {
 
 #[tokio::test]
 async fn unused_credential_secret_loses_its_finalizer() {
-    let env = TestEnv::new("release", program()).await;
+    let env = TestEnv::new("release").await;
     let operator = env.start_operator_with(&["--credential-release-delay=1s"]).await;
     create_app(&env).await;
 
@@ -144,11 +134,10 @@ async fn unused_credential_secret_loses_its_finalizer() {
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "other", "namespace": env.namespace },
         "stringData": { "token": "sandbox-fake-token-operator" },
     });
-    secrets(&env).patch("other", &PatchParams::apply("test"), &Patch::Apply(&other)).await.unwrap();
+    env.kubernetes_secrets().patch("other", &PatchParams::apply("test"), &Patch::Apply(&other)).await.unwrap();
     let set_secret_ref = async |name: &str| {
         let patch = json!({ "spec": { "credentials": { "personalAccessToken": { "secretRef": { "name": name } } } } });
-        let params = PatchParams::default();
-        env.api::<SpiceOrganization>().patch("default", &params, &Patch::Merge(patch)).await.unwrap();
+        env.patch::<SpiceOrganization>("default", patch).await;
     };
     set_secret_ref("other").await;
     wait_for_secret(&env, "the unreferenced Secret has no finalizer", |secret| {
@@ -176,7 +165,7 @@ async fn unused_credential_secret_loses_its_finalizer() {
 
 #[tokio::test]
 async fn credential_is_polled_without_a_secret_watch() {
-    let env = TestEnv::without_credential("polled", program()).await;
+    let env = TestEnv::without_credential("polled").await;
     let _operator = env
         .start_operator_with(&["--watch-secrets=false", "--secret-poll-interval=1s", "--credential-release-delay=1s"])
         .await;
@@ -185,7 +174,7 @@ async fn credential_is_polled_without_a_secret_watch() {
     env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
     env.set_credential("sandbox-fake-token-operator").await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
-    secrets(&env).delete(CREDENTIAL.0, &DeleteParams::default()).await.unwrap();
+    env.kubernetes_secrets().delete(CREDENTIAL.0, &DeleteParams::default()).await.unwrap();
     env.wait_for_reason::<SpiceOrganization>("default", "False", "CredentialsMissing").await;
 }
 
@@ -199,11 +188,10 @@ async fn operator_works_with_reduced_secret_permissions() {
         // Without the flag, the operator detects the missing permission and continues.
         (json!(["get", "list", "watch"]), &[]),
     ] {
-        let env = TestEnv::new("rights", program()).await;
+        let env = TestEnv::new("rights").await;
         let kubeconfig = reduced_kubeconfig(&env, &verbs).await;
         let _operator = env.start_operator_as(&kubeconfig, args).await;
-        env.apply_app("my-app", json!({})).await;
-        env.wait_for_ready::<SpiceApp>("my-app").await;
+        env.apply_app_and_wait("my-app", json!({})).await;
         let can_patch = verbs.as_array().unwrap().contains(&json!("patch"));
         wait_for_secret(&env, "the finalizer depends on the patch permission", |secret| {
             has_finalizer(secret) == can_patch

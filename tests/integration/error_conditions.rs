@@ -1,6 +1,5 @@
 //! Conditions and behaviour for invalid credentials, sources, endpoints and apps.
 
-use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
@@ -19,12 +18,11 @@ use crate::{
 #[tokio::test]
 async fn rejected_credential_is_reported_and_retried_by_the_organization_only() {
     for verb in ["revoke", "expire"] {
-        let env = TestEnv::new(verb, program()).await;
+        let env = TestEnv::new(verb).await;
         let operator = env.start_operator().await;
         let names = ["one-app", "two-app", "three-app"];
         for name in names {
-            env.apply_app(name, json!({})).await;
-            env.wait_for_ready::<SpiceApp>(name).await;
+            env.apply_app_and_wait(name, json!({})).await;
         }
         env.sandbox.change_credential("operator", verb).await.unwrap();
         // The next request of any app reveals the rejection.
@@ -50,9 +48,9 @@ async fn rejected_credential_is_reported_and_retried_by_the_organization_only() 
 
 #[tokio::test]
 async fn unusable_credential_secret_is_reported_by_name() {
-    let env = TestEnv::without_credential("secret", program()).await;
+    let env = TestEnv::without_credential("secret").await;
     let _operator = env.start_operator().await;
-    let api: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
+    let api = env.kubernetes_secrets();
     let (name, key) = CREDENTIAL;
     for (data, message) in [
         (json!({}), format!("Secret \"{name}\" has no key \"{key}\"")),
@@ -77,10 +75,10 @@ async fn unusable_credential_secret_is_reported_by_name() {
 
 #[tokio::test]
 async fn replaced_credential_secret_keeps_the_organization_ready() {
-    let env = TestEnv::new("replace", program()).await;
+    let env = TestEnv::new("replace").await;
     let _operator = env.start_operator().await;
     let before = env.wait_for_ready::<SpiceOrganization>("default").await.status.unwrap();
-    let api: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
+    let api = env.kubernetes_secrets();
     // As with `kubectl replace`: new content, without the operator's finalizer.
     let mut secret = api.get(CREDENTIAL.0).await.unwrap();
     secret.metadata.finalizers = None;
@@ -100,7 +98,7 @@ async fn replaced_credential_secret_keeps_the_organization_ready() {
 
 #[tokio::test]
 async fn unusable_spicepod_config_map_is_reported() {
-    let env = TestEnv::new("config-map", program()).await;
+    let env = TestEnv::new("config-map").await;
     let _operator = env.start_operator().await;
     let large = format!("version: v1\nname: {}\n", "x".repeat(300 * 1024));
     env.apply_app("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } })).await;
@@ -121,18 +119,16 @@ async fn unusable_spicepod_config_map_is_reported() {
         let reason = if data["spicepod.yaml"].is_null() { "SourceNotFound" } else { "InvalidSpec" };
         env.wait_for_message::<SpiceApp>("my-app", reason, &message).await;
     }
-    env.apply_app("other-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("other-app").await;
+    env.apply_app_and_wait("other-app", json!({})).await;
     assert_eq!(env.remote_apps().await.len(), 1);
 }
 
 #[tokio::test]
 async fn changed_endpoint_receives_identity_reads_only() {
-    let env = TestEnv::new("endpoint", program()).await;
+    let env = TestEnv::new("endpoint").await;
     let other = Sandbox::start(&env.run, program(), &[]).await.unwrap();
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     env.apply_organization(other.url()).await;
     let mismatch = env.wait_for_reason::<SpiceOrganization>("default", "False", "OrganizationMismatch").await;
     let message = mismatch.ready_message();
@@ -154,7 +150,7 @@ async fn changed_endpoint_receives_identity_reads_only() {
 
 #[tokio::test]
 async fn app_with_repository_rejects_only_the_spicepod() {
-    let env = TestEnv::new("repository", program()).await;
+    let env = TestEnv::new("repository").await;
     let _operator = env.start_operator().await;
     // The short interval causes a resync during the test.
     let spec = |description: &str, name: &str| {
@@ -162,8 +158,7 @@ async fn app_with_repository_rejects_only_the_spicepod() {
             "description": description, "interval": "1s", "spicepod": { "name": name },
         })
     };
-    env.apply_app("my-app", spec("first", "one")).await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id = id_of(&env.apply_app_and_wait("my-app", spec("first", "one")).await);
     env.sandbox.change_repository(id, "connect").await.unwrap();
     env.apply_app("my-app", spec("second", "two")).await;
     env.wait_for_reason::<SpiceApp>("my-app", "False", "RepositoryConnected").await;
@@ -184,11 +179,11 @@ async fn app_with_repository_rejects_only_the_spicepod() {
 
 #[tokio::test]
 async fn correction_loop_stops_and_is_reported_by_field() {
-    let env = TestEnv::new("correction-loop", program()).await;
+    let env = TestEnv::new("correction-loop").await;
     let _operator = env.start_operator().await;
     let portal = env.sandbox.portal().unwrap();
-    env.apply_app("my-app", json!({ "description": "desired", "visibility": "private" })).await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id =
+        id_of(&env.apply_app_and_wait("my-app", json!({ "description": "desired", "visibility": "private" })).await);
     for _ in 0..3 {
         portal.update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
         env.reconcile::<SpiceApp>("my-app").await;
@@ -207,17 +202,15 @@ async fn correction_loop_stops_and_is_reported_by_field() {
         "other fields are corrected"
     );
     // A change of the spec ends the correction loop.
-    env.apply_app("my-app", json!({ "description": "desired again", "visibility": "private" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "desired again", "visibility": "private" })).await;
     assert_eq!(env.remote_apps().await[0]["description"], "desired again");
 }
 
 #[tokio::test]
 async fn repeated_failures_cause_at_most_two_requests_per_reconcile() {
-    let env = TestEnv::new("failures", program()).await;
+    let env = TestEnv::new("failures").await;
     let operator = env.start_operator().await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     for (method, description) in [("GET", "unseen"), ("PUT", "refused")] {
         env.sandbox.add_fault(Fault::new(When::Before, Action::Status(503)).method(method)).await.unwrap();
         env.apply_app("my-app", json!({ "description": description })).await;
@@ -236,10 +229,9 @@ async fn repeated_failures_cause_at_most_two_requests_per_reconcile() {
 
 #[tokio::test]
 async fn requested_reconcile_reads_the_app_and_is_recorded() {
-    let env = TestEnv::new("forced", program()).await;
+    let env = TestEnv::new("forced").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({ "description": "desired" })).await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id = id_of(&env.apply_app_and_wait("my-app", json!({ "description": "desired" })).await);
     env.sandbox.portal().unwrap().update_app(id, &json!({ "description": "foreign-value" })).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
     let app = env.reconcile::<SpiceApp>("my-app").await;

@@ -4,7 +4,7 @@ use kube::{Api, ResourceExt, core::DynamicObject, discovery::ApiResource};
 use serde_json::json;
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
-use crate::{program, support::test_env::TestEnv};
+use crate::support::test_env::TestEnv;
 
 /// Returns the resourceVersions of the objects in the namespace that the operator can write, and the number of events.
 async fn resource_versions(env: &TestEnv) -> Vec<(String, String)> {
@@ -29,11 +29,10 @@ async fn resource_versions(env: &TestEnv) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn invariant_4_steady_state_has_no_writes() {
-    let env = TestEnv::new("steady", program()).await;
+    let env = TestEnv::new("steady").await;
     let operator = env.start_operator().await;
     // An interval of one second, so that several resyncs occur without a change.
-    env.apply_app("my-app", json!({ "description": "desired", "tags": { "a": "b" }, "interval": "1s" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "desired", "tags": { "a": "b" }, "interval": "1s" })).await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
     let reconciles = operator.reconciles("SpiceApp").await.unwrap();
     // After two more reconciles, earlier asynchronous writes such as events have finished.
@@ -49,11 +48,10 @@ async fn invariant_4_steady_state_has_no_writes() {
 
 #[tokio::test]
 async fn invariant_5_restart_in_sync_sends_no_requests() {
-    let env = TestEnv::new("restart", program()).await;
+    let env = TestEnv::new("restart").await;
     let operator = env.start_operator().await;
     for name in ["first-app", "second-app", "third-app"] {
-        env.apply_app(name, json!({ "description": name, "runtime": { "replicas": 2 } })).await;
-        env.wait_for_ready::<SpiceApp>(name).await;
+        env.apply_app_and_wait(name, json!({ "description": name, "runtime": { "replicas": 2 } })).await;
     }
     env.wait_for_ready::<SpiceOrganization>("default").await;
     operator.terminate().await.unwrap();
@@ -66,7 +64,6 @@ async fn invariant_5_restart_in_sync_sends_no_requests() {
     assert_eq!(resource_versions(&env).await, before);
 
     // The operator still reacts to a change.
-    env.apply_app("first-app", json!({ "description": "changed", "runtime": { "replicas": 2 } })).await;
-    env.wait_for_ready::<SpiceApp>("first-app").await;
+    env.apply_app_and_wait("first-app", json!({ "description": "changed", "runtime": { "replicas": 2 } })).await;
     assert_eq!(env.calls_since(revision).await, ["GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
 }

@@ -10,7 +10,7 @@ use crate::{
     program,
     support::{
         control_plane::User,
-        eventually::{DEADLINE, poll},
+        eventually::{DEADLINE, eventually},
         operator::Operator,
         sandbox::{Action, Fault, When},
         test_env::TestEnv,
@@ -31,7 +31,7 @@ impl Election {
     }
 
     async fn without_lease_role(name: &str) -> Self {
-        let env = TestEnv::new(name, program()).await;
+        let env = TestEnv::new(name).await;
         let arguments = vec![
             "--leader-elect=true".to_owned(),
             format!("--leader-elect-resource-namespace={}", env.namespace),
@@ -73,30 +73,40 @@ impl Election {
     }
 }
 
-async fn check_is_leader(operator: &Operator) -> Result<(), String> {
-    let leader = operator.metrics().await?.sum("spice_operator_leader", &[]);
-    if leader == 1.0 { Ok(()) } else { Err(format!("spice_operator_leader is {leader}")) }
+async fn is_leader(operator: &Operator) -> bool {
+    operator.metrics().await.unwrap().sum("spice_operator_leader", &[]) == 1.0
+}
+
+async fn wait_until_leader(operator: &Operator) {
+    eventually("the process is leader", DEADLINE, async || {
+        if is_leader(operator).await { Ok(()) } else { Err("not leader yet".to_owned()) }
+    })
+    .await;
+}
+
+/// Returns the last log entry of an ended process.
+fn last_log_entry(operator: &Operator) -> Value {
+    serde_json::from_str(operator.log().lines().last().unwrap()).unwrap()
 }
 
 #[tokio::test]
 async fn standby_process_becomes_leader_after_the_leader_terminates() {
     let election = Election::new("standby").await;
     let first = election.start_operator().await;
-    poll("the first process is leader", DEADLINE, async || check_is_leader(&first).await).await.unwrap();
+    wait_until_leader(&first).await;
     let second = election.start_operator().await;
     election.env.apply_app("my-app", json!({ "description": "first" })).await;
     election.env.wait_for_ready::<SpiceApp>("my-app").await;
-    poll("the second process waits for the lease", DEADLINE, async || {
+    eventually("the second process waits for the lease", DEADLINE, async || {
         if second.log().contains("Waiting for leader lease") { Ok(()) } else { Err("no log line yet".to_owned()) }
     })
-    .await
-    .unwrap();
-    check_is_leader(&second).await.unwrap_err();
+    .await;
+    assert!(!is_leader(&second).await);
     assert_eq!(second.metrics().await.unwrap().reconciles("SpiceApp"), 0.0);
 
     let before = election.lease().await.spec.unwrap();
     assert_eq!(first.terminate().await.unwrap(), Some(0));
-    poll("the second process is leader", DEADLINE, async || check_is_leader(&second).await).await.unwrap();
+    wait_until_leader(&second).await;
     let after = election.lease().await.spec.unwrap();
     assert_ne!(after.holder_identity, before.holder_identity);
     assert_eq!(after.lease_transitions, before.lease_transitions.map(|count| count + 1));
@@ -129,15 +139,14 @@ async fn invariant_9_leader_paused_past_its_lease_writes_nothing_and_exits() {
             env.apply_app("my-app", json!({ "description": "wanted" })).await;
         }
         let second = election.start_operator().await;
-        poll("the second process is leader", DEADLINE, async || check_is_leader(&second).await).await.unwrap();
+        wait_until_leader(&second).await;
         env.wait_for_ready::<SpiceApp>("my-app").await;
 
         let revision = env.sandbox.revision().await.unwrap();
         let version = env.api::<SpiceApp>().get("my-app").await.unwrap().resource_version();
         first.process().resume().unwrap();
-        assert_eq!(first.process().wait(DEADLINE).await.unwrap().code(), Some(1), "{name}");
-        let log = first.log();
-        let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        assert_eq!(first.wait_for_exit().await.unwrap(), Some(1), "{name}");
+        let last = last_log_entry(&first);
         let error = last["error"].as_str().unwrap();
         let holder = election.lease().await.spec.unwrap().holder_identity.unwrap();
         assert!(last["level"] == "ERROR" && last["message"] == "Exiting: lost leader lease", "{name}: {last}");
@@ -164,12 +173,11 @@ async fn process_without_permission_to_read_the_lease_is_not_ready() {
     let kubeconfig = env.cluster.kubeconfig(User::Operator);
     let operator = Operator::start(&env.run, program(), &kubeconfig, &arguments, &[]).await.unwrap();
     operator.wait_until_unready(&format!("the Lease {}/spice-cloud-operator", env.namespace)).await.unwrap();
-    poll("readyz lists only the Lease", DEADLINE, async || match operator.get("readyz").await? {
+    eventually("readyz lists only the Lease", DEADLINE, async || match operator.get("readyz").await? {
         (503, text) if text.lines().count() == 1 => Ok(()),
         other => Err(format!("{other:?}")),
     })
-    .await
-    .unwrap();
+    .await;
     assert_eq!(operator.get("livez").await.unwrap().0, 200);
     let started: Value = serde_json::from_str(operator.log().lines().next().unwrap()).unwrap();
     for (field, value) in [
@@ -182,20 +190,19 @@ async fn process_without_permission_to_read_the_lease_is_not_ready() {
 
     election.grant_lease_role().await;
     operator.wait_until_ready().await.unwrap();
-    poll("the process is leader", DEADLINE, async || check_is_leader(&operator).await).await.unwrap();
+    wait_until_leader(&operator).await;
 }
 
 #[tokio::test]
 async fn leader_that_loses_the_lease_logs_the_new_holder() {
     let election = Election::new("taken").await;
     let operator = election.start_operator().await;
-    poll("the process is leader", DEADLINE, async || check_is_leader(&operator).await).await.unwrap();
+    wait_until_leader(&operator).await;
     let leases: Api<Lease> = Api::namespaced(election.env.client.clone(), &election.env.namespace);
     let patch = json!({ "spec": { "holderIdentity": "other-process" } });
     leases.patch("spice-cloud-operator", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(1));
-    let log = operator.log();
-    let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(operator.wait_for_exit().await.unwrap(), Some(1));
+    let last = last_log_entry(&operator);
     assert_eq!(last["reason"], "taken_by_other_process", "{last}");
     assert_eq!(last["error"], "another process took the lease: other-process", "{last}");
 }

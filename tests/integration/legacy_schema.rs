@@ -9,11 +9,10 @@ use kube::{
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret, custom_resource_definitions};
 
-use crate::program;
 use crate::support::{
     control_plane::use_existing_cluster,
     definitions::apply_definitions,
-    eventually::{DEADLINE, poll},
+    eventually::{DEADLINE, eventually},
     test_env::{Kind, TestEnv},
 };
 
@@ -59,12 +58,11 @@ async fn apply<K: Kind>(env: &TestEnv, name: &str, spec: &Value) {
     let object = json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": name }, "spec": spec,
     });
-    poll(&format!("the API server accepts {name}"), DEADLINE, async || {
+    eventually(&format!("the API server accepts {name}"), DEADLINE, async || {
         let params = PatchParams::apply("test").force();
         api.patch(name, &params, &Patch::Apply(&object)).await.map(drop).map_err(|error| error.to_string())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 /// Name and spec of an object, and the field that the operator reports as invalid.
@@ -142,7 +140,7 @@ fn invalid_secrets() -> Vec<InvalidObject> {
 /// Installs the CustomResourceDefinitions of the project, and waits until the API server validates with them.
 async fn install_strict(env: &TestEnv) {
     apply_definitions(&env.cluster).await.unwrap();
-    poll("the API server rejects invalid objects again", DEADLINE, async || {
+    eventually("the API server rejects invalid objects again", DEADLINE, async || {
         let spec = json!({ "apiVersion": "cloud.spice.ai/v1alpha1", "kind": "SpiceApp", "metadata": { "name": "abc-2" },
             "spec": { "name": "a" } });
         let params = PatchParams { dry_run: true, ..PatchParams::apply("test") };
@@ -151,8 +149,7 @@ async fn install_strict(env: &TestEnv) {
             Ok(_) => Err("an invalid object was accepted".to_owned()),
         }
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 #[tokio::test]
@@ -161,7 +158,7 @@ async fn objects_of_a_schema_without_validation_are_reported_and_deletable() {
         // A test must not change the definitions of an existing cluster.
         return;
     }
-    let env = TestEnv::with_dedicated_control_plane("legacy-schema", program()).await;
+    let env = TestEnv::with_dedicated_control_plane("legacy-schema").await;
     install_without_validation(&env).await;
     let (apps, organizations, secrets) = (invalid_apps(), invalid_organizations(env.sandbox.url()), invalid_secrets());
     for (name, spec, _) in &secrets {

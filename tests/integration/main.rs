@@ -40,10 +40,7 @@ mod status_invariants;
 mod support;
 mod undecodable;
 
-/// Path of the operator binary.
-fn program() -> &'static std::path::Path {
-    std::path::Path::new(env!("CARGO_BIN_EXE_spice-cloud-operator"))
-}
+use support::test_env::program;
 
 /// Returns true if `make test-extended` runs the tests. Otherwise the slow tests return immediately.
 fn extended() -> bool {

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 use spice_cloud_operator::api::SpiceApp;
 
-use crate::{program, support::test_env::TestEnv};
+use crate::support::test_env::TestEnv;
 
 /// Seeds of the random sequences. A seed always produces the same edits.
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -174,7 +174,7 @@ impl Scenario<'_> {
 
 #[tokio::test]
 async fn random_edits_of_spec_and_app_converge_to_the_model() {
-    let env = TestEnv::new("random", program()).await;
+    let env = TestEnv::new("random").await;
     let _operator = env.start_operator().await;
     let fields = fields();
     let scenarios = SEEDS.map(|seed| {

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use kube::{Api, api::DeleteParams};
 use serde_json::json;
-use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
+use spice_cloud_operator::api::SpiceSecret;
 
 use crate::{
-    program,
     secrets::{delete_in_portal, expected, remote_secrets, set_in_portal},
     support::{
-        eventually::{DEADLINE, poll},
+        eventually::{DEADLINE, eventually},
         test_env::{Kind, TestEnv},
     },
 };
@@ -52,8 +50,7 @@ impl<'a> Scenario<'a> {
     /// deletion of a name, and a second SpiceSecret could take over this name.
     async fn start(env: &'a TestEnv, seed: u64) -> Self {
         let (app, adopts) = (format!("app-{seed}"), seed % 2 == 1);
-        env.apply_app(&app, json!({})).await;
-        let id = env.wait_for_ready::<SpiceApp>(&app).await.status.unwrap().id.unwrap();
+        let id = env.apply_app_and_wait(&app, json!({})).await.status.unwrap().id.unwrap();
         let objects =
             if adopts { vec![format!("{app}-one"), format!("{app}-two")] } else { vec![format!("{app}-one")] };
         let requests = vec![BTreeMap::new(); objects.len()];
@@ -218,7 +215,7 @@ impl<'a> Scenario<'a> {
         let desired = self.secrets.iter().filter_map(|(name, secret)| Some((*name, secret.value.as_deref()?)));
         let desired = expected(&desired.collect::<Vec<_>>());
         let description = format!("{} {when}: {:?} request {:?}", self.app, self.objects, self.requests);
-        poll(&description, DEADLINE, async || {
+        eventually(&description, DEADLINE, async || {
             let found = remote_secrets(self.env, self.id).await;
             if found != desired {
                 return Err(format!("expected {:?}, found {found:?}", self.secrets));
@@ -228,14 +225,12 @@ impl<'a> Scenario<'a> {
             }
             Ok(())
         })
-        .await
-        .unwrap();
+        .await;
     }
 
     async fn verify_object(&self, index: usize, name: &str) -> Result<(), String> {
-        let api: Api<SpiceSecret> = self.env.api();
-        let secret = api.get(name).await.map_err(|error| error.to_string())?;
-        let ready = secret.conditions().iter().find(|condition| condition.type_ == "Ready");
+        let secret = self.env.api::<SpiceSecret>().get(name).await.map_err(|error| error.to_string())?;
+        let ready = secret.condition("Ready");
         let ready = ready.filter(|ready| ready.observed_generation == secret.metadata.generation);
         let found = ready.map(|ready| (ready.status.as_str(), ready.reason.as_str()));
         let has_all = self.requests[index].keys().all(|name| self.secrets[name].owner == Some(index));
@@ -253,9 +248,8 @@ impl<'a> Scenario<'a> {
 
     /// Deletes every SpiceSecret. Adopted secrets remain in the app.
     async fn finish(mut self) {
-        let api: Api<SpiceSecret> = self.env.api();
         for name in &self.objects {
-            api.delete(name, &DeleteParams::default()).await.unwrap();
+            self.env.delete::<SpiceSecret>(name).await;
         }
         for name in &self.objects {
             self.env.wait_for_deletion::<SpiceSecret>(name).await;
@@ -268,7 +262,7 @@ impl<'a> Scenario<'a> {
 
 #[tokio::test]
 async fn random_edits_of_secrets_converge_to_the_model() {
-    let env = TestEnv::new("randomsecrets", program()).await;
+    let env = TestEnv::new("randomsecrets").await;
     let _operator = env.start_operator().await;
     let scenarios = SEEDS.map(|seed| {
         let env = &env;

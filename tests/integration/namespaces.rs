@@ -20,7 +20,7 @@ use crate::{
     program,
     support::{
         control_plane::{ControlPlane, User, use_existing_cluster},
-        eventually::{DEADLINE, poll},
+        eventually::{DEADLINE, eventually, poll},
         operator::Operator,
         run_dir::RunDir,
         sandbox::Sandbox,
@@ -121,7 +121,7 @@ impl TwoNamespaces {
 
     /// Waits for this status and reason of Ready of `my-app`, and returns the message.
     async fn wait_for_app(&self, status: &str, reason: &str) -> String {
-        poll(&format!("my-app is {status} {reason}"), DEADLINE, async || {
+        eventually(&format!("my-app is {status} {reason}"), DEADLINE, async || {
             let app = self.apps().get("my-app").await.map_err(|error| error.to_string())?;
             let conditions = app.status.map(|status| status.core.conditions).unwrap_or_default();
             let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
@@ -131,7 +131,6 @@ impl TwoNamespaces {
             }
         })
         .await
-        .unwrap()
     }
 
     /// Waits for this status and reason of Ready of `my-secret` for the current generation.
@@ -154,7 +153,7 @@ impl TwoNamespaces {
     async fn remove_label_and_wait(&self) {
         self.label_tenant(json!(null)).await;
         let hours = AtomicU64::new(24);
-        poll("the namespace is no longer allowed", DEADLINE, async || {
+        eventually("the namespace is no longer allowed", DEADLINE, async || {
             let interval = format!("{}h", hours.fetch_add(1, Ordering::Relaxed) + 1);
             let edit = Patch::Merge(json!({ "spec": { "interval": interval } }));
             let result = self.secrets().patch("my-secret", &PatchParams::default(), &edit).await;
@@ -166,26 +165,24 @@ impl TwoNamespaces {
                 }
             }
         })
-        .await
-        .unwrap();
+        .await;
     }
 
     /// Waits until a SpiceOrganization is Ready and counts this number of apps.
     async fn wait_for_app_count(&self, namespace: &str, name: &str, apps: i64) {
-        poll(&format!("{name} has {apps} apps"), DEADLINE, async || {
+        eventually(&format!("{name} has {apps} apps"), DEADLINE, async || {
             let organization = self.organizations(namespace).get(name).await.map_err(|error| error.to_string())?;
             let status = organization.status.unwrap_or_default();
             let mut conditions = status.core.conditions.iter();
             let is_ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
             if is_ready && status.apps == Some(apps) { Ok(()) } else { Err(format!("{status:?}")) }
         })
-        .await
-        .unwrap();
+        .await;
     }
 
     /// Waits until the current generation of a SpiceApp is Ready, and returns namespace and name of its organization.
     async fn wait_for_organization_of(&self, name: &str) -> (String, String) {
-        poll(&format!("{name} is Ready"), DEADLINE, async || {
+        eventually(&format!("{name} is Ready"), DEADLINE, async || {
             let app = self.apps().get(name).await.map_err(|error| error.to_string())?;
             let status = app.status.unwrap_or_default();
             let is_ready = status.core.conditions.iter().any(|condition| {
@@ -199,33 +196,30 @@ impl TwoNamespaces {
             }
         })
         .await
-        .unwrap()
     }
 
     /// Waits until the organization `default` of `home` lists `my-app` as a dependent.
     async fn wait_for_dependent_app(&self) {
         let app = format!("{}/my-app", self.tenant);
-        poll("the organization lists the app", DEADLINE, async || {
+        eventually("the organization lists the app", DEADLINE, async || {
             let organizations = self.organizations(&self.home);
             let organization = organizations.get("default").await.map_err(|error| error.to_string())?;
             let conditions = organization.status.map(|status| status.core.conditions).unwrap_or_default();
             let is_listed = conditions.iter().any(|condition| condition.message.contains(&app));
             if is_listed { Ok(()) } else { Err(format!("{conditions:?}")) }
         })
-        .await
-        .unwrap();
+        .await;
     }
 
     /// Waits until `my-app` and the organization `default` of `home` are deleted.
     async fn wait_for_deletions(&self) {
-        poll("the app and the organization are deleted", DEADLINE, async || {
+        eventually("the app and the organization are deleted", DEADLINE, async || {
             let app = self.apps().get_opt("my-app").await.map_err(|error| error.to_string())?;
             let organizations = self.organizations(&self.home);
             let organization = organizations.get_opt("default").await.map_err(|error| error.to_string())?;
             if app.is_none() && organization.is_none() { Ok(()) } else { Err(format!("{app:?} {organization:?}")) }
         })
-        .await
-        .unwrap();
+        .await;
     }
 }
 
@@ -263,11 +257,10 @@ async fn organization_allows_other_namespaces_by_label_selector() {
     let reconciles = async || operator.metrics().await.map(|metrics| metrics.reconciles("SpiceSecret"));
     let before = reconciles().await.unwrap();
     env.set_value("fake-value-2").await;
-    poll("a reconcile after the rotation", DEADLINE, async || {
+    eventually("a reconcile after the rotation", DEADLINE, async || {
         if reconciles().await? > before { Ok(()) } else { Err("no reconcile yet".to_owned()) }
     })
-    .await
-    .unwrap();
+    .await;
     env.wait_for_secret("False", "NamespaceNotAllowed").await.unwrap();
     assert_eq!(env.count_calls("POST", "/secrets").await, 1);
     env.label_tenant(json!("data")).await;

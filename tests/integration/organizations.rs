@@ -32,10 +32,9 @@ const CURRENT: &[&str] = &["--profile", "current"];
 
 #[tokio::test]
 async fn app_converges_after_an_api_outage_without_a_second_create() {
-    let env = TestEnv::new("down", program()).await;
+    let env = TestEnv::new("down").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({ "description": "first" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "first" })).await;
     for status in [500, 503, 429] {
         env.sandbox.add_fault(fail_all(status)).await.unwrap();
         let reason = if status == 429 { "RateLimited" } else { "RemoteUnavailable" };
@@ -50,7 +49,7 @@ async fn app_converges_after_an_api_outage_without_a_second_create() {
 
 #[tokio::test]
 async fn invalid_responses_are_outages_and_redirects_are_not_followed() {
-    let env = TestEnv::new("responses", program()).await;
+    let env = TestEnv::new("responses").await;
     let redirect_target = Sandbox::start(&env.run, program(), &[]).await.unwrap();
     let _operator = env.start_operator().await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
@@ -78,10 +77,9 @@ async fn invalid_responses_are_outages_and_redirects_are_not_followed() {
 
 #[tokio::test]
 async fn outage_does_not_change_a_ready_status() {
-    let env = TestEnv::new("flap", program()).await;
+    let env = TestEnv::new("flap").await;
     let operator = env.start_operator().await;
-    env.apply_app("my-app", json!({})).await;
-    let before = env.wait_for_ready::<SpiceApp>("my-app").await;
+    let before = env.apply_app_and_wait("my-app", json!({})).await;
     env.sandbox.add_fault(fail_all(503)).await.unwrap();
     let reconciles = operator.reconciles("SpiceApp").await.unwrap();
     env.request_reconcile::<SpiceApp>("my-app").await;
@@ -92,7 +90,7 @@ async fn outage_does_not_change_a_ready_status() {
 
 #[tokio::test]
 async fn unreachable_endpoint_is_reported_and_retried() {
-    let env = TestEnv::new("absent", program()).await;
+    let env = TestEnv::new("absent").await;
     let _operator = env.start_operator().await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
     // No process listens on the address of a killed sandbox.
@@ -111,10 +109,9 @@ async fn unreachable_endpoint_is_reported_and_retried() {
 
 #[tokio::test]
 async fn suspended_organization_blocks_all_writes() {
-    let env = TestEnv::new("suspended", program()).await;
+    let env = TestEnv::new("suspended").await;
     let operator = env.start_operator().await;
-    env.apply_app("my-app", json!({ "description": "first" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "first" })).await;
     let suspend = async |value: &str| annotate(&env, "cloud.spice.ai/suspend", value).await;
     suspend("true").await;
     env.apply_app("my-app", json!({ "description": "second" })).await;
@@ -131,10 +128,9 @@ async fn suspended_organization_blocks_all_writes() {
 
 #[tokio::test]
 async fn organization_in_use_is_deleted_after_its_apps() {
-    let env = TestEnv::new("in-use", program()).await;
+    let env = TestEnv::new("in-use").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     env.delete::<SpiceOrganization>("default").await;
     env.wait_for("default", "a message with the app", |organization: &SpiceOrganization| {
         let reconciling = organization.condition("Reconciling");
@@ -145,8 +141,7 @@ async fn organization_in_use_is_deleted_after_its_apps() {
     env.apply_app("new-app", json!({})).await;
     let new = env.wait_for_reason::<SpiceApp>("new-app", "False", "DependencyNotReady").await;
     assert!(new.ready_message().contains("it is being deleted"));
-    env.apply_app("my-app", json!({ "description": "edited" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "edited" })).await;
     assert_eq!(env.remote_apps().await.len(), 1);
     env.delete::<SpiceApp>("new-app").await;
     env.delete_and_wait::<SpiceApp>("my-app").await;
@@ -156,10 +151,9 @@ async fn organization_in_use_is_deleted_after_its_apps() {
 
 #[tokio::test]
 async fn suspension_stops_a_deletion_that_has_already_read_the_app() {
-    let env = TestEnv::new("suspended-delete", program()).await;
+    let env = TestEnv::new("suspended-delete").await;
     let operator = env.start_operator().await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     let fault = Fault::new(When::After, Action::Hang).method("GET").route("/v1/apps/{appId}").times(1);
     env.sandbox.add_fault(fault).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
@@ -176,17 +170,15 @@ async fn suspension_stops_a_deletion_that_has_already_read_the_app() {
 
 #[tokio::test]
 async fn edit_cancels_the_read_of_the_previous_generation() {
-    let env = TestEnv::new("overtaken", program()).await;
+    let env = TestEnv::new("overtaken").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({ "description": "first" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "first" })).await;
     let fault = Fault::new(When::Before, Action::Hang).method("GET").route("/v1/apps/{appId}").times(1);
     env.sandbox.add_fault(fault).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
     env.apply_app("my-app", json!({ "description": "second" })).await;
     env.sandbox.wait_for_call("the read hangs", before, |call| call.state == "held").await.unwrap();
-    env.apply_app("my-app", json!({ "description": "third" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "third" })).await;
     assert_eq!(env.remote_apps().await[0]["description"], "third");
     let puts: Vec<_> = env.calls_since(before).await.into_iter().filter(|call| call.starts_with("PUT")).collect();
     assert_eq!(puts.len(), 1, "the operator never sends the second generation");
@@ -194,10 +186,9 @@ async fn edit_cancels_the_read_of_the_previous_generation() {
 
 #[tokio::test]
 async fn credential_of_another_organization_blocks_apps_until_accepted() {
-    let env = TestEnv::with_sandbox("mismatch", program(), CURRENT).await;
+    let env = TestEnv::with_sandbox("mismatch", CURRENT).await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({ "description": "first" })).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({ "description": "first" })).await;
     let organization = env.wait_for_ready::<SpiceOrganization>("default").await;
     let status = organization.status.unwrap();
     assert_eq!(status.organization.unwrap().name.as_deref(), Some("sandbox"));
@@ -229,7 +220,7 @@ async fn credential_of_another_organization_blocks_apps_until_accepted() {
 
 #[tokio::test]
 async fn spec_selects_one_of_several_organizations() {
-    let env = TestEnv::with_sandbox("several", program(), CURRENT).await;
+    let env = TestEnv::with_sandbox("several", CURRENT).await;
     env.set_credential("sandbox-fake-token-both").await;
     let _operator = env.start_operator().await;
     let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "InvalidSpec").await;
@@ -238,14 +229,13 @@ async fn spec_selects_one_of_several_organizations() {
     env.patch::<SpiceOrganization>("default", json!({ "spec": { "organization": "elsewhere" } })).await;
     let organization = env.wait_for_ready::<SpiceOrganization>("default").await;
     assert_eq!(organization.status.unwrap().organization.unwrap().id, "2");
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     assert_eq!(env.remote_apps().await[0]["org"], "elsewhere");
 }
 
 #[tokio::test]
 async fn paths_missing_in_an_older_api_do_not_affect_readiness() {
-    let env = TestEnv::without_credential("older", program()).await;
+    let env = TestEnv::without_credential("older").await;
     for path in ["/v1/orgs", "/v1/limits", "/v1/container-images"] {
         env.sandbox.add_fault(missing_path(path)).await.unwrap();
     }
@@ -254,6 +244,5 @@ async fn paths_missing_in_an_older_api_do_not_affect_readiness() {
     let status = env.wait_for_ready::<SpiceOrganization>("default").await.status.unwrap();
     assert_eq!(status.unavailable_paths, ["/v1/orgs", "/v1/container-images", "/v1/limits"]);
     assert_eq!((status.organization, status.endpoint.as_deref()), (None, Some(env.sandbox.url())));
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
 }

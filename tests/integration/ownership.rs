@@ -3,22 +3,18 @@
 use serde_json::{Value, json};
 use spice_cloud_operator::api::SpiceApp;
 
-use crate::{
-    program,
-    support::test_env::{Kind, TestEnv, id_of},
-};
+use crate::support::test_env::{Kind, TestEnv, id_of};
 
 #[tokio::test]
 async fn taken_name_blocks_writes_until_the_name_is_free() {
-    let env = TestEnv::new("taken", program()).await;
+    let env = TestEnv::new("taken").await;
     let _operator = env.start_operator().await;
     let portal = env.sandbox.portal().unwrap();
     let foreign = portal.create_app(&json!({ "name": "My-App", "region": "us-east-1" })).await.unwrap();
     env.apply_app("my-app", json!({ "description": "ours" })).await;
 
     let app = env.wait_for_reason::<SpiceApp>("my-app", "False", "NameTaken").await;
-    let status = app.status.unwrap();
-    let stalled = status.core.conditions.iter().find(|condition| condition.type_ == "Stalled").unwrap();
+    let stalled = app.condition("Stalled").unwrap();
     assert_eq!(stalled.status, "True");
     assert!(stalled.message.contains(&foreign["id"].to_string()), "{}", stalled.message);
     assert_eq!(env.writes_since(0).await, [""; 0]);
@@ -32,7 +28,7 @@ async fn taken_name_blocks_writes_until_the_name_is_free() {
 
 #[tokio::test]
 async fn existing_app_is_adopted_with_one_put_and_retained() {
-    let env = TestEnv::new("adopt", program()).await;
+    let env = TestEnv::new("adopt").await;
     let _operator = env.start_operator().await;
     let portal = env.sandbox.portal().unwrap();
     let existing =
@@ -43,8 +39,7 @@ async fn existing_app_is_adopted_with_one_put_and_retained() {
     assert!(refused.ready_message().contains("adoptionPolicy"));
 
     let before = env.sandbox.revision().await.unwrap();
-    env.apply_app("my-app", json!({ "description": "ours", "adoptionPolicy": "Adopt" })).await;
-    let app = env.wait_for_ready::<SpiceApp>("my-app").await;
+    let app = env.apply_app_and_wait("my-app", json!({ "description": "ours", "adoptionPolicy": "Adopt" })).await;
     assert_eq!(id_of(&app), id);
     assert_eq!(env.calls_since(before).await, ["GET /v1/apps", "GET /v1/apps/{appId}", "PUT /v1/apps/{appId}"]);
     let remote = &env.remote_apps().await[0];
@@ -61,7 +56,7 @@ async fn existing_app_is_adopted_with_one_put_and_retained() {
 
 #[tokio::test]
 async fn annotation_takes_ownership_from_the_named_owner() {
-    let env = TestEnv::new("take-ownership-from", program()).await;
+    let env = TestEnv::new("take-ownership-from").await;
     let _operator = env.start_operator().await;
     let owner = "0123456789abcdef0123456789abcdef";
     let existing = json!({ "name": "my-app", "region": "us-east-1", "tags": { "spice-operator-owner": owner } });
@@ -77,17 +72,17 @@ async fn annotation_takes_ownership_from_the_named_owner() {
 
 #[tokio::test]
 async fn observed_app_shows_drift_and_is_never_written() {
-    let env = TestEnv::new("observe", program()).await;
+    let env = TestEnv::new("observe").await;
     let _operator = env.start_operator().await;
     let portal = env.sandbox.portal().unwrap();
     let existing = json!({ "name": "my-app", "region": "us-east-1", "description": "theirs" });
     let id = portal.create_app(&existing).await.unwrap()["id"].as_u64().unwrap();
-    env.apply_app(
-        "my-app",
-        json!({ "description": "ours", "managementPolicy": "Observe", "deletionPolicy": "Delete" }),
-    )
-    .await;
-    let app = env.wait_for_ready::<SpiceApp>("my-app").await;
+    let app = env
+        .apply_app_and_wait(
+            "my-app",
+            json!({ "description": "ours", "managementPolicy": "Observe", "deletionPolicy": "Delete" }),
+        )
+        .await;
     assert_eq!((id_of(&app), app.status.unwrap().drift), (id, vec!["description".to_owned()]));
     env.delete_and_wait::<SpiceApp>("my-app").await;
     assert_eq!(env.writes_since(0).await, [""; 0]);
@@ -96,7 +91,7 @@ async fn observed_app_shows_drift_and_is_never_written() {
 
 #[tokio::test]
 async fn younger_object_with_the_same_name_reports_the_older_one() {
-    let env = TestEnv::new("claims", program()).await;
+    let env = TestEnv::new("claims").await;
     env.apply_app("first", json!({ "name": "shared" })).await;
     let operator = env.start_operator().await;
     env.wait_for_ready::<SpiceApp>("first").await;
@@ -113,10 +108,9 @@ async fn younger_object_with_the_same_name_reports_the_older_one() {
 
 #[tokio::test]
 async fn app_of_another_owner_is_not_written_and_not_deleted() {
-    let env = TestEnv::new("owned", program()).await;
+    let env = TestEnv::new("owned").await;
     let _operator = env.start_operator().await;
-    env.apply_app("my-app", json!({ "description": "ours" })).await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id = id_of(&env.apply_app_and_wait("my-app", json!({ "description": "ours" })).await);
     let existing = json!({ "tags": { "spice-operator-owner": "0".repeat(32) }, "description": "theirs" });
     env.sandbox.portal().unwrap().update_app(id, &existing).await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
@@ -130,15 +124,14 @@ async fn app_of_another_owner_is_not_written_and_not_deleted() {
 
 #[tokio::test]
 async fn created_app_is_recreated_and_adopted_app_is_reported_missing() {
-    let env = TestEnv::new("deleted-externally", program()).await;
+    let env = TestEnv::new("deleted-externally").await;
     let _operator = env.start_operator().await;
     let portal = env.sandbox.portal().unwrap();
     portal.create_app(&json!({ "name": "adopted-app", "region": "us-east-1" })).await.unwrap();
     for (name, spec) in
         [("created-app", json!({ "description": "ours" })), ("adopted-app", json!({ "adoptionPolicy": "Adopt" }))]
     {
-        env.apply_app(name, spec).await;
-        let id = id_of(&env.wait_for_ready::<SpiceApp>(name).await);
+        let id = id_of(&env.apply_app_and_wait(name, spec).await);
         portal.delete_app(id).await.unwrap();
     }
     let before = env.sandbox.revision().await.unwrap();
@@ -159,12 +152,11 @@ async fn created_app_is_recreated_and_adopted_app_is_reported_missing() {
 
 #[tokio::test]
 async fn many_missing_apps_block_creates_until_an_annotation_accepts() {
-    let env = TestEnv::new("mass", program()).await;
+    let env = TestEnv::new("mass").await;
     let _operator = env.start_operator().await;
     let names = ["one-app", "two-app", "three-app", "four-app"];
     for name in names {
-        env.apply_app(name, json!({})).await;
-        env.wait_for_ready::<SpiceApp>(name).await;
+        env.apply_app_and_wait(name, json!({})).await;
     }
     let portal = env.sandbox.portal().unwrap();
     for app in env.remote_apps().await {

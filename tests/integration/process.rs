@@ -9,7 +9,7 @@ use crate::{
     program,
     support::{
         control_plane::{ControlPlane, User},
-        eventually::{DEADLINE, poll},
+        eventually::{DEADLINE, eventually},
         operator::Operator,
         run_dir::RunDir,
         sandbox::{Action, Fault, When},
@@ -79,7 +79,7 @@ async fn missing_definition_is_reported_until_it_is_installed() {
 
 #[tokio::test]
 async fn shutdown_waits_for_an_in_flight_create_and_stores_its_result() {
-    let env = TestEnv::new("sigterm", program()).await;
+    let env = TestEnv::new("sigterm").await;
     let operator = env.start_operator().await;
     let hang = Fault::new(When::After, Action::Hang).method("POST").times(1);
     env.sandbox.add_fault(hang).await.unwrap();
@@ -87,7 +87,7 @@ async fn shutdown_waits_for_an_in_flight_create_and_stores_its_result() {
     env.sandbox.wait_for_call("the POST hangs", 0, |call| call.state == "applied-held").await.unwrap();
     operator.begin_shutdown().await.unwrap();
     env.sandbox.remove_faults().await.unwrap();
-    assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
+    assert_eq!(operator.wait_for_exit().await.unwrap(), Some(0));
 
     let app = env.api::<SpiceApp>().get("my-app").await.unwrap();
     let status = app.status.unwrap();
@@ -97,7 +97,7 @@ async fn shutdown_waits_for_an_in_flight_create_and_stores_its_result() {
 
 #[tokio::test]
 async fn restart_recovers_a_create_that_the_shutdown_timeout_aborted() {
-    let env = TestEnv::new("sigterm-hang", program()).await;
+    let env = TestEnv::new("sigterm-hang").await;
     let operator = env.start_operator_with(&["--graceful-shutdown-timeout=100ms"]).await;
     let hang = Fault::new(When::After, Action::Hang).method("POST").times(1);
     env.sandbox.add_fault(hang).await.unwrap();
@@ -114,7 +114,7 @@ async fn restart_recovers_a_create_that_the_shutdown_timeout_aborted() {
 
 #[tokio::test]
 async fn read_aborted_by_shutdown_does_not_change_the_status() {
-    let env = TestEnv::new("sigterm-read", program()).await;
+    let env = TestEnv::new("sigterm-read").await;
     let operator = env.start_operator().await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
     env.sandbox.add_fault(Fault::new(When::Before, Action::Hang).route("/v1/apps")).await.unwrap();
@@ -128,7 +128,7 @@ async fn read_aborted_by_shutdown_does_not_change_the_status() {
 
 #[tokio::test]
 async fn deleted_definition_makes_the_operator_unready_until_reinstalled() {
-    let env = TestEnv::with_dedicated_control_plane("deleted-definition", program()).await;
+    let env = TestEnv::with_dedicated_control_plane("deleted-definition").await;
     let operator = env.start_operator_with(&["--readiness-failure-threshold=200ms"]).await;
     let definition = "crds/spiceapps.cloud.spice.ai.yaml";
     env.cluster.kubectl(&["delete", "-f", definition]).await.unwrap();
@@ -138,21 +138,19 @@ async fn deleted_definition_makes_the_operator_unready_until_reinstalled() {
 
     env.cluster.kubectl_apply(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(definition)).await.unwrap();
     operator.wait_until_ready().await.unwrap();
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     // The status checker cannot watch across the deletion and reinstallation of a definition.
     env.skip_status_check();
 }
 
 #[tokio::test]
 async fn metrics_count_requests_writes_and_reconciles_by_result() {
-    let env = TestEnv::new("metrics", program()).await;
+    let env = TestEnv::new("metrics").await;
     let operator = env.start_operator().await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
     let fault = Fault::new(When::Before, Action::Status(503)).method("POST").route("/v1/apps").times(1);
     env.sandbox.add_fault(fault).await.unwrap();
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     let metrics = operator.metrics().await.unwrap();
     let requests = |labels: &[(&str, &str)]| metrics.sum("spice_operator_management_api_requests_total", labels);
     for code in ["201", "503"] {
@@ -173,7 +171,7 @@ async fn metrics_count_requests_writes_and_reconciles_by_result() {
 
 #[tokio::test]
 async fn metrics_count_existing_objects_by_kind_and_reason() {
-    let env = TestEnv::new("objects", program()).await;
+    let env = TestEnv::new("objects").await;
     let operator = env.start_operator().await;
     env.apply_app("synced", json!({})).await;
     env.apply_app("observed", json!({ "managementPolicy": "Observe" })).await;
@@ -184,7 +182,7 @@ async fn metrics_count_existing_objects_by_kind_and_reason() {
     let objects = async |labels: &[(&str, &str)]| {
         operator.metrics().await.unwrap().sum("spice_operator_objects", &[&[("kind", "SpiceApp")], labels].concat())
     };
-    poll("the metrics count all three objects", DEADLINE, async || {
+    eventually("the metrics count all three objects", DEADLINE, async || {
         let found = [
             objects(&[("ready", "True"), ("reason", "Succeeded")]).await,
             objects(&[("ready", "False"), ("reason", "NotFound")]).await,
@@ -192,8 +190,7 @@ async fn metrics_count_existing_objects_by_kind_and_reason() {
         ];
         if found == [1.0; 3] { Ok(()) } else { Err(format!("{found:?}")) }
     })
-    .await
-    .unwrap();
+    .await;
     let metrics = operator.metrics().await.unwrap();
     let app_metric = |name: &str| metrics.sum(&format!("spice_operator_{name}"), &[("kind", "SpiceApp")]);
     assert_eq!(app_metric("suspended_objects"), 1.0);
@@ -202,10 +199,9 @@ async fn metrics_count_existing_objects_by_kind_and_reason() {
     assert_eq!(metrics.sum("spice_operator_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
 
     env.delete_and_wait::<SpiceApp>("synced").await;
-    poll("the metrics no longer count the deleted object", DEADLINE, async || match objects(&[]).await {
+    eventually("the metrics no longer count the deleted object", DEADLINE, async || match objects(&[]).await {
         2.0 => Ok(()),
         other => Err(format!("{other}")),
     })
-    .await
-    .unwrap();
+    .await;
 }

@@ -3,12 +3,9 @@
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
-use crate::{
-    program,
-    support::{
-        sandbox::{PORTAL, Sandbox},
-        test_env::TestEnv,
-    },
+use crate::support::{
+    sandbox::{PORTAL, Sandbox},
+    test_env::TestEnv,
 };
 
 /// Steps of a test case, in order.
@@ -37,28 +34,16 @@ async fn env_with(scopes: &[&str], sandbox_args: &[&str]) -> TestEnv {
     std::fs::write(file.path(), seed.to_string()).unwrap();
     let mut args = vec!["--seed", file.path().to_str().unwrap()];
     args.extend(sandbox_args);
-    TestEnv::with_sandbox("scopes", program(), &args).await
+    TestEnv::with_sandbox("scopes", &args).await
 }
 
-/// Waits for this reason of Ready, and returns the message.
-async fn ready_message(env: &TestEnv, step: Step, reason: &str) -> String {
-    let conditions = match step {
-        Verify => {
-            let organization = env.wait_for("default", reason, |organization: &SpiceOrganization| {
-                let mut conditions = organization.status.iter().flat_map(|status| &status.core.conditions);
-                conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
-            });
-            organization.await.status.unwrap().core.conditions
-        }
-        Apply | Delete => {
-            let app = env.wait_for("my-app", reason, |app: &SpiceApp| {
-                let mut conditions = app.status.iter().flat_map(|status| &status.core.conditions);
-                conditions.any(|condition| condition.type_ == "Ready" && condition.reason == reason)
-            });
-            app.await.status.unwrap().core.conditions
-        }
-    };
-    conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap().message
+/// Waits until the object of a step reports a missing scope.
+async fn wait_for_missing_scope(env: &TestEnv, step: Step, scope: &str) {
+    let message = format!("lacks the scope {scope}");
+    match step {
+        Verify => drop(env.wait_for_message::<SpiceOrganization>("default", "Forbidden", &message).await),
+        Apply | Delete => drop(env.wait_for_message::<SpiceApp>("my-app", "Forbidden", &message).await),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,8 +65,7 @@ async fn apps_work_with_documented_scopes_and_report_a_missing_scope() {
         let _operator = env.start_operator().await;
         env.apply_app("my-app", json!({ "description": "ours", "runtime": { "replicas": 2 } })).await;
         if let Some((step @ (Verify | Apply), scope)) = missing {
-            let message = ready_message(&env, step, "Forbidden").await;
-            assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
+            wait_for_missing_scope(&env, step, scope).await;
             continue;
         }
         env.wait_for_ready::<SpiceOrganization>("default").await;
@@ -89,8 +73,7 @@ async fn apps_work_with_documented_scopes_and_report_a_missing_scope() {
         env.reconcile::<SpiceApp>("my-app").await;
         env.delete::<SpiceApp>("my-app").await;
         if let Some((step, scope)) = missing {
-            let message = ready_message(&env, step, "Forbidden").await;
-            assert!(message.contains(&format!("lacks the scope {scope}")), "{scopes:?}: {message}");
+            wait_for_missing_scope(&env, step, scope).await;
             assert_eq!(env.remote_apps().await.len(), 1);
             continue;
         }

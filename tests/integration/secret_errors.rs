@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
 use crate::{
-    program,
     secrets::{env_with_app, expected, one_key_spec, remote_secrets},
     support::{
         control_plane::{OPERATOR_NAMESPACE, User},
@@ -54,7 +53,7 @@ async fn secret_set_during_shutdown_is_recorded_as_owned() {
     apply_with_hanging_post(&env).await;
     operator.begin_shutdown().await.unwrap();
     env.sandbox.remove_faults().await.unwrap();
-    assert_eq!(operator.process().wait(DEADLINE).await.unwrap().code(), Some(0));
+    assert_eq!(operator.wait_for_exit().await.unwrap(), Some(0));
     let status = env.api::<SpiceSecret>().get("src").await.unwrap().status.unwrap();
     assert!(status.secrets[0].updated_at.is_some(), "{:?}", status.secrets);
 
@@ -136,8 +135,7 @@ async fn secrets_deleted_in_the_portal_are_restored_by_one_reconcile() {
     let names: Vec<String> = (0..KEYS).map(|number| format!("N{number:02}")).collect();
     let values: Value = names.iter().map(|name| (name.clone(), json!("fake-value-1"))).collect();
     env.set_values("src", values).await;
-    env.apply_secret("src", json!({ "secretRef": { "name": "src" } })).await;
-    env.wait_for_ready::<SpiceSecret>("src").await;
+    env.apply_secret_and_wait("src", json!({ "secretRef": { "name": "src" } })).await;
     operator.terminate().await.unwrap();
     let portal = env.sandbox.portal().unwrap();
     for name in &names {
@@ -146,24 +144,21 @@ async fn secrets_deleted_in_the_portal_are_restored_by_one_reconcile() {
     // The default write settle period, in which the operator ignores reads of secrets that it wrote.
     let _operator = env.start_operator_with(&["--write-settle-period=30s"]).await;
     env.request_reconcile::<SpiceSecret>("src").await;
-    env.apply_secret("src", json!({ "secretRef": { "name": "src" }, "interval": "23h" })).await;
-    env.wait_for_ready::<SpiceSecret>("src").await;
+    env.apply_secret_and_wait("src", json!({ "secretRef": { "name": "src" }, "interval": "23h" })).await;
     assert_eq!(remote_secrets(&env, id).await.len(), KEYS);
 }
 
 #[tokio::test]
 async fn missing_digest_key_is_reported_and_deletions_continue() {
-    let env = TestEnv::new("keyless", program()).await;
+    let env = TestEnv::new("keyless").await;
     let key = format!("--digest-key-secret={}", env.namespace);
     let flags = [key.as_str()];
     let operator = env.start_operator_with(&flags).await;
-    env.apply_app("my-app", json!({})).await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id = id_of(&env.apply_app_and_wait("my-app", json!({})).await);
     env.set_values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
     for name in ["A", "B"] {
         let object = name.to_lowercase();
-        env.apply_secret(&object, one_key_spec("src", name, name)).await;
-        env.wait_for_ready::<SpiceSecret>(&object).await;
+        env.apply_secret_and_wait(&object, one_key_spec("src", name, name)).await;
     }
     operator.terminate().await.unwrap();
     let keys: Api<Secret> = Api::namespaced(env.client.clone(), OPERATOR_NAMESPACE);

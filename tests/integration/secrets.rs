@@ -10,24 +10,20 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
-use crate::{
-    program,
-    support::{
-        canary::hex,
-        control_plane::{OPERATOR_NAMESPACE, User},
-        eventually::{DEADLINE, eventually, poll},
-        operator::Operator,
-        proxy::{FaultPoints, Proxy},
-        test_env::{Kind, TestEnv, id_of},
-    },
+use crate::support::{
+    canary::hex,
+    control_plane::{OPERATOR_NAMESPACE, User},
+    eventually::{DEADLINE, eventually},
+    operator::Operator,
+    proxy::{FaultPoints, Proxy},
+    test_env::{Kind, TestEnv, id_of},
 };
 
 /// Creates a `TestEnv` with a Ready app `my-app`. Returns the ID of the app.
 pub async fn env_with_app(name: &str, sandbox_args: &[&str], operator_args: &[&str]) -> (TestEnv, Operator, u64) {
-    let env = TestEnv::with_sandbox(name, program(), sandbox_args).await;
+    let env = TestEnv::with_sandbox(name, sandbox_args).await;
     let operator = env.start_operator_with(operator_args).await;
-    env.apply_app("my-app", json!({})).await;
-    let id = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let id = id_of(&env.apply_app_and_wait("my-app", json!({})).await);
     (env, operator, id)
 }
 
@@ -89,8 +85,7 @@ async fn secret_is_set_rotated_and_deleted_with_one_call_each() {
     let (env, _operator, id) = env_with_app("secret", &[], &[]).await;
     env.set_values("db", json!({ "url": "fake-value-1" })).await;
     let before = env.sandbox.revision().await.unwrap();
-    env.apply_secret("db", one_key_spec("db", "url", "DATABASE_URL")).await;
-    let secret = env.wait_for_ready::<SpiceSecret>("db").await;
+    let secret = env.apply_secret_and_wait("db", one_key_spec("db", "url", "DATABASE_URL")).await;
     assert_eq!(remote_secrets(&env, id).await, expected(&[("DATABASE_URL", "fake-value-1")]));
     let calls = env.calls_since(before).await;
     assert_eq!(
@@ -131,7 +126,7 @@ async fn valid_keys_are_set_and_invalid_keys_are_reported() {
     env.cluster.kubectl_apply_text(&secret.to_string()).await.unwrap();
     env.apply_secret("env", json!({ "secretRef": { "name": "env" } })).await;
     let secret = env.wait_for_reason::<SpiceSecret>("env", "False", "InvalidSpec").await;
-    let message = &secret.conditions().iter().find(|condition| condition.type_ == "Ready").unwrap().message;
+    let message = secret.ready_message();
     for problem in [
         "value of key \"BINARY\" is not UTF-8",
         "value of key \"HUGE\" is longer than 64 KiB",
@@ -156,7 +151,7 @@ async fn valid_keys_are_set_and_invalid_keys_are_reported() {
 
 #[tokio::test]
 async fn secret_waits_for_its_app_without_api_calls() {
-    let env = TestEnv::new("no-app", program()).await;
+    let env = TestEnv::new("no-app").await;
     let _operator = env.start_operator().await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
     env.set_values("db", json!({ "url": "fake-value-url" })).await;
@@ -175,8 +170,7 @@ async fn secret_waits_for_its_app_without_api_calls() {
 
     // The operator sets the secrets in a recreated app.
     env.delete_and_wait::<SpiceApp>("my-app").await;
-    env.apply_app("my-app", json!({})).await;
-    let app = env.wait_for_ready::<SpiceApp>("my-app").await;
+    let app = env.apply_app_and_wait("my-app", json!({})).await;
     let incarnation = app.status.as_ref().unwrap().incarnation.clone();
     env.wait_for("db", "applied to the new app", |secret: &SpiceSecret| {
         let entries = secret.status.iter().flat_map(|status| &status.secrets);
@@ -211,8 +205,7 @@ async fn missing_or_empty_source_is_reported_and_deletes_no_secret() {
     env.set_values("db", json!({})).await;
     env.wait_for_message::<SpiceSecret>("db", "SourceNotFound", "Secret \"db\" has no key \"url\"").await;
     env.wait_for_message::<SpiceSecret>("all", "SourceNotFound", "Secret \"db\" has no data").await;
-    let secrets: Api<Secret> = Api::namespaced(env.client.clone(), &env.namespace);
-    secrets.delete("db", &DeleteParams::default()).await.unwrap();
+    env.kubernetes_secrets().delete("db", &DeleteParams::default()).await.unwrap();
     for name in ["db", "all"] {
         env.wait_for_message::<SpiceSecret>(name, "SourceNotFound", "not found").await;
     }
@@ -229,8 +222,7 @@ async fn drift_is_corrected_with_one_post_each_or_reported() {
         let (env, _operator, id) = env_with_app("drift", precision, &[]).await;
         env.set_values("env", json!({ "A": "fake-value-a", "B": "fake-value-b", "C": "fake-value-c" })).await;
         let spec = |policy: &str| json!({ "secretRef": { "name": "env" }, "driftPolicy": policy });
-        env.apply_secret("env", spec("Correct")).await;
-        env.wait_for_ready::<SpiceSecret>("env").await;
+        env.apply_secret_and_wait("env", spec("Correct")).await;
         let before = env.sandbox.revision().await.unwrap();
         env.reconcile::<SpiceSecret>("env").await;
         assert_eq!(
@@ -250,8 +242,7 @@ async fn drift_is_corrected_with_one_post_each_or_reported() {
         assert_eq!(found.remove("D"), Some(digest("portal")), "not owned by the operator");
         assert_eq!(found, desired);
 
-        env.apply_secret("env", spec("Report")).await;
-        env.wait_for_ready::<SpiceSecret>("env").await;
+        env.apply_secret_and_wait("env", spec("Report")).await;
         wait_for_next_second().await;
         set_in_portal(&env, id, "A", "portal").await;
         delete_in_portal(&env, id, "B").await;
@@ -259,34 +250,32 @@ async fn drift_is_corrected_with_one_post_each_or_reported() {
         let secret = env.reconcile::<SpiceSecret>("env").await;
         assert_eq!(secret.status.unwrap().drift, ["A", "B"]);
         assert_eq!(secret_writes(&env, before).await, [""; 0]);
-        let drifted = |secret: &SpiceSecret| secret.conditions().iter().any(|condition| condition.type_ == "Drifted");
-        env.wait_for("env", "Drifted", drifted).await;
+        let is_drifted = |secret: &SpiceSecret| secret.condition("Drifted").is_some();
+        env.wait_for("env", "Drifted", is_drifted).await;
         env.apply_secret("env", spec("Correct")).await;
-        env.wait_for("env", "without drift", |secret: &SpiceSecret| !drifted(secret)).await;
+        env.wait_for("env", "without drift", |secret: &SpiceSecret| !is_drifted(secret)).await;
         assert_eq!(secret_writes(&env, before).await, [POST, POST]);
     }
 }
 
 #[tokio::test]
 async fn digest_key_is_recreated_and_a_new_key_sets_each_secret_once() {
-    let env = TestEnv::new("key", program()).await;
+    let env = TestEnv::new("key").await;
     let key = format!("--digest-key-secret={}", env.namespace);
     let flags = [key.as_str(), "--digest-key-check-interval=50ms"];
     let operator = env.start_operator_with(&flags).await;
-    env.apply_app("my-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", json!({})).await;
     env.set_values("src", json!({ "A": "fake-value-a", "B": "fake-value-b" })).await;
-    env.apply_secret("src", json!({ "secretRef": { "name": "src" } })).await;
-    let entries = env.wait_for_ready::<SpiceSecret>("src").await.status.unwrap().secrets;
+    let entries =
+        env.apply_secret_and_wait("src", json!({ "secretRef": { "name": "src" } })).await.status.unwrap().secrets;
     let keys: Api<Secret> = Api::namespaced(env.client.clone(), OPERATOR_NAMESPACE);
     let first = keys.get(&env.namespace).await.unwrap();
     assert_eq!(first.immutable, Some(true));
     keys.delete(&env.namespace, &DeleteParams::default()).await.unwrap();
-    let recreated = poll("the digest key is recreated", DEADLINE, async || {
+    let recreated = eventually("the digest key is recreated", DEADLINE, async || {
         keys.get_opt(&env.namespace).await.map_err(|error| error.to_string())?.ok_or_else(|| "no Secret yet".to_owned())
     })
-    .await
-    .unwrap();
+    .await;
     assert_eq!(recreated.data, first.data);
 
     // The same key requires no write. A new key requires one write for each entry.
@@ -350,17 +339,16 @@ async fn drift_check_of_250_secrets_reads_three_pages_and_writes_nothing() {
 
 #[tokio::test]
 async fn restart_reads_neither_the_api_nor_a_source() {
-    let (faults, env) = (FaultPoints::new("src"), TestEnv::new("secret-restart", program()).await);
+    let (faults, env) = (FaultPoints::new("src"), TestEnv::new("secret-restart").await);
     let client = env.cluster.client(User::Operator).await.unwrap();
     let kubernetes = Proxy::for_kubernetes_api(&faults, client).await.unwrap();
-    let kubeconfig = env.run.write("proxy.kubeconfig", &kubernetes.kubeconfig().to_string()).unwrap();
+    let kubeconfig = kubernetes.write_kubeconfig(&env.run).unwrap();
     let reads =
         |source: &str| faults.reads().iter().filter(|path| path.ends_with(&format!("/secrets/{source}"))).count();
     let operator = env.start_operator_as(&kubeconfig, &[]).await;
     env.apply_app("my-app", json!({})).await;
     env.set_values("src", json!({ "TOKEN": "fake-value-ours" })).await;
-    env.apply_secret("src", json!({ "secretRef": { "name": "src" } })).await;
-    env.wait_for_ready::<SpiceSecret>("src").await;
+    env.apply_secret_and_wait("src", json!({ "secretRef": { "name": "src" } })).await;
     assert_eq!(reads("src"), 1);
     operator.terminate().await.unwrap();
     let before = env.sandbox.revision().await.unwrap();
@@ -373,17 +361,14 @@ async fn restart_reads_neither_the_api_nor_a_source() {
 async fn rename_and_deletion_leave_no_remote_secret() {
     let (env, _operator, id) = env_with_app("rename", &[], &[]).await;
     env.set_values("src", json!({ "key": "fake-value-key" })).await;
-    env.apply_secret("src", one_key_spec("src", "key", "OLD")).await;
-    env.wait_for_ready::<SpiceSecret>("src").await;
+    env.apply_secret_and_wait("src", one_key_spec("src", "key", "OLD")).await;
     let before = env.sandbox.revision().await.unwrap();
-    env.apply_secret("src", one_key_spec("src", "key", "NEW")).await;
-    env.wait_for_ready::<SpiceSecret>("src").await;
+    env.apply_secret_and_wait("src", one_key_spec("src", "key", "NEW")).await;
     assert_eq!(remote_secrets(&env, id).await, expected(&[("NEW", "fake-value-key")]));
     assert_eq!(secret_writes(&env, before).await, [POST, DELETE]);
     // The deletion of the app waits for the deletion of its secrets.
     let policy = json!({ "deletionPolicy": "Retain" });
-    env.apply_app("my-app", policy).await;
-    env.wait_for_ready::<SpiceApp>("my-app").await;
+    env.apply_app_and_wait("my-app", policy).await;
     env.delete::<SpiceSecret>("src").await;
     env.delete_and_wait::<SpiceApp>("my-app").await;
     env.wait_for_deletion::<SpiceSecret>("src").await;

@@ -5,10 +5,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use spice_cloud_operator::api::SpiceApp;
 
-use crate::{
-    program,
-    support::{control_plane::User, status_checker::StatusChecker, test_env::TestEnv},
-};
+use crate::support::{control_plane::User, status_checker::StatusChecker, test_env::TestEnv};
 
 #[tokio::test]
 async fn status_checker_detects_a_violation_in_a_short_lived_status() {
@@ -31,7 +28,7 @@ async fn status_checker_detects_a_violation_in_a_short_lived_status() {
         ("spice-cloud-operator", status_with(json!([empty])), Some("every condition has a message")),
         ("other-manager", status_with(json!([])), None),
     ] {
-        let env = TestEnv::new("checker", program()).await;
+        let env = TestEnv::new("checker").await;
         let checker = StatusChecker::start(&env.cluster.kubeconfig(User::Admin), &env.namespace).unwrap();
         env.apply_app("my-app", json!({})).await;
         let (api, params) =

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
 
+use crate::secrets;
 use crate::support::{
     control_plane::use_existing_cluster,
     definitions::apply_definitions,
-    eventually::{DEADLINE, poll},
+    eventually::{DEADLINE, eventually},
     test_env::{TestEnv, id_of},
 };
-use crate::{program, secrets};
 
 /// A JSONPath of an object (`kind/name`), as `kubectl get` prints it.
 async fn jsonpath(env: &TestEnv, object: &str, template: &str) -> Result<String, String> {
@@ -28,13 +28,12 @@ async fn patch(env: &TestEnv, object: &str, patch: &Value, flags: &[&str]) -> Re
 /// Waits until Ready of an object reports that this field cannot be decoded.
 async fn reports_undecodable(env: &TestEnv, object: &str, field: &str) {
     let expected = format!("InvalidSpec False {field} cannot be decoded");
-    poll(&format!("{object} is {expected}"), DEADLINE, async || {
+    eventually(&format!("{object} is {expected}"), DEADLINE, async || {
         let ready = r#"{range .status.conditions[?(@.type=="Ready")]}{.reason} {.status} {.message}{end}"#;
         let found = jsonpath(env, object, ready).await?;
         if found.starts_with(&expected) { Ok(()) } else { Err(found) }
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 /// Removes the type of a spec field from the installed definition.
@@ -48,11 +47,10 @@ async fn remove_field_type(env: &TestEnv, kinds: &str, field: &str) {
 
 /// Patches an object with an invalid spec, after the API server has loaded the definition without the type.
 async fn patch_invalid(env: &TestEnv, object: &str, spec: &Value) {
-    poll("the API server accepts the invalid spec", DEADLINE, async || {
+    eventually("the API server accepts the invalid spec", DEADLINE, async || {
         patch(env, object, spec, &["--dry-run=server"]).await.map(drop)
     })
-    .await
-    .unwrap();
+    .await;
     patch(env, object, spec, &[]).await.unwrap();
 }
 
@@ -62,11 +60,10 @@ async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
         // A test must not change the definitions of an existing cluster.
         return;
     }
-    let env = TestEnv::with_dedicated_control_plane("undecodable", program()).await;
+    let env = TestEnv::with_dedicated_control_plane("undecodable").await;
     let operator = env.start_operator().await;
     for name in ["corrected-app", "deleted-app", "other-app"] {
-        env.apply_app(name, json!({})).await;
-        env.wait_for_ready::<SpiceApp>(name).await;
+        env.apply_app_and_wait(name, json!({})).await;
     }
     remove_field_type(&env, "spiceapps", "description").await;
     let broken = ["sapp/corrected-app", "sapp/deleted-app"];
@@ -90,8 +87,7 @@ async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
     let found = env.cluster.kubectl(&event).await.unwrap();
     assert!(found.contains("spec.description cannot be decoded"), "{found}");
 
-    env.apply_app("other-app", json!({ "description": "edited" })).await;
-    let other = env.wait_for_ready::<SpiceApp>("other-app").await;
+    let other = env.apply_app_and_wait("other-app", json!({ "description": "edited" })).await;
     let remote = env.remote_apps().await;
     let is_updated =
         |app: &Value| app["id"].as_i64() == other.status.as_ref().unwrap().id && app["description"] == "edited";
@@ -113,15 +109,13 @@ async fn undecodable_secret_is_not_rotated_and_can_be_deleted() {
         // A test must not change the definitions of an existing cluster.
         return;
     }
-    let env = TestEnv::with_dedicated_control_plane("undecodable-secret", program()).await;
+    let env = TestEnv::with_dedicated_control_plane("undecodable-secret").await;
     let operator = env.start_operator().await;
-    env.apply_app("my-app", json!({})).await;
-    let app = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
+    let app = id_of(&env.apply_app_and_wait("my-app", json!({})).await);
     env.set_values("src", json!({ "TOKEN": "fake-value-1" })).await;
     for name in ["corrected", "deleted"] {
         let spec = secrets::one_key_spec("src", "TOKEN", name);
-        env.apply_secret(name, spec).await;
-        env.wait_for_ready::<SpiceSecret>(name).await;
+        env.apply_secret_and_wait(name, spec).await;
     }
     // A younger SpiceSecret requests the name of an older one. Creation timestamps have a resolution of 1 s.
     secrets::wait_for_next_second().await;
@@ -164,11 +158,10 @@ async fn undecodable_secret_is_not_rotated_and_can_be_deleted() {
 
 #[tokio::test]
 async fn undecodable_status_is_reported_and_creates_no_second_app() {
-    let env = TestEnv::new("undecodable-status", program()).await;
+    let env = TestEnv::new("undecodable-status").await;
     let operator = env.start_operator().await;
     for name in ["corrected-app", "deleted-app"] {
-        env.apply_app(name, json!({})).await;
-        env.wait_for_ready::<SpiceApp>(name).await;
+        env.apply_app_and_wait(name, json!({})).await;
     }
     operator.terminate().await.unwrap();
     let invalid = json!({ "status": { "createIntent": { "id": "x", "name": "x", "at": "9999-12-31T23:59:59Z" } } });
@@ -190,7 +183,7 @@ async fn undecodable_status_is_reported_and_creates_no_second_app() {
 
 #[tokio::test]
 async fn deeply_nested_object_is_rejected_and_does_not_block_other_apps() {
-    let env = TestEnv::new("deep", program()).await;
+    let env = TestEnv::new("deep").await;
     let manifest = format!(
         "{{\"apiVersion\":\"cloud.spice.ai/v1alpha1\",\"kind\":\"SpiceApp\",\"metadata\":{{\"name\":\"deep-app\",\"namespace\":\"{}\"}},\"spec\":{{\"spicepod\":{}1{}}}}}",
         env.namespace,
@@ -201,20 +194,18 @@ async fn deeply_nested_object_is_rejected_and_does_not_block_other_apps() {
     // The operator lists the object at its start, and its watch delivers the deletion.
     let _operator = env.start_operator().await;
     let stalled_message = r#"jsonpath={.status.conditions[?(@.type=="Stalled")].message}"#;
-    poll("the object is rejected", DEADLINE, async || {
+    eventually("the object is rejected", DEADLINE, async || {
         let message = env.kubectl(&["get", "sapp", "deep-app", "-o", stalled_message]).await?;
         if message.contains("nested deeper than 64 levels") { Ok(()) } else { Err(message) }
     })
-    .await
-    .unwrap();
+    .await;
     env.kubectl(&["delete", "sapp", "deep-app", "--timeout=30s"]).await.unwrap();
-    env.apply_app("other-app", json!({})).await;
-    env.wait_for_ready::<SpiceApp>("other-app").await;
+    env.apply_app_and_wait("other-app", json!({})).await;
 }
 
 #[tokio::test]
 async fn undecodable_conditions_are_replaced_and_do_not_block_deletion() {
-    let env = TestEnv::new("undecodable-conditions", program()).await;
+    let env = TestEnv::new("undecodable-conditions").await;
     let operator = env.start_operator().await;
     let namespace = env.namespace.clone();
     let invalid = r#"{"status":{"conditions":[{"type":"Ready","status":"True","reason":"X","message":"x","lastTransitionTime":"9999-12-31T23:59:59Z"}]}}"#;
@@ -228,26 +219,23 @@ async fn undecodable_conditions_are_replaced_and_do_not_block_deletion() {
         env.cluster.kubectl(&args).await
     };
     for name in ["corrected-app", "deleted-app"] {
-        env.apply_app(name, json!({})).await;
-        env.wait_for_ready::<SpiceApp>(name).await;
+        env.apply_app_and_wait(name, json!({})).await;
     }
     invalidate("corrected-app").await;
-    poll("the operator replaces the conditions", DEADLINE, async || {
+    eventually("the operator replaces the conditions", DEADLINE, async || {
         let found = conditions("corrected-app").await?;
         if found.contains("Succeeded") && !found.contains("9999") { Ok(()) } else { Err(found) }
     })
-    .await
-    .unwrap();
+    .await;
 
     operator.terminate().await.unwrap();
     invalidate("deleted-app").await;
     env.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &namespace, "--wait=false"]).await.unwrap();
     let _operator = env.start_operator().await;
-    poll("the app is deleted", DEADLINE, async || match conditions("deleted-app").await {
+    eventually("the app is deleted", DEADLINE, async || match conditions("deleted-app").await {
         Err(error) if error.contains("NotFound") => Ok(()),
         other => Err(format!("{other:?}")),
     })
-    .await
-    .unwrap();
+    .await;
     assert_eq!(env.remote_apps().await.len(), 1);
 }

@@ -115,10 +115,15 @@ impl Operator {
         .await
     }
 
-    /// Sends SIGTERM, waits for the end of the process, and returns its exit code.
+    /// Waits for the end of the process and returns its exit code.
+    pub async fn wait_for_exit(&self) -> Result<Option<i32>, String> {
+        Ok(self.child.wait(DEADLINE).await?.code())
+    }
+
+    /// Sends SIGTERM and waits for the end of the process. Returns its exit code.
     pub async fn terminate(self) -> Result<Option<i32>, String> {
         self.child.terminate()?;
-        Ok(self.child.wait(DEADLINE).await?.code())
+        self.wait_for_exit().await
     }
 
     /// Keeps the process running after the end of this process.

@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,10 +19,10 @@ use axum::{
     http::{HeaderMap, Method, Response, StatusCode, header},
 };
 use kube::Client;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 
-use super::sandbox::When;
+use super::{run_dir::RunDir, sandbox::When};
 
 /// Maximum size of a forwarded body. The largest spicepod has 256 KiB.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -200,14 +201,15 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Returns a kubeconfig for the proxy. It contains no credentials, because the proxy uses those of its client.
-    pub fn kubeconfig(&self) -> Value {
-        json!({
+    /// Writes a kubeconfig for the proxy. The file has no credentials, because the proxy uses those of its client.
+    pub fn write_kubeconfig(&self, run: &RunDir) -> Result<PathBuf, String> {
+        let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
             "clusters": [{ "name": "proxy", "cluster": { "server": self.url() } }],
             "users": [{ "name": "operator", "user": {} }],
             "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "operator" } }],
-        })
+        });
+        run.write("proxy.kubeconfig", &kubeconfig.to_string())
     }
 
     async fn start(faults: &Arc<FaultPoints>, upstream: Upstream) -> Result<Self, String> {

@@ -3,7 +3,7 @@
 
 use std::{
     fmt::Debug,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     thread,
 };
@@ -30,7 +30,7 @@ use super::{
     status_checker::StatusChecker,
 };
 
-mod waits;
+pub mod waits;
 
 /// Name and key of the credential Secret.
 pub const CREDENTIAL: (&str, &str) = ("spice-credentials", "token");
@@ -51,6 +51,11 @@ const TEST_TIMINGS: [&str; 12] = [
     "--read-retry-timeout=300ms",
 ];
 
+/// Returns the path of the operator binary. Cargo sets the variable only for integration tests.
+pub fn program() -> &'static Path {
+    Path::new(option_env!("CARGO_BIN_EXE_spice-cloud-operator").expect("not an integration test"))
+}
+
 /// The environment of one test.
 pub struct TestEnv {
     pub cluster: ControlPlaneGuard,
@@ -58,7 +63,6 @@ pub struct TestEnv {
     pub namespace: String,
     pub client: Client,
     pub run: Arc<RunDir>,
-    program: PathBuf,
     checker: Option<StatusChecker>,
     /// Values of the Secrets in this environment that are long enough for a search.
     values: Mutex<Vec<String>>,
@@ -69,26 +73,26 @@ const MIN_CANARY_LENGTH: usize = 12;
 
 impl TestEnv {
     /// Creates an environment with the SpiceOrganization `default`, which uses the sandbox's credential `operator`.
-    pub async fn new(name: &str, program: &Path) -> Self {
-        Self::with_sandbox(name, program, &[]).await
+    pub async fn new(name: &str) -> Self {
+        Self::with_sandbox(name, &[]).await
     }
 
     /// As [`Self::new`], with additional arguments for the sandbox.
-    pub async fn with_sandbox(name: &str, program: &Path, args: &[&str]) -> Self {
-        let env = Self::without_credential_on(Self::shared().await, name, program, args).await;
+    pub async fn with_sandbox(name: &str, args: &[&str]) -> Self {
+        let env = Self::without_credential_on(Self::shared().await, name, args).await;
         env.with_credential().await
     }
 
     /// As [`Self::new`], with its own control plane.
-    pub async fn with_dedicated_control_plane(name: &str, program: &Path) -> Self {
+    pub async fn with_dedicated_control_plane(name: &str) -> Self {
         let cluster = ControlPlane::dedicated().await.unwrap();
         install(&cluster).await;
-        Self::without_credential_on(cluster, name, program, &[]).await.with_credential().await
+        Self::without_credential_on(cluster, name, &[]).await.with_credential().await
     }
 
     /// As [`Self::new`], without the credential Secret.
-    pub async fn without_credential(name: &str, program: &Path) -> Self {
-        Self::without_credential_on(Self::shared().await, name, program, &[]).await
+    pub async fn without_credential(name: &str) -> Self {
+        Self::without_credential_on(Self::shared().await, name, &[]).await
     }
 
     async fn shared() -> ControlPlaneGuard {
@@ -103,15 +107,14 @@ impl TestEnv {
         self
     }
 
-    async fn without_credential_on(cluster: ControlPlaneGuard, name: &str, program: &Path, args: &[&str]) -> Self {
+    async fn without_credential_on(cluster: ControlPlaneGuard, name: &str, args: &[&str]) -> Self {
         let run = RunDir::new(name).unwrap();
-        let sandbox = Sandbox::start(&run, program, args).await.unwrap();
+        let sandbox = Sandbox::start(&run, program(), args).await.unwrap();
         let (namespace, client) =
             (cluster.create_namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
         let checker = StatusChecker::start(&cluster.kubeconfig(User::Admin), &namespace).unwrap();
-        let (program, checker) = (program.to_owned(), Some(checker));
-        let values = Mutex::default();
-        let env = Self { cluster, sandbox, namespace, client, run, program, checker, values };
+        let (checker, values) = (Some(checker), Mutex::default());
+        let env = Self { cluster, sandbox, namespace, client, run, checker, values };
         env.apply_organization(env.sandbox.url()).await;
         env
     }
@@ -148,7 +151,7 @@ impl TestEnv {
             ("SPICE_OPERATOR_LEADER_ELECT_RESOURCE_NAMESPACE", OPERATOR_NAMESPACE),
         ];
         environment.extend(variables);
-        Operator::start(&self.run, &self.program, kubeconfig, &all_args, &environment).await.unwrap()
+        Operator::start(&self.run, program(), kubeconfig, &all_args, &environment).await.unwrap()
     }
 
     /// Changes an annotation of the credential Secret. The value remains.
@@ -188,6 +191,12 @@ impl TestEnv {
         self.apply(name, spec).await
     }
 
+    /// As [`Self::apply_app`], and waits until the app is Ready.
+    pub async fn apply_app_and_wait(&self, name: &str, spec: Value) -> SpiceApp {
+        self.apply_app(name, spec).await;
+        self.wait_for_ready(name).await
+    }
+
     /// Applies a SpiceSecret. Without `interval` in `spec`, no resync occurs during the test.
     pub async fn apply_secret(&self, name: &str, mut spec: Value) -> SpiceSecret {
         if spec.get("interval").is_none() {
@@ -197,6 +206,12 @@ impl TestEnv {
             spec["appRef"] = json!({ "name": "my-app" });
         }
         self.apply(name, spec).await
+    }
+
+    /// As [`Self::apply_secret`], and waits until the secret is Ready.
+    pub async fn apply_secret_and_wait(&self, name: &str, spec: Value) -> SpiceSecret {
+        self.apply_secret(name, spec).await;
+        self.wait_for_ready(name).await
     }
 
     /// Creates or replaces a Kubernetes Secret with these values.
@@ -325,6 +340,13 @@ pub trait Kind:
     /// Returns the condition of this type.
     fn condition(&self, type_: &str) -> Option<&Condition> {
         self.conditions().iter().find(|condition| condition.type_ == type_)
+    }
+
+    /// Returns true if Ready has this status and reason for the current generation.
+    fn has_ready(&self, status: &str, reason: &str) -> bool {
+        self.condition("Ready").is_some_and(|ready| {
+            ready.status == status && ready.reason == reason && ready.observed_generation == self.meta().generation
+        })
     }
 
     /// Returns the message of the Ready condition.

@@ -13,25 +13,47 @@ use super::{
     Kind, TestEnv,
 };
 
+/// Watches an object until `condition` holds.
+pub async fn wait_for<K: Kind>(api: Api<K>, name: &str, description: &str, condition: impl Fn(&K) -> bool) -> K {
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut changes = watcher(api, config).default_backoff().applied_objects().boxed();
+    let mut last = None;
+    let found = tokio::time::timeout(DEADLINE, async {
+        while let Some(object) = changes.try_next().await.unwrap_or_default() {
+            if condition(&object) {
+                return Some(object);
+            }
+            last = Some(object);
+        }
+        None
+    });
+    match found.await {
+        Ok(Some(object)) => object,
+        _ => panic!("{name}: not within {DEADLINE:?}: {description}; last version: {last:#?}"),
+    }
+}
+
+/// Watches an object until its current generation has this Ready status and reason.
+pub async fn wait_for_reason<K: Kind>(api: Api<K>, name: &str, status: &str, reason: &str) -> K {
+    let description = format!("Ready={status} {reason}");
+    wait_for(api, name, &description, |object: &K| object.has_ready(status, reason)).await
+}
+
+/// Waits for the deletion of an object.
+pub async fn wait_for_deletion<K: Kind>(api: Api<K>, name: &str) {
+    poll(&format!("{name} is deleted"), DEADLINE, async || match api.get_opt(name).await {
+        Ok(None) => Ok(()),
+        Ok(Some(object)) => Err(format!("finalizers {:?}", object.finalizers())),
+        Err(error) => Err(error.to_string()),
+    })
+    .await
+    .unwrap();
+}
+
 impl TestEnv {
     /// Watches an object until `condition` holds.
     pub async fn wait_for<K: Kind>(&self, name: &str, description: &str, condition: impl Fn(&K) -> bool) -> K {
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut changes = watcher(self.api::<K>(), config).default_backoff().applied_objects().boxed();
-        let mut last = None;
-        let found = tokio::time::timeout(DEADLINE, async {
-            while let Some(object) = changes.try_next().await.unwrap_or_default() {
-                if condition(&object) {
-                    return Some(object);
-                }
-                last = Some(object);
-            }
-            None
-        });
-        match found.await {
-            Ok(Some(object)) => object,
-            _ => panic!("{name}: not within {DEADLINE:?}: {description}; last version: {last:#?}"),
-        }
+        wait_for(self.api(), name, description, condition).await
     }
 
     /// Watches an object until its current generation is Ready.
@@ -41,14 +63,7 @@ impl TestEnv {
 
     /// Watches an object until its current generation has this Ready status and reason.
     pub async fn wait_for_reason<K: Kind>(&self, name: &str, status: &str, reason: &str) -> K {
-        self.wait_for(name, &format!("Ready={status} {reason}"), |object: &K| {
-            object.condition("Ready").is_some_and(|ready| {
-                ready.status == status
-                    && ready.reason == reason
-                    && ready.observed_generation == object.meta().generation
-            })
-        })
-        .await
+        wait_for_reason(self.api(), name, status, reason).await
     }
 
     /// Watches an object until Ready has this reason and a message that contains `text`.
@@ -61,14 +76,7 @@ impl TestEnv {
 
     /// Waits for the deletion of an object.
     pub async fn wait_for_deletion<K: Kind>(&self, name: &str) {
-        let api = self.api::<K>();
-        poll(&format!("{name} is deleted"), DEADLINE, async || match api.get_opt(name).await {
-            Ok(None) => Ok(()),
-            Ok(Some(object)) => Err(format!("finalizers {:?}", object.finalizers())),
-            Err(error) => Err(error.to_string()),
-        })
-        .await
-        .unwrap();
+        wait_for_deletion(self.api::<K>(), name).await;
     }
 
     /// Requests the deletion of an object and waits for its end.
