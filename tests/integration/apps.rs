@@ -18,16 +18,12 @@ fn spicepod(dataset: &str) -> Value {
 async fn app_is_created_with_one_post_and_one_put() {
     let env = TestEnv::new("create").await;
     let _operator = env.start_operator().await;
-    let app = env
-        .apply_app_and_wait(
-            "my-app",
-            json!({
-                "description": "test description", "visibility": "public", "tags": { "team": "data" },
-                "productionBranch": "main", "spicepod": spicepod("trips"),
-                "runtime": { "replicas": 2, "imageTag": "v1.2.3", "resources": { "limits": { "cpu": "2" } } },
-            }),
-        )
-        .await;
+    let spec = json!({
+        "description": "test description", "visibility": "public", "tags": { "team": "data" },
+        "productionBranch": "main", "spicepod": spicepod("trips"),
+        "runtime": { "replicas": 2, "imageTag": "v1.2.3", "resources": { "limits": { "cpu": "2" } } },
+    });
+    let app = env.apply_app_and_wait("my-app", spec).await;
 
     let remote = &env.remote_apps().await[0];
     let status = app.status.as_ref().unwrap();
@@ -113,13 +109,8 @@ async fn edit_sends_changed_fields_and_clears_removed_fields() {
 async fn drift_is_corrected_and_foreign_tags_are_kept() {
     let env = TestEnv::new("drift").await;
     let _operator = env.start_operator().await;
-    let id = id_of(
-        &env.apply_app_and_wait(
-            "my-app",
-            json!({ "description": "desired", "spicepod": spicepod("trips"), "tags": { "team": "data" } }),
-        )
-        .await,
-    );
+    let spec = json!({ "description": "desired", "spicepod": spicepod("trips"), "tags": { "team": "data" } });
+    let id = id_of(&env.apply_app_and_wait("my-app", spec).await);
     let portal = env.sandbox.portal().unwrap();
 
     let mut tags = portal.app(id).await.unwrap()["tags"].clone();

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
 use crate::{
-    secrets,
+    secrets::{expected_secrets, remote_secrets},
     support::{
         canary::{base64, hex, leaked_forms},
         proxy::{FaultPoints, Proxy},
@@ -71,8 +71,7 @@ async fn invariant_7_secret_values_are_not_exposed_in_any_encoding() {
     }
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let metrics = http.get(format!("{}/metrics", operator.admin())).send().await.unwrap().text().await.unwrap();
-    let list = ["get", "sorg,sapp,ssec,events,configmaps", "-n", &env.namespace, "-o", "yaml"];
-    let objects = env.cluster.kubectl(&list).await.unwrap();
+    let objects = env.kubectl(&["get", "sorg,sapp,ssec,events,configmaps", "-o", "yaml"]).await.unwrap();
     for token in values.iter().chain([&first, &rotated, &refused]) {
         for (source, text) in [
             ("log", operator.log().as_bytes()),
@@ -123,7 +122,7 @@ async fn use_values(env: &TestEnv, values: &[String; 4]) {
     let app = id_of(&env.wait_for_ready::<SpiceApp>("my-app").await);
     env.set_values("src", json!({ "TOKEN": rotated, "bad-name": refused })).await;
     env.wait_for_message::<SpiceSecret>("src", "InvalidSpec", "bad-name").await;
-    assert_eq!(secrets::remote_secrets(env, app).await, secrets::expected(&[("TOKEN", rotated)]));
+    assert_eq!(remote_secrets(env, app).await, expected_secrets(&[("TOKEN", rotated)]));
     let source = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "binary", "namespace": env.namespace },
         "data": { "BINARY": ByteString([binary.as_bytes(), &[0xff]].concat()) },

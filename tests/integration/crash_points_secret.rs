@@ -8,7 +8,7 @@ use spice_cloud_operator::api::{FINALIZER, SpiceApp, SpiceSecret};
 
 use crate::{
     crash_harness::{self, kill_at_every_point},
-    secrets::{expected, one_key_spec, remote_secrets, set_in_portal},
+    secrets::{expected_secrets, one_key_spec, remote_secrets, set_in_portal},
     support::{
         control_plane::ControlPlane,
         eventually::{DEADLINE, eventually},
@@ -57,10 +57,10 @@ impl Operation {
     /// Returns the final secrets of the app.
     fn expected(self) -> BTreeMap<String, String> {
         match self {
-            Create | Adopt => expected(&[("A", "fake-value-a"), ("B", "fake-value-b")]),
-            Rotate => expected(&[("A", "fake-value-a2"), ("B", "fake-value-b")]),
-            Rename => expected(&[("NEW", "fake-value-a")]),
-            Remove => expected(&[("A", "fake-value-a")]),
+            Create | Adopt => expected_secrets(&[("A", "fake-value-a"), ("B", "fake-value-b")]),
+            Rotate => expected_secrets(&[("A", "fake-value-a2"), ("B", "fake-value-b")]),
+            Rename => expected_secrets(&[("NEW", "fake-value-a")]),
+            Remove => expected_secrets(&[("A", "fake-value-a")]),
             Delete | DeleteApp | Teardown { .. } => BTreeMap::new(),
         }
     }

@@ -53,20 +53,36 @@ async fn install_without_validation(env: &TestEnv) {
     }
 }
 
-async fn apply<K: Kind>(env: &TestEnv, name: &str, spec: &Value) {
-    let api = env.api::<K>();
-    let object = json!({
-        "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": name }, "spec": spec,
-    });
-    eventually(&format!("the API server accepts {name}"), DEADLINE, async || {
-        let params = PatchParams::apply("test").force();
-        api.patch(name, &params, &Patch::Apply(&object)).await.map(drop).map_err(|error| error.to_string())
-    })
-    .await;
-}
-
 /// Name and spec of an object, and the field that the operator reports as invalid.
 type InvalidObject = (&'static str, Value, &'static str);
+
+async fn apply_all<K: Kind>(env: &TestEnv, objects: &[InvalidObject]) {
+    let (api, params) = (env.api::<K>(), PatchParams::apply("test").force());
+    for (name, spec, _) in objects {
+        let object = json!({
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": { "name": name }, "spec": spec,
+        });
+        eventually(&format!("the API server accepts {name}"), DEADLINE, async || {
+            api.patch(name, &params, &Patch::Apply(&object)).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+    }
+}
+
+/// Waits until the operator reports the invalid field of each object.
+async fn wait_for_reports<K: Kind>(env: &TestEnv, objects: &[InvalidObject]) -> Vec<K> {
+    let mut reported = Vec::new();
+    for (name, _, field) in objects {
+        reported.push(env.wait_for_message(name, "InvalidSpec", field).await);
+    }
+    reported
+}
+
+async fn delete_all<K: Kind>(env: &TestEnv, objects: &[InvalidObject]) {
+    for (name, ..) in objects {
+        env.delete_and_wait::<K>(name).await;
+    }
+}
 
 /// SpiceApps that the installed definition rejects.
 fn invalid_apps() -> Vec<InvalidObject> {
@@ -161,36 +177,20 @@ async fn objects_of_a_schema_without_validation_are_reported_and_deletable() {
     let env = TestEnv::with_dedicated_control_plane("legacy-schema").await;
     install_without_validation(&env).await;
     let (apps, organizations, secrets) = (invalid_apps(), invalid_organizations(env.sandbox.url()), invalid_secrets());
-    for (name, spec, _) in &secrets {
-        apply::<SpiceSecret>(&env, name, spec).await;
-    }
-    for (name, spec, _) in &apps {
-        apply::<SpiceApp>(&env, name, spec).await;
-    }
-    for (name, spec, _) in &organizations {
-        apply::<SpiceOrganization>(&env, name, spec).await;
-    }
+    apply_all::<SpiceSecret>(&env, &secrets).await;
+    apply_all::<SpiceApp>(&env, &apps).await;
+    apply_all::<SpiceOrganization>(&env, &organizations).await;
     install_strict(&env).await;
 
     // The operator writes the finalizer and the status with the strict definition installed.
     let _operator = env.start_operator().await;
-    for (name, _, field) in &apps {
-        let app = env.wait_for_message::<SpiceApp>(name, "InvalidSpec", field).await;
-        assert!(app.status.unwrap().id.is_none());
+    for app in wait_for_reports::<SpiceApp>(&env, &apps).await {
+        assert_eq!(app.status.unwrap().id, None);
     }
-    for (name, _, field) in &organizations {
-        env.wait_for_message::<SpiceOrganization>(name, "InvalidSpec", field).await;
-    }
-    for (name, _, field) in &secrets {
-        env.wait_for_message::<SpiceSecret>(name, "InvalidSpec", field).await;
-        env.delete_and_wait::<SpiceSecret>(name).await;
-    }
-    for (name, ..) in &apps {
-        env.delete_and_wait::<SpiceApp>(name).await;
-    }
-    for (name, ..) in &organizations {
-        env.delete_and_wait::<SpiceOrganization>(name).await;
-    }
-    let posts = env.calls_since(0).await.into_iter().filter(|call| call.starts_with("POST"));
-    assert_eq!(posts.collect::<Vec<_>>(), [""; 0]);
+    wait_for_reports::<SpiceOrganization>(&env, &organizations).await;
+    wait_for_reports::<SpiceSecret>(&env, &secrets).await;
+    delete_all::<SpiceSecret>(&env, &secrets).await;
+    delete_all::<SpiceApp>(&env, &apps).await;
+    delete_all::<SpiceOrganization>(&env, &organizations).await;
+    assert_eq!(env.count_posts().await, 0);
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use spice_cloud_operator::api::SpiceSecret;
 
 use crate::{
-    secrets::{delete_in_portal, expected, remote_secrets, set_in_portal},
+    secrets::{delete_in_portal, expected_secrets, remote_secrets, set_in_portal},
     support::{
         eventually::{DEADLINE, eventually},
         test_env::{Kind, TestEnv},
@@ -213,7 +213,7 @@ impl<'a> Scenario<'a> {
 
     async fn verify(&self, when: &str) {
         let desired = self.secrets.iter().filter_map(|(name, secret)| Some((*name, secret.value.as_deref()?)));
-        let desired = expected(&desired.collect::<Vec<_>>());
+        let desired = expected_secrets(&desired.collect::<Vec<_>>());
         let description = format!("{} {when}: {:?} request {:?}", self.app, self.objects, self.requests);
         eventually(&description, DEADLINE, async || {
             let found = remote_secrets(self.env, self.id).await;

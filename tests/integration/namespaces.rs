@@ -5,10 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use k8s_openapi::{
-    api::core::v1::{Namespace, Secret},
-    apimachinery::pkg::apis::meta::v1::Condition,
-};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -20,11 +17,14 @@ use crate::{
     program,
     support::{
         control_plane::{ControlPlane, User, use_existing_cluster},
-        eventually::{DEADLINE, eventually, poll},
+        eventually::{DEADLINE, eventually},
         operator::Operator,
         run_dir::RunDir,
         sandbox::Sandbox,
-        test_env::install,
+        test_env::{
+            Kind, install,
+            waits::{wait_for, wait_for_deletion, wait_for_reason},
+        },
     },
 };
 
@@ -119,33 +119,14 @@ impl TwoNamespaces {
         calls.iter().filter(|call| call.method == method && call.path.ends_with(path_end)).count()
     }
 
-    /// Waits for this status and reason of Ready of `my-app`, and returns the message.
-    async fn wait_for_app(&self, status: &str, reason: &str) -> String {
-        eventually(&format!("my-app is {status} {reason}"), DEADLINE, async || {
-            let app = self.apps().get("my-app").await.map_err(|error| error.to_string())?;
-            let conditions = app.status.map(|status| status.core.conditions).unwrap_or_default();
-            let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-            match ready {
-                Some(ready) if ready.status == status && ready.reason == reason => Ok(ready.message.clone()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await
+    /// Waits for this status and reason of Ready of `my-app`.
+    async fn wait_for_app(&self, status: &str, reason: &str) -> SpiceApp {
+        wait_for_reason(self.apps(), "my-app", status, reason).await
     }
 
-    /// Waits for this status and reason of Ready of `my-secret` for the current generation.
-    async fn wait_for_secret(&self, status: &str, reason: &str) -> Result<(), String> {
-        poll(&format!("my-secret is {status} {reason}"), DEADLINE, async || {
-            let object = self.secrets().get("my-secret").await.map_err(|error| error.to_string())?;
-            let conditions = object.status.map(|status| status.core.conditions).unwrap_or_default();
-            let is_expected = |condition: &Condition| {
-                condition.observed_generation == object.metadata.generation
-                    && (&*condition.status, &*condition.reason) == (status, reason)
-            };
-            let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-            if ready.is_some_and(is_expected) { Ok(()) } else { Err(format!("{ready:?}")) }
-        })
-        .await
+    /// Waits for this status and reason of Ready of `my-secret`.
+    async fn wait_for_secret(&self, status: &str, reason: &str) {
+        wait_for_reason(self.secrets(), "my-secret", status, reason).await;
     }
 
     /// Removes the label of the tenant namespace, and waits until the operator has observed the change. A Ready
@@ -159,10 +140,8 @@ impl TwoNamespaces {
             let result = self.secrets().patch("my-secret", &PatchParams::default(), &edit).await;
             result.map_err(|error| error.to_string())?;
             tokio::select! {
-                result = self.wait_for_secret("False", "NamespaceNotAllowed") => result,
-                result = self.wait_for_secret("True", "Succeeded") => {
-                    result.and(Err("the namespace is still allowed".to_owned()))
-                }
+                () = self.wait_for_secret("False", "NamespaceNotAllowed") => Ok(()),
+                () = self.wait_for_secret("True", "Succeeded") => Err("the namespace is still allowed".to_owned()),
             }
         })
         .await;
@@ -170,54 +149,30 @@ impl TwoNamespaces {
 
     /// Waits until a SpiceOrganization is Ready and counts this number of apps.
     async fn wait_for_app_count(&self, namespace: &str, name: &str, apps: i64) {
-        eventually(&format!("{name} has {apps} apps"), DEADLINE, async || {
-            let organization = self.organizations(namespace).get(name).await.map_err(|error| error.to_string())?;
-            let status = organization.status.unwrap_or_default();
-            let mut conditions = status.core.conditions.iter();
-            let is_ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            if is_ready && status.apps == Some(apps) { Ok(()) } else { Err(format!("{status:?}")) }
+        let description = format!("Ready with {apps} apps");
+        wait_for(self.organizations(namespace), name, &description, |organization: &SpiceOrganization| {
+            let count = organization.status.as_ref().and_then(|status| status.apps);
+            organization.condition("Ready").is_some_and(|ready| ready.status == "True") && count == Some(apps)
         })
         .await;
     }
 
-    /// Waits until the current generation of a SpiceApp is Ready, and returns namespace and name of its organization.
+    /// Waits until a SpiceApp is Ready, and returns namespace and name of its organization.
     async fn wait_for_organization_of(&self, name: &str) -> (String, String) {
-        eventually(&format!("{name} is Ready"), DEADLINE, async || {
-            let app = self.apps().get(name).await.map_err(|error| error.to_string())?;
-            let status = app.status.unwrap_or_default();
-            let is_ready = status.core.conditions.iter().any(|condition| {
-                condition.type_ == "Ready"
-                    && condition.status == "True"
-                    && condition.observed_generation == app.metadata.generation
-            });
-            match status.organization_ref.clone().filter(|_| is_ready) {
-                Some(reference) => Ok((reference.namespace, reference.name)),
-                None => Err(format!("{status:?}")),
-            }
-        })
-        .await
+        let app = wait_for(self.apps(), name, "Ready with an organization", |app: &SpiceApp| {
+            app.has_ready("True", "Succeeded")
+                && app.status.as_ref().is_some_and(|status| status.organization_ref.is_some())
+        });
+        let reference = app.await.status.unwrap().organization_ref.unwrap();
+        (reference.namespace, reference.name)
     }
 
     /// Waits until the organization `default` of `home` lists `my-app` as a dependent.
     async fn wait_for_dependent_app(&self) {
         let app = format!("{}/my-app", self.tenant);
-        eventually("the organization lists the app", DEADLINE, async || {
-            let organizations = self.organizations(&self.home);
-            let organization = organizations.get("default").await.map_err(|error| error.to_string())?;
-            let conditions = organization.status.map(|status| status.core.conditions).unwrap_or_default();
-            let is_listed = conditions.iter().any(|condition| condition.message.contains(&app));
-            if is_listed { Ok(()) } else { Err(format!("{conditions:?}")) }
-        })
-        .await;
-    }
-
-    /// Waits until `my-app` and the organization `default` of `home` are deleted.
-    async fn wait_for_deletions(&self) {
-        eventually("the app and the organization are deleted", DEADLINE, async || {
-            let app = self.apps().get_opt("my-app").await.map_err(|error| error.to_string())?;
-            let organizations = self.organizations(&self.home);
-            let organization = organizations.get_opt("default").await.map_err(|error| error.to_string())?;
-            if app.is_none() && organization.is_none() { Ok(()) } else { Err(format!("{app:?} {organization:?}")) }
+        let organizations = self.organizations(&self.home);
+        wait_for(organizations, "default", "a message with the app", |organization: &SpiceOrganization| {
+            organization.conditions().iter().any(|condition| condition.message.contains(&app))
         })
         .await;
     }
@@ -235,7 +190,8 @@ async fn organization_allows_other_namespaces_by_label_selector() {
     env.create_app("my-app", json!({ "organizationRef": reference, "interval": "24h" })).await;
     let operator = env.start_operator(&[]).await;
 
-    let message = env.wait_for_app("False", "NamespaceNotAllowed").await;
+    let app = env.wait_for_app("False", "NamespaceNotAllowed").await;
+    let message = app.ready_message();
     assert!(message.contains(&env.tenant) && message.contains("default"), "{message}");
     let selector = json!({ "from": "Selector", "selector": { "matchLabels": { "team": "data" } } });
     let patch = Patch::Merge(json!({ "spec": { "allowedNamespaces": selector } }));
@@ -252,19 +208,15 @@ async fn organization_allows_other_namespaces_by_label_selector() {
     let spec = json!({ "appRef": { "name": "my-app" }, "secretRef": { "name": "values" }, "interval": "24h" });
     let object = SpiceSecret::new("my-secret", serde_json::from_value(spec).unwrap());
     env.secrets().create(&PostParams::default(), &object).await.unwrap();
-    env.wait_for_secret("True", "Succeeded").await.unwrap();
+    env.wait_for_secret("True", "Succeeded").await;
     env.remove_label_and_wait().await;
-    let reconciles = async || operator.metrics().await.map(|metrics| metrics.reconciles("SpiceSecret"));
-    let before = reconciles().await.unwrap();
+    let before = operator.reconciles("SpiceSecret").await.unwrap();
     env.set_value("fake-value-2").await;
-    eventually("a reconcile after the rotation", DEADLINE, async || {
-        if reconciles().await? > before { Ok(()) } else { Err("no reconcile yet".to_owned()) }
-    })
-    .await;
-    env.wait_for_secret("False", "NamespaceNotAllowed").await.unwrap();
+    operator.wait_for_reconciles("SpiceSecret", before + 1).await.unwrap();
+    env.wait_for_secret("False", "NamespaceNotAllowed").await;
     assert_eq!(env.count_calls("POST", "/secrets").await, 1);
     env.label_tenant(json!("data")).await;
-    env.wait_for_secret("True", "Succeeded").await.unwrap();
+    env.wait_for_secret("True", "Succeeded").await;
     assert_eq!(env.count_calls("POST", "/secrets").await, 2);
 
     // The app blocks the deletion of its organization from another namespace. The operator deletes the app although the
@@ -274,7 +226,8 @@ async fn organization_allows_other_namespaces_by_label_selector() {
     env.label_tenant(json!(null)).await;
     env.secrets().delete("my-secret", &DeleteParams::default()).await.unwrap();
     env.apps().delete("my-app", &DeleteParams::default()).await.unwrap();
-    env.wait_for_deletions().await;
+    wait_for_deletion(env.apps(), "my-app").await;
+    wait_for_deletion(env.organizations(&env.home), "default").await;
     assert_eq!(env.count_calls("DELETE", "").await, 2, "the app and its secret");
 }
 

@@ -77,12 +77,8 @@ async fn observed_app_shows_drift_and_is_never_written() {
     let portal = env.sandbox.portal().unwrap();
     let existing = json!({ "name": "my-app", "region": "us-east-1", "description": "theirs" });
     let id = portal.create_app(&existing).await.unwrap()["id"].as_u64().unwrap();
-    let app = env
-        .apply_app_and_wait(
-            "my-app",
-            json!({ "description": "ours", "managementPolicy": "Observe", "deletionPolicy": "Delete" }),
-        )
-        .await;
+    let spec = json!({ "description": "ours", "managementPolicy": "Observe", "deletionPolicy": "Delete" });
+    let app = env.apply_app_and_wait("my-app", spec).await;
     assert_eq!((id_of(&app), app.status.unwrap().drift), (id, vec!["description".to_owned()]));
     env.delete_and_wait::<SpiceApp>("my-app").await;
     assert_eq!(env.writes_since(0).await, [""; 0]);
@@ -167,8 +163,8 @@ async fn many_missing_apps_block_creates_until_an_annotation_accepts() {
         env.wait_for_reason::<SpiceApp>(name, "False", "OrganizationMismatch").await;
     }
     assert_eq!(env.remote_apps().await, [json!(null); 0]);
-    let accept = ["annotate", "sorg/default", "-n", &env.namespace, "cloud.spice.ai/accept-missing-apps=4"];
-    env.cluster.kubectl(&accept).await.unwrap();
+    let accept = ["annotate", "sorg/default", "cloud.spice.ai/accept-missing-apps=4"];
+    env.kubectl(&accept).await.unwrap();
     for name in names {
         env.wait_for_ready::<SpiceApp>(name).await;
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
 use crate::{
-    secrets::{env_with_app, expected, one_key_spec, remote_secrets},
+    secrets::{env_with_app, expected_secrets, one_key_spec, remote_secrets},
     support::{
         control_plane::{OPERATOR_NAMESPACE, User},
         eventually::{DEADLINE, eventually},
@@ -44,7 +44,7 @@ async fn deletion_during_a_set_also_deletes_the_remote_secret() {
     env.reconcile::<SpiceApp>("my-app").await;
     env.sandbox.remove_faults().await.unwrap();
     env.wait_for_deletion::<SpiceSecret>("src").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[]));
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn secret_set_during_shutdown_is_recorded_as_owned() {
 
     let _operator = env.start_operator().await;
     env.wait_for_ready::<SpiceSecret>("src").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("TOKEN", "fake-value-1")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("TOKEN", "fake-value-1")]));
 }
 
 #[tokio::test]
@@ -174,12 +174,12 @@ async fn missing_digest_key_is_reported_and_deletions_continue() {
     env.delete_and_wait::<SpiceSecret>("a").await;
     env.apply_secret("b", one_key_spec("src", "B", "NEW")).await;
     env.wait_for_message::<SpiceSecret>("b", "DependencyNotReady", "The operator has no digest key yet").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("B", "fake-value-b")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("B", "fake-value-b")]));
     // The operator recreates a deleted digest key.
     keys.delete(&env.namespace, &params).await.unwrap();
     operator.wait_until_ready().await.unwrap();
     env.wait_for_ready::<SpiceSecret>("b").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("NEW", "fake-value-b")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("NEW", "fake-value-b")]));
     keys.delete(&env.namespace, &params).await.unwrap();
 }
 
@@ -199,7 +199,7 @@ async fn invalid_names_in_a_status_do_not_block_the_deletion() {
     api.patch_status("src", &PatchParams::default(), &Patch::Merge(&forged)).await.unwrap();
     api.delete("src", &DeleteParams::default()).await.unwrap();
     env.wait_for_deletion::<SpiceSecret>("src").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[]));
     let calls = env.calls_since(before).await;
     let deletes: Vec<&String> = calls.iter().filter(|call| call.starts_with("DELETE")).collect();
     assert_eq!(deletes, ["DELETE /v1/apps/{appId}/secrets/{secretName}"]);

@@ -6,7 +6,8 @@ use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
 
 use crate::{
     secrets::{
-        POST, env_with_app, expected, one_key_spec, remote_secrets, secret_writes, set_in_portal, wait_for_next_second,
+        POST, env_with_app, expected_secrets, one_key_spec, remote_secrets, secret_writes, set_in_portal,
+        wait_for_next_second,
     },
     support::{
         eventually::{DEADLINE, eventually},
@@ -23,11 +24,17 @@ async fn name_passes_to_the_younger_object_after_deletion_of_the_owner() {
     wait_for_next_second().await;
     env.apply_secret("younger", json!({ "secretRef": { "name": "two" } })).await;
     env.wait_for_message::<SpiceSecret>("younger", "NameTaken", "Name \"key\" is owned by SpiceSecret \"older\"").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("MORE", "fake-value-more"), ("key", "fake-value-one")]));
+    assert_eq!(
+        remote_secrets(&env, id).await,
+        expected_secrets(&[("MORE", "fake-value-more"), ("key", "fake-value-one")])
+    );
     let before = env.sandbox.revision().await.unwrap();
     env.delete_and_wait::<SpiceSecret>("older").await;
     env.wait_for_ready::<SpiceSecret>("younger").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("MORE", "fake-value-more"), ("key", "fake-value-two")]));
+    assert_eq!(
+        remote_secrets(&env, id).await,
+        expected_secrets(&[("MORE", "fake-value-more"), ("key", "fake-value-two")])
+    );
     assert_eq!(secret_writes(&env, before).await, [POST], "the name passes over without a DELETE");
 }
 
@@ -39,10 +46,10 @@ async fn portal_secret_is_unchanged_until_adopted_and_then_retained() {
     env.apply_secret("src", json!({ "secretRef": { "name": "src" } })).await;
     let message = "is not managed by this object. To overwrite it, set spec.adoptionPolicy: Adopt";
     env.wait_for_message::<SpiceSecret>("src", "NameTaken", message).await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("TOKEN", "portal")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("TOKEN", "portal")]));
     let before = env.sandbox.revision().await.unwrap();
     env.apply_secret_and_wait("src", json!({ "secretRef": { "name": "src" }, "adoptionPolicy": "Adopt" })).await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("TOKEN", "fake-value-ours")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("TOKEN", "fake-value-ours")]));
     assert_eq!(secret_writes(&env, before).await, [POST]);
     env.delete_and_wait::<SpiceSecret>("src").await;
     assert_eq!(remote_secrets(&env, id).await.len(), 1, "an adopted secret is retained");
@@ -62,7 +69,7 @@ async fn lost_status_is_a_name_conflict_and_adopt_sets_each_secret_once() {
     let before = env.sandbox.revision().await.unwrap();
     env.apply_secret_and_wait("src", json!({ "secretRef": { "name": "src" }, "adoptionPolicy": "Adopt" })).await;
     assert_eq!(secret_writes(&env, before).await, [POST, POST]);
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("A", "fake-value-a"), ("B", "fake-value-b")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("A", "fake-value-a"), ("B", "fake-value-b")]));
 }
 
 #[tokio::test]
@@ -82,7 +89,7 @@ async fn secrets_of_a_reactivated_app_are_reported_or_overwritten() {
     env.apply_secret_and_wait("src", json!({ "secretRef": { "name": "src" } })).await;
     assert_eq!(
         remote_secrets(&env, id).await,
-        expected(&[("OLD", "value-before-deletion"), ("TOKEN", "fake-value-ours")])
+        expected_secrets(&[("OLD", "value-before-deletion"), ("TOKEN", "fake-value-ours")])
     );
     eventually("an event about the remaining secret", DEADLINE, async || {
         let events = env.kubectl(&["events", "--for", "spicesecret/src"]).await?;

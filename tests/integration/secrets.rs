@@ -31,7 +31,7 @@ fn digest(value: &str) -> String {
     hex(&Sha256::digest(value))
 }
 
-/// The secrets of an app in the API: digests of the values by name.
+/// Returns the secrets of an app in the API: digests of the values by name.
 pub async fn remote_secrets(env: &TestEnv, app: u64) -> BTreeMap<String, String> {
     let apps = env.remote_apps().await;
     let app = apps.iter().find(|candidate| candidate["id"] == app).unwrap();
@@ -40,12 +40,12 @@ pub async fn remote_secrets(env: &TestEnv, app: u64) -> BTreeMap<String, String>
     secrets.iter().map(|secret| (text(&secret["name"]), text(&secret["value_sha256"]))).collect()
 }
 
-/// The expected result of `remote` for these names and values.
-pub fn expected(values: &[(&str, &str)]) -> BTreeMap<String, String> {
+/// Returns the expected result of [`remote_secrets`] for these names and values.
+pub fn expected_secrets(values: &[(&str, &str)]) -> BTreeMap<String, String> {
     values.iter().map(|(name, value)| ((*name).to_owned(), digest(value))).collect()
 }
 
-/// Spec of a SpiceSecret that sets one secret from a key of a Kubernetes Secret.
+/// Returns the spec of a SpiceSecret that sets one secret from a key of a Kubernetes Secret.
 pub fn one_key_spec(secret: &str, key: &str, name: &str) -> Value {
     json!({ "secretRef": { "name": secret, "items": [{ "key": key, "name": name }] } })
 }
@@ -71,10 +71,11 @@ pub async fn delete_in_portal(env: &TestEnv, app: u64, name: &str) {
     env.sandbox.portal().unwrap().call(Method::DELETE, &path, None).await.unwrap();
 }
 
-/// Writes of secrets after a journal revision.
+/// Returns the writes of secrets after a journal revision.
 pub async fn secret_writes(env: &TestEnv, after: u64) -> Vec<String> {
-    let calls = env.calls_since(after).await.into_iter();
-    calls.filter(|call| call.contains("/secrets") && !call.starts_with("GET")).collect()
+    let mut writes = env.writes_since(after).await;
+    writes.retain(|call| call.contains("/secrets"));
+    writes
 }
 
 pub const POST: &str = "POST /v1/apps/{appId}/secrets";
@@ -86,7 +87,7 @@ async fn secret_is_set_rotated_and_deleted_with_one_call_each() {
     env.set_values("db", json!({ "url": "fake-value-1" })).await;
     let before = env.sandbox.revision().await.unwrap();
     let secret = env.apply_secret_and_wait("db", one_key_spec("db", "url", "DATABASE_URL")).await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("DATABASE_URL", "fake-value-1")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("DATABASE_URL", "fake-value-1")]));
     let calls = env.calls_since(before).await;
     assert_eq!(
         calls,
@@ -106,12 +107,12 @@ async fn secret_is_set_rotated_and_deleted_with_one_call_each() {
     })
     .await;
     env.wait_for_ready::<SpiceSecret>("db").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("DATABASE_URL", "fake-value-2")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("DATABASE_URL", "fake-value-2")]));
     assert_eq!(env.calls_since(before).await, ["POST /v1/apps/{appId}/secrets"]);
 
     let before = env.sandbox.revision().await.unwrap();
     env.delete_and_wait::<SpiceSecret>("db").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[]));
     assert_eq!(env.calls_since(before).await, ["DELETE /v1/apps/{appId}/secrets/{secretName}"]);
 }
 
@@ -134,7 +135,7 @@ async fn valid_keys_are_set_and_invalid_keys_are_reported() {
     ] {
         assert!(message.contains(problem), "{problem}: {message}");
     }
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("EMPTY", ""), ("TOKEN", "fake-value-token")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("EMPTY", ""), ("TOKEN", "fake-value-token")]));
     eventually("an event about the empty value", DEADLINE, async || {
         let events = env.kubectl(&["events", "--for", "spicesecret/env"]).await?;
         if events.contains("The value is empty: EMPTY") { Ok(()) } else { Err(events) }
@@ -145,7 +146,10 @@ async fn valid_keys_are_set_and_invalid_keys_are_reported() {
     let before = env.sandbox.revision().await.unwrap();
     env.set_values("env", json!({ "TOKEN": "fake-value-token", "MORE": "fake-value-more" })).await;
     env.wait_for_ready::<SpiceSecret>("env").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("MORE", "fake-value-more"), ("TOKEN", "fake-value-token")]));
+    assert_eq!(
+        remote_secrets(&env, id).await,
+        expected_secrets(&[("MORE", "fake-value-more"), ("TOKEN", "fake-value-token")])
+    );
     assert_eq!(secret_writes(&env, before).await, [POST, DELETE]);
 }
 
@@ -177,7 +181,7 @@ async fn secret_waits_for_its_app_without_api_calls() {
         entries.into_iter().any(|entry| entry.incarnation == incarnation && entry.digest.is_some())
     })
     .await;
-    assert_eq!(remote_secrets(&env, id_of(&app)).await, expected(&[("DATABASE_URL", "fake-value-url")]));
+    assert_eq!(remote_secrets(&env, id_of(&app)).await, expected_secrets(&[("DATABASE_URL", "fake-value-url")]));
 }
 
 #[tokio::test]
@@ -198,7 +202,11 @@ async fn missing_or_empty_source_is_reported_and_deletes_no_secret() {
     };
     env.wait_for("all", "with both entries", has_both_entries).await;
     env.wait_for_ready::<SpiceSecret>("all").await;
-    let all = expected(&[("DATABASE_URL", "fake-value-url"), ("other", "fake-value-other"), ("url", "fake-value-url")]);
+    let all = expected_secrets(&[
+        ("DATABASE_URL", "fake-value-url"),
+        ("other", "fake-value-other"),
+        ("url", "fake-value-url"),
+    ]);
     assert_eq!(remote_secrets(&env, id).await, all);
 
     let before = env.sandbox.revision().await.unwrap();
@@ -364,7 +372,7 @@ async fn rename_and_deletion_leave_no_remote_secret() {
     env.apply_secret_and_wait("src", one_key_spec("src", "key", "OLD")).await;
     let before = env.sandbox.revision().await.unwrap();
     env.apply_secret_and_wait("src", one_key_spec("src", "key", "NEW")).await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[("NEW", "fake-value-key")]));
+    assert_eq!(remote_secrets(&env, id).await, expected_secrets(&[("NEW", "fake-value-key")]));
     assert_eq!(secret_writes(&env, before).await, [POST, DELETE]);
     // The deletion of the app waits for the deletion of its secrets.
     let policy = json!({ "deletionPolicy": "Retain" });
@@ -372,5 +380,9 @@ async fn rename_and_deletion_leave_no_remote_secret() {
     env.delete::<SpiceSecret>("src").await;
     env.delete_and_wait::<SpiceApp>("my-app").await;
     env.wait_for_deletion::<SpiceSecret>("src").await;
-    assert_eq!(remote_secrets(&env, id).await, expected(&[]), "the operator retains the app and deletes its secret");
+    assert_eq!(
+        remote_secrets(&env, id).await,
+        expected_secrets(&[]),
+        "the operator retains the app and deletes its secret"
+    );
 }

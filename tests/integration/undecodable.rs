@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
 
-use crate::secrets;
+use crate::secrets::{expected_secrets, one_key_spec, remote_secrets, wait_for_next_second};
 use crate::support::{
     control_plane::use_existing_cluster,
     definitions::apply_definitions,
@@ -11,8 +11,8 @@ use crate::support::{
     test_env::{TestEnv, id_of},
 };
 
-/// A JSONPath of an object (`kind/name`), as `kubectl get` prints it.
-async fn jsonpath(env: &TestEnv, object: &str, template: &str) -> Result<String, String> {
+/// Returns the value of a JSONPath in an object (`kind/name`).
+async fn get_jsonpath(env: &TestEnv, object: &str, template: &str) -> Result<String, String> {
     let template = format!("jsonpath={template}");
     env.kubectl(&["get", object, "-o", &template]).await
 }
@@ -20,17 +20,20 @@ async fn jsonpath(env: &TestEnv, object: &str, template: &str) -> Result<String,
 /// Applies a merge patch to an object.
 async fn patch(env: &TestEnv, object: &str, patch: &Value, flags: &[&str]) -> Result<String, String> {
     let patch = patch.to_string();
-    let mut args = vec!["patch", object, "-n", &env.namespace, "--type=merge", "-p", &patch];
-    args.extend(flags);
-    env.cluster.kubectl(&args).await
+    env.kubectl(&[&["patch", object, "--type=merge", "-p", &patch], flags].concat()).await
+}
+
+/// Deletes an object (`kind/name`) and waits for its end. The client of the tests cannot decode the object.
+async fn delete(env: &TestEnv, object: &str) {
+    env.kubectl(&["delete", object, "--timeout=30s"]).await.unwrap();
 }
 
 /// Waits until Ready of an object reports that this field cannot be decoded.
-async fn reports_undecodable(env: &TestEnv, object: &str, field: &str) {
+async fn wait_for_undecodable(env: &TestEnv, object: &str, field: &str) {
     let expected = format!("InvalidSpec False {field} cannot be decoded");
     eventually(&format!("{object} is {expected}"), DEADLINE, async || {
         let ready = r#"{range .status.conditions[?(@.type=="Ready")]}{.reason} {.status} {.message}{end}"#;
-        let found = jsonpath(env, object, ready).await?;
+        let found = get_jsonpath(env, object, ready).await?;
         if found.starts_with(&expected) { Ok(()) } else { Err(found) }
     })
     .await;
@@ -72,19 +75,10 @@ async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
     }
     apply_definitions(&env.cluster).await.unwrap();
     for object in broken {
-        reports_undecodable(&env, object, "spec.description").await;
+        wait_for_undecodable(&env, object, "spec.description").await;
     }
-    let event = [
-        "get",
-        "events",
-        "-n",
-        &env.namespace,
-        "--field-selector",
-        "reason=Undecodable",
-        "-o",
-        "jsonpath={.items[*].message}",
-    ];
-    let found = env.cluster.kubectl(&event).await.unwrap();
+    let query = ["--field-selector=reason=Undecodable", "--output=jsonpath={.items[*].message}"];
+    let found = env.kubectl(&[&["get", "events"], &query[..]].concat()).await.unwrap();
     assert!(found.contains("spec.description cannot be decoded"), "{found}");
 
     let other = env.apply_app_and_wait("other-app", json!({ "description": "edited" })).await;
@@ -96,7 +90,7 @@ async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
     // The same behaviour after a restart of the operator.
     operator.terminate().await.unwrap();
     let _operator = env.start_operator().await;
-    env.kubectl(&["delete", "sapp", "deleted-app", "--timeout=30s"]).await.unwrap();
+    delete(&env, "sapp/deleted-app").await;
     assert_eq!(env.remote_apps().await.len(), 2);
     patch(&env, "sapp/corrected-app", &json!({ "spec": { "description": "corrected" } }), &[]).await.unwrap();
     env.wait_for_ready::<SpiceApp>("corrected-app").await;
@@ -114,46 +108,37 @@ async fn undecodable_secret_is_not_rotated_and_can_be_deleted() {
     let app = id_of(&env.apply_app_and_wait("my-app", json!({})).await);
     env.set_values("src", json!({ "TOKEN": "fake-value-1" })).await;
     for name in ["corrected", "deleted"] {
-        let spec = secrets::one_key_spec("src", "TOKEN", name);
+        let spec = one_key_spec("src", "TOKEN", name);
         env.apply_secret_and_wait(name, spec).await;
     }
     // A younger SpiceSecret requests the name of an older one. Creation timestamps have a resolution of 1 s.
-    secrets::wait_for_next_second().await;
-    let spec = secrets::one_key_spec("src", "TOKEN", "corrected");
+    wait_for_next_second().await;
+    let conflict = "Name \"corrected\" is owned by SpiceSecret \"corrected\"";
+    let spec = one_key_spec("src", "TOKEN", "corrected");
     env.apply_secret("younger", spec).await;
-    env.wait_for_message::<SpiceSecret>(
-        "younger",
-        "NameTaken",
-        "Name \"corrected\" is owned by SpiceSecret \"corrected\"",
-    )
-    .await;
+    env.wait_for_message::<SpiceSecret>("younger", "NameTaken", conflict).await;
     remove_field_type(&env, "spicesecrets", "suspend").await;
     for object in ["ssec/corrected", "ssec/deleted"] {
         patch_invalid(&env, object, &json!({ "spec": { "suspend": "maybe" } })).await;
     }
     apply_definitions(&env.cluster).await.unwrap();
     for object in ["ssec/corrected", "ssec/deleted"] {
-        reports_undecodable(&env, object, "spec.suspend").await;
+        wait_for_undecodable(&env, object, "spec.suspend").await;
     }
     // The same behaviour after a restart of the operator.
     operator.terminate().await.unwrap();
     let _operator = env.start_operator().await;
     env.set_values("src", json!({ "TOKEN": "fake-value-2" })).await;
-    env.kubectl(&["delete", "ssec/deleted", "--timeout=30s"]).await.unwrap();
+    delete(&env, "ssec/deleted").await;
     env.reconcile::<SpiceSecret>("younger").await;
-    assert_eq!(secrets::remote_secrets(&env, app).await, secrets::expected(&[("corrected", "fake-value-1")]));
+    assert_eq!(remote_secrets(&env, app).await, expected_secrets(&[("corrected", "fake-value-1")]));
     // The deletion of the younger SpiceSecret does not delete the secret that both statuses record.
-    env.wait_for_message::<SpiceSecret>(
-        "younger",
-        "NameTaken",
-        "Name \"corrected\" is owned by SpiceSecret \"corrected\"",
-    )
-    .await;
-    env.kubectl(&["delete", "ssec/younger", "--timeout=30s"]).await.unwrap();
-    assert_eq!(secrets::remote_secrets(&env, app).await, secrets::expected(&[("corrected", "fake-value-1")]));
+    env.wait_for_message::<SpiceSecret>("younger", "NameTaken", conflict).await;
+    env.delete_and_wait::<SpiceSecret>("younger").await;
+    assert_eq!(remote_secrets(&env, app).await, expected_secrets(&[("corrected", "fake-value-1")]));
     patch(&env, "ssec/corrected", &json!({ "spec": { "suspend": null } }), &[]).await.unwrap();
     env.wait_for_ready::<SpiceSecret>("corrected").await;
-    assert_eq!(secrets::remote_secrets(&env, app).await, secrets::expected(&[("corrected", "fake-value-2")]));
+    assert_eq!(remote_secrets(&env, app).await, expected_secrets(&[("corrected", "fake-value-2")]));
 }
 
 #[tokio::test]
@@ -170,15 +155,14 @@ async fn undecodable_status_is_reported_and_creates_no_second_app() {
     }
     let _operator = env.start_operator().await;
     for name in ["sapp/corrected-app", "sapp/deleted-app"] {
-        reports_undecodable(&env, name, "status.createIntent").await;
+        wait_for_undecodable(&env, name, "status.createIntent").await;
     }
-    env.kubectl(&["delete", "sapp", "deleted-app", "--timeout=30s"]).await.unwrap();
+    delete(&env, "sapp/deleted-app").await;
     let none = json!({ "status": { "createIntent": null } });
     patch(&env, "sapp/corrected-app", &none, &["--subresource=status"]).await.unwrap();
     env.wait_for_ready::<SpiceApp>("corrected-app").await;
     assert_eq!(env.remote_apps().await.len(), 1);
-    let posts = env.count_posts().await;
-    assert_eq!(posts, 2);
+    assert_eq!(env.count_posts().await, 2);
 }
 
 #[tokio::test]
@@ -193,13 +177,13 @@ async fn deeply_nested_object_is_rejected_and_does_not_block_other_apps() {
     env.cluster.kubectl_apply_text(&manifest).await.unwrap();
     // The operator lists the object at its start, and its watch delivers the deletion.
     let _operator = env.start_operator().await;
-    let stalled_message = r#"jsonpath={.status.conditions[?(@.type=="Stalled")].message}"#;
+    let stalled_message = r#"{.status.conditions[?(@.type=="Stalled")].message}"#;
     eventually("the object is rejected", DEADLINE, async || {
-        let message = env.kubectl(&["get", "sapp", "deep-app", "-o", stalled_message]).await?;
+        let message = get_jsonpath(&env, "sapp/deep-app", stalled_message).await?;
         if message.contains("nested deeper than 64 levels") { Ok(()) } else { Err(message) }
     })
     .await;
-    env.kubectl(&["delete", "sapp", "deep-app", "--timeout=30s"]).await.unwrap();
+    delete(&env, "sapp/deep-app").await;
     env.apply_app_and_wait("other-app", json!({})).await;
 }
 
@@ -207,32 +191,28 @@ async fn deeply_nested_object_is_rejected_and_does_not_block_other_apps() {
 async fn undecodable_conditions_are_replaced_and_do_not_block_deletion() {
     let env = TestEnv::new("undecodable-conditions").await;
     let operator = env.start_operator().await;
-    let namespace = env.namespace.clone();
-    let invalid = r#"{"status":{"conditions":[{"type":"Ready","status":"True","reason":"X","message":"x","lastTransitionTime":"9999-12-31T23:59:59Z"}]}}"#;
-    let invalidate = async |name: &str| {
-        let object = format!("sapp/{name}");
-        let args = ["patch", &object, "-n", &namespace, "--subresource=status", "--type=merge", "-p", invalid];
-        env.cluster.kubectl(&args).await.unwrap();
+    let invalid = json!({ "status": { "conditions": [{
+        "type": "Ready", "status": "True", "reason": "X", "message": "x", "lastTransitionTime": "9999-12-31T23:59:59Z",
+    }] } });
+    let invalidate = async |object: &str| {
+        patch(&env, object, &invalid, &["--subresource=status"]).await.unwrap();
     };
-    let conditions = async |name: &str| {
-        let args = ["get", "sapp", name, "-n", &namespace, "-o", "jsonpath={.status.conditions}"];
-        env.cluster.kubectl(&args).await
-    };
+    let conditions = async |object: &str| get_jsonpath(&env, object, "{.status.conditions}").await;
     for name in ["corrected-app", "deleted-app"] {
         env.apply_app_and_wait(name, json!({})).await;
     }
-    invalidate("corrected-app").await;
+    invalidate("sapp/corrected-app").await;
     eventually("the operator replaces the conditions", DEADLINE, async || {
-        let found = conditions("corrected-app").await?;
+        let found = conditions("sapp/corrected-app").await?;
         if found.contains("Succeeded") && !found.contains("9999") { Ok(()) } else { Err(found) }
     })
     .await;
 
     operator.terminate().await.unwrap();
-    invalidate("deleted-app").await;
-    env.cluster.kubectl(&["delete", "sapp", "deleted-app", "-n", &namespace, "--wait=false"]).await.unwrap();
+    invalidate("sapp/deleted-app").await;
+    env.kubectl(&["delete", "sapp/deleted-app", "--wait=false"]).await.unwrap();
     let _operator = env.start_operator().await;
-    eventually("the app is deleted", DEADLINE, async || match conditions("deleted-app").await {
+    eventually("the app is deleted", DEADLINE, async || match conditions("sapp/deleted-app").await {
         Err(error) if error.contains("NotFound") => Ok(()),
         other => Err(format!("{other:?}")),
     })

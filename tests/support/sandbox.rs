@@ -28,8 +28,6 @@ pub struct Sandbox {
 #[derive(Deserialize)]
 struct ConnectionInfo {
     url: String,
-    #[serde(default)]
-    organizations: Vec<Value>,
     credentials: Vec<Credential>,
     ca: Option<String>,
 }
@@ -42,18 +40,11 @@ pub fn profile() -> String {
 /// A credential of the sandbox.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Credential {
-    /// Type, such as `personal_access_token` or `oauth_client`.
-    pub kind: String,
     /// Name in the journal.
     pub name: String,
     /// Bearer token. `None` for an OAuth client.
     pub token: Option<String>,
-    /// Granted scopes.
-    #[serde(default)]
-    pub scopes: Vec<String>,
-    /// Name of the organization for which the credential was created.
-    pub organization: Option<String>,
-    /// Other fields of the type, such as a client ID.
+    /// Other fields, such as a client ID.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -63,8 +54,6 @@ pub struct Credential {
 pub struct Entry {
     /// Sequence number, from 1.
     pub seq: u64,
-    /// Revision of the journal at the last change of the entry.
-    pub revision: u64,
     /// Time of arrival.
     #[serde(default)]
     pub at: Value,
@@ -72,9 +61,6 @@ pub struct Entry {
     pub method: String,
     /// Path of the request.
     pub path: String,
-    /// Query of the request.
-    #[serde(default)]
-    pub query: Value,
     /// Pattern of the path, such as `/v1/apps/{appId}`.
     pub route: Option<String>,
     /// Name of the credential.
@@ -84,9 +70,6 @@ pub struct Entry {
     pub state: Value,
     /// Status of the response.
     pub status: Option<u16>,
-    /// True if a change took effect.
-    #[serde(default)]
-    pub applied: Value,
     /// Body of the request.
     #[serde(default)]
     pub body: Value,
@@ -190,11 +173,6 @@ impl Sandbox {
         self.connection_info.ca.as_deref()
     }
 
-    /// Returns the organizations.
-    pub fn organizations(&self) -> &[Value] {
-        &self.connection_info.organizations
-    }
-
     /// Returns all credentials.
     pub fn credentials(&self) -> &[Credential] {
         &self.connection_info.credentials
@@ -267,16 +245,9 @@ impl Sandbox {
         }
     }
 
-    /// Adds a fault rule and returns its ID.
-    pub async fn add_fault(&self, fault: Fault) -> Result<Value, String> {
-        let response: Value = json(self.http.post(format!("{}/sandbox/faults", self.url())).json(&fault)).await?;
-        Ok(response["id"].clone())
-    }
-
-    /// Removes a fault rule.
-    pub async fn remove_fault(&self, id: &Value) -> Result<(), String> {
-        let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-        send(self.http.delete(format!("{}/sandbox/faults/{id}", self.url()))).await.map(drop)
+    /// Adds a fault rule.
+    pub async fn add_fault(&self, fault: Fault) -> Result<(), String> {
+        send(self.http.post(format!("{}/sandbox/faults", self.url())).json(&fault)).await.map(drop)
     }
 
     /// Removes all fault rules.
