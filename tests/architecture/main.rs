@@ -1,4 +1,4 @@
-//! The structure of the crate: parts, layers inside the parts, no circles, one meaning for each type name. Reads the
+//! The structure of the crate: parts, layers inside the parts, no cycles, one meaning for each type name. Reads the
 //! sources as text and uses nothing of the crate itself.
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
     reason = "a test fails by a panic, and its name states what holds"
 )]
 
-mod circles;
+mod cycles;
 mod layers;
 mod scanner;
 mod scanner_tests;
@@ -16,16 +16,16 @@ mod sources;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use circles::circles;
+use cycles::cycles;
 use sources::{product_code, rust_files, sources, uses};
 
 #[test]
 fn each_part_uses_only_the_parts_it_may() {
-    refuse(sources().iter().flat_map(layers::forbidden_parts).collect());
+    assert_no_violations(sources().iter().flat_map(layers::forbidden_parts).collect());
 }
 
 #[test]
-fn every_part_has_its_arrows() {
+fn every_part_has_an_entry() {
     for source in sources() {
         let part = layers::part(&source.module);
         assert!(layers::allowed_parts(part).is_some(), "{}: PARTS has no entry for {part}", source.file);
@@ -37,20 +37,20 @@ fn the_planner_is_pure() {
     let all = sources();
     let planner: Vec<_> = all.iter().filter(|source| layers::part(&source.module) == "planner").collect();
     assert!(planner.len() > 5, "the files of the planner are not found");
-    refuse(planner.into_iter().flat_map(layers::impure_paths).collect());
+    assert_no_violations(planner.into_iter().flat_map(layers::impure_paths).collect());
 }
 
 #[test]
 fn each_folder_uses_only_the_folders_before_it() {
     let all = sources();
     let uses = uses(&product_code(&all));
-    refuse([layers::forbidden_folders(&uses), layers::missing_folders(&uses)].concat());
+    assert_no_violations([layers::forbidden_folders(&uses), layers::missing_folders(&uses)].concat());
 }
 
 #[test]
-fn no_files_use_each_other_in_a_circle() {
+fn no_files_use_each_other_in_a_cycle() {
     let all = sources();
-    refuse(circles(&uses(&product_code(&all))));
+    assert_no_violations(cycles(&uses(&product_code(&all))));
 }
 
 #[test]
@@ -64,7 +64,9 @@ fn each_type_name_is_defined_once() {
     }
     assert!(places.len() > 300, "the types are not found: {}", places.len());
     let repeated = places.into_iter().filter(|(_, places)| places.len() > 1);
-    refuse(repeated.map(|(name, places)| format!("{name} is defined in {}", places.join(" and "))).collect());
+    assert_no_violations(
+        repeated.map(|(name, places)| format!("{name} is defined in {}", places.join(" and "))).collect(),
+    );
 }
 
 /// ARCHITECTURE.md names the test that holds each invariant, so a renamed test must not leave a claim behind.
@@ -80,9 +82,11 @@ fn every_test_that_the_architecture_names_exists() {
     };
     let named: Vec<&str> = page.split('`').filter(is_test).collect();
     assert!(named.len() >= 10, "the page names its tests: {named:?}");
-    refuse(named.into_iter().filter(|name| !code.contains(&format!("fn {name}("))).map(str::to_owned).collect());
+    assert_no_violations(
+        named.into_iter().filter(|name| !code.contains(&format!("fn {name}("))).map(str::to_owned).collect(),
+    );
 }
 
-fn refuse(violations: Vec<String>) {
+fn assert_no_violations(violations: Vec<String>) {
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }

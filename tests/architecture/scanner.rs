@@ -53,13 +53,13 @@ pub fn paths_with(module: &[String], tokens: &[Token], children: &[String]) -> V
                 let (paths, end) = expand(tokens, next);
                 // `self as name` in a group names nothing that its group does not name.
                 let named = paths.iter().filter(|_| token.text != "self" || after(1) == "::");
-                found.extend(named.map(|path| (token.line, resolved(&inside, path))));
+                found.extend(named.map(|path| (token.line, resolve(&inside, path))));
                 next = end;
             }
             name => {
                 let (paths, end) = expand(tokens, next);
                 if ends.is_empty() && after(1) == "::" && children.iter().any(|child| child == name) {
-                    found.extend(paths.iter().map(|path| (token.line, resolved(&inside, path))));
+                    found.extend(paths.iter().map(|path| (token.line, resolve(&inside, path))));
                 }
                 next = end.max(next + 1);
             }
@@ -69,7 +69,7 @@ pub fn paths_with(module: &[String], tokens: &[Token], children: &[String]) -> V
 }
 
 /// A path from the root of the crate. `super` goes up from the module that the path is in.
-fn resolved(inside: &[String], path: &[String]) -> Vec<String> {
+fn resolve(inside: &[String], path: &[String]) -> Vec<String> {
     let mut whole = inside.to_vec();
     for name in path {
         match name.as_str() {

@@ -1,6 +1,6 @@
 //! The scanner and the rules find what they must find, and nothing else.
 
-use crate::circles::circles;
+use crate::cycles::cycles;
 use crate::layers::{forbidden_folders, forbidden_parts, impure_paths, part};
 use crate::scanner::{tokens, type_names, without_tests};
 use crate::sources::{Source, module, product_code, uses};
@@ -86,7 +86,7 @@ fn a_violation_is_reported_with_its_line() {
 }
 
 #[test]
-fn a_circle_is_found_through_re_exports_modules_and_children() {
+fn a_cycle_is_found_through_re_exports_modules_and_children() {
     for (files, expected) in [
         (
             vec![
@@ -94,11 +94,11 @@ fn a_circle_is_found_through_re_exports_modules_and_children() {
                 ("api/a.rs", "use super::B;"),
                 ("api/b.rs", "\nuse crate::api::a::A;"),
             ],
-            "circle of 2 files:\n  api/a.rs:1 uses api/b.rs\n  api/b.rs:2 uses api/a.rs",
+            "cycle of 2 files:\n  api/a.rs:1 uses api/b.rs\n  api/b.rs:2 uses api/a.rs",
         ),
         (
             vec![("api/mod.rs", "mod a;\nfn f() { a::g() }\npub struct B;"), ("api/a.rs", "fn g() -> super::B {}")],
-            "circle of 2 files:\n  api/a.rs:1 uses api/mod.rs\n  api/mod.rs:2 uses api/a.rs",
+            "cycle of 2 files:\n  api/a.rs:1 uses api/mod.rs\n  api/mod.rs:2 uses api/a.rs",
         ),
         (
             vec![
@@ -107,15 +107,15 @@ fn a_circle_is_found_through_re_exports_modules_and_children() {
                 ("api/b.rs", "use super::c;"),
                 ("api/c.rs", "mod inner { use super::super::a; }"),
             ],
-            "circle of 3 files:\n  api/a.rs:1 uses api/b.rs\n  api/b.rs:1 uses api/c.rs\n  api/c.rs:1 uses api/a.rs",
+            "cycle of 3 files:\n  api/a.rs:1 uses api/b.rs\n  api/b.rs:1 uses api/c.rs\n  api/c.rs:1 uses api/a.rs",
         ),
     ] {
-        assert_eq!(circles(&uses(&product_code(&code(&files)))), [expected], "{files:?}");
+        assert_eq!(cycles(&uses(&product_code(&code(&files)))), [expected], "{files:?}");
     }
 }
 
 #[test]
-fn test_code_visibilities_and_re_exports_make_no_circle() {
+fn test_code_visibilities_and_re_exports_make_no_cycle() {
     for files in [
         vec![
             ("api/mod.rs", "mod a; #[cfg(test)] mod tests; pub use a::A; fn f() { a::g() }"),
@@ -128,7 +128,7 @@ fn test_code_visibilities_and_re_exports_make_no_circle() {
             ("api/b.rs", "use super::A; use crate::api::a; struct B;"),
         ],
     ] {
-        assert_eq!(circles(&uses(&product_code(&code(&files)))), [""; 0], "{files:?}");
+        assert_eq!(cycles(&uses(&product_code(&code(&files)))), [""; 0], "{files:?}");
     }
 }
 

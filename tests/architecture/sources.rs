@@ -1,4 +1,4 @@
-//! The source files of the crate, and which of them use which.
+//! The source files of the crate, and their uses of each other.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -77,7 +77,7 @@ pub fn product_code(sources: &[Source]) -> Vec<Product> {
 /// The files that each file uses, with the line of the first use.
 pub type Uses = BTreeMap<String, BTreeMap<String, usize>>;
 
-/// Which files use which. A path through a re-export counts as the file that defines the item.
+/// Returns the uses of all files. A path through a re-export counts as the file that defines the item.
 pub fn uses(code: &[Product]) -> Uses {
     let graph = Graph::new(code);
     let mut uses = Uses::new();

@@ -124,11 +124,11 @@ fn only_failed_runs_keep_their_logs() {
     for failed in [false, true] {
         let run = RunDir::new("retention").unwrap();
         let (path, logs, data) = (run.path().to_owned(), run.logs(), run.data());
-        let ended = thread::spawn(move || {
+        let test_thread = thread::spawn(move || {
             let _run = run;
             assert!(!failed, "expected panic");
         });
-        assert_eq!(ended.join().is_err(), failed);
+        assert_eq!(test_thread.join().is_err(), failed);
         assert_eq!((logs.exists(), data.exists()), (failed, false));
         fs::remove_dir_all(path).ok();
     }

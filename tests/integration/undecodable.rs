@@ -69,12 +69,12 @@ async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
         env.apply_app_and_wait(name, json!({})).await;
     }
     remove_field_type(&env, "spiceapps", "description").await;
-    let broken = ["sapp/corrected-app", "sapp/deleted-app"];
-    for object in broken {
+    let undecodable = ["sapp/corrected-app", "sapp/deleted-app"];
+    for object in undecodable {
         patch_invalid(&env, object, &json!({ "spec": { "description": 5 } })).await;
     }
     apply_definitions(&env.cluster).await.unwrap();
-    for object in broken {
+    for object in undecodable {
         wait_for_undecodable(&env, object, "spec.description").await;
     }
     let query = ["--field-selector=reason=Undecodable", "--output=jsonpath={.items[*].message}"];

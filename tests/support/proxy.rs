@@ -2,7 +2,8 @@
 //!
 //! A fault point is a Management API request for apps, or a Kubernetes write to the object under test. Events, Leases
 //! and other objects are not fault points. At the selected fault point, the proxy holds the request before the request
-//! takes effect, or withholds the response. The proxy then blocks all further requests until [`FaultPoints::end_recording`].
+//! takes effect, or withholds the response. The proxy then blocks all further requests until
+//! [`FaultPoints::end_recording`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},

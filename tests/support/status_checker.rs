@@ -178,11 +178,14 @@ impl StatusWatch {
                     Err(_) => {}
                 }
                 if results.stop.load(Ordering::SeqCst) {
-                    if self.is_up_to_date().await? {
+                    // A busy machine can time out the connection of the list, so an error is not final.
+                    let is_up_to_date = self.is_up_to_date().await;
+                    if is_up_to_date == Ok(true) {
                         return Ok(());
                     }
                     if stopped_at.get_or_insert_with(Instant::now).elapsed() > MAX_LAG {
-                        return Err(format!("{}: events are missing; last versions {:?}", self.kind, self.versions));
+                        let (kind, versions) = (&self.kind, &self.versions);
+                        return Err(format!("{kind}: up to date: {is_up_to_date:?}; last versions {versions:?}"));
                     }
                 }
             }

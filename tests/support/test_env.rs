@@ -51,9 +51,12 @@ const TEST_TIMINGS: [&str; 12] = [
     "--read-retry-timeout=300ms",
 ];
 
-/// Returns the path of the operator binary. Cargo sets the variable only for integration tests.
+/// Path of the operator binary. Cargo sets the variable for integration tests and not for examples.
+const PROGRAM: Option<&str> = option_env!("CARGO_BIN_EXE_spice-cloud-operator");
+
+/// Returns the path of the operator binary in an integration test.
 pub fn program() -> &'static Path {
-    Path::new(option_env!("CARGO_BIN_EXE_spice-cloud-operator").expect("not an integration test"))
+    Path::new(PROGRAM.unwrap())
 }
 
 /// The environment of one test.

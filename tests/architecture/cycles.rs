@@ -1,25 +1,25 @@
-//! Circles between files.
+//! Cycles between files.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::sources::Uses;
 
-/// One circle for each group of files that use each other: the shortest one through the first file of the group.
-pub fn circles(uses: &Uses) -> Vec<String> {
+/// Returns one cycle for each group of files that use each other: the shortest one through the first file of the group.
+pub fn cycles(uses: &Uses) -> Vec<String> {
     let mut reported: BTreeSet<&str> = BTreeSet::new();
     let mut found = Vec::new();
     for file in uses.keys() {
         if reported.contains(file.as_str()) {
             continue;
         }
-        let Some(circle) = shortest_circle(uses, file) else { continue };
-        found.push(described(uses, &circle));
+        let Some(cycle) = shortest_cycle(uses, file) else { continue };
+        found.push(describe(uses, &cycle));
         reported.extend(group(uses, file));
     }
     found
 }
 
-/// The files that use `file` and that `file` uses, directly or through other files.
+/// Returns the files that use `file` and that `file` uses, directly or through other files.
 fn group<'a>(uses: &'a Uses, file: &'a str) -> BTreeSet<&'a str> {
     let used = reachable(uses, file);
     used.into_iter().filter(|other| reachable(uses, other).contains(file)).collect()
@@ -37,17 +37,17 @@ fn reachable<'a>(uses: &'a Uses, file: &'a str) -> BTreeSet<&'a str> {
     seen
 }
 
-fn shortest_circle<'a>(uses: &'a Uses, file: &'a str) -> Option<Vec<&'a str>> {
+fn shortest_cycle<'a>(uses: &'a Uses, file: &'a str) -> Option<Vec<&'a str>> {
     let (mut before, mut queue) = (BTreeMap::new(), VecDeque::from([file]));
     while let Some(current) = queue.pop_front() {
         for next in uses.get(current).into_iter().flat_map(BTreeMap::keys) {
             if next == file {
-                let mut circle = vec![current];
-                while let Some(earlier) = before.get(circle[circle.len() - 1]) {
-                    circle.push(*earlier);
+                let mut cycle = vec![current];
+                while let Some(earlier) = before.get(cycle[cycle.len() - 1]) {
+                    cycle.push(*earlier);
                 }
-                circle.reverse();
-                return Some(circle);
+                cycle.reverse();
+                return Some(cycle);
             }
             if !before.contains_key(next.as_str()) {
                 before.insert(next.as_str(), current);
@@ -58,8 +58,8 @@ fn shortest_circle<'a>(uses: &'a Uses, file: &'a str) -> Option<Vec<&'a str>> {
     None
 }
 
-fn described(uses: &Uses, circle: &[&str]) -> String {
-    let steps = circle.iter().zip(circle.iter().cycle().skip(1));
+fn describe(uses: &Uses, cycle: &[&str]) -> String {
+    let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
     let step = |(file, next): (&&str, &&str)| format!("  {file}:{} uses {next}", uses[*file][*next]);
-    format!("circle of {} files:\n{}", circle.len(), steps.map(step).collect::<Vec<_>>().join("\n"))
+    format!("cycle of {} files:\n{}", cycle.len(), steps.map(step).collect::<Vec<_>>().join("\n"))
 }
