@@ -8,6 +8,7 @@ use crate::api::{OAuthClient, SourceVersion, SpiceOrganization};
 use crate::controller::cluster::call::{format_kube_error, with_timeout};
 use crate::management::types::{ApiError, ErrorKind};
 use crate::management::{Credential, token_endpoint};
+use crate::planner::credential_not_found_message;
 
 /// Reads the credential of an organization. Returns the version of the Secret too.
 ///
@@ -27,7 +28,7 @@ pub(in crate::controller) async fn read(
         ApiError::local(ErrorKind::Connect, message)
     })?;
     let Some(secret) = secret else {
-        return Err(missing(format!("Secret \"{name}\" not found in this namespace")));
+        return Err(missing(credential_not_found_message(name)));
     };
     let version = SourceVersion::of("Secret", &secret.metadata);
     let credential = match (credentials.token(), &credentials.oauth_client) {

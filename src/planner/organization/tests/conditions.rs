@@ -64,3 +64,20 @@ fn status_counts_the_apps_without_a_call_whatever_the_outcome_is() {
     assert_eq!(fixture.reconcile(), Outcome::Suspended);
     assert_eq!((fixture.status().apps, fixture.requests()), (Some(4), Vec::new()));
 }
+
+#[test]
+fn a_terminating_object_in_use_reports_a_failed_check_of_its_credential() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    fixture.object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    fixture.dependents = vec!["SpiceApp \"my-app\"".to_owned()];
+    fixture.set_credential(json!([{ "id": "1" }]));
+    fixture.organizations = Observed::Unknown(error(ErrorKind::Unauthorized));
+    let Outcome::Terminating(message) = fixture.reconcile() else { panic!("the object is in use") };
+    assert!(
+        message.starts_with("In use by SpiceApp \"my-app\". The credential check failed (Unauthorized): "),
+        "{message}"
+    );
+    fixture.set_credential(json!([{ "id": "1" }]));
+    assert_eq!(fixture.reconcile(), Outcome::Terminating("In use by SpiceApp \"my-app\"".to_owned()));
+}
