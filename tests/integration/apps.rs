@@ -1,6 +1,5 @@
 //! Life cycle of a SpiceApp: create, update, drift, sources, suspend, delete.
 
-use kube::ResourceExt;
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
@@ -253,16 +252,6 @@ async fn suspended_app_sends_no_requests_and_can_be_deleted() {
     assert_eq!(env.calls_since(before).await, [""; 0]);
     env.delete_and_wait::<SpiceApp>("my-app").await;
     assert_eq!(env.remote_apps().await, [json!(null); 0]);
-}
-
-#[tokio::test]
-async fn new_app_gets_the_finalizer() {
-    let env = TestEnv::new("finalizer").await;
-    let _operator = env.start_operator().await;
-    let created = env.apply_app("my-app", json!({})).await;
-    assert_eq!(created.finalizers(), [""; 0]);
-    let app = env.wait_for_ready::<SpiceApp>("my-app").await;
-    assert_eq!(app.finalizers(), ["cloud.spice.ai/finalizer"]);
 }
 
 #[tokio::test]

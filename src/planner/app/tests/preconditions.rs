@@ -3,17 +3,6 @@
 use super::*;
 
 #[test]
-fn a_suspended_object_makes_no_request() {
-    for suspend in [true, false] {
-        let mut fixture = Fixture::new(json!({"suspend": suspend}));
-        fixture.object.metadata.annotations =
-            (!suspend).then(|| [(crate::api::SUSPEND.to_owned(), "true".to_owned())].into());
-        let result = fixture.reconcile();
-        assert_eq!((result.outcome, result.reads.len(), result.writes.len()), (Outcome::Suspended, 0, 0));
-    }
-}
-
-#[test]
 fn an_unusable_organization_is_waited_for_without_a_request() {
     let organization = OrganizationView::default();
     for organization in [
