@@ -27,6 +27,12 @@ fn invalid_flag_exits_with_one_line_that_names_the_flag() {
         (vec!["run", "--log-format", "xml"], "--log-format"),
         (vec!["run", "--ready-unknown-after-intervals", "0"], "--ready-unknown-after-intervals"),
         (vec!["run", "--log-filter", "a=b=c"], "--log-filter"),
+        (vec!["run", "--log-filter", ""], "--log-filter"),
+        (vec!["run", "--watch-namespace", "../x?y"], "--watch-namespace"),
+        (vec!["run", "--leader-elect-resource-namespace", "x/y"], "--leader-elect-resource-namespace"),
+        (vec!["run", "--leader-elect-resource-name", "A B"], "--leader-elect-resource-name"),
+        (vec!["run", "--digest-key-secret", "A B"], "--digest-key-secret"),
+        (vec!["sandbox", "--address", "127.0.0.1:0", "--state", "/dev/zero"], "--state"),
         (vec!["run", "--admin-address", "192.0.2.1:1"], "--admin-address"),
         (vec!["run", "--no-such-thing"], "--no-such-thing"),
         (vec!["run", "--leader-elect=perhaps"], "--leader-elect"),
@@ -42,6 +48,20 @@ fn invalid_flag_exits_with_one_line_that_names_the_flag() {
     }
     let output = Command::new(program()).arg("run").env("SPICE_OPERATOR_MAX_READ_AGE", "x").output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("--max-read-age"));
+}
+
+#[test]
+fn invalid_kubeconfig_is_reported_without_its_content() {
+    let folder = tempfile::tempdir().unwrap();
+    for user in ["token: \"secret-token", "token: [secret-token]", "token: x\n   secret-token: y"] {
+        let kubeconfig = folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, format!("users:\n- name: a\n  user:\n    {user}\n")).unwrap();
+        let run = ["run", "--admin-address", "127.0.0.1:0"];
+        let output = Command::new(program()).args(run).env("KUBECONFIG", &kubeconfig).output().unwrap();
+        let log = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!output.status.success() && log.contains("kubeconfig"), "{log}");
+        assert!(log.contains("line ") && !log.contains("secret-token"), "{log}");
+    }
 }
 
 #[test]

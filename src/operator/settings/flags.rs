@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::parsers::{default_organization, duration, positive_duration};
+use super::parsers::{default_organization, duration, namespace, object_name, positive_duration};
 use crate::controller::{DefaultOrganization, Timings, display_duration};
 use crate::management;
 use crate::operator::OperatorError;
@@ -41,7 +41,7 @@ pub(in crate::operator) struct GeneralFlags {
     #[arg(long, env = "SPICE_OPERATOR_CLUSTER_ID", value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(in crate::operator) cluster_id: Option<String>,
     /// Namespace to reconcile [default: all namespaces]
-    #[arg(long, env = "SPICE_OPERATOR_WATCH_NAMESPACE", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "SPICE_OPERATOR_WATCH_NAMESPACE", value_name = "NAMESPACE", value_parser = namespace)]
     pub(in crate::operator) watch_namespace: Option<String>,
     /// SpiceOrganization of SpiceApps without `spec.organizationRef`, in namespaces without a SpiceOrganization named
     /// "default" [default: none]
@@ -51,7 +51,7 @@ pub(in crate::operator) struct GeneralFlags {
     #[arg(long, env = "SPICE_OPERATOR_LOG_FORMAT", value_enum, default_value = "json", value_name = "FORMAT")]
     pub(in crate::operator) log_format: LogFormat,
     /// Log level, or a list of targets and levels such as `info,spice_cloud_operator=debug`
-    #[arg(long, env = "SPICE_OPERATOR_LOG_FILTER", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "SPICE_OPERATOR_LOG_FILTER", default_value = "info", value_name = "FILTER", value_parser = NonEmptyStringValueParser::new())]
     pub(in crate::operator) log_filter: String,
     /// Format of a line on standard output with the URL of the admin server [default: no line]
     #[arg(long, env = "SPICE_OPERATOR_PRINT_ADDRESS", value_enum, value_name = "FORMAT")]
@@ -75,11 +75,11 @@ pub(in crate::operator) struct LeaderElectionFlags {
     #[arg(long, env = "SPICE_OPERATOR_LEADER_ELECT", default_value_t = true, action = ArgAction::Set, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(in crate::operator) leader_elect: bool,
     /// Name of the Lease
-    #[arg(long, env = "SPICE_OPERATOR_LEADER_ELECT_RESOURCE_NAME", default_value = "spice-cloud-operator", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "SPICE_OPERATOR_LEADER_ELECT_RESOURCE_NAME", default_value = "spice-cloud-operator", value_name = "NAME", value_parser = object_name)]
     pub(super) leader_elect_resource_name: String,
     /// Namespace of the Lease and of the digest key Secret [default: namespace of the pod, or of the kubeconfig
     /// context]
-    #[arg(long, env = "SPICE_OPERATOR_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "SPICE_OPERATOR_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NAMESPACE", value_parser = namespace)]
     pub(super) leader_elect_resource_namespace: Option<String>,
     /// Time without a renewal after which another replica takes the Lease
     #[arg(long, env = "SPICE_OPERATOR_LEADER_ELECT_LEASE_DURATION", default_value = "15s", value_parser = positive_duration, value_name = "DURATION")]
@@ -193,7 +193,7 @@ pub(in crate::operator) struct SecretFlags {
     pub(super) watch_secrets: bool,
     /// Name of the Secret with the digest key, which protects the digests in the status of SpiceSecrets. The operator
     /// creates the Secret in the namespace of the Lease
-    #[arg(long, env = "SPICE_OPERATOR_DIGEST_KEY_SECRET", default_value = "spice-cloud-operator-digest-key", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "SPICE_OPERATOR_DIGEST_KEY_SECRET", default_value = "spice-cloud-operator-digest-key", value_name = "NAME", value_parser = object_name)]
     pub(super) digest_key_secret: String,
     /// Unstable. Time to keep the finalizer on a deleted credential Secret that nothing is using
     #[arg(long, hide = true, env = "SPICE_OPERATOR_CREDENTIAL_RELEASE_DELAY", default_value = "30s", value_parser = duration, value_name = "DURATION")]

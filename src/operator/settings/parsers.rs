@@ -40,12 +40,24 @@ pub(super) fn default_organization(text: &str) -> Result<DefaultOrganization, St
     }
 }
 
+/// Parses the name of a namespace.
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    let error = || "the value must be the name of a namespace, such as team-a".to_owned();
+    is_namespace_name(text).then(|| text.to_owned()).ok_or_else(error)
+}
+
+/// Parses the name of a Lease or a Secret.
+pub(super) fn object_name(text: &str) -> Result<String, String> {
+    let error = || "the value must be the name of a Kubernetes object, such as my-name".to_owned();
+    is_object_name(text).then(|| text.to_owned()).ok_or_else(error)
+}
+
 /// Returns true if Kubernetes accepts `text` as the name of a namespace (RFC 1123 label).
 fn is_namespace_name(text: &str) -> bool {
     text.len() <= 63 && is_label(text)
 }
 
-/// Returns true if Kubernetes accepts `text` as the name of a custom resource (RFC 1123 subdomain).
+/// Returns true if Kubernetes accepts `text` as the name of an object (RFC 1123 subdomain).
 fn is_object_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }

@@ -32,7 +32,7 @@ impl Sandbox {
         let credentials = CredentialStore::new(&config.credentials, config.token_lifetime);
         let mut state = PersistedState { store: AppStore::default(), credentials };
         let loaded = match &config.state_file {
-            Some(path) => state.load(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?,
+            Some(path) => state.load(path).map_err(|error| format!("--state {}: {error}", path.display()))?,
             None => false,
         };
         if !loaded {

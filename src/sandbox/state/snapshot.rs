@@ -45,10 +45,15 @@ impl From<PersistError> for ErrorResponse {
 impl PersistedState {
     /// Loads the state file. Returns false if the file does not exist.
     pub(crate) fn load(&mut self, path: &Path) -> io::Result<bool> {
-        let json = match fs::read(path) {
+        let metadata = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            read => read?,
+            metadata => metadata?,
         };
+        // The content of a device may never end.
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let json = fs::read(path)?;
         let StateFile { format, store, credentials } = serde_json::from_slice::<StateFile<AppStore>>(&json)?;
         if format != FORMAT {
             return Err(io::Error::new(
