@@ -10,8 +10,8 @@ use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sandbox::{
-    self, ApiSwitches, ConnectionInfo, CredentialKind, Profile, RateLimits, Reactivation, ResourceLimits,
-    SandboxConfig, StartError, SubscriptionPlan, TagRule,
+    self, ApiSwitches, ConnectionInfo, CredentialKind, RateLimits, ResourceLimits, SandboxConfig, StartError,
+    SubscriptionPlan,
 };
 
 /// Flags of the sandbox.
@@ -69,7 +69,7 @@ pub(super) struct Arguments {
     omit_rate_limit_headers: bool,
 
     #[command(flatten)]
-    behaviour: BehaviourArguments,
+    switches: ApiSwitches,
 
     #[command(flatten)]
     plan: PlanArguments,
@@ -115,47 +115,6 @@ Fields of a fault rule (only action is required):
 
 The sandbox stops on SIGTERM and SIGINT."#;
 
-/// API behaviour where the public sources disagree.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Behaviour")]
-struct BehaviourArguments {
-    /// Generation of the API to emulate
-    #[arg(long, value_name = "PROFILE", default_value = "current")]
-    profile: Profile,
-
-    /// Limit every page to 20 items, and accept any value of the `limit` parameter
-    #[arg(long)]
-    clamp_pages: bool,
-
-    /// Ignore the `offset` parameter, so that every page is the first page
-    #[arg(long)]
-    ignore_offset: bool,
-
-    /// Store a spicepod without its empty fields, and with default values for `version` and `kind`
-    #[arg(long)]
-    normalise_spicepod: bool,
-
-    /// Reject an image tag that is not published for the stable channel, if the app uses that channel
-    #[arg(long)]
-    reject_unpublished_tags: bool,
-
-    /// Handling of the tags in a request
-    #[arg(long, value_name = "RULE", default_value = "keep")]
-    tags: TagRule,
-
-    /// Handling of the fields in a create request that reactivates a deleted app
-    #[arg(long, value_name = "RULE", default_value = "apply")]
-    reactivation: Reactivation,
-
-    /// Require the scopes `config:read` and `config:write` for the configuration of an app
-    #[arg(long)]
-    config_scopes: bool,
-
-    /// Return the `updated_at` time of a secret with microseconds after a write, and without fractions on a read
-    #[arg(long)]
-    mixed_timestamp_precision: bool,
-}
-
 /// Limits of every organization. A flag overrides the plan in the seed file.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Plan")]
@@ -197,7 +156,7 @@ impl Arguments {
             address: self.address,
             token_lifetime: Duration::from_secs(self.token_lifetime),
             rate_limits,
-            switches: self.behaviour.switches(),
+            switches: self.switches,
             state_file: self.state.clone(),
             tls: self.tls.then(|| self.tls_name.clone()),
             ..SandboxConfig::default()
@@ -211,33 +170,6 @@ impl Arguments {
             self.plan.override_plan(&mut organization.plan);
         }
         Ok(config)
-    }
-}
-
-impl BehaviourArguments {
-    fn switches(&self) -> ApiSwitches {
-        let &Self {
-            profile,
-            clamp_pages,
-            ignore_offset,
-            normalise_spicepod,
-            reject_unpublished_tags,
-            tags,
-            reactivation,
-            config_scopes,
-            mixed_timestamp_precision,
-        } = self;
-        ApiSwitches {
-            profile,
-            clamp_pages,
-            ignore_offset,
-            normalise_spicepod,
-            reject_unpublished_tags,
-            tags,
-            reactivation,
-            config_scopes,
-            mixed_timestamp_precision,
-        }
     }
 }
 

@@ -10,26 +10,45 @@ use utoipa::ToSchema;
 use crate::sandbox::wire::error::ErrorResponse;
 
 /// Behaviour of the API where the public sources disagree or are silent. The default follows the current documentation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// The fields are also flags of the command line, and their comments are its help text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Behaviour")]
 pub struct ApiSwitches {
-    /// Generation of the API to emulate.
+    /// Generation of the API to emulate
+    #[arg(long, value_name = "PROFILE", default_value = "current")]
     pub profile: Profile,
-    /// Limits every page to 20 items and accepts a `limit` out of range.
+
+    /// Limit every page to 20 items, and accept any value of the `limit` parameter
+    #[arg(long)]
     pub clamp_pages: bool,
-    /// Returns the first page for every `offset`.
+
+    /// Ignore the `offset` parameter, so that every page is the first page
+    #[arg(long)]
     pub ignore_offset: bool,
-    /// Stores a spicepod without its empty fields and with `version` and `kind`.
+
+    /// Store a spicepod without its empty fields, and with default values for `version` and `kind`
+    #[arg(long)]
     pub normalise_spicepod: bool,
-    /// Rejects an unpublished image tag for an app on the stable channel.
+
+    /// Reject an image tag that is not published for the stable channel, if the app uses that channel
+    #[arg(long)]
     pub reject_unpublished_tags: bool,
-    /// Handling of the tags in a request body.
+
+    /// Handling of the tags in a request
+    #[arg(long, value_name = "RULE", default_value = "keep")]
     pub tags: TagRule,
-    /// Handling of the fields in a create request that reactivates a deleted app.
+
+    /// Handling of the fields in a create request that reactivates a deleted app
+    #[arg(long, value_name = "RULE", default_value = "apply")]
     pub reactivation: Reactivation,
-    /// Requires `config:read` and `config:write`, in addition to the scopes of the app, for the configuration of an
-    /// app.
+
+    /// Require the scopes `config:read` and `config:write` for the configuration of an app
+    #[arg(long)]
     pub config_scopes: bool,
-    /// Returns the `updated_at` time of a secret with microseconds after a write, and without fractions on a read.
+
+    /// Return the `updated_at` time of a secret with microseconds after a write, and without fractions on a read
+    #[arg(long)]
     pub mixed_timestamp_precision: bool,
 }
 
