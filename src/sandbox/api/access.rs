@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use crate::sandbox::auth::identity::{Caller, RequestIdentity, find_accessible_organization, target_organization};
-use crate::sandbox::auth::scopes::{Scope, grants};
+use crate::sandbox::auth::scopes::grants;
 use crate::sandbox::settings::config::{CredentialConfig, OrganizationConfig, OrganizationRole, SandboxConfig};
 use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::error::ErrorResponse;
@@ -24,12 +24,12 @@ pub(super) struct AuthenticatedRequest {
 
 impl AuthenticatedRequest {
     /// Returns the caller if the credential has the scope and the role allows the action, otherwise 403.
-    pub(super) fn require_scope(&self, scope: Scope) -> Result<Caller, ErrorResponse> {
-        if !self.credential.scopes.iter().any(|grant| grants(grant, scope.0)) {
+    pub(super) fn require_scope(&self, scope: &str) -> Result<Caller, ErrorResponse> {
+        if !self.credential.scopes.iter().any(|grant| grants(grant, scope)) {
             let message = format!("Insufficient scope. Required: {scope}");
             return Err(ErrorResponse::new(StatusCode::FORBIDDEN, message).with_code("insufficient_scope"));
         }
-        if self.role == OrganizationRole::Viewer && !scope.0.ends_with(":read") {
+        if self.role == OrganizationRole::Viewer && !scope.ends_with(":read") {
             let message = "Viewers cannot change anything in this organization";
             return Err(ErrorResponse::new(StatusCode::FORBIDDEN, message).with_code("forbidden"));
         }

@@ -228,8 +228,7 @@ fn require_write_scopes(
 }
 
 fn detail_body(sandbox: &Sandbox, request: &AuthenticatedRequest, app: &StoredApp) -> Json<AppDetailBody> {
-    let organization = sandbox.find_organization(app.organization).map_or("", |organization| &organization.name);
-    let detail = app.to_detail_with_key(organization);
+    let detail = app.to_detail_with_key(sandbox.organization_name(app.organization));
     let hidden = sandbox.config.switches.config_scopes && request.require_scope(CONFIG_READ).is_err();
     Json(if hidden { detail.without_config() } else { detail })
 }

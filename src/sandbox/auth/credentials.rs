@@ -13,6 +13,8 @@ use crate::sandbox::settings::config::{CredentialConfig, CredentialKind};
 /// Maximum number of issued tokens. The token that expires first is evicted first. The limit fits a client that
 /// requests a token per second for an hour.
 const MAX_ISSUED_TOKENS: usize = 4096;
+/// 100 years, so that timestamps do not overflow.
+const MAX_LIFETIME_SECONDS: i64 = 100 * 365 * 24 * 3600;
 
 /// Configured credentials with their state, and issued tokens.
 #[derive(Clone)]
@@ -35,7 +37,6 @@ struct ConfiguredCredential {
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum CredentialState {
-    #[serde(rename = "good")]
     Valid,
     Expired,
     Revoked,
@@ -52,7 +53,6 @@ struct IssuedToken {
 /// The part of [`CredentialStore`] that the state file contains: the store without the configuration.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct PersistedCredentials {
-    #[serde(rename = "given")]
     configured: Vec<PersistedCredential>,
     issued: BTreeMap<String, IssuedToken>,
 }
@@ -62,7 +62,6 @@ struct PersistedCredential {
     name: String,
     #[serde(flatten)]
     kind: CredentialKind,
-    #[serde(rename = "standing")]
     state: CredentialState,
     rotations: u32,
 }
@@ -94,7 +93,6 @@ impl CredentialStore {
                 rotations: 0,
             })
             .collect();
-        // Limits the lifetime to 100 years, so that timestamps do not overflow.
         let seconds = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX).min(MAX_LIFETIME_SECONDS);
         Self { configured, issued: BTreeMap::new(), lifetime: SignedDuration::from_secs(seconds) }
     }
@@ -240,6 +238,3 @@ impl CredentialStore {
         }
     }
 }
-
-/// 100 years.
-const MAX_LIFETIME_SECONDS: i64 = 100 * 365 * 24 * 3600;

@@ -1,31 +1,19 @@
-//! Scopes of the API.
-
-use std::fmt;
-
-/// A scope that an endpoint requires, in the form `resource:verb`.
-#[derive(Clone, Copy)]
-pub(crate) struct Scope(pub(crate) &'static str);
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
+//! Scopes of the API, in the form `resource:verb`.
 
 /// Read apps, regions, limits, clusters and organizations.
-pub(crate) const APPS_READ: Scope = Scope("apps:read");
+pub(crate) const APPS_READ: &str = "apps:read";
 /// Create and update apps.
-pub(crate) const APPS_WRITE: Scope = Scope("apps:write");
+pub(crate) const APPS_WRITE: &str = "apps:write";
 /// Delete apps.
-pub(crate) const APPS_DELETE: Scope = Scope("apps:delete");
+pub(crate) const APPS_DELETE: &str = "apps:delete";
 /// Read the configuration of an app, if the configuration has separate scopes.
-pub(crate) const CONFIG_READ: Scope = Scope("config:read");
+pub(crate) const CONFIG_READ: &str = "config:read";
 /// Change the configuration of an app, if the configuration has separate scopes.
-pub(crate) const CONFIG_WRITE: Scope = Scope("config:write");
+pub(crate) const CONFIG_WRITE: &str = "config:write";
 /// List and read secrets.
-pub(crate) const SECRETS_READ: Scope = Scope("secrets:read");
+pub(crate) const SECRETS_READ: &str = "secrets:read";
 /// Create, update and delete secrets.
-pub(crate) const SECRETS_WRITE: Scope = Scope("secrets:write");
+pub(crate) const SECRETS_WRITE: &str = "secrets:write";
 
 /// All scopes except `*`.
 pub(crate) const ALL_SCOPES: [&str; 16] = [

@@ -142,15 +142,11 @@ async fn get_state(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
     let apps: Vec<_> = state
         .store
         .all_apps()
-        .map(|app| {
-            let organization =
-                sandbox.find_organization(app.organization).map_or("", |organization| &organization.name);
-            AdminAppBody {
-                app: app.to_detail(organization),
-                secrets: app.secrets.iter().map(StoredSecret::to_admin_body).collect(),
-                deleted_at: app.deleted_at.map(timestamps::format_millis),
-                repository_connected: app.repository_connected,
-            }
+        .map(|app| AdminAppBody {
+            app: app.to_detail(sandbox.organization_name(app.organization)),
+            secrets: app.secrets.iter().map(StoredSecret::to_admin_body).collect(),
+            deleted_at: app.deleted_at.map(timestamps::format_millis),
+            repository_connected: app.repository_connected,
         })
         .collect();
     Json(json!({ "organizations": sandbox.config.organizations, "apps": apps }))

@@ -15,7 +15,7 @@ use crate::sandbox::api::paths;
 use crate::sandbox::auth::identity::{RequestIdentity, target_organization};
 use crate::sandbox::model::profile::Profile;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::traffic::faults::{DelayFault, FaultAction, FaultStage, NamedFault};
+use crate::sandbox::traffic::faults::{DelayFault, FaultAction, FaultDelay, FaultStage, NamedFault};
 use crate::sandbox::traffic::journal::{EntryRecorder, ReceivedRequest, RequestState};
 use crate::sandbox::traffic::rate_limits::RateLimitState;
 use crate::sandbox::wire::error::{ErrorResponse, remove_error_code};
@@ -71,13 +71,12 @@ fn count_request(sandbox: &Sandbox, request: &Request, identity: &RequestIdentit
     if !credential.is_limited || !paths::is_rate_limited(request.uri().path()) {
         return None;
     }
-    // The handler rejects an invalid organization header later. The request counts for the own organization of the
-    // credential.
-    let own_organization =
-        || sandbox.config.organizations.iter().find(|organization| organization.is_called(&credential.organization));
-    let selected =
-        target_organization(&sandbox.config, credential, request.headers()).ok().map(|(organization, _)| organization);
-    let organization = selected.or_else(own_organization)?;
+    let organization = match target_organization(&sandbox.config, credential, request.headers()) {
+        Ok((organization, _)) => organization,
+        // The handler rejects an invalid organization header later. The request counts for the own organization of the
+        // credential.
+        Err(_) => sandbox.config.find_organization(&credential.organization)?,
+    };
     Some(sandbox.request_limiter.count_request(credential, organization.id, Instant::now()))
 }
 
@@ -118,9 +117,9 @@ impl RequestContext {
         };
         let delay = match &fault.action {
             FaultAction::Named(NamedFault::Close) => None,
-            FaultAction::Named(NamedFault::Hang) => Some(None),
-            FaultAction::Delay(DelayFault { delay }) => Some(Some(delay.to_duration())),
-            FaultAction::Response(response) => response.delay.map(|delay| Some(delay.to_duration())),
+            FaultAction::Named(NamedFault::Hang) => Some(Duration::MAX),
+            FaultAction::Delay(DelayFault { delay }) => Some(delay.to_duration()),
+            FaultAction::Response(response) => response.delay.map(FaultDelay::to_duration),
         };
         if let Some(delay) = delay {
             self.recorder.record_held(match stage {
@@ -128,7 +127,7 @@ impl RequestContext {
                 FaultStage::After => RequestState::AppliedHeld,
             });
             tokio::select! {
-                () = wait_for(delay) => {}
+                () = tokio::time::sleep(delay) => {}
                 () = fault.released.cancelled() => {}
                 () = self.sandbox.shutdown.cancelled() => return Err(self.close()),
             }
@@ -149,14 +148,6 @@ impl RequestContext {
     fn close(self) -> Response {
         self.recorder.record_closed();
         close_connection()
-    }
-}
-
-/// Waits forever without a time.
-async fn wait_for(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -38,7 +38,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Reason why a server did not start.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum StartError {
     /// The address is in use or does not belong to this machine.
     #[error("cannot listen on {address}: {source}")]

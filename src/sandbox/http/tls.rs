@@ -20,7 +20,6 @@ pub(crate) struct ServerTls {
 
 /// Reason why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum TlsError {
     /// Usually an invalid DNS name.
     #[error("cannot make a certificate: {0}")]

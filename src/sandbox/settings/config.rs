@@ -38,6 +38,13 @@ pub struct SandboxConfig {
     pub tls: Option<Vec<String>>,
 }
 
+impl SandboxConfig {
+    /// Returns the organization with a handle.
+    pub(crate) fn find_organization(&self, handle: &str) -> Option<&OrganizationConfig> {
+        self.organizations.iter().find(|organization| organization.is_called(handle))
+    }
+}
+
 impl Default for SandboxConfig {
     fn default() -> Self {
         let organization =
@@ -214,7 +221,6 @@ fn default_is_limited() -> bool {
 /// Type of a credential. The sandbox prints all parts, so never use real credentials.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum CredentialKind {
     /// A token that the client sends unchanged.
     PersonalAccessToken {

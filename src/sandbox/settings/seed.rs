@@ -1,13 +1,18 @@
 //! Seed file (YAML): initial content of a sandbox. An absent section keeps its default.
 //!
 //! ```yaml
-//! plans: small: { max_apps: 3, max_replicas: 1, image_tags: false, resources: { max_cpu: 4, max_memory_gi: 16 } }
-//! organizations: - { id: 1, name: acme, plan: small } users: - { id: 1, memberships: [{ organization: acme, role:
-//! owner }] } credentials: - { kind: personal_access_token, name: ci, token: sandbox-fake-ci, scopes: ["*"],
-//! organization: acme, user: 1 } - { kind: oauth_client, name: bot, client_id: bot, client_secret: sandbox-fake-bot,
-//! scopes: ["*"], organization: acme } apps: - { organization: acme, body: { name: my-app, region: us-west-2,
-//! image_tag: 2.0.0 }, secrets: { DB_URL: fake } } - { organization: acme, repository_connected: true, body: { name:
-//! our-app } }
+//! plans:
+//!   small: { max_apps: 3, max_replicas: 1, image_tags: false, resources: { max_cpu: 4, max_memory_gi: 16 } }
+//! organizations:
+//!   - { id: 1, name: acme, plan: small }
+//! users:
+//!   - { id: 1, memberships: [{ organization: acme, role: owner }] }
+//! credentials:
+//!   - { kind: personal_access_token, name: ci, token: fake-ci, scopes: ["*"], organization: acme, user: 1 }
+//!   - { kind: oauth_client, name: bot, client_id: bot, client_secret: fake-bot, scopes: ["*"], organization: acme }
+//! apps:
+//!   - { organization: acme, body: { name: my-app, region: us-west-2 }, secrets: { DB_URL: fake } }
+//!   - { organization: acme, body: { name: our-app }, repository_connected: true }
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,12 +49,15 @@ impl SandboxConfig {
         let options = serde_saphyr::options! { with_snippet: false };
         let seed: SeedFile = serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
         if let Some(organizations) = seed.organizations {
-            let organizations =
-                organizations.into_iter().map(|organization| build_organization(organization, &seed.plans));
-            self.organizations = organizations.collect::<Result<_, _>>()?;
+            let build = |organization| build_organization(organization, &seed.plans);
+            self.organizations = organizations.into_iter().map(build).collect::<Result<_, _>>()?;
         }
-        self.users = seed.users.unwrap_or(std::mem::take(&mut self.users));
-        self.credentials = seed.credentials.unwrap_or(std::mem::take(&mut self.credentials));
+        if let Some(users) = seed.users {
+            self.users = users;
+        }
+        if let Some(credentials) = seed.credentials {
+            self.credentials = credentials;
+        }
         self.apps = seed.apps.unwrap_or_default();
         self.check_references()
     }
@@ -71,9 +79,7 @@ impl SandboxConfig {
             .chain(credentials.iter().map(|credential| &credential.organization))
             .chain(apps.iter().map(|app| &app.organization));
         for name in referenced {
-            if !organizations.iter().any(|organization| organization.is_called(name)) {
-                return Err(format!("unknown organization {name:?}"));
-            }
+            self.find_organization(name).ok_or_else(|| format!("unknown organization {name:?}"))?;
         }
         for credential in credentials {
             if credential.user.is_some_and(|id| !users.iter().any(|user| user.id == id)) {

@@ -8,7 +8,7 @@ use super::snapshot::{PersistError, PersistedState};
 use super::store::AppStore;
 use crate::sandbox::auth::cli_logins::CliLogins;
 use crate::sandbox::auth::credentials::CredentialStore;
-use crate::sandbox::settings::config::{OrganizationConfig, SandboxConfig};
+use crate::sandbox::settings::config::SandboxConfig;
 use crate::sandbox::traffic::faults::FaultRules;
 use crate::sandbox::traffic::journal::Journal;
 use crate::sandbox::traffic::rate_limits::RequestLimiter;
@@ -52,8 +52,10 @@ impl Sandbox {
         }))
     }
 
-    pub(crate) fn find_organization(&self, id: u64) -> Option<&OrganizationConfig> {
-        self.config.organizations.iter().find(|organization| organization.id == id)
+    /// Returns the handle of an organization. Empty if a state file contains an organization that is not configured.
+    pub(crate) fn organization_name(&self, id: u64) -> &str {
+        let found = self.config.organizations.iter().find(|organization| organization.id == id);
+        found.map_or("", |organization| &organization.name)
     }
 
     /// Locks the state for a read. Use [`Self::update_state`] for changes.

@@ -43,9 +43,9 @@ impl AppStore {
     /// Creates the initial apps. Behaviour switches and plan limits do not apply to them.
     pub(crate) fn load_seed_apps(&mut self, config: &SandboxConfig) -> Result<(), String> {
         for SeedApp { organization, repository_connected, body, secrets } in &config.apps {
-            let found = config.organizations.iter().find(|candidate| candidate.is_called(organization));
-            let found = found.ok_or_else(|| format!("unknown organization {organization:?}"))?;
-            let caller = Caller { organization: found.id, user: None, plan: SubscriptionPlan::default() };
+            let found = config.find_organization(organization);
+            let organization = found.ok_or_else(|| format!("unknown organization {organization:?}"))?.id;
+            let caller = Caller { organization, user: None, plan: SubscriptionPlan::default() };
             let request_body = RequestBody::from(Bytes::from(body.to_string()));
             let seed_error = |error: ErrorResponse| format!("the app {}: {error}", body["name"]);
             let body = request_body.read().map_err(seed_error)?;

@@ -171,7 +171,7 @@ async fn an_unusable_state_file_is_rejected_and_not_modified() {
         "",
         "{}",
         r#"{"format":1"#,
-        r#"{"format":2,"store":{"apps":{},"next_app":1},"credentials":{"given":[],"issued":{}}}"#,
+        r#"{"format":2,"store":{"apps":{},"next_app":1},"credentials":{"configured":[],"issued":{}}}"#,
     ] {
         fs::write(&file, text).unwrap();
         let error = start_error(SandboxConfig { state_file: Some(file.clone()), ..SandboxConfig::default() }).await;

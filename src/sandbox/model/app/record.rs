@@ -51,7 +51,7 @@ pub(crate) struct AppSettings {
 }
 
 /// Configuration of the workload. Stored and returned in the same form.
-#[derive(Clone, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, ToSchema)]
 #[schema(as = AppWorkload)]
 pub(super) struct AppWorkload {
     /// Always an object, also if the client sent YAML.
@@ -72,24 +72,6 @@ pub(super) struct AppWorkload {
     pub(super) storage_size_gb: Option<Number>,
 }
 
-impl Default for AppWorkload {
-    fn default() -> Self {
-        Self {
-            spicepod: None,
-            registry: None,
-            image: None,
-            image_tag: None,
-            update_channel: None,
-            version: None,
-            replicas: 1,
-            resources: None,
-            executor: None,
-            node_group: None,
-            storage_size_gb: None,
-        }
-    }
-}
-
 impl Default for AppSettings {
     fn default() -> Self {
         Self {
@@ -98,7 +80,7 @@ impl Default for AppSettings {
             production_branch: None,
             tags: None,
             placement: Placement::default(),
-            workload: AppWorkload::default(),
+            workload: AppWorkload { replicas: 1, ..AppWorkload::default() },
         }
     }
 }
