@@ -52,7 +52,7 @@ pub(super) fn apps_router(profile: Profile) -> OpenApiRouter<Arc<Sandbox>> {
 /// Routes under `/v1/projects`. Only the list body differs from `/v1/apps`.
 pub(super) fn projects_router() -> OpenApiRouter<Arc<Sandbox>> {
     let mut projects = common_router().routes(routes!(list_projects)).merge(metrics::router());
-    for operation in openapi::operations(projects.get_openapi_mut()) {
+    for (_, operation) in openapi::operations(projects.get_openapi_mut()) {
         operation.operation_id = operation.operation_id.take().map(|id| id.replace("_app", "_project"));
     }
     OpenApiRouter::new().nest("/v1/projects", projects)
@@ -72,7 +72,7 @@ fn common_router() -> OpenApiRouter<Arc<Sandbox>> {
     path = "",
     params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "All items, or one page", body = AppListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
+    responses((status = 200, description = "All items, or one page", body = AppListBody)),
 )]
 async fn list_apps(
     State(sandbox): State<Arc<Sandbox>>,
@@ -88,7 +88,7 @@ async fn list_apps(
     path = "",
     params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "All items, or one page", body = ProjectListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
+    responses((status = 200, description = "All items, or one page", body = ProjectListBody)),
 )]
 async fn list_projects(
     State(sandbox): State<Arc<Sandbox>>,
@@ -117,7 +117,6 @@ fn list_page(
     security(("bearer" = [APPS_WRITE]), ("oauth" = [APPS_WRITE])),
     responses(
         (status = 201, description = "The created or reactivated app", body = AppDetailBody),
-        (status = 400, description = "The body is invalid", body = ErrorBody),
         (status = 409, description = "A live app has this name", body = ErrorBody),
     ),
 )]
@@ -142,11 +141,7 @@ async fn create_app(
     operation_id = "get_app",
     params(AppIdParameter),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses(
-        (status = 200, description = "The app", body = AppDetailBody),
-        (status = 400, description = "The ID is not a positive integer", body = ErrorBody),
-        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
-    ),
+    responses((status = 200, description = "The app", body = AppDetailBody)),
 )]
 async fn get_app(
     State(sandbox): State<Arc<Sandbox>>,
@@ -168,8 +163,6 @@ async fn get_app(
     security(("bearer" = [APPS_WRITE]), ("oauth" = [APPS_WRITE])),
     responses(
         (status = 200, description = "The updated app", body = AppDetailBody),
-        (status = 400, description = "The ID is not a positive integer, or the body is invalid", body = ErrorBody),
-        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
         (status = 409, description = "A repository provides the spicepod", body = ErrorBody),
     ),
 )]
@@ -194,11 +187,7 @@ async fn update_app(
     operation_id = "delete_app",
     params(AppIdParameter),
     security(("bearer" = [APPS_DELETE]), ("oauth" = [APPS_DELETE])),
-    responses(
-        (status = 204, description = "Deleted"),
-        (status = 400, description = "The ID is not a positive integer", body = ErrorBody),
-        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
-    ),
+    responses((status = 204, description = "Deleted")),
 )]
 async fn delete_app(
     State(sandbox): State<Arc<Sandbox>>,

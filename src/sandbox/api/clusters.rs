@@ -14,7 +14,7 @@ use super::parameters::{PageRange, QueryParameters};
 use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::model::placement::{CLUSTERS, cluster_endpoint};
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
+use crate::sandbox::wire::error::ErrorResponse;
 
 /// Creation time of all clusters.
 const SINCE: &str = "2026-01-02T03:04:05.000Z";
@@ -52,10 +52,7 @@ struct ClusterBody {
     operation_id = "list_clusters",
     params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses(
-        (status = 200, description = "The clusters", body = ClusterListBody),
-        (status = 400, description = "A parameter is invalid", body = ErrorBody),
-    ),
+    responses((status = 200, description = "The clusters", body = ClusterListBody)),
 )]
 async fn list_clusters(
     State(sandbox): State<Arc<Sandbox>>,

@@ -15,7 +15,7 @@ use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::model::images::{ENTERPRISE_TAGS, STABLE_TAGS};
 use crate::sandbox::model::profile::plan_limit_error;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
+use crate::sandbox::wire::error::ErrorResponse;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(list_images))
@@ -55,7 +55,7 @@ struct ImageBody {
     operation_id = "list_container_images",
     params(("channel" = inline(Option<ImageChannel>), Query, description = "Release channel. Default: `stable`"), PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The images", body = ImageListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
+    responses((status = 200, description = "The images", body = ImageListBody)),
 )]
 async fn list_images(
     State(sandbox): State<Arc<Sandbox>>,

@@ -17,7 +17,7 @@ use super::access::AuthenticatedRequest;
 use super::parameters::{AppIdParameter, QueryParameters};
 use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
+use crate::sandbox::wire::error::ErrorResponse;
 
 /// Routes below the path of the apps.
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
@@ -68,11 +68,7 @@ struct ClusterMetricsBody {
     operation_id = "get_app_metrics",
     params(AppIdParameter, ("window" = Option<String>, Query, description = "Time window for rates, such as `5m` or `1h30m`")),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses(
-        (status = 200, description = "Resource usage", body = AppMetricsBody),
-        (status = 400, description = "The ID is not a positive integer, or the window is not a duration", body = ErrorBody),
-        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
-    ),
+    responses((status = 200, description = "Resource usage", body = AppMetricsBody)),
 )]
 async fn get_metrics(
     State(sandbox): State<Arc<Sandbox>>,

@@ -43,7 +43,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
         OpenApiRouter::with_openapi(DocumentBase::openapi()),
         |router, (path, number)| {
             let mut document_router = OpenApiRouter::new().routes(routes!(get_document));
-            for operation in operations(document_router.get_openapi_mut()) {
+            for (_, operation) in operations(document_router.get_openapi_mut()) {
                 operation.operation_id = Some(format!("get_document_{number}"));
             }
             router.nest(path, document_router)
@@ -57,13 +57,8 @@ async fn get_document(Extension(document): Extension<Arc<OpenApi>>) -> Json<Open
     Json(OpenApi::clone(&document))
 }
 
-/// Returns all operations of a document.
-pub(super) fn operations(document: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
-    operations_with_paths(document).map(|(_, operation)| operation)
-}
-
 /// Returns all operations of a document with their paths.
-fn operations_with_paths(document: &mut OpenApi) -> impl Iterator<Item = (&String, &mut Operation)> {
+pub(super) fn operations(document: &mut OpenApi) -> impl Iterator<Item = (&String, &mut Operation)> {
     document.paths.paths.iter_mut().flat_map(|(path, item)| {
         let each = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         each.into_iter().flatten().map(move |operation| (path, operation))
@@ -79,6 +74,12 @@ struct CommonResponse {
     headers: &'static [&'static str],
 }
 
+const INVALID: CommonResponse = CommonResponse {
+    status: "400",
+    name: "Invalid",
+    description: "A header, a parameter or the body is invalid",
+    headers: &rate_limits::COUNTED_HEADERS,
+};
 const UNAUTHENTICATED: CommonResponse = CommonResponse {
     status: "401",
     name: "Unauthenticated",
@@ -89,6 +90,12 @@ const FORBIDDEN: CommonResponse = CommonResponse {
     status: "403",
     name: "Forbidden",
     description: "The scope, the role or the plan does not allow the request, or the organization is not accessible",
+    headers: &rate_limits::COUNTED_HEADERS,
+};
+const NOT_FOUND: CommonResponse = CommonResponse {
+    status: "404",
+    name: "NotFound",
+    description: "The app or the secret does not exist, or the app belongs to another organization",
     headers: &rate_limits::COUNTED_HEADERS,
 };
 const TOO_LARGE: CommonResponse = CommonResponse {
@@ -120,7 +127,7 @@ pub(super) fn complete_document(mut document: OpenApi, profile: Profile) -> Open
     if profile == Profile::Legacy {
         remove_code_property(&mut document);
     }
-    for (path, operation) in operations_with_paths(&mut document) {
+    for (path, operation) in operations(&mut document) {
         let is_rate_limited = is_rate_limited(path);
         for response in operation.responses.responses.values_mut().filter(|_| is_rate_limited) {
             if let RefOr::T(response) = response {
@@ -133,14 +140,16 @@ pub(super) fn complete_document(mut document: OpenApi, profile: Profile) -> Open
             operation.parameters.get_or_insert_default().push(RefOr::Ref(header));
         }
         let responses = [
+            (INVALID, is_secured),
             (UNAUTHENTICATED, is_secured),
             (FORBIDDEN, is_secured),
+            (NOT_FOUND, path.contains('{')),
             (TOO_LARGE, operation.request_body.is_some()),
             (TOO_MANY, is_rate_limited),
             (BROKEN, is_secured),
         ];
         for (response, _) in responses.into_iter().filter(|(_, applies)| *applies) {
-            // The token endpoint documents its own error responses.
+            // The endpoints without a credential document their own error responses.
             let reference = || Ref::from_response_name(response.name).into();
             operation.responses.responses.entry(response.status.into()).or_insert_with(reference);
         }
@@ -169,7 +178,7 @@ impl Modify for CommonComponents {
         let components = document.components.get_or_insert_default();
         components.headers.extend(rate_limits::describe_headers());
         for CommonResponse { name, description, headers, .. } in
-            [UNAUTHENTICATED, FORBIDDEN, TOO_LARGE, TOO_MANY, BROKEN]
+            [INVALID, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TOO_LARGE, TOO_MANY, BROKEN]
         {
             let schema = Ref::from_schema_name(ErrorBody::name());
             let body = ContentBuilder::new().schema(Some(schema)).build();

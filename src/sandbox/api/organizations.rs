@@ -15,7 +15,7 @@ use crate::sandbox::auth::identity::accessible_organizations;
 use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::settings::config::OrganizationRole;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
+use crate::sandbox::wire::error::ErrorResponse;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(list_organizations))
@@ -44,10 +44,7 @@ struct OrganizationBody {
     operation_id = "list_organizations",
     params(PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses(
-        (status = 200, description = "The accessible organizations", body = OrganizationListBody),
-        (status = 400, description = "A parameter is invalid", body = ErrorBody),
-    ),
+    responses((status = 200, description = "The accessible organizations", body = OrganizationListBody)),
 )]
 async fn list_organizations(
     State(sandbox): State<Arc<Sandbox>>,

@@ -14,7 +14,7 @@ use super::parameters::{PageRange, QueryParameters};
 use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::model::placement::{DEFAULT_REGION, REGIONS, cname_of};
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
+use crate::sandbox::wire::error::ErrorResponse;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Sandbox>> {
     OpenApiRouter::new().routes(routes!(list_regions))
@@ -58,7 +58,7 @@ struct RegionBody {
     operation_id = "list_regions",
     params(("env" = inline(Option<RegionEnvironment>), Query, description = "Environment of the regions"), PageRange),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
-    responses((status = 200, description = "The regions", body = RegionListBody), (status = 400, description = "A parameter is invalid", body = ErrorBody)),
+    responses((status = 200, description = "The regions", body = RegionListBody)),
 )]
 async fn list_regions(
     State(sandbox): State<Arc<Sandbox>>,

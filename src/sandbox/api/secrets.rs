@@ -16,7 +16,7 @@ use super::parameters::{AppIdParameter, PageRange, QueryParameters, SecretNamePa
 use crate::sandbox::auth::scopes::{SECRETS_READ, SECRETS_WRITE};
 use crate::sandbox::model::secret::{SecretBody, SecretContent, SetSecretRequest};
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::wire::error::{ErrorBody, ErrorResponse};
+use crate::sandbox::wire::error::ErrorResponse;
 use crate::sandbox::wire::request_body::RequestBody;
 
 /// Routes below the path of the apps.
@@ -38,11 +38,7 @@ struct SecretListBody {
     operation_id = "list_app_secrets",
     params(AppIdParameter, PageRange),
     security(("bearer" = [SECRETS_READ]), ("oauth" = [SECRETS_READ])),
-    responses(
-        (status = 200, description = "All items, or one page", body = SecretListBody),
-        (status = 400, description = "The ID is not a positive integer, or a parameter is invalid", body = ErrorBody),
-        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
-    ),
+    responses((status = 200, description = "All items, or one page", body = SecretListBody)),
 )]
 async fn list_secrets(
     State(sandbox): State<Arc<Sandbox>>,
@@ -66,11 +62,7 @@ async fn list_secrets(
     operation_id = "get_app_secret",
     params(AppIdParameter, SecretNameParameter),
     security(("bearer" = [SECRETS_READ]), ("oauth" = [SECRETS_READ])),
-    responses(
-        (status = 200, description = "The secret", body = SecretBody),
-        (status = 400, description = "The ID is not a positive integer, or the name is not UTF-8", body = ErrorBody),
-        (status = 404, description = "The secret or the app does not exist, or the app belongs to another organization", body = ErrorBody),
-    ),
+    responses((status = 200, description = "The secret", body = SecretBody)),
 )]
 async fn get_secret(
     State(sandbox): State<Arc<Sandbox>>,
@@ -92,11 +84,7 @@ async fn get_secret(
     params(AppIdParameter),
     request_body = SetSecretRequest,
     security(("bearer" = [SECRETS_WRITE]), ("oauth" = [SECRETS_WRITE])),
-    responses(
-        (status = 200, description = "The secret without its value", body = SecretBody),
-        (status = 400, description = "The ID is not a positive integer, or the body is invalid", body = ErrorBody),
-        (status = 404, description = "The app does not exist or belongs to another organization", body = ErrorBody),
-    ),
+    responses((status = 200, description = "The secret without its value", body = SecretBody)),
 )]
 async fn set_secret(
     State(sandbox): State<Arc<Sandbox>>,
@@ -120,11 +108,7 @@ async fn set_secret(
     operation_id = "delete_app_secret",
     params(AppIdParameter, SecretNameParameter),
     security(("bearer" = [SECRETS_WRITE]), ("oauth" = [SECRETS_WRITE])),
-    responses(
-        (status = 204, description = "Deleted"),
-        (status = 400, description = "The ID is not a positive integer, or the name is not UTF-8", body = ErrorBody),
-        (status = 404, description = "The secret or the app does not exist, or the app belongs to another organization", body = ErrorBody),
-    ),
+    responses((status = 204, description = "Deleted")),
 )]
 async fn delete_secret(
     State(sandbox): State<Arc<Sandbox>>,
