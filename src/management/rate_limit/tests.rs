@@ -29,14 +29,16 @@ fn quota(requests_per_minute: u32) -> Quota {
     Quota::new(requests_per_minute, 0)
 }
 
-fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-    let line =
-        |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
-    lines.iter().map(line).collect()
+/// Connects to an account of the organization `organization`.
+fn connect(budgets: &Budgets, credential: &str, requests_per_minute: u32) -> Budget {
+    budgets.account(key(credential), "organization", quota(requests_per_minute))
 }
 
 fn rate_limit_headers(lines: &[(&str, &str)]) -> RateLimitHeaders {
-    RateLimitHeaders::parse(&headers(lines), Timestamp::from_second(1_000_000_000).unwrap())
+    let line =
+        |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+    let headers: HeaderMap = lines.iter().map(line).collect();
+    RateLimitHeaders::parse(&headers, Timestamp::from_second(1_000_000_000).unwrap())
 }
 
 /// Time that a permit takes.
@@ -74,9 +76,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let most = runtime.block_on(async {
             let all = budgets();
-            let make = || all.account(key("fake"), "organization", quota(rate));
-            let (mut first, second) = (make(), make());
-            let mut second = Some(second);
+            let (mut first, mut second) = (connect(&all, "fake", rate), Some(connect(&all, "fake", rate)));
             let mut grants = Vec::new();
             for (kind, amount) in steps {
                 match kind {
@@ -84,10 +84,10 @@ proptest! {
                     1 => {
                         // The account is dropped and created again.
                         drop((first, second.take()));
-                        drop(all.account(key("other"), "organization", quota(10)));
-                        first = all.account(key("fake"), "organization", quota(rate));
+                        drop(connect(&all, "other", 10));
+                        first = connect(&all, "fake", rate);
                     }
-                    2 => second = Some(all.account(key("fake"), "organization", quota(rate))),
+                    2 => second = Some(connect(&all, "fake", rate)),
                     _ => for turn in 0..amount {
                         let budget = second.as_ref().filter(|_| turn % 2 == 0).unwrap_or(&first);
                         budget.acquire(Priority::Check, AccessMode::Read).await.unwrap();
@@ -105,17 +105,17 @@ proptest! {
 async fn a_budget_starts_empty_and_so_does_one_made_again() {
     let all = budgets();
     for _ in 0..3 {
-        let budget = all.account(key("fake"), "organization", quota(60));
+        let budget = connect(&all, "fake", 60);
         assert!(wait_for_permit(&budget).await >= Duration::from_secs(1));
         tokio::time::sleep(MINUTE).await;
         drop(budget);
-        drop(all.account(key("other"), "organization", quota(60)));
+        drop(connect(&all, "other", 60));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_requests_are_limited_and_the_next_starts_when_one_ends() {
-    let budget = budgets().account(key("fake"), "organization", quota(1_000_000));
+    let budget = connect(&budgets(), "fake", 1_000_000);
     let mut permits = Vec::new();
     for _ in 0..account::MAX_IN_FLIGHT {
         permits.push(budget.acquire(Priority::Check, AccessMode::Read).await.unwrap());
@@ -131,7 +131,7 @@ async fn concurrent_requests_are_limited_and_the_next_starts_when_one_ends() {
 async fn connections_of_one_account_share_a_budget_and_others_do_not() {
     let all = budgets();
     let start = Instant::now();
-    let shared = [(); 3].map(|()| all.account(key("fake"), "organization", quota(60)));
+    let shared = [(); 3].map(|()| connect(&all, "fake", 60));
     for budget in shared.iter().cycle().take(60) {
         budget.acquire(Priority::Check, AccessMode::Read).await.unwrap();
     }
@@ -151,9 +151,9 @@ async fn connections_of_one_account_share_a_budget_and_others_do_not() {
 #[tokio::test(start_paused = true)]
 async fn the_smaller_quota_applies_as_long_as_its_connection_lasts() {
     let all = budgets();
-    let large = all.account(key("fake"), "organization", quota(6000));
+    let large = connect(&all, "fake", 6000);
     assert!(wait_for_permit(&large).await < Duration::from_secs(1));
-    let small = all.account(key("fake"), "organization", quota(10));
+    let small = connect(&all, "fake", 10);
     assert!(wait_for_permit(&large).await > Duration::from_secs(5));
     drop(small);
     assert!(wait_for_permit(&large).await < Duration::from_secs(1));
@@ -162,13 +162,13 @@ async fn the_smaller_quota_applies_as_long_as_its_connection_lasts() {
 #[tokio::test(start_paused = true)]
 async fn a_closed_connection_cancels_its_requests_and_removes_its_quota() {
     let budgets = budgets();
-    let former = budgets.account(key("one"), "o", quota(10));
+    let former = connect(&budgets, "one", 10);
     let waiting = tokio::spawn({
         let former = former.clone();
         async move { former.acquire(Priority::Check, AccessMode::Read).await.map(drop) }
     });
     tokio::task::yield_now().await;
-    let next = budgets.account(key("one"), "o", quota(600));
+    let next = connect(&budgets, "one", 600);
     former.close();
     assert_eq!(waiting.await.unwrap().unwrap_err().kind, ErrorKind::Cancelled);
     assert!(
@@ -184,7 +184,7 @@ async fn accounts_of_one_organization_stay_in_its_budget_together() {
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for account in 0..12 {
-        let budget = all.account(key(&format!("fake-{account}")), "organization", quota(1000));
+        let budget = connect(&all, &format!("fake-{account}"), 1000);
         tasks.spawn(async move {
             let mut grants = Vec::new();
             while start.elapsed() < MINUTE * 2 {
@@ -204,8 +204,8 @@ async fn accounts_of_one_organization_stay_in_its_budget_together() {
 #[tokio::test(start_paused = true)]
 async fn a_429_pauses_every_connection_of_the_account_and_no_other() {
     let all = budgets();
-    let [one, two] = [(); 2].map(|()| all.account(key("fake"), "organization", quota(6000)));
-    let other = all.account(key("other"), "organization", quota(6000));
+    let [one, two] = [(); 2].map(|()| connect(&all, "fake", 6000));
+    let other = connect(&all, "other", 6000);
     one.record_response(StatusCode::TOO_MANY_REQUESTS, &rate_limit_headers(&[("retry-after", "30")]));
     assert!(wait_for_permit(&other).await < Duration::from_secs(1));
     let waited = wait_for_permit(&two).await;
@@ -215,7 +215,7 @@ async fn a_429_pauses_every_connection_of_the_account_and_no_other() {
 #[tokio::test(start_paused = true)]
 async fn after_a_pause_requests_come_one_by_one() {
     let all = budgets();
-    let budget = all.account(key("fake"), "organization", quota(1000));
+    let budget = connect(&all, "fake", 1000);
     // A long idle time fills the bucket.
     wait_for_permit(&budget).await;
     tokio::time::sleep(MINUTE).await;
@@ -232,7 +232,7 @@ async fn after_a_pause_requests_come_one_by_one() {
 #[tokio::test(start_paused = true)]
 async fn a_long_pause_rejects_new_and_queued_requests_at_once() {
     let all = budgets();
-    let budget = all.account(key("fake"), "organization", quota(10));
+    let budget = connect(&all, "fake", 10);
     let waiting = tokio::spawn({
         let budget = budget.clone();
         async move { budget.acquire(Priority::Edit, AccessMode::Write).await }
@@ -247,7 +247,7 @@ async fn a_long_pause_rejects_new_and_queued_requests_at_once() {
     }
     // The pause remains after all connections are dropped.
     drop(budget);
-    let budget = all.account(key("fake"), "organization", quota(10));
+    let budget = connect(&all, "fake", 10);
     budget.acquire(Priority::Edit, AccessMode::Write).await.unwrap_err();
     tokio::time::sleep(Duration::from_secs(601)).await;
     budget.acquire(Priority::Edit, AccessMode::Write).await.unwrap();
@@ -345,7 +345,7 @@ async fn urgent_requests_are_sent_first_and_none_starves() {
 
 /// The order in which requests get their permits.
 async fn order_of(requests: Vec<(Priority, AccessMode)>) -> Vec<(Priority, AccessMode)> {
-    let budget = budgets().account(key("fake"), "organization", quota(60));
+    let budget = connect(&budgets(), "fake", 60);
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = tokio::task::JoinSet::new();
     for (priority, mode) in requests {

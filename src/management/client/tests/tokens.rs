@@ -17,11 +17,8 @@ use crate::management::types::ErrorKind;
 use crate::management::urls::token_endpoint;
 
 /// An API with a token endpoint. The API accepts every token except revoked ones.
-#[derive(Clone, Default)]
-struct FakeApi(Arc<FakeApiState>);
-
 #[derive(Default)]
-struct FakeApiState {
+struct FakeApi {
     granted: AtomicUsize,
     calls: Lock<Vec<String>>,
     bodies: Lock<Vec<Value>>,
@@ -31,34 +28,34 @@ struct FakeApiState {
     organization: Lock<Option<String>>,
 }
 
-async fn grant(State(api): State<FakeApi>, Json(body): Json<Value>) -> (Code, Json<Value>) {
-    api.0.bodies.lock().unwrap().push(body);
-    if let Some((status, body)) = api.0.token_response.lock().unwrap().clone() {
+async fn grant(State(api): State<Arc<FakeApi>>, Json(body): Json<Value>) -> (Code, Json<Value>) {
+    api.bodies.lock().unwrap().push(body);
+    if let Some((status, body)) = api.token_response.lock().unwrap().clone() {
         return (Code::from_u16(status).unwrap(), Json(body));
     }
-    let number = api.0.granted.fetch_add(1, Ordering::SeqCst) + 1;
-    let expires_in = *api.0.expires_in.lock().unwrap();
+    let number = api.granted.fetch_add(1, Ordering::SeqCst) + 1;
+    let expires_in = *api.expires_in.lock().unwrap();
     let token = format!("fake-{number}");
     (Code::OK, Json(json!({ "access_token": token, "token_type": "Bearer", "expires_in": expires_in })))
 }
 
-async fn serve_api(State(api): State<FakeApi>, headers: HeaderMap) -> (Code, Json<Value>) {
+async fn serve_api(State(api): State<Arc<FakeApi>>, headers: HeaderMap) -> (Code, Json<Value>) {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
-    *api.0.organization.lock().unwrap() = text("x-org-name");
+    *api.organization.lock().unwrap() = text("x-org-name");
     let token = text("authorization").unwrap_or_default().replace("Bearer ", "");
-    api.0.calls.lock().unwrap().push(token.clone());
-    let is_revoked = api.0.revoked.lock().unwrap().iter().any(|revoked| *revoked == token || revoked == "*");
+    api.calls.lock().unwrap().push(token.clone());
+    let is_revoked = api.revoked.lock().unwrap().iter().any(|revoked| *revoked == token || revoked == "*");
     let status = if is_revoked { Code::UNAUTHORIZED } else { Code::OK };
     (status, Json(json!({ "error": format!("{token} is no good"), "regions": [] })))
 }
 
-async fn start() -> (FakeApi, String) {
-    let api = FakeApi::default();
+async fn start() -> (Arc<FakeApi>, String) {
+    let api = Arc::new(FakeApi::default());
     let router = Router::new()
         .route("/api/oauth/token", post(grant))
         .route("/v1/regions", get(serve_api))
         .route("/v1/apps/{id}", delete(serve_api))
-        .with_state(api.clone());
+        .with_state(Arc::clone(&api));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -80,14 +77,14 @@ fn connect(url: &str, credential: Credential) -> Client {
 }
 
 fn calls(api: &FakeApi) -> Vec<String> {
-    std::mem::take(&mut api.0.calls.lock().unwrap())
+    std::mem::take(&mut api.calls.lock().unwrap())
 }
 
 #[tokio::test]
 async fn concurrent_requests_share_one_token_that_is_fetched_on_demand() {
     let (api, url) = start().await;
     let client = Arc::new(client(&url));
-    assert!(api.0.bodies.lock().unwrap().is_empty(), "no request needed a token yet");
+    assert!(api.bodies.lock().unwrap().is_empty(), "no request needed a token yet");
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let client = Arc::clone(&client);
@@ -98,8 +95,8 @@ async fn concurrent_requests_share_one_token_that_is_fetched_on_demand() {
     let expected = json!({
         "grant_type": "client_credentials", "client_id": "fake-client", "client_secret": "fake-client-secret",
     });
-    assert_eq!(*api.0.bodies.lock().unwrap(), [expected]);
-    assert_eq!(api.0.organization.lock().unwrap().as_deref(), Some("mine"));
+    assert_eq!(*api.bodies.lock().unwrap(), [expected]);
+    assert_eq!(api.organization.lock().unwrap().as_deref(), Some("mine"));
 }
 
 #[tokio::test]
@@ -107,10 +104,10 @@ async fn a_rejected_token_is_replaced_once_and_a_second_rejection_is_reported() 
     let (api, url) = start().await;
     let client = client(&url);
     client.regions(Priority::Check).await.unwrap();
-    api.0.revoked.lock().unwrap().push("fake-1".to_owned());
+    api.revoked.lock().unwrap().push("fake-1".to_owned());
     client.regions(Priority::Check).await.unwrap();
     assert_eq!(calls(&api), ["fake-1", "fake-1", "fake-2"]);
-    api.0.revoked.lock().unwrap().push("*".to_owned());
+    api.revoked.lock().unwrap().push("*".to_owned());
     for expected in [vec!["fake-2", "fake-3"], vec!["fake-4"]] {
         let error = client.regions(Priority::Check).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unauthorized);
@@ -124,7 +121,7 @@ async fn a_write_with_a_rejected_token_is_not_sent_again_in_this_reconcile() {
     let (api, url) = start().await;
     let client = client(&url);
     client.regions(Priority::Check).await.unwrap();
-    api.0.revoked.lock().unwrap().push("fake-1".to_owned());
+    api.revoked.lock().unwrap().push("fake-1".to_owned());
     let permit = client.acquire_permit(Priority::Edit, AccessMode::Write).await.unwrap();
     let error = client.delete_app(1, permit).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Cancelled);
@@ -137,10 +134,10 @@ async fn a_write_with_a_rejected_token_is_not_sent_again_in_this_reconcile() {
 #[tokio::test]
 async fn a_token_is_renewed_before_its_expiry() {
     let (api, url) = start().await;
-    *api.0.expires_in.lock().unwrap() = Some(0);
+    *api.expires_in.lock().unwrap() = Some(0);
     let client = client(&url);
     client.regions(Priority::Check).await.unwrap();
-    *api.0.expires_in.lock().unwrap() = Some(3600);
+    *api.expires_in.lock().unwrap() = Some(3600);
     client.regions(Priority::Check).await.unwrap();
     client.regions(Priority::Check).await.unwrap();
     // The first token expired while its request was queued.
@@ -150,7 +147,7 @@ async fn a_token_is_renewed_before_its_expiry() {
 #[tokio::test]
 async fn an_excessive_lifetime_is_limited() {
     let (api, url) = start().await;
-    *api.0.expires_in.lock().unwrap() = Some(u64::MAX);
+    *api.expires_in.lock().unwrap() = Some(u64::MAX);
     let client = client(&url);
     client.regions(Priority::Check).await.unwrap();
     client.regions(Priority::Check).await.unwrap();
@@ -171,14 +168,14 @@ async fn a_rejection_by_the_token_endpoint_differs_from_a_failure() {
         (200, json!({ "access_token": "fake", "token_type": "mac" }), ErrorKind::Connect),
         (200, json!({ "access_token": "two words" }), ErrorKind::Connect),
     ] {
-        *api.0.token_response.lock().unwrap() = Some((status, body.clone()));
+        *api.token_response.lock().unwrap() = Some((status, body.clone()));
         let error = client.regions(Priority::Check).await.unwrap_err();
         assert_eq!(error.kind, expected, "{status} {body}");
         assert!(error.proves_not_applied(), "{error}");
         assert!(!error.message.contains("fake"), "{error}");
         assert_eq!(calls(&api), [""; 0], "nothing is sent without a token");
     }
-    *api.0.token_response.lock().unwrap() = None;
+    *api.token_response.lock().unwrap() = None;
     client.regions(Priority::Check).await.unwrap();
 }
 
@@ -187,10 +184,10 @@ async fn a_static_token_is_sent_and_never_replaced() {
     let (api, url) = start().await;
     let client = connect(&url, Credential::Token("fake-own".into()));
     client.regions(Priority::Check).await.unwrap();
-    api.0.revoked.lock().unwrap().push("*".to_owned());
+    api.revoked.lock().unwrap().push("*".to_owned());
     assert_eq!(client.regions(Priority::Check).await.unwrap_err().kind, ErrorKind::Unauthorized);
     assert_eq!(calls(&api), ["fake-own", "fake-own"]);
-    assert!(api.0.bodies.lock().unwrap().is_empty());
+    assert!(api.bodies.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
