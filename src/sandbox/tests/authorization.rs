@@ -3,11 +3,14 @@
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::{BOTH, ELSEWHERE, OPERATOR, READER, TestSandbox, named, path, reply};
-use crate::sandbox::{
-    CredentialConfig, CredentialKind, Membership, OrganizationConfig, OrganizationRole, SandboxConfig,
-    SubscriptionPlan, UserConfig,
-};
+use super::{BOTH, ELSEWHERE, OPERATOR, READER, Reply, SESSION, TestSandbox, UNKNOWN, credential, named, path, reply};
+use crate::sandbox::{Membership, OrganizationConfig, OrganizationRole, SandboxConfig, SubscriptionPlan, UserConfig};
+
+/// Lists the apps with values of the organization header.
+async fn list_apps_in(sandbox: &TestSandbox, token: &str, handles: &[&str]) -> Reply {
+    let request = sandbox.request(Method::GET, "/v1/apps").bearer_auth(token);
+    reply(handles.iter().fold(request, |request, handle| request.header("X-Org-Name", *handle))).await
+}
 
 #[tokio::test]
 async fn a_request_without_a_valid_bearer_token_gives_401() {
@@ -17,7 +20,7 @@ async fn a_request_without_a_valid_bearer_token_gives_401() {
         (Some("Basic abc"), "Invalid token format"),
         (Some("Bearer"), "Invalid token format"),
         (Some("Bearer  "), "Invalid token format"),
-        (Some("Bearer sandbox-fake-token-unknown"), "Invalid token"),
+        (Some("Bearer sandbox-fake-token-nobody"), "Invalid token"),
     ];
     for (value, error) in cases {
         for url in ["/v1/apps", "/v1/regions", "/v1/apps/x"] {
@@ -39,20 +42,8 @@ async fn the_authorization_scheme_is_case_insensitive() {
 async fn every_endpoint_requires_its_scope_and_only_write_implies_read() {
     const SCOPES: [&str; 7] =
         ["*", "apps:read", "apps:write", "apps:delete", "secrets:read", "secrets:write", "apps:*"];
-    let credential = |scope: &&str| CredentialConfig {
-        kind: CredentialKind::PersonalAccessToken { token: format!("sandbox-fake-token-{scope}") },
-        name: (*scope).into(),
-        scopes: vec![(*scope).into()],
-        organization: "sandbox".into(),
-        user: None,
-        narrowed: false,
-        is_limited: true,
-    };
-    let sandbox = TestSandbox::start_with(SandboxConfig {
-        credentials: SCOPES.iter().map(credential).collect(),
-        ..SandboxConfig::default()
-    })
-    .await;
+    let credentials = SCOPES.map(|scope| credential(scope, &[scope])).into();
+    let sandbox = TestSandbox::start_with(SandboxConfig { credentials, ..SandboxConfig::default() }).await;
     // An invalid path ID is the next error after the scope, so the objects need not exist.
     let endpoints = [
         (Method::GET, "/v1/apps", "apps:read", 200, vec!["*", "apps:read", "apps:write"]),
@@ -100,11 +91,11 @@ async fn errors_follow_the_documented_order() {
     let bad = json!({ "replicas": 99 });
     let huge = json!({ "description": "x".repeat(1024 * 1024), "replicas": 99 });
     let cases: [(&str, Method, &str, &str, Value, u16); 10] = [
-        ("401 before 403", Method::PUT, "nobody", "/v1/apps/x", bad.clone(), 401),
+        ("401 before 403", Method::PUT, UNKNOWN, "/v1/apps/x", bad.clone(), 401),
         ("403 before the path id", Method::PUT, READER, "/v1/apps/x", bad.clone(), 403),
         ("the path ID before existence", Method::PUT, OPERATOR, "/v1/apps/x", bad.clone(), 400),
         ("existence before the body", Method::PUT, OPERATOR, "/v1/apps/999999", bad.clone(), 404),
-        ("401 before 413", Method::PUT, "nobody", &live, huge.clone(), 401),
+        ("401 before 413", Method::PUT, UNKNOWN, &live, huge.clone(), 401),
         ("403 before 413", Method::PUT, READER, &live, huge.clone(), 403),
         ("existence before 413", Method::PUT, OPERATOR, "/v1/apps/999999", huge.clone(), 404),
         ("413 before other errors of the body", Method::PUT, OPERATOR, &live, huge, 413),
@@ -141,17 +132,16 @@ async fn an_app_of_another_organization_is_hidden_and_its_name_is_free() {
 #[tokio::test]
 async fn a_credential_lists_the_organizations_that_it_can_access() {
     let sandbox = TestSandbox::start().await;
-    let (own, elsewhere) = (json!({ "id": 1, "name": "sandbox", "role": "owner" }), (2, "elsewhere"));
-    let elsewhere = json!({ "id": elsewhere.0, "name": elsewhere.1, "role": "owner" });
+    let own = json!({ "id": 1, "name": "sandbox", "role": "owner" });
+    let elsewhere = json!({ "id": 2, "name": "elsewhere", "role": "owner" });
     let cases = [
         (OPERATOR, json!([own])),
-        ("sandbox-fake-session-token", json!([own])),
+        (SESSION, json!([own])),
         (ELSEWHERE, json!([elsewhere])),
         (BOTH, json!([own, elsewhere])),
     ];
     for (token, expected) in cases {
-        let response = sandbox.call(Method::GET, "/v1/orgs", token, None).await;
-        assert_eq!(response, (200, json!({ "orgs": expected })), "{token}");
+        assert_eq!(sandbox.get_as(token, "/v1/orgs").await, (200, json!({ "orgs": expected })), "{token}");
     }
 }
 
@@ -161,19 +151,15 @@ async fn organizations_are_listed_in_ascending_order_of_id() {
         |id: u64, name: &str| OrganizationConfig { id, name: name.into(), plan: SubscriptionPlan::default() };
     let organizations = vec![organization(9, "sandbox"), organization(2, "elsewhere")];
     let sandbox = TestSandbox::start_with(SandboxConfig { organizations, ..SandboxConfig::default() }).await;
-    let (_, body) = sandbox.call(Method::GET, "/v1/orgs", BOTH, None).await;
+    let (_, body) = sandbox.get_as(BOTH, "/v1/orgs").await;
     assert_eq!((&body["orgs"][0]["id"], &body["orgs"][1]["id"]), (&json!(2), &json!(9)), "{body}");
 }
 
 #[tokio::test]
 async fn the_organization_header_selects_an_accessible_organization() {
     let sandbox = TestSandbox::start().await;
-    let grant = json!({
-        "grant_type": "client_credentials", "client_id": "sandbox-fake-client-elsewhere-oauth",
-        "client_secret": "sandbox-fake-client-secret-elsewhere-oauth",
-    });
-    let (_, grant) = reply(sandbox.request(Method::POST, "/api/oauth/token").json(&grant)).await;
-    let machine = grant["access_token"].as_str().unwrap();
+    let machine = sandbox.issue_token("elsewhere-oauth").await;
+    let machine = machine.as_str();
     sandbox.call(Method::POST, "/v1/apps", ELSEWHERE, Some(&named("theirs"))).await;
     let cases = [
         (BOTH, "elsewhere", 200, Value::Null),
@@ -187,18 +173,16 @@ async fn the_organization_header_selects_an_accessible_organization() {
         (OPERATOR, "  ", 400, json!("invalid_org_assertion")),
         (OPERATOR, "two words", 400, json!("invalid_org_assertion")),
         (READER, "", 400, json!("invalid_org_assertion")),
-        ("nobody", "", 401, Value::Null),
+        (UNKNOWN, "", 401, Value::Null),
     ];
     for (token, handle, expected, code) in cases {
-        let request = sandbox.request(Method::GET, "/v1/apps").bearer_auth(token).header("X-Org-Name", handle);
-        let (status, body) = reply(request).await;
+        let (status, body) = list_apps_in(&sandbox, token, &[handle]).await;
         assert_eq!((status, &body["code"]), (expected, &code), "{token} {handle:?}: {body}");
         if status == 200 {
             assert_eq!(body["apps"][0]["name"], "theirs");
         }
     }
-    let twice = sandbox.request(Method::GET, "/v1/apps").bearer_auth(BOTH);
-    assert_eq!(reply(twice.header("X-Org-Name", "sandbox").header("X-Org-Name", "elsewhere")).await.0, 400);
+    assert_eq!(list_apps_in(&sandbox, BOTH, &["sandbox", "elsewhere"]).await.0, 400);
 }
 
 #[tokio::test]
@@ -208,10 +192,9 @@ async fn a_narrowed_token_cannot_access_other_organizations_of_its_user() {
         credential.narrowed = true;
     }
     let sandbox = TestSandbox::start_with(config).await;
-    let (_, body) = sandbox.call(Method::GET, "/v1/orgs", BOTH, None).await;
+    let (_, body) = sandbox.get_as(BOTH, "/v1/orgs").await;
     assert_eq!(body["orgs"].as_array().unwrap().len(), 1, "{body}");
-    let request = sandbox.request(Method::GET, "/v1/apps").bearer_auth(BOTH).header("X-Org-Name", "elsewhere");
-    assert_eq!(reply(request).await.1["code"], "org_forbidden");
+    assert_eq!(list_apps_in(&sandbox, BOTH, &["elsewhere"]).await.1["code"], "org_forbidden");
 }
 
 #[tokio::test]

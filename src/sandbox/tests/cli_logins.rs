@@ -1,12 +1,10 @@
 //! Login of the Spice command line.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{BOTH, OPERATOR, Reply, TestSandbox, named, reply};
+use super::{BOTH, OPERATOR, Reply, SESSION, TestSandbox, named, reply};
 use crate::sandbox::SandboxConfig;
-
-const SESSION: &str = "sandbox-fake-session-token";
 
 async fn exchange(sandbox: &TestSandbox, code: &str) -> Reply {
     reply(sandbox.request(Method::POST, "/auth/token/exchange").json(&json!({ "code": code }))).await
@@ -17,7 +15,7 @@ async fn open_page(sandbox: &TestSandbox, code: &str) -> u16 {
 }
 
 async fn get_bearer(sandbox: &TestSandbox, token: &str, query: &str) -> Reply {
-    sandbox.call(Method::GET, &format!("/api/spice-cli/auth{query}"), token, None).await
+    sandbox.get_as(token, &format!("/api/spice-cli/auth{query}")).await
 }
 
 #[tokio::test]
@@ -90,16 +88,11 @@ async fn an_oauth_client_has_no_user_name_and_its_requests_count() {
     let mut config = SandboxConfig::default();
     config.rate_limits.per_user = 1;
     let sandbox = TestSandbox::start_with(config).await;
-    let grant = json!({
-        "grant_type": "client_credentials", "client_id": "sandbox-fake-client-oauth",
-        "client_secret": "sandbox-fake-client-secret-oauth",
-    });
-    let (_, grant) = reply(sandbox.request(Method::POST, "/api/oauth/token").json(&grant)).await;
-    let token = grant["access_token"].as_str().unwrap();
-    assert_eq!(get_bearer(&sandbox, token, "").await, (200, json!({ "org": { "id": 1, "name": "sandbox" } })));
-    assert_eq!(get_bearer(&sandbox, token, "").await, (429, json!({ "error": "Rate limit exceeded" })));
+    let token = sandbox.issue_token("oauth").await;
+    assert_eq!(get_bearer(&sandbox, &token, "").await, (200, json!({ "org": { "id": 1, "name": "sandbox" } })));
+    assert_eq!(get_bearer(&sandbox, &token, "").await, (429, json!({ "error": "Rate limit exceeded" })));
     assert_eq!(open_page(&sandbox, "ABCD2345").await, 200);
     assert_eq!(exchange(&sandbox, "ABCD2345").await.0, 200, "requests without a credential are not counted");
-    let anonymous: Value = reply(sandbox.request(Method::GET, "/api/spice-cli/auth")).await.1;
+    let anonymous = reply(sandbox.request(Method::GET, "/api/spice-cli/auth")).await.1;
     assert_eq!(anonymous, json!({ "error": "Missing Authorization header" }));
 }

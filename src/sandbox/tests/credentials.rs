@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::{OPERATOR, Reply, TestSandbox, assert_has, named, path, reply};
+use super::{OPERATOR, Reply, SESSION, TestSandbox, assert_has, client_grant, named, path, reply};
 use crate::sandbox::SandboxConfig;
 
 const ID: &str = "sandbox-fake-client-oauth";
@@ -13,7 +13,7 @@ const SECRET: &str = "sandbox-fake-client-secret-oauth";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 fn grant() -> Value {
-    json!({ "grant_type": "client_credentials", "client_id": ID, "client_secret": SECRET })
+    client_grant("oauth")
 }
 
 /// Returns the fields of [`grant`] with changes. Null removes a field.
@@ -24,23 +24,13 @@ fn grant_but(changes: Value) -> Value {
     fields
 }
 
-async fn exchange(sandbox: &TestSandbox, fields: &Value) -> Reply {
-    reply(sandbox.request(Method::POST, "/api/oauth/token").json(fields)).await
-}
-
-async fn issue_token(sandbox: &TestSandbox) -> String {
-    let (status, response) = exchange(sandbox, &grant()).await;
-    assert_eq!(status, 200, "{response}");
-    response["access_token"].as_str().unwrap().to_owned()
-}
-
 async fn send_form(sandbox: &TestSandbox, body: String) -> Reply {
     let request = sandbox.request(Method::POST, "/api/oauth/token").header(header::CONTENT_TYPE, FORM);
     reply(request.body(body)).await
 }
 
 async fn list_apps(sandbox: &TestSandbox, token: &str) -> Reply {
-    sandbox.call(Method::GET, "/v1/apps", token, None).await
+    sandbox.get_as(token, "/v1/apps").await
 }
 
 #[tokio::test]
@@ -48,7 +38,7 @@ async fn a_client_gets_a_fake_token_in_either_encoding() {
     let sandbox = TestSandbox::start().await;
     let form = format!("grant_type=client_credentials&client_id={ID}&client_secret={SECRET}");
     let mut tokens = Vec::new();
-    for (status, response) in [exchange(&sandbox, &grant()).await, send_form(&sandbox, form).await] {
+    for (status, response) in [sandbox.exchange(&grant()).await, send_form(&sandbox, form).await] {
         assert_eq!(status, 200, "{response}");
         assert_has(&response, &json!({ "token_type": "Bearer", "expires_in": 3600, "scope": "*" }));
         let token = response["access_token"].as_str().unwrap().to_owned();
@@ -76,7 +66,7 @@ async fn an_invalid_token_request_gives_an_oauth_error() {
         (json!({ "scope": "apps:read nonsense" }), 400, "invalid_scope"),
     ];
     for (changes, expected, error) in cases {
-        let (status, response) = exchange(&sandbox, &grant_but(changes.clone())).await;
+        let (status, response) = sandbox.exchange(&grant_but(changes.clone())).await;
         assert_eq!((status, &response["error"]), (expected, &json!(error)), "{changes}: {response}");
         assert!(response["error_description"].is_string(), "{response}");
     }
@@ -89,7 +79,7 @@ async fn an_invalid_token_request_gives_an_oauth_error() {
 #[tokio::test]
 async fn a_token_has_the_requested_scopes() {
     let sandbox = TestSandbox::start().await;
-    let (_, response) = exchange(&sandbox, &grant_but(json!({ "scope": "apps:read deployments:write" }))).await;
+    let (_, response) = sandbox.exchange(&grant_but(json!({ "scope": "apps:read deployments:write" }))).await;
     assert_eq!(response["scope"], "apps:read deployments:write");
     let token = response["access_token"].as_str().unwrap();
     assert_eq!(list_apps(&sandbox, token).await.0, 200);
@@ -103,12 +93,12 @@ async fn a_client_with_all_scopes_can_request_any_known_scope() {
     let resources = ["apps", "deployments", "secrets", "config", "members", "monitors", "reactions"];
     let common = resources.iter().flat_map(|resource| [format!("{resource}:read"), format!("{resource}:write")]);
     for scope in common.chain(["apps:delete", "members:delete", "*"].map(str::to_owned)) {
-        let (status, response) = exchange(&sandbox, &grant_but(json!({ "scope": scope }))).await;
+        let (status, response) = sandbox.exchange(&grant_but(json!({ "scope": scope }))).await;
         assert_eq!((status, &response["scope"]), (200, &json!(scope)), "{response}");
     }
     for scope in ["config:delete", "monitors:delete", "apps:*", "apps"] {
         assert_eq!(
-            exchange(&sandbox, &grant_but(json!({ "scope": scope }))).await.1["error"],
+            sandbox.exchange(&grant_but(json!({ "scope": scope }))).await.1["error"],
             "invalid_scope",
             "{scope}"
         );
@@ -119,7 +109,7 @@ async fn a_client_with_all_scopes_can_request_any_known_scope() {
 async fn a_token_is_valid_for_its_lifetime() {
     let sandbox =
         TestSandbox::start_with(SandboxConfig { token_lifetime: Duration::ZERO, ..SandboxConfig::default() }).await;
-    let (_, response) = exchange(&sandbox, &grant()).await;
+    let (_, response) = sandbox.exchange(&grant()).await;
     assert_eq!(response["expires_in"], 0);
     let token = response["access_token"].as_str().unwrap();
     assert_eq!(list_apps(&sandbox, token).await, (401, json!({ "error": "Token expired" })));
@@ -128,7 +118,7 @@ async fn a_token_is_valid_for_its_lifetime() {
 #[tokio::test]
 async fn a_revoked_or_expired_credential_is_rejected_and_a_rotated_one_has_a_new_secret() {
     let sandbox = TestSandbox::start().await;
-    for (token, name) in [(OPERATOR, "operator"), ("sandbox-fake-session-token", "session")] {
+    for (token, name) in [(OPERATOR, "operator"), (SESSION, "session")] {
         let errors = [("expire", "Token expired"), ("revoke", "Invalid token"), ("expire", "Invalid token")];
         assert_eq!(list_apps(&sandbox, token).await.0, 200);
         for (verb, error) in errors {
@@ -150,31 +140,31 @@ async fn a_revoked_or_expired_credential_is_rejected_and_a_rotated_one_has_a_new
 #[tokio::test]
 async fn a_new_client_secret_invalidates_the_old_secret_but_no_token() {
     let sandbox = TestSandbox::start().await;
-    let before = issue_token(&sandbox).await;
+    let before = sandbox.issue_token("oauth").await;
     let (_, rotated) = sandbox.post("/sandbox/credentials/oauth/rotate", json!({})).await;
-    assert_eq!(exchange(&sandbox, &grant()).await.0, 401);
+    assert_eq!(sandbox.exchange(&grant()).await.0, 401);
     assert_eq!(list_apps(&sandbox, &before).await.0, 200);
     let fields = grant_but(json!({ "client_secret": rotated["client_secret"] }));
-    assert_eq!(exchange(&sandbox, &fields).await.0, 200);
+    assert_eq!(sandbox.exchange(&fields).await.0, 200);
 }
 
 #[tokio::test]
 async fn expiry_affects_only_issued_tokens_and_revocation_also_the_client() {
     let sandbox = TestSandbox::start().await;
-    let first = issue_token(&sandbox).await;
+    let first = sandbox.issue_token("oauth").await;
     sandbox.post("/sandbox/credentials/oauth/expire", json!({})).await;
     assert_eq!(list_apps(&sandbox, &first).await, (401, json!({ "error": "Token expired" })));
-    let second = issue_token(&sandbox).await;
+    let second = sandbox.issue_token("oauth").await;
     assert_eq!(list_apps(&sandbox, &second).await.0, 200);
     sandbox.post("/sandbox/credentials/oauth/revoke", json!({})).await;
     assert_eq!(list_apps(&sandbox, &second).await, (401, json!({ "error": "Invalid token" })));
-    assert_eq!(exchange(&sandbox, &grant()).await.0, 401);
+    assert_eq!(sandbox.exchange(&grant()).await.0, 401);
 }
 
 #[tokio::test]
 async fn the_journal_holds_no_client_secret_and_no_issued_token() {
     let sandbox = TestSandbox::start().await;
-    let token = issue_token(&sandbox).await;
+    let token = sandbox.issue_token("oauth").await;
     list_apps(&sandbox, &token).await;
     let journal = sandbox.journal(0, 0).await;
     assert_has(&journal["entries"][0], &json!({ "route": "/api/oauth/token", "credential": null, "body": null }));

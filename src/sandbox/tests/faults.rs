@@ -1,7 +1,7 @@
 //! Fault rules.
 
 use futures::future::join;
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -81,7 +81,7 @@ async fn a_delay_ends_after_its_time_or_with_its_rule() {
         let rule = sandbox.add_fault(json!({ "method": "POST", "when": when, "action": { "delay": LONG_MS } })).await;
         let release = async {
             sandbox.wait_for_state(state).await;
-            sandbox.delete(&format!("/sandbox/faults/{rule}")).await;
+            sandbox.remove_fault(rule).await;
         };
         let (answer, ()) = join(sandbox.post("/v1/apps", named("app-one")), release).await;
         assert_eq!(answer.0, 201, "{when}");
@@ -112,8 +112,11 @@ async fn a_hang_lasts_until_its_rule_is_removed_and_the_request_then_succeeds() 
                 let entry = sandbox.wait_for_state(state).await;
                 assert_has(&entry, &json!({ "status": null, "applied": stored == 1 }));
                 assert_eq!(sandbox.stored_app_names().await.len(), stored, "{when}");
-                let url = if all { "/sandbox/faults".to_owned() } else { format!("/sandbox/faults/{rule}") };
-                assert_eq!(sandbox.delete(&url).await.0, 204);
+                if all {
+                    assert_eq!(sandbox.delete("/sandbox/faults").await.0, 204);
+                } else {
+                    sandbox.remove_fault(rule).await;
+                }
             };
             let (answer, ()) = join(sandbox.post("/v1/apps", named("app-one")), release).await;
             assert_eq!(answer.0, 201, "{when}");
@@ -132,12 +135,11 @@ async fn a_delayed_request_is_abandoned_when_its_client_disconnects() {
         sandbox.wait_for_state(state).await;
         drop(client);
         assert_has(&sandbox.wait_for_state("abandoned").await, &json!({ "status": null, "applied": applied }));
-        assert_eq!(sandbox.delete(&format!("/sandbox/faults/{rule}")).await.0, 204);
+        sandbox.remove_fault(rule).await;
         // A later request would see the effect of a request that continued after the release.
         sandbox.get("/v1/apps").await;
         assert_eq!(sandbox.stored_app_names().await.len(), usize::from(applied), "{when}");
-        let journal = sandbox.journal(0, 0).await;
-        assert_has(&journal["entries"][0], &json!({ "state": "abandoned", "applied": applied }));
+        assert_has(&sandbox.journal_entries().await[0], &json!({ "state": "abandoned", "applied": applied }));
     }
 }
 
@@ -145,16 +147,8 @@ async fn a_delayed_request_is_abandoned_when_its_client_disconnects() {
 async fn a_request_is_abandoned_when_its_client_cancels_it() {
     let sandbox = TestSandbox::start().await;
     sandbox.add_fault(json!({ "method": "POST", "action": "hang" })).await;
-    let request = tokio::spawn(
-        Client::builder()
-            .no_proxy()
-            .build()
-            .unwrap()
-            .post(format!("{}/v1/apps", sandbox.server.url()))
-            .bearer_auth(OPERATOR)
-            .json(&named("app-one"))
-            .send(),
-    );
+    let request = sandbox.request(Method::POST, "/v1/apps").bearer_auth(OPERATOR).json(&named("app-one"));
+    let request = tokio::spawn(request.send());
     sandbox.wait_for_state("held").await;
     request.abort();
     sandbox.wait_for_state("abandoned").await;
@@ -211,7 +205,7 @@ async fn the_first_rule_wins_until_it_is_exhausted() {
         { "id": second, "route": "/v1/apps", "when": "before", "action": { "status": 502 }, "matched": 2 },
     ]);
     assert_eq!(sandbox.get("/sandbox/faults").await, (200, listed));
-    assert_eq!(sandbox.delete(&format!("/sandbox/faults/{second}")).await.0, 204);
+    sandbox.remove_fault(second).await;
     assert_eq!(sandbox.get("/v1/apps").await.0, 200);
 }
 
@@ -222,7 +216,7 @@ async fn a_request_can_trigger_one_rule_before_and_one_after_its_effect() {
     sandbox.add_fault(json!({ "when": "after", "action": { "status": 500 } })).await;
     let release = async {
         sandbox.wait_for_state("held").await;
-        sandbox.delete(&format!("/sandbox/faults/{hang}")).await;
+        sandbox.remove_fault(hang).await;
     };
     let (answer, ()) = join(sandbox.post("/v1/apps", named("app-one")), release).await;
     assert_eq!(answer.0, 500);

@@ -4,7 +4,7 @@ use futures::future::join;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{LONG_MS, OPERATOR, READER, TestSandbox, assert_has, named, path, reply};
+use super::{LONG_MS, OPERATOR, READER, TestSandbox, UNKNOWN, assert_has, named, path, reply};
 
 #[tokio::test]
 async fn an_entry_records_request_credential_and_outcome() {
@@ -12,9 +12,9 @@ async fn an_entry_records_request_credential_and_outcome() {
     let app = sandbox.create_app(named("app-one")).await;
     let url = path(&app);
     sandbox.put(&url.replace("apps", "projects"), json!({ "replicas": 0 })).await;
-    sandbox.call(Method::GET, "/v1/apps?limit=1&offset=0", READER, None).await;
+    sandbox.get_as(READER, "/v1/apps?limit=1&offset=0").await;
     reply(sandbox.request(Method::GET, "/nowhere")).await;
-    reply(sandbox.request(Method::POST, "/v1/apps").bearer_auth("nobody").body("no json")).await;
+    reply(sandbox.request(Method::POST, "/v1/apps").bearer_auth(UNKNOWN).body("no json")).await;
     sandbox.delete(&url).await;
 
     let journal = sandbox.journal(0, 0).await;
@@ -97,9 +97,7 @@ async fn a_wait_ends_when_an_entry_changes_its_state() {
     let watch = async {
         let held = sandbox.wait_for_state("held").await;
         let after = held["revision"].as_u64().unwrap();
-        let url = format!("/sandbox/faults/{rule}");
-        let (journal, released) = join(sandbox.journal(after, LONG_MS), sandbox.delete(&url)).await;
-        assert_eq!(released.0, 204);
+        let (journal, ()) = join(sandbox.journal(after, LONG_MS), sandbox.remove_fault(rule)).await;
         let entry = &journal["entries"][0];
         assert_has(entry, &json!({ "seq": held["seq"], "state": "answered", "status": 200 }));
         assert!(entry["revision"].as_u64() > Some(after));
@@ -128,8 +126,7 @@ async fn the_oldest_entries_are_evicted_when_bodies_grow_too_large() {
     for _ in 0..70 {
         sandbox.post("/v1/apps", body.clone()).await;
     }
-    let journal = sandbox.journal(0, 0).await;
-    let entries = journal["entries"].as_array().unwrap();
+    let entries = sandbox.journal_entries().await;
     assert!((60..70).contains(&entries.len()), "{}", entries.len());
     assert_eq!(entries.last().unwrap()["seq"], 70);
 }

@@ -16,16 +16,20 @@ mod server;
 mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::sandbox::{RunningSandbox, SandboxConfig, serve};
+use crate::sandbox::{ApiSwitches, CredentialConfig, CredentialKind, Profile, RunningSandbox, SandboxConfig, serve};
 
 const OPERATOR: &str = "sandbox-fake-token-operator";
 const ELSEWHERE: &str = "sandbox-fake-token-elsewhere";
 const BOTH: &str = "sandbox-fake-token-both";
 const READER: &str = "sandbox-fake-token-reader";
+const SESSION: &str = "sandbox-fake-session-token";
+/// Token of no credential.
+const UNKNOWN: &str = "sandbox-fake-token-nobody";
 
 /// Timeout that no test should reach, in milliseconds.
 const LONG_MS: u64 = 60_000;
@@ -45,9 +49,16 @@ impl TestSandbox {
     }
 
     async fn start_with(config: SandboxConfig) -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = serve(SandboxConfig { address, ..config }).await.unwrap();
+        let server = serve(SandboxConfig { address: free_port(), ..config }).await.unwrap();
         Self { server, http: Client::builder().no_proxy().build().unwrap() }
+    }
+
+    async fn start_with_switches(switches: ApiSwitches) -> Self {
+        Self::start_with(SandboxConfig { switches, ..SandboxConfig::default() }).await
+    }
+
+    async fn start_with_profile(profile: Profile) -> Self {
+        Self::start_with_switches(ApiSwitches { profile, ..ApiSwitches::default() }).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -60,7 +71,11 @@ impl TestSandbox {
     }
 
     async fn get(&self, path: &str) -> Reply {
-        self.call(Method::GET, path, OPERATOR, None).await
+        self.get_as(OPERATOR, path).await
+    }
+
+    async fn get_as(&self, token: &str, path: &str) -> Reply {
+        self.call(Method::GET, path, token, None).await
     }
 
     async fn post(&self, path: &str, body: Value) -> Reply {
@@ -88,6 +103,11 @@ impl TestSandbox {
         journal
     }
 
+    /// Returns all entries of the journal.
+    async fn journal_entries(&self) -> Vec<Value> {
+        self.journal(0, 0).await["entries"].as_array().unwrap().clone()
+    }
+
     /// Waits for the first matching entry.
     async fn wait_for_entry(&self, fits: impl Fn(&Value) -> bool) -> Value {
         let mut after = 0;
@@ -113,12 +133,68 @@ impl TestSandbox {
         response["id"].as_u64().unwrap()
     }
 
+    /// Removes a fault rule and asserts success.
+    async fn remove_fault(&self, rule: u64) {
+        assert_eq!(self.delete(&format!("/sandbox/faults/{rule}")).await.0, 204);
+    }
+
+    /// Exchanges a body for a token.
+    async fn exchange(&self, body: &Value) -> Reply {
+        reply(self.request(Method::POST, "/api/oauth/token").json(body)).await
+    }
+
+    /// Issues a token to a configured OAuth client.
+    async fn issue_token(&self, client: &str) -> String {
+        let (status, response) = self.exchange(&client_grant(client)).await;
+        assert_eq!(status, 200, "{response}");
+        response["access_token"].as_str().unwrap().to_owned()
+    }
+
     /// Returns the names of all stored apps, including deleted apps.
     async fn stored_app_names(&self) -> Vec<String> {
         let (_, state) = self.get("/sandbox/state").await;
         let name = |app: &Value| app["name"].as_str().unwrap().to_owned();
         state["apps"].as_array().unwrap().iter().map(name).collect()
     }
+}
+
+fn free_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// Starts a sandbox that must fail, and returns the error message.
+async fn start_error(config: SandboxConfig) -> String {
+    serve(SandboxConfig { address: free_port(), ..config }).await.err().unwrap().to_string()
+}
+
+fn config_with_state_file(file: &Path) -> SandboxConfig {
+    SandboxConfig { state_file: Some(file.to_owned()), ..SandboxConfig::default() }
+}
+
+fn config_from_seed(text: &str) -> Result<SandboxConfig, String> {
+    let mut config = SandboxConfig::default();
+    config.load_seed(text).map(|()| config)
+}
+
+/// Returns a credential without a user. The token is `sandbox-fake-token-NAME`.
+fn credential(name: &str, scopes: &[&str]) -> CredentialConfig {
+    CredentialConfig {
+        kind: CredentialKind::PersonalAccessToken { token: format!("sandbox-fake-token-{name}") },
+        name: name.into(),
+        scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        organization: "sandbox".into(),
+        user: None,
+        narrowed: false,
+        is_limited: true,
+    }
+}
+
+/// Returns the token request of a configured OAuth client.
+fn client_grant(client: &str) -> Value {
+    json!({
+        "grant_type": "client_credentials", "client_id": format!("sandbox-fake-client-{client}"),
+        "client_secret": format!("sandbox-fake-client-secret-{client}"),
+    })
 }
 
 async fn reply(request: RequestBuilder) -> Reply {

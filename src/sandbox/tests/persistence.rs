@@ -1,13 +1,12 @@
 //! Seed file and state file.
 
 use std::fs;
-use std::path::Path;
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{OPERATOR, READER, TestSandbox, assert_has, named, path, reply};
-use crate::sandbox::{SandboxConfig, serve};
+use super::{READER, TestSandbox, assert_has, config_from_seed, config_with_state_file, named, path, start_error};
+use crate::sandbox::SandboxConfig;
 
 const SEED: &str = "
 plans:
@@ -26,24 +25,10 @@ apps:
   - { organization: free, repository_connected: true, body: { name: other-app, spicepod: { name: pod } } }
 ";
 
-fn config_from_seed(text: &str) -> Result<SandboxConfig, String> {
-    let mut config = SandboxConfig::default();
-    config.load_seed(text).map(|()| config)
-}
-
-async fn start_with_state_file(file: &Path) -> TestSandbox {
-    TestSandbox::start_with(SandboxConfig { state_file: Some(file.to_owned()), ..SandboxConfig::default() }).await
-}
-
-async fn start_error(config: SandboxConfig) -> String {
-    let address = ([127, 0, 0, 1], 0).into();
-    serve(SandboxConfig { address, ..config }).await.err().unwrap().to_string()
-}
-
 #[tokio::test]
 async fn a_seed_defines_organizations_users_credentials_and_apps() {
     let sandbox = TestSandbox::start_with(config_from_seed(SEED).unwrap()).await;
-    let get = async |url: &str| sandbox.call(Method::GET, url, "fake-ci", None).await.1;
+    let get = async |url: &str| sandbox.get_as("fake-ci", url).await.1;
     let organizations =
         json!([{ "id": 7, "name": "acme", "role": "owner" }, { "id": 8, "name": "free", "role": "viewer" }]);
     assert_eq!(get("/v1/orgs").await, json!({ "orgs": organizations }));
@@ -53,10 +38,9 @@ async fn a_seed_defines_organizations_users_credentials_and_apps() {
     assert_has(&apps["apps"][0], &json!({ "name": "first-app", "tags": { "a": "1" } }));
     // Seed apps may exceed the limits of the plan.
     assert_eq!(get(&path(&apps["apps"][0])).await["config"]["image_tag"], "2.0.0");
-    let (status, _) =
-        sandbox.call(Method::PUT, &path(&apps["apps"][0]), "fake-ci", Some(&json!({ "image_tag": "1" }))).await;
-    assert_eq!(status, 403);
-    assert_eq!(sandbox.call(Method::GET, "/v1/apps", "fake-looks", None).await, (200, apps));
+    let tag = json!({ "image_tag": "1" });
+    assert_eq!(sandbox.call(Method::PUT, &path(&apps["apps"][0]), "fake-ci", Some(&tag)).await.0, 403);
+    assert_eq!(sandbox.get_as("fake-looks", "/v1/apps").await, (200, apps));
     let (status, error) = sandbox.call(Method::POST, "/v1/apps", "fake-looks", Some(&named("new-app"))).await;
     assert_eq!(
         (status, &error["code"]),
@@ -71,10 +55,8 @@ async fn a_seed_defines_organizations_users_credentials_and_apps() {
 
 #[tokio::test]
 async fn an_absent_seed_section_keeps_its_default() {
-    let sandbox = TestSandbox::start_with(
-        config_from_seed("apps: [{ organization: elsewhere, body: { name: their-app } }]").unwrap(),
-    )
-    .await;
+    let seed = "apps: [{ organization: elsewhere, body: { name: their-app } }]";
+    let sandbox = TestSandbox::start_with(config_from_seed(seed).unwrap()).await;
     assert_eq!(sandbox.stored_app_names().await, ["their-app"]);
     assert_eq!(sandbox.get("/v1/apps").await.1, json!({ "apps": [] }));
 }
@@ -112,7 +94,7 @@ async fn an_invalid_seed_is_rejected_with_a_one_line_error() {
 async fn all_acknowledged_changes_survive_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.json");
-    let sandbox = start_with_state_file(&file).await;
+    let sandbox = TestSandbox::start_with(config_with_state_file(&file)).await;
     let first = sandbox
         .create_app(json!({ "name": "first", "region": "us-west-2", "tags": { "a": "1" }, "replicas": 2 }))
         .await;
@@ -123,27 +105,23 @@ async fn all_acknowledged_changes_survive_a_crash() {
     let (_, first) = sandbox.put(&path(&first), full).await;
     let gone = sandbox.create_app(named("gone")).await;
     sandbox.delete(&path(&gone)).await;
-    let grant = json!({
-        "grant_type": "client_credentials", "client_id": "sandbox-fake-client-oauth",
-        "client_secret": "sandbox-fake-client-secret-oauth",
-    });
-    let (_, grant) = reply(sandbox.request(Method::POST, "/api/oauth/token").json(&grant)).await;
+    let token = sandbox.issue_token("oauth").await;
     let (_, rotated) = sandbox.post("/sandbox/credentials/session/rotate", json!({})).await;
     sandbox.post("/sandbox/credentials/reader/revoke", json!({})).await;
     let (_, state) = sandbox.get("/sandbox/state").await;
     // A crash: the server writes nothing at its end.
     drop(sandbox);
 
-    let sandbox = start_with_state_file(&file).await;
+    let sandbox = TestSandbox::start_with(config_with_state_file(&file)).await;
     assert_eq!(sandbox.get("/sandbox/state").await.1, state);
     assert_eq!(sandbox.get(&path(&first)).await, (200, first.clone()));
     assert_eq!(sandbox.create_app(named("gone")).await["id"], gone["id"]);
     let ids = [first["id"].as_u64(), gone["id"].as_u64()];
     assert!(!ids.contains(&sandbox.create_app(named("third")).await["id"].as_u64()));
-    for token in [&grant["access_token"], &rotated["token"]] {
-        assert_eq!(sandbox.call(Method::GET, "/v1/apps", token.as_str().unwrap(), None).await.0, 200);
+    for token in [token.as_str(), rotated["token"].as_str().unwrap()] {
+        assert_eq!(sandbox.get_as(token, "/v1/apps").await.0, 200);
     }
-    assert_eq!(sandbox.call(Method::GET, "/v1/apps", READER, None).await.0, 401);
+    assert_eq!(sandbox.get_as(READER, "/v1/apps").await.0, 401);
     let announced = serde_json::to_value(sandbox.server.connection_info()).unwrap();
     assert!(announced["credentials"].as_array().unwrap().contains(&rotated), "the printed secrets are valid");
 }
@@ -151,11 +129,8 @@ async fn all_acknowledged_changes_survive_a_crash() {
 #[tokio::test]
 async fn seed_apps_are_ignored_if_a_state_file_exists() {
     let folder = tempfile::tempdir().unwrap();
-    let state = Some(folder.path().join("state.json"));
-    let config = SandboxConfig {
-        state_file: state,
-        ..config_from_seed("apps: [{ organization: sandbox, body: { name: seeded } }]").unwrap()
-    };
+    let seed = config_from_seed("apps: [{ organization: sandbox, body: { name: seeded } }]").unwrap();
+    let config = SandboxConfig { state_file: Some(folder.path().join("state.json")), ..seed };
     let sandbox = TestSandbox::start_with(config.clone()).await;
     let (_, apps) = sandbox.get("/v1/apps").await;
     sandbox.delete(&path(&apps["apps"][0])).await;
@@ -174,16 +149,12 @@ async fn an_unusable_state_file_is_rejected_and_not_modified() {
         r#"{"format":2,"store":{"apps":{},"next_app":1},"credentials":{"configured":[],"issued":{}}}"#,
     ] {
         fs::write(&file, text).unwrap();
-        let error = start_error(SandboxConfig { state_file: Some(file.clone()), ..SandboxConfig::default() }).await;
+        let error = start_error(config_with_state_file(&file)).await;
         assert!(error.contains("state.json"), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
     }
     let nowhere = folder.path().join("missing/state.json");
-    assert!(
-        start_error(SandboxConfig { state_file: Some(nowhere), ..SandboxConfig::default() })
-            .await
-            .contains("cannot write")
-    );
+    assert!(start_error(config_with_state_file(&nowhere)).await.contains("cannot write"));
 }
 
 #[tokio::test]
@@ -191,11 +162,11 @@ async fn a_change_that_cannot_be_written_is_undone() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
-    let sandbox = start_with_state_file(&inner.join("state.json")).await;
+    let sandbox = TestSandbox::start_with(config_with_state_file(&inner.join("state.json"))).await;
     fs::remove_dir_all(&inner).unwrap();
     let error = json!({ "error": "The state could not be written" });
     assert_eq!(sandbox.post("/v1/apps", named("my-app")).await, (500, error));
     assert_eq!(sandbox.stored_app_names().await, Vec::<String>::new());
-    assert_eq!(sandbox.call(Method::GET, "/v1/apps", OPERATOR, None).await.1, json!({ "apps": [] }));
-    assert_eq!(sandbox.journal(0, 0).await["entries"][0]["applied"], Value::Bool(false));
+    assert_eq!(sandbox.get("/v1/apps").await.1, json!({ "apps": [] }));
+    assert_eq!(sandbox.journal_entries().await[0]["applied"], false);
 }

@@ -3,15 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{BOTH, OPERATOR, READER, TestSandbox, assert_has, named, path, reply};
-use crate::sandbox::{
-    ApiSwitches, CredentialConfig, CredentialKind, Profile, Reactivation, ResourceLimits, SandboxConfig,
-    SubscriptionPlan, TagRule,
-};
-
-async fn start_with_switches(switches: ApiSwitches) -> TestSandbox {
-    TestSandbox::start_with(SandboxConfig { switches, ..SandboxConfig::default() }).await
-}
+use super::{BOTH, OPERATOR, READER, TestSandbox, assert_has, credential, named, path, reply};
+use crate::sandbox::{ApiSwitches, Profile, Reactivation, ResourceLimits, SandboxConfig, SubscriptionPlan, TagRule};
 
 async fn start_with_plan(plan: SubscriptionPlan) -> TestSandbox {
     let mut config = SandboxConfig::default();
@@ -27,14 +20,14 @@ async fn list_names(sandbox: &TestSandbox, query: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn pagination_switches_determine_the_page_size() {
-    let seed = ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() };
+    let legacy = ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() };
     let clamped = ApiSwitches { clamp_pages: true, ..ApiSwitches::default() };
     let ignoring = ApiSwitches { ignore_offset: true, ..ApiSwitches::default() };
     let both = ApiSwitches { clamp_pages: true, ..ignoring };
     let cases = [
-        (seed, "", 0, 20),
-        (seed, "?limit=100", 0, 23),
-        (seed, "?offset=20", 20, 3),
+        (legacy, "", 0, 20),
+        (legacy, "?limit=100", 0, 23),
+        (legacy, "?offset=20", 20, 3),
         (clamped, "", 0, 20),
         (clamped, "?limit=100", 0, 20),
         (clamped, "?limit=500", 0, 20),
@@ -45,7 +38,7 @@ async fn pagination_switches_determine_the_page_size() {
         (both, "?limit=100&offset=20", 0, 20),
     ];
     for (switches, query, first, count) in cases {
-        let sandbox = start_with_switches(switches).await;
+        let sandbox = TestSandbox::start_with_switches(switches).await;
         for number in 0..23 {
             sandbox.create_app(named(&format!("app-{number:02}"))).await;
         }
@@ -56,22 +49,22 @@ async fn pagination_switches_determine_the_page_size() {
 
 #[tokio::test]
 async fn every_list_is_paginated_on_request() {
-    let seed = ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() };
+    let legacy = ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() };
     let lists = [
-        ("/v1/apps", "apps", Some("apps")),
-        ("/v1/projects", "projects", None),
-        ("/v1/regions", "regions", Some("regions")),
-        ("/v1/container-images", "images", Some("images")),
-        ("/v1/orgs", "orgs", None),
-        ("/v1/clusters", "clusters", None),
+        ("/v1/apps", "apps", true),
+        ("/v1/projects", "projects", false),
+        ("/v1/regions", "regions", true),
+        ("/v1/container-images", "images", true),
+        ("/v1/orgs", "orgs", false),
+        ("/v1/clusters", "clusters", false),
     ];
-    for switches in [ApiSwitches::default(), seed] {
-        let sandbox = start_with_switches(switches).await;
+    for switches in [ApiSwitches::default(), legacy] {
+        let sandbox = TestSandbox::start_with_switches(switches).await;
         sandbox.create_app(named("first")).await;
         sandbox.create_app(named("second")).await;
-        let is_old = switches.profile == Profile::Legacy;
-        for (url, key, _) in lists.iter().filter(|(.., in_seed)| !is_old || in_seed.is_some()) {
-            let get = async |query: &str| sandbox.call(Method::GET, &format!("{url}{query}"), BOTH, None).await;
+        let is_current = switches.profile == Profile::Current;
+        for (url, key, _) in lists.iter().filter(|(.., is_in_legacy)| is_current || *is_in_legacy) {
+            let get = async |query: &str| sandbox.get_as(BOTH, &format!("{url}{query}")).await;
             let (_, all) = get("").await;
             let all = all[key].as_array().unwrap().clone();
             assert!(!all.is_empty(), "{url}");
@@ -88,7 +81,7 @@ async fn every_list_is_paginated_on_request() {
 
 #[tokio::test]
 async fn the_legacy_profile_lacks_newer_endpoints_headers_and_codes_and_requires_a_placement() {
-    let sandbox = start_with_switches(ApiSwitches { profile: Profile::Legacy, ..ApiSwitches::default() }).await;
+    let sandbox = TestSandbox::start_with_profile(Profile::Legacy).await;
     for url in ["/v1/orgs", "/v1/limits", "/v1/clusters", "/v1/projects", "/v1/projects/1001", "/v1/apps/1001/metrics"]
     {
         assert_eq!(sandbox.get(url).await, (404, json!({ "error": "Not found" })), "{url}");
@@ -115,7 +108,7 @@ async fn tags_are_kept_dropped_or_rejected() {
         (TagRule::Drop, 201, Value::Null),
         (TagRule::Reject, 403, Value::Null),
     ] {
-        let sandbox = start_with_switches(ApiSwitches { tags, ..ApiSwitches::default() }).await;
+        let sandbox = TestSandbox::start_with_switches(ApiSwitches { tags, ..ApiSwitches::default() }).await;
         let (created, response) = sandbox.post("/v1/apps", tagged.clone()).await;
         assert_eq!((created, &response["tags"]), (status, &stored), "{tags:?}");
         if tags == TagRule::Reject {
@@ -135,7 +128,7 @@ async fn tags_are_kept_dropped_or_rejected() {
 #[tokio::test]
 async fn a_reactivation_applies_or_ignores_the_fields_of_the_request() {
     for (reactivation, description) in [(Reactivation::Apply, "new"), (Reactivation::Keep, "old")] {
-        let sandbox = start_with_switches(ApiSwitches { reactivation, ..ApiSwitches::default() }).await;
+        let sandbox = TestSandbox::start_with_switches(ApiSwitches { reactivation, ..ApiSwitches::default() }).await;
         let app = sandbox.create_app(json!({ "name": "my-app", "description": "old" })).await;
         sandbox.delete(&path(&app)).await;
         let back = sandbox.create_app(json!({ "name": "my-app", "description": "new" })).await;
@@ -150,7 +143,8 @@ async fn a_spicepod_is_normalised_on_request() {
         "version": "v2", "kind": "Spicepod", "name": "pod", "datasets": [{ "from": "a:b", "name": "c" }, {}],
     });
     for normalise_spicepod in [true, false] {
-        let sandbox = start_with_switches(ApiSwitches { normalise_spicepod, ..ApiSwitches::default() }).await;
+        let sandbox =
+            TestSandbox::start_with_switches(ApiSwitches { normalise_spicepod, ..ApiSwitches::default() }).await;
         let url = path(&sandbox.create_app(named("my-app")).await);
         let (_, app) = sandbox.put(&url, json!({ "spicepod": text })).await;
         assert_eq!(app["config"]["spicepod"] == normal, normalise_spicepod, "{app}");
@@ -159,15 +153,6 @@ async fn a_spicepod_is_normalised_on_request() {
 
 #[tokio::test]
 async fn the_configuration_can_require_its_own_scopes() {
-    let credential = |name: &str, scopes: &[&str]| CredentialConfig {
-        kind: CredentialKind::PersonalAccessToken { token: format!("sandbox-fake-token-{name}") },
-        name: name.into(),
-        scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-        organization: "sandbox".into(),
-        user: None,
-        narrowed: false,
-        is_limited: true,
-    };
     let credentials = vec![
         credential("operator", &["*"]),
         credential("bare", &["apps:write"]),
@@ -190,7 +175,7 @@ async fn the_configuration_can_require_its_own_scopes() {
                 let token = format!("sandbox-fake-token-{name}");
                 let (status, response) = sandbox.call(Method::PUT, &url, &token, Some(&body)).await;
                 assert_eq!(status, expected, "{name} {what} {response}");
-                let (_, response) = sandbox.call(Method::GET, &url, &token, None).await;
+                let (_, response) = sandbox.get_as(&token, &url).await;
                 assert_eq!(response.get("config").is_some(), !config_scopes || *name != "bare", "{name}");
             }
         }
@@ -203,7 +188,8 @@ async fn the_configuration_can_require_its_own_scopes() {
 
 #[tokio::test]
 async fn an_unpublished_tag_can_be_rejected_for_the_stable_channel() {
-    let sandbox = start_with_switches(ApiSwitches { reject_unpublished_tags: true, ..ApiSwitches::default() }).await;
+    let sandbox =
+        TestSandbox::start_with_switches(ApiSwitches { reject_unpublished_tags: true, ..ApiSwitches::default() }).await;
     let mut listed = Vec::new();
     for channel in ["stable", "enterprise"] {
         let (_, body) = sandbox.get(&format!("/v1/container-images?channel={channel}")).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::{BOTH, ELSEWHERE, OPERATOR, READER, TestSandbox};
+use super::{BOTH, ELSEWHERE, OPERATOR, READER, SESSION, TestSandbox, UNKNOWN};
 use crate::sandbox::traffic::rate_limits::RequestLimiter;
 use crate::sandbox::{RateLimits, SandboxConfig};
 
@@ -45,15 +45,14 @@ async fn every_response_has_rate_limit_headers_and_a_429_has_retry_after() {
             assert!(!response.headers().contains_key("retry-after"));
         }
     }
-    let journal = sandbox.journal(0, 0).await;
-    let statuses: Vec<_> = journal["entries"].as_array().unwrap().iter().map(|entry| entry["status"].clone()).collect();
+    let statuses: Vec<_> = sandbox.journal_entries().await.iter().map(|entry| entry["status"].clone()).collect();
     assert_eq!(statuses, [200, 404, 429]);
 }
 
 #[tokio::test]
 async fn a_user_limit_covers_all_credentials_of_that_user_only() {
     let sandbox = start(limits(1, 100)).await;
-    let cases = [(OPERATOR, 200), (READER, 429), ("sandbox-fake-session-token", 429), (BOTH, 200), (ELSEWHERE, 200)];
+    let cases = [(OPERATOR, 200), (READER, 429), (SESSION, 429), (BOTH, 200), (ELSEWHERE, 200)];
     for (token, status) in cases {
         assert_eq!(send(&sandbox, "/v1/apps", token).await.status(), status, "{token}");
     }
@@ -83,7 +82,7 @@ async fn rate_limits_apply_after_401_and_before_all_other_errors() {
         let request = sandbox.request(Method::POST, "/v1/apps").bearer_auth(token).header("X-Org-Name", organization);
         request.send().await.unwrap().status().as_u16()
     };
-    assert_eq!(send("nobody", "sandbox").await, 401);
+    assert_eq!(send(UNKNOWN, "sandbox").await, 401);
     assert_eq!(send(READER, "").await, 429);
     assert_eq!(send(OPERATOR, "sandbox").await, 429);
     sandbox.add_fault(json!({ "action": { "status": 500 } })).await;

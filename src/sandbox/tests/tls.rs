@@ -1,16 +1,17 @@
 //! TLS with an own certificate authority.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use reqwest::{Certificate, Client, ClientBuilder};
 
-use super::{OPERATOR, TestSandbox};
-use crate::sandbox::{RunningSandbox, SandboxConfig, serve};
+use super::{OPERATOR, TestSandbox, start_error};
+use crate::sandbox::{RunningSandbox, SandboxConfig};
+
+fn config(names: &[&str]) -> SandboxConfig {
+    let tls = Some(names.iter().map(|name| (*name).to_owned()).collect());
+    SandboxConfig { tls, ..SandboxConfig::default() }
+}
 
 async fn start(names: &[&str]) -> RunningSandbox {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let tls = Some(names.iter().map(|name| (*name).to_owned()).collect());
-    serve(SandboxConfig { address, tls, ..SandboxConfig::default() }).await.unwrap()
+    TestSandbox::start_with(config(names)).await.server
 }
 
 /// A client that resolves all names to the address of the server.
@@ -56,9 +57,7 @@ async fn a_silent_client_does_not_block_shutdown() {
 
 #[tokio::test]
 async fn an_invalid_certificate_name_is_rejected() {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let rejected = serve(SandboxConfig { address, tls: Some(vec!["nämé".into()]), ..SandboxConfig::default() }).await;
-    assert!(rejected.err().unwrap().to_string().starts_with("cannot make a certificate"));
+    assert!(start_error(config(&["nämé"])).await.starts_with("cannot make a certificate"));
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use super::{TestSandbox, reply};
-use crate::sandbox::{ApiSwitches, Profile, SandboxConfig};
 
 /// An OpenAPI document.
 struct Document(Value);
@@ -121,14 +120,6 @@ impl Document {
         assert_eq!(self.mismatches(schema, &body, &at), Vec::<String>::new(), "{body:#}");
         body
     }
-}
-
-async fn start_with_profile(profile: Profile) -> TestSandbox {
-    TestSandbox::start_with(SandboxConfig {
-        switches: ApiSwitches { profile, ..ApiSwitches::default() },
-        ..SandboxConfig::default()
-    })
-    .await
 }
 
 /// Fills the parameters of a path pattern.

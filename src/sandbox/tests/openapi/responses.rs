@@ -5,25 +5,14 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::super::{OPERATOR, READER, TestSandbox, named, path, reply};
-use super::{Document, Operation, fill_parameters, start_with_profile};
-use crate::sandbox::{CredentialConfig, CredentialKind, Profile, SandboxConfig};
-
-const UNKNOWN_TOKEN: &str = "sandbox-fake-token-nobody";
+use super::super::{OPERATOR, READER, TestSandbox, UNKNOWN, client_grant, credential, named, path, reply};
+use super::{Document, Operation, fill_parameters};
+use crate::sandbox::{Profile, SandboxConfig};
 
 #[tokio::test]
 async fn every_operation_requires_its_documented_scope() {
-    let nobody = CredentialConfig {
-        kind: CredentialKind::PersonalAccessToken { token: UNKNOWN_TOKEN.into() },
-        name: "nobody".into(),
-        scopes: Vec::new(),
-        organization: "sandbox".into(),
-        user: None,
-        narrowed: false,
-        is_limited: true,
-    };
-    let sandbox =
-        TestSandbox::start_with(SandboxConfig { credentials: vec![nobody], ..SandboxConfig::default() }).await;
+    let credentials = vec![credential("bare", &[])];
+    let sandbox = TestSandbox::start_with(SandboxConfig { credentials, ..SandboxConfig::default() }).await;
     let document = Document::fetch(&sandbox).await;
     for Operation { path, method, body } in document.operations() {
         let verb = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
@@ -34,7 +23,8 @@ async fn every_operation_requires_its_documented_scope() {
                 scheme.as_object().unwrap().values().flat_map(|scopes| scopes.as_array().unwrap()).collect();
             let [scope] = scopes.as_slice() else { panic!("{method} {path} {scopes:?}") };
             let error = format!("Insufficient scope. Required: {}", scope.as_str().unwrap());
-            let (status, answer) = sandbox.call(verb.clone(), &fill_parameters(path), UNKNOWN_TOKEN, None).await;
+            let (status, answer) =
+                sandbox.call(verb.clone(), &fill_parameters(path), "sandbox-fake-token-bare", None).await;
             assert_eq!((status, &answer["error"]), (403, &json!(error)), "{method} {path}");
         }
     }
@@ -151,7 +141,7 @@ async fn assert_described(
 #[tokio::test]
 async fn app_responses_match_the_document() {
     for profile in [Profile::Current, Profile::Legacy] {
-        let sandbox = start_with_profile(profile).await;
+        let sandbox = TestSandbox::start_with_profile(profile).await;
         let document = Document::fetch(&sandbox).await;
         let app = "/v1/apps/{appId}";
         let full = json!({
@@ -178,7 +168,7 @@ async fn app_responses_match_the_document() {
             (Method::POST, "/v1/apps", none, OPERATOR, Some(&other)),
             (Method::POST, "/v1/apps", none, OPERATOR, Some(&spicepod)),
             (Method::POST, "/v1/apps", none, READER, Some(&other)),
-            (Method::POST, "/v1/apps", none, UNKNOWN_TOKEN, Some(&other)),
+            (Method::POST, "/v1/apps", none, UNKNOWN, Some(&other)),
             (Method::PUT, app, &id, OPERATOR, Some(none)),
             (Method::GET, app, &id, OPERATOR, None),
             (Method::GET, app, &json!(1), OPERATOR, None),
@@ -206,13 +196,7 @@ async fn app_responses_match_the_document() {
             let page = sandbox.request(Method::GET, "/auth/token?code=WXYZ6789").send().await.unwrap();
             assert_eq!(page.status(), 200);
         }
-        let grant =
-            json!({ "client_id": "sandbox-fake-client-oauth", "client_secret": "sandbox-fake-client-secret-oauth" });
-        let mut whole = grant.clone();
-        whole["grant_type"] = "client_credentials".into();
-        for body in
-            [grant, whole, json!({ "grant_type": "client_credentials", "client_id": "a", "client_secret": "b" })]
-        {
+        for body in [json!({ "client_id": "a" }), client_grant("oauth"), client_grant("nobody")] {
             send(Method::POST, "/api/oauth/token", none, OPERATOR, Some(&body)).await;
         }
     }
@@ -220,7 +204,7 @@ async fn app_responses_match_the_document() {
 
 #[tokio::test]
 async fn secret_responses_match_the_document() {
-    let (old, new) = (start_with_profile(Profile::Legacy).await, TestSandbox::start().await);
+    let (old, new) = (TestSandbox::start_with_profile(Profile::Legacy).await, TestSandbox::start().await);
     for (sandbox, prefix) in [(&old, "/v1/apps"), (&new, "/v1/apps"), (&new, "/v1/projects")] {
         let document = Document::fetch(sandbox).await;
         let app = json!({ "name": format!("app{}", prefix.len()), "cname": "us-east-2.spice.cloud" });
@@ -237,7 +221,7 @@ async fn secret_responses_match_the_document() {
             (Method::GET, &secrets, &id, OPERATOR, None),
             (Method::GET, &secrets, &json!(0), OPERATOR, None),
             (Method::GET, &one, &id, OPERATOR, None),
-            (Method::GET, &one, &id, UNKNOWN_TOKEN, None),
+            (Method::GET, &one, &id, UNKNOWN, None),
             (Method::DELETE, &one, &id, OPERATOR, None),
             (Method::DELETE, &one, &id, OPERATOR, None),
             (Method::GET, &one, &id, OPERATOR, None),

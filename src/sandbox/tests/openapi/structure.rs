@@ -6,7 +6,7 @@ use reqwest::{Method, header};
 use serde_json::{Map, Value, json};
 
 use super::super::{OPERATOR, TestSandbox};
-use super::{Document, Operation, fill_parameters, start_with_profile};
+use super::{Document, Operation, fill_parameters};
 use crate::sandbox::{Profile, api};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
@@ -34,7 +34,7 @@ fn paths_of(router: &impl std::fmt::Debug) -> BTreeSet<String> {
 #[tokio::test]
 async fn the_document_and_the_router_have_the_same_paths_and_methods() {
     for profile in [Profile::Current, Profile::Legacy] {
-        let sandbox = start_with_profile(profile).await;
+        let sandbox = TestSandbox::start_with_profile(profile).await;
         let document = Document::fetch(&sandbox).await;
         let described = document.0["paths"].as_object().unwrap();
         let (router, _) = api::routes(profile).split_for_parts();
@@ -53,7 +53,7 @@ async fn the_document_and_the_router_have_the_same_paths_and_methods() {
 
 #[tokio::test]
 async fn the_legacy_document_lacks_newer_endpoints() {
-    let old = Document::fetch(&start_with_profile(Profile::Legacy).await).await;
+    let old = Document::fetch(&TestSandbox::start_with_profile(Profile::Legacy).await).await;
     let new = Document::fetch(&TestSandbox::start().await).await;
     for newer in [
         "/v1/projects",
@@ -93,7 +93,7 @@ fn for_each_object<'a>(value: &'a Value, inspect: &mut impl FnMut(&'a Map<String
 #[tokio::test]
 async fn every_reference_resolves_and_every_component_is_used() {
     for profile in [Profile::Current, Profile::Legacy] {
-        let document = Document::fetch(&start_with_profile(profile).await).await;
+        let document = Document::fetch(&TestSandbox::start_with_profile(profile).await).await;
         let mut used = BTreeSet::new();
         for_each_object(&document.0, &mut |fields| {
             if let Some(reference) = fields.get("$ref") {
@@ -113,7 +113,7 @@ async fn every_reference_resolves_and_every_component_is_used() {
 #[tokio::test]
 async fn every_operation_is_fully_documented() {
     for profile in [Profile::Current, Profile::Legacy] {
-        let document = Document::fetch(&start_with_profile(profile).await).await;
+        let document = Document::fetch(&TestSandbox::start_with_profile(profile).await).await;
         let mut ids = BTreeSet::new();
         for Operation { path, method, body } in document.operations() {
             let at = format!("{method} {path}");
