@@ -155,12 +155,12 @@ async fn serve(mut state: watch::Receiver<LimiterState>, mut arriving: mpsc::Unb
             Grant::Paused(pause) => queue.reject_all(pause),
             Grant::Token => {
                 // If all requests were cancelled, the token is lost: the limiter then sends less than the quota.
-                let Some(entry) = queue.pop() else { continue };
-                entry.request.organization.acquire().await;
+                let Some((position, request)) = queue.pop() else { continue };
+                request.organization.acquire().await;
                 if state.borrow().remaining_pause().is_some() {
-                    queue.requeue(entry);
+                    queue.requeue(position, request);
                 } else {
-                    let _ = entry.request.reply.send(Ok(permit));
+                    let _ = request.reply.send(Ok(permit));
                 }
             }
         }
