@@ -14,6 +14,7 @@
     reason = "the benchmark prints, and the shared support code is for tests"
 )]
 
+mod common;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -60,17 +61,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = tokio::select! {
-        result = bench() => result,
-        _ = tokio::signal::ctrl_c() => Err("interrupted; all processes are stopped".to_owned()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\nThe benchmark failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::run("benchmark", bench()).await
 }
 
 /// The running processes without the operator.
@@ -108,7 +99,7 @@ fn seconds(time: Duration) -> String {
 
 impl Bench {
     async fn start(apps: usize) -> Result<Self, String> {
-        let (run, program) = (RunDir::new("bench")?, program()?);
+        let (run, program) = (RunDir::new("bench")?, common::operator_program()?);
         let cluster = ControlPlane::start_in(&run).await?;
         // High rate limits, so that the figures do not include the wait for a request budget.
         let unlimited = ["--user-rate", "100000000", "--organization-rate", "100000000"];
@@ -294,15 +285,11 @@ impl Bench {
 
     /// Prints peak memory and CPU time of a running operator.
     fn print_usage(&self, phase: &str, operator: &Operator) -> Result<(), String> {
-        let read = |file: &str| {
-            let path = format!("/proc/{}/{file}", operator.process().pid());
-            fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
-        };
-        let status = read("status")?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-        let peak: f64 = peak.trim().trim_end_matches(" kB").parse().map_err(|_| "VmHWM is not a number")?;
-        print_row(&format!("{phase}: peak memory"), format!("{:.1} MiB", peak / 1024.0), "40 MiB");
-        let stat = read("stat")?;
+        let pid = operator.process().pid();
+        let peak = common::memory_mib(pid, "VmHWM")?;
+        print_row(&format!("{phase}: peak memory"), format!("{peak:.1} MiB"), "40 MiB");
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
         // User and system time are fields 14 and 15. Field 2 can contain spaces and ends with a parenthesis.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
@@ -316,13 +303,4 @@ const CALLS: &str = "spice_operator_management_api_requests_total";
 /// The name of an app.
 fn app(number: usize) -> String {
     format!("app-{number:04}")
-}
-
-/// Path of the operator binary of the same build profile. `make bench` uses a release build.
-fn program() -> Result<PathBuf, String> {
-    let own = env::current_exe().map_err(|error| format!("cannot find the path of this program: {error}"))?;
-    let program = own.parent().and_then(Path::parent).map(|directory| directory.join("spice-cloud-operator"));
-    program
-        .filter(|program| program.exists())
-        .ok_or_else(|| "the operator binary is missing: run `make bench`".to_owned())
 }

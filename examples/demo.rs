@@ -13,12 +13,13 @@
     reason = "the demo prints, and the shared support code is for tests"
 )]
 
+mod common;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
+    env,
+    path::Path,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -46,17 +47,7 @@ const OPERATOR_FLAGS: [&str; 4] = [
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = tokio::select! {
-        result = demo() => result,
-        _ = tokio::signal::ctrl_c() => Err("interrupted; all processes are stopped".to_owned()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\nThe demo failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::run("demo", demo()).await
 }
 
 /// The running processes.
@@ -91,7 +82,7 @@ async fn demo() -> Result<(), String> {
 async fn start() -> Result<Demo, String> {
     heading("Start etcd, kube-apiserver, the sandbox Management API, and the operator");
     let run = RunDir::new("demo")?;
-    let program = program()?;
+    let program = common::operator_program()?;
     let cluster = ControlPlane::start_in(&run).await?;
     let sandbox = Sandbox::start(&run, &program, &[]).await?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -240,8 +231,9 @@ impl Demo {
     fn print_figures(&self) {
         heading("Figures");
         println!("Operator start to ready: {} ms", self.start_to_ready.as_millis());
-        if let Some((now, peak)) = memory(self.operator.process().pid()) {
-            println!("Operator memory: {now} now, {peak} peak (unoptimized build)");
+        let memory = |field| common::memory_mib(self.operator.process().pid(), field);
+        if let (Ok(now), Ok(peak)) = (memory("VmRSS"), memory("VmHWM")) {
+            println!("Operator memory: {now:.1} MiB now, {peak:.1} MiB peak (unoptimized build)");
         }
     }
 
@@ -264,26 +256,6 @@ impl Demo {
         sandbox.detach();
         cluster.detach();
     }
-}
-
-/// Path of the operator binary, in the parent directory of the examples.
-fn program() -> Result<PathBuf, String> {
-    let own = env::current_exe().map_err(|error| format!("cannot find the path of this program: {error}"))?;
-    let program = own.ancestors().nth(2).map(|directory| directory.join("spice-cloud-operator"));
-    program
-        .filter(|program| program.exists())
-        .ok_or_else(|| "the operator binary is missing: run `cargo build`".to_owned())
-}
-
-/// Current and peak resident memory of a process, from `/proc`.
-fn memory(pid: u32) -> Option<(String, String)> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name))?;
-        let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(format!("{:.1} MiB", kib / 1024.0))
-    };
-    Some((field("VmRSS:")?, field("VmHWM:")?))
 }
 
 fn print_call(call: &Entry) {
