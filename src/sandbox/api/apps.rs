@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::access::AuthenticatedRequest;
 use super::metrics;
 use super::openapi;
-use super::parameters::{AppIdParameter, PageRange, QueryParameters};
+use super::parameters::{PageRange, PathParameters, QueryParameters};
 use super::secrets;
 use crate::sandbox::auth::identity::Caller;
 use crate::sandbox::auth::scopes::{APPS_DELETE, APPS_READ, APPS_WRITE, CONFIG_READ, CONFIG_WRITE};
@@ -139,17 +139,16 @@ async fn create_app(
     get,
     path = "/{appId}",
     operation_id = "get_app",
-    params(AppIdParameter),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses((status = 200, description = "The app", body = AppDetailBody)),
 )]
 async fn get_app(
     State(sandbox): State<Arc<Sandbox>>,
     request: AuthenticatedRequest,
-    id: AppIdParameter,
+    path: PathParameters,
 ) -> Result<Json<AppDetailBody>, ErrorResponse> {
     let caller = request.require_scope(APPS_READ)?;
-    let id = id.read()?;
+    let id = path.app_id()?;
     Ok(detail_body(&sandbox, &request, sandbox.state().store.find_app(&caller, id)?))
 }
 
@@ -158,7 +157,6 @@ async fn get_app(
     put,
     path = "/{appId}",
     operation_id = "update_app",
-    params(AppIdParameter),
     request_body = UpdateAppRequest,
     security(("bearer" = [APPS_WRITE]), ("oauth" = [APPS_WRITE])),
     responses(
@@ -169,11 +167,11 @@ async fn get_app(
 async fn update_app(
     State(sandbox): State<Arc<Sandbox>>,
     request: AuthenticatedRequest,
-    id: AppIdParameter,
+    path: PathParameters,
     body: RequestBody,
 ) -> Result<Json<AppDetailBody>, ErrorResponse> {
     let caller = require_write_scopes(&sandbox, &request, &body)?;
-    let id = id.read()?;
+    let id = path.app_id()?;
     sandbox.update_state(|state| {
         let app = state.store.update_app(&caller, id, &body, sandbox.config.switches)?;
         Ok(detail_body(&sandbox, &request, app))
@@ -185,17 +183,16 @@ async fn update_app(
     delete,
     path = "/{appId}",
     operation_id = "delete_app",
-    params(AppIdParameter),
     security(("bearer" = [APPS_DELETE]), ("oauth" = [APPS_DELETE])),
     responses((status = 204, description = "Deleted")),
 )]
 async fn delete_app(
     State(sandbox): State<Arc<Sandbox>>,
     request: AuthenticatedRequest,
-    id: AppIdParameter,
+    path: PathParameters,
 ) -> Result<StatusCode, ErrorResponse> {
     let caller = request.require_scope(APPS_DELETE)?;
-    let id = id.read()?;
+    let id = path.app_id()?;
     sandbox.update_state(|state| {
         state.store.delete_app(&caller, id, Timestamp::now())?;
         Ok(StatusCode::NO_CONTENT)

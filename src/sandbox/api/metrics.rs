@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::AuthenticatedRequest;
-use super::parameters::{AppIdParameter, QueryParameters};
+use super::parameters::{PathParameters, QueryParameters};
 use crate::sandbox::auth::scopes::APPS_READ;
 use crate::sandbox::state::shared::Sandbox;
 use crate::sandbox::wire::error::ErrorResponse;
@@ -66,18 +66,18 @@ struct ClusterMetricsBody {
     get,
     path = "/{appId}/metrics",
     operation_id = "get_app_metrics",
-    params(AppIdParameter, ("window" = Option<String>, Query, description = "Time window for rates, such as `5m` or `1h30m`")),
+    params(("window" = Option<String>, Query, description = "Time window for rates, such as `5m` or `1h30m`")),
     security(("bearer" = [APPS_READ]), ("oauth" = [APPS_READ])),
     responses((status = 200, description = "Resource usage", body = AppMetricsBody)),
 )]
 async fn get_metrics(
     State(sandbox): State<Arc<Sandbox>>,
     request: AuthenticatedRequest,
-    id: AppIdParameter,
+    path: PathParameters,
     query: QueryParameters,
 ) -> Result<Json<AppMetricsBody>, ErrorResponse> {
     let caller = request.require_scope(APPS_READ)?;
-    let id = id.read()?;
+    let id = path.app_id()?;
     sandbox.state().store.find_app(&caller, id)?;
     if query.get("window").is_some_and(|window| !is_duration(window)) {
         return Err(ErrorResponse::invalid_parameter("window must be a duration such as 5m or 1h30m"));

@@ -1,7 +1,7 @@
 //! OpenAPI document of the API.
 //!
-//! Each endpoint documents its own parameters and responses. This module adds the responses, headers and parameters
-//! that the middleware and `AuthenticatedRequest` contribute to every endpoint.
+//! Each endpoint documents its own query parameters and responses. This module adds the path parameters, and the
+//! responses, headers and parameters that the middleware and `AuthenticatedRequest` contribute to every endpoint.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use utoipa::{Modify, OpenApi as _, ToSchema as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::parameters::describe_path_parameter;
 use super::paths::{DOCUMENT_PATHS, TOKEN_PATH, is_rate_limited};
 use crate::sandbox::auth::identity::ORGANIZATION_HEADER;
 use crate::sandbox::auth::scopes::ALL_SCOPES;
@@ -135,9 +136,12 @@ pub(super) fn complete_document(mut document: OpenApi, profile: Profile) -> Open
             }
         }
         let is_secured = operation.security.is_some();
-        if is_secured && with_organizations {
-            let header = Ref::new(format!("#/components/parameters/{ORGANIZATION_HEADER}"));
-            operation.parameters.get_or_insert_default().push(RefOr::Ref(header));
+        let in_path = path.split(['{', '}']).skip(1).step_by(2).map(|name| describe_path_parameter(name).into());
+        let header = Ref::new(format!("#/components/parameters/{ORGANIZATION_HEADER}"));
+        let header = (is_secured && with_organizations).then_some(RefOr::Ref(header));
+        let parameters: Vec<_> = in_path.chain(header).collect();
+        if !parameters.is_empty() {
+            operation.parameters.get_or_insert_default().extend(parameters);
         }
         let responses = [
             (INVALID, is_secured),

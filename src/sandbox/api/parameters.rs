@@ -107,72 +107,53 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryParameters {
     }
 }
 
+/// Path parameters by name. `None`: a part of the path is not UTF-8.
+pub(super) struct PathParameters(Option<HashMap<String, String>>);
+
 /// Names of the path parameters in routes.
 const APP_ID: &str = "appId";
 const SECRET_NAME: &str = "secretName";
 
-/// The ID of an app in a path, not yet validated.
-pub(super) struct AppIdParameter(Option<String>);
-
-impl AppIdParameter {
-    /// Returns the ID, or 400 if it is not a positive integer.
-    pub(super) fn read(&self) -> Result<u64, ErrorResponse> {
-        let number = self.0.as_deref().and_then(parse_decimal::<u64>);
+impl PathParameters {
+    /// Returns the ID of the app, or 400 if it is not a positive integer.
+    pub(super) fn app_id(&self) -> Result<u64, ErrorResponse> {
+        let number = self.get(APP_ID).and_then(parse_decimal::<u64>);
         // Clients read identifiers as signed 64-bit integers.
         let number = number.filter(|number| *number > 0 && i64::try_from(*number).is_ok());
         number.ok_or_else(|| ErrorResponse::invalid_parameter("Invalid ID: must be a positive integer"))
     }
+
+    /// Returns the name of the secret, or 400 if the name is not UTF-8. The caller then returns 404 for an invalid
+    /// name, because no secret has the name.
+    pub(super) fn secret_name(&self) -> Result<&str, ErrorResponse> {
+        let name = self.get(SECRET_NAME);
+        name.ok_or_else(|| ErrorResponse::invalid_parameter("Invalid secret name: must be text"))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.as_ref()?.get(name).map(String::as_str)
+    }
 }
 
-impl IntoParams for AppIdParameter {
-    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let id = ParameterBuilder::new().name(APP_ID).parameter_in(ParameterIn::Path).required(Required::True);
-        vec![id.schema(Some(integer_schema(1))).build()]
+impl<S: Send + Sync> FromRequestParts<S> for PathParameters {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let segments = Path::from_request_parts(parts, state).await.ok();
+        Ok(Self(segments.map(|Path(segments)| segments)))
     }
+}
+
+/// Describes a path parameter for the OpenAPI document.
+pub(super) fn describe_path_parameter(name: &str) -> Parameter {
+    let schema = if name == APP_ID { integer_schema(1) } else { ObjectBuilder::new().schema_type(Type::String) };
+    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
+    parameter.schema(Some(schema)).build()
 }
 
 fn integer_schema(minimum: usize) -> ObjectBuilder {
     let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
     ObjectBuilder::new().schema_type(Type::Integer).format(Some(format)).minimum(Some(minimum))
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for AppIdParameter {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        Ok(Self(path_segment(parts, state, APP_ID).await))
-    }
-}
-
-/// The name of a secret in a path. An invalid name gives 404, because no secret has the name.
-pub(super) struct SecretNameParameter(Option<String>);
-
-impl SecretNameParameter {
-    /// Returns the name, or 400 if it is not UTF-8.
-    pub(super) fn read(&self) -> Result<&str, ErrorResponse> {
-        self.0.as_deref().ok_or_else(|| ErrorResponse::invalid_parameter("Invalid secret name: must be text"))
-    }
-}
-
-impl IntoParams for SecretNameParameter {
-    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let name = ParameterBuilder::new().name(SECRET_NAME).parameter_in(ParameterIn::Path).required(Required::True);
-        vec![name.schema(Some(ObjectBuilder::new().schema_type(Type::String))).build()]
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for SecretNameParameter {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        Ok(Self(path_segment(parts, state, SECRET_NAME).await))
-    }
-}
-
-/// Returns a decoded path parameter. `None`: a part of the path is not UTF-8.
-async fn path_segment<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Option<String> {
-    let Path(mut segments) = Path::<HashMap<String, String>>::from_request_parts(parts, state).await.ok()?;
-    segments.remove(name)
 }
 
 /// Parses digits only, because `parse` also accepts a plus sign.

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::AuthenticatedRequest;
-use super::parameters::{AppIdParameter, PageRange, QueryParameters, SecretNameParameter};
+use super::parameters::{PageRange, PathParameters, QueryParameters};
 use crate::sandbox::auth::scopes::{SECRETS_READ, SECRETS_WRITE};
 use crate::sandbox::model::secret::{SecretBody, SecretContent, SetSecretRequest};
 use crate::sandbox::state::shared::Sandbox;
@@ -36,18 +36,18 @@ struct SecretListBody {
     get,
     path = "/{appId}/secrets",
     operation_id = "list_app_secrets",
-    params(AppIdParameter, PageRange),
+    params(PageRange),
     security(("bearer" = [SECRETS_READ]), ("oauth" = [SECRETS_READ])),
     responses((status = 200, description = "All items, or one page", body = SecretListBody)),
 )]
 async fn list_secrets(
     State(sandbox): State<Arc<Sandbox>>,
     request: AuthenticatedRequest,
-    id: AppIdParameter,
+    path: PathParameters,
     query: QueryParameters,
 ) -> Result<Json<SecretListBody>, ErrorResponse> {
     let caller = request.require_scope(SECRETS_READ)?;
-    let id = id.read()?;
+    let id = path.app_id()?;
     let switches = sandbox.config.switches;
     let state = sandbox.state();
     let app = state.store.find_app(&caller, id)?;
@@ -60,18 +60,16 @@ async fn list_secrets(
     get,
     path = "/{appId}/secrets/{secretName}",
     operation_id = "get_app_secret",
-    params(AppIdParameter, SecretNameParameter),
     security(("bearer" = [SECRETS_READ]), ("oauth" = [SECRETS_READ])),
     responses((status = 200, description = "The secret", body = SecretBody)),
 )]
 async fn get_secret(
     State(sandbox): State<Arc<Sandbox>>,
     request: AuthenticatedRequest,
-    id: AppIdParameter,
-    name: SecretNameParameter,
+    path: PathParameters,
 ) -> Result<Json<SecretBody>, ErrorResponse> {
     let caller = request.require_scope(SECRETS_READ)?;
-    let (id, name) = (id.read()?, name.read()?);
+    let (id, name) = (path.app_id()?, path.secret_name()?);
     let state = sandbox.state();
     Ok(Json(state.store.find_app(&caller, id)?.secrets.get(name)?.to_body(sandbox.config.switches)))
 }
@@ -81,7 +79,6 @@ async fn get_secret(
     post,
     path = "/{appId}/secrets",
     operation_id = "set_app_secret",
-    params(AppIdParameter),
     request_body = SetSecretRequest,
     security(("bearer" = [SECRETS_WRITE]), ("oauth" = [SECRETS_WRITE])),
     responses((status = 200, description = "The secret without its value", body = SecretBody)),
@@ -89,11 +86,11 @@ async fn get_secret(
 async fn set_secret(
     State(sandbox): State<Arc<Sandbox>>,
     request: AuthenticatedRequest,
-    id: AppIdParameter,
+    path: PathParameters,
     body: RequestBody,
 ) -> Result<Json<SecretBody>, ErrorResponse> {
     let caller = request.require_scope(SECRETS_WRITE)?;
-    let id = id.read()?;
+    let id = path.app_id()?;
     let input = || SecretContent::from_body(body.read()?);
     sandbox.update_state(|state| {
         let secret = state.store.set_secret(&caller, id, input, Timestamp::now())?;
@@ -106,17 +103,15 @@ async fn set_secret(
     delete,
     path = "/{appId}/secrets/{secretName}",
     operation_id = "delete_app_secret",
-    params(AppIdParameter, SecretNameParameter),
     security(("bearer" = [SECRETS_WRITE]), ("oauth" = [SECRETS_WRITE])),
     responses((status = 204, description = "Deleted")),
 )]
 async fn delete_secret(
     State(sandbox): State<Arc<Sandbox>>,
     request: AuthenticatedRequest,
-    id: AppIdParameter,
-    name: SecretNameParameter,
+    path: PathParameters,
 ) -> Result<StatusCode, ErrorResponse> {
     let caller = request.require_scope(SECRETS_WRITE)?;
-    let (id, name) = (id.read()?, name.read()?);
+    let (id, name) = (path.app_id()?, path.secret_name()?);
     sandbox.update_state(|state| state.store.delete_secret(&caller, id, name).map(|()| StatusCode::NO_CONTENT))
 }

@@ -55,20 +55,18 @@ pub(crate) fn accessible_organizations<'a>(
     credential: &CredentialConfig,
 ) -> impl Iterator<Item = (&'a OrganizationConfig, OrganizationRole)> {
     let user = config.users.iter().find(|user| credential.user == Some(user.id));
-    let is_oauth_client = credential.user.is_none();
-    let (own_organization, narrowed) = (credential.organization.clone(), credential.narrowed);
+    let (is_oauth_client, narrowed) = (credential.user.is_none(), credential.narrowed);
+    let own_organization = credential.organization.clone();
     config.organizations.iter().filter_map(move |organization| {
-        if narrowed && !organization.is_called(&own_organization) {
-            return None;
-        }
-        let membership =
-            user.and_then(|user| user.memberships.iter().find(|member| organization.is_called(&member.organization)));
+        let is_own = organization.is_called(&own_organization);
+        let mut memberships = user.into_iter().flat_map(|user| &user.memberships);
+        let membership = memberships.find(|membership| organization.is_called(&membership.organization));
         let role = match membership {
             Some(membership) => membership.role,
-            None if is_oauth_client && organization.is_called(&own_organization) => OrganizationRole::Owner,
+            None if is_oauth_client && is_own => OrganizationRole::Owner,
             None => return None,
         };
-        Some((organization, role))
+        (is_own || !narrowed).then_some((organization, role))
     })
 }
 

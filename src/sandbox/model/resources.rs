@@ -133,20 +133,23 @@ fn parse_cpus(text: &str) -> u128 {
     text.parse().unwrap_or(u128::MAX)
 }
 
-/// Parses a size into bytes.
+/// Parses a size into bytes. A number out of range exceeds every limit.
 fn parse_bytes(text: &str) -> u128 {
-    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
-    let unit = UNITS.iter().find(|(unit, _)| *unit == &text[digits.len()..]).map_or(1, |(_, bytes)| *bytes);
-    digits.parse().unwrap_or(u128::MAX).saturating_mul(unit)
+    split_size(text).map_or(0, |(digits, unit)| digits.parse().unwrap_or(u128::MAX).saturating_mul(unit))
 }
 
 fn read_size(value: &Value) -> Result<String, String> {
     let text = fields::read_string(value)?;
+    let is_whole = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let is_size = split_size(&text).is_some_and(|(digits, _)| is_whole(digits));
+    if is_size { Ok(text) } else { Err("must be a size such as \"16Gi\"".into()) }
+}
+
+/// Splits a size into its number and the bytes of its unit. `None`: the unit is unknown.
+fn split_size(text: &str) -> Option<(&str, u128)> {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
-    let unit = &text[digits.len()..];
-    let has_known_unit = UNITS.iter().any(|(known_unit, _)| *known_unit == unit);
-    let is_whole = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-    if is_whole && has_known_unit { Ok(text) } else { Err("must be a size such as \"16Gi\"".into()) }
+    let unit = UNITS.iter().find(|(unit, _)| *unit == &text[digits.len()..]);
+    unit.map(|(_, bytes)| (digits, *bytes))
 }
 
 /// Reads a field of an inner object. `null` counts as absent, and the error message starts with the field name.
