@@ -71,7 +71,7 @@ impl Client {
 
     /// `GET /v1/regions`: the regions for apps.
     pub async fn regions(&self, priority: Priority) -> Result<ApiResponse<Regions>, ApiError> {
-        self.read(ApiRequest::get("/v1/regions", ["regions"]), priority).await
+        self.read(ApiRequest::get("/v1/regions"), priority).await
     }
 
     /// `GET /v1/orgs`: the organizations that the credential can access. Older versions of the API lack this call.
@@ -79,25 +79,25 @@ impl Client {
         &self,
         priority: Priority,
     ) -> Result<ApiResponse<Vec<AccessibleOrganization>>, ApiError> {
-        let response = self.read(ApiRequest::get("/v1/orgs", ["orgs"]), priority).await?;
+        let response = self.read(ApiRequest::get("/v1/orgs"), priority).await?;
         Ok(response.map(OrganizationEnvelope::items))
     }
 
     /// `GET /v1/container-images`: the runtime images of a channel.
     pub async fn images(&self, channel: &str, priority: Priority) -> Result<ApiResponse<Images>, ApiError> {
-        let request = ApiRequest::get("/v1/container-images", ["container-images"]);
+        let request = ApiRequest::get("/v1/container-images");
         self.read(request.query([("channel", channel.to_owned())]), priority).await
     }
 
     /// `GET /v1/limits`: the limits of the plan. Older versions of the API lack this call.
     pub async fn limits(&self, priority: Priority) -> Result<ApiResponse<Limits>, ApiError> {
-        self.read(ApiRequest::get("/v1/limits", ["limits"]), priority).await
+        self.read(ApiRequest::get("/v1/limits"), priority).await
     }
 
     /// `GET /v1/health`, without a credential: whether the API is available.
     pub async fn health(&self, priority: Priority) -> Result<ApiResponse<()>, ApiError> {
         let permit = self.transport.acquire_anonymous_permit(priority).await?;
-        let response = self.transport.send(&ApiRequest::get("/v1/health", ["health"]), permit).await?;
+        let response = self.transport.send(&ApiRequest::get("/v1/health"), permit).await?;
         Ok(response.map(drop))
     }
 
@@ -106,7 +106,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::IncompleteList`] if the pages do not show where the list ends.
     pub async fn apps(&self, priority: Priority) -> Result<ApiResponse<Vec<App>>, ApiError> {
-        self.list::<AppEnvelope>(|| ApiRequest::get("/v1/apps", ["apps"]), priority).await
+        self.list::<AppEnvelope>(|| ApiRequest::get("/v1/apps"), priority).await
     }
 
     /// `GET /v1/apps/{appId}/secrets`, all pages: the complete list.
@@ -126,7 +126,7 @@ impl Client {
     /// `POST /v1/apps`, which is not idempotent. After an unknown outcome the caller must read the apps before another
     /// attempt.
     pub async fn create_app(&self, body: &CreateApp, permit: RequestPermit) -> Result<ApiResponse<App>, ApiError> {
-        let request = ApiRequest::new(Method::POST, "/v1/apps", ["apps"]).body(body)?;
+        let request = ApiRequest::new(Method::POST, "/v1/apps", []).body(body)?;
         let response = self.transport.call(request, permit).await?;
         expect_subject(response, |app: &App| app.name.eq_ignore_ascii_case(&body.name))
     }
@@ -166,8 +166,8 @@ impl Client {
         name: &str,
         permit: RequestPermit,
     ) -> Result<ApiResponse<()>, ApiError> {
-        let path = ["apps", &app.to_string(), "secrets", name];
-        let request = ApiRequest::new(Method::DELETE, "/v1/apps/{appId}/secrets/{secretName}", path);
+        let route = "/v1/apps/{appId}/secrets/{secretName}";
+        let request = ApiRequest::new(Method::DELETE, route, [&app.to_string(), name]);
         Ok(self.transport.send(&request, permit).await?.map(drop))
     }
 
@@ -231,11 +231,11 @@ impl Client {
 }
 
 fn app_request(method: Method, id: i64) -> ApiRequest {
-    ApiRequest::new(method, "/v1/apps/{appId}", ["apps", &id.to_string()])
+    ApiRequest::new(method, "/v1/apps/{appId}", [&id.to_string()])
 }
 
 fn secrets_request(method: Method, app: i64) -> ApiRequest {
-    ApiRequest::new(method, "/v1/apps/{appId}/secrets", ["apps", &app.to_string(), "secrets"])
+    ApiRequest::new(method, "/v1/apps/{appId}/secrets", [&app.to_string()])
 }
 
 /// Rejects a response about another app than the requested one.

@@ -11,7 +11,7 @@ pub(super) struct ApiRequest {
     pub(super) method: Method,
     /// The documented path with placeholders, for logs, metrics and messages.
     pub(super) route: &'static str,
-    /// Path segments after `/v1`.
+    /// Segments of the path.
     pub(super) path: Vec<String>,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) body: Option<Value>,
@@ -20,13 +20,17 @@ pub(super) struct ApiRequest {
 }
 
 impl ApiRequest {
-    pub(super) fn new<const N: usize>(method: Method, route: &'static str, path: [&str; N]) -> Self {
-        let path = path.map(str::to_owned).to_vec();
+    /// A request without a query and a body. The parameters replace the placeholders of the route, in order.
+    pub(super) fn new<const N: usize>(method: Method, route: &'static str, parameters: [&str; N]) -> Self {
+        let mut parameters = parameters.into_iter();
+        let fill =
+            |segment| if str::starts_with(segment, '{') { parameters.next().unwrap_or_default() } else { segment };
+        let path = route.split('/').skip(1).map(fill).map(str::to_owned).collect();
         Self { method, route, path, query: Vec::new(), body: None, secret: None }
     }
 
-    pub(super) fn get<const N: usize>(route: &'static str, path: [&str; N]) -> Self {
-        Self::new(Method::GET, route, path)
+    pub(super) fn get(route: &'static str) -> Self {
+        Self::new(Method::GET, route, [])
     }
 
     pub(super) fn query<const N: usize>(self, query: [(&'static str, String); N]) -> Self {

@@ -79,7 +79,6 @@ impl Transport {
         Ok(Self { http, base_url, organization, tokens, budget, metrics, read_retry_timeout, is_available })
     }
 
-    /// Cancels queued requests.
     pub(super) fn close(&self) {
         self.budget.close();
     }
@@ -258,7 +257,7 @@ impl Transport {
         }
         let mut url = self.base_url.clone();
         let invalid = |()| ApiError::local(ErrorKind::Invalid, "spec.endpoint cannot be used as a base URL");
-        url.path_segments_mut().map_err(invalid)?.pop_if_empty().push("v1").extend(path);
+        url.path_segments_mut().map_err(invalid)?.pop_if_empty().extend(path);
         Ok(url)
     }
 }

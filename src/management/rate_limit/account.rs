@@ -33,7 +33,6 @@ pub(super) struct AccountLimiter {
 struct LimiterState {
     /// Quota of each connection, by the connection's number.
     quotas: HashMap<u64, Quota>,
-    /// Number of connections so far.
     connections: u64,
     paused_until: Option<Instant>,
     /// Cause of the pause that ends at `paused_until`.
