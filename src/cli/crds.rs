@@ -17,7 +17,6 @@ pub(super) struct CrdsArguments {
     output: Option<PathBuf>,
 }
 
-/// Prints or writes the CustomResourceDefinitions.
 pub(super) fn run(arguments: &CrdsArguments) -> Result<(), String> {
     for file in api::custom_resource_definitions() {
         let yaml = serde_saphyr::to_string(&file.definition)

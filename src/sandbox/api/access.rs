@@ -48,7 +48,6 @@ impl AuthenticatedRequest {
         &self.organization.name
     }
 
-    /// Returns the credential of the request.
     pub(super) fn credential(&self) -> &CredentialConfig {
         &self.credential
     }

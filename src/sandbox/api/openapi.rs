@@ -24,7 +24,7 @@ use crate::sandbox::auth::identity::ORGANIZATION_HEADER;
 use crate::sandbox::auth::scopes::ALL_SCOPES;
 use crate::sandbox::model::profile::Profile;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::traffic::rate_limits;
+use crate::sandbox::traffic::rate_limits::{COUNTED_HEADERS, REJECTED_HEADERS, describe_headers};
 use crate::sandbox::wire::error::ErrorBody;
 
 #[derive(utoipa::OpenApi)]
@@ -66,99 +66,60 @@ pub(super) fn operations(document: &mut OpenApi) -> impl Iterator<Item = (&Strin
     })
 }
 
-/// An error response that several endpoints share.
-struct CommonResponse {
-    status: &'static str,
-    name: &'static str,
-    description: &'static str,
-    /// Rate-limit headers of the response.
-    headers: &'static [&'static str],
-}
-
-const INVALID: CommonResponse = CommonResponse {
-    status: "400",
-    name: "Invalid",
-    description: "A header, a parameter or the body is invalid",
-    headers: &rate_limits::COUNTED_HEADERS,
-};
-const UNAUTHENTICATED: CommonResponse = CommonResponse {
-    status: "401",
-    name: "Unauthenticated",
-    description: "The credential is missing, unknown or expired",
-    headers: &[],
-};
-const FORBIDDEN: CommonResponse = CommonResponse {
-    status: "403",
-    name: "Forbidden",
-    description: "The scope, the role or the plan does not allow the request, or the organization is not accessible",
-    headers: &rate_limits::COUNTED_HEADERS,
-};
-const NOT_FOUND: CommonResponse = CommonResponse {
-    status: "404",
-    name: "NotFound",
-    description: "The app or the secret does not exist, or the app belongs to another organization",
-    headers: &rate_limits::COUNTED_HEADERS,
-};
-const TOO_LARGE: CommonResponse = CommonResponse {
-    status: "413",
-    name: "TooLarge",
-    description: "The body is larger than 1 MiB",
-    headers: &rate_limits::COUNTED_HEADERS,
-};
-const TOO_MANY: CommonResponse = CommonResponse {
-    status: "429",
-    name: "TooMany",
-    description: "A rate limit is exceeded",
-    headers: &rate_limits::REJECTED_HEADERS,
-};
-const BROKEN: CommonResponse = CommonResponse {
-    status: "500",
-    name: "Broken",
-    description: "Internal error",
-    headers: &rate_limits::COUNTED_HEADERS,
-};
+/// Error responses that several endpoints share: status, name, description, rate-limit headers.
+const COMMON_RESPONSES: [(&str, &str, &str, &[&str]); 7] = [
+    ("400", "Invalid", "A header, a parameter or the body is invalid", &COUNTED_HEADERS),
+    ("401", "Unauthenticated", "The credential is missing, unknown or expired", &[]),
+    ("403", "Forbidden", "The scope, the role, the plan or the organization forbids the request", &COUNTED_HEADERS),
+    ("404", "NotFound", "The app or the secret does not exist in the organization", &COUNTED_HEADERS),
+    ("413", "TooLarge", "The body is larger than 1 MiB", &COUNTED_HEADERS),
+    ("429", "TooMany", "A rate limit is exceeded", &REJECTED_HEADERS),
+    ("500", "Broken", "Internal error", &COUNTED_HEADERS),
+];
 
 /// Adds the shared parts to a document.
 pub(super) fn complete_document(mut document: OpenApi, profile: Profile) -> OpenApi {
-    let with_organizations = profile != Profile::Legacy;
-    if with_organizations {
-        let components = document.components.get_or_insert_default();
-        components.parameters.insert(ORGANIZATION_HEADER.into(), organization_header().into());
-    }
-    if profile == Profile::Legacy {
-        remove_code_property(&mut document);
+    match profile {
+        Profile::Legacy => remove_code_property(&mut document),
+        Profile::Current => {
+            let components = document.components.get_or_insert_default();
+            components.parameters.insert(ORGANIZATION_HEADER.into(), organization_header().into());
+        }
     }
     for (path, operation) in operations(&mut document) {
-        let is_rate_limited = is_rate_limited(path);
-        for response in operation.responses.responses.values_mut().filter(|_| is_rate_limited) {
-            if let RefOr::T(response) = response {
-                response.headers = header_references(&rate_limits::COUNTED_HEADERS);
-            }
-        }
-        let is_secured = operation.security.is_some();
-        let in_path = path.split(['{', '}']).skip(1).step_by(2).map(|name| describe_path_parameter(name).into());
-        let header = Ref::new(format!("#/components/parameters/{ORGANIZATION_HEADER}"));
-        let header = (is_secured && with_organizations).then_some(RefOr::Ref(header));
-        let parameters: Vec<_> = in_path.chain(header).collect();
-        if !parameters.is_empty() {
-            operation.parameters.get_or_insert_default().extend(parameters);
-        }
-        let responses = [
-            (INVALID, is_secured),
-            (UNAUTHENTICATED, is_secured),
-            (FORBIDDEN, is_secured),
-            (NOT_FOUND, path.contains('{')),
-            (TOO_LARGE, operation.request_body.is_some()),
-            (TOO_MANY, is_rate_limited),
-            (BROKEN, is_secured),
-        ];
-        for (response, _) in responses.into_iter().filter(|(_, applies)| *applies) {
-            // The endpoints without a credential document their own error responses.
-            let reference = || Ref::from_response_name(response.name).into();
-            operation.responses.responses.entry(response.status.into()).or_insert_with(reference);
-        }
+        complete_operation(path, operation, profile);
     }
     document
+}
+
+fn complete_operation(path: &str, operation: &mut Operation, profile: Profile) {
+    let is_rate_limited = is_rate_limited(path);
+    for response in operation.responses.responses.values_mut().filter(|_| is_rate_limited) {
+        if let RefOr::T(response) = response {
+            response.headers = header_references(&COUNTED_HEADERS);
+        }
+    }
+    let is_secured = operation.security.is_some();
+    let in_path = path.split(['{', '}']).skip(1).step_by(2).map(|name| describe_path_parameter(name).into());
+    let header = Ref::new(format!("#/components/parameters/{ORGANIZATION_HEADER}"));
+    let header = (is_secured && profile != Profile::Legacy).then_some(RefOr::Ref(header));
+    let parameters: Vec<_> = in_path.chain(header).collect();
+    if !parameters.is_empty() {
+        operation.parameters.get_or_insert_default().extend(parameters);
+    }
+    for (status, name, ..) in COMMON_RESPONSES {
+        let applies = match status {
+            "404" => path.contains('{'),
+            "413" => operation.request_body.is_some(),
+            "429" => is_rate_limited,
+            _ => is_secured,
+        };
+        if applies {
+            // The endpoints without a credential document their own error responses.
+            let reference = || Ref::from_response_name(name).into();
+            operation.responses.responses.entry(status.into()).or_insert_with(reference);
+        }
+    }
 }
 
 /// Removes the code from the error body, because the legacy API has no codes.
@@ -180,10 +141,8 @@ struct CommonComponents;
 impl Modify for CommonComponents {
     fn modify(&self, document: &mut OpenApi) {
         let components = document.components.get_or_insert_default();
-        components.headers.extend(rate_limits::describe_headers());
-        for CommonResponse { name, description, headers, .. } in
-            [INVALID, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TOO_LARGE, TOO_MANY, BROKEN]
-        {
+        components.headers.extend(describe_headers());
+        for (_, name, description, headers) in COMMON_RESPONSES {
             let schema = Ref::from_schema_name(ErrorBody::name());
             let body = ContentBuilder::new().schema(Some(schema)).build();
             let mut response =
@@ -194,7 +153,6 @@ impl Modify for CommonComponents {
     }
 }
 
-/// Authentication schemes.
 struct SecuritySchemes;
 
 impl Modify for SecuritySchemes {
@@ -210,7 +168,6 @@ impl Modify for SecuritySchemes {
     }
 }
 
-/// Describes the organization header.
 fn organization_header() -> Parameter {
     let handle = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-zA-Z0-9._-]+$"));
     ParameterBuilder::new()

@@ -20,9 +20,7 @@ pub(super) struct QueryParameters(HashMap<String, String>);
 
 /// Part of a list.
 pub(super) struct PageRange {
-    /// Number of items to skip.
     offset: usize,
-    /// Maximum number of items.
     limit: usize,
 }
 
@@ -38,7 +36,6 @@ impl PageRange {
 }
 
 impl QueryParameters {
-    /// Returns the value of a parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

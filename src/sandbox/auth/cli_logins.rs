@@ -16,7 +16,6 @@ const MAX_APPROVED_CODES: usize = 100;
 pub(crate) struct CliLogins(Mutex<VecDeque<String>>);
 
 impl CliLogins {
-    /// Approves a code.
     pub(crate) fn approve(&self, code: String) {
         let mut codes = lock(&self.0);
         codes.retain(|approved| *approved != code);

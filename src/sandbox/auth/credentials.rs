@@ -29,7 +29,6 @@ pub(crate) struct CredentialStore {
 struct ConfiguredCredential {
     credential: CredentialConfig,
     state: CredentialState,
-    /// Number of rotations.
     rotations: u32,
 }
 
@@ -44,7 +43,6 @@ enum CredentialState {
 
 #[derive(Clone, Deserialize, Serialize)]
 struct IssuedToken {
-    /// Name of the credential.
     name: String,
     scopes: Vec<String>,
     expires_at: Timestamp,

@@ -92,7 +92,6 @@ pub(crate) fn target_organization<'a>(
     find_accessible_organization(config, credential, handle)
 }
 
-/// Returns an accessible organization by its handle.
 pub(crate) fn find_accessible_organization<'a>(
     config: &'a SandboxConfig,
     credential: &CredentialConfig,

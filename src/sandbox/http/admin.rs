@@ -96,7 +96,6 @@ async fn clear_faults(State(sandbox): State<Arc<Sandbox>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Connects an app to a repository or disconnects the app.
 fn set_repository_connected(
     State(sandbox): State<Arc<Sandbox>>,
     Path(id): Path<String>,

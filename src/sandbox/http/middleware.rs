@@ -88,7 +88,6 @@ fn add_rate_limit_headers(response: impl IntoResponse, rate_limit: Option<&RateL
     response
 }
 
-/// One request and its journal entry.
 struct RequestContext {
     sandbox: Arc<Sandbox>,
     recorder: EntryRecorder,

@@ -9,14 +9,11 @@ use crate::sandbox::wire::fields::{self, BodyFields, FieldPatch};
 pub(crate) struct PlatformRegion {
     /// Identifier, such as `us-west-2`.
     pub(crate) id: &'static str,
-    /// Display name.
     pub(crate) name: &'static str,
 }
 
-/// Recommended region.
 pub(crate) const DEFAULT_REGION: &str = "us-west-2";
 
-/// All regions.
 pub(crate) const REGIONS: [PlatformRegion; 2] = [
     PlatformRegion { id: DEFAULT_REGION, name: "US West (Oregon)" },
     PlatformRegion { id: "us-east-1", name: "US East (N. Virginia)" },

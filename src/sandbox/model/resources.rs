@@ -56,7 +56,7 @@ pub(crate) struct ExecutorSettings {
     #[schema(maximum = 1000)]
     replicas: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resources: Option<ComputeResources>,
+    pub(crate) resources: Option<ComputeResources>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0)]
     storage_size_gb: Option<Number>,
@@ -78,14 +78,6 @@ impl ComputeResources {
     }
 }
 
-impl ExecutorSettings {
-    /// Returns the resources of each executor.
-    pub(crate) fn resources(&self) -> Option<&ComputeResources> {
-        self.resources.as_ref()
-    }
-}
-
-/// Reads the field `resources`.
 pub(crate) fn read_resources(value: &Value) -> Result<ComputeResources, String> {
     let object = fields::read_object(value)?;
     Ok(ComputeResources {
@@ -94,7 +86,6 @@ pub(crate) fn read_resources(value: &Value) -> Result<ComputeResources, String> 
     })
 }
 
-/// Reads the field `executor`.
 pub(crate) fn read_executor(value: &Value) -> Result<ExecutorSettings, String> {
     let object = fields::read_object(value)?;
     Ok(ExecutorSettings {

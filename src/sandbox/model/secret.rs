@@ -15,7 +15,6 @@ use crate::sandbox::wire::error::ErrorResponse;
 use crate::sandbox::wire::fields::{self, BodyFields};
 use crate::sandbox::wire::timestamps;
 
-/// Maximum size of a value.
 const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// Placeholder for every value, independent of the length.
 const MASK: &str = "********";
@@ -32,7 +31,6 @@ impl ValueDigest {
     }
 }
 
-/// Record of a secret.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct StoredSecret {
     /// Positive and unique across all apps.
@@ -75,12 +73,10 @@ impl SecretContent {
     }
 }
 
-/// Rejects a value above the maximum size.
 fn check_length(value: String) -> Result<String, String> {
     if value.len() > MAX_VALUE_BYTES { Err(format!("must be at most {MAX_VALUE_BYTES} bytes")) } else { Ok(value) }
 }
 
-/// Rejects an invalid name.
 fn check_name(name: String) -> Result<String, String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let is_name =

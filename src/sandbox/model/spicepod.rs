@@ -7,8 +7,12 @@ use serde_json::{Map, Value};
 /// Reads YAML text or a JSON object. JSON text is also YAML.
 pub(crate) fn read_spicepod(value: &Value) -> Result<Map<String, Value>, String> {
     let parsed = match value {
-        Value::String(text) => serde_saphyr::from_str_with_options(text, options())
-            .map_err(|error| format!("is neither YAML nor JSON: {error}"))?,
+        Value::String(text) => {
+            // Without a snippet, an error message is one line with the position and does not contain the text.
+            let options = serde_saphyr::options! { with_snippet: false };
+            serde_saphyr::from_str_with_options(text, options)
+                .map_err(|error| format!("is neither YAML nor JSON: {error}"))?
+        }
         other => other.clone(),
     };
     match parsed {
@@ -44,9 +48,4 @@ fn prune_value(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(prune_value),
         _ => {}
     }
-}
-
-/// Error messages contain the position in one line, without the surrounding text.
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! { with_snippet: false }
 }

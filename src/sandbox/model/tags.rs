@@ -6,12 +6,10 @@ use serde_json::Value;
 
 use crate::sandbox::wire::fields;
 
-/// Tags by key.
 pub(crate) type Tags = BTreeMap<String, String>;
 
 /// Maximum length of a key: a letter and up to 62 more characters.
 const MAX_KEY_BYTES: usize = 63;
-/// Maximum length of a value.
 const MAX_VALUE_BYTES: usize = 256;
 
 /// Reads a JSON object with valid keys and values.

@@ -14,7 +14,6 @@ use crate::sandbox::traffic::journal::Journal;
 use crate::sandbox::traffic::rate_limits::RequestLimiter;
 use crate::sandbox::wire::sync::lock;
 
-/// State that all requests of one server share.
 pub(crate) struct Sandbox {
     pub(crate) config: SandboxConfig,
     state: Mutex<PersistedState>,

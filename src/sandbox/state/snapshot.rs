@@ -24,7 +24,6 @@ pub(crate) struct PersistedState {
     pub(crate) credentials: CredentialStore,
 }
 
-/// Content of the state file.
 #[derive(Serialize, Deserialize)]
 struct StateFile<S> {
     format: u32,

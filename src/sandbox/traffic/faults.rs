@@ -138,7 +138,6 @@ pub(crate) struct FaultRuleStatus {
     matched: u64,
 }
 
-/// A matching rule.
 pub(crate) struct TriggeredFault {
     /// Fault to execute.
     pub(crate) action: FaultAction,
@@ -146,7 +145,6 @@ pub(crate) struct TriggeredFault {
     pub(crate) released: CancellationToken,
 }
 
-/// All fault rules.
 #[derive(Default)]
 pub(crate) struct FaultRules {
     rules: Mutex<FaultTable>,

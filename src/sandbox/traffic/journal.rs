@@ -24,7 +24,6 @@ const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RequestState {
-    /// Received.
     Received,
     /// A fault delays the request before the request takes effect.
     Held,
@@ -193,7 +192,6 @@ impl EntryRecorder {
         Self { journal, seq, is_finished: false }
     }
 
-    /// Records the body and its size.
     pub(crate) fn record_body(&self, body: Option<Value>, body_bytes: usize) {
         self.journal.update_entry(self.seq, |entry| {
             entry.body_bytes = if body.is_some() { body_bytes } else { 0 };
@@ -211,7 +209,6 @@ impl EntryRecorder {
         self.journal.set_state(self.seq, state, None);
     }
 
-    /// Records the response status.
     pub(crate) fn record_answered(self, status: u16) {
         self.finish(RequestState::Answered, Some(status));
     }

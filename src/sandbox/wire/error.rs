@@ -84,7 +84,6 @@ impl ErrorResponse {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
     }
 
-    /// Adds a machine-readable code.
     pub(crate) fn with_code(mut self, code: &'static str) -> Self {
         self.body.code = Some(code);
         self

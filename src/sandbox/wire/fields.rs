@@ -37,7 +37,6 @@ impl<T> FieldPatch<T> {
         }
     }
 
-    /// Returns a reference to the new value.
     pub(crate) fn as_set(&self) -> Option<&T> {
         match self {
             Self::Set(value) => Some(value),
@@ -45,7 +44,6 @@ impl<T> FieldPatch<T> {
         }
     }
 
-    /// Returns the new value.
     pub(crate) fn into_value(self) -> Option<T> {
         match self {
             Self::Set(value) => Some(value),
@@ -117,12 +115,10 @@ impl BodyFields {
     }
 }
 
-/// Reads a string.
 pub(crate) fn read_string(value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "must be a string".into())
 }
 
-/// Reads a non-empty string.
 pub(crate) fn read_nonempty_string(value: &Value) -> Result<String, String> {
     let text = read_string(value)?;
     if text.is_empty() { Err("must not be empty".into()) } else { Ok(text) }
@@ -136,7 +132,6 @@ pub(crate) fn read_one_of(values: &[&str]) -> impl FnOnce(&Value) -> Result<Stri
     }
 }
 
-/// Reads an integer within a range.
 pub(crate) fn read_integer(minimum: u64, maximum: u64) -> impl FnOnce(&Value) -> Result<u64, String> {
     move |value| {
         let number = value.as_u64().filter(|number| (minimum..=maximum).contains(number));
@@ -144,12 +139,10 @@ pub(crate) fn read_integer(minimum: u64, maximum: u64) -> impl FnOnce(&Value) ->
     }
 }
 
-/// Reads a boolean.
 pub(crate) fn read_boolean(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| "must be true or false".into())
 }
 
-/// Reads a JSON object.
 pub(crate) fn read_object(value: &Value) -> Result<&Map<String, Value>, String> {
     value.as_object().ok_or_else(|| "must be an object".into())
 }

@@ -147,11 +147,10 @@ impl AppChanges {
             return Err(plan_limit_error(format!("The plan includes {} replicas", plan.max_replicas)));
         }
         if let Some(limits) = plan.resources {
-            let app_resources = self.resources.as_set();
-            let executor_resources = self.executor.as_set().and_then(ExecutorSettings::resources);
-            if let Some(excess) =
-                app_resources.into_iter().chain(executor_resources).find_map(|resources| resources.find_excess(limits))
-            {
+            let app = self.resources.as_set();
+            let executor = self.executor.as_set().and_then(|executor| executor.resources.as_ref());
+            let excess = app.into_iter().chain(executor).find_map(|resources| resources.find_excess(limits));
+            if let Some(excess) = excess {
                 return Err(plan_limit_error(format!("The plan includes {excess}")));
             }
         }

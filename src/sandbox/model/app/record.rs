@@ -15,7 +15,6 @@ use crate::sandbox::model::tags::Tags;
 pub(crate) struct StoredApp {
     /// Positive and unique.
     pub(crate) id: u64,
-    /// ID of the organization.
     pub(crate) organization: u64,
     /// Spelling of the last write. Names are compared case-insensitively.
     pub(crate) name: String,
@@ -31,7 +30,6 @@ pub(crate) struct StoredApp {
     /// `/sandbox/` and the seed file for this.
     #[serde(default)]
     pub(crate) repository_connected: bool,
-    /// Secrets of the app.
     #[serde(default)]
     pub(crate) secrets: StoredSecrets,
     /// Settings that a request body can change.

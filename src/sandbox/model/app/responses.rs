@@ -135,7 +135,6 @@ impl StoredApp {
 }
 
 impl AppDetailBody {
-    /// Removes the configuration.
     pub(crate) fn without_config(self) -> Self {
         Self { config: None, ..self }
     }
