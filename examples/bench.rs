@@ -37,7 +37,7 @@ use support::{
     control_plane::{ControlPlane, User},
     definitions::install_definitions,
     eventually::poll,
-    operator::Operator,
+    operator::{Metrics, Operator},
     run_dir::RunDir,
     sandbox::Sandbox,
     test_env::Kind,
@@ -150,12 +150,9 @@ impl Bench {
             .await
             .map_err(|error| error.to_string())?;
         print_row("apply: all stored in Kubernetes", seconds(started.elapsed()), "");
-        poll("every object is Ready", DEADLINE, async || {
-            let metrics = operator.metrics().await?;
-            let ready = metrics.sum("spice_operator_objects", &[("kind", &kind), ("reason", "Succeeded")]);
-            if ready >= count as f64 { Ok(()) } else { Err(format!("{ready} of {count} are Ready")) }
-        })
-        .await?;
+        let ready =
+            |metrics: &Metrics| metrics.sum("spice_operator_objects", &[("kind", &kind), ("reason", "Succeeded")]);
+        wait_for(operator, "every object is Ready", count as f64, ready).await?;
         print_row("apply: all Ready", seconds(started.elapsed()), "");
         Ok(())
     }
@@ -166,26 +163,21 @@ impl Bench {
         let spec = json!({ "description": "one of many", "runtime": { "replicas": 2 } });
         let specs = (0..self.apps).map(|number| (app(number), spec.clone())).collect();
         self.apply_all::<SpiceApp>(specs, &operator).await?;
-        let calls = self.calls(&operator).await?;
+        let calls = count_calls(&operator, &[]).await?;
         print_row("create: calls", format!("{calls}"), &format!("{}", 2 * self.apps));
-        let lists = operator.metrics().await?.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps")]);
+        let lists = count_calls(&operator, &[("method", "GET"), ("route", "/v1/apps")]).await?;
         print_row("create: pages of the app list", format!("{lists}"), "1 per list");
         print_row("create: calls per app", format!("{:.2}", calls / self.apps as f64), "2");
-        self.print_usage("create", &operator)?;
-        operator.terminate().await.map(drop)
+        finish("create", operator).await
     }
 
     async fn measure_restart<K: Kind>(&self, objects: usize) -> Result<(), String> {
         let (operator, ready) = self.operator(&NO_RESYNC).await?;
         print_row("restart: start to ready", seconds(ready), "1 s");
-        poll("every object was reconciled", DEADLINE, async || {
-            let reconciles = operator.metrics().await?.reconciles(&K::kind(&()));
-            if reconciles >= objects as f64 { Ok(()) } else { Err(format!("{reconciles} reconciles")) }
-        })
-        .await?;
-        print_row("restart: calls", format!("{}", self.calls(&operator).await?), "0");
-        self.print_usage("restart", &operator)?;
-        operator.terminate().await.map(drop)
+        let reconciles = |metrics: &Metrics| metrics.reconciles(&K::kind(&()));
+        wait_for(&operator, "every object was reconciled", objects as f64, reconciles).await?;
+        print_row("restart: calls", format!("{}", count_calls(&operator, &[]).await?), "0");
+        finish("restart", operator).await
     }
 
     /// Applies the Kubernetes Secret that is the source of all SpiceSecrets.
@@ -207,25 +199,21 @@ impl Bench {
         };
         let count = SECRETS_PER_APP * self.apps;
         self.apply_all::<SpiceSecret>((0..count).map(object).collect(), &operator).await?;
-        let calls = self.calls(&operator).await?;
+        let calls = count_calls(&operator, &[]).await?;
         print_row("secrets: calls", format!("{calls}"), &format!("{count}"));
         let route = ("route", "/v1/apps/{appId}/secrets");
-        let lists = operator.metrics().await?.sum(CALLS, &[("method", "GET"), route]);
+        let lists = count_calls(&operator, &[("method", "GET"), route]).await?;
         print_row("secrets: pages of secret lists", format!("{lists}"), "1 per app");
         print_row("secrets: calls per secret", format!("{:.2}", calls / count as f64), "1");
 
         let started = Instant::now();
         self.apply_source(1).await?;
-        poll("every secret is set again", DEADLINE, async || {
-            let posts = operator.metrics().await?.sum(CALLS, &[("method", "POST"), route]);
-            if posts >= (2 * count) as f64 { Ok(()) } else { Err(format!("{posts} of {}", 2 * count)) }
-        })
-        .await?;
+        let posts = |metrics: &Metrics| metrics.sum(CALLS, &[("method", "POST"), route]);
+        wait_for(&operator, "every secret is set again", (2 * count) as f64, posts).await?;
         print_row("rotation: all secrets set", seconds(started.elapsed()), "");
-        let calls = self.calls(&operator).await? - calls;
+        let calls = count_calls(&operator, &[]).await? - calls;
         print_row("rotation: calls per secret", format!("{:.2}", calls / count as f64), "1");
-        self.print_usage("secrets", &operator)?;
-        operator.terminate().await.map(drop)
+        finish("secrets", operator).await
     }
 
     /// Resyncs of the apps and of all secrets.
@@ -233,12 +221,8 @@ impl Bench {
         let operator = self.operator(&RESYNC_5_S).await?.0;
         let (expected, pages) =
             ((self.apps * cycles) as f64, [("method", "GET"), ("route", "/v1/apps/{appId}/secrets")]);
-        poll("the resyncs are finished", DEADLINE, async || {
-            let count = operator.metrics().await?.sum(CALLS, &pages);
-            if count >= expected { Ok(()) } else { Err(format!("{count} of {expected}")) }
-        })
-        .await?;
-        let (calls, metrics) = (self.calls(&operator).await?, operator.metrics().await?);
+        wait_for(&operator, "the resyncs are finished", expected, |metrics| metrics.sum(CALLS, &pages)).await?;
+        let (calls, metrics) = (count_calls(&operator, &[]).await?, operator.metrics().await?);
         // The resyncs of an app and of its secrets are not simultaneous, so the last resyncs can be incomplete.
         let app_reads = metrics.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps/{appId}")]);
         print_row(&format!("drift: app reads in {cycles} resyncs"), format!("{app_reads}"), &format!("{expected}"));
@@ -247,54 +231,29 @@ impl Bench {
         print_row("drift: calls per app and its secrets", format!("{:.2}", calls / app_reads), &separate_reads);
         let writes = calls - metrics.sum(CALLS, &[("method", "GET")]);
         print_row("drift: remote writes", format!("{}", writes.max(0.0)), "0");
-        self.print_usage("drift", &operator)?;
-        operator.terminate().await.map(drop)
+        finish("drift", operator).await
     }
 
     async fn measure_app_resyncs(&self, cycles: usize) -> Result<(), String> {
         let before = self.versions().await?;
         let ((operator, _), started) = (self.operator(&RESYNC_1_S).await?, Instant::now());
         let resyncs = (self.apps * cycles) as f64;
-        poll("the resyncs are finished", DEADLINE, async || {
-            let metrics = operator.metrics().await?;
-            let count = metrics.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps/{appId}")]);
-            if count >= resyncs { Ok(()) } else { Err(format!("{count} of {resyncs}")) }
-        })
-        .await?;
-        let (duration, calls) = (started.elapsed(), self.calls(&operator).await?);
+        let reads = |metrics: &Metrics| metrics.sum(CALLS, &[("method", "GET"), ("route", "/v1/apps/{appId}")]);
+        wait_for(&operator, "the resyncs are finished", resyncs, reads).await?;
+        let (duration, calls) = (started.elapsed(), count_calls(&operator, &[]).await?);
         print_row(&format!("steady: {cycles} resyncs of each app"), seconds(duration), &format!("{cycles} s"));
         print_row("steady: calls per resync", format!("{:.2}", calls / resyncs), "1 + list share");
-        let writes: f64 = calls - operator.metrics().await?.sum(CALLS, &[("method", "GET")]);
+        let writes = calls - count_calls(&operator, &[("method", "GET")]).await?;
         print_row("steady: remote writes", format!("{}", writes.max(0.0)), "0");
         let changed = self.versions().await?.iter().zip(&before).filter(|(after, before)| after != before).count();
         print_row("steady: objects written", format!("{changed}"), "0");
-        self.print_usage("steady", &operator)?;
-        operator.terminate().await.map(drop)
-    }
-
-    async fn calls(&self, operator: &Operator) -> Result<f64, String> {
-        // The sum of an empty iterator is -0.0.
-        Ok(operator.metrics().await?.sum(CALLS, &[]) + 0.0)
+        finish("steady", operator).await
     }
 
     /// The resource version of every SpiceApp, in the order of the names.
     async fn versions(&self) -> Result<Vec<Option<String>>, String> {
         let list = self.api::<SpiceApp>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         Ok(list.items.into_iter().map(|app| app.metadata.resource_version).collect())
-    }
-
-    /// Prints peak memory and CPU time of a running operator.
-    fn print_usage(&self, phase: &str, operator: &Operator) -> Result<(), String> {
-        let pid = operator.process().pid();
-        let peak = common::memory_mib(pid, "VmHWM")?;
-        print_row(&format!("{phase}: peak memory"), format!("{peak:.1} MiB"), "40 MiB");
-        let path = format!("/proc/{pid}/stat");
-        let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-        // User and system time are fields 14 and 15. Field 2 can contain spaces and ends with a parenthesis.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-        print_row(&format!("{phase}: CPU"), format!("{:.2} s", ticks / TICKS_PER_SECOND), "");
-        Ok(())
     }
 }
 
@@ -303,4 +262,38 @@ const CALLS: &str = "spice_operator_management_api_requests_total";
 /// The name of an app.
 fn app(number: usize) -> String {
     format!("app-{number:04}")
+}
+
+/// The number of requests to the Management API with these labels.
+async fn count_calls(operator: &Operator, labels: &[(&str, &str)]) -> Result<f64, String> {
+    // The sum of an empty iterator is -0.0.
+    Ok(operator.metrics().await?.sum(CALLS, labels) + 0.0)
+}
+
+/// Waits until a figure of the operator's metrics reaches a value.
+async fn wait_for(
+    operator: &Operator,
+    goal: &str,
+    expected: f64,
+    figure: impl Fn(&Metrics) -> f64,
+) -> Result<(), String> {
+    poll(goal, DEADLINE, async || {
+        let count = figure(&operator.metrics().await?);
+        if count >= expected { Ok(()) } else { Err(format!("{count} of {expected}")) }
+    })
+    .await
+}
+
+/// Prints peak memory and CPU time of an operator, and stops the operator.
+async fn finish(phase: &str, operator: Operator) -> Result<(), String> {
+    let pid = operator.process().pid();
+    let peak = common::memory_mib(pid, "VmHWM")?;
+    print_row(&format!("{phase}: peak memory"), format!("{peak:.1} MiB"), "40 MiB");
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    // User and system time are fields 14 and 15. Field 2 can contain spaces and ends with a parenthesis.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    print_row(&format!("{phase}: CPU"), format!("{:.2} s", ticks / TICKS_PER_SECOND), "");
+    operator.terminate().await.map(drop)
 }
