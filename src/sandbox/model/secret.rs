@@ -144,20 +144,12 @@ pub(crate) struct SecretBody {
 impl StoredSecret {
     /// Builds the response to a read.
     pub(crate) fn to_body(&self, switches: ApiSwitches) -> SecretBody {
-        self.format_body(if switches.mixed_timestamp_precision {
-            timestamps::format_seconds
-        } else {
-            timestamps::format_millis
-        })
+        self.format_body(if switches.mixed_timestamp_precision { 0 } else { 3 })
     }
 
     /// Builds the response to a write.
     pub(crate) fn to_write_body(&self, switches: ApiSwitches) -> SecretBody {
-        self.format_body(if switches.mixed_timestamp_precision {
-            timestamps::format_micros
-        } else {
-            timestamps::format_millis
-        })
+        self.format_body(if switches.mixed_timestamp_precision { 6 } else { 3 })
     }
 
     /// Builds the entry in `/sandbox/state`.
@@ -167,9 +159,11 @@ impl StoredSecret {
         AdminSecretBody { id, name, value_sha256, created_at, updated_at }
     }
 
-    fn format_body(&self, precision: fn(Timestamp) -> String) -> SecretBody {
+    /// Builds a response with `digits` fractional digits of a second in `updated_at`.
+    fn format_body(&self, digits: usize) -> SecretBody {
         let Self { id, name, value_sha256: _, created_at, updated_at } = self;
-        let (created_at, updated_at) = (timestamps::format_millis(*created_at), precision(*updated_at));
+        let (created_at, updated_at) =
+            (timestamps::format_millis(*created_at), timestamps::format(*updated_at, digits));
         SecretBody { id: *id, name: name.clone(), value: MASK, created_at, updated_at }
     }
 }

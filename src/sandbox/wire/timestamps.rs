@@ -1,20 +1,15 @@
-//! Timestamps in the format of the API.
+//! Timestamps in the format of the API: RFC 3339 in UTC, such as `2026-01-02T03:04:05.678Z`.
 
 use jiff::Timestamp;
 
-/// Formats a timestamp as RFC 3339 in UTC with milliseconds, such as `2026-01-02T03:04:05.678Z`.
+/// Formats a timestamp with this number of fractional digits of a second.
+pub(crate) fn format(at: Timestamp, digits: usize) -> String {
+    format!("{at:.digits$}")
+}
+
+/// Formats a timestamp with milliseconds.
 pub(crate) fn format_millis(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
-}
-
-/// Formats a timestamp as RFC 3339 in UTC without fractions of a second.
-pub(crate) fn format_seconds(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// Formats a timestamp as RFC 3339 in UTC with microseconds.
-pub(crate) fn format_micros(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+    format(at, 3)
 }
 
 /// Formats the current time with milliseconds.
