@@ -182,8 +182,8 @@ mod tests {
         let body =
             json!({ "name": "my-app", "spicepod": { "params": { "key": "hunter2-long", "list": ["hunter2"] } } });
         let sent = strings_in(&body);
-        let answer = r#"{"error":"my-app: hunter2-long is bad,\n hunter2 too","code":"bad"}"#;
-        let RedactedError { code, message, is_json } = RedactedError::parse(answer, &sent);
+        let response = r#"{"error":"my-app: hunter2-long is bad,\n hunter2 too","code":"bad"}"#;
+        let RedactedError { code, message, is_json } = RedactedError::parse(response, &sent);
         assert_eq!(code.as_deref(), Some("bad"));
         assert_eq!(message, "my-app: [redacted] is bad, [redacted] too");
         assert!(is_json);
@@ -196,8 +196,8 @@ mod tests {
         let sent = strings_in(&body);
         let escaped = Value::from(secret).to_string();
         for quoted in [secret.to_owned(), escaped] {
-            let answer = json!({ "error": format!("my-app: Spicepod has {quoted} in it") }).to_string();
-            let RedactedError { message, .. } = RedactedError::parse(&answer, &sent);
+            let response = json!({ "error": format!("my-app: Spicepod has {quoted} in it") }).to_string();
+            let RedactedError { message, .. } = RedactedError::parse(&response, &sent);
             assert!(!message.contains("hunter2") && !message.contains("line"), "{message}");
             assert!(message.starts_with("my-app: Spicepod has "), "{message}");
         }

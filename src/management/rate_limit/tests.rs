@@ -75,8 +75,8 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let most = runtime.block_on(async {
-            let all = budgets();
-            let (mut first, mut second) = (connect(&all, "fake", rate), Some(connect(&all, "fake", rate)));
+            let budgets = budgets();
+            let (mut first, mut second) = (connect(&budgets, "fake", rate), Some(connect(&budgets, "fake", rate)));
             let mut grants = Vec::new();
             for (kind, amount) in steps {
                 match kind {
@@ -84,10 +84,10 @@ proptest! {
                     1 => {
                         // The account is dropped and created again.
                         drop((first, second.take()));
-                        drop(connect(&all, "other", 10));
-                        first = connect(&all, "fake", rate);
+                        drop(connect(&budgets, "other", 10));
+                        first = connect(&budgets, "fake", rate);
                     }
-                    2 => second = Some(connect(&all, "fake", rate)),
+                    2 => second = Some(connect(&budgets, "fake", rate)),
                     _ => for turn in 0..amount {
                         let budget = second.as_ref().filter(|_| turn % 2 == 0).unwrap_or(&first);
                         budget.acquire(Priority::Check, AccessMode::Read).await.unwrap();
@@ -103,13 +103,13 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn a_budget_starts_empty_and_so_does_one_made_again() {
-    let all = budgets();
+    let budgets = budgets();
     for _ in 0..3 {
-        let budget = connect(&all, "fake", 60);
+        let budget = connect(&budgets, "fake", 60);
         assert!(wait_for_permit(&budget).await >= Duration::from_secs(1));
         tokio::time::sleep(MINUTE).await;
         drop(budget);
-        drop(connect(&all, "other", 60));
+        drop(connect(&budgets, "other", 60));
     }
 }
 
@@ -129,9 +129,9 @@ async fn concurrent_requests_are_limited_and_the_next_starts_when_one_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn connections_of_one_account_share_a_budget_and_others_do_not() {
-    let all = budgets();
+    let budgets = budgets();
     let start = Instant::now();
-    let shared = [(); 3].map(|()| connect(&all, "fake", 60));
+    let shared = [(); 3].map(|()| connect(&budgets, "fake", 60));
     for budget in shared.iter().cycle().take(60) {
         budget.acquire(Priority::Check, AccessMode::Read).await.unwrap();
     }
@@ -150,10 +150,10 @@ async fn connections_of_one_account_share_a_budget_and_others_do_not() {
 
 #[tokio::test(start_paused = true)]
 async fn the_smaller_quota_applies_as_long_as_its_connection_lasts() {
-    let all = budgets();
-    let large = connect(&all, "fake", 6000);
+    let budgets = budgets();
+    let large = connect(&budgets, "fake", 6000);
     assert!(wait_for_permit(&large).await < Duration::from_secs(1));
-    let small = connect(&all, "fake", 10);
+    let small = connect(&budgets, "fake", 10);
     assert!(wait_for_permit(&large).await > Duration::from_secs(5));
     drop(small);
     assert!(wait_for_permit(&large).await < Duration::from_secs(1));
@@ -180,11 +180,11 @@ async fn a_closed_connection_cancels_its_requests_and_removes_its_quota() {
 
 #[tokio::test(start_paused = true)]
 async fn accounts_of_one_organization_stay_in_its_budget_together() {
-    let all = budgets();
+    let budgets = budgets();
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for account in 0..12 {
-        let budget = connect(&all, &format!("fake-{account}"), 1000);
+        let budget = connect(&budgets, &format!("fake-{account}"), 1000);
         tasks.spawn(async move {
             let mut grants = Vec::new();
             while start.elapsed() < MINUTE * 2 {
@@ -203,9 +203,9 @@ async fn accounts_of_one_organization_stay_in_its_budget_together() {
 
 #[tokio::test(start_paused = true)]
 async fn a_429_pauses_every_connection_of_the_account_and_no_other() {
-    let all = budgets();
-    let [one, two] = [(); 2].map(|()| connect(&all, "fake", 6000));
-    let other = connect(&all, "other", 6000);
+    let budgets = budgets();
+    let [one, two] = [(); 2].map(|()| connect(&budgets, "fake", 6000));
+    let other = connect(&budgets, "other", 6000);
     one.record_response(StatusCode::TOO_MANY_REQUESTS, &rate_limit_headers(&[("retry-after", "30")]));
     assert!(wait_for_permit(&other).await < Duration::from_secs(1));
     let waited = wait_for_permit(&two).await;
@@ -214,8 +214,8 @@ async fn a_429_pauses_every_connection_of_the_account_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_pause_requests_come_one_by_one() {
-    let all = budgets();
-    let budget = connect(&all, "fake", 1000);
+    let budgets = budgets();
+    let budget = connect(&budgets, "fake", 1000);
     // A long idle time fills the bucket.
     wait_for_permit(&budget).await;
     tokio::time::sleep(MINUTE).await;
@@ -231,8 +231,8 @@ async fn after_a_pause_requests_come_one_by_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_pause_rejects_new_and_queued_requests_at_once() {
-    let all = budgets();
-    let budget = connect(&all, "fake", 10);
+    let budgets = budgets();
+    let budget = connect(&budgets, "fake", 10);
     let waiting = tokio::spawn({
         let budget = budget.clone();
         async move { budget.acquire(Priority::Edit, AccessMode::Write).await }
@@ -247,7 +247,7 @@ async fn a_long_pause_rejects_new_and_queued_requests_at_once() {
     }
     // The pause remains after all connections are dropped.
     drop(budget);
-    let budget = connect(&all, "fake", 10);
+    let budget = connect(&budgets, "fake", 10);
     budget.acquire(Priority::Edit, AccessMode::Write).await.unwrap_err();
     tokio::time::sleep(Duration::from_secs(601)).await;
     budget.acquire(Priority::Edit, AccessMode::Write).await.unwrap();
@@ -255,10 +255,10 @@ async fn a_long_pause_rejects_new_and_queued_requests_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_used_up_to_the_reserve_is_waited_out_whatever_our_clock_says() {
-    let all = budgets();
-    let budget = all.account(key("fake"), "organization", Quota::new(1000, 20));
+    let budgets = budgets();
+    let budget = budgets.account(key("fake"), "organization", Quota::new(1000, 20));
     let reset = (DATE.1 + 40).to_string();
-    let left = |remaining| {
+    let headers = |remaining| {
         rate_limit_headers(&[
             ("date", DATE.0),
             ("x-ratelimit-limit", "1000"),
@@ -266,11 +266,11 @@ async fn a_window_used_up_to_the_reserve_is_waited_out_whatever_our_clock_says()
             ("x-ratelimit-reset", &reset),
         ])
     };
-    budget.record_response(StatusCode::OK, &left("201"));
+    budget.record_response(StatusCode::OK, &headers("201"));
     assert!(wait_for_permit(&budget).await < Duration::from_secs(1));
-    budget.record_response(StatusCode::OK, &left("200"));
+    budget.record_response(StatusCode::OK, &headers("200"));
     // A response that arrives late does not end the pause.
-    budget.record_response(StatusCode::OK, &left("900"));
+    budget.record_response(StatusCode::OK, &headers("900"));
     let waited = wait_for_permit(&budget).await;
     assert!(waited >= Duration::from_secs(40) && waited < Duration::from_secs(41), "{waited:?}");
 }

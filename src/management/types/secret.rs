@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_decoded_without_its_value() {
-        let shown = r#"{"id":7,"name":"TOKEN","value":"********","updated_at":"2026-01-02T03:04:05Z","more":{}}"#;
-        let secret: RemoteSecret = serde_json::from_str(shown).unwrap();
+        let body = r#"{"id":7,"name":"TOKEN","value":"********","updated_at":"2026-01-02T03:04:05Z","more":{}}"#;
+        let secret: RemoteSecret = serde_json::from_str(body).unwrap();
         let updated_at = Some("2026-01-02T03:04:05Z".to_owned());
         assert_eq!(secret, RemoteSecret { name: "TOKEN".to_owned(), updated_at });
         assert!(serde_json::from_str::<RemoteSecret>(r#"{"name":"OLD"}"#).is_ok(), "an older version omits fields");
