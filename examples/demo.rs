@@ -195,12 +195,12 @@ impl Demo {
 
     /// Runs kubectl in the namespace of the demo, and prints the command and its output.
     async fn kubectl(&self, args: &[&str]) -> Result<(), String> {
-        let shown: Vec<String> =
+        let command: Vec<String> =
             args.iter().map(|arg| if arg.contains('"') { format!("'{arg}'") } else { (*arg).to_owned() }).collect();
-        println!("$ kubectl {}", shown.join(" "));
-        let mut all = vec!["-n", NAMESPACE];
-        all.extend(args);
-        print!("{}", self.cluster.kubectl(&all).await?);
+        println!("$ kubectl {}", command.join(" "));
+        let mut arguments = vec!["-n", NAMESPACE];
+        arguments.extend(args);
+        print!("{}", self.cluster.kubectl(&arguments).await?);
         Ok(())
     }
 

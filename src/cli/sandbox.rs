@@ -162,9 +162,9 @@ impl Arguments {
             ..SandboxConfig::default()
         };
         if let Some(file) = &self.seed {
-            let refused = |error: String| format!("--seed {}: {error}", file.display());
-            let text = fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
-            config.load_seed(&text).map_err(refused)?;
+            let seed_error = |error: String| format!("--seed {}: {error}", file.display());
+            let text = fs::read_to_string(file).map_err(|error| seed_error(error.to_string()))?;
+            config.load_seed(&text).map_err(seed_error)?;
         }
         for organization in &mut config.organizations {
             self.plan.override_plan(&mut organization.plan);
