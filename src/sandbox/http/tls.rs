@@ -41,9 +41,9 @@ impl ServerTls {
         let authority_certificate = authority.self_signed(&authority_key)?;
         let issuer = Issuer::new(authority, authority_key);
 
-        let mut all = vec!["localhost".to_owned(), address.to_string()];
-        all.extend_from_slice(names);
-        let mut server = CertificateParams::new(all)?;
+        let mut subject_names = vec!["localhost".to_owned(), address.to_string()];
+        subject_names.extend_from_slice(names);
+        let mut server = CertificateParams::new(subject_names)?;
         server.distinguished_name.push(DnType::CommonName, "Spice.ai sandbox");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];

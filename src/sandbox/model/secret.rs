@@ -68,8 +68,8 @@ impl SecretContent {
 
     /// Creates a secret from the seed file. The error describes an invalid name.
     pub(crate) fn from_seed(name: &str, value: &ValueDigest) -> Result<Self, ErrorResponse> {
-        let wrong = |rule| ErrorResponse::malformed_body(format!("the name of the secret {name:?} {rule}"));
-        Ok(Self { name: check_name(name.to_owned()).map_err(wrong)?, value_sha256: value.clone() })
+        let name_error = |rule| ErrorResponse::malformed_body(format!("the name of the secret {name:?} {rule}"));
+        Ok(Self { name: check_name(name.to_owned()).map_err(name_error)?, value_sha256: value.clone() })
     }
 }
 

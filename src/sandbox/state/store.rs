@@ -108,28 +108,30 @@ impl AppStore {
                 }
                 app.id
             }
-            None => {
-                let id = self.next_app;
-                self.next_app += 1;
-                let mut settings = AppSettings::default();
-                settings.apply(changes);
-                let app = StoredApp {
-                    id,
-                    organization,
-                    name,
-                    created_at: now,
-                    created_by: caller.user,
-                    deleted_at: None,
-                    key_generation: 1,
-                    repository_connected: false,
-                    secrets: StoredSecrets::default(),
-                    settings,
-                };
-                self.apps.insert(id, app);
-                id
-            }
+            None => self.insert_app(caller, name, changes, now),
         };
         self.find_app(caller, id)
+    }
+
+    fn insert_app(&mut self, caller: &Caller, name: String, changes: AppChanges, now: Timestamp) -> u64 {
+        let id = self.next_app;
+        self.next_app += 1;
+        let mut settings = AppSettings::default();
+        settings.apply(changes);
+        let app = StoredApp {
+            id,
+            organization: caller.organization,
+            name,
+            created_at: now,
+            created_by: caller.user,
+            deleted_at: None,
+            key_generation: 1,
+            repository_connected: false,
+            secrets: StoredSecrets::default(),
+            settings,
+        };
+        self.apps.insert(id, app);
+        id
     }
 
     /// Updates an app. Reads the body after the check that the app exists, because 404 precedes body errors.

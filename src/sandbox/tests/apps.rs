@@ -203,12 +203,12 @@ async fn a_placement_change_updates_region_and_endpoint() {
 async fn a_deleted_app_is_hidden_but_stored() {
     let sandbox = TestSandbox::start().await;
     let app = sandbox.create_app(named("app-one")).await;
-    let gone = (404, json!({ "error": format!("App with ID {} not found", app["id"]) }));
+    let not_found = (404, json!({ "error": format!("App with ID {} not found", app["id"]) }));
     assert_eq!(sandbox.delete(&path(&app)).await, (204, Value::Null));
     for method in [Method::GET, Method::DELETE] {
-        assert_eq!(sandbox.call(method, &path(&app), OPERATOR, None).await, gone);
+        assert_eq!(sandbox.call(method, &path(&app), OPERATOR, None).await, not_found);
     }
-    assert_eq!(sandbox.put(&path(&app), json!({})).await, gone);
+    assert_eq!(sandbox.put(&path(&app), json!({})).await, not_found);
     assert_eq!(sandbox.get("/v1/apps").await.1, json!({ "apps": [] }));
     let (_, state) = sandbox.get("/sandbox/state").await;
     assert_has(&state["apps"][0], &json!({ "id": app["id"], "name": "app-one" }));
@@ -225,22 +225,22 @@ async fn creating_a_deleted_name_reactivates_the_app() {
     sandbox.put(&path(&first), json!({ "spicepod": spicepod, "image_tag": "1.0" })).await;
     sandbox.delete(&path(&first)).await;
 
-    let back = sandbox
+    let reactivated = sandbox
         .create_app(json!({ "name": "APP-one", "region": "us-east-1", "description": "again", "replicas": 5 }))
         .await;
     assert_has(
-        &back,
+        &reactivated,
         &json!({
             "id": first["id"], "name": "APP-one", "created_at": first["created_at"], "visibility": "public",
             "tags": { "a": "1" }, "description": "again", "region": "us-east-1", "cname": "us-east-1-prod-aws-data",
         }),
     );
-    assert_has(&back["config"], &json!({ "spicepod": spicepod, "image_tag": "1.0", "replicas": 5 }));
-    assert_ne!(back["api_key"], first["api_key"]);
-    assert_eq!(sandbox.get(&path(&back)).await, (200, back.clone()));
+    assert_has(&reactivated["config"], &json!({ "spicepod": spicepod, "image_tag": "1.0", "replicas": 5 }));
+    assert_ne!(reactivated["api_key"], first["api_key"]);
+    assert_eq!(sandbox.get(&path(&reactivated)).await, (200, reactivated.clone()));
     assert_eq!(sandbox.get("/sandbox/state").await.1["apps"][0]["deleted_at"], Value::Null);
 
-    sandbox.delete(&path(&back)).await;
+    sandbox.delete(&path(&reactivated)).await;
     let bare = sandbox.create_app(json!({ "name": "app-one" })).await;
     assert_eq!(bare["region"], "us-east-1", "a create without placement keeps the placement");
     assert_ne!(sandbox.create_app(named("app-two")).await["id"], first["id"]);
@@ -261,14 +261,14 @@ async fn a_rejected_create_neither_creates_nor_reactivates_an_app() {
 async fn app_metrics_are_empty() {
     let sandbox = TestSandbox::start().await;
     let app = sandbox.create_app(named("app-one")).await;
-    let nothing = json!({
+    let empty = json!({
         "metrics": {}, "ingestion": { "rows_ingested": 0.0, "bytes_ingested": 0.0 },
         "cluster": { "active_executors_count": 0.0 },
     });
     for prefix in ["/v1/apps", "/v1/projects"] {
         let url = format!("{prefix}/{}/metrics", app["id"]);
         for window in ["", "?window=5m", "?window=1h30m", "?window=90s", "?window=1y2w3d4h5m6s7ms", "?window=100ms"] {
-            assert_eq!(sandbox.get(&format!("{url}{window}")).await, (200, nothing.clone()), "{window}");
+            assert_eq!(sandbox.get(&format!("{url}{window}")).await, (200, empty.clone()), "{window}");
         }
         for window in ["", "5", "m", "5x", "0s", "-5m", "5m1h", "5m5m", "1.5h", "5 m", "hm", "5mm"] {
             assert_eq!(sandbox.get(&format!("{url}?window={window}")).await.0, 400, "{window}");

@@ -27,8 +27,8 @@ async fn a_status_fault_replaces_the_response_before_or_after_the_effect() {
         sandbox
             .add_fault(json!({ "method": "POST", "route": "/v1/apps", "when": when, "action": { "status": 503 } }))
             .await;
-        let answer = sandbox.post("/v1/apps", named("app-one")).await;
-        assert_eq!(answer, (503, json!({ "error": "Service Unavailable" })), "{when}");
+        let response = sandbox.post("/v1/apps", named("app-one")).await;
+        assert_eq!(response, (503, json!({ "error": "Service Unavailable" })), "{when}");
         assert_eq!(sandbox.stored_app_names().await.len(), usize::from(applied), "{when}");
         let entry = sandbox.wait_for_state("answered").await;
         assert_has(&entry, &json!({ "status": 503, "applied": applied, "route": "/v1/apps" }));
@@ -57,8 +57,8 @@ async fn a_status_fault_can_have_a_text_body() {
     for (headers, content_type) in
         [(json!({}), "text/plain; charset=utf-8"), (json!({ "Content-Type": "text/html" }), "text/html")]
     {
-        let answer = json!({ "status": 404, "text": page, "headers": headers });
-        sandbox.add_fault(json!({ "action": answer, "times": 1 })).await;
+        let action = json!({ "status": 404, "text": page, "headers": headers });
+        sandbox.add_fault(json!({ "action": action, "times": 1 })).await;
         let response = sandbox.request(Method::GET, "/v1/apps").bearer_auth(OPERATOR).send().await.unwrap();
         assert_eq!(response.status(), 404);
         assert_eq!(response.headers()["content-type"], content_type);
@@ -83,8 +83,8 @@ async fn a_delay_ends_after_its_time_or_with_its_rule() {
             sandbox.wait_for_state(state).await;
             sandbox.remove_fault(rule).await;
         };
-        let (answer, ()) = join(sandbox.post("/v1/apps", named("app-one")), release).await;
-        assert_eq!(answer.0, 201, "{when}");
+        let (response, ()) = join(sandbox.post("/v1/apps", named("app-one")), release).await;
+        assert_eq!(response.0, 201, "{when}");
     }
 }
 
@@ -93,9 +93,9 @@ async fn a_close_fault_sends_no_byte() {
     for (when, applied) in [("before", false), ("after", true)] {
         let sandbox = TestSandbox::start().await;
         sandbox.add_fault(json!({ "when": when, "action": "close" })).await;
-        let mut answer = Vec::new();
-        raw_create(&sandbox, "app-one").await.read_to_end(&mut answer).await.unwrap();
-        assert_eq!(answer, b"", "{when}");
+        let mut bytes = Vec::new();
+        raw_create(&sandbox, "app-one").await.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, b"", "{when}");
         assert_eq!(sandbox.stored_app_names().await.len(), usize::from(applied), "{when}");
         let entry = sandbox.wait_for_state("closed").await;
         assert_has(&entry, &json!({ "status": null, "applied": applied, "body": named("app-one") }));
@@ -118,8 +118,8 @@ async fn a_hang_lasts_until_its_rule_is_removed_and_the_request_then_succeeds() 
                     sandbox.remove_fault(rule).await;
                 }
             };
-            let (answer, ()) = join(sandbox.post("/v1/apps", named("app-one")), release).await;
-            assert_eq!(answer.0, 201, "{when}");
+            let (response, ()) = join(sandbox.post("/v1/apps", named("app-one")), release).await;
+            assert_eq!(response.0, 201, "{when}");
             assert_eq!(sandbox.stored_app_names().await, ["app-one"]);
             assert_has(&sandbox.wait_for_state("answered").await, &json!({ "status": 201, "applied": true }));
         }
@@ -218,8 +218,8 @@ async fn a_request_can_trigger_one_rule_before_and_one_after_its_effect() {
         sandbox.wait_for_state("held").await;
         sandbox.remove_fault(hang).await;
     };
-    let (answer, ()) = join(sandbox.post("/v1/apps", named("app-one")), release).await;
-    assert_eq!(answer.0, 500);
+    let (response, ()) = join(sandbox.post("/v1/apps", named("app-one")), release).await;
+    assert_eq!(response.0, 500);
     assert_eq!(sandbox.stored_app_names().await, ["app-one"]);
 }
 
@@ -248,8 +248,8 @@ async fn an_invalid_rule_is_rejected() {
         json!({ "action": action, "time": 1 }),
     ];
     for rule in rules {
-        let (status, answer) = sandbox.post("/sandbox/faults", rule.clone()).await;
-        assert_eq!(status, 400, "{rule} {answer}");
+        let (status, response) = sandbox.post("/sandbox/faults", rule.clone()).await;
+        assert_eq!(status, 400, "{rule} {response}");
     }
     assert_eq!(sandbox.get("/sandbox/faults").await.1, json!([]));
     for id in ["1", "x"] {

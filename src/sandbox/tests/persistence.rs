@@ -103,8 +103,8 @@ async fn all_acknowledged_changes_survive_a_crash() {
         "executor": { "replicas": 2, "storage_size_gb": 2.5 }, "storage_size_gb": 10,
     });
     let (_, first) = sandbox.put(&path(&first), full).await;
-    let gone = sandbox.create_app(named("gone")).await;
-    sandbox.delete(&path(&gone)).await;
+    let deleted = sandbox.create_app(named("gone")).await;
+    sandbox.delete(&path(&deleted)).await;
     let token = sandbox.issue_token("oauth").await;
     let (_, rotated) = sandbox.post("/sandbox/credentials/session/rotate", json!({})).await;
     sandbox.post("/sandbox/credentials/reader/revoke", json!({})).await;
@@ -115,8 +115,8 @@ async fn all_acknowledged_changes_survive_a_crash() {
     let sandbox = TestSandbox::start_with(config_with_state_file(&file)).await;
     assert_eq!(sandbox.get("/sandbox/state").await.1, state);
     assert_eq!(sandbox.get(&path(&first)).await, (200, first.clone()));
-    assert_eq!(sandbox.create_app(named("gone")).await["id"], gone["id"]);
-    let ids = [first["id"].as_u64(), gone["id"].as_u64()];
+    assert_eq!(sandbox.create_app(named("gone")).await["id"], deleted["id"]);
+    let ids = [first["id"].as_u64(), deleted["id"].as_u64()];
     assert!(!ids.contains(&sandbox.create_app(named("third")).await["id"].as_u64()));
     for token in [token.as_str(), rotated["token"].as_str().unwrap()] {
         assert_eq!(sandbox.get_as(token, "/v1/apps").await.0, 200);

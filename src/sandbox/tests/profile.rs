@@ -131,8 +131,8 @@ async fn a_reactivation_applies_or_ignores_the_fields_of_the_request() {
         let sandbox = TestSandbox::start_with_switches(ApiSwitches { reactivation, ..ApiSwitches::default() }).await;
         let app = sandbox.create_app(json!({ "name": "my-app", "description": "old" })).await;
         sandbox.delete(&path(&app)).await;
-        let back = sandbox.create_app(json!({ "name": "my-app", "description": "new" })).await;
-        assert_has(&back, &json!({ "id": app["id"], "description": description }));
+        let reactivated = sandbox.create_app(json!({ "name": "my-app", "description": "new" })).await;
+        assert_has(&reactivated, &json!({ "id": app["id"], "description": description }));
     }
 }
 
@@ -201,11 +201,11 @@ async fn an_unpublished_tag_can_be_rejected_for_the_stable_channel() {
         json!({ "image_tag": "" }),
         json!({ "image_tag": "0.1", "update_channel": "stable" }),
     ];
-    let leave = json!({ "image_tag": "0.1", "update_channel": "nightly" });
-    let back = [json!({ "update_channel": "stable" }), json!({ "update_channel": null })];
+    let leave_stable = json!({ "image_tag": "0.1", "update_channel": "nightly" });
+    let return_to_stable = [json!({ "update_channel": "stable" }), json!({ "update_channel": null })];
     let steps = rejected.iter().map(|body| (body.clone(), 400));
     let steps = steps.chain(listed.into_iter().map(|tag| (json!({ "image_tag": tag }), 200)));
-    let steps = steps.chain([(leave, 200)]).chain(back.into_iter().map(|body| (body, 400)));
+    let steps = steps.chain([(leave_stable, 200)]).chain(return_to_stable.into_iter().map(|body| (body, 400)));
     let steps = steps.chain([(json!({ "replicas": 2 }), 200), (json!({ "image_tag": "0.2" }), 200)]);
     for (body, expected) in steps.chain([(json!({ "image_tag": null, "update_channel": "stable" }), 200)]) {
         let (status, response) = sandbox.put(&url, body.clone()).await;

@@ -6,9 +6,9 @@ use super::{OPERATOR, TestSandbox, assert_has, named, path, reply};
 
 /// Returns a valid create body with the given members added.
 fn create(body: Value) -> Value {
-    let mut whole = json!({ "name": "app-name" });
-    whole.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
-    whole
+    let mut all = json!({ "name": "app-name" });
+    all.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+    all
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn an_invalid_field_is_reported_by_name() {
     let sandbox = TestSandbox::start().await;
     let url = path(&sandbox.create_app(named("for-updates")).await);
     let long = "x".repeat(257);
-    let both = [
+    let common = [
         ("description", json!(1)),
         ("visibility", json!("secret")),
         ("visibility", json!(null)),
@@ -83,12 +83,12 @@ async fn an_invalid_field_is_reported_by_name() {
         ("node_group", json!(1)),
         ("production_branch", json!(1)),
     ];
-    for (field, value) in both.iter().chain(&create_only) {
+    for (field, value) in common.iter().chain(&create_only) {
         let (status, body) = sandbox.post("/v1/apps", create(json!({ *field: value }))).await;
         assert_eq!(status, 400, "POST {field} {value}");
         assert!(body["details"]["fieldErrors"][field][0].is_string(), "{body}");
     }
-    for (field, value) in both.iter().chain(&update_only) {
+    for (field, value) in common.iter().chain(&update_only) {
         let (status, body) = sandbox.put(&url, json!({ *field: value })).await;
         assert_eq!(status, 400, "PUT {field} {value}");
         assert!(body["details"]["fieldErrors"][field][0].is_string(), "{body}");
@@ -165,8 +165,8 @@ async fn an_app_is_placed_by_region_cname_or_cluster_or_has_no_placement() {
         body["name"] = format!("app-{number}").into();
         assert_has(&sandbox.create_app(body).await, &expected);
     }
-    for beside in [json!({ "cluster_name": "team-cluster" }), json!({ "region": "us-west-2" })] {
-        let mut body = create(beside);
+    for conflicting in [json!({ "cluster_name": "team-cluster" }), json!({ "region": "us-west-2" })] {
+        let mut body = create(conflicting);
         body["cname"] = "us-west-2-prod-aws-data".into();
         let (status, response) = sandbox.post("/v1/apps", body).await;
         assert_eq!(status, 400);
@@ -245,13 +245,13 @@ async fn a_body_that_is_not_a_json_object_gives_400() {
 #[tokio::test]
 async fn a_body_above_1_mib_gives_413() {
     let sandbox = TestSandbox::start().await;
-    let whole = |length: usize| {
+    let body_of_length = |length: usize| {
         let frame = json!({ "name": "large-app", "description": "" }).to_string().len();
         json!({ "name": "large-app", "description": "x".repeat(length - frame) })
     };
-    let (status, body) = sandbox.post("/v1/apps", whole(1024 * 1024 + 1)).await;
+    let (status, body) = sandbox.post("/v1/apps", body_of_length(1024 * 1024 + 1)).await;
     assert_eq!((status, body), (413, json!({ "error": "Request body too large" })));
-    assert_eq!(sandbox.post("/v1/apps", whole(1024 * 1024)).await.0, 201);
+    assert_eq!(sandbox.post("/v1/apps", body_of_length(1024 * 1024)).await.0, 201);
     let entry = sandbox.wait_for_entry(|entry| entry["status"] == 413).await;
     assert_has(&entry, &json!({ "state": "answered", "applied": false, "body": null }));
 }

@@ -23,9 +23,9 @@ async fn every_operation_requires_its_documented_scope() {
                 scheme.as_object().unwrap().values().flat_map(|scopes| scopes.as_array().unwrap()).collect();
             let [scope] = scopes.as_slice() else { panic!("{method} {path} {scopes:?}") };
             let error = format!("Insufficient scope. Required: {}", scope.as_str().unwrap());
-            let (status, answer) =
+            let (status, response) =
                 sandbox.call(verb.clone(), &fill_parameters(path), "sandbox-fake-token-bare", None).await;
-            assert_eq!((status, &answer["error"]), (403, &json!(error)), "{method} {path}");
+            assert_eq!((status, &response["error"]), (403, &json!(error)), "{method} {path}");
         }
     }
 }
@@ -39,7 +39,7 @@ async fn request_schemas_document_exactly_the_validated_fields() {
     let names = |schema: &str| document.properties(&schemas[schema]).into_iter().map(|(name, _)| name);
     let all = ["CreateApp", "UpdateApp", "AppWithConfig", "AppConfig", "Secret"].into_iter().flat_map(names);
     // A value that is invalid for every field.
-    let wrong: Map<_, _> = all.map(|name| (name, json!([true]))).collect();
+    let invalid: Map<_, _> = all.map(|name| (name, json!([true]))).collect();
     let secrets = format!("{}/secrets", path(&app));
     let cases = [
         (Method::POST, "/v1/apps", "CreateApp"),
@@ -47,7 +47,7 @@ async fn request_schemas_document_exactly_the_validated_fields() {
         (Method::POST, &secrets, "SetSecret"),
     ];
     for (method, url, schema) in cases {
-        let (status, body) = sandbox.call(method, url, OPERATOR, Some(&wrong.clone().into())).await;
+        let (status, body) = sandbox.call(method, url, OPERATOR, Some(&invalid.clone().into())).await;
         assert_eq!(status, 400, "{body}");
         let read = body["details"]["fieldErrors"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
         assert_eq!(names(schema).collect::<BTreeSet<_>>(), read, "{schema}");
@@ -71,8 +71,8 @@ fn boundary_values(schema: &Value) -> Vec<(Value, bool)> {
             values.extend([(text(bound), true), (text(bound + inward), true), (text(bound - inward), false)]);
         }
     }
-    if let Some(words) = schema["enum"].as_array() {
-        values.extend(words.iter().map(|word| (word.clone(), true)));
+    if let Some(choices) = schema["enum"].as_array() {
+        values.extend(choices.iter().map(|choice| (choice.clone(), true)));
         values.push((json!("another"), false));
     }
     if let Some(pattern) = schema["pattern"].as_str() {
@@ -112,10 +112,10 @@ async fn documented_bounds_are_enforced() {
             for (value, allowed) in boundary_values(&schema) {
                 let mut body = whole.clone();
                 body[field.as_str()] = value;
-                let (status, answer) = sandbox.call(method.clone(), url, OPERATOR, Some(&body)).await;
-                assert_eq!(status < 300, allowed, "{method} {body}: {answer}");
+                let (status, response) = sandbox.call(method.clone(), url, OPERATOR, Some(&body)).await;
+                assert_eq!(status < 300, allowed, "{method} {body}: {response}");
                 if is_create && status < 300 {
-                    sandbox.delete(&path(&answer)).await;
+                    sandbox.delete(&path(&response)).await;
                 }
             }
         }
@@ -156,19 +156,19 @@ async fn app_responses_match_the_document() {
         let none = &Value::Null;
         let id = send(Method::POST, "/v1/apps", none, OPERATOR, Some(&full)).await["id"].clone();
         // Portal actions on an app.
-        let done = async |verb: &str| sandbox.post(&format!("/sandbox/apps/{id}/{verb}"), json!({})).await.0 == 204;
+        let portal = async |verb: &str| sandbox.post(&format!("/sandbox/apps/{id}/{verb}"), json!({})).await.0 == 204;
         let spicepod = json!({ "spicepod": { "name": "pod", "datasets": [1] }, "image_tag": "1.0", "node_group": "a" });
-        let other = json!({ "name": "app-two", "cname": "us-east-2.spice.cloud" });
-        assert!(done("connect").await);
+        let second = json!({ "name": "app-two", "cname": "us-east-2.spice.cloud" });
+        assert!(portal("connect").await);
         send(Method::PUT, app, &id, OPERATOR, Some(&spicepod)).await;
-        assert!(done("disconnect").await);
+        assert!(portal("disconnect").await);
         let steps = [
             (Method::PUT, app, &id, OPERATOR, Some(&spicepod)),
-            (Method::POST, "/v1/apps", none, OPERATOR, Some(&other)),
-            (Method::POST, "/v1/apps", none, OPERATOR, Some(&other)),
+            (Method::POST, "/v1/apps", none, OPERATOR, Some(&second)),
+            (Method::POST, "/v1/apps", none, OPERATOR, Some(&second)),
             (Method::POST, "/v1/apps", none, OPERATOR, Some(&spicepod)),
-            (Method::POST, "/v1/apps", none, READER, Some(&other)),
-            (Method::POST, "/v1/apps", none, UNKNOWN, Some(&other)),
+            (Method::POST, "/v1/apps", none, READER, Some(&second)),
+            (Method::POST, "/v1/apps", none, UNKNOWN, Some(&second)),
             (Method::PUT, app, &id, OPERATOR, Some(none)),
             (Method::GET, app, &id, OPERATOR, None),
             (Method::GET, app, &json!(1), OPERATOR, None),
@@ -187,17 +187,28 @@ async fn app_responses_match_the_document() {
         }
         for Operation { path, method, .. } in document.operations() {
             if method == "get" && !path.contains('{') {
-                let answer = send(Method::GET, path, none, OPERATOR, None).await;
-                assert!(answer.get("error").is_none(), "{path} {answer}");
+                let response = send(Method::GET, path, none, OPERATOR, None).await;
+                assert!(response.get("error").is_none(), "{path} {response}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn login_and_token_responses_match_the_document() {
+    for profile in [Profile::Current, Profile::Legacy] {
+        let sandbox = TestSandbox::start_with_profile(profile).await;
+        let document = Document::fetch(&sandbox).await;
+        let send = async |path: &str, body: &Value| {
+            assert_described(&sandbox, &document, Method::POST, path, &Value::Null, OPERATOR, Some(body)).await
+        };
         for code in [json!("ABCD2345"), json!("WXYZ6789"), json!(1)] {
-            send(Method::POST, "/auth/token/exchange", none, OPERATOR, Some(&json!({ "code": code }))).await;
+            send("/auth/token/exchange", &json!({ "code": code })).await;
             let page = sandbox.request(Method::GET, "/auth/token?code=WXYZ6789").send().await.unwrap();
             assert_eq!(page.status(), 200);
         }
         for body in [json!({ "client_id": "a" }), client_grant("oauth"), client_grant("nobody")] {
-            send(Method::POST, "/api/oauth/token", none, OPERATOR, Some(&body)).await;
+            send("/api/oauth/token", &body).await;
         }
     }
 }
@@ -210,7 +221,7 @@ async fn secret_responses_match_the_document() {
         let app = json!({ "name": format!("app{}", prefix.len()), "cname": "us-east-2.spice.cloud" });
         let id = sandbox.create_app(app).await["id"].clone();
         let secrets = format!("{prefix}/{{appId}}/secrets");
-        let one = format!("{secrets}/{{secretName}}");
+        let secret_path = format!("{secrets}/{{secretName}}");
         let (none, secret) = (Value::Null, json!({ "name": "TOKEN", "value": "fake" }));
         let steps = [
             (Method::POST, &secrets, &id, OPERATOR, Some(&secret)),
@@ -220,11 +231,11 @@ async fn secret_responses_match_the_document() {
             (Method::POST, &secrets, &json!(1), OPERATOR, Some(&secret)),
             (Method::GET, &secrets, &id, OPERATOR, None),
             (Method::GET, &secrets, &json!(0), OPERATOR, None),
-            (Method::GET, &one, &id, OPERATOR, None),
-            (Method::GET, &one, &id, UNKNOWN, None),
-            (Method::DELETE, &one, &id, OPERATOR, None),
-            (Method::DELETE, &one, &id, OPERATOR, None),
-            (Method::GET, &one, &id, OPERATOR, None),
+            (Method::GET, &secret_path, &id, OPERATOR, None),
+            (Method::GET, &secret_path, &id, UNKNOWN, None),
+            (Method::DELETE, &secret_path, &id, OPERATOR, None),
+            (Method::DELETE, &secret_path, &id, OPERATOR, None),
+            (Method::GET, &secret_path, &id, OPERATOR, None),
         ];
         for (method, path, id, token, body) in steps {
             assert_described(sandbox, &document, method, path, id, token, body).await;

@@ -27,8 +27,8 @@ async fn the_document_is_public_at_three_paths_and_not_rate_limited() {
 /// A router has no list of routes, but its debug output contains every path in quotes, including the internal paths of
 /// axum.
 fn paths_of(router: &impl std::fmt::Debug) -> BTreeSet<String> {
-    let shown = format!("{router:?}");
-    shown.split('"').filter(|text| text.starts_with('/')).map(str::to_owned).collect()
+    let debug_output = format!("{router:?}");
+    debug_output.split('"').filter(|text| text.starts_with('/')).map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -130,9 +130,9 @@ async fn every_operation_is_fully_documented() {
 
             let responses = body["responses"].as_object().unwrap();
             // 202 in addition to 200 means that the result is pending.
-            let good = responses.keys().filter(|status| status.starts_with('2'));
-            let good: Vec<_> = good.filter(|status| *status != "202" || !responses.contains_key("200")).collect();
-            assert_eq!(good.len(), 1, "{at}");
+            let success = responses.keys().filter(|status| status.starts_with('2'));
+            let success: Vec<_> = success.filter(|status| *status != "202" || !responses.contains_key("200")).collect();
+            assert_eq!(success.len(), 1, "{at}");
             for (status, response) in responses {
                 let response = document.resolve(response);
                 assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{at} {status}");

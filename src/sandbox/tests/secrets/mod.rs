@@ -157,13 +157,13 @@ async fn updated_at_can_have_different_precision_on_write_and_read() {
 async fn a_reactivated_app_keeps_its_secrets() {
     for reactivation in [Reactivation::Apply, Reactivation::Keep] {
         let (sandbox, secrets) = start_with_switches(ApiSwitches { reactivation, ..ApiSwitches::default() }).await;
-        let left = set(&sandbox, &secrets, "LEFT", "over").await;
+        let secret = set(&sandbox, &secrets, "LEFT", "over").await;
         let (app, _) = secrets.rsplit_once('/').unwrap();
         sandbox.delete(app).await;
         assert_eq!(sandbox.get(&secrets).await.0, 404);
         assert_eq!(digests(&sandbox).await, [("LEFT".into(), digest("over"))]);
-        let back = sandbox.create_app(named("APP-one")).await;
-        assert_eq!(format!("{}/secrets", path(&back)), secrets);
-        assert_eq!(sandbox.get(&secrets).await, (200, json!({ "secrets": [left] })), "{reactivation:?}");
+        let reactivated = sandbox.create_app(named("APP-one")).await;
+        assert_eq!(format!("{}/secrets", path(&reactivated)), secrets);
+        assert_eq!(sandbox.get(&secrets).await, (200, json!({ "secrets": [secret] })), "{reactivation:?}");
     }
 }

@@ -14,7 +14,7 @@ async fn secrets_survive_a_crash() {
     let config = config_with_state_file(&file);
     let (sandbox, secrets) = start_with_app(config.clone()).await;
     let first = set(&sandbox, &secrets, "FIRST", "one").await;
-    let gone = set(&sandbox, &secrets, "GONE", "two").await;
+    let deleted = set(&sandbox, &secrets, "GONE", "two").await;
     sandbox.delete(&format!("{secrets}/GONE")).await;
     let stored = sandbox.get("/sandbox/state").await;
     drop(sandbox);
@@ -23,7 +23,7 @@ async fn secrets_survive_a_crash() {
     assert_eq!(sandbox.get("/sandbox/state").await, stored);
     assert_eq!(sandbox.get(&secrets).await.1, json!({ "secrets": [first] }));
     let new = set(&sandbox, &secrets, "NEW", "three").await;
-    assert!(gone["id"].as_u64() < new["id"].as_u64(), "IDs are not reused");
+    assert!(deleted["id"].as_u64() < new["id"].as_u64(), "IDs are not reused");
     drop(sandbox);
 
     // A state file of a version without secrets.

@@ -42,28 +42,28 @@ async fn an_invalid_secret_body_is_reported_by_field() {
 async fn a_value_is_limited_to_64_kib_and_a_body_to_1_mib() {
     let (sandbox, secrets) = start_with_app(SandboxConfig::default()).await;
     // The limit is in bytes, and some letters take two bytes.
-    let most = "\u{e4}".repeat(32 * 1024);
-    set(&sandbox, &secrets, "BIG", &most).await;
-    let more = json!({ "name": "BIG", "value": format!("{most}y") });
-    let (status, body) = sandbox.post(&secrets, more).await;
+    let longest = "\u{e4}".repeat(32 * 1024);
+    set(&sandbox, &secrets, "BIG", &longest).await;
+    let too_long = json!({ "name": "BIG", "value": format!("{longest}y") });
+    let (status, body) = sandbox.post(&secrets, too_long).await;
     let rule = json!({ "value": ["must be at most 65536 bytes"] });
     assert_eq!((status, &body["details"]["fieldErrors"]), (400, &rule));
-    let more = json!({ "name": "BIG", "value": "x".repeat(1024 * 1024) });
-    assert_eq!(sandbox.post(&secrets, more).await, (413, json!({ "error": "Request body too large" })));
-    assert_eq!(digests(&sandbox).await, [("BIG".into(), digest(&most))]);
+    let too_long = json!({ "name": "BIG", "value": "x".repeat(1024 * 1024) });
+    assert_eq!(sandbox.post(&secrets, too_long).await, (413, json!({ "error": "Request body too large" })));
+    assert_eq!(digests(&sandbox).await, [("BIG".into(), digest(&longest))]);
 }
 
 #[tokio::test]
 async fn errors_follow_the_documented_order() {
     let (sandbox, secrets) = start_with_app(SandboxConfig::default()).await;
     set(&sandbox, &secrets, "TOKEN", "x").await;
-    let gone = sandbox.create_app(named("app-two")).await;
-    sandbox.delete(&path(&gone)).await;
-    let theirs = sandbox.call(Method::POST, "/v1/apps", ELSEWHERE, Some(&named("app-one"))).await.1;
-    let (gone, theirs) = (format!("{}/secrets", path(&gone)), format!("{}/secrets", path(&theirs)));
-    let good = json!({ "name": "TOKEN", "value": "x" });
+    let deleted = sandbox.create_app(named("app-two")).await;
+    sandbox.delete(&path(&deleted)).await;
+    let foreign = sandbox.call(Method::POST, "/v1/apps", ELSEWHERE, Some(&named("app-one"))).await.1;
+    let (deleted, foreign) = (format!("{}/secrets", path(&deleted)), format!("{}/secrets", path(&foreign)));
+    let valid = json!({ "name": "TOKEN", "value": "x" });
     let huge = json!({ "name": "-", "value": "x".repeat(1024 * 1024) });
-    let bad = json!({ "name": "-" });
+    let invalid = json!({ "name": "-" });
     for prefix in ["apps", "projects"] {
         let check = async |method: Method, token: &str, url: &str, body: Option<&Value>, expected: u16| {
             let url = url.replace("apps", prefix);
@@ -74,13 +74,13 @@ async fn errors_follow_the_documented_order() {
             (UNKNOWN, "/v1/apps/x/secrets", &huge, 401),
             (READER, "/v1/apps/x/secrets", &huge, 403),
             (OPERATOR, "/v1/apps/x/secrets", &huge, 400),
-            (OPERATOR, "/v1/apps/0/secrets", &good, 400),
+            (OPERATOR, "/v1/apps/0/secrets", &valid, 400),
             (OPERATOR, "/v1/apps/999999/secrets", &huge, 404),
-            (OPERATOR, &gone, &bad, 404),
-            (OPERATOR, &theirs, &good, 404),
+            (OPERATOR, &deleted, &invalid, 404),
+            (OPERATOR, &foreign, &valid, 404),
             (OPERATOR, &secrets, &huge, 413),
-            (OPERATOR, &secrets, &bad, 400),
-            (OPERATOR, &secrets, &good, 200),
+            (OPERATOR, &secrets, &invalid, 400),
+            (OPERATOR, &secrets, &valid, 200),
         ];
         for (token, url, body, expected) in cases {
             check(Method::POST, token, url, Some(body), expected).await;
@@ -90,8 +90,8 @@ async fn errors_follow_the_documented_order() {
             (READER, "/v1/apps/x/secrets", 403),
             (OPERATOR, "/v1/apps/x/secrets", 400),
             (OPERATOR, "/v1/apps/999999/secrets", 404),
-            (OPERATOR, &gone, 404),
-            (OPERATOR, &theirs, 404),
+            (OPERATOR, &deleted, 404),
+            (OPERATOR, &foreign, 404),
             (OPERATOR, &secrets, 400),
         ];
         for (token, url, expected) in cases {
@@ -104,8 +104,8 @@ async fn errors_follow_the_documented_order() {
             (OPERATOR, "/v1/apps/99999999999999999999/secrets/TOKEN", 400),
             (OPERATOR, "/v1/apps/%ff/secrets/TOKEN", 400),
             (OPERATOR, "/v1/apps/999999/secrets/TOKEN", 404),
-            (OPERATOR, &format!("{gone}/TOKEN"), 404),
-            (OPERATOR, &format!("{theirs}/TOKEN"), 404),
+            (OPERATOR, &format!("{deleted}/TOKEN"), 404),
+            (OPERATOR, &format!("{foreign}/TOKEN"), 404),
             (OPERATOR, &format!("{secrets}/%ff"), 400),
             (OPERATOR, &format!("{secrets}/token"), 404),
             (OPERATOR, &format!("{secrets}/no-name"), 404),
