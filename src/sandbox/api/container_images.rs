@@ -63,11 +63,8 @@ async fn list_images(
     query: QueryParameters,
 ) -> Result<Json<ImageListBody>, ErrorResponse> {
     let caller = request.require_scope(APPS_READ)?;
-    let channel = query
-        .parse_choice("channel")
-        .map_err(|_| ErrorResponse::invalid_parameter("channel must be stable or enterprise"))?;
+    let channel = query.parse_choice("channel", "stable or enterprise")?.unwrap_or(ImageChannel::Stable);
     let page = query.parse_page(sandbox.config.switches)?;
-    let channel = channel.unwrap_or(ImageChannel::Stable);
     let (repository, tags) = match channel {
         ImageChannel::Stable => ("spiceai/spiceai", STABLE_TAGS),
         ImageChannel::Enterprise if caller.plan.enterprise_images => ("spiceai/spiceai-enterprise", ENTERPRISE_TAGS),

@@ -40,9 +40,15 @@ impl QueryParameters {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Parses a value of a closed set.
-    pub(super) fn parse_choice<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, serde::de::value::Error> {
-        self.get(name).map(|text| T::deserialize(text.into_deserializer())).transpose()
+    /// Parses a value of a closed set, or returns 400 with the `choices`.
+    pub(super) fn parse_choice<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        choices: &str,
+    ) -> Result<Option<T>, ErrorResponse> {
+        let parse = |text: &str| T::deserialize(text.into_deserializer());
+        let choice: Result<_, serde::de::value::Error> = self.get(name).map(parse).transpose();
+        choice.map_err(|_| ErrorResponse::invalid_parameter(format!("{name} must be {choices}")))
     }
 
     /// Parses `limit` and `offset`. Without both, the range is the whole list, or the first page in the legacy API.
@@ -61,15 +67,13 @@ impl QueryParameters {
 
     fn parse_number(&self, name: &str, minimum: usize, maximum: usize) -> Result<Option<usize>, ErrorResponse> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        match parse_decimal(text) {
-            Some(number) if (minimum..=maximum).contains(&number) => Ok(Some(number)),
-            _ if maximum == usize::MAX => {
-                Err(ErrorResponse::invalid_parameter(format!("{name} must be an integer of at least {minimum}")))
-            }
-            _ => {
-                Err(ErrorResponse::invalid_parameter(format!("{name} must be an integer from {minimum} to {maximum}")))
-            }
-        }
+        let number = parse_decimal(text).filter(|number| (minimum..=maximum).contains(number));
+        let range = match maximum {
+            usize::MAX => format!("of at least {minimum}"),
+            _ => format!("from {minimum} to {maximum}"),
+        };
+        let error = || ErrorResponse::invalid_parameter(format!("{name} must be an integer {range}"));
+        number.map(Some).ok_or_else(error)
     }
 }
 

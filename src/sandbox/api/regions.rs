@@ -66,10 +66,7 @@ async fn list_regions(
     query: QueryParameters,
 ) -> Result<Json<RegionListBody>, ErrorResponse> {
     request.require_scope(APPS_READ)?;
-    match query.parse_choice("env") {
-        Ok(None | Some(RegionEnvironment::Prod | RegionEnvironment::Dev)) => {}
-        Err(_) => return Err(ErrorResponse::invalid_parameter("env must be prod or dev")),
-    }
+    query.parse_choice::<RegionEnvironment>("env", "prod or dev")?;
     let page = query.parse_page(sandbox.config.switches)?;
     let regions = REGIONS.iter().map(|region| RegionBody {
         name: region.name,
