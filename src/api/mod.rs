@@ -16,7 +16,7 @@ pub use app::{
     AppliedField, CreateIntent, ManagementPolicy, SpiceApp, SpiceAppSpec, SpiceAppStatus, SpicepodSource, Visibility,
 };
 pub use condition::{Condition, ConditionType, Reason};
-pub use definition::{CustomResourceFile, custom_resource_definitions};
+pub use definition::custom_resource_definitions;
 pub use organization::{
     Adoption, AllowedNamespaces, Credentials, IncompleteList, LimitsStatus, NamespacesFrom, OAuthClient,
     OrganizationStatus, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
+use kube::ResourceExt;
+
 use crate::api;
 
 /// First line of a generated file.
@@ -18,12 +20,13 @@ pub(super) struct CrdsArguments {
 }
 
 pub(super) fn run(arguments: &CrdsArguments) -> Result<(), String> {
-    for file in api::custom_resource_definitions() {
-        let yaml = serde_saphyr::to_string(&file.definition)
-            .map_err(|error| format!("cannot write {} as YAML: {error}", file.name))?;
+    for definition in api::custom_resource_definitions() {
+        let file_name = format!("{}.yaml", definition.name_any());
+        let yaml = serde_saphyr::to_string(&definition)
+            .map_err(|error| format!("cannot write {file_name} as YAML: {error}"))?;
         match &arguments.output {
             Some(folder) => {
-                let path = folder.join(&file.name);
+                let path = folder.join(&file_name);
                 fs::create_dir_all(folder)
                     .and_then(|()| fs::write(&path, format!("{HEADER}\n{yaml}")))
                     .map_err(|error| format!("--output: cannot write {}: {error}", path.display()))?;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use kube::{
-    Api, Resource,
+    Api, Resource, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
@@ -252,14 +252,14 @@ fn collect_undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
 
 #[tokio::test]
 async fn kubectl_explains_every_field() {
-    for file in custom_resource_definitions() {
-        let definition = serde_json::to_value(&file.definition).unwrap();
+    for definition in custom_resource_definitions() {
+        let definition = serde_json::to_value(&definition).unwrap();
         let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         let mut found = Vec::new();
         for part in ["spec", "status"] {
             collect_undescribed(&schema["properties"][part], part, &mut found);
         }
-        assert_eq!(found, [""; 0], "{}", file.name);
+        assert_eq!(found, [""; 0], "{}", definition["metadata"]["name"]);
     }
     let cluster = ControlPlane::shared().await.unwrap();
     install_definitions(&cluster).await.unwrap();
@@ -307,7 +307,7 @@ fn crd_files_are_up_to_date() {
     let existing: BTreeMap<_, _> = fs::read_dir(directory).unwrap().map(|entry| read(entry.unwrap())).collect();
     let generated: BTreeMap<_, _> = custom_resource_definitions()
         .into_iter()
-        .map(|file| (file.name, serde_json::to_value(&file.definition).unwrap()))
+        .map(|definition| (format!("{}.yaml", definition.name_any()), serde_json::to_value(&definition).unwrap()))
         .collect();
     let names = |files: &BTreeMap<String, Value>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(

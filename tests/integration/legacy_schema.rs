@@ -43,8 +43,8 @@ fn remove_validation(schema: &mut Value) {
 /// Installs the CustomResourceDefinitions without validation.
 async fn install_without_validation(env: &TestEnv) {
     let api: Api<CustomResourceDefinition> = Api::all(env.client.clone());
-    for file in custom_resource_definitions() {
-        let mut definition = serde_json::to_value(&file.definition).unwrap();
+    for definition in custom_resource_definitions() {
+        let mut definition = serde_json::to_value(&definition).unwrap();
         remove_validation(&mut definition["spec"]);
         let name = definition["metadata"]["name"].as_str().unwrap().to_owned();
         let mut current = serde_json::to_value(api.get(&name).await.unwrap()).unwrap();

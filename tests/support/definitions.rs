@@ -34,9 +34,9 @@ pub async fn install_definitions(cluster: &ControlPlane) -> Result<(), String> {
 pub async fn apply_definitions(cluster: &ControlPlane) -> Result<(), String> {
     let api: Api<CustomResourceDefinition> = Api::all(cluster.client(User::Admin).await?);
     let params = PatchParams::apply("spice-cloud-operator-tests").force();
-    for file in custom_resource_definitions() {
-        let name = file.definition.name_any();
-        let applied = api.patch(&name, &params, &Patch::Apply(&file.definition)).await;
+    for definition in custom_resource_definitions() {
+        let name = definition.name_any();
+        let applied = api.patch(&name, &params, &Patch::Apply(&definition)).await;
         applied.map_err(|e| format!("definition {name}: {e}"))?;
         poll(&format!("definition {name} is established"), DEADLINE, async || {
             let definition = api.get(&name).await.map_err(|e| e.to_string())?;

@@ -12,8 +12,8 @@ use crate::api::custom_resource_definitions;
 /// Waits until every CustomResourceDefinition is established. Those that are not appear in the readiness report.
 pub(in crate::controller) async fn wait_until_established(client: &Client, readiness: &Readiness, poll: Duration) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for file in custom_resource_definitions() {
-        let name = file.definition.name_any();
+    for definition in custom_resource_definitions() {
+        let name = definition.name_any();
         let mut gate = None;
         loop {
             let problem = match with_timeout(definitions.get_opt(&name)).await {

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_custom_resource_definition() {
         let defined: Vec<String> =
-            custom_resource_definitions().into_iter().map(|file| file.definition.spec.names.kind).collect();
+            custom_resource_definitions().into_iter().map(|definition| definition.spec.names.kind).collect();
         assert_eq!(Kinds::NAMES, defined);
     }
 }
