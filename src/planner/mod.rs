@@ -61,7 +61,7 @@ pub use outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
 pub use resource::{NoRemoteWrite, Plan, PlanInput, RemoteWrite, ResourcePlanner};
 pub use runtime_state::{Corrections, RetryHold, RuntimeState};
 pub(crate) use schedule::elapsed;
-pub use schedule::{Resync, RetryPolicy, Timings, display_duration};
+pub use schedule::{Resync, Timings, display_duration};
 pub use secret::{
     ParentApp, SecretDesired, SecretObserved, SecretRead, SecretResponse, SecretWrite, SetSecret, SiblingSecret,
     SourceValues, requested_names,

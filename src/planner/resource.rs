@@ -11,7 +11,7 @@ use super::digest::Identity;
 use super::observation::WriteResult;
 use super::outcome::{EventRecord, KubernetesWrite, Outcome};
 use super::runtime_state::RuntimeState;
-use super::schedule::{Resync, RetryPolicy, Timings};
+use super::schedule::{Resync, Timings};
 use crate::api::{SourceVersion, StatusCore};
 use crate::management::types::ApiError;
 
@@ -34,8 +34,10 @@ pub trait ResourcePlanner:
 
     /// Name of the kind.
     const NAME: &'static str;
-    /// Handling of failures.
-    const RETRY_POLICY: RetryPolicy = RetryPolicy::DEFAULT;
+    /// True if every failed write is held until its retry time, and not only a rejected one.
+    const HOLDS_EVERY_FAILED_WRITE: bool = false;
+    /// True if the delay after repeated failures is at most the resync interval.
+    const RETRIES_WITHIN_INTERVAL: bool = false;
 
     /// `spec.suspend`.
     fn suspend(&self) -> Option<bool>;

@@ -1,4 +1,4 @@
-//! Times of resyncs, the retry policy of a kind, and the timing settings.
+//! Times of resyncs, and the timing settings.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::digest;
-use super::outcome::Retry;
 
 /// Every wait that a decision depends on. All are settings, so that tests can be quick.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,30 +119,6 @@ impl Resync {
     /// Resyncs of an object that shares no reads.
     pub fn new(interval: Option<Duration>, meta: &ObjectMeta) -> Self {
         Self { interval, offset: offset(meta.uid.as_deref().unwrap_or_default()) }
-    }
-}
-
-/// Handling of failures by kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// True if every failed write is held until its retry time, and not only a rejected one.
-    pub holds_every_failure: bool,
-    /// True if the delay after repeated failures is at most the resync interval.
-    pub retries_within_interval: bool,
-}
-
-impl RetryPolicy {
-    /// A rejected write is held; the delay grows to the operator's maximum.
-    pub const DEFAULT: Self = Self { holds_every_failure: false, retries_within_interval: false };
-
-    /// Returns true if a write that failed is held until its retry time, also if an event triggers a reconcile before.
-    pub(crate) fn holds(self, retry: Retry) -> bool {
-        self.holds_every_failure || matches!(retry, Retry::After(_))
-    }
-
-    /// Longest delay after repeated failures.
-    pub(crate) fn max_delay(self, interval: Duration, timings: &Timings) -> Duration {
-        if self.retries_within_interval { timings.max_retry_delay.min(interval) } else { timings.max_retry_delay }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::planner::messages::{credential_not_found_message, list_items};
 use crate::planner::observation::Observed;
 use crate::planner::outcome::{Outcome, Retry};
 use crate::planner::resource::{NoRemoteWrite, Plan, ResourcePlanner};
-use crate::planner::schedule::{Resync, RetryPolicy};
+use crate::planner::schedule::Resync;
 use input::{OrganizationInput, unreachable};
 
 /// Maximum number of dependents in a message.
@@ -36,7 +36,7 @@ impl ResourcePlanner for SpiceOrganization {
 
     const NAME: &'static str = "SpiceOrganization";
     /// All dependents wait for the organization, so failures delay no check.
-    const RETRY_POLICY: RetryPolicy = RetryPolicy { retries_within_interval: true, ..RetryPolicy::DEFAULT };
+    const RETRIES_WITHIN_INTERVAL: bool = true;
 
     fn suspend(&self) -> Option<bool> {
         self.spec.suspend

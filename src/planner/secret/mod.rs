@@ -23,8 +23,7 @@ pub use write::{SecretResponse, SecretWrite, SetSecret};
 use crate::api::{SourceVersion, SpiceSecret, SpiceSecretStatus, StatusCore};
 use crate::planner::digest::Identity;
 use crate::planner::resource::{Plan, ResourcePlanner};
-use crate::planner::schedule;
-use crate::planner::schedule::{Resync, RetryPolicy};
+use crate::planner::schedule::{self, Resync};
 use input::{SecretInput, app};
 
 impl ResourcePlanner for SpiceSecret {
@@ -36,7 +35,7 @@ impl ResourcePlanner for SpiceSecret {
 
     const NAME: &'static str = "SpiceSecret";
     /// SpiceSecrets of one app trigger each other, so every failed write is held.
-    const RETRY_POLICY: RetryPolicy = RetryPolicy { holds_every_failure: true, ..RetryPolicy::DEFAULT };
+    const HOLDS_EVERY_FAILED_WRITE: bool = true;
 
     fn suspend(&self) -> Option<bool> {
         self.spec.suspend
