@@ -17,15 +17,6 @@ pub(super) struct LeaseRecord {
     pub(super) duration: Duration,
 }
 
-/// Durations of the election.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct LeaseTiming {
-    /// Time without a renewal after which other processes take the lease.
-    pub(super) lease_duration: Duration,
-    /// Time in which the holder still writes, from the start of its last renewal. Shorter than `lease_duration`.
-    pub(super) renew_deadline: Duration,
-}
-
 /// The next action of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ElectionAction {
@@ -45,7 +36,8 @@ pub(super) enum ElectionAction {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ElectionState {
     identity: String,
-    timing: LeaseTiming,
+    /// Time in which the holder still writes, from the start of its last renewal. Shorter than the lease duration.
+    renew_deadline: Duration,
     /// The last record of another process: its version, the time of the first read, and the duration in the record.
     observed: Option<(String, Duration, Duration)>,
     /// End of the permission to write, if this process has held the lease.
@@ -54,8 +46,8 @@ pub(super) struct ElectionState {
 }
 
 impl ElectionState {
-    pub(super) fn new(identity: String, timing: LeaseTiming) -> Self {
-        Self { identity, timing, observed: None, write_until: None, is_lost: false }
+    pub(super) fn new(identity: String, renew_deadline: Duration) -> Self {
+        Self { identity, renew_deadline, observed: None, write_until: None, is_lost: false }
     }
 
     /// Returns true if this process may send a write now. Always false after the lease was lost.
@@ -93,7 +85,7 @@ impl ElectionState {
 
     /// Records a successful write of the lease. `started_at` is a time before the request was sent.
     pub(super) fn on_write_ok(&mut self, started_at: Duration) {
-        self.write_until = Some(started_at + self.timing.renew_deadline);
+        self.write_until = Some(started_at + self.renew_deadline);
         self.observed = None;
     }
 
@@ -120,8 +112,7 @@ impl ElectionState {
 mod tests {
     use super::*;
 
-    const TIMING: LeaseTiming =
-        LeaseTiming { lease_duration: Duration::from_secs(15), renew_deadline: Duration::from_secs(10) };
+    const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
     fn record(version: &str, holder: &str) -> LeaseRecord {
         let holder = (!holder.is_empty()).then(|| holder.to_owned());
@@ -134,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_created_taken_when_free_and_renewed() {
-        let mut one = ElectionState::new("one".into(), TIMING);
+        let mut one = ElectionState::new("one".into(), RENEW_DEADLINE);
         assert_eq!(one.next(None, at(0)), ElectionAction::Create);
         assert_eq!(one.next(Some(&record("1", "")), at(0)), ElectionAction::Take("1".into()));
         assert!(!one.may_write(at(0)), "the lease is not written yet");
@@ -145,7 +136,7 @@ mod tests {
 
     #[test]
     fn another_process_lease_is_taken_after_it_was_unchanged_for_its_duration() {
-        let mut two = ElectionState::new("two".into(), TIMING);
+        let mut two = ElectionState::new("two".into(), RENEW_DEADLINE);
         assert_eq!(two.next(Some(&record("1", "one")), at(0)), ElectionAction::Wait);
         assert_eq!(two.next(Some(&record("1", "one")), at(14)), ElectionAction::Wait);
         assert_eq!(two.next(Some(&record("2", "one")), at(16)), ElectionAction::Wait, "a renewal restarts the expiry");
@@ -155,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_deleted_lease_is_not_recreated_while_its_holder_may_write() {
-        let mut two = ElectionState::new("two".into(), TIMING);
+        let mut two = ElectionState::new("two".into(), RENEW_DEADLINE);
         assert_eq!(two.next(Some(&record("1", "one")), at(0)), ElectionAction::Wait);
         assert_eq!(two.next(None, at(14)), ElectionAction::Wait);
         assert_eq!(two.next(None, at(15)), ElectionAction::Create);
@@ -163,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_write_that_took_effect_late_counts_after_the_previous_lease_expired() {
-        let mut two = ElectionState::new("two".into(), TIMING);
+        let mut two = ElectionState::new("two".into(), RENEW_DEADLINE);
         assert_eq!(two.next(Some(&record("1", "one")), at(0)), ElectionAction::Wait);
         assert_eq!(two.next(Some(&record("2", "two")), at(5)), ElectionAction::Wait);
         assert_eq!(two.next(Some(&record("2", "two")), at(15)), ElectionAction::Renew("2".into()));
@@ -177,7 +168,7 @@ mod tests {
             (None, at(1)),
             (Some(record("2", "")), at(1)),
         ] {
-            let mut one = ElectionState::new("one".into(), TIMING);
+            let mut one = ElectionState::new("one".into(), RENEW_DEADLINE);
             one.on_write_ok(at(0));
             assert_eq!(one.next(record.as_ref(), now), ElectionAction::StepDown, "{record:?}");
             one.on_write_ok(now);

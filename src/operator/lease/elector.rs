@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 
-use super::election_state::{ElectionAction, ElectionState, LeaseRecord, LeaseTiming};
+use super::election_state::{ElectionAction, ElectionState, LeaseRecord};
 use super::{ElectionSettings, LeaseLossReason};
 use crate::controller::{DualInstant, HealthCheck, Leadership, Metrics, display_duration};
 
@@ -46,11 +46,9 @@ impl Elector {
         leadership: Leadership,
         telemetry: ElectionTelemetry,
     ) -> Self {
-        let ElectionSettings { lease_duration, renew_deadline, .. } = settings;
-        let timing = LeaseTiming { lease_duration, renew_deadline };
         Self {
             leases: Api::namespaced(client, &settings.namespace),
-            state: ElectionState::new(settings.identity.clone(), timing),
+            state: ElectionState::new(settings.identity.clone(), settings.renew_deadline),
             started_at: DualInstant::now(),
             leadership,
             telemetry,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use stateright::{Checker, Model, Property};
 
-use super::election_state::{ElectionAction, ElectionState, LeaseRecord, LeaseTiming};
+use super::election_state::{ElectionAction, ElectionState, LeaseRecord};
 
-const TIMING: LeaseTiming =
-    LeaseTiming { lease_duration: Duration::from_secs(3), renew_deadline: Duration::from_secs(2) };
+const LEASE_DURATION: Duration = Duration::from_secs(3);
+const RENEW_DEADLINE: Duration = Duration::from_secs(2);
 /// Seconds in the model: two lease durations, enough for a takeover.
 const MAX_SECONDS: u64 = 6;
 /// Writes in the model: a first lease, a renewal, a takeover and a late write.
@@ -71,14 +71,14 @@ impl Model for ElectionModel {
 
     fn init_states(&self) -> Vec<ElectionSnapshot> {
         let participant = |name: &str| Participant {
-            state: ElectionState::new(name.into(), TIMING),
+            state: ElectionState::new(name.into(), RENEW_DEADLINE),
             pending: None,
             timed_out: None,
             last_read: None,
         };
         let participants = vec![participant("one"), participant("two")];
         // The lease of an earlier process, and a released lease.
-        let held = LeaseRecord { version: "0".into(), holder: Some("before".into()), duration: TIMING.lease_duration };
+        let held = LeaseRecord { version: "0".into(), holder: Some("before".into()), duration: LEASE_DURATION };
         let free = LeaseRecord { holder: None, ..held.clone() };
         let snapshot = |record| ElectionSnapshot {
             now: 0,
@@ -195,7 +195,7 @@ fn apply(snapshot: &mut ElectionSnapshot, index: usize, action: &ElectionAction)
         snapshot.writes += 1;
         let holder = Some(["one", "two"][index].to_owned());
         let version = snapshot.writes.to_string();
-        snapshot.record = Some(LeaseRecord { version, holder, duration: TIMING.lease_duration });
+        snapshot.record = Some(LeaseRecord { version, holder, duration: LEASE_DURATION });
     }
     is_current
 }
