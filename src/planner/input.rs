@@ -70,6 +70,12 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
         schedule::is_due(self.resync_offset(), interval, self.runtime_state.last_synced_or_seen(), self.now)
     }
 
+    /// Returns true if the last successful resync is so long ago that Ready becomes Unknown.
+    pub(crate) fn is_overdue(&self) -> bool {
+        let limit = self.interval().saturating_mul(self.timings.ready_unknown_after_intervals);
+        schedule::elapsed(self.runtime_state.last_synced_or_seen(), self.now) > limit
+    }
+
     /// Earliest start of a read that a write may be based on.
     pub(crate) fn oldest_usable_read(&self) -> Timestamp {
         self.now.checked_sub(self.timings.max_read_age).unwrap_or(Timestamp::MIN)

@@ -4,7 +4,6 @@ use super::conditions::{self, ConditionInput};
 use super::outcome::{EventRecord, KubernetesWrite, Outcome};
 use super::resource::{Plan, PlanInput, ResourcePlanner};
 use super::status::requested_reconcile;
-use super::{requeue, schedule};
 use crate::api::{Reason, StatusCore};
 
 /// The next reads; empty if [`plan`] can decide.
@@ -43,20 +42,11 @@ pub(crate) fn plan<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Plan<K> {
     K::complete(input, plan)
 }
 
-/// Result of a reconcile for the object.
-#[derive(Debug, PartialEq)]
-pub struct Report<S> {
-    /// Status to store, if it differs from the stored one.
-    pub status: S,
-    /// Events for transitions of Ready.
-    pub events: Vec<EventRecord>,
-    /// Delay until the next reconcile, unless an event triggers one before.
-    pub requeue_after: Option<std::time::Duration>,
-}
-
-/// Computes the conditions, the events for transitions, and the time of the next reconcile. Runs once, for every
-/// outcome.
-pub(crate) fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Outcome) -> Report<K::Status> {
+/// The status with the conditions that follow from the outcome of a reconcile, and the event for a change of Ready.
+pub(crate) fn report<K: ResourcePlanner>(
+    input: &PlanInput<'_, K>,
+    outcome: &Outcome,
+) -> (K::Status, Option<EventRecord>) {
     let mut status = input.status.clone();
     let before = K::core(&status).conditions.clone();
     let generation = input.meta.generation.unwrap_or_default();
@@ -64,12 +54,7 @@ pub(crate) fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Out
     if !matches!(outcome, Outcome::Finalized | Outcome::Skipped) {
         let condition_input = ConditionInput {
             generation,
-            overdue: schedule::is_overdue(
-                input.runtime_state.last_synced_or_seen(),
-                input.interval(),
-                input.timings,
-                input.now,
-            ),
+            overdue: input.is_overdue(),
             source_change: source_change_message(input),
             in_sync_message: K::in_sync_message(input),
             now: input.now,
@@ -83,8 +68,8 @@ pub(crate) fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Out
     if matches!(outcome, Outcome::InSync | Outcome::Stalled(..) | Outcome::WriteFailed(..)) {
         core.last_handled_reconcile_at = requested_reconcile(input.meta).map(str::to_owned);
     }
-    let events = conditions::ready_event(&before, &core.conditions).into_iter().collect();
-    Report { status, events, requeue_after: requeue::requeue_after(input, outcome) }
+    let event = conditions::ready_event(&before, &core.conditions);
+    (status, event)
 }
 
 /// Message for a change of the referenced object that is not applied yet.

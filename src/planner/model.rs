@@ -111,11 +111,11 @@ pub(super) fn reconcile<K: ResourcePlanner + Debug>(model: &mut impl Model<K>) -
     }
     run.steps.record_outcome(&done.outcome, now, context);
     if done.outcome != Outcome::Finalized {
-        let report = run.steps.report(&done.outcome, context);
-        condition_invariants::check(&K::core(&report.status).conditions, run.steps.object().meta().generation).unwrap();
-        done.events.extend(report.events);
-        done.requeue_after = report.requeue_after;
-        *model.object.status_mut() = Some(report.status);
+        done.requeue_after = run.steps.requeue_after(&done.outcome, context);
+        done.events.extend(run.steps.report(&done.outcome, context));
+        let status = run.steps.status();
+        condition_invariants::check(&K::core(status).conditions, run.steps.object().meta().generation).unwrap();
+        *model.object.status_mut() = Some(status.clone());
     }
     model.runtime_state = run.steps.runtime_state;
     done

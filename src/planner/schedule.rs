@@ -101,11 +101,6 @@ pub(crate) fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
 }
 
-/// Returns true if the last successful resync is so long ago that Ready becomes Unknown.
-pub(crate) fn is_overdue(last_synced: Timestamp, interval: Duration, timings: &Timings, now: Timestamp) -> bool {
-    elapsed(last_synced, now) > interval.saturating_mul(timings.ready_unknown_after_intervals)
-}
-
 /// Interval and offset of an object's resyncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resync {

@@ -2,10 +2,9 @@
 //! planner's tests on a model.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::digest::Identity;
-use super::lifecycle::{self, Report};
+use super::lifecycle;
 use super::observation::WriteResult;
 use super::outcome::{EventRecord, Outcome};
 use super::requeue;
@@ -66,17 +65,8 @@ impl<K: ResourcePlanner> Steps<K> {
         runtime_state.begin(object.meta(), settled_before);
         let status = object.status().cloned().unwrap_or_default();
         let desired = object.desired(context.identity);
-        let (unpersisted, iterations, reads) = (false, 0, 0);
-        Self {
-            object,
-            desired,
-            status,
-            observed: K::Observed::default(),
-            runtime_state,
-            unpersisted,
-            iterations,
-            reads,
-        }
+        let observed = K::Observed::default();
+        Self { object, desired, status, observed, runtime_state, unpersisted: false, iterations: 0, reads: 0 }
     }
 
     /// The object, in its newest known version.
@@ -163,14 +153,14 @@ impl<K: ResourcePlanner> Steps<K> {
         }
     }
 
-    /// The report on the outcome. The reported status becomes the status to store.
-    pub fn report(&mut self, outcome: &Outcome, context: StepContext<'_>) -> Report<K::Status> {
-        let report = self.with_input(context, |input| lifecycle::report(input, outcome));
-        self.status = report.status.clone();
-        report
+    /// Reports the outcome in [`Steps::status`]. Returns the event for a change of Ready.
+    pub fn report(&mut self, outcome: &Outcome, context: StepContext<'_>) -> Option<EventRecord> {
+        let (status, event) = self.with_input(context, |input| lifecycle::report(input, outcome));
+        self.status = status;
+        event
     }
 
-    /// Delay until the next reconcile after an outcome that is not reported.
+    /// Delay until the next reconcile after this outcome, unless an event triggers one before.
     pub fn requeue_after(&self, outcome: &Outcome, context: StepContext<'_>) -> Option<std::time::Duration> {
         self.with_input(context, |input| requeue::requeue_after(input, outcome))
     }
@@ -183,9 +173,9 @@ impl<K: ResourcePlanner> Steps<K> {
     /// Calls `decide` with the input of a plan.
     pub fn with_input<T>(&self, context: StepContext<'_>, decide: impl FnOnce(&PlanInput<'_, K>) -> T) -> T {
         decide(&PlanInput {
-            meta: self.meta(),
+            meta: self.object.meta(),
             desired: &self.desired,
-            suspended: is_suspended(self.object.suspend(), self.meta()),
+            suspended: is_suspended(self.object.suspend(), self.object.meta()),
             status: &self.status,
             runtime_state: &self.runtime_state,
             observed: &self.observed,
@@ -198,9 +188,5 @@ impl<K: ResourcePlanner> Steps<K> {
     /// The object and its in-memory state, at the end of the reconcile.
     pub fn into_parts(self) -> (K, RuntimeState) {
         (self.object, self.runtime_state)
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        self.object.meta()
     }
 }

@@ -23,7 +23,7 @@ use crate::controller::cluster::counters::{PANIC, UNDECODABLE, result_label};
 use crate::controller::cluster::work_queue::ReconcileRequests;
 use crate::controller::state::context::Context;
 use crate::management::Priority;
-use crate::planner::{EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Report, Step, StepContext, Steps};
+use crate::planner::{EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Step, StepContext, Steps};
 
 /// Reconciles objects as requested, until shutdown; then waits for the running reconciles.
 pub(in crate::controller) async fn run<K: Reconciler>(
@@ -242,7 +242,9 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             self.steps.discard_unpersisted();
             return (Some(label), None);
         }
-        let Report { events, requeue_after, .. } = self.steps.report(outcome, context.step_context());
+        let step_context = context.step_context();
+        let requeue_after = self.steps.requeue_after(outcome, step_context);
+        let event = self.steps.report(outcome, step_context);
         if self.steps.object().status() == Some(self.steps.status()) {
             self.steps.discard_unpersisted();
         } else if let Err(error) = self.store_status().await {
@@ -250,8 +252,8 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             self.steps.runtime_state.retry_hold = None;
             return self.kube_write_failed(&error);
         } else {
-            events.iter().for_each(|event| self.log_transition(event));
-            context.events.publish(self.steps.object(), events);
+            event.iter().for_each(|event| self.log_transition(event));
+            context.events.publish(self.steps.object(), event.into_iter().collect());
         }
         let requeue_after_ms = requeue_after.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         tracing::debug!(result = label, requeue_after_ms, "Reconcile finished");
