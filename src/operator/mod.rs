@@ -24,13 +24,11 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{self, Identity, Leadership, Readiness, display_duration};
+use crate::controller::{self, Identity, Leadership, Readiness, with_timeout};
 use lease::{ElectionTask, ElectionTelemetry, Elector};
 use metrics::ProcessMetrics;
 use settings::PrintAddress;
 
-/// Timeout of a read of namespace kube-system.
-const CLUSTER_ID_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for tasks that still run after the shutdown.
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -145,16 +143,12 @@ async fn cluster_id(settings: &OperatorSettings, client: &Client, shutdown: &Can
     }
     let namespaces: Api<Namespace> = Api::all(client.clone());
     loop {
-        let response = tokio::time::timeout(CLUSTER_ID_TIMEOUT, namespaces.get("kube-system")).await;
-        let error = match response {
-            Ok(Ok(namespace)) => match namespace.uid() {
+        let error = match with_timeout(namespaces.get("kube-system")).await {
+            Ok(namespace) => match namespace.uid() {
                 Some(uid) => return Some(uid),
                 None => "the namespace has no UID".to_owned(),
             },
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => {
-                format!("the API server did not respond within {}", display_duration(CLUSTER_ID_TIMEOUT))
-            }
+            Err(error) => error.to_string(),
         };
         tracing::warn!(error, name = "kube-system", "Failed to read UID of namespace; retrying");
         tokio::select! {

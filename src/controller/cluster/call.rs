@@ -4,13 +4,20 @@ use std::time::Duration;
 
 use kube::Error;
 
+use crate::planner::display_duration;
+
 /// Timeout of one call. kube sets none, and a call that never ends would block all reconciles of its object.
 const KUBE_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs a call with a timeout.
-pub(in crate::controller) async fn with_timeout<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let timeout = || Error::Service(format!("no response within {} s", KUBE_CALL_TIMEOUT.as_secs()).into());
-    tokio::time::timeout(KUBE_CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(timeout()))
+/// Runs a call, which fails after 30 s without a response.
+pub async fn with_timeout<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    within(KUBE_CALL_TIMEOUT, call).await
+}
+
+/// Runs a call, which fails after `limit` without a response.
+pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let message = || format!("the API server did not respond within {}", display_duration(limit));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Error::Service(message().into())))
 }
 
 /// Text of an error, without the body of the request or the response.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::election_state::{ElectionAction, ElectionState, LeaseRecord};
 use super::{ElectionSettings, LeaseLossReason};
-use crate::controller::{DualInstant, HealthCheck, Leadership, Metrics, display_duration};
+use crate::controller::{DualInstant, HealthCheck, Leadership, Metrics, within};
 
 /// Metrics and health check that the elector updates.
 pub(in crate::operator) struct ElectionTelemetry {
@@ -220,12 +220,7 @@ impl Elector {
     /// Runs `call` with a timeout of half the renew deadline. If the API server hangs, a second try fits before the
     /// deadline.
     async fn with_timeout<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-        let limit = self.settings.renew_deadline / 2;
-        let timed_out = || {
-            let message = format!("the API server did not respond within {}", display_duration(limit));
-            kube::Error::Service(message.into())
-        };
-        tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(timed_out()))
+        within(self.settings.renew_deadline / 2, call).await
     }
 }
 
