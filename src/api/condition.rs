@@ -1,9 +1,6 @@
 //! Condition types and the closed set of reasons. The planner decides how they are combined.
 
-use std::fmt;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -33,7 +30,7 @@ impl ConditionType {
 }
 
 /// Why a condition has its status. A closed set: alerts and scripts can match the names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub enum Reason {
     /// The remote side is in sync with the spec.
     Succeeded,
@@ -105,11 +102,5 @@ impl Reason {
             Self::RateLimited => "RateLimited",
             Self::RemoteUnavailable => "RemoteUnavailable",
         }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
     }
 }

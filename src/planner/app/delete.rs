@@ -4,9 +4,7 @@
 use super::input::{AppInput, AppRead, binding_mismatch, min_read_time, organization_wait, read_failed};
 use super::locate;
 use super::owner_tags::plan_set_owner_tags;
-use super::ownership::{
-    AbsenceCheck, absence, is_reactivated_foreign, ownership, record_app, recorded_id, was_created,
-};
+use super::ownership::{AbsenceCheck, absence, is_reactivated_foreign, record_app, recorded_id, was_created};
 use super::write::AppWrite;
 use crate::api::{DeletionPolicy, Reason, SpiceApp};
 use crate::management::types::{App, AppField, UpdateApp};
@@ -129,7 +127,7 @@ fn app_to_untag(input: &AppInput<'_>) -> Option<i64> {
 fn plan_untag(input: &AppInput<'_>) -> Plan<SpiceApp> {
     let Some(Observed::Present(read)) = &input.observed.app else { return Plan::release(input.status) };
     let app = &read.value;
-    if ownership(app, input.desired) != Ownership::Own || !has_name(app, &input.desired.name) {
+    if Ownership::of(app, &input.desired.owner) != Ownership::Own || !has_name(app, &input.desired.name) {
         return Plan::release(input.status);
     }
     let mut tags = app.tags();
@@ -144,7 +142,7 @@ fn plan_present(input: &AppInput<'_>, read: &Observation<App>) -> Plan<SpiceApp>
     let can_restore_tags = !input.observed.owner_tags_restored
         && !input.observed.tags_rejected
         && input.status.tags_unsupported != Some(true);
-    match ownership(app, input.desired) {
+    match Ownership::of(app, &input.desired.owner) {
         _ if !has_name(app, &input.desired.name) => Plan::release(input.status),
         Ownership::Foreign if !is_reactivated_foreign(input.status, app) => Plan::release(input.status),
         Ownership::Own => plan_delete(input, read),
@@ -173,7 +171,7 @@ fn plan_absent(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
 
 /// Plans an object with an intent and no ID: the create may have taken effect, or may still do.
 fn plan_unrecorded(input: &AppInput<'_>, list: &AppList) -> Plan<SpiceApp> {
-    let is_own = |app: &&App| match ownership(app, input.desired) {
+    let is_own = |app: &&App| match Ownership::of(app, &input.desired.owner) {
         Ownership::Own => true,
         Ownership::Unowned => locate::matches_create_intent(input, app),
         Ownership::Foreign => false,

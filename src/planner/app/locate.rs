@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::fields::{self, ManagedField};
 use super::input::{AppInput, organization_name, read_failed};
 use super::owner_tags::{desired_fields, lacks_tag_support};
-use super::ownership::{is_reactivated_foreign, ownership, record_app};
+use super::ownership::{is_reactivated_foreign, record_app};
 use super::update::plan_update;
 use super::validate::AppSpec;
 use super::write::AppWrite;
@@ -60,7 +60,7 @@ pub(super) fn plan(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
 
 fn classify(input: &AppInput<'_>, app: &App) -> ExistingApp {
     let desired = input.desired;
-    match ownership(app, desired) {
+    match Ownership::of(app, &desired.owner) {
         _ if desired.observe_only => ExistingApp::ObserveOnly,
         Ownership::Own => ExistingApp::Owned,
         Ownership::Foreign if may_take_ownership(input, app) => ExistingApp::Adoptable,
@@ -98,7 +98,7 @@ pub(super) fn may_take_ownership(input: &AppInput<'_>, app: &App) -> bool {
     let named = input.desired.take_ownership_from.as_deref();
     input.desired.may_adopt
         && adoption_allowed(input)
-        && ownership(app, input.desired) == Ownership::Foreign
+        && Ownership::of(app, &input.desired.owner) == Ownership::Foreign
         && named == app.tag(OWNER_TAG)
 }
 
@@ -174,7 +174,7 @@ pub(super) fn adopt(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App
 fn observe(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App>) -> Plan<SpiceApp> {
     let app = &read.value;
     let mut status = input.status.clone();
-    let is_own = match ownership(app, input.desired) {
+    let is_own = match Ownership::of(app, &input.desired.owner) {
         Ownership::Own => true,
         // If the API keeps no tags, the recorded ID counts.
         Ownership::Unowned => status.tags_unsupported == Some(true) && status.id == Some(app.id),

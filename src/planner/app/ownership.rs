@@ -1,23 +1,17 @@
 //! The owner of an app as responses show it, the state to record, and the check that an app is absent.
 
 use super::input::{AppInput, AppObserved, organization_name, read_failed};
-use super::validate::AppDesired;
 use crate::api::{ACCEPT_MISSING_APPS, Reason, SpiceAppStatus};
 use crate::management::types::{App, AppField};
 use crate::planner::observation::Observed;
 use crate::planner::organization_view::OrganizationView;
 use crate::planner::outcome::{Outcome, Retry};
 use crate::planner::remote_app::{
-    AppList, INCARNATION_TAG, ListedAbsence, OWNER_TAG, Ownership, listed_absence, unreadable_app_message,
+    AppList, INCARNATION_TAG, ListedAbsence, OWNER_TAG, listed_absence, unreadable_app_message,
 };
 
 /// Longest endpoint, region or URL that is recorded, in bytes: status must stay small.
 const MAX_TEXT_LENGTH: usize = 2048;
-
-/// Ownership of an app for the object.
-pub(super) fn ownership(app: &App, desired: &AppDesired) -> Ownership {
-    Ownership::of(app, &desired.owner)
-}
 
 /// Returns true if the operator created the app, and did not only adopt the app.
 pub(super) fn was_created(status: &SpiceAppStatus) -> bool {

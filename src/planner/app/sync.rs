@@ -13,9 +13,7 @@ use super::input::{
 };
 use super::locate;
 use super::owner_tags::plan_set_owner_tags;
-use super::ownership::{
-    AbsenceCheck, absence, is_reactivated_foreign, ownership, record_app, recorded_id, was_created,
-};
+use super::ownership::{AbsenceCheck, absence, is_reactivated_foreign, record_app, recorded_id, was_created};
 use super::update::plan_update;
 use super::validate::AppSpec;
 use crate::api::{ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
@@ -210,7 +208,7 @@ fn plan_present(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App>) -
     }
     let mut status = input.status.clone();
     record_app(&mut status, input.observed, app);
-    if ownership(app, input.desired) != Ownership::Own {
+    if Ownership::of(app, &input.desired.owner) != Ownership::Own {
         // Without the owner tag, the creation ID on the app may be that of another owner.
         status.incarnation = input.status.incarnation.clone();
     }
@@ -236,7 +234,7 @@ fn ownership_error(input: &AppInput<'_>, app: &App) -> Option<Outcome> {
             app.id, app.name
         ));
     }
-    match ownership(app, input.desired) {
+    match Ownership::of(app, &input.desired.owner) {
         Ownership::Foreign if is_reactivated_foreign(input.status, app) => None,
         Ownership::Foreign => stalled(locate::owned_elsewhere_message(app)),
         Ownership::Own | Ownership::Unowned => None,

@@ -7,8 +7,7 @@ use crate::api::{Reason, SourceVersion, SpiceOrganization};
 use crate::management::types::{
     AccessibleOrganization, ApiError, ErrorKind, Images, Limits, ListCompleteness, Regions,
 };
-use crate::planner::errors;
-use crate::planner::errors::ApiOperation;
+use crate::planner::errors::{self, ApiOperation};
 use crate::planner::observation::{Observation, Observed};
 use crate::planner::outcome::{Outcome, Retry};
 use crate::planner::resource::PlanInput;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::entries::{is_applied, is_same_time, record, should_delete};
-use super::input::{ParentApp, SecretInput, SecretRead, fresh_app, is_own_app, key_id, read_failed, sources};
+use super::input::{ParentApp, SecretInput, SecretRead, fresh_app, is_own_app, key_id, sources};
 use super::name_conflicts::{
     competing_owner, conflict_with, current_owner, handover_message, is_handover_pending, owned_entries, siblings,
 };
@@ -15,6 +15,7 @@ use super::source::{DesiredSecrets, DesiredValue};
 use super::write::{MAX_BATCH, SecretWrite, SetCause, SetSecret, name_list};
 use crate::api::{Reason, SecretConflict, SecretEntry, SpiceSecretStatus};
 use crate::management::types::{ApiError, ErrorKind, PutSecret, RemoteSecret, SecretList};
+use crate::planner::errors::read_failed;
 use crate::planner::observation::Observed;
 use crate::planner::outcome::{KubernetesWrite, Outcome, Retry};
 use crate::planner::resource::Plan;

@@ -4,15 +4,12 @@
 use jiff::Timestamp;
 
 use super::entries::should_delete;
-use super::input::{
-    ParentApp, SecretInput, SecretRead, SiblingSecret, fresh_app, is_own_app, organization_wait, read_failed,
-};
+use super::input::{ParentApp, SecretInput, SecretRead, SiblingSecret, fresh_app, is_own_app, organization_wait};
 use super::name_conflicts::{competing_owner, handover_message, owned_entries, siblings, takes_precedence};
 use super::next::{Next, no_op, release};
 use super::write::{MAX_BATCH, SecretWrite, name_list, with_name};
 use crate::api::{DeletionPolicy, Reason, SecretEntry};
-use crate::planner::errors;
-use crate::planner::errors::ApiOperation;
+use crate::planner::errors::{ApiOperation, call_failed, read_failed};
 use crate::planner::observation::Observed;
 use crate::planner::outcome::{Outcome, Retry};
 use crate::planner::remote_app::{ListedAbsence, Ownership, listed_absence, unreadable_app_message};
@@ -109,7 +106,7 @@ fn pending_handover(input: &SecretInput<'_>) -> Option<String> {
 
 fn plan_delete(input: &SecretInput<'_>, app: i64, mut names: Vec<String>, based_on: Timestamp) -> Next {
     if let Some((name, error)) = input.observed.failed.iter().next() {
-        let outcome = errors::call_failed(error, ApiOperation::Delete, "secrets:write", input.timings);
+        let outcome = call_failed(error, ApiOperation::Delete, "secrets:write", input.timings);
         return no_op(input, with_name(name, outcome));
     }
     names.truncate(MAX_BATCH);

@@ -9,11 +9,9 @@ use jiff::Timestamp;
 use super::source::SourceValues;
 use crate::api::{SourceVersion, SpiceSecret};
 use crate::management::types::{ApiError, App, SecretList};
-use crate::planner::errors;
 use crate::planner::messages::organization_not_found_message;
 use crate::planner::observation::{Observation, Observed};
 use crate::planner::organization_view::{OrganizationView, is_same_binding};
-use crate::planner::outcome::Outcome;
 use crate::planner::remote_app::{AppList, Ownership, has_name};
 use crate::planner::resource::PlanInput;
 
@@ -174,10 +172,6 @@ pub(super) fn is_own_app(input: &SecretInput<'_>, app: &ParentApp, shown: &App) 
         Ownership::Foreign => false,
     };
     is_own && has_name(shown, &app.name)
-}
-
-pub(super) fn read_failed(error: &ApiError, scope: &str) -> Outcome {
-    errors::read_failed(error, scope)
 }
 
 /// Version of the Kubernetes Secret: as read, or else as cached.

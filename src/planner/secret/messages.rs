@@ -7,8 +7,7 @@ use super::name_conflicts::siblings;
 use super::source::Problem;
 use super::write::{name_list, with_name};
 use crate::api::Reason;
-use crate::planner::errors;
-use crate::planner::errors::ApiOperation;
+use crate::planner::errors::{self, ApiOperation};
 use crate::planner::outcome::{EventRecord, Outcome, Retry};
 
 /// Maximum number of sentences in one message.

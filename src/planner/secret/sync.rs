@@ -3,7 +3,7 @@
 
 use super::changes::ChangePlanner;
 use super::entries::is_applied;
-use super::input::{ParentApp, SecretInput, SecretRead, app, key_id, organization_wait, read_failed, sources};
+use super::input::{ParentApp, SecretInput, SecretRead, app, key_id, organization_wait, sources};
 use super::messages;
 use super::name_conflicts::{conflicts_up_to_date, record_conflicts};
 use super::next::{Next, no_op};
@@ -11,6 +11,7 @@ use super::source::DesiredSecrets;
 use super::validate::{KeySelection, SelectedKeys};
 use crate::api::{AppRef, Reason, SecretEntry, SpiceSecret, SpiceSecretStatus};
 use crate::planner::digest;
+use crate::planner::errors::read_failed;
 use crate::planner::observation::Observed;
 use crate::planner::outcome::Outcome;
 use crate::planner::resource::Plan;

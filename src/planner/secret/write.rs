@@ -6,8 +6,7 @@ use super::entries;
 use super::input::SecretObserved;
 use crate::api::{SecretEntry, SpiceSecret, SpiceSecretStatus};
 use crate::management::types::{ApiError, PutSecret, RemoteSecret};
-use crate::planner::errors;
-use crate::planner::errors::ApiOperation;
+use crate::planner::errors::{self, ApiOperation};
 use crate::planner::messages::list_items;
 use crate::planner::observation::WriteResult;
 use crate::planner::outcome::{EventRecord, Outcome};
@@ -210,33 +209,29 @@ impl RemoteWrite<SpiceSecret> for SecretWrite {
     }
 
     fn success_events(&self, response: &SecretResponse) -> Vec<EventRecord> {
-        success_events(self, response)
+        let is_written = |name: &str| response.iter().any(|(written, result)| written == name && result.is_ok());
+        let event =
+            |make: fn(&'static str, &str, String) -> EventRecord, action, reason, text: &str, names: Vec<&str>| {
+                (!names.is_empty()).then(|| make(action, reason, format!("{text} {}", name_list(names.into_iter()))))
+            };
+        let sets = self.sets().iter().filter(|set| is_written(&set.body.name));
+        let set_for =
+            |cause| sets.clone().filter(|set| set.cause == cause).map(|set| set.body.name.as_str()).collect::<Vec<_>>();
+        let empty = sets.clone().filter(|set| set.body.value.is_empty()).map(|set| set.body.name.as_str()).collect();
+        let deleted = match self {
+            Self::Delete { names, .. } => names.iter().map(String::as_str).filter(|name| is_written(name)).collect(),
+            Self::Set { .. } => Vec::new(),
+        };
+        let events = [
+            event(EventRecord::normal, "Create", "Created", "Created secret", set_for(SetCause::Create)),
+            event(EventRecord::normal, "Adopt", "Adopted", "Adopted secret", set_for(SetCause::Adopt)),
+            event(EventRecord::normal, "Update", "Rotated", "Set new value of secret", set_for(SetCause::Rotate)),
+            event(EventRecord::warning, "Correct", "DriftCorrected", "Corrected drift:", set_for(SetCause::Correct)),
+            event(EventRecord::warning, "Update", "EmptyValue", "The value is empty:", empty),
+            event(EventRecord::normal, "Delete", "Deleted", "Deleted secret", deleted),
+        ];
+        events.into_iter().flatten().collect()
     }
-}
-
-/// Events of a batch of writes.
-pub(super) fn success_events(write: &SecretWrite, response: &SecretResponse) -> Vec<EventRecord> {
-    let is_written = |name: &str| response.iter().any(|(written, result)| written == name && result.is_ok());
-    let event = |make: fn(&'static str, &str, String) -> EventRecord, action, reason, text: &str, names: Vec<&str>| {
-        (!names.is_empty()).then(|| make(action, reason, format!("{text} {}", name_list(names.into_iter()))))
-    };
-    let sets = write.sets().iter().filter(|set| is_written(&set.body.name));
-    let set_for =
-        |cause| sets.clone().filter(|set| set.cause == cause).map(|set| set.body.name.as_str()).collect::<Vec<_>>();
-    let empty = sets.clone().filter(|set| set.body.value.is_empty()).map(|set| set.body.name.as_str()).collect();
-    let deleted = match write {
-        SecretWrite::Delete { names, .. } => names.iter().map(String::as_str).filter(|name| is_written(name)).collect(),
-        SecretWrite::Set { .. } => Vec::new(),
-    };
-    let events = [
-        event(EventRecord::normal, "Create", "Created", "Created secret", set_for(SetCause::Create)),
-        event(EventRecord::normal, "Adopt", "Adopted", "Adopted secret", set_for(SetCause::Adopt)),
-        event(EventRecord::normal, "Update", "Rotated", "Set new value of secret", set_for(SetCause::Rotate)),
-        event(EventRecord::warning, "Correct", "DriftCorrected", "Corrected drift:", set_for(SetCause::Correct)),
-        event(EventRecord::warning, "Update", "EmptyValue", "The value is empty:", empty),
-        event(EventRecord::normal, "Delete", "Deleted", "Deleted secret", deleted),
-    ];
-    events.into_iter().flatten().collect()
 }
 
 /// Adds the name of a secret to the message of a failed write.
