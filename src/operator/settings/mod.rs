@@ -133,6 +133,12 @@ mod tests {
     }
 
     #[test]
+    fn the_default_timings_are_the_defaults_of_the_flags() {
+        let identity = Identity { cluster_id: "test".to_owned() };
+        assert_eq!(settings(&[]).controllers(identity, "own").timings, controller::Timings::default());
+    }
+
+    #[test]
     fn the_lease_and_the_digest_key_are_in_the_namespace_of_the_operator_unless_a_flag_names_another() {
         let identity = || Identity { cluster_id: "test".to_owned() };
         for (args, namespace) in [(&[][..], "own"), (&["--leader-elect-resource-namespace=other"], "other")] {
