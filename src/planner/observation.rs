@@ -16,6 +16,14 @@ pub enum Observed<T> {
 }
 
 impl<T> Observed<T> {
+    /// The observed thing, if it exists.
+    pub(crate) fn present(&self) -> Option<&T> {
+        match self {
+            Self::Present(value) => Some(value),
+            Self::Absent | Self::Unknown(_) => None,
+        }
+    }
+
     /// The error of a failed observation.
     pub(crate) fn error(&self) -> Option<&ApiError> {
         match self {

@@ -49,6 +49,13 @@ pub struct AppObserved {
     pub app: Option<Observed<Observation<App>>>,
 }
 
+impl AppObserved {
+    /// The organization, if it exists.
+    pub(super) fn organization_view(&self) -> Option<&OrganizationView> {
+        self.organization.as_ref().and_then(Observed::present)
+    }
+}
+
 /// The SpiceSecrets of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppSecrets {
@@ -154,8 +161,7 @@ pub(super) fn binding_mismatch(input: &AppInput<'_>) -> Option<String> {
     let status = input.status;
     let has_remote_state = status.id.is_some() || status.create_intent.is_some();
     let recorded = status.organization_binding.as_deref().filter(|_| has_remote_state)?;
-    let Some(Observed::Present(organization)) = &input.observed.organization else { return None };
-    let current = organization.binding.as_deref()?;
+    let current = input.observed.organization_view()?.binding.as_deref()?;
     (!is_same_binding(recorded, current)).then(|| {
         format!(
             "The app is recorded in {recorded}, but SpiceOrganization \"{}\" is bound to {current}. Restore the \

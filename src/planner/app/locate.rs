@@ -90,7 +90,7 @@ fn classify(input: &AppInput<'_>, app: &App) -> ExistingApp {
 
 /// Returns true if the organization allows this namespace to adopt apps.
 fn adoption_allowed(input: &AppInput<'_>) -> bool {
-    matches!(&input.observed.organization, Some(Observed::Present(organization)) if organization.adoption_allowed)
+    input.observed.organization_view().is_some_and(|organization| organization.adoption_allowed)
 }
 
 /// Returns true if the object may take ownership of another owner's app: the annotation must name the app's owner tag.
@@ -265,10 +265,7 @@ fn plan_create(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
 /// Body of the create: always a visibility and exactly one placement, because a reactivated app would keep its own.
 fn create_body(input: &AppInput<'_>, spec: &AppSpec, fields: &[ManagedField]) -> Result<CreateApp, Outcome> {
     let has_placement = spec.region.is_some() || spec.cname.is_some() || spec.cluster_name.is_some();
-    let default = match &input.observed.organization {
-        Some(Observed::Present(organization)) => organization.default_region.clone(),
-        _ => None,
-    };
+    let default = input.observed.organization_view().and_then(|organization| organization.default_region.clone());
     if !has_placement && default.is_none() {
         let message =
             format!("SpiceOrganization \"{}\" has no default region; set spec.region", organization_name(input));

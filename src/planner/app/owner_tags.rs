@@ -8,7 +8,7 @@ use super::validate::AppSpec;
 use super::write::AppWrite;
 use crate::api::{SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, AppField, UpdateApp};
-use crate::planner::observation::{Observation, Observed};
+use crate::planner::observation::Observation;
 use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG};
 use crate::planner::resource::Plan;
 
@@ -39,8 +39,8 @@ pub(super) fn lacks_tag_support(input: &AppInput<'_>) -> bool {
 
 /// Returns true if this app or another one of the organization has shown that the API keeps no tags.
 pub(super) fn is_known_to_lack_tag_support(input: &AppInput<'_>) -> bool {
-    let organization = matches!(&input.observed.organization, Some(Observed::Present(it)) if it.tags_unsupported);
-    input.status.tags_unsupported == Some(true) || organization
+    input.status.tags_unsupported == Some(true)
+        || input.observed.organization_view().is_some_and(|organization| organization.tags_unsupported)
 }
 
 /// Plans an update that sets the owner tags and nothing else.

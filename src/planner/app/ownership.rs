@@ -3,7 +3,6 @@
 use super::input::{AppInput, AppObserved, organization_name, read_failed};
 use crate::api::{ACCEPT_MISSING_APPS, Reason, SpiceAppStatus};
 use crate::management::types::{App, AppField};
-use crate::planner::observation::Observed;
 use crate::planner::organization_view::OrganizationView;
 use crate::planner::outcome::{Outcome, Retry};
 use crate::planner::remote_app::{
@@ -66,10 +65,7 @@ fn missing_apps(input: &AppInput<'_>, id: i64, list: &AppList) -> Option<String>
     let recorded: Vec<i64> = input.observed.sibling_ids.iter().flatten().copied().chain(own).collect();
     let is_missing = |id: &&i64| !list.value.iter().any(|app| app.id == **id);
     let missing = recorded.iter().filter(is_missing).count();
-    let accepted = match &input.observed.organization {
-        Some(Observed::Present(organization)) => organization.accepted_missing_apps,
-        _ => 0,
-    };
+    let accepted = input.observed.organization_view().map_or(0, |organization| organization.accepted_missing_apps);
     (missing > 3 && missing * 5 > recorded.len() && missing > accepted).then(|| {
         format!(
             "{missing} of {} recorded apps are missing from the app list, so the credential may resolve to another \
@@ -91,7 +87,7 @@ pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, ap
     // A list shows neither endpoint nor region: the recorded value stays.
     let fits = |text: &&str| text.len() <= MAX_TEXT_LENGTH;
     status.endpoint = app.endpoint().filter(fits).map(str::to_owned).or(status.endpoint.take());
-    if let Some(Observed::Present(OrganizationView { portal: Some(page), .. })) = &observed.organization {
+    if let Some(OrganizationView { portal: Some(page), .. }) = observed.organization_view() {
         status.url = Some(page.clone());
     }
     status.region = app

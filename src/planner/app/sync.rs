@@ -18,11 +18,11 @@ use super::update::plan_update;
 use super::validate::AppSpec;
 use crate::api::{ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, AppField};
+use crate::planner::digest;
 use crate::planner::observation::{Observation, Observed};
 use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
 use crate::planner::remote_app::{Ownership, has_name};
 use crate::planner::resource::{Plan, ResourcePlanner};
-use crate::planner::{digest, schedule};
 
 pub(super) fn required_reads(input: &AppInput<'_>, spec: &AppSpec) -> Vec<AppRead> {
     let observed = input.observed;
@@ -104,7 +104,7 @@ fn plan_desired(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
         Some(id) => plan_recorded(input, spec, id),
         None => locate::plan(input, spec),
     };
-    if let Some(Observed::Present(organization)) = &input.observed.organization
+    if let Some(organization) = input.observed.organization_view()
         && (plan.status.id.is_some() || plan.status.create_intent.is_some())
     {
         let recorded = plan.status.organization_binding.take();
@@ -293,8 +293,6 @@ fn name_conflict(input: &AppInput<'_>) -> Option<Outcome> {
 
 /// Returns true if the read of the app is recent enough for a write.
 fn is_fresh(input: &AppInput<'_>) -> bool {
-    match &input.observed.app {
-        Some(Observed::Present(read)) => schedule::elapsed(read.started_at, input.now) <= input.timings.max_read_age,
-        _ => false,
-    }
+    let read = input.observed.app.as_ref().and_then(Observed::present);
+    read.is_some_and(|read| read.started_at >= input.oldest_usable_read())
 }

@@ -121,10 +121,7 @@ impl<'a> ChangePlanner<'a> {
 
     /// The secrets of the app, if they were read.
     pub(super) fn list(&self) -> Option<&SecretList> {
-        match &self.input.observed.list {
-            Some(Observed::Present(list)) => Some(&list.value),
-            _ => None,
-        }
+        self.input.observed.list.as_ref().and_then(Observed::present).map(|list| &*list.value)
     }
 
     /// Returns true if the list of secrets is needed. A changed value of a secret that this object set needs none.

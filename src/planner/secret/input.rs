@@ -120,18 +120,12 @@ pub(super) type SecretInput<'a> = PlanInput<'a, SpiceSecret>;
 
 /// The SpiceApp, if it exists.
 pub(super) fn app(observed: &SecretObserved) -> Option<&ParentApp> {
-    match &observed.app {
-        Some(Observed::Present(app)) => Some(app),
-        _ => None,
-    }
+    observed.app.as_ref().and_then(Observed::present)
 }
 
 /// ID of the digest key.
 pub(super) fn key_id<'a>(input: &SecretInput<'a>) -> &'a str {
-    match &input.observed.key {
-        Some(Observed::Present(key)) => key,
-        _ => "",
-    }
+    input.observed.key.as_ref().and_then(Observed::present).map_or("", String::as_str)
 }
 
 /// Message for an organization that cannot be used now.
