@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::messages::{MAX_SHOWN_PATHS, list_items};
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Retry};
 use super::resource::{PlanInput, ResourcePlanner};
 use super::runtime_state::{self, Corrections};
 use super::status::{self, LastResult, requested_reconcile};
@@ -102,6 +102,13 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
     pub(crate) fn is_correction_loop(&self, path: &str) -> bool {
         let (generation, cooldown) = (self.meta.generation, self.timings.correction_loop_cooldown);
         self.runtime_state.corrections.is_correction_loop(generation, path, self.now, cooldown)
+    }
+
+    /// Outcome for a missing object that the spec refers to, or a missing key. The watch of that object triggers the
+    /// next reconcile.
+    pub(crate) fn source_missing(&self, message: String) -> Outcome {
+        let retry = Retry::After(self.timings.rejected_write_retry_interval);
+        Outcome::WriteFailed(Reason::SourceNotFound, message, retry)
     }
 
     /// Outcome for paths that are in a correction loop.

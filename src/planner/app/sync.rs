@@ -20,7 +20,7 @@ use crate::api::{ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatu
 use crate::management::types::{App, AppField};
 use crate::planner::digest;
 use crate::planner::observation::{Observation, Observed};
-use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
+use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome};
 use crate::planner::remote_app::{Ownership, has_name};
 use crate::planner::resource::{Plan, ResourcePlanner};
 
@@ -154,10 +154,7 @@ pub(super) fn sources(input: &AppInput<'_>) -> Vec<SourceVersion> {
 /// The spec with the spicepod from the ConfigMap.
 fn resolve_spicepod<'a>(input: &AppInput<'_>, spec: &'a AppSpec) -> Result<Cow<'a, AppSpec>, Outcome> {
     let Some(ConfigMapKeyRef { name, key }) = &spec.spicepod_from else { return Ok(Cow::Borrowed(spec)) };
-    let missing = |message| {
-        let retry = Retry::After(input.timings.rejected_write_retry_interval);
-        Err(Outcome::WriteFailed(Reason::SourceNotFound, message, retry))
-    };
+    let missing = |message| Err(input.source_missing(message));
     match (&input.observed.source, &input.observed.spicepod) {
         (_, Some(Observed::Present(LoadedSpicepod { spicepod: Ok(spicepod), .. }))) => {
             let value = Value::Object(spicepod.clone());

@@ -59,7 +59,7 @@ impl ChangePlanner<'_> {
         let looping: Vec<&str> = drift.filter(|name| input.is_correction_loop(name)).collect();
         let message = join_sentences(&messages);
         match () {
-            () if is_missing => source_missing(input, message),
+            () if is_missing => input.source_missing(message),
             () if failed.len() > 0 => {
                 let retry = Retry::After(input.timings.rejected_write_retry_interval);
                 Outcome::WriteFailed(Reason::InvalidSpec, message, retry)
@@ -79,11 +79,6 @@ pub(super) fn in_sync(input: &SecretInput<'_>) -> String {
     let source = input.desired.spec.as_ref().map_or("", |selection| selection.source.as_str());
     let exception = if input.status.drift.is_empty() { "" } else { ", except for the names in status.drift" };
     format!("{count} {secrets} {verb} in sync with Secret \"{source}\"{exception}")
-}
-
-/// Outcome for a missing Secret, or a missing key. The watch of Secrets triggers the next reconcile.
-pub(super) fn source_missing(input: &SecretInput<'_>, message: String) -> Outcome {
-    Outcome::WriteFailed(Reason::SourceNotFound, message, Retry::After(input.timings.rejected_write_retry_interval))
 }
 
 fn join_sentences(sentences: &[String]) -> String {

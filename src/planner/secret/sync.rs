@@ -4,7 +4,6 @@
 use super::changes::ChangePlanner;
 use super::entries::is_applied;
 use super::input::{ParentApp, SecretInput, SecretRead, app, key_id, organization_wait, sources};
-use super::messages;
 use super::name_conflicts::{conflicts_up_to_date, record_conflicts};
 use super::next::{Next, no_op};
 use super::source::DesiredSecrets;
@@ -107,7 +106,7 @@ fn desired_secrets(input: &SecretInput<'_>, selection: &KeySelection) -> Result<
             "Secret \"{}\" not found. Secrets already set from it are kept. Create the Secret, or correct spec.secretRef",
             selection.source
         );
-        Err(no_op(input, messages::source_missing(input, message)))
+        Err(no_op(input, input.source_missing(message)))
     };
     if input.observed.source == Some(Observed::Absent) {
         return missing();
