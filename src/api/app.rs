@@ -232,9 +232,14 @@ impl SpiceApp {
 }
 
 impl SpiceAppStatus {
-    /// The SpiceOrganization of an app that exists, or whose create may have taken effect.
+    /// Returns true if an app is recorded, or if a create may have taken effect.
+    pub fn has_remote_state(&self) -> bool {
+        self.id.is_some() || self.create_intent.is_some()
+    }
+
+    /// The SpiceOrganization of the remote state.
     pub fn recorded_organization(&self) -> Option<&ResolvedOrganizationRef> {
-        self.organization_ref.as_ref().filter(|_| self.id.is_some() || self.create_intent.is_some())
+        self.organization_ref.as_ref().filter(|_| self.has_remote_state())
     }
 }
 

@@ -49,17 +49,21 @@ pub(crate) fn has_reason(core: &StatusCore, reason: Reason) -> bool {
     core.conditions.iter().any(|condition| condition.reason == reason.as_str())
 }
 
+/// Value of an annotation.
+pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
 /// Value of the annotation that requests a reconcile, cut to a bounded length.
 pub(crate) fn requested_reconcile(meta: &ObjectMeta) -> Option<&str> {
-    let value = meta.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT)?;
+    let value = annotation(meta, RECONCILE_REQUESTED_AT)?;
     let end = value.char_indices().nth(MAX_REQUEST_LENGTH).map_or(value.len(), |(end, _)| end);
     Some(&value[..end])
 }
 
 /// Returns true if a user suspended the object, by `spec.suspend` (`field`) or by annotation.
 pub(crate) fn is_suspended(field: Option<bool>, meta: &ObjectMeta) -> bool {
-    let value = meta.annotations.as_ref().and_then(|annotations| annotations.get(SUSPEND));
     // Any value other than "false" suspends: a mistyped "true" also stops the object.
-    let is_set = |value: &String| !["", "false"].contains(&value.trim().to_ascii_lowercase().as_str());
-    field.unwrap_or(false) || value.is_some_and(is_set)
+    let is_set = |value: &str| !["", "false"].contains(&value.trim().to_ascii_lowercase().as_str());
+    field.unwrap_or(false) || annotation(meta, SUSPEND).is_some_and(is_set)
 }

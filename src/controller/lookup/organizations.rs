@@ -117,7 +117,7 @@ pub(in crate::controller) fn view_for_app(
     };
     let mut view = common_view(context, organization);
     // A terminating organization serves existing apps until their deletion, and accepts no new apps.
-    let is_new = !app.status.as_ref().is_some_and(has_remote_state);
+    let is_new = !app.status.as_ref().is_some_and(SpiceAppStatus::has_remote_state);
     if organization.metadata.deletion_timestamp.is_some() && is_new && !is_terminating {
         view.unusable.get_or_insert_with(|| "it is being deleted".to_owned());
     }
@@ -194,7 +194,7 @@ pub(in crate::controller) fn dependents(context: &Context, organization: &SpiceO
     let own = organization.namespace().unwrap_or_default();
     let depends = |app: &DeserializeGuard<SpiceApp>| match &app.0 {
         Ok(app) => {
-            app.status.as_ref().is_some_and(has_remote_state)
+            app.status.as_ref().is_some_and(SpiceAppStatus::has_remote_state)
                 || namespaces::is_allowed(context, organization, &app.namespace().unwrap_or_default())
         }
         Err(_) => true,
@@ -206,10 +206,6 @@ pub(in crate::controller) fn dependents(context: &Context, organization: &SpiceO
     let mut names: Vec<String> = apps.into_iter().filter(|app| depends(app)).map(display).collect();
     names.sort();
     names
-}
-
-fn has_remote_state(status: &SpiceAppStatus) -> bool {
-    status.id.is_some() || status.create_intent.is_some()
 }
 
 /// The organizations of a namespace.

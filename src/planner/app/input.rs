@@ -159,8 +159,7 @@ pub(super) fn display_organization(input: &AppInput<'_>, reference: &ResolvedOrg
 /// nor writes.
 pub(super) fn binding_mismatch(input: &AppInput<'_>) -> Option<String> {
     let status = input.status;
-    let has_remote_state = status.id.is_some() || status.create_intent.is_some();
-    let recorded = status.organization_binding.as_deref().filter(|_| has_remote_state)?;
+    let recorded = status.organization_binding.as_deref().filter(|_| status.has_remote_state())?;
     let current = input.observed.organization_view()?.binding.as_deref()?;
     (!is_same_binding(recorded, current)).then(|| {
         format!(

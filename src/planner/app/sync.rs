@@ -105,7 +105,7 @@ fn plan_desired(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
         None => locate::plan(input, spec),
     };
     if let Some(organization) = input.observed.organization_view()
-        && (plan.status.id.is_some() || plan.status.create_intent.is_some())
+        && plan.status.has_remote_state()
     {
         let recorded = plan.status.organization_binding.take();
         plan.status.organization_binding = organization.binding.clone().or(recorded);

@@ -9,6 +9,7 @@ use crate::api::{
     AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, ResolvedOrganizationRef, SpiceApp,
     TAKE_OWNERSHIP_FROM, Visibility,
 };
+use crate::planner::status::annotation;
 use crate::planner::{Identity, digest};
 
 /// Maximum size of a spicepod in bytes of JSON, so that the object stays below the size limit of etcd.
@@ -64,11 +65,7 @@ impl AppDesired {
             deletion_policy: app.spec.deletion_policy,
             observe_only: app.spec.management_policy == Some(ManagementPolicy::Observe),
             may_adopt: app.spec.adoption_policy == Some(AdoptionPolicy::Adopt),
-            take_ownership_from: meta
-                .annotations
-                .as_ref()
-                .and_then(|annotations| annotations.get(TAKE_OWNERSHIP_FROM))
-                .cloned(),
+            take_ownership_from: annotation(meta, TAKE_OWNERSHIP_FROM).map(str::to_owned),
             report_drift: app.spec.drift_policy == Some(DriftPolicy::Report),
             interval: app.spec.interval.map(Duration::from),
             name,

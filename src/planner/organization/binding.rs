@@ -8,6 +8,7 @@ use crate::management::types::{AccessibleOrganization, ApiError, ErrorKind};
 use crate::planner::messages::list_items;
 use crate::planner::observation::Observed;
 use crate::planner::outcome::{Outcome, Retry};
+use crate::planner::status::annotation;
 
 /// Path of the identity read, as in `status.unavailablePaths`.
 pub(super) const ORGANIZATIONS: &str = "/v1/orgs";
@@ -34,8 +35,7 @@ pub(super) fn check(input: &OrganizationInput<'_>) -> Result<OrganizationBinding
         }
     };
     let found = OrganizationBinding { endpoint: normalized(&input.desired.endpoint).to_owned(), organization };
-    match mismatch(input, &found) {
-        Some(_) if is_accepted(input, &found) => Ok(found),
+    match mismatch(input, &found).filter(|_| !is_accepted(input, &found)) {
         Some(message) => Err(Outcome::Stalled(Reason::OrganizationMismatch, message)),
         None => Ok(found),
     }
@@ -54,8 +54,7 @@ fn lacks_identity_read(input: &OrganizationInput<'_>, error: &ApiError) -> bool 
 /// without a request.
 pub(super) fn is_bound(input: &OrganizationInput<'_>) -> bool {
     let endpoint = input.status.endpoint.as_deref().map(normalized);
-    let has_acceptance =
-        input.meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(ACCEPT_ORGANIZATION));
+    let has_acceptance = annotation(input.meta, ACCEPT_ORGANIZATION).is_some();
     endpoint == Some(normalized(&input.desired.endpoint))
         && (!has_acceptance || input.is_ready() || input.is_deleting())
 }
@@ -138,8 +137,7 @@ fn display_organization(organization: Option<&OrganizationStatus>) -> String {
 
 /// Returns true if a user accepted the binding found.
 fn is_accepted(input: &OrganizationInput<'_>, found: &OrganizationBinding) -> bool {
-    let value = input.meta.annotations.as_ref().and_then(|annotations| annotations.get(ACCEPT_ORGANIZATION));
-    value.is_some_and(|value| normalized(value.trim()) == acceptance_value(found))
+    annotation(input.meta, ACCEPT_ORGANIZATION).is_some_and(|value| normalized(value.trim()) == acceptance_value(found))
 }
 
 /// Value of the annotation that accepts the binding found: its organization ID, or else its endpoint.

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::input::{SecretInput, SiblingSecret};
-use super::validate::{KeySelection, SelectedKeys, check_name};
+use super::validate::check_name;
 use crate::api::{SecretConflict, SecretEntry, SpiceSecretStatus};
 
 /// The other SpiceSecrets of the app.
@@ -57,13 +57,9 @@ pub(super) fn conflict_with(other: &SiblingSecret, name: &str) -> SecretConflict
 /// exists; without the record, this object could not distinguish the secret from one that a third party created.
 pub(super) fn record_conflicts(input: &SecretInput<'_>, status: &mut SpiceSecretStatus) {
     // The names of an object that selects all keys are known from its records only.
-    let names: Vec<String> = match &input.desired.spec {
-        Ok(KeySelection { keys: SelectedKeys::Listed(keys), .. }) => {
-            keys.iter().map(|(_, name)| name.clone()).collect()
-        }
-        Ok(KeySelection { keys: SelectedKeys::All, .. }) | Err(_) => {
-            status.conflicts.iter().map(|conflict| conflict.name.clone()).collect()
-        }
+    let names: Vec<String> = match input.desired.listed_keys() {
+        Some(keys) => keys.iter().map(|(_, name)| name.clone()).collect(),
+        None => status.conflicts.iter().map(|conflict| conflict.name.clone()).collect(),
     };
     for name in &names {
         let is_own = status.secrets.iter().any(|entry| entry.name == *name);
@@ -93,12 +89,7 @@ pub(super) fn conflicts_up_to_date(input: &SecretInput<'_>) -> bool {
 
 /// Returns true if the spec requests a name, as far as known without the Secret.
 fn requests(input: &SecretInput<'_>, name: &str) -> bool {
-    match &input.desired.spec {
-        Ok(KeySelection { keys: SelectedKeys::Listed(keys), .. }) => {
-            keys.iter().any(|(_, requested)| requested == name)
-        }
-        Ok(KeySelection { keys: SelectedKeys::All, .. }) | Err(_) => true,
-    }
+    input.desired.listed_keys().is_none_or(|keys| keys.iter().any(|(_, requested)| requested == name))
 }
 
 /// Secrets that this object owns: those that it set, and those that were handed over and not set yet.

@@ -52,6 +52,14 @@ impl SecretDesired {
             spec: selected_keys(spec).map(|keys| KeySelection { source: object.source_name().to_owned(), keys }),
         }
     }
+
+    /// The listed keys, each with its name in the app; none if the spec selects every key or is invalid.
+    pub(super) fn listed_keys(&self) -> Option<&[(String, String)]> {
+        match &self.spec {
+            Ok(KeySelection { keys: SelectedKeys::Listed(keys), .. }) => Some(keys),
+            Ok(KeySelection { keys: SelectedKeys::All, .. }) | Err(_) => None,
+        }
+    }
 }
 
 /// The names that a spec requests; empty if it selects every key, because only the Kubernetes Secret lists those.
