@@ -81,13 +81,13 @@ fn classify(error: &ApiError, operation: ApiOperation) -> (Reason, WritePolicy) 
             ApiOperation::Read | ApiOperation::Delete => (Reason::RemoteUnavailable, WritePolicy::Retry),
         },
         ErrorKind::Conflict if is_repository_error(error) => (Reason::RepositoryConnected, WritePolicy::Stall),
-        ErrorKind::Conflict | ErrorKind::NotFound { .. } => (Reason::RemoteUnavailable, WritePolicy::Retry),
-        ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server => {
-            (Reason::RemoteUnavailable, WritePolicy::Retry)
-        }
-        ErrorKind::InvalidResponse | ErrorKind::IncompleteList { .. } => {
-            (Reason::RemoteUnavailable, WritePolicy::Retry)
-        }
+        ErrorKind::Conflict
+        | ErrorKind::NotFound { .. }
+        | ErrorKind::Connect
+        | ErrorKind::OutcomeUnknown
+        | ErrorKind::Server
+        | ErrorKind::InvalidResponse
+        | ErrorKind::IncompleteList { .. } => (Reason::RemoteUnavailable, WritePolicy::Retry),
     }
 }
 
@@ -147,10 +147,10 @@ fn missing_scope(error: &ApiError) -> Option<&'static str> {
 }
 
 fn retry(error: &ApiError) -> Retry {
-    if let ErrorKind::RateLimited { retry_after: Some(after) } = error.kind {
-        return Retry::After(after);
+    match error.kind {
+        ErrorKind::RateLimited { retry_after: Some(after) } => Retry::After(after),
+        _ => Retry::Backoff,
     }
-    Retry::Backoff
 }
 
 #[cfg(test)]

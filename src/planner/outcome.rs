@@ -65,11 +65,11 @@ pub struct EventRecord {
 }
 
 impl EventRecord {
-    pub(crate) fn normal(action: &'static str, reason: &str, message: impl Into<String>) -> Self {
-        Self { warning: false, action, reason: reason.to_owned(), message: message.into() }
+    pub(crate) fn normal(action: &'static str, reason: &str, message: String) -> Self {
+        Self { warning: false, action, reason: reason.to_owned(), message }
     }
 
-    pub(crate) fn warning(action: &'static str, reason: &str, message: impl Into<String>) -> Self {
-        Self { warning: true, action, reason: reason.to_owned(), message: message.into() }
+    pub(crate) fn warning(action: &'static str, reason: &str, message: String) -> Self {
+        Self { warning: true, action, reason: reason.to_owned(), message }
     }
 }

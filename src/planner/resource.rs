@@ -216,8 +216,8 @@ impl<K: ResourcePlanner> Plan<K> {
     }
 
     /// One remote write.
-    pub(crate) fn remote(status: K::Status, write: K::Write, message: impl Into<String>) -> Self {
-        let outcome = Outcome::InProgress(message.into());
+    pub(crate) fn remote(status: K::Status, write: K::Write, message: String) -> Self {
+        let outcome = Outcome::InProgress(message);
         Self { status, first: None, remote: Some(write), outcome, events: Vec::new() }
     }
 

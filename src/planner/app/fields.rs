@@ -4,9 +4,8 @@
 //! the value in the response to the operator's last write. A server that normalises values therefore causes no
 //! perpetual difference.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::{AppliedField, SpiceAppSpec};
@@ -26,13 +25,16 @@ pub struct ManagedField {
     pub value: Value,
 }
 
+/// Path of the spicepod, also if it comes from a ConfigMap.
+pub(super) const SPICEPOD_PATH: &str = "spicepod";
+
 /// Each field with its path in the spec, and the way to clear the field after its removal from the spec.
 const FIELDS: [(AppField, &str, Clear); 17] = [
     (AppField::Description, "description", Clear::Empty),
     (AppField::Visibility, "visibility", Clear::Never),
     (AppField::ProductionBranch, "productionBranch", Clear::Never),
     (AppField::Tags, "tags", Clear::Never),
-    (AppField::Spicepod, "spicepod", Clear::Never),
+    (AppField::Spicepod, SPICEPOD_PATH, Clear::Never),
     (AppField::Registry, "runtime.registry", Clear::Never),
     (AppField::Image, "runtime.image", Clear::Never),
     (AppField::ImageTag, "runtime.imageTag", Clear::Null),
@@ -77,18 +79,17 @@ pub(super) struct MergeResult {
 }
 
 impl MergeResult {
-    /// Removes a field from the update. Returns whether the update had the field.
-    pub(super) fn withhold(&mut self, field: AppField) -> bool {
-        let is_path_of_field = |path: &String| FIELDS.iter().any(|(one, known, _)| *one == field && known == path);
-        self.sent.retain(|one| one.field != field);
-        self.corrected_drift.retain(|path| !is_path_of_field(path));
-        self.update.0.remove(&field).is_some()
+    /// Removes the spicepod from the update. Returns whether the update had the spicepod.
+    pub(super) fn withhold_spicepod(&mut self) -> bool {
+        self.sent.retain(|field| field.field != AppField::Spicepod);
+        self.corrected_drift.retain(|path| path != SPICEPOD_PATH);
+        self.update.0.remove(&AppField::Spicepod).is_some()
     }
 }
 
 /// The fields that a spec names.
 pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<ManagedField>, String> {
-    let json = to_json(spec)?;
+    let json = serde_json::to_value(spec).map_err(|error| format!("The spec cannot be converted to JSON: {error}"))?;
     let mut all = Vec::new();
     for (field, path, _) in FIELDS {
         let pointer = format!("/{}", path.replace('.', "/"));
@@ -197,8 +198,7 @@ fn clear_removed_fields(
     app: &App,
     merge: &mut MergeResult,
 ) {
-    let named: BTreeSet<&str> = desired.iter().map(|field| field.path.as_str()).collect();
-    for path in applied.keys().filter(|path| !named.contains(path.as_str())) {
+    for path in applied.keys().filter(|path| !desired.iter().any(|field| field.path == **path)) {
         if let Some(key) = path.strip_prefix("tags.") {
             if app.tag(key).is_some() {
                 merge.cleared.push(path.clone());
@@ -273,8 +273,4 @@ fn current_value(app: &App, field: &ManagedField) -> Value {
         Some(key) => app.tag(key).map_or(Value::Null, Value::from),
         None => app.field(field.field).cloned().unwrap_or(Value::Null),
     }
-}
-
-fn to_json(spec: &impl Serialize) -> Result<Value, String> {
-    serde_json::to_value(spec).map_err(|error| format!("The spec cannot be converted to JSON: {error}"))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::fields::ManagedField;
+use super::fields::{ManagedField, SPICEPOD_PATH};
 use super::input::{
     AppInput, AppRead, CompetingApp, LoadedSpicepod, SpicepodProblem, binding_mismatch, display_organization,
     min_read_time, organization_wait, read_failed,
@@ -92,7 +92,7 @@ fn is_spicepod_applied(input: &AppInput<'_>) -> bool {
     let Some(Observed::Present(LoadedSpicepod { spicepod: Ok(spicepod), .. })) = &input.observed.spicepod else {
         return false;
     };
-    let applied = input.status.last_applied.get("spicepod").map(|applied| &applied.sent_hash);
+    let applied = input.status.last_applied.get(SPICEPOD_PATH).map(|applied| &applied.sent_hash);
     input.sources_changed() && applied == Some(&digest::of_value(&Value::Object(spicepod.clone())))
 }
 
@@ -157,14 +157,9 @@ fn resolve_spicepod<'a>(input: &AppInput<'_>, spec: &'a AppSpec) -> Result<Cow<'
     let missing = |message| Err(input.source_missing(message));
     match (&input.observed.source, &input.observed.spicepod) {
         (_, Some(Observed::Present(LoadedSpicepod { spicepod: Ok(spicepod), .. }))) => {
-            let value = Value::Object(spicepod.clone());
+            let (path, value) = (SPICEPOD_PATH.to_owned(), Value::Object(spicepod.clone()));
             let mut spec = spec.clone();
-            spec.managed.push(ManagedField {
-                path: "spicepod".to_owned(),
-                field: AppField::Spicepod,
-                tag: None,
-                value,
-            });
+            spec.managed.push(ManagedField { path, field: AppField::Spicepod, tag: None, value });
             Ok(Cow::Owned(spec))
         }
         (_, Some(Observed::Present(LoadedSpicepod { spicepod: Err(SpicepodProblem::KeyMissing), .. }))) => {

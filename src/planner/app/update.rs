@@ -6,7 +6,7 @@ use super::owner_tags::{desired_fields, is_known_to_lack_tag_support, is_own_tag
 use super::validate::AppSpec;
 use super::write::AppWrite;
 use crate::api::{RECONCILE_REQUESTED_AT, Reason, SpiceApp, SpiceAppStatus};
-use crate::management::types::{App, AppField};
+use crate::management::types::App;
 use crate::planner::observation::Observation;
 use crate::planner::outcome::{EventRecord, Outcome};
 use crate::planner::remote_app::OWNER_TAG;
@@ -24,7 +24,7 @@ pub(super) fn plan_update(
     // The next write is based on the owner tag, so the tag is corrected under every drift policy.
     let is_report_only = |path: &str| !is_own_tag(path) && input.desired.report_drift || input.is_correction_loop(path);
     let mut merge = fields::merge(&desired, &status.last_applied, app, is_report_only);
-    let is_withheld = is_repository_connected(input) && merge.withhold(AppField::Spicepod);
+    let is_withheld = is_repository_connected(input) && merge.withhold_spicepod();
     let MergeResult { update, sent, cleared, corrected_drift, reported_drift, unclearable, unchanged } = merge;
     status.last_applied.extend(unchanged);
     status.last_applied.retain(|path, _| !unclearable.contains(path));
