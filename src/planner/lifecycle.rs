@@ -21,22 +21,18 @@ pub(crate) fn required_reads<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Ve
 /// The next plan.
 pub(crate) fn plan<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Plan<K> {
     if input.is_deleting() {
-        return if input.has_finalizer() {
-            K::plan_deletion(input)
-        } else {
-            Plan::no_op(input.status, Outcome::Finalized)
-        };
+        return if input.has_finalizer() { K::plan_deletion(input) } else { input.no_op(Outcome::Finalized) };
     }
     let plan = if input.suspended {
         // Before the finalizer: a suspended new object stays untouched.
-        Plan::no_op(input.status, Outcome::Suspended)
+        input.no_op(Outcome::Suspended)
     } else if !input.has_finalizer() {
         let outcome = Outcome::InProgress("Adding the finalizer".to_owned());
         Plan::kubernetes(input.status.clone(), KubernetesWrite::AddFinalizer, outcome)
     } else {
         match K::spec(input.desired) {
             Ok(spec) => K::plan(input, spec),
-            Err(error) => Plan::no_op(input.status, Outcome::Stalled(Reason::InvalidSpec, error.to_owned())),
+            Err(error) => input.no_op(Outcome::Stalled(Reason::InvalidSpec, error.to_owned())),
         }
     };
     K::complete(input, plan)

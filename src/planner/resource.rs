@@ -189,6 +189,18 @@ pub struct PlanInput<'a, K: ResourcePlanner> {
     pub now: Timestamp,
 }
 
+impl<K: ResourcePlanner> PlanInput<'_, K> {
+    /// A plan without writes that changes no status.
+    pub(crate) fn no_op(&self, outcome: Outcome) -> Plan<K> {
+        Plan::no_op(self.status, outcome)
+    }
+
+    /// Removal of the operator's finalizer; nothing remote remains to be done.
+    pub(crate) fn release(&self) -> Plan<K> {
+        Plan::kubernetes(self.status.clone(), KubernetesWrite::RemoveFinalizer, Outcome::Finalized)
+    }
+}
+
 /// The next writes. A plan is data; the code that carries the plan out decides nothing.
 #[derive(Debug, PartialEq)]
 pub struct Plan<K: ResourcePlanner> {
@@ -219,11 +231,6 @@ impl<K: ResourcePlanner> Plan<K> {
     pub(crate) fn remote(status: K::Status, write: K::Write, message: String) -> Self {
         let outcome = Outcome::InProgress(message);
         Self { status, first: None, remote: Some(write), outcome, events: Vec::new() }
-    }
-
-    /// Removal of the operator's finalizer; nothing remote remains to be done.
-    pub(crate) fn release(status: &K::Status) -> Self {
-        Self::kubernetes(status.clone(), KubernetesWrite::RemoveFinalizer, Outcome::Finalized)
     }
 
     /// Returns true if the plan has no write.

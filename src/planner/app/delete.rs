@@ -50,36 +50,35 @@ pub(super) fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {
 }
 
 pub(super) fn plan(input: &AppInput<'_>) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
     if can_remove_finalizer(input) {
-        return Plan::release(input.status);
+        return input.release();
     }
     if let Some(outcome) = blocked_by_secrets(input).filter(|_| retains_app(input)) {
-        return no_op(outcome);
+        return input.no_op(outcome);
     }
     if app_to_untag(input).is_some() {
         return plan_untag(input);
     }
     match &input.observed.crd_terminating {
         // The deletion of the CustomResourceDefinition deletes every object, which is no request to delete apps.
-        Some(Observed::Present(true) | Observed::Absent) => return Plan::release(input.status),
-        Some(Observed::Unknown(error)) => return no_op(read_failed(error)),
+        Some(Observed::Present(true) | Observed::Absent) => return input.release(),
+        Some(Observed::Unknown(error)) => return input.no_op(read_failed(error)),
         Some(Observed::Present(false)) | None => {}
     }
     if let Some(Outcome::WaitingForDependency(reason, message)) = organization_wait(input) {
-        return no_op(Outcome::WriteFailed(reason, message, Retry::Backoff));
+        return input.no_op(Outcome::WriteFailed(reason, message, Retry::Backoff));
     }
     if let Some(message) = binding_mismatch(input) {
-        return no_op(Outcome::WriteFailed(Reason::OrganizationMismatch, message, Retry::Backoff));
+        return input.no_op(Outcome::WriteFailed(Reason::OrganizationMismatch, message, Retry::Backoff));
     }
     match (recorded_id(input.status), &input.observed.app, &input.observed.list) {
         (Some(_), Some(Observed::Present(app)), _) => plan_present(input, app),
         (Some(id), Some(Observed::Absent), Some(_)) => plan_absent(input, id),
         (Some(_), Some(Observed::Unknown(error)), _) | (_, _, Some(Observed::Unknown(error))) => {
-            no_op(read_failed(error))
+            input.no_op(read_failed(error))
         }
         (None, _, Some(Observed::Present(list))) => plan_unrecorded(input, list),
-        _ => no_op(Outcome::Terminating("Looking for the app".to_owned())),
+        _ => input.no_op(Outcome::Terminating("Looking for the app".to_owned())),
     }
 }
 
@@ -125,10 +124,10 @@ fn app_to_untag(input: &AppInput<'_>) -> Option<i64> {
 }
 
 fn plan_untag(input: &AppInput<'_>) -> Plan<SpiceApp> {
-    let Some(Observed::Present(read)) = &input.observed.app else { return Plan::release(input.status) };
+    let Some(Observed::Present(read)) = &input.observed.app else { return input.release() };
     let app = &read.value;
     if Ownership::of(app, &input.desired.owner) != Ownership::Own || !has_name(app, &input.desired.name) {
-        return Plan::release(input.status);
+        return input.release();
     }
     let mut tags = app.tags();
     tags.retain(|key, _| key != OWNER_TAG && key != INCARNATION_TAG);
@@ -143,8 +142,8 @@ fn plan_present(input: &AppInput<'_>, read: &Observation<App>) -> Plan<SpiceApp>
         && !input.observed.tags_rejected
         && input.status.tags_unsupported != Some(true);
     match Ownership::of(app, &input.desired.owner) {
-        _ if !has_name(app, &input.desired.name) => Plan::release(input.status),
-        Ownership::Foreign if !is_reactivated_foreign(input.status, app) => Plan::release(input.status),
+        _ if !has_name(app, &input.desired.name) => input.release(),
+        Ownership::Foreign if !is_reactivated_foreign(input.status, app) => input.release(),
         Ownership::Own => plan_delete(input, read),
         // The owner tag is restored first, so that the delete is based on a read that showed the tag.
         Ownership::Foreign | Ownership::Unowned if can_restore_tags => {
@@ -156,16 +155,15 @@ fn plan_present(input: &AppInput<'_>, read: &Observation<App>) -> Plan<SpiceApp>
 }
 
 fn plan_absent(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
     match absence(input, id) {
-        AbsenceCheck::Confirmed => Plan::release(input.status),
+        AbsenceCheck::Confirmed => input.release(),
         AbsenceCheck::MassAbsence(message) => {
-            no_op(Outcome::WriteFailed(Reason::OrganizationMismatch, message, Retry::Backoff))
+            input.no_op(Outcome::WriteFailed(Reason::OrganizationMismatch, message, Retry::Backoff))
         }
         AbsenceCheck::Inconclusive(_) if input.is_within_settle_period() => {
-            no_op(Outcome::Terminating(format!("Waiting until the absence of app {id} is certain")))
+            input.no_op(Outcome::Terminating(format!("Waiting until the absence of app {id} is certain")))
         }
-        AbsenceCheck::Inconclusive(outcome) => no_op(outcome),
+        AbsenceCheck::Inconclusive(outcome) => input.no_op(outcome),
     }
 }
 
@@ -191,16 +189,16 @@ fn plan_unrecorded(input: &AppInput<'_>, list: &AppList) -> Plan<SpiceApp> {
     let sent_at = intent.map(|at| at.max(state.first_seen_at).max(state.last_write.unwrap_or(at)));
     let timeout = input.timings.create_confirmation_timeout;
     if sent_at.is_none_or(|at| schedule::elapsed(at, list.started_at) >= timeout) {
-        return Plan::release(input.status);
+        return input.release();
     }
     let timeout = schedule::display_duration(timeout);
     let message = format!("Waiting up to {timeout} for an unconfirmed create to appear in the app list");
-    Plan::no_op(input.status, Outcome::Terminating(message))
+    input.no_op(Outcome::Terminating(message))
 }
 
 fn plan_delete(input: &AppInput<'_>, read: &Observation<App>) -> Plan<SpiceApp> {
     if let Some(outcome) = blocked_by_secrets(input) {
-        return Plan::no_op(input.status, outcome);
+        return input.no_op(outcome);
     }
     let (id, based_on) = (read.value.id, read.started_at);
     let events = vec![EventRecord::normal("Delete", "Deleted", format!("Deleted app {id}"))];

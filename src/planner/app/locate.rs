@@ -41,11 +41,10 @@ pub(super) fn app_to_read(input: &AppInput<'_>) -> Option<i64> {
 
 /// Plans an object without a recorded ID.
 pub(super) fn plan(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
     let list = match &input.observed.list {
         Some(Observed::Present(list)) => list,
-        Some(Observed::Unknown(error)) => return no_op(read_failed(error)),
-        Some(Observed::Absent) | None => return no_op(Outcome::InProgress("Looking for the app".to_owned())),
+        Some(Observed::Unknown(error)) => return input.no_op(read_failed(error)),
+        Some(Observed::Absent) | None => return input.no_op(Outcome::InProgress("Looking for the app".to_owned())),
     };
     let Some(app) = list.value.iter().find(|app| has_name(app, &input.desired.name)) else {
         return if input.desired.observe_only { plan_nothing_to_observe(input) } else { plan_unlisted(input, spec) };
@@ -54,7 +53,7 @@ pub(super) fn plan(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
         ExistingApp::Owned => plan_attach(input, app),
         ExistingApp::Adoptable => with_detail(input, app, |read| adopt(input, spec, read)),
         ExistingApp::ObserveOnly => with_detail(input, app, |read| observe(input, spec, read)),
-        ExistingApp::Foreign(reason, message) => no_op(Outcome::Stalled(reason, message)),
+        ExistingApp::Foreign(reason, message) => input.no_op(Outcome::Stalled(reason, message)),
     }
 }
 
@@ -142,13 +141,12 @@ fn with_detail(
     listed: &App,
     plan: impl FnOnce(&Observation<App>) -> Plan<SpiceApp>,
 ) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
     match &input.observed.app {
         Some(Observed::Present(read)) if has_name(&read.value, &input.desired.name) => plan(read),
-        Some(Observed::Unknown(error)) => no_op(read_failed(error)),
+        Some(Observed::Unknown(error)) => input.no_op(read_failed(error)),
         Some(Observed::Present(_) | Observed::Absent) | None => {
             let message = unreadable_app_message(listed.id);
-            no_op(Outcome::ReadFailed(Reason::RemoteUnavailable, message, Retry::Backoff))
+            input.no_op(Outcome::ReadFailed(Reason::RemoteUnavailable, message, Retry::Backoff))
         }
     }
 }
@@ -206,7 +204,7 @@ fn plan_nothing_to_observe(input: &AppInput<'_>) -> Plan<SpiceApp> {
             (Reason::NotFound, message)
         }
     };
-    Plan::no_op(input.status, Outcome::Stalled(reason, message))
+    input.no_op(Outcome::Stalled(reason, message))
 }
 
 /// Plans the create of an app that the complete list does not have.
@@ -215,7 +213,7 @@ fn plan_unlisted(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
     if input.status.create_intent.is_some() && input.is_within_settle_period() && !input.observed.tags_rejected {
         let message = "The outcome of the last create is not known; reading the app list again before the next attempt";
         let outcome = Outcome::ReadFailed(Reason::RemoteUnavailable, message.to_owned(), Retry::Backoff);
-        return Plan::no_op(input.status, outcome);
+        return input.no_op(outcome);
     }
     plan_create(input, spec)
 }
@@ -250,7 +248,7 @@ fn plan_create(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
     let fields = desired_fields(input, spec, status.incarnation.as_deref(), None);
     let body = match create_body(input, spec, &fields) {
         Ok(body) => body,
-        Err(outcome) => return Plan::no_op(input.status, outcome),
+        Err(outcome) => return input.no_op(outcome),
     };
     let managed: Vec<ManagedField> = fields.into_iter().filter(|field| has_field(&body, field)).collect();
     let message = format!("Creating app \"{}\"", body.name);

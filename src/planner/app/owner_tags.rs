@@ -61,7 +61,6 @@ pub(super) fn plan_set_owner_tags(
     Plan::remote(status, write, format!("Setting the owner tags of app {id}"))
 }
 
-/// The owner tags.
 fn own_tags<'a>(input: &AppInput<'a>, incarnation: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
     let incarnation = incarnation.map(|incarnation| (INCARNATION_TAG, incarnation));
     [(OWNER_TAG, input.desired.owner.as_str())].into_iter().chain(incarnation).collect()

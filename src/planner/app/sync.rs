@@ -71,13 +71,12 @@ fn managed_id(input: &AppInput<'_>) -> Option<i64> {
 }
 
 pub(super) fn plan(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
     if can_skip(input) {
-        return no_op(Outcome::Skipped);
+        return input.no_op(Outcome::Skipped);
     }
     let mut plan = match resolve_spicepod(input, spec) {
         Ok(spec) => plan_desired(input, &spec),
-        Err(outcome) => no_op(outcome),
+        Err(outcome) => input.no_op(outcome),
     };
     // A version counts as observed once it is applied. A new version with the content that is applied already does not
     // have to be applied again.
@@ -98,7 +97,7 @@ fn is_spicepod_applied(input: &AppInput<'_>) -> bool {
 
 fn plan_desired(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
     if let Some(outcome) = blocker(input) {
-        return Plan::no_op(input.status, outcome);
+        return input.no_op(outcome);
     }
     let mut plan = match managed_id(input) {
         Some(id) => plan_recorded(input, spec, id),
@@ -180,12 +179,11 @@ fn resolve_spicepod<'a>(input: &AppInput<'_>, spec: &'a AppSpec) -> Result<Cow<'
 
 /// Plans an app with a recorded ID.
 fn plan_recorded(input: &AppInput<'_>, spec: &AppSpec, id: i64) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
     match &input.observed.app {
         Some(Observed::Present(read)) => plan_present(input, spec, read),
         Some(Observed::Absent) => plan_recreation(input, id),
-        Some(Observed::Unknown(error)) => no_op(read_failed(error)),
-        None => no_op(Outcome::InProgress("Looking for the app".to_owned())),
+        Some(Observed::Unknown(error)) => input.no_op(read_failed(error)),
+        None => input.no_op(Outcome::InProgress("Looking for the app".to_owned())),
     }
 }
 
@@ -196,7 +194,7 @@ fn plan_present(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App>) -
         return locate::adopt(input, spec, read);
     }
     if let Some(outcome) = ownership_error(input, app) {
-        return Plan::no_op(input.status, outcome);
+        return input.no_op(outcome);
     }
     let mut status = input.status.clone();
     record_app(&mut status, input.observed, app);
@@ -236,10 +234,9 @@ fn ownership_error(input: &AppInput<'_>, app: &App) -> Option<Outcome> {
 /// Plans an app that a GET does not find. A created app is created again once its absence is certain; an adopted app is
 /// not.
 fn plan_recreation(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
-    let no_op = |outcome| Plan::no_op(input.status, outcome);
     match absence(input, id) {
-        AbsenceCheck::Inconclusive(outcome) => no_op(outcome),
-        AbsenceCheck::MassAbsence(message) => no_op(Outcome::Stalled(Reason::OrganizationMismatch, message)),
+        AbsenceCheck::Inconclusive(outcome) => input.no_op(outcome),
+        AbsenceCheck::MassAbsence(message) => input.no_op(Outcome::Stalled(Reason::OrganizationMismatch, message)),
         AbsenceCheck::Confirmed if was_created(input.status) => {
             let status = SpiceAppStatus {
                 id: None,
@@ -262,7 +259,7 @@ fn plan_recreation(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
                 "Adopted app {id} was deleted externally and is not recreated. Delete this object. To create a new app, \
                  apply the object again"
             );
-            no_op(Outcome::Stalled(Reason::DeletedExternally, message))
+            input.no_op(Outcome::Stalled(Reason::DeletedExternally, message))
         }
     }
 }

@@ -100,21 +100,20 @@ impl ResourcePlanner for SpiceOrganization {
     }
 
     fn plan(input: &OrganizationInput<'_>, (): &()) -> Plan<Self> {
-        let no_op = |outcome| Plan::no_op(input.status, outcome);
         let Some(Observed::Present(version)) = &input.observed.credential else {
             let message = credential_not_found_message(&input.desired.secret);
-            return no_op(Outcome::WriteFailed(Reason::CredentialsMissing, message, Retry::Backoff));
+            return input.no_op(Outcome::WriteFailed(Reason::CredentialsMissing, message, Retry::Backoff));
         };
         if input.observed.organizations.is_none() && is_verified(input, version) {
-            return list_completeness::record_incomplete_lists(input, no_op(Outcome::Skipped));
+            return list_completeness::record_incomplete_lists(input, input.no_op(Outcome::Skipped));
         }
         if input.observed.finalizer_add_pending {
             let message = format!("Adding the finalizer to Secret \"{}\"", input.desired.secret);
-            return no_op(Outcome::ReadFailed(Reason::Progressing, message, Retry::Backoff));
+            return input.no_op(Outcome::ReadFailed(Reason::Progressing, message, Retry::Backoff));
         }
         match verified_status(input, version) {
             Ok(status) => list_completeness::record_incomplete_lists(input, Plan::no_op(&status, Outcome::InSync)),
-            Err(outcome) => no_op(outcome),
+            Err(outcome) => input.no_op(outcome),
         }
     }
 
@@ -130,11 +129,11 @@ impl ResourcePlanner for SpiceOrganization {
 
     fn plan_deletion(input: &OrganizationInput<'_>) -> Plan<Self> {
         match input.observed.dependents.as_deref() {
-            Some([]) => Plan::release(input.status),
+            Some([]) => input.release(),
             Some(dependents) => Self::complete(input, plan_in_use(input, dependents)),
             None => {
                 let message = "Looking for dependents".to_owned();
-                Plan::no_op(input.status, Outcome::Terminating(message))
+                input.no_op(Outcome::Terminating(message))
             }
         }
     }

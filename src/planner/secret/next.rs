@@ -25,7 +25,7 @@ impl Next {
     pub(super) fn into_plan(self, input: &SecretInput<'_>) -> Plan<SpiceSecret> {
         match self {
             Self::Plan(plan) => *plan,
-            Self::Read(_) => Plan::no_op(input.status, Outcome::InProgress("Reading the current state".to_owned())),
+            Self::Read(_) => input.no_op(Outcome::InProgress("Reading the current state".to_owned())),
         }
     }
 }
@@ -37,9 +37,9 @@ impl From<Plan<SpiceSecret>> for Next {
 }
 
 pub(super) fn no_op(input: &SecretInput<'_>, outcome: Outcome) -> Next {
-    Plan::no_op(input.status, outcome).into()
+    input.no_op(outcome).into()
 }
 
 pub(super) fn release(input: &SecretInput<'_>) -> Next {
-    Plan::release(input.status).into()
+    input.release().into()
 }

@@ -244,7 +244,6 @@ pub(super) fn with_name(name: &str, outcome: Outcome) -> Outcome {
     }
 }
 
-/// Names for a message.
 pub(super) fn name_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     list_items(names, MAX_SHOWN_NAMES)
 }
