@@ -4,10 +4,13 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::messages::{MAX_SHOWN_PATHS, list_items};
+use super::messages::{MAX_SHOWN_PATHS, list_items, truncate};
 use super::outcome::{EventRecord, Outcome};
 use super::status::{LastResult, find};
 use crate::api::{ConditionType, Reason};
+
+/// Maximum length of a message in bytes. Kubernetes tools expect at most 32,768, and a message quotes text of the user.
+const MAX_MESSAGE_LENGTH: usize = 4096;
 
 const SUSPENDED_READY: &str = "Reconciliation is suspended; the object matched the spec at the last resync";
 const SUSPENDED_UNKNOWN: &str = "Reconciliation is suspended; whether the current spec is applied is not known";
@@ -151,7 +154,7 @@ impl ConditionWriter<'_> {
             type_: type_.as_str().to_owned(),
             status: status.to_owned(),
             reason: reason.as_str().to_owned(),
-            message: message.to_owned(),
+            message: truncate(message, MAX_MESSAGE_LENGTH),
             observed_generation: Some(self.generation),
             last_transition_time: same.map_or_else(|| Time(self.now), |same| same.last_transition_time.clone()),
         }

@@ -13,6 +13,15 @@ pub(super) fn list_items<'a>(items: impl IntoIterator<Item = &'a str>, max: usiz
     }
 }
 
+/// The text, or its start and an ellipsis if the text has more than `max` bytes.
+pub(super) fn truncate(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    const ELLIPSIS: &str = "…";
+    format!("{}{ELLIPSIS}", &text[..text.floor_char_boundary(max - ELLIPSIS.len())])
+}
+
 /// Display name of another object: its kind and name, and its namespace only if that is not `own_namespace`.
 pub fn display_object(kind: &str, namespace: &str, name: &str, own_namespace: &str) -> String {
     if namespace == own_namespace { format!("{kind} \"{name}\"") } else { format!("{kind} {namespace}/{name}") }
@@ -47,6 +56,13 @@ mod tests {
             (vec!["a", "b", "c", "d"], "a, b and 2 more"),
         ] {
             assert_eq!(list_items(items, 2), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        for (text, expected) in [("äöü", "äöü"), ("äöüß", "ä…"), ("abcdefgh", "abc…")] {
+            assert_eq!(truncate(text, 6), expected);
         }
     }
 

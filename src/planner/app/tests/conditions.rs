@@ -220,3 +220,12 @@ fn every_change_of_ready_is_one_event() {
     fixture.advance(3600);
     assert_eq!(reasons(&fixture.reconcile()), [""; 0]);
 }
+
+#[test]
+fn a_message_that_quotes_a_long_text_is_cut() {
+    let conditions =
+        compute_conditions(&[], 1, &Outcome::Stalled(Reason::InvalidSpec, "x".repeat(40_000)), false, at(1));
+    for condition in conditions {
+        assert!(condition.message.len() <= 4096 && condition.message.ends_with('…'), "{}", condition.message.len());
+    }
+}
