@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
+use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy, interval_rule};
 use super::reference::{ConfigMapKeyRef, OrganizationRef, ResolvedOrganizationRef};
 use super::runtime::Runtime;
 use super::status::StatusCore;
@@ -135,7 +135,7 @@ pub struct SpiceAppSpec {
     /// `--min-interval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
+    #[x_kube(validation = interval_rule())]
     pub interval: Option<Duration>,
     /// Stops all API requests for this object while true. Deletion of the object still works.
     #[serde(default, skip_serializing_if = "Option::is_none")]

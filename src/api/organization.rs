@@ -10,6 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::policy::interval_rule;
 use super::reference::{OAuthSecretRef, TokenSecretRef};
 use super::status::StatusCore;
 
@@ -95,7 +96,7 @@ pub struct SpiceOrganizationSpec {
     /// `--min-interval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
+    #[x_kube(validation = interval_rule())]
     pub interval: Option<Duration>,
     /// Emergency stop: while true, the operator sends no API request for this SpiceOrganization and for all objects
     /// that use it.

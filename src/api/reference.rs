@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationRef {
     /// Name of the SpiceOrganization.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Namespace of the SpiceOrganization. Defaults to the namespace of this object. Another namespace must be allowed
     /// by `spec.allowedNamespaces` of the SpiceOrganization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub struct ResolvedOrganizationRef {
 #[serde(rename_all = "camelCase")]
 pub struct AppRef {
     /// Name of the SpiceApp object, not of the app in Spice.ai Cloud.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
 }
 

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
+use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy, interval_rule};
 use super::reference::AppRef;
 use super::status::StatusCore;
 
@@ -67,7 +67,7 @@ pub struct SpiceSecretSpec {
     /// `--min-interval`. The SpiceApp and all SpiceSecrets of an app use the shortest interval that any of them sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("interval must be 1s or more"))]
+    #[x_kube(validation = interval_rule())]
     pub interval: Option<Duration>,
     /// Stops all API requests for this object while true. Deletion of the object still works.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -150,7 +150,7 @@ async fn app_interval_and_spicepod_are_validated() {
         ("my-app", json!({"interval": "1h30m"}), &[]),
         ("my-app", json!({"interval": "0s"}), &["spec.interval", "1s or more"]),
         ("my-app", json!({"interval": "-5m"}), &["spec.interval", "1s or more"]),
-        ("my-app", json!({"interval": "soon"}), &["spec.interval"]),
+        ("my-app", json!({"interval": "soon"}), &["spec.interval", "such as 90s"]),
         ("my-app", json!({"spicepod": "version: v1"}), &["spec.spicepod", "object"]),
         ("my-app", json!({"spicepod": ["v1"]}), &["spec.spicepod", "object"]),
         ("my-app", json!({"spicepodFrom": {"configMapKeyRef": {"name": "pods"}}}), &[]),
@@ -179,6 +179,12 @@ async fn app_policies_and_organization_ref_are_validated() {
         ("my-app", json!({"deletionPolicy": "Retain"}), &[]),
         ("my-app", json!({"deletionPolicy": "Keep"}), &["spec.deletionPolicy", "Retain"]),
         ("my-app", json!({"organizationRef": {"name": ""}}), &["spec.organizationRef.name"]),
+        ("my-app", json!({"organizationRef": {"name": "A\nB"}}), &["spec.organizationRef.name"]),
+        (
+            "my-app",
+            json!({"organizationRef": {"name": "default", "namespace": "a.b"}}),
+            &["spec.organizationRef.namespace"],
+        ),
         ("my-app", json!({"organizationRef": {"name": "default", "namespace": "other"}}), &[]),
         ("my-app", json!({"organizationRef": {"namespace": "other"}}), &["spec.organizationRef.name", "Required"]),
         (

@@ -155,7 +155,7 @@ impl Client {
         if response.value.name == body.name {
             return Ok(response);
         }
-        let message = format!("The API returned another secret than the requested one, {:?}", body.name);
+        let message = format!("the API returned secret {:?} for a request about {:?}", response.value.name, body.name);
         Err(ApiError::local(ErrorKind::InvalidResponse, message))
     }
 
@@ -246,6 +246,7 @@ fn expect_subject(
     if response.value.id > 0 && is_requested(&response.value) {
         return Ok(response);
     }
-    let message = format!("The API returned another app than the requested one: {}", response.value.id);
+    let message =
+        format!("the API returned app {:?} ({}), which was not requested", response.value.name, response.value.id);
     Err(ApiError::local(ErrorKind::InvalidResponse, message))
 }

@@ -153,7 +153,7 @@ async fn organization_access_budget_and_interval_are_validated() {
         ("default", budget("reservePercent", -1), &["spec.requestBudget.reservePercent", "0"]),
         ("default", spec_with(json!({"interval": "1s"})), &[]),
         ("default", spec_with(json!({"interval": "999ms"})), &["spec.interval", "1s or more"]),
-        ("default", spec_with(json!({"interval": "1 day"})), &["spec.interval"]),
+        ("default", spec_with(json!({"interval": "1d"})), &["spec.interval", "such as 90s"]),
     ])
     .await;
 }

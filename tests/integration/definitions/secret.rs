@@ -41,6 +41,7 @@ async fn secret_references_and_policies_are_validated() {
         ("db", all_keys(json!({})), &[]),
         ("db", all_keys(json!({ "appRef": {} })), &["spec.appRef.name", "Required"]),
         ("db", all_keys(json!({ "appRef": { "name": "" } })), &["spec.appRef.name"]),
+        ("db", all_keys(json!({ "appRef": { "name": "A B" } })), &["spec.appRef.name"]),
         ("db", spec_with(json!({ "secretRef": { "name": "" } })), &["spec.secretRef.name"]),
         (
             "db",
@@ -52,7 +53,7 @@ async fn secret_references_and_policies_are_validated() {
         ("db", all_keys(json!({ "deletionPolicy": "Keep" })), &["spec.deletionPolicy", "Retain"]),
         ("db", all_keys(json!({ "interval": "1s", "suspend": true })), &[]),
         ("db", all_keys(json!({ "interval": "999ms" })), &["spec.interval", "1s or more"]),
-        ("db", all_keys(json!({ "interval": "soon" })), &["spec.interval"]),
+        ("db", all_keys(json!({ "interval": "soon" })), &["spec.interval", "such as 90s"]),
     ])
     .await;
 }
