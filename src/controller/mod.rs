@@ -22,7 +22,7 @@ mod tasks;
 mod triggers;
 
 pub use crate::planner::{Identity, Timings, display_duration};
-pub use cluster::call::{with_timeout, within};
+pub use cluster::call::{format_kube_error, with_timeout, within};
 pub use cluster::counters::Counters;
 pub use cluster::leadership::{DualInstant, Leadership};
 pub use cluster::readiness::{HealthCheck, Readiness, ReadinessGate};

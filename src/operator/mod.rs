@@ -24,7 +24,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::controller::{self, Identity, Leadership, Readiness, with_timeout};
+use crate::controller::{self, Identity, Leadership, Readiness, format_kube_error, with_timeout};
 use lease::{ElectionTask, ElectionTelemetry, Elector};
 use metrics::ProcessMetrics;
 use settings::PrintAddress;
@@ -148,7 +148,7 @@ async fn cluster_id(settings: &OperatorSettings, client: &Client, shutdown: &Can
                 Some(uid) => return Some(uid),
                 None => "the namespace has no UID".to_owned(),
             },
-            Err(error) => error.to_string(),
+            Err(error) => format_kube_error(&error),
         };
         tracing::warn!(error, name = "kube-system", "Failed to read UID of namespace; retrying");
         tokio::select! {

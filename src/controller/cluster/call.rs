@@ -20,10 +20,22 @@ pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Err
     tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Error::Service(message().into())))
 }
 
-/// Text of an error, without the body of the request or the response.
-pub(in crate::controller) fn format_kube_error(error: &Error) -> String {
+/// Text of an error with its causes, without the body of the request or the response.
+pub fn format_kube_error(error: &Error) -> String {
     match error {
+        Error::Api(status) if status.message.is_empty() => {
+            "the response is not one of the Kubernetes API; check the address of the API server".to_owned()
+        }
         Error::Api(status) => format!("{} ({})", status.message, status.code),
+        Error::Service(error) => {
+            let mut causes = vec![error.to_string()];
+            let mut source = error.source();
+            while let Some(cause) = source {
+                causes.push(cause.to_string());
+                source = cause.source();
+            }
+            causes.join(": ")
+        }
         other => other.to_string(),
     }
 }
@@ -31,4 +43,31 @@ pub(in crate::controller) fn format_kube_error(error: &Error) -> String {
 /// Returns true if the apiserver responded with this status code.
 pub(in crate::controller) fn has_code(error: &Error, code: u16) -> bool {
     matches!(error, Error::Api(status) if status.code == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_error_names_its_cause() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("client error")]
+        struct ClientError(#[source] io::Error);
+
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let forbidden = Status::failure("secrets is forbidden", "Forbidden").with_code(403).boxed();
+        for (error, expected) in [
+            (Error::Service(Box::new(ClientError(refused))), "client error: connection refused"),
+            (Error::Api(forbidden), "secrets is forbidden (403)"),
+            (Error::Api(Status::default().boxed()), "check the address of the API server"),
+        ] {
+            let text = format_kube_error(&error);
+            assert!(text.contains(expected), "{text}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::election_state::{ElectionAction, ElectionState, LeaseRecord};
 use super::{ElectionSettings, LeaseLossReason};
-use crate::controller::{DualInstant, HealthCheck, Leadership, Metrics, within};
+use crate::controller::{DualInstant, HealthCheck, Leadership, Metrics, format_kube_error, within};
 
 /// Metrics and health check that the elector updates.
 pub(in crate::operator) struct ElectionTelemetry {
@@ -92,7 +92,11 @@ impl Elector {
         match result {
             Ok(_) => tracing::info!(lease = self.lease(), "Released leader lease"),
             // The next process waits until the lease expires.
-            Err(error) => tracing::warn!(%error, lease = self.lease(), "Failed to release leader lease"),
+            Err(error) => tracing::warn!(
+                error = format_kube_error(&error),
+                lease = self.lease(),
+                "Failed to release leader lease"
+            ),
         }
     }
 
@@ -102,7 +106,7 @@ impl Elector {
         match self.with_timeout(self.leases.get_opt(&self.settings.name)).await {
             Ok(lease) => self.lease = lease,
             Err(error) => {
-                tracing::warn!(%error, lease = self.lease(), "Failed to read leader lease");
+                tracing::warn!(error = format_kube_error(&error), lease = self.lease(), "Failed to read leader lease");
                 self.telemetry.lease_check.report_failure();
                 // The state of the lease is unknown. Only the renew deadline counts.
                 return self.check_deadline();
@@ -167,7 +171,7 @@ impl Elector {
             }
             Err(error) => {
                 self.telemetry.lease_check.report_failure();
-                tracing::warn!(%error, lease = self.lease(), "Failed to write leader lease");
+                tracing::warn!(error = format_kube_error(&error), lease = self.lease(), "Failed to write leader lease");
             }
         }
     }
