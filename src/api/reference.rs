@@ -28,6 +28,14 @@ pub struct ResolvedOrganizationRef {
     pub name: String,
 }
 
+impl ResolvedOrganizationRef {
+    /// Display name for objects of `namespace`: the name, and the namespace if that is another one.
+    pub(crate) fn display_in(&self, namespace: Option<&str>) -> String {
+        let Self { namespace: own, name } = self;
+        if namespace == Some(own.as_str()) { name.clone() } else { format!("{own}/{name}") }
+    }
+}
+
 /// A SpiceApp in the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -32,20 +32,27 @@ pub struct OrganizationView {
 /// Outcome that waits for an organization that the object must not or cannot use now. `name`: display name of the
 /// organization. None if the object can use the organization.
 pub(crate) fn organization_blocker(organization: Option<&Observed<OrganizationView>>, name: &str) -> Option<Outcome> {
-    let not_ready = |message: String| Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
-    match organization? {
-        Observed::Present(OrganizationView { not_allowed: Some(why), .. }) => {
-            Some(Outcome::WaitingForDependency(Reason::NamespaceNotAllowed, why.clone()))
-        }
+    let organization = organization?;
+    if let Some(why) = organization.present().and_then(|view| view.not_allowed.as_ref()) {
+        return Some(Outcome::WaitingForDependency(Reason::NamespaceNotAllowed, why.clone()));
+    }
+    let message = not_ready_message(organization, name)?;
+    Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message))
+}
+
+/// Message for an organization that nothing can use now. `name`: display name of the organization. None if the
+/// organization is ready.
+pub(crate) fn not_ready_message(organization: &Observed<OrganizationView>, name: &str) -> Option<String> {
+    match organization {
         Observed::Present(OrganizationView { suspended: true, .. }) => {
-            not_ready(format!("SpiceOrganization \"{name}\" is suspended"))
+            Some(format!("SpiceOrganization \"{name}\" is suspended"))
         }
         Observed::Present(OrganizationView { unusable: Some(why), .. }) => {
-            not_ready(format!("SpiceOrganization \"{name}\" is not ready: {why}"))
+            Some(format!("SpiceOrganization \"{name}\" is not ready: {why}"))
         }
         Observed::Present(_) => None,
-        Observed::Absent => not_ready(organization_not_found_message(name)),
-        Observed::Unknown(error) => not_ready(error.to_string()),
+        Observed::Absent => Some(organization_not_found_message(name)),
+        Observed::Unknown(error) => Some(error.to_string()),
     }
 }
 

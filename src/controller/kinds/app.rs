@@ -51,7 +51,11 @@ impl Reconciler for SpiceApp {
         match read {
             AppRead::Organization => {
                 let reference = organizations::reference(context, object);
-                observed.organization = Some(organizations::observe(context, object, &reference));
+                let mut organization = organizations::observe(context, object, &reference);
+                if let Observed::Present(view) = &mut organization {
+                    view.tags_unsupported = organizations::has_app_without_tags(context, &reference);
+                }
+                observed.organization = Some(organization);
                 observed.organization_ref = Some(reference);
             }
             AppRead::CompetingApps => observed.competing_apps = Some(apps::competing_apps(context, object)),

@@ -68,7 +68,7 @@ fn share_organization(context: &Context, one: &SpiceApp, other: &SpiceApp) -> bo
 pub(in crate::controller) fn parent_app(context: &Context, app: &SpiceApp) -> ParentApp {
     let status = app.status.clone().unwrap_or_default();
     let is_owned = status.incarnation.is_some() && app.spec.management_policy != Some(ManagementPolicy::Observe);
-    let organization = organizations::organization_of(context, app).and_then(Result::ok);
+    let reference = organizations::reference(context, app);
     ParentApp {
         uid: app.uid().unwrap_or_default(),
         interval: shortest_interval(context, app),
@@ -79,8 +79,8 @@ pub(in crate::controller) fn parent_app(context: &Context, app: &SpiceApp) -> Pa
         unready: unready(app),
         organization_binding: status.organization_binding,
         incarnation: status.incarnation,
-        organization_name: organizations::reference(context, app).name,
-        organization: organization.map(|organization| organizations::view_for_app(context, &organization, app)),
+        organization_name: reference.display_in(app.metadata.namespace.as_deref()),
+        organization: organizations::observe(context, app, &reference),
     }
 }
 
@@ -108,4 +108,34 @@ pub(in crate::controller) fn fields_for_secrets(app: &DeserializeGuard<SpiceApp>
         (own, unready(app), app.spec.interval.map(Duration::from))
     };
     app.0.as_ref().ok().map(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::{ObjectMeta, error_boundary::InvalidObject};
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::state::test_context::test_context;
+    use crate::planner::Observed;
+
+    #[tokio::test]
+    async fn a_secret_observes_an_organization_as_its_app_does() {
+        let (context, mut feeds) = test_context(500);
+        let mut app = SpiceApp::new("my-app", Default::default());
+        app.metadata.namespace = Some("team".to_owned());
+        app.spec.organization_ref = serde_json::from_value(json!({ "namespace": "home", "name": "default" })).unwrap();
+        let metadata = ObjectMeta {
+            name: Some("default".to_owned()),
+            namespace: Some("home".to_owned()),
+            ..ObjectMeta::default()
+        };
+        let invalid = InvalidObject { error: "unknown variant `Some`".to_owned(), metadata };
+        feeds.organizations.writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Err(invalid))));
+        let parent = parent_app(&context, &app);
+        let message = "the object cannot be decoded: unknown variant `Some`".to_owned();
+        let view = OrganizationView { unusable: Some(message), ..OrganizationView::default() };
+        assert_eq!((parent.organization, parent.organization_name.as_str()), (Observed::Present(view), "home/default"));
+    }
 }

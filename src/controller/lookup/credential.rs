@@ -7,7 +7,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::{Resource, ResourceExt};
 
 use super::namespaces;
-use super::organizations::{apps_of, credential_ref, credential_secret, dependents, organizations_using};
+use super::organizations::{apps_of, credential_ref, credential_secret, dependents, organizations_using, reference_to};
 use crate::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
 use crate::controller::state::context::Context;
 use crate::planner::{CredentialSecretState, FinalizerAction};
@@ -59,6 +59,8 @@ fn state(context: &Context, secret: &PartialObjectMeta<Secret>) -> CredentialSec
         namespace_terminating: namespaces::is_terminating(context, &namespace),
         organizations: users.len(),
         has_undecodable_organization: !context.kinds.organizations.cache.state_filter(is_undecodable).is_empty(),
-        has_terminating_dependent: users.iter().any(|one| apps_of(context, one).iter().any(is_terminating)),
+        has_terminating_dependent: users
+            .iter()
+            .any(|one| apps_of(context, &reference_to(one)).iter().any(is_terminating)),
     }
 }

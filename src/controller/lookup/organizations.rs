@@ -71,10 +71,7 @@ pub(in crate::controller) fn observe(
 ) -> Observed<OrganizationView> {
     match decoded(find(context, reference)) {
         None => Observed::Absent,
-        Some(Ok(organization)) => {
-            let tags_unsupported = has_app_without_tags(context, &organization);
-            Observed::Present(OrganizationView { tags_unsupported, ..view_for_app(context, &organization, app) })
-        }
+        Some(Ok(organization)) => Observed::Present(view_for_app(context, &organization, app)),
         Some(Err(error)) => {
             let unusable = Some(format!("the object cannot be decoded: {error}"));
             Observed::Present(OrganizationView { unusable, ..OrganizationView::default() })
@@ -162,8 +159,9 @@ fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<Strin
     portal_url(&organization.spec.endpoint, name, app.spec.name.as_deref().unwrap_or(&app.name_any()))
 }
 
-/// Returns true if an app of the organization has shown that the API does not keep the operator's tags.
-fn has_app_without_tags(context: &Context, organization: &SpiceOrganization) -> bool {
+/// Returns true if an app of the organization has shown that the API does not keep the operator's tags. Visits every
+/// app.
+pub(in crate::controller) fn has_app_without_tags(context: &Context, organization: &ResolvedOrganizationRef) -> bool {
     let lacks_tags = |app: &SpiceApp| {
         app.status.as_ref().is_some_and(|status| status.id.is_some() && status.tags_unsupported == Some(true))
     };
@@ -173,18 +171,17 @@ fn has_app_without_tags(context: &Context, organization: &SpiceOrganization) -> 
 /// The apps that use an organization. An undecodable app may use any organization of its namespace.
 pub(in crate::controller) fn apps_of(
     context: &Context,
-    organization: &SpiceOrganization,
+    organization: &ResolvedOrganizationRef,
 ) -> Vec<Arc<DeserializeGuard<SpiceApp>>> {
-    let own = reference_to(organization);
     context.kinds.apps.cache.state_filter(|app| match &app.0 {
-        Ok(app) => reference(context, app) == own,
-        Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.namespace),
+        Ok(app) => reference(context, app) == *organization,
+        Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&organization.namespace),
     })
 }
 
 /// Number of apps that use an organization, without undecodable ones.
 pub(in crate::controller) fn count_apps(context: &Context, organization: &SpiceOrganization) -> i64 {
-    let apps = apps_of(context, organization);
+    let apps = apps_of(context, &reference_to(organization));
     i64::try_from(apps.iter().filter(|app| app.0.is_ok()).count()).unwrap_or(i64::MAX)
 }
 
@@ -202,7 +199,7 @@ pub(in crate::controller) fn dependents(context: &Context, organization: &SpiceO
     let display = |app: Arc<DeserializeGuard<SpiceApp>>| {
         display_object(SpiceApp::NAME, &app.namespace().unwrap_or_default(), &app.name_any(), &own)
     };
-    let apps = apps_of(context, organization);
+    let apps = apps_of(context, &reference_to(organization));
     let mut names: Vec<String> = apps.into_iter().filter(|app| depends(app)).map(display).collect();
     names.sort();
     names

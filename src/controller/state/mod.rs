@@ -10,4 +10,6 @@ pub(super) mod object_states;
 pub(super) mod reference_index;
 pub(super) mod secret_names;
 pub(super) mod settings;
+#[cfg(test)]
+pub(super) mod test_context;
 pub(super) mod unprotected_secrets;

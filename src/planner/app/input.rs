@@ -144,15 +144,9 @@ pub(super) fn organization_wait(input: &AppInput<'_>) -> Option<Outcome> {
 /// Display name of the organization.
 pub(super) fn organization_name(input: &AppInput<'_>) -> String {
     match &input.observed.organization_ref {
-        Some(reference) => display_organization(input, reference),
+        Some(reference) => reference.display_in(input.meta.namespace.as_deref()),
         None => DEFAULT_ORGANIZATION.to_owned(),
     }
-}
-
-/// Display name of an organization: with the namespace if that is another one.
-pub(super) fn display_organization(input: &AppInput<'_>, reference: &ResolvedOrganizationRef) -> String {
-    let ResolvedOrganizationRef { namespace, name } = reference;
-    if input.meta.namespace.as_ref() == Some(namespace) { name.clone() } else { format!("{namespace}/{name}") }
 }
 
 /// Message for an app that is recorded in another organization than the one bound now. The operator then neither reads

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::fields::{ManagedField, SPICEPOD_PATH};
 use super::input::{
-    AppInput, AppRead, CompetingApp, LoadedSpicepod, SpicepodProblem, binding_mismatch, display_organization,
-    min_read_time, organization_wait, read_failed,
+    AppInput, AppRead, CompetingApp, LoadedSpicepod, SpicepodProblem, binding_mismatch, min_read_time,
+    organization_wait, read_failed,
 };
 use super::locate;
 use super::owner_tags::plan_set_owner_tags;
@@ -123,12 +123,13 @@ fn blocker(input: &AppInput<'_>) -> Option<Outcome> {
 /// the app is deleted: an app cannot move, and must not be created a second time.
 fn reference_mismatch(input: &AppInput<'_>) -> Option<Outcome> {
     let (declared, recorded) = (input.desired.organization.as_ref()?, input.status.recorded_organization()?);
+    let namespace = input.meta.namespace.as_deref();
     (declared != recorded).then(|| {
         let message = format!(
             "The app is recorded in SpiceOrganization \"{}\", but spec.organizationRef names \"{}\". Restore \
              spec.organizationRef, or delete this object with deletionPolicy: Retain and create it again",
-            display_organization(input, recorded),
-            display_organization(input, declared)
+            recorded.display_in(namespace),
+            declared.display_in(namespace)
         );
         Outcome::Stalled(Reason::OrganizationMismatch, message)
     })

@@ -263,7 +263,7 @@ impl<'a> ChangePlanner<'a> {
                 || handed_over.is_some_and(|conflict| conflict.adopted == Some(true));
             return SecretAction::Set { adopted, cause: SetCause::Create };
         }
-        let is_allowed = self.app.organization.as_ref().is_some_and(|organization| organization.adoption_allowed);
+        let is_allowed = self.app.organization.present().is_some_and(|organization| organization.adoption_allowed);
         match (input.desired.may_adopt, is_allowed) {
             (true, true) => SecretAction::Set { adopted: true, cause: SetCause::Adopt },
             (true, false) => SecretAction::NotOwned(format!(

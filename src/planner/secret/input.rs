@@ -9,9 +9,8 @@ use jiff::Timestamp;
 use super::source::SourceValues;
 use crate::api::{SourceVersion, SpiceSecret};
 use crate::management::types::{ApiError, App, SecretList};
-use crate::planner::messages::organization_not_found_message;
 use crate::planner::observation::{Observation, Observed};
-use crate::planner::organization_view::{OrganizationView, is_same_binding};
+use crate::planner::organization_view::{OrganizationView, is_same_binding, not_ready_message};
 use crate::planner::remote_app::{AppList, Ownership, has_name};
 use crate::planner::resource::PlanInput;
 
@@ -43,7 +42,7 @@ pub struct SecretObserved {
 }
 
 /// A SpiceApp as its SpiceSecrets observe it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ParentApp {
     /// UID of the object: all objects of the app resync at the same time.
     pub uid: String,
@@ -63,10 +62,10 @@ pub struct ParentApp {
     pub unready: Option<String>,
     /// Organization binding that the app is recorded with.
     pub organization_binding: Option<String>,
-    /// Display name of the organization.
+    /// Display name of the organization: with its namespace if that is not the namespace of the app.
     pub organization_name: String,
-    /// The organization; none if the SpiceOrganization does not exist.
-    pub organization: Option<OrganizationView>,
+    /// The organization, from the cache.
+    pub organization: Observed<OrganizationView>,
 }
 
 /// Another SpiceSecret of the same app.
@@ -131,22 +130,16 @@ pub(super) fn key_id<'a>(input: &SecretInput<'a>) -> &'a str {
 /// Message for an organization that cannot be used now.
 pub(super) fn organization_wait(app: &ParentApp) -> Option<String> {
     let name = &app.organization_name;
-    let Some(organization) = &app.organization else {
-        return Some(organization_not_found_message(name));
+    let rebound = || {
+        let current = app.organization.present()?.binding.as_ref()?;
+        let recorded = app.organization_binding.as_ref()?;
+        (!is_same_binding(recorded, current)).then(|| {
+            format!(
+                "SpiceOrganization \"{name}\" is bound to another organization than the one that the app is recorded in"
+            )
+        })
     };
-    let differs = |binding: &String| {
-        app.organization_binding.as_ref().is_some_and(|recorded| !is_same_binding(recorded, binding))
-    };
-    match organization {
-        OrganizationView { suspended: true, .. } => Some(format!("SpiceOrganization \"{name}\" is suspended")),
-        OrganizationView { unusable: Some(why), .. } => {
-            Some(format!("SpiceOrganization \"{name}\" is not ready: {why}"))
-        }
-        OrganizationView { binding: Some(binding), .. } if differs(binding) => Some(format!(
-            "SpiceOrganization \"{name}\" is bound to another organization than the one that the app is recorded in"
-        )),
-        OrganizationView { .. } => None,
-    }
+    not_ready_message(&app.organization, name).or_else(rebound)
 }
 
 /// The read that shows the owner of the app, if recent enough for a write.

@@ -76,7 +76,7 @@ fn usable_app<'a>(input: &SecretInput<'a>) -> Result<(&'a ParentApp, i64), Outco
             return Err(Outcome::DependencyDeleted(Reason::DependencyNotReady, message));
         }
     };
-    let not_allowed = app.organization.as_ref().and_then(|organization| organization.not_allowed.as_ref());
+    let not_allowed = app.organization.present().and_then(|organization| organization.not_allowed.as_ref());
     match (not_allowed, &app.unready, organization_wait(app), app.id) {
         (Some(why), ..) => Err(Outcome::WaitingForDependency(Reason::NamespaceNotAllowed, why.clone())),
         (None, Some(why), ..) => waiting(format!("SpiceApp \"{name}\" {why}")),

@@ -64,7 +64,7 @@ fn a_failed_delete_is_retried_until_the_policy_is_retain() {
     assert_eq!((result.outcome.clone(), result.remote_reads().len()), (Outcome::Finalized, 0));
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
     fixture.delete();
-    fixture.app.organization.as_mut().unwrap().suspended = true;
+    fixture.organization().suspended = true;
     let result = fixture.reconcile();
     assert!(matches!(result.outcome, Outcome::WriteFailed(Reason::DependencyNotReady, ..)), "{result:?}");
     assert_eq!((result.remote_reads().len(), fixture.remote.len()), (0, 1), "a suspended organization stops deletes");

@@ -74,6 +74,24 @@ fn time(second: i64) -> String {
     Timestamp::from_second(second).unwrap().to_string()
 }
 
+impl Default for ParentApp {
+    fn default() -> Self {
+        Self {
+            uid: String::new(),
+            interval: None,
+            name: String::new(),
+            id: None,
+            incarnation: None,
+            created_at: None,
+            tags_unsupported: false,
+            unready: None,
+            organization_binding: None,
+            organization_name: String::new(),
+            organization: Observed::Absent,
+        }
+    }
+}
+
 impl Fixture {
     fn new(spec: Value, data: &[(&str, &str)]) -> Self {
         let now = Timestamp::from_second(1_000_000).unwrap();
@@ -95,7 +113,7 @@ impl Fixture {
             created_at: Some(now),
             organization_binding: Some("https://api.example#1".into()),
             organization_name: "default".into(),
-            organization: Some(organization),
+            organization: Observed::Present(organization),
             ..ParentApp::default()
         };
         let owner = digest::owner(&identity(), "team", "my-app");
@@ -119,6 +137,14 @@ impl Fixture {
         };
         fixture.edit(spec);
         fixture
+    }
+
+    /// The organization of the app.
+    fn organization(&mut self) -> &mut OrganizationView {
+        match &mut self.app.organization {
+            Observed::Present(organization) => organization,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// An object that is in sync with its spec; its next resync is due.

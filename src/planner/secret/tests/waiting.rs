@@ -11,9 +11,19 @@ fn a_suspended_object_or_an_unusable_app_causes_no_request() {
         (ParentApp { unready: unready("is being deleted"), ..usable.clone() }, "SpiceApp \"my-app\" is being deleted"),
         (ParentApp { id: None, ..usable.clone() }, "SpiceApp \"my-app\" has no app yet"),
         (
-            ParentApp { organization: None, ..usable.clone() },
+            ParentApp { organization: Observed::Absent, ..usable.clone() },
             "SpiceOrganization \"default\" not found. Create the SpiceOrganization. With --watch-namespace, the \
              SpiceOrganization must be in that namespace",
+        ),
+        (
+            ParentApp {
+                organization: Observed::Present(OrganizationView {
+                    unusable: Some("the object cannot be decoded: why".into()),
+                    ..OrganizationView::default()
+                }),
+                ..usable.clone()
+            },
+            "SpiceOrganization \"default\" is not ready: the object cannot be decoded: why",
         ),
         (
             ParentApp { organization_binding: Some("https://api.example#2".into()), ..usable.clone() },
@@ -58,8 +68,7 @@ fn without_its_app_a_secret_is_not_ready() {
 #[test]
 fn a_namespace_that_is_no_longer_admitted_sets_nothing_but_can_delete() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
-    let organization = fixture.app.organization.as_mut().unwrap();
-    organization.not_allowed = Some("SpiceOrganization org/default does not allow namespace team".into());
+    fixture.organization().not_allowed = Some("SpiceOrganization org/default does not allow namespace team".into());
     fixture.set_source(values(&[("key", "rotated")]));
     let result = fixture.reconcile();
     assert_eq!((result.set.len(), result.remote_reads().len()), (0, 0), "{result:?}");
