@@ -22,6 +22,6 @@ pub use client::{Client, ClientConfig, ManagementSettings, RequestPermit};
 pub use credential::Credential;
 pub use metrics::ApiMetrics;
 pub use rate_limit::{AccessMode, AccountKey, Budget, Budgets, Priority, Quota, RateLimitPermit};
-pub use read_cache::ReadCache;
+pub use read_cache::{APPS_PATH, ReadCache, secrets_path};
 pub use types::ApiResponse;
 pub use urls::{portal_url, token_endpoint};

@@ -14,7 +14,7 @@ use crate::controller::lookup::organizations::{self, credential_secret, organiza
 use crate::controller::state::connections::Connection;
 use crate::controller::state::context::Context;
 use crate::management::types::{ApiError, App, ErrorKind, SecretList};
-use crate::management::{ApiResponse, Priority};
+use crate::management::{APPS_PATH, ApiResponse, Priority, secrets_path};
 use crate::planner::{Observation, Observed, OrganizationView, credential_not_found_message};
 
 /// Runs work without a remote effect: a read, or the wait for a permit. The work is cancelled if the object changes or
@@ -133,7 +133,7 @@ pub(in crate::controller) async fn list_apps(
 ) -> Result<ApiResponse<Arc<Vec<App>>>, ApiError> {
     let connection = connection_of(context, app).await?;
     let list = connection.reads.apps(not_before, priority).await;
-    report_completeness(context, app, list, "/v1/apps")
+    report_completeness(context, app, list, APPS_PATH)
 }
 
 /// The complete list of the secrets of an app.
@@ -146,7 +146,7 @@ pub(in crate::controller) async fn list_secrets(
 ) -> Result<ApiResponse<Arc<SecretList>>, ApiError> {
     let connection = connection_of(context, app).await?;
     let list = connection.reads.secrets(id, not_before, priority).await;
-    report_completeness(context, app, list, &format!("/v1/apps/{id}/secrets"))
+    report_completeness(context, app, list, &secrets_path(id))
 }
 
 /// Enqueues the organization if the completeness of a list changed. The organization reports an incomplete list once,

@@ -22,7 +22,8 @@ use super::types::{ApiError, ApiResponse, App, ErrorKind, ListCompleteness, Remo
 const MAX_APPS: usize = 1000;
 /// Attempts of a read that starts before the end of an own write. More are needed only if the clock was set back.
 const MAX_ATTEMPTS: usize = 3;
-const APPS_PATH: &str = "/v1/apps";
+/// Path of the app list.
+pub const APPS_PATH: &str = "/v1/apps";
 
 /// The cache of one connection: the app list, and the details and secrets of recently used apps.
 #[derive(Debug)]
@@ -206,7 +207,7 @@ fn stale_read_error() -> ApiError {
 }
 
 /// Path of the list of an app's secrets.
-fn secrets_path(app: i64) -> String {
+pub fn secrets_path(app: i64) -> String {
     format!("{APPS_PATH}/{app}/secrets")
 }
 
