@@ -122,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_secret_observes_an_organization_as_its_app_does() {
-        let (context, mut feeds) = test_context(500);
+        let (context, mut feeds) = test_context(|_| Err(404));
         let mut app = SpiceApp::new("my-app", Default::default());
         app.metadata.namespace = Some("team".to_owned());
         app.spec.organization_ref = serde_json::from_value(json!({ "namespace": "home", "name": "default" })).unwrap();

@@ -90,7 +90,7 @@ async fn reconcile_undecodable<K: Reconciler>(
             (Some(UNDECODABLE), Some(context.settings.timings.max_retry_delay))
         }
         Err(error) => {
-            tracing::warn!(error, "Failed to read undecodable object");
+            tracing::warn!(error, "Failed to read or report undecodable object");
             (Some(UNDECODABLE), Some(context.settings.timings.min_interval))
         }
     }

@@ -31,30 +31,30 @@ pub(super) enum DecodeRecovery<K> {
 /// its ID, for example, an app would be lost.
 ///
 /// # Errors
-/// The error text of the read.
+/// The error text of the read, or of the report in status.
 pub(super) async fn recover<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Result<DecodeRecovery<K>, String> {
     let api = dynamic_api::<K>(context, meta);
     let name = meta.name.as_deref().unwrap_or_default();
     let object = with_timeout(api.get(name)).await.map_err(|error| format_kube_error(&error))?;
     let mut stripped = object.clone();
     section(&mut stripped.data, "status").remove("conditions");
-    let Err(error) = stripped.clone().try_parse::<K>() else { return parse(stripped) };
+    let recovered = |object| Ok(DecodeRecovery::Recovered(Box::new(object)));
+    let error = match stripped.clone().try_parse() {
+        Ok(object) => return recovered(object),
+        Err(error) => error,
+    };
     if let Some(Time(deleted_at)) = &object.metadata.deletion_timestamp {
         let mut reduced = stripped.clone();
         K::retain_deletion_fields(&mut reduced.data, *deleted_at);
-        if reduced.clone().try_parse::<K>().is_ok() {
-            return parse(reduced);
+        if let Ok(object) = reduced.try_parse() {
+            return recovered(object);
         }
     }
     let field = find_invalid_field::<K>(&stripped).unwrap_or_else(|| "The object".to_owned());
     let error = redact_quoted_values(&error.to_string());
     let message = format!("{field} cannot be decoded ({error}). Correct it; until then the object is not reconciled");
-    let is_new = report_in_status::<K>(context, object, &message).await;
+    let is_new = report_in_status::<K>(context, object, &message).await?;
     Ok(DecodeRecovery::Unrecoverable { message, is_new })
-}
-
-fn parse<K: Reconciler>(object: DynamicObject) -> Result<DecodeRecovery<K>, String> {
-    object.try_parse().map(|object| DecodeRecovery::Recovered(Box::new(object))).map_err(|error| error.to_string())
 }
 
 /// The field without which the object can be decoded.
@@ -70,22 +70,27 @@ fn find_invalid_field<K: Reconciler>(object: &DynamicObject) -> Option<String> {
 }
 
 /// Reports the error in the status of the object. Returns whether the status changed.
-async fn report_in_status<K: Reconciler>(context: &Context, mut object: DynamicObject, message: &str) -> bool {
+///
+/// # Errors
+/// The error text of the write.
+async fn report_in_status<K: Reconciler>(
+    context: &Context,
+    mut object: DynamicObject,
+    message: &str,
+) -> Result<bool, String> {
     let stored = object.data.get("status").and_then(|status| status.get("conditions")).cloned().unwrap_or_default();
     let before: Vec<Condition> = serde_json::from_value(stored).unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
     let conditions = undecodable_conditions(&before, generation, message, context.now());
     if conditions == before {
-        return false;
+        return Ok(false);
     }
     let status = section(&mut object.data, "status");
     status.insert("observedGeneration".to_owned(), json!(generation));
     status.insert("conditions".to_owned(), json!(conditions));
     let api = dynamic_api::<K>(context, &object.metadata);
-    if let Err(error) = context.writer.replace_raw_status(K::NAME, &api, &object).await {
-        tracing::warn!(error = format_kube_error(&error), "Failed to update status of undecodable object");
-    }
-    true
+    let stored = context.writer.replace_raw_status(K::NAME, &api, &object).await;
+    stored.map(|()| true).map_err(|error| format_kube_error(&error))
 }
 
 fn dynamic_api<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Api<DynamicObject> {
@@ -113,4 +118,28 @@ pub(in crate::controller) fn retain(data: &mut Value, name: &str, kept: &[&str])
 /// Replaces a create intent that cannot be decoded. A create was started, and only the owner tag shows its result.
 pub(in crate::controller) fn placeholder_intent(name: &Value, at: Timestamp) -> Value {
     json!({ "id": "", "name": name, "at": MicroTime(at), "nameConflict": true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::SpiceApp;
+    use crate::controller::state::test_context::test_context;
+
+    #[tokio::test]
+    async fn an_error_that_cannot_be_stored_is_reported_again() {
+        let (context, _feeds) = test_context(|method| match method.as_str() {
+            "GET" => Ok(json!({
+                "apiVersion": "cloud.spice.ai/v1alpha1",
+                "kind": "SpiceApp",
+                "metadata": { "name": "my-app", "namespace": "team", "resourceVersion": "1" },
+                "spec": { "description": 5 },
+            })),
+            _ => Err(503),
+        });
+        let meta =
+            ObjectMeta { name: Some("my-app".to_owned()), namespace: Some("team".to_owned()), ..ObjectMeta::default() };
+        let result = recover::<SpiceApp>(&context, &meta).await;
+        assert!(matches!(&result, Err(error) if error.contains("rejected (503)")));
+    }
 }

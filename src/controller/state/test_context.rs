@@ -1,10 +1,12 @@
-//! A context for unit tests: empty caches, and an apiserver that responds with an error to every request.
+//! A context for unit tests: empty caches, and an apiserver that each test defines.
 
 use std::time::Duration;
 
+use axum::http::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
 use kube::core::Status;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::caches::Caches;
@@ -16,11 +18,13 @@ use crate::controller::cluster::leadership::Leadership;
 use crate::management::{ApiMetrics, ManagementSettings};
 use crate::planner::{Identity, Timings};
 
-/// A context whose apiserver rejects every request with this status code, and the feeds of its caches. Needs a runtime.
-pub(in crate::controller) fn test_context(code: u16) -> (Context, KindFeeds) {
-    let respond = tower::service_fn(move |_: axum::http::Request<Body>| async move {
-        let status = serde_json::to_vec(&Status::failure("rejected", "Rejected").with_code(code))?;
-        Ok::<_, tower::BoxError>(axum::http::Response::builder().status(code).body(Body::from(status))?)
+/// A context, and the feeds of its caches. The apiserver responds to a request with `respond(method)`: an object, or the
+/// status code of a rejection. Needs a runtime.
+pub(in crate::controller) fn test_context(respond: fn(&Method) -> Result<Value, u16>) -> (Context, KindFeeds) {
+    let respond = tower::service_fn(move |request: Request<Body>| async move {
+        let rejection = |code| json!(Status::failure("rejected", "Rejected").with_code(code));
+        let (code, body) = respond(request.method()).map_or_else(|code| (code, rejection(code)), |found| (200, found));
+        Ok::<_, tower::BoxError>(Response::builder().status(code).body(Body::from(body.to_string().into_bytes()))?)
     });
     let (kinds, feeds) = Kinds::new();
     let second = Duration::from_secs(1);
