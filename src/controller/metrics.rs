@@ -117,13 +117,7 @@ fn ready_labels(conditions: &[Condition]) -> (&'static str, &'static str) {
     (status, reason.map_or("Unknown", Reason::as_str))
 }
 
-/// Counts the objects of every kind.
-struct Count<'a> {
-    context: &'a Context,
-    counts: ObjectCounts,
-}
-
-impl KindVisitor for Count<'_> {
+impl KindVisitor for ObjectCounts {
     fn visit<K: Kind>(&mut self, kind: &KindState<K>) {
         for object in kind.cache.state() {
             let (meta, decoded) = (kube::Resource::meta(object.as_ref()), object.0.as_ref().ok());
@@ -133,9 +127,9 @@ impl KindVisitor for Count<'_> {
                 meta,
                 conditions: status.map(|status| K::core(status).conditions.as_slice()),
                 suspended: is_suspended(decoded.and_then(|object| object.suspend()), meta),
-                last_synced_at: self.context.object_states.last_synced_at(uid),
+                last_synced_at: kind.object_states.last_synced_at(uid),
             };
-            self.counts.add(K::NAME, &sample);
+            self.add(K::NAME, &sample);
         }
     }
 }
@@ -148,12 +142,11 @@ impl fmt::Debug for ObjectCollector {
 
 impl Collector for ObjectCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let counts = self.0.get().and_then(Weak::upgrade).map(|context| {
-            let mut count = Count { context: &context, counts: ObjectCounts::default() };
-            context.kinds.visit(&mut count);
-            count.counts
-        });
-        let ObjectCounts { objects, suspended, drifted, oldest_sync, oldest_deletion } = counts.unwrap_or_default();
+        let mut counts = ObjectCounts::default();
+        if let Some(context) = self.0.get().and_then(Weak::upgrade) {
+            context.kinds.visit(&mut counts);
+        }
+        let ObjectCounts { objects, suspended, drifted, oldest_sync, oldest_deletion } = counts;
         let help = "Objects, by kind, and by status and reason of Ready; Unknown if there is no known reason";
         gauges(&mut encoder, "objects", help, &objects)?;
         gauges(&mut encoder, "suspended_objects", "Suspended objects, by kind", &suspended)?;

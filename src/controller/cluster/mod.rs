@@ -9,6 +9,7 @@ pub(super) mod leadership;
 pub(super) mod predicates;
 pub(super) mod readiness;
 pub(super) mod single_flight;
+pub(super) mod sync;
 pub(super) mod watch;
 pub(super) mod work_queue;
 pub(super) mod writer;

@@ -1,10 +1,12 @@
 //! Readiness of the process: the parts that do not work yet, or that have failed for too long.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::sync::lock;
 
 /// Readiness of the process. All clones share one state.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +51,7 @@ impl Readiness {
     /// Adds a gate. `name` completes the sentence "waiting for ...".
     pub fn add_gate(&self, name: impl Into<String>) -> ReadinessGate {
         let name = name.into();
-        *self.state().gates.entry(name.clone()).or_default() += 1;
+        *lock(&self.state).gates.entry(name.clone()).or_default() += 1;
         ReadinessGate { readiness: self.clone(), name }
     }
 
@@ -62,16 +64,12 @@ impl Readiness {
 
     /// Parts for which the process waits; empty if the process is ready.
     pub fn unready_reasons(&self) -> Vec<String> {
-        let (state, now) = (self.state(), Instant::now());
+        let (state, now) = (lock(&self.state), Instant::now());
         let failing = state.failing.iter().filter_map(|(name, check)| {
             let time = now.duration_since(check.since);
             (time >= check.threshold).then(|| format!("{name} (failing for {} s)", time.as_secs()))
         });
         state.gates.keys().cloned().chain(failing).collect()
-    }
-
-    fn state(&self) -> MutexGuard<'_, ReadinessState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,7 +82,7 @@ impl ReadinessGate {
 
 impl Drop for ReadinessGate {
     fn drop(&mut self) {
-        let mut state = self.readiness.state();
+        let mut state = lock(&self.readiness.state);
         if let Some(count) = state.gates.get_mut(&self.name) {
             *count -= 1;
             if *count == 0 {
@@ -98,21 +96,21 @@ impl HealthCheck {
     /// Reports that the part works.
     pub fn report_success(&mut self) {
         self.gate = None;
-        self.readiness.state().failing.remove(&self.name);
+        lock(&self.readiness.state).failing.remove(&self.name);
     }
 
     /// Reports that the part fails. The first failure after a success counts.
     pub fn report_failure(&mut self) {
         if self.gate.is_none() {
             let check = FailingCheck { since: Instant::now(), threshold: self.failure_threshold };
-            self.readiness.state().failing.entry(self.name.clone()).or_insert(check);
+            lock(&self.readiness.state).failing.entry(self.name.clone()).or_insert(check);
         }
     }
 }
 
 impl Drop for HealthCheck {
     fn drop(&mut self) {
-        self.readiness.state().failing.remove(&self.name);
+        lock(&self.readiness.state).failing.remove(&self.name);
     }
 }
 

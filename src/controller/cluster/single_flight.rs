@@ -1,10 +1,12 @@
 //! Deduplication of concurrent reads of the Kubernetes API: waiters for the same key share one read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex as Lock};
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
+
+use super::sync::lock;
 
 /// Maximum number of concurrent reads. Each costs a connection, and the apiserver responds in milliseconds.
 const MAX_CONCURRENT_READS: usize = 16;
@@ -50,14 +52,10 @@ impl<T: Clone> SingleFlight<T> {
     }
 
     fn add_waiter(&self, key: String) -> WaiterGuard<'_, T> {
-        let mut in_flight = self.in_flight();
+        let mut in_flight = lock(&self.in_flight);
         let (call, waiters) = in_flight.entry(key.clone()).or_default();
         *waiters += 1;
         WaiterGuard { call: Arc::clone(call), key, reads: self }
-    }
-
-    fn in_flight(&self) -> MutexGuard<'_, InFlightCalls<T>> {
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,7 +68,7 @@ struct WaiterGuard<'a, T: Clone> {
 
 impl<T: Clone> Drop for WaiterGuard<'_, T> {
     fn drop(&mut self) {
-        let mut in_flight = self.reads.in_flight();
+        let mut in_flight = lock(&self.reads.in_flight);
         let Some((_, waiters)) = in_flight.get_mut(&self.key) else { return };
         *waiters -= 1;
         if *waiters == 0 {
@@ -105,7 +103,7 @@ mod tests {
         let (first, others, other) = tokio::join!(run("one"), others, run("other"));
         assert_eq!((first, other), (0, 1), "another key is read concurrently");
         assert!(others.iter().all(|number| *number == 2), "{others:?}");
-        assert!(flight.in_flight().is_empty(), "the last waiter removes the call");
+        assert!(lock(&flight.in_flight).is_empty(), "the last waiter removes the call");
     }
 
     #[tokio::test(start_paused = true)]
@@ -115,6 +113,6 @@ mod tests {
         let cancelled = tokio::time::timeout(std::time::Duration::from_secs(1), cancelled);
         let (cancelled, result) = tokio::join!(cancelled, flight.run("one".to_owned(), async || 7));
         assert!(cancelled.is_err() && result == 7);
-        assert!(flight.in_flight().is_empty());
+        assert!(lock(&flight.in_flight).is_empty());
     }
 }

@@ -104,7 +104,7 @@ fn check_organization(context: &Context, object: &SpiceApp, observed: &AppObserv
 
 impl CarryOut<SpiceApp> for AppWrite {
     async fn carry_out(&self, context: &Context, object: &SpiceApp, priority: Priority) -> WriteResult<Option<App>> {
-        let started_at = context.now();
+        let started_at = Timestamp::now();
         let response = send(context, object, self, priority).await;
         match recheck_organization_on_401(context, object, response) {
             Ok(Some(ApiResponse { value, started_at })) => WriteResult { result: Ok(Some(value)), started_at },
@@ -149,11 +149,11 @@ fn is_stale(context: &Context, write: &AppWrite) -> bool {
         // the intent must be recent, because the outcome of the create is judged from its time.
         AppWrite::Create { intended_at, .. } => {
             let limit = timings.create_confirmation_timeout.max(timings.max_read_age);
-            elapsed(*intended_at, context.now()) > limit
+            elapsed(*intended_at, Timestamp::now()) > limit
         }
         AppWrite::Update { based_on, .. }
         | AppWrite::RemoveOwnerTags { based_on, .. }
-        | AppWrite::Delete { based_on, .. } => elapsed(*based_on, context.now()) > timings.max_read_age,
+        | AppWrite::Delete { based_on, .. } => elapsed(*based_on, Timestamp::now()) > timings.max_read_age,
     }
 }
 

@@ -143,7 +143,7 @@ async fn read_for_app<T>(
 fn resync_app(context: &Context, object: &SpiceSecret) {
     let apps = &context.kinds.apps;
     if let Some(app) = apps.get(&object.namespace().unwrap_or_default(), object.app_name()) {
-        context.resync(apps, &app);
+        apps.resync(&app);
     }
 }
 
@@ -210,7 +210,7 @@ impl CarryOut<SpiceSecret> for SecretWrite {
         object: &SpiceSecret,
         priority: Priority,
     ) -> WriteResult<SecretResponse> {
-        let started_at = context.now();
+        let started_at = Timestamp::now();
         let mut response = Vec::new();
         for operation in operations(self) {
             let sent =
@@ -286,5 +286,5 @@ fn precheck(context: &Context, object: &SpiceSecret, app: &SpiceApp, write: &Sec
 
 /// Returns true if the read behind a write has expired.
 fn is_stale(context: &Context, write: &SecretWrite) -> bool {
-    elapsed(write.based_on(), context.now()) > context.settings.timings.max_read_age
+    elapsed(write.based_on(), Timestamp::now()) > context.settings.timings.max_read_age
 }

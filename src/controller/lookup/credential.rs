@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::{Resource, ResourceExt};
@@ -9,6 +10,7 @@ use kube::{Resource, ResourceExt};
 use super::namespaces;
 use super::organizations::{apps_of, credential_ref, credential_secret, dependents, organizations_using, reference_to};
 use crate::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
+use crate::controller::cluster::sync::lock;
 use crate::controller::state::context::Context;
 use crate::planner::{CredentialSecretState, FinalizerAction};
 
@@ -21,7 +23,7 @@ pub(in crate::controller) fn has_finalizer(secret: &PartialObjectMeta<Secret>) -
 /// version.
 pub(in crate::controller) fn is_finalizer_add_pending(context: &Context, organization: &SpiceOrganization) -> bool {
     let Some(secret) = context.caches.secrets.get(&credential_ref(organization)) else { return false };
-    let is_unprotected = context.unprotected_secrets.contains(&secret.uid().unwrap_or_default());
+    let is_unprotected = lock(&context.unprotected_secrets).contains(&secret.uid().unwrap_or_default());
     next_action(context, &secret) == FinalizerAction::Add && !is_unprotected
 }
 
@@ -39,7 +41,7 @@ pub(in crate::controller) fn deletion_blockers(context: &Context, organization: 
 
 /// Next action on the finalizer of a Secret.
 pub(in crate::controller) fn next_action(context: &Context, secret: &PartialObjectMeta<Secret>) -> FinalizerAction {
-    state(context, secret).next_action(context.settings.timings.credential_release_delay, context.now())
+    state(context, secret).next_action(context.settings.timings.credential_release_delay, Timestamp::now())
 }
 
 fn state(context: &Context, secret: &PartialObjectMeta<Secret>) -> CredentialSecretState {

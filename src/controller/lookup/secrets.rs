@@ -58,7 +58,7 @@ pub(in crate::controller) fn observe(context: &Context, app: &SpiceApp) -> AppSe
 
 /// Returns true if the deletion of an object fails repeatedly. A retained app does not wait for such an object.
 pub(in crate::controller) fn is_stuck(context: &Context, object: &ObjectMeta) -> bool {
-    let failures = context.object_states.failures(object.uid.as_deref().unwrap_or_default());
+    let failures = context.kinds.secrets.object_states.failures(object.uid.as_deref().unwrap_or_default());
     object.deletion_timestamp.is_some() && failures >= STUCK_AFTER_FAILURES
 }
 
@@ -85,6 +85,6 @@ pub(in crate::controller) fn siblings(context: &Context, object: &SpiceSecret) -
 /// Enqueues the SpiceSecrets of an app for a resync.
 pub(in crate::controller) fn resync_secrets_of(context: &Context, namespace: &str, app: &str) {
     for secret in secrets_of(context, namespace, app) {
-        context.resync(&context.kinds.secrets, &secret);
+        context.kinds.secrets.resync(&secret);
     }
 }

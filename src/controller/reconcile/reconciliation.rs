@@ -86,7 +86,8 @@ async fn reconcile_undecodable<K: Reconciler>(
                 context.events.publish(object, vec![EventRecord::warning("Reconcile", "Undecodable", message)]);
             }
             // A corrected object does not wait for the next resync.
-            context.object_states.force_resync(meta.uid.as_deref().unwrap_or_default(), context.now());
+            let uid = meta.uid.as_deref().unwrap_or_default();
+            K::state(context).object_states.force_resync(uid, Timestamp::now());
             (Some(UNDECODABLE), Some(context.settings.timings.max_retry_delay))
         }
         Err(error) => {
@@ -104,12 +105,12 @@ struct Reconciliation<'a, K: Reconciler> {
 
 impl<'a, K: Reconciler> Reconciliation<'a, K> {
     fn begin(context: &'a Context, found: &K) -> Self {
-        let (state, object) = context.object_states.load(&K::state(context).cache, found, context.now());
+        let (state, object) = K::state(context).object_states.load(found, Timestamp::now());
         Self { context, steps: Steps::new(object, state, context.step_context()) }
     }
 
     async fn run(mut self) -> Finished {
-        let started_at = self.context.now();
+        let started_at = Timestamp::now();
         let finished = match self.run_steps().await {
             Ok(Some(outcome)) => self.report(&outcome, started_at).await,
             // An aborted reconcile has no outcome.
@@ -209,7 +210,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         let context = self.context;
         let object = self.steps.object().clone();
         let result = write.carry_out(context, &object, self.priority()).await;
-        if self.steps.apply_write(write, &result, context.now()) {
+        if self.steps.apply_write(write, &result, Timestamp::now()) {
             self.persist().await;
         }
         let operation = write.operation();
@@ -295,13 +296,13 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
 
     /// Saves the in-memory state of the object, unless the watch has seen its deletion.
     fn save_runtime_state(self) {
-        let (context, cache) = (self.context, &K::state(self.context).cache);
+        let kind = K::state(self.context);
         let (object, state) = self.steps.into_parts();
-        if cache_contains(cache, &object) {
-            context.object_states.save(cache, &object, state);
-            K::after_reconcile(context, &object);
+        if cache_contains(&kind.cache, &object) {
+            kind.object_states.save(&object, state);
+            K::after_reconcile(self.context, &object);
         } else {
-            context.object_states.forget(object.meta().uid.as_ref());
+            kind.object_states.forget(object.meta().uid.as_ref());
         }
     }
 

@@ -119,7 +119,7 @@ pub(in crate::controller) fn recheck_organization_on_401<T>(
 ) -> Result<T, ApiError> {
     let is_rejected = result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unauthorized);
     if is_rejected && let Some(organization) = organizations::find(context, &reference(context, app)) {
-        context.resync(&context.kinds.organizations, &organization);
+        context.kinds.organizations.resync(&organization);
     }
     result
 }

@@ -81,7 +81,7 @@ async fn report_in_status<K: Reconciler>(
     let stored = object.data.get("status").and_then(|status| status.get("conditions")).cloned().unwrap_or_default();
     let before: Vec<Condition> = serde_json::from_value(stored).unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
-    let conditions = undecodable_conditions(&before, generation, message, context.now());
+    let conditions = undecodable_conditions(&before, generation, message, Timestamp::now());
     if conditions == before {
         return Ok(false);
     }

@@ -1,9 +1,11 @@
 //! Cancellation of work for an object that changes, so that an edit does not wait behind work for the earlier version.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
+
+use crate::controller::cluster::sync::lock;
 
 /// Running work by the UID of its object. Bounded by the running reconciles, of which each object has at most one.
 #[derive(Debug, Default)]
@@ -27,7 +29,7 @@ impl CancelOnChange {
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let changed = Arc::new(Notify::new());
-        self.in_progress().insert(uid.to_owned(), Arc::clone(&changed));
+        lock(&self.in_progress).insert(uid.to_owned(), Arc::clone(&changed));
         let _guard = EntryGuard { cancellation: self, uid };
         tokio::pin!(work);
         // A change after the insert and before the first check leaves a permit in `changed`.
@@ -42,19 +44,15 @@ impl CancelOnChange {
 
     /// Checks the work for an object that changed.
     pub(in crate::controller) fn on_change(&self, uid: Option<&String>) {
-        if let Some(changed) = uid.and_then(|uid| self.in_progress().get(uid).cloned()) {
+        if let Some(changed) = uid.and_then(|uid| lock(&self.in_progress).get(uid).cloned()) {
             changed.notify_one();
         }
-    }
-
-    fn in_progress(&self) -> MutexGuard<'_, HashMap<String, Arc<Notify>>> {
-        self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for EntryGuard<'_> {
     fn drop(&mut self) {
-        self.cancellation.in_progress().remove(self.uid);
+        lock(&self.cancellation.in_progress).remove(self.uid);
     }
 }
 
@@ -85,6 +83,6 @@ mod tests {
         );
         current.store(true, Ordering::SeqCst);
         assert_eq!(cancellation.run_until_changed(&uid, is_current, async { 1 }).await, Some(1));
-        assert!(cancellation.in_progress().is_empty());
+        assert!(lock(&cancellation.in_progress).is_empty());
     }
 }

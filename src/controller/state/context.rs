@@ -1,23 +1,22 @@
 //! The context of every reconcile: clients, caches, queues and shared state.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::{Client, Resource};
+use kube::Client;
+use kube::core::PartialObjectMeta;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::caches::Caches;
 use super::cancellation::CancelOnChange;
 use super::connections::Connections;
-use super::kinds::{Kind, KindState, Kinds};
-use super::object_states::ObjectStates;
+use super::kinds::Kinds;
 use super::reference_index::ReferenceIndex;
 use super::secret_names::SiblingIndex;
 use super::settings::Settings;
-use super::unprotected_secrets::UnprotectedSecrets;
 use crate::controller::cluster::counters::Counters;
 use crate::controller::cluster::events::Events;
 use crate::controller::cluster::leadership::Leadership;
@@ -39,10 +38,11 @@ pub(in crate::controller) struct Context {
     pub(in crate::controller) events: Events,
     pub(in crate::controller) counters: Counters,
     pub(in crate::controller) writer: KubeWriter,
-    pub(in crate::controller) object_states: ObjectStates,
     pub(in crate::controller) cancellation: CancelOnChange,
     pub(in crate::controller) leadership: Leadership,
-    pub(in crate::controller) unprotected_secrets: UnprotectedSecrets,
+    /// UIDs of credential Secrets to which the operator could not add its finalizer. Their organizations work without
+    /// it.
+    pub(in crate::controller) unprotected_secrets: Mutex<HashSet<String>>,
     /// SpiceSecrets by SpiceApp.
     pub(in crate::controller) secrets_by_app: ReferenceIndex,
     /// SpiceSecrets by Kubernetes Secret.
@@ -80,7 +80,6 @@ impl Context {
             connections: Connections::new(client.clone(), settings.management.clone(), api_metrics),
             events: Events::new(client.clone(), leadership.clone(), counters.clone()),
             writer: KubeWriter::new(client.clone(), leadership.clone(), counters.clone()),
-            object_states: ObjectStates::default(),
             cancellation: CancelOnChange::default(),
             client,
             settings,
@@ -89,7 +88,7 @@ impl Context {
             credential_queue,
             counters,
             leadership,
-            unprotected_secrets: UnprotectedSecrets::default(),
+            unprotected_secrets: Mutex::default(),
             secrets_by_app: ReferenceIndex::default(),
             secrets_by_source: ReferenceIndex::default(),
             secret_names: SiblingIndex::default(),
@@ -100,21 +99,9 @@ impl Context {
         (context, credential_requests)
     }
 
-    /// Requests a reconcile that reads, independent of the last result of the object.
-    pub(in crate::controller) fn resync<K: Kind>(&self, kind: &KindState<K>, object: &DeserializeGuard<K>) {
-        self.object_states.force_resync(object.meta().uid.as_deref().unwrap_or_default(), self.now());
-        kind.enqueue(object);
-    }
-
-    /// The current time. The clock belongs to the context, so that it can be replaced there.
-    #[expect(clippy::unused_self, reason = "the clock belongs to the context, so that it can be replaced there")]
-    pub(in crate::controller) fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
     /// Input of the steps of a reconcile besides the object, without a fresh ID.
     pub(in crate::controller) fn step_context(&self) -> StepContext<'_> {
         let Settings { identity, timings, .. } = &self.settings;
-        StepContext { identity, timings, fresh_id: "", now: self.now() }
+        StepContext { identity, timings, fresh_id: "", now: Timestamp::now() }
     }
 }

@@ -1,11 +1,13 @@
 //! The kinds of the operator: the one list from which caches, work queues and metrics follow.
 
+use jiff::Timestamp;
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 
+use super::object_states::ObjectStates;
 use crate::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 use crate::controller::cluster::work_queue::{ReconcileRequests, WorkQueue};
 use crate::planner::ResourcePlanner;
@@ -18,10 +20,11 @@ pub(in crate::controller) trait Kind:
 
 impl<K: ResourcePlanner + Resource<Scope = NamespaceResourceScope> + Send + Sync + 'static> Kind for K {}
 
-/// Cache and work queue of one kind.
+/// Cache, work queue and in-memory state of one kind.
 pub(in crate::controller) struct KindState<K: Kind> {
     pub(in crate::controller) cache: Store<DeserializeGuard<K>>,
     pub(in crate::controller) queue: WorkQueue<DeserializeGuard<K>>,
+    pub(in crate::controller) object_states: ObjectStates<K>,
 }
 
 /// The other ends of a [`KindState`]: for the watch and for the reconciler.
@@ -34,7 +37,8 @@ impl<K: Kind> KindState<K> {
     fn new() -> (Self, KindFeed<K>) {
         let (cache, writer) = reflector::store();
         let (queue, requests) = WorkQueue::new();
-        (Self { cache, queue }, KindFeed { writer, requests })
+        let object_states = ObjectStates::new(cache.clone());
+        (Self { cache, queue, object_states }, KindFeed { writer, requests })
     }
 
     /// The cached object of this name.
@@ -49,6 +53,12 @@ impl<K: Kind> KindState<K> {
     /// Requests a reconcile of an object.
     pub(in crate::controller) fn enqueue(&self, object: &DeserializeGuard<K>) {
         self.queue.enqueue(ObjectRef::from_obj(object));
+    }
+
+    /// Requests a reconcile that reads, independent of the last result of the object.
+    pub(in crate::controller) fn resync(&self, object: &DeserializeGuard<K>) {
+        self.object_states.force_resync(object.meta().uid.as_deref().unwrap_or_default(), Timestamp::now());
+        self.enqueue(object);
     }
 
     /// Requests a reconcile of the object of this name.

@@ -12,4 +12,3 @@ pub(super) mod secret_names;
 pub(super) mod settings;
 #[cfg(test)]
 pub(super) mod test_context;
-pub(super) mod unprotected_secrets;

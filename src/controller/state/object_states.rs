@@ -1,55 +1,53 @@
-//! In-memory state of each object, by UID.
+//! In-memory state of each object of one kind, by UID.
 
-use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt};
 
-use super::kinds::Kind;
 use crate::controller::cluster::cache::{get_cached, resource_version};
+use crate::controller::cluster::sync::lock;
 use crate::planner::RuntimeState;
 
-/// In-memory state of all objects.
-#[derive(Default)]
-pub(in crate::controller) struct ObjectStates {
-    states: Mutex<HashMap<String, ObjectState>>,
+/// In-memory state of all objects of a kind.
+pub(in crate::controller) struct ObjectStates<K: Resource<DynamicType = ()> + Clone + 'static> {
+    cache: Store<DeserializeGuard<K>>,
+    states: Mutex<HashMap<String, ObjectState<K>>>,
 }
 
-struct ObjectState {
+struct ObjectState<K> {
     runtime_state: RuntimeState,
-    /// The object as the operator's last write returned it, until the cache has that version.
-    written: Option<Arc<dyn Any + Send + Sync>>,
+    /// The object as the operator's last write returned it, until the cache has that version. Boxed: rarely present.
+    written: Option<Box<K>>,
     /// True if a sibling changed since the last reconcile. A held write is not retried because of that.
     sibling_changed: bool,
 }
 
-impl ObjectState {
+impl<K> ObjectState<K> {
     fn new(now: Timestamp) -> Self {
         Self { runtime_state: RuntimeState::new(now), written: None, sibling_changed: false }
     }
 }
 
-impl ObjectStates {
+impl<K: Resource<DynamicType = ()> + Clone + 'static> ObjectStates<K> {
+    pub(in crate::controller) fn new(cache: Store<DeserializeGuard<K>>) -> Self {
+        Self { cache, states: Mutex::default() }
+    }
+
     /// In-memory state of an object for a reconcile, and the newest version of the object: `found`, the cached one, or
     /// the one that the operator wrote last.
-    pub(in crate::controller) fn load<K: Kind>(
-        &self,
-        cache: &Store<DeserializeGuard<K>>,
-        found: &K,
-        now: Timestamp,
-    ) -> (RuntimeState, K) {
-        let mut states = self.states();
+    pub(in crate::controller) fn load(&self, found: &K, now: Timestamp) -> (RuntimeState, K) {
+        let mut states = lock(&self.states);
         // The cache may be newer than `found`. The written version is dropped only after the cache has it.
-        let cached = get_cached(cache, found);
+        let cached = get_cached(&self.cache, found);
         let cached = cached.as_ref().and_then(|cached| cached.0.as_ref().ok());
         let is_newer = |cached: &&K| resource_version(cached.meta()) > resource_version(found.meta());
         let cached = cached.filter(is_newer).unwrap_or(found);
         let known = states.entry(cached.uid().unwrap_or_default()).or_insert_with(|| ObjectState::new(now));
-        let object = match known.written.as_ref().and_then(|written| written.downcast_ref::<K>()) {
+        let object = match known.written.as_deref() {
             Some(written) if resource_version(written.meta()) > resource_version(cached.meta()) => written.clone(),
             _ => cached.clone(),
         };
@@ -61,62 +59,52 @@ impl ObjectStates {
     }
 
     /// Saves the state after a reconcile. Requests that arrived during the reconcile remain.
-    pub(in crate::controller) fn save<K: Kind>(
-        &self,
-        cache: &Store<DeserializeGuard<K>>,
-        object: &K,
-        mut runtime_state: RuntimeState,
-    ) {
-        let (mut states, uid) = (self.states(), object.uid().unwrap_or_default());
+    pub(in crate::controller) fn save(&self, object: &K, mut runtime_state: RuntimeState) {
+        let (mut states, uid) = (lock(&self.states), object.uid().unwrap_or_default());
         let known = states.get(&uid);
         runtime_state.force_resync |= known.is_some_and(|known| known.runtime_state.force_resync);
         let sibling_changed = known.is_some_and(|known| known.sibling_changed);
-        let ahead = get_cached(cache, object)
+        let ahead = get_cached(&self.cache, object)
             .is_some_and(|cached| resource_version(cached.meta()) < resource_version(object.meta()));
-        let written = ahead.then(|| Arc::new(object.clone()) as Arc<dyn Any + Send + Sync>);
+        let written = ahead.then(|| Box::new(object.clone()));
         states.insert(uid, ObjectState { runtime_state, written, sibling_changed });
     }
 
     /// Drops the written version if the cache has it, so that most objects are in memory once.
-    pub(in crate::controller) fn on_cache_caught_up<K: Kind>(&self, cached: &DeserializeGuard<K>) {
-        let mut states = self.states();
+    pub(in crate::controller) fn on_cache_caught_up(&self, cached: &DeserializeGuard<K>) {
+        let mut states = lock(&self.states);
         let Some(known) = states.get_mut(cached.meta().uid.as_deref().unwrap_or_default()) else { return };
-        let written = known.written.as_ref().and_then(|written| written.downcast_ref::<K>());
-        if written.is_some_and(|written| resource_version(written.meta()) <= resource_version(cached.meta())) {
+        if known.written.as_ref().is_some_and(|written| resource_version(written.meta()) <= resource_version(cached.meta())) {
             known.written = None;
         }
     }
 
     /// Makes the next reconcile of an object read, independent of the last result.
     pub(in crate::controller) fn force_resync(&self, uid: &str, now: Timestamp) {
-        let mut states = self.states();
+        let mut states = lock(&self.states);
         states.entry(uid.to_owned()).or_insert_with(|| ObjectState::new(now)).runtime_state.force_resync = true;
     }
 
     /// Like `force_resync`, for a change of a sibling. Does not retry a write that is held.
     pub(in crate::controller) fn sibling_changed(&self, uid: &str, now: Timestamp) {
-        let mut states = self.states();
+        let mut states = lock(&self.states);
         states.entry(uid.to_owned()).or_insert_with(|| ObjectState::new(now)).sibling_changed = true;
     }
 
     /// Start of the last successful resync, or else the time at which this process first saw the object. None before
     /// the first reconcile.
     pub(in crate::controller) fn last_synced_at(&self, uid: &str) -> Option<Timestamp> {
-        self.states().get(uid).map(|known| known.runtime_state.last_synced_or_seen())
+        lock(&self.states).get(uid).map(|known| known.runtime_state.last_synced_or_seen())
     }
 
     /// Consecutive failures of an object.
     pub(in crate::controller) fn failures(&self, uid: &str) -> u32 {
-        self.states().get(uid).map_or(0, |known| known.runtime_state.failures)
+        lock(&self.states).get(uid).map_or(0, |known| known.runtime_state.failures)
     }
 
     /// Forgets a deleted object.
     pub(in crate::controller) fn forget(&self, uid: Option<&String>) {
-        self.states().remove(uid.map_or("", String::as_str));
-    }
-
-    fn states(&self) -> MutexGuard<'_, HashMap<String, ObjectState>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.states).remove(uid.map_or("", String::as_str));
     }
 }
 
@@ -138,17 +126,17 @@ mod tests {
     #[test]
     fn a_reconcile_starts_with_the_newest_version_of_cache_and_own_write() {
         let (cache, mut writer) = store::<DeserializeGuard<SpiceApp>>();
-        let (states, now) = (ObjectStates::default(), Timestamp::UNIX_EPOCH);
+        let (states, now) = (ObjectStates::new(cache), Timestamp::UNIX_EPOCH);
         writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(app("1")))));
-        let newest = |found: &str| states.load(&cache, &app(found), now).1.resource_version().unwrap();
+        let newest = |found: &str| states.load(&app(found), now).1.resource_version().unwrap();
         assert_eq!(newest("1"), "1");
-        states.save(&cache, &app("2"), RuntimeState::new(now));
+        states.save(&app("2"), RuntimeState::new(now));
         assert_eq!(newest("1"), "2", "the cache is older than the write");
         // The cache catches up after the scheduler read the object and before the reconcile starts.
         let cached = DeserializeGuard(Ok(app("2")));
         writer.apply_watcher_event(&Event::Apply(cached.clone()));
         states.on_cache_caught_up(&cached);
         assert_eq!(newest("1"), "2");
-        assert!(states.states()["uid"].written.is_none(), "the object is in memory once");
+        assert!(lock(&states.states)["uid"].written.is_none(), "the object is in memory once");
     }
 }

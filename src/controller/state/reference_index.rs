@@ -1,7 +1,9 @@
 //! Index of references in both directions, so that a lookup does not visit every object.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+
+use crate::controller::cluster::sync::lock;
 
 /// Namespace and name.
 type ObjectKey = (String, String);
@@ -22,7 +24,7 @@ struct References {
 impl ReferenceIndex {
     /// Replaces the reference of an object.
     pub(in crate::controller) fn set(&self, namespace: &str, object: &str, dependency: Option<&str>) {
-        let mut references = self.references();
+        let mut references = lock(&self.0);
         let key = |name: &str| (namespace.to_owned(), name.to_owned());
         let before = match dependency {
             Some(name) => references.dependencies.insert(key(object), name.to_owned()),
@@ -46,17 +48,13 @@ impl ReferenceIndex {
 
     /// Names of the objects that refer to a name.
     pub(in crate::controller) fn dependents_of(&self, namespace: &str, name: &str) -> Vec<String> {
-        let found = self.references().dependents.get(&(namespace.to_owned(), name.to_owned())).cloned();
+        let found = lock(&self.0).dependents.get(&(namespace.to_owned(), name.to_owned())).cloned();
         found.into_iter().flatten().collect()
     }
 
     /// The name that an object refers to.
     pub(in crate::controller) fn dependency_of(&self, namespace: &str, object: &str) -> Option<String> {
-        self.references().dependencies.get(&(namespace.to_owned(), object.to_owned())).cloned()
-    }
-
-    fn references(&self) -> MutexGuard<'_, References> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).dependencies.get(&(namespace.to_owned(), object.to_owned())).cloned()
     }
 }
 
@@ -78,6 +76,6 @@ mod tests {
             index.set("team", object, None);
         }
         index.set("other", "c", None);
-        assert!(index.references().dependents.is_empty() && index.references().dependencies.is_empty());
+        assert!(lock(&index.0).dependents.is_empty() && lock(&index.0).dependencies.is_empty());
     }
 }

@@ -1,12 +1,13 @@
 //! Names that SpiceSecrets request and manage: computed once for each version of an object, and shared by its siblings.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use crate::api::{SecretConflict, SecretEntry, SpiceSecret};
+use crate::controller::cluster::sync::lock;
 use crate::planner::{SiblingSecret, requested_names};
 
 /// Names of each SpiceSecret, by UID.
@@ -16,21 +17,17 @@ pub(in crate::controller) struct SiblingIndex(Mutex<HashMap<String, Arc<SiblingS
 impl SiblingIndex {
     /// Adds or replaces an object.
     pub(in crate::controller) fn set(&self, object: &SpiceSecret) {
-        self.siblings().insert(object.uid().unwrap_or_default(), Arc::new(sibling(object)));
+        lock(&self.0).insert(object.uid().unwrap_or_default(), Arc::new(sibling(object)));
     }
 
     /// The names of an object.
     pub(in crate::controller) fn get(&self, uid: Option<&String>) -> Option<Arc<SiblingSecret>> {
-        self.siblings().get(uid?).cloned()
+        lock(&self.0).get(uid?).cloned()
     }
 
     /// Removes a deleted object, and returns its names.
     pub(in crate::controller) fn remove(&self, uid: Option<&String>) -> Option<Arc<SiblingSecret>> {
-        self.siblings().remove(uid?)
-    }
-
-    fn siblings(&self) -> MutexGuard<'_, HashMap<String, Arc<SiblingSecret>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).remove(uid?)
     }
 }
 

@@ -10,6 +10,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Action, ReconcileRequest};
 
 use crate::controller::cluster::call::{format_kube_error, has_code};
+use crate::controller::cluster::sync::lock;
 use crate::controller::cluster::work_queue::ReconcileRequests;
 use crate::controller::lookup::credential::next_action;
 use crate::controller::lookup::organizations::organizations_using;
@@ -56,7 +57,7 @@ async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool
             tracing::info!(kind = "Secret", namespace, name, "{event}");
             // Without a watch, only the poller sees the change.
             context.secret_refs_changed.notify_one();
-            context.unprotected_secrets.remove(&uid);
+            lock(&context.unprotected_secrets).remove(&uid);
             Action::await_change()
         }
         Err(error) if has_code(&error, 404) => Action::await_change(),
@@ -75,7 +76,7 @@ async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool
                 error,
                 "Failed to change finalizer of credential Secret"
             );
-            if present && context.unprotected_secrets.add(uid) {
+            if present && lock(&context.unprotected_secrets).insert(uid) {
                 for organization in organizations_using(context, secret) {
                     context.kinds.organizations.enqueue(&organization);
                 }

@@ -35,7 +35,7 @@ impl EventHandler<PartialObjectMeta<Namespace>> for NamespaceEventHandler {
             app.metadata.namespace.as_ref() == Some(&name) && reference(&self.context, app).namespace != name
         };
         for app in apps.cache.state_filter(|app| app.0.as_ref().is_ok_and(is_affected)) {
-            self.context.resync(apps, &app);
+            apps.resync(&app);
             resync_secrets_of(&self.context, &name, &app.name_any());
         }
     }

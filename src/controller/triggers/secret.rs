@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 
+use crate::controller::cluster::sync::lock;
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::credential::has_finalizer;
 use crate::controller::lookup::organizations::organizations_using;
@@ -33,7 +34,7 @@ impl EventHandler<PartialObjectMeta<Secret>> for SecretEventHandler {
     }
 
     fn on_delete(&mut self, secret: &PartialObjectMeta<Secret>) {
-        self.0.unprotected_secrets.remove(&secret.uid().unwrap_or_default());
+        lock(&self.0.unprotected_secrets).remove(&secret.uid().unwrap_or_default());
         self.on_change(secret);
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 
@@ -55,7 +56,7 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
     fn on_change(&mut self, object: &DeserializeGuard<SpiceApp>) {
         let (context, uid) = (&self.context, object.meta().uid.as_ref());
         context.cancellation.on_change(uid);
-        context.object_states.on_cache_caught_up(object);
+        context.kinds.apps.object_states.on_cache_caught_up(object);
         // Every change may make an undecodable object decodable.
         if object.0.is_err() || self.own.has_changed(uid, fields_for_reconcile(object)) {
             context.kinds.apps.enqueue(object);
@@ -74,7 +75,7 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
         self.enqueue_organizations(uid, None);
         let (context, kinds) = (&self.context, &self.context.kinds);
         context.cancellation.on_change(uid);
-        context.object_states.forget(uid);
+        kinds.apps.object_states.forget(uid);
         let Ok(app) = &object.0 else {
             // Any organization of the namespace may have waited for the app.
             for organization in organizations_in(context, object.namespace().as_deref()) {
@@ -88,7 +89,7 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
             context.credential_queue.enqueue(credential_ref(&organization));
         }
         for competing in competing_apps(context, app) {
-            context.object_states.force_resync(&competing.uid, context.now());
+            kinds.apps.object_states.force_resync(&competing.uid, Timestamp::now());
             kinds.apps.enqueue_name(&competing.namespace, &competing.name);
         }
     }

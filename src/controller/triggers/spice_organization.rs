@@ -60,7 +60,7 @@ impl SpiceOrganizationEventHandler {
             Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.namespace),
         });
         for app in apps {
-            context.resync(&context.kinds.apps, &app);
+            context.kinds.apps.resync(&app);
             resync_secrets_of(context, &app.namespace().unwrap_or_default(), &app.name_any());
         }
     }
@@ -93,7 +93,7 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEven
     fn on_change(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
         let uid = object.meta().uid.as_ref();
         self.context.cancellation.on_change(uid);
-        self.context.object_states.on_cache_caught_up(object);
+        self.context.kinds.organizations.object_states.on_cache_caught_up(object);
         // Every change may make an undecodable object decodable.
         if object.0.is_err() || self.own.has_changed(uid, fields_for_reconcile(object)) {
             self.context.kinds.organizations.enqueue(object);
@@ -112,7 +112,7 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEven
         self.context.cancellation.on_change(uid.as_ref());
         self.own.forget(uid.as_ref());
         self.for_apps.forget(uid.as_ref());
-        self.context.object_states.forget(uid.as_ref());
+        self.context.kinds.organizations.object_states.forget(uid.as_ref());
         if let Ok(organization) = &object.0 {
             self.resync_apps(organization);
         }

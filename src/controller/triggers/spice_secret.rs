@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
@@ -50,7 +51,7 @@ impl SpiceSecretEventHandler {
     /// Enqueues an object for a change of a sibling. Does not retry a write that is held.
     fn resync_sibling(&self, object: &DeserializeGuard<SpiceSecret>) {
         let uid = object.meta().uid.as_deref().unwrap_or_default();
-        self.context.object_states.sibling_changed(uid, self.context.now());
+        self.context.kinds.secrets.object_states.sibling_changed(uid, Timestamp::now());
         self.context.kinds.secrets.enqueue(object);
     }
 
@@ -124,7 +125,7 @@ impl EventHandler<DeserializeGuard<SpiceSecret>> for SpiceSecretEventHandler {
     fn on_change(&mut self, object: &DeserializeGuard<SpiceSecret>) {
         let uid = object.meta().uid.as_ref();
         self.context.cancellation.on_change(uid);
-        self.context.object_states.on_cache_caught_up(object);
+        self.context.kinds.secrets.object_states.on_cache_caught_up(object);
         // Every change may make an undecodable object decodable.
         if object.0.is_err() || self.own.has_changed(uid, fields_for_reconcile(object)) {
             self.context.kinds.secrets.enqueue(object);
@@ -142,7 +143,7 @@ impl EventHandler<DeserializeGuard<SpiceSecret>> for SpiceSecretEventHandler {
         for filter in [&mut self.own, &mut self.for_app, &mut self.undecodable] {
             filter.forget(uid);
         }
-        self.context.object_states.forget(uid);
+        self.context.kinds.secrets.object_states.forget(uid);
         let before = uid.and_then(|uid| self.for_siblings.remove(uid));
         let names: Vec<_> = before.into_iter().chain(self.context.secret_names.remove(uid)).collect();
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
