@@ -1,7 +1,6 @@
 //! SpiceOrganization: its reads.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -15,9 +14,9 @@ use crate::controller::reconcile::remote::{observed_or_unknown, run_cancellable,
 use crate::controller::reconcile::undecodable;
 use crate::controller::state::context::Context;
 use crate::controller::state::kinds::KindState;
-use crate::management::Priority;
-use crate::management::types::ListCompleteness;
-use crate::planner::{Observed, OrganizationObserved, OrganizationRead};
+use crate::management::types::{ApiError, ListCompleteness};
+use crate::management::{self, ApiResponse, Priority};
+use crate::planner::{Observation, Observed, OrganizationObserved, OrganizationRead};
 
 impl Reconciler for SpiceOrganization {
     fn state(context: &Context) -> &KindState<Self> {
@@ -47,49 +46,38 @@ impl Reconciler for SpiceOrganization {
             }
             OrganizationRead::Apps => observed.apps = Some(count_apps(context, object)),
             OrganizationRead::Dependents => observed.dependents = Some(deletion_blockers(context, object)),
-            OrganizationRead::Organizations
-            | OrganizationRead::Health
-            | OrganizationRead::Regions
-            | OrganizationRead::Images(_)
-            | OrganizationRead::Limits => request(context, object, read, priority, observed).await,
+            OrganizationRead::Organizations => {
+                let organizations = ask(context, object, async |client| client.organizations(priority).await);
+                observed.organizations = Some(organizations.await);
+            }
+            OrganizationRead::Health => {
+                let health = ask(context, object, async |client| client.health(priority).await);
+                observed.health = Some(health.await);
+            }
+            OrganizationRead::Regions => {
+                let regions = ask(context, object, async |client| client.regions(priority).await);
+                observed.regions = Some(regions.await);
+            }
+            OrganizationRead::Images(channel) => {
+                let images = ask(context, object, async |client| client.images(channel, priority).await);
+                observed.images.insert(channel, images.await);
+            }
+            OrganizationRead::Limits => {
+                let limits = ask(context, object, async |client| client.limits(priority).await);
+                observed.limits = Some(limits.await);
+            }
         }
     }
 }
 
-/// Carries a read out that takes a request.
-async fn request(
+/// Sends a request over the connection of an organization, until the object changes.
+async fn ask<T>(
     context: &Context,
     object: &SpiceOrganization,
-    read: &OrganizationRead,
-    priority: Priority,
-    observed: &mut OrganizationObserved,
-) {
-    let client = async { Ok(Arc::clone(&unverified_connection(context, object).await?.client)) };
-    match read {
-        OrganizationRead::Credential | OrganizationRead::Apps | OrganizationRead::Dependents => {}
-        OrganizationRead::Organizations => {
-            let response = async { client.await?.organizations(priority).await };
-            observed.organizations = Some(observed_or_unknown(run_cancellable(context, object, response).await));
-        }
-        OrganizationRead::Health => {
-            let response = async { client.await?.health(priority).await };
-            let health = run_cancellable(context, object, response).await;
-            observed.health = Some(health.map_or_else(Observed::Unknown, |_| Observed::Present(())));
-        }
-        OrganizationRead::Regions => {
-            let response = async { client.await?.regions(priority).await };
-            observed.regions = Some(observed_or_unknown(run_cancellable(context, object, response).await));
-        }
-        OrganizationRead::Images(channel) => {
-            let response = async { client.await?.images(channel, priority).await };
-            let images = observed_or_unknown(run_cancellable(context, object, response).await);
-            observed.images.insert(channel, images);
-        }
-        OrganizationRead::Limits => {
-            let response = async { client.await?.limits(priority).await };
-            observed.limits = Some(observed_or_unknown(run_cancellable(context, object, response).await));
-        }
-    }
+    request: impl AsyncFnOnce(&management::Client) -> Result<ApiResponse<T>, ApiError>,
+) -> Observed<Observation<T>> {
+    let response = async { request(&unverified_connection(context, object).await?.client).await };
+    observed_or_unknown(run_cancellable(context, object, response).await)
 }
 
 /// Completeness of the lists that dependents have read over the connection of an organization.

@@ -62,8 +62,22 @@ impl Reconciler for SpiceSecret {
             }
             SecretRead::SourceValues => observed.values = Some(load_values(context, object).await),
             SecretRead::CrdTerminating => observed.crd_terminating = Some(crd_terminating::<Self>(context).await),
-            SecretRead::RemoteApp(..) | SecretRead::List(..) | SecretRead::Apps(_) => {
-                request(context, object, read, priority, observed).await;
+            SecretRead::RemoteApp(id, not_before) => {
+                let app = read_for_app(context, object, async |app| {
+                    connection_of(context, app).await?.reads.app(*id, *not_before, priority).await
+                });
+                observed.remote_app = Some(resync_app_if_absent(context, object, self::observed(app.await)));
+            }
+            SecretRead::List(id, not_before) => {
+                let list = read_for_app(context, object, async |app| {
+                    list_secrets(context, app, *id, *not_before, priority).await
+                });
+                observed.list = Some(resync_app_if_absent(context, object, self::observed(list.await)));
+            }
+            SecretRead::Apps(not_before) => {
+                let list =
+                    read_for_app(context, object, async |app| list_apps(context, app, *not_before, priority).await);
+                observed.apps = Some(observed_or_unknown(list.await));
             }
         }
     }
@@ -73,47 +87,6 @@ impl Reconciler for SpiceSecret {
         if is_stuck(context, object.meta()) {
             context.kinds.apps.enqueue_name(&object.namespace().unwrap_or_default(), object.app_name());
         }
-    }
-}
-
-/// Carries a read out that takes a request.
-async fn request(
-    context: &Context,
-    object: &SpiceSecret,
-    read: &SecretRead,
-    priority: Priority,
-    seen: &mut SecretObserved,
-) {
-    match read {
-        SecretRead::RemoteApp(id, not_before) => {
-            let app = read_for_app(context, object, async |app| {
-                connection_of(context, app).await?.reads.app(*id, *not_before, priority).await
-            });
-            let app = observed(app.await);
-            if app == Observed::Absent {
-                resync_app(context, object);
-            }
-            seen.remote_app = Some(app);
-        }
-        SecretRead::List(id, not_before) => {
-            let list =
-                read_for_app(context, object, async |app| list_secrets(context, app, *id, *not_before, priority).await);
-            let list = observed(list.await);
-            if list == Observed::Absent {
-                resync_app(context, object);
-            }
-            seen.list = Some(list);
-        }
-        SecretRead::Apps(not_before) => {
-            let list = read_for_app(context, object, async |app| list_apps(context, app, *not_before, priority).await);
-            seen.apps = Some(observed_or_unknown(list.await));
-        }
-        SecretRead::App
-        | SecretRead::Siblings
-        | SecretRead::Source
-        | SecretRead::Key
-        | SecretRead::SourceValues
-        | SecretRead::CrdTerminating => {}
     }
 }
 
@@ -139,12 +112,15 @@ async fn read_for_app<T>(
     with_app(context, object, async |app| run_cancellable(context, object, work(app)).await).await
 }
 
-/// Requests a resync of the SpiceApp, which determines whether the app was deleted.
-fn resync_app(context: &Context, object: &SpiceSecret) {
+/// Requests a resync of the SpiceApp after a 404: the resync determines whether the app was deleted.
+fn resync_app_if_absent<T>(context: &Context, object: &SpiceSecret, observed: Observed<T>) -> Observed<T> {
     let apps = &context.kinds.apps;
-    if let Some(app) = apps.get(&object.namespace().unwrap_or_default(), object.app_name()) {
+    if matches!(observed, Observed::Absent)
+        && let Some(app) = apps.get(&object.namespace().unwrap_or_default(), object.app_name())
+    {
         apps.resync(&app);
     }
+    observed
 }
 
 fn observe_app(context: &Context, object: &SpiceSecret) -> Observed<ParentApp> {

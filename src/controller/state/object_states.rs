@@ -74,7 +74,11 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> ObjectStates<K> {
     pub(in crate::controller) fn on_cache_caught_up(&self, cached: &DeserializeGuard<K>) {
         let mut states = lock(&self.states);
         let Some(known) = states.get_mut(cached.meta().uid.as_deref().unwrap_or_default()) else { return };
-        if known.written.as_ref().is_some_and(|written| resource_version(written.meta()) <= resource_version(cached.meta())) {
+        if known
+            .written
+            .as_ref()
+            .is_some_and(|written| resource_version(written.meta()) <= resource_version(cached.meta()))
+        {
             known.written = None;
         }
     }

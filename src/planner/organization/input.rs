@@ -36,7 +36,7 @@ pub struct OrganizationObserved {
     /// Organizations that the credential can access.
     pub organizations: Option<Observed<Observation<Vec<AccessibleOrganization>>>>,
     /// Result of the unauthenticated health read: Present if the API responds.
-    pub health: Option<Observed<()>>,
+    pub health: Option<Observed<Observation<()>>>,
     /// Regions for apps.
     pub regions: Option<Observed<Observation<Regions>>>,
     /// Runtime images by channel.
@@ -76,7 +76,7 @@ pub(super) type OrganizationInput<'a> = PlanInput<'a, SpiceOrganization>;
 /// Outcome of a failed read. The SpiceOrganization reports credential-wide trouble once, for all its dependents.
 pub(super) fn unreachable(input: &OrganizationInput<'_>, error: &ApiError) -> Outcome {
     // An API that does not respond to the health check may reject every credential.
-    let is_healthy = input.observed.health == Some(Observed::Present(()));
+    let is_healthy = matches!(input.observed.health, Some(Observed::Present(_)));
     let message = if error.kind == ErrorKind::Unauthorized && is_healthy {
         format!("The API rejected the credential in Secret \"{}\": {error}", input.desired.secret)
     } else {

@@ -108,7 +108,7 @@ impl Fixture {
             }
             OrganizationRead::Health => {
                 let down = Observed::Unknown(error(ErrorKind::Server));
-                observed.health = Some(if self.up { Observed::Present(()) } else { down });
+                observed.health = Some(if self.up { Observed::Present(observation(Value::Null)) } else { down });
             }
             OrganizationRead::Regions => {
                 let regions = json!({ "regions": [{ "region": "us-west-2" }], "default": "us-west-2" });
