@@ -2,17 +2,16 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Error, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use super::call::with_timeout;
 use super::counters::Counters;
 use super::leadership::Leadership;
-use crate::api::{CREDENTIAL_FINALIZER, FINALIZER};
 
 const FIELD_MANAGER: &str = "spice-cloud-operator";
 
@@ -33,12 +32,17 @@ impl KubeWriter {
         Self { client, permits: Semaphore::new(MAX_CONCURRENT_WRITES), leadership, counters }
     }
 
-    /// Adds or removes the operator's finalizer.
-    pub(in crate::controller) async fn set_finalizer<K>(&self, object: &K, present: bool) -> Result<K, Error>
+    /// Adds or removes a finalizer. For a `PartialObjectMeta`, the response contains the metadata only.
+    pub(in crate::controller) async fn set_finalizer<K>(
+        &self,
+        object: &K,
+        finalizer: &str,
+        present: bool,
+    ) -> Result<K, Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
     {
-        let (patch, params) = finalizer_patch(object, FINALIZER, present);
+        let (patch, params) = finalizer_patch(object, finalizer, present);
         let (objects, name) = (self.api(object), object.name_any());
         self.write("patch", &K::kind(&()), || objects.patch(&name, &params, &patch)).await
     }
@@ -69,18 +73,6 @@ impl KubeWriter {
         self.write("update", kind, || api.replace_status(&name, &params, object)).await.map(drop)
     }
 
-    /// Adds or removes the finalizer on a credential Secret. Neither sends nor receives the data of the Secret.
-    pub(in crate::controller) async fn set_credential_finalizer(
-        &self,
-        secret: &PartialObjectMeta<Secret>,
-        present: bool,
-    ) -> Result<(), Error> {
-        let (patch, params) = finalizer_patch(secret, CREDENTIAL_FINALIZER, present);
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &secret.namespace().unwrap_or_default());
-        let name = secret.name_any();
-        self.write("patch", "Secret", || secrets.patch_metadata(&name, &params, &patch)).await.map(drop)
-    }
-
     /// Creates a Secret of the operator.
     pub(in crate::controller) async fn create_secret(&self, secret: &Secret) -> Result<(), Error> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &secret.namespace().unwrap_or_default());
@@ -95,18 +87,15 @@ impl KubeWriter {
         kind: &str,
         call: impl FnOnce() -> F,
     ) -> Result<T, Error> {
-        let _permit = self.acquire_permit().await?;
+        let _permit = self.permits.acquire().await.map_err(|closed| Error::Service(closed.into()))?;
+        // Checked last, because this process may have lost the lease while it waited for the permit.
+        if !self.leadership.may_write() {
+            return Err(Error::Service("this process is not the leader".into()));
+        }
         // Boxed: most reconciles wait for a permit, and need no memory for the call before.
         let result = with_timeout(Box::pin(call())).await;
         self.counters.kubernetes_write(verb, kind, &result);
         result
-    }
-
-    /// Waits for a permit. The lease is checked last, because this process may have lost it since the reconcile began.
-    async fn acquire_permit(&self) -> Result<SemaphorePermit<'_>, Error> {
-        let permit = self.permits.acquire().await.map_err(|closed| Error::Service(closed.into()))?;
-        let not_leader = || Error::Service("this process is not the leader".into());
-        if self.leadership.may_write() { Ok(permit) } else { Err(not_leader()) }
     }
 
     fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self, object: &K) -> Api<K> {

@@ -16,7 +16,7 @@ use tracing::Instrument;
 use super::persist::{persist_external_state, with_status};
 use super::reconciler::{CarryOut, Reconciler};
 use super::undecodable::{self, DecodeRecovery};
-use crate::api::ConditionType;
+use crate::api::{ConditionType, FINALIZER};
 use crate::controller::cluster::cache::{cache_contains, is_current};
 use crate::controller::cluster::call::{format_kube_error, has_code};
 use crate::controller::cluster::counters::{PANIC, UNDECODABLE, result_label};
@@ -186,13 +186,15 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         let (context, identity) = (self.context, &self.context.settings.identity);
         match write {
             KubernetesWrite::AddFinalizer => {
-                let object = context.writer.set_finalizer(self.steps.object(), true).await?;
+                let object = context.writer.set_finalizer(self.steps.object(), FINALIZER, true).await?;
                 self.steps.replace_object(object, identity);
             }
-            KubernetesWrite::RemoveFinalizer => match context.writer.set_finalizer(self.steps.object(), false).await {
-                Err(error) if has_code(&error, 404) => return Ok(false),
-                object => self.steps.replace_object(object?, identity),
-            },
+            KubernetesWrite::RemoveFinalizer => {
+                match context.writer.set_finalizer(self.steps.object(), FINALIZER, false).await {
+                    Err(error) if has_code(&error, 404) => return Ok(false),
+                    object => self.steps.replace_object(object?, identity),
+                }
+            }
             KubernetesWrite::StoreStatus => self.store_status().await?,
         }
         Ok(true)

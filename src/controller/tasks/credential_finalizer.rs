@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Action, ReconcileRequest};
 
+use crate::api::CREDENTIAL_FINALIZER;
 use crate::controller::cluster::call::{format_kube_error, has_code};
 use crate::controller::cluster::sync::lock;
 use crate::controller::cluster::work_queue::ReconcileRequests;
@@ -47,8 +48,8 @@ async fn reconcile(secret: Arc<SecretMetadata>, context: Arc<Context>) -> Result
 async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool) -> Action {
     let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
     let uid = secret.uid().unwrap_or_default();
-    match context.writer.set_credential_finalizer(secret, present).await {
-        Ok(()) => {
+    match context.writer.set_finalizer(secret, CREDENTIAL_FINALIZER, present).await {
+        Ok(_) => {
             let event = if present {
                 "Added finalizer to credential Secret"
             } else {
