@@ -21,13 +21,14 @@ mod state;
 mod tasks;
 mod triggers;
 
+pub use crate::api::ResolvedOrganizationRef;
 pub use crate::planner::{Identity, Timings, display_duration};
 pub use cluster::call::{format_kube_error, with_timeout, within};
 pub use cluster::counters::Counters;
 pub use cluster::leadership::{DualInstant, Leadership};
 pub use cluster::readiness::{HealthCheck, Readiness, ReadinessGate};
 pub use metrics::Metrics;
-pub use state::settings::{DefaultOrganization, DigestKeyRef, Settings};
+pub use state::settings::{DigestKeyRef, Settings};
 
 use std::sync::Arc;
 

@@ -14,7 +14,6 @@ use crate::api::{
 };
 use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
-use crate::controller::state::settings::DefaultOrganization;
 use crate::management::portal_url;
 use crate::planner::{Observed, OrganizationView, ResourcePlanner, display_object, is_suspended};
 
@@ -30,9 +29,7 @@ pub(in crate::controller) fn reference(context: &Context, app: &SpiceApp) -> Res
 fn default_organization(context: &Context, app: &SpiceApp) -> ResolvedOrganizationRef {
     let own = default_in_namespace(app);
     match &context.settings.default_organization {
-        Some(DefaultOrganization { namespace, name }) if find(context, &own).is_none() => {
-            ResolvedOrganizationRef { namespace: namespace.clone(), name: name.clone() }
-        }
+        Some(default) if find(context, &own).is_none() => default.clone(),
         Some(_) | None => own,
     }
 }

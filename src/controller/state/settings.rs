@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::api::ResolvedOrganizationRef;
 use crate::management;
 use crate::planner::{Identity, Timings};
 
@@ -17,7 +18,7 @@ pub struct Settings {
     /// The one namespace to watch; all namespaces if unset.
     pub watch_namespace: Option<String>,
     /// The SpiceOrganization of objects that name none, in namespaces without a SpiceOrganization `default`.
-    pub default_organization: Option<DefaultOrganization>,
+    pub default_organization: Option<ResolvedOrganizationRef>,
     /// Polling interval for a missing CustomResourceDefinition.
     pub startup_poll_interval: Duration,
     /// Time for which a watch may fail before this process is not ready.
@@ -30,15 +31,6 @@ pub struct Settings {
     pub protect_credential_secrets: bool,
     /// Polling interval for referenced Secrets; they are watched if unset.
     pub secret_poll_interval: Option<Duration>,
-}
-
-/// Reference to the SpiceOrganization of the flag `--default-organization`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DefaultOrganization {
-    /// Namespace of the SpiceOrganization.
-    pub namespace: String,
-    /// Name of the SpiceOrganization.
-    pub name: String,
 }
 
 /// The Secret with the digest key.

@@ -8,7 +8,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
-use crate::api::{DEFAULT_ORGANIZATION, SpiceApp, SpiceOrganization};
+use crate::api::{DEFAULT_ORGANIZATION, ResolvedOrganizationRef, SpiceApp, SpiceOrganization};
 use crate::controller::cluster::predicates::{ChangeFilter, fields_for_reconcile};
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::credential::has_finalizer;
@@ -17,7 +17,6 @@ use crate::controller::lookup::organizations::{
 };
 use crate::controller::lookup::secrets::resync_secrets_of;
 use crate::controller::state::context::Context;
-use crate::controller::state::settings::DefaultOrganization;
 use crate::planner::OrganizationView;
 
 /// Handles events of SpiceOrganizations.
@@ -68,7 +67,7 @@ impl SpiceOrganizationEventHandler {
     /// Enqueues the organization of `--default-organization`: a SpiceOrganization `default` that appears or is deleted
     /// changes which apps use it.
     fn enqueue_default(&self, object: &DeserializeGuard<SpiceOrganization>) {
-        if let Some(DefaultOrganization { namespace, name }) = &self.context.settings.default_organization
+        if let Some(ResolvedOrganizationRef { namespace, name }) = &self.context.settings.default_organization
             && object.name_any() == DEFAULT_ORGANIZATION
         {
             self.context.kinds.organizations.enqueue_name(namespace, name);

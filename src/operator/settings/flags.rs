@@ -9,7 +9,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::parsers::{default_organization, duration, namespace, object_name, positive_duration};
-use crate::controller::{DefaultOrganization, Timings, display_duration};
+use crate::controller::{ResolvedOrganizationRef, Timings, display_duration};
 use crate::management;
 use crate::operator::OperatorError;
 
@@ -46,7 +46,7 @@ pub(in crate::operator) struct GeneralFlags {
     /// SpiceOrganization of SpiceApps without `spec.organizationRef`, in namespaces without a SpiceOrganization named
     /// "default" [default: none]
     #[arg(long, env = "SPICE_OPERATOR_DEFAULT_ORGANIZATION", value_name = "NAMESPACE/NAME", value_parser = default_organization)]
-    pub(in crate::operator) default_organization: Option<DefaultOrganization>,
+    pub(in crate::operator) default_organization: Option<ResolvedOrganizationRef>,
     /// Format of the log lines on standard error
     #[arg(long, env = "SPICE_OPERATOR_LOG_FORMAT", value_enum, default_value = "json", value_name = "FORMAT")]
     pub(in crate::operator) log_format: LogFormat,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::controller::DefaultOrganization;
+use crate::controller::ResolvedOrganizationRef;
 
 /// Maximum of a duration: ten years. A longer duration can overflow when a clock adds it.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -28,10 +28,10 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses `NAMESPACE/NAME`.
-pub(super) fn default_organization(text: &str) -> Result<DefaultOrganization, String> {
+pub(super) fn default_organization(text: &str) -> Result<ResolvedOrganizationRef, String> {
     match text.split_once('/') {
         Some((namespace, name)) if is_namespace_name(namespace) && is_object_name(name) => {
-            Ok(DefaultOrganization { namespace: namespace.to_owned(), name: name.to_owned() })
+            Ok(ResolvedOrganizationRef { namespace: namespace.to_owned(), name: name.to_owned() })
         }
         _ => {
             Err("the value must be the namespace and the name of a SpiceOrganization, such as team-a/default"
