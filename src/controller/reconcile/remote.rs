@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::{CustomResourceExt, ResourceExt};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Api, CustomResourceExt, ResourceExt};
 
 use super::reconciler::Reconciler;
 use crate::api::{SpiceApp, SpiceOrganization};
 use crate::controller::cluster::cache::is_current;
-use crate::controller::cluster::crd;
+use crate::controller::cluster::call::{format_kube_error, with_timeout};
 use crate::controller::lookup::organizations::{self, credential_secret, organization_of, reference};
 use crate::controller::state::connections::Connection;
 use crate::controller::state::context::Context;
@@ -192,12 +193,17 @@ pub(in crate::controller) fn observed_or_unknown<T>(
     }
 }
 
-/// Reads the CustomResourceDefinition of a kind: true if it is being deleted. Concurrent reads are deduplicated.
+/// Reads the CustomResourceDefinition of a kind: true if it is being deleted. Its deletion deletes every object of the
+/// kind, which is no request to delete anything remote. Concurrent reads are deduplicated.
 pub(in crate::controller) async fn crd_terminating<K: CustomResourceExt>(context: &Context) -> Observed<bool> {
-    let read = async || match crd::is_terminating::<K>(&context.client).await {
-        Ok(Some(is_terminating)) => Observed::Present(is_terminating),
+    let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+    let read = async || match with_timeout(definitions.get_metadata_opt(K::crd_name())).await {
+        Ok(Some(definition)) => Observed::Present(definition.metadata.deletion_timestamp.is_some()),
         Ok(None) => Observed::Absent,
-        Err(message) => Observed::Unknown(ApiError::local(ErrorKind::Connect, message)),
+        Err(error) => {
+            let message = format!("Failed to read the CustomResourceDefinition: {}", format_kube_error(&error));
+            Observed::Unknown(ApiError::local(ErrorKind::Connect, message))
+        }
     };
     context.crd_reads.run(K::crd_name().to_owned(), read).await
 }
