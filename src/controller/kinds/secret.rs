@@ -157,25 +157,13 @@ async fn read_secret(context: &Context, namespace: &str, name: &str) -> Observed
     }
 }
 
-/// One write of a batch.
-enum SecretOperation<'a> {
-    Set(&'a PutSecret),
-    Delete(&'a str),
-}
-
-impl SecretOperation<'_> {
-    fn name(&self) -> &str {
-        match self {
-            Self::Set(body) => &body.name,
-            Self::Delete(name) => name,
-        }
-    }
-}
-
-fn operations(write: &SecretWrite) -> Vec<SecretOperation<'_>> {
+/// The writes of a batch: the name of each secret, and the body that sets it; without a body, the secret is deleted.
+fn operations(write: &SecretWrite) -> Vec<(&str, Option<&PutSecret>)> {
     match write {
-        SecretWrite::Set { secrets, .. } => secrets.iter().map(|set| SecretOperation::Set(&set.body)).collect(),
-        SecretWrite::Delete { names, .. } => names.iter().map(|name| SecretOperation::Delete(name)).collect(),
+        SecretWrite::Set { secrets, .. } => {
+            secrets.iter().map(|set| (set.body.name.as_str(), Some(&set.body))).collect()
+        }
+        SecretWrite::Delete { names, .. } => names.iter().map(|name| (name.as_str(), None)).collect(),
     }
 }
 
@@ -188,9 +176,9 @@ impl CarryOut<SpiceSecret> for SecretWrite {
     ) -> WriteResult<SecretResponse> {
         let started_at = Timestamp::now();
         let mut response = Vec::new();
-        for operation in operations(self) {
+        for (secret, body) in operations(self) {
             let sent =
-                with_app(context, object, async |app| send(context, object, app, self, &operation, priority).await);
+                with_app(context, object, async |app| send(context, object, app, self, (secret, body), priority).await);
             let result = sent.await;
             // A validation error concerns one secret; any other error would occur for the others too.
             let ends_batch = result.as_ref().is_err_and(|error| error.kind != ErrorKind::Invalid);
@@ -199,13 +187,12 @@ impl CarryOut<SpiceSecret> for SecretWrite {
                 if !response.is_empty() && is_stale(context, self) && error.proves_not_applied() {
                     break;
                 }
-                let (secret, error_kind) = (operation.name(), error.label());
-                tracing::warn!(secret, error_kind, error = %error, "Failed to write secret");
+                tracing::warn!(secret, error_kind = error.label(), error = %error, "Failed to write secret");
                 if response.is_empty() && ends_batch {
                     return WriteResult { result: Err(error.clone()), started_at };
                 }
             }
-            response.push((operation.name().to_owned(), result));
+            response.push((secret.to_owned(), result));
             if ends_batch {
                 break;
             }
@@ -220,7 +207,7 @@ async fn send(
     object: &SpiceSecret,
     app: &SpiceApp,
     write: &SecretWrite,
-    operation: &SecretOperation<'_>,
+    (name, body): (&str, Option<&PutSecret>),
     priority: Priority,
 ) -> Result<Option<RemoteSecret>, ApiError> {
     let permitted = async {
@@ -232,20 +219,18 @@ async fn send(
     let (connection, permit) = run_cancellable(context, object, permitted).await?;
     precheck(context, object, app, write)?;
     let id = write.app();
-    let result = match operation {
-        SecretOperation::Set(body) => {
-            connection.client.put_secret(id, body, permit).await.map(|ApiResponse { value, .. }| Some(value))
-        }
-        SecretOperation::Delete(name) => match connection.client.delete_secret(id, name, permit).await {
+    let result = match body {
+        Some(body) => connection.client.put_secret(id, body, permit).await.map(|ApiResponse { value, .. }| Some(value)),
+        None => match connection.client.delete_secret(id, name, permit).await {
             // A missing secret counts as deleted.
             Ok(_) | Err(ApiError { kind: ErrorKind::NotFound { json: true }, .. }) => Ok(None),
             Err(error) => Err(error),
         },
     };
     match &result {
-        Ok(current) => connection.reads.on_secret_write(id, operation.name(), Some(current.clone())),
+        Ok(current) => connection.reads.on_secret_write(id, name, Some(current.clone())),
         Err(error) if error.proves_not_applied() => {}
-        Err(_) => connection.reads.on_secret_write(id, operation.name(), None),
+        Err(_) => connection.reads.on_secret_write(id, name, None),
     }
     result
 }
