@@ -1,15 +1,14 @@
 //! One reconcile: observe, plan, act, report. The planner's steps decide; this file carries the steps out.
 
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt, StreamExt, stream};
+use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{self, Action, ReconcileRequest};
+use kube::runtime::controller::Action;
 use kube::{Error, ResourceExt};
 use tracing::Instrument;
 
@@ -20,7 +19,7 @@ use crate::api::{ConditionType, FINALIZER};
 use crate::controller::cluster::cache::{cache_contains, is_current};
 use crate::controller::cluster::call::{format_kube_error, has_code};
 use crate::controller::cluster::counters::{PANIC, UNDECODABLE, result_label};
-use crate::controller::cluster::work_queue::ReconcileRequests;
+use crate::controller::cluster::work_queue::{self, ReconcileRequests};
 use crate::controller::state::context::Context;
 use crate::management::Priority;
 use crate::planner::{EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Step, StepContext, Steps};
@@ -30,24 +29,11 @@ pub(in crate::controller) async fn run<K: Reconciler>(
     context: Arc<Context>,
     requests: ReconcileRequests<DeserializeGuard<K>>,
 ) {
-    let stopped = context.shutdown.clone().cancelled_owned();
-    let queue = requests.take_until(stopped).map(|object| Ok::<_, Infallible>(ReconcileRequest::from(object)));
-    let cache = K::state(&context).cache.clone();
-    let reconciles = controller::applier(
-        |object: Arc<DeserializeGuard<K>>, context: Arc<Context>| Box::pin(reconcile(object, context)),
-        |_, error: &Infallible, _| match *error {},
-        context,
-        cache,
-        stream::StreamExt::boxed(queue),
-        controller::Config::default(),
-    );
-    reconciles.for_each(|_| std::future::ready(())).await;
+    let (cache, shutdown) = (K::state(&context).cache.clone(), context.shutdown.clone());
+    work_queue::run(requests, cache, context, shutdown, reconcile::<K>).await;
 }
 
-async fn reconcile<K: Reconciler>(
-    object: Arc<DeserializeGuard<K>>,
-    context: Arc<Context>,
-) -> Result<Action, Infallible> {
+async fn reconcile<K: Reconciler>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Action {
     let (namespace, name) = (object.namespace(), object.name_any());
     let span = tracing::info_span!("reconcile", kind = K::NAME, namespace, name);
     let started_at = Instant::now();
@@ -66,7 +52,7 @@ async fn reconcile<K: Reconciler>(
     if let Some(result) = result {
         context.counters.reconciled(K::NAME, result, started_at.elapsed());
     }
-    Ok(requeue_after.map_or_else(Action::await_change, Action::requeue))
+    requeue_after.map_or_else(Action::await_change, Action::requeue)
 }
 
 /// Result label of a reconcile, none if it was aborted; and the delay until the next one.

@@ -1,18 +1,16 @@
 //! Adds the operator's finalizer to credential Secrets, and removes it, as the planner decides.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{self, Action, ReconcileRequest};
+use kube::runtime::controller::Action;
 
 use crate::api::CREDENTIAL_FINALIZER;
 use crate::controller::cluster::call::{format_kube_error, has_code};
 use crate::controller::cluster::sync::lock;
-use crate::controller::cluster::work_queue::ReconcileRequests;
+use crate::controller::cluster::work_queue::{self, ReconcileRequests};
 use crate::controller::lookup::credential::next_action;
 use crate::controller::lookup::organizations::organizations_using;
 use crate::controller::state::context::Context;
@@ -22,27 +20,17 @@ type SecretMetadata = PartialObjectMeta<Secret>;
 
 /// Reconciles credential Secrets as requested, until shutdown.
 pub(in crate::controller) async fn run(context: Arc<Context>, requests: ReconcileRequests<SecretMetadata>) {
-    let stopped = context.shutdown.clone().cancelled_owned();
-    let queue = requests.take_until(stopped).map(|secret| Ok::<_, Infallible>(ReconcileRequest::from(secret)));
-    let secrets = context.caches.secrets.clone();
-    let reconciles = controller::applier(
-        |secret: Arc<SecretMetadata>, context: Arc<Context>| Box::pin(reconcile(secret, context)),
-        |_, error: &Infallible, _| match *error {},
-        context,
-        secrets,
-        queue.boxed(),
-        controller::Config::default(),
-    );
-    reconciles.for_each(|_| std::future::ready(())).await;
+    let (secrets, shutdown) = (context.caches.secrets.clone(), context.shutdown.clone());
+    work_queue::run(requests, secrets, context, shutdown, reconcile).await;
 }
 
-async fn reconcile(secret: Arc<SecretMetadata>, context: Arc<Context>) -> Result<Action, Infallible> {
-    Ok(match next_action(&context, &secret) {
+async fn reconcile(secret: Arc<SecretMetadata>, context: Arc<Context>) -> Action {
+    match next_action(&context, &secret) {
         FinalizerAction::None => Action::await_change(),
         FinalizerAction::RequeueAfter(delay) => Action::requeue(delay),
         FinalizerAction::Add => set_finalizer(&context, &secret, true).await,
         FinalizerAction::Remove => set_finalizer(&context, &secret, false).await,
-    })
+    }
 }
 
 async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool) -> Action {
