@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::management::types::ApiError;
+use crate::management::types::{ApiError, ApiResponse};
 
 /// Result of an observation.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,13 +34,7 @@ impl<T> Observed<T> {
 }
 
 /// A value, and the time at which the request that returned the value started.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Observation<T> {
-    /// The value.
-    pub value: T,
-    /// Start of the request.
-    pub started_at: Timestamp,
-}
+pub type Observation<T> = ApiResponse<T>;
 
 /// Result of a remote write.
 #[derive(Clone, Debug)]

@@ -82,11 +82,7 @@ impl Reconciler for SpiceApp {
                 };
                 let app = run_cancellable(context, object, app).await;
                 let app = recheck_organization_on_401(context, object, app);
-                observed.app =
-                    Some(self::observed(app.map(|app| ApiResponse {
-                        value: Arc::unwrap_or_clone(app.value),
-                        started_at: app.started_at,
-                    })));
+                observed.app = Some(self::observed(app.map(|app| app.map(Arc::unwrap_or_clone))));
             }
         }
     }

@@ -187,10 +187,7 @@ pub(in crate::controller) fn observed<T>(result: Result<ApiResponse<T>, ApiError
 pub(in crate::controller) fn observed_or_unknown<T>(
     result: Result<ApiResponse<T>, ApiError>,
 ) -> Observed<Observation<T>> {
-    match result {
-        Ok(ApiResponse { value, started_at }) => Observed::Present(Observation { value, started_at }),
-        Err(error) => Observed::Unknown(error),
-    }
+    result.map_or_else(Observed::Unknown, Observed::Present)
 }
 
 /// Reads the CustomResourceDefinition of a kind: true if it is being deleted. Its deletion deletes every object of the
