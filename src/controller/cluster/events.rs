@@ -1,7 +1,6 @@
 //! Kubernetes events. Best effort: a rejected event never blocks a reconcile.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -42,12 +41,13 @@ impl Events {
     where
         K: Resource<DynamicType = ()> + Lookup<DynamicType = ()>,
     {
-        for record in events {
+        for mut record in events {
+            record.message.truncate(record.message.floor_char_boundary(MAX_NOTE_LENGTH));
             let event = Event {
                 type_: if record.warning { EventType::Warning } else { EventType::Normal },
                 reason: record.reason,
                 action: record.action.to_owned(),
-                note: Some(cut(&record.message, MAX_NOTE_LENGTH)),
+                note: Some(record.message),
                 secondary: None,
             };
             if self.queue.try_send((event, object.object_ref(&()))).is_err() {
@@ -68,7 +68,7 @@ async fn publish(
     let reporter = Reporter { controller: "spice-cloud-operator".to_owned(), instance: None };
     // A recorder merges events of one object, reason and action into a series that keeps the first note. One recorder
     // for each note keeps every note.
-    let mut recorders: HashMap<u64, Recorder> = HashMap::new();
+    let mut recorders: HashMap<Option<String>, Recorder> = HashMap::new();
     while let Some((event, regarding)) = events.recv().await {
         if !leadership.may_write() {
             continue;
@@ -77,22 +77,11 @@ async fn publish(
             recorders.clear();
         }
         let new = || Recorder::new(client.clone(), reporter.clone());
-        let recorder = recorders.entry(digest(&event.note)).or_insert_with(new);
+        let recorder = recorders.entry(event.note.clone()).or_insert_with(new);
         let result = with_timeout(recorder.publish(&event, &regarding)).await;
         counters.kubernetes_write("create", "Event", &result);
         if let Err(error) = result {
             tracing::debug!(error = format_kube_error(&error), "Failed to publish event");
         }
     }
-}
-
-fn digest(note: &Option<String>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    note.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn cut(text: &str, length: usize) -> String {
-    let end = (0..=length.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-    text[..end].to_owned()
 }
