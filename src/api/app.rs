@@ -223,6 +223,12 @@ pub struct SpiceAppStatus {
 }
 
 impl SpiceApp {
+    /// Name of the app in Spice.ai Cloud: the one in the spec, otherwise the object's own name.
+    pub fn remote_name(&self) -> &str {
+        let own = self.metadata.name.as_deref().unwrap_or_default();
+        self.spec.name.as_deref().unwrap_or(own)
+    }
+
     /// The SpiceOrganization that the spec names.
     pub fn declared_organization(&self) -> Option<ResolvedOrganizationRef> {
         let OrganizationRef { name, namespace } = self.spec.organization_ref.clone()?;

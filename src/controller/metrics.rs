@@ -19,7 +19,7 @@ use super::cluster::counters::Counters;
 use super::state::context::Context;
 use super::state::kinds::{Kind, KindState, KindVisitor, Kinds};
 use crate::api::{ConditionType, Reason};
-use crate::planner::is_suspended;
+use crate::planner::{find_condition, is_suspended};
 
 /// Metrics of the controllers. A clone shows the same figures.
 #[derive(Clone, Debug, Default)]
@@ -91,8 +91,8 @@ impl ObjectCounts {
         let labels = KindLabels { kind };
         *self.objects.entry(ReadyLabels { kind, ready, reason }).or_default() += 1;
         *self.suspended.entry(labels).or_default() += i64::from(sample.suspended);
-        let is_drifted = |it: &Condition| it.type_ == ConditionType::Drifted.as_str() && it.status == "True";
-        *self.drifted.entry(labels).or_default() += i64::from(conditions.iter().any(is_drifted));
+        let drifted = find_condition(conditions, ConditionType::Drifted);
+        *self.drifted.entry(labels).or_default() += i64::from(drifted.is_some_and(|it| it.status == "True"));
         let deleted = sample.meta.deletion_timestamp.as_ref().map(|time| time.0);
         let (oldest, time) = match deleted {
             Some(deleted) => (&mut self.oldest_deletion, Some(deleted)),
@@ -106,8 +106,7 @@ impl ObjectCounts {
 
 /// Status and reason of Ready. Text that another client wrote into the status never becomes a label.
 fn ready_labels(conditions: &[Condition]) -> (&'static str, &'static str) {
-    let ready = conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
-    let Some(ready) = ready else { return ("Unknown", "Unknown") };
+    let Some(ready) = find_condition(conditions, ConditionType::Ready) else { return ("Unknown", "Unknown") };
     let status = match ready.status.as_str() {
         "True" => "True",
         "False" => "False",

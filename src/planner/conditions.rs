@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::messages::{MAX_SHOWN_PATHS, list_items, truncate};
 use super::outcome::{EventRecord, Outcome};
-use super::status::{LastResult, find};
+use super::status::{LastResult, find_condition};
 use crate::api::{ConditionType, Reason};
 
 /// Maximum length of a message in bytes. Kubernetes tools expect at most 32,768, and a message quotes text of the user.
@@ -74,7 +74,7 @@ pub(crate) fn compute_conditions(before: &[Condition], outcome: &Outcome, input:
 /// Returns true if Ready is Unknown because resyncs failed for too long. Ready stays Unknown until the next successful
 /// resync.
 pub(crate) fn is_ready_unknown(conditions: &[Condition], generation: Option<i64>) -> bool {
-    find(conditions, ConditionType::Ready).is_some_and(|ready| {
+    find_condition(conditions, ConditionType::Ready).is_some_and(|ready| {
         ready.status == "Unknown"
             && ready.observed_generation == generation
             && ready.reason != Reason::Suspended.as_str()
@@ -83,7 +83,7 @@ pub(crate) fn is_ready_unknown(conditions: &[Condition], generation: Option<i64>
 
 /// Returns true if Ready is True from before a suspension, and no resync has succeeded since.
 pub(crate) fn is_unverified_since_suspension(conditions: &[Condition], generation: Option<i64>) -> bool {
-    find(conditions, ConditionType::Ready).is_some_and(|ready| {
+    find_condition(conditions, ConditionType::Ready).is_some_and(|ready| {
         ready.status == "True"
             && ready.observed_generation == generation
             && [Reason::Suspended, Reason::Progressing].iter().any(|reason| reason.as_str() == ready.reason)
@@ -117,8 +117,8 @@ pub(crate) fn set_drifted(
 
 /// The event for a change of Ready, if Ready changed.
 pub(crate) fn ready_event(before: &[Condition], after: &[Condition]) -> Option<EventRecord> {
-    let ready = find(after, ConditionType::Ready)?;
-    let was = find(before, ConditionType::Ready);
+    let ready = find_condition(after, ConditionType::Ready)?;
+    let was = find_condition(before, ConditionType::Ready);
     if was.is_some_and(|was| was.status == ready.status && was.reason == ready.reason) {
         return None;
     }
@@ -149,7 +149,7 @@ impl ConditionWriter<'_> {
     }
 
     fn condition(&self, type_: ConditionType, status: &str, reason: Reason, message: &str) -> Condition {
-        let same = find(self.before, type_).filter(|condition| condition.status == status);
+        let same = find_condition(self.before, type_).filter(|condition| condition.status == status);
         Condition {
             type_: type_.as_str().to_owned(),
             status: status.to_owned(),

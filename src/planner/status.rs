@@ -21,7 +21,7 @@ impl LastResult {
     pub(crate) fn from_conditions(conditions: &[Condition], generation: Option<i64>) -> Option<Self> {
         use crate::api::ConditionType::{Ready, Stalled};
         let is_true = |type_| {
-            find(conditions, type_)
+            find_condition(conditions, type_)
                 .is_some_and(|condition| condition.status == "True" && condition.observed_generation == generation)
         };
         match () {
@@ -40,7 +40,7 @@ impl LastResult {
 }
 
 /// The condition of a type.
-pub(crate) fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+pub(crate) fn find_condition(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 

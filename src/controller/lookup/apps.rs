@@ -10,7 +10,7 @@ use super::organizations;
 use super::secrets::shortest_interval;
 use crate::api::{ConditionType, ManagementPolicy, SpiceApp};
 use crate::controller::state::context::Context;
-use crate::planner::{CompetingApp, OrganizationView, ParentApp};
+use crate::planner::{CompetingApp, OrganizationView, ParentApp, find_condition};
 
 /// Other SpiceApps for the same app name of the same organization.
 pub(in crate::controller) fn competing_apps(context: &Context, app: &SpiceApp) -> Vec<CompetingApp> {
@@ -42,8 +42,7 @@ pub(in crate::controller) fn sibling_ids(context: &Context, app: &SpiceApp) -> V
 }
 
 fn has_same_name(one: &SpiceApp, other: &SpiceApp) -> bool {
-    let name = |app: &SpiceApp| app.spec.name.clone().unwrap_or_else(|| app.name_any()).to_ascii_lowercase();
-    name(one) == name(other)
+    one.remote_name().eq_ignore_ascii_case(other.remote_name())
 }
 
 /// Returns true if two apps use one SpiceOrganization, or two that are bound to the same organization.
@@ -72,7 +71,7 @@ pub(in crate::controller) fn parent_app(context: &Context, app: &SpiceApp) -> Pa
     ParentApp {
         uid: app.uid().unwrap_or_default(),
         interval: shortest_interval(context, app),
-        name: app.spec.name.clone().unwrap_or_else(|| app.name_any()),
+        name: app.remote_name().to_owned(),
         id: status.id.filter(|_| is_owned),
         created_at: status.created_at.as_ref().map(|time| time.0),
         tags_unsupported: status.tags_unsupported == Some(true),
@@ -92,8 +91,7 @@ fn unready(app: &SpiceApp) -> Option<String> {
     if app.spec.management_policy == Some(ManagementPolicy::Observe) {
         return Some("has managementPolicy: Observe; secrets are not written".to_owned());
     }
-    let conditions = app.status.iter().flat_map(|status| &status.core.conditions);
-    match conditions.into_iter().find(|condition| condition.type_ == ConditionType::Ready.as_str()) {
+    match app.status.as_ref().and_then(|status| find_condition(&status.core.conditions, ConditionType::Ready)) {
         None => Some("has not been reconciled yet".to_owned()),
         Some(ready) if ready.status != "True" => Some(format!("is not ready: {}: {}", ready.reason, ready.message)),
         Some(_) => None,

@@ -15,7 +15,7 @@ use crate::api::{
 use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
 use crate::management::portal_url;
-use crate::planner::{Observed, OrganizationView, ResourcePlanner, display_object, is_suspended};
+use crate::planner::{Observed, OrganizationView, ResourcePlanner, display_object, find_condition, is_suspended};
 
 /// Reference to the organization that an app uses, which need not exist. A recorded app stays in its recorded
 /// organization, so that neither another default nor an edit of the reference resolves to another organization.
@@ -120,7 +120,7 @@ pub(in crate::controller) fn view_for_app(
 
 /// Why an organization cannot be used now.
 fn unusable(context: &Context, organization: &SpiceOrganization, status: &SpiceOrganizationStatus) -> Option<String> {
-    let ready = status.core.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let ready = find_condition(&status.core.conditions, ConditionType::Ready);
     let is_terminating = organization.metadata.deletion_timestamp.is_some();
     let secret = credential_secret(organization);
     let current = context.caches.secret_version(&organization.namespace().unwrap_or_default(), secret);
@@ -153,7 +153,7 @@ fn accepted_missing_apps(organization: &SpiceOrganization) -> usize {
 
 fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<String> {
     let name = organization.status.as_ref()?.organization.as_ref()?.name.as_ref()?;
-    portal_url(&organization.spec.endpoint, name, app.spec.name.as_deref().unwrap_or(&app.name_any()))
+    portal_url(&organization.spec.endpoint, name, app.remote_name())
 }
 
 /// Returns true if an app of the organization has shown that the API does not keep the operator's tags. Visits every

@@ -22,7 +22,9 @@ use crate::controller::cluster::counters::{PANIC, UNDECODABLE, result_label};
 use crate::controller::cluster::work_queue::{self, ReconcileRequests};
 use crate::controller::state::context::Context;
 use crate::management::Priority;
-use crate::planner::{EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Step, StepContext, Steps};
+use crate::planner::{
+    EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Step, StepContext, Steps, find_condition,
+};
 
 /// Reconciles objects as requested, until shutdown; then waits for the running reconciles.
 pub(in crate::controller) async fn run<K: Reconciler>(
@@ -252,8 +254,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
     /// Logs a change of Ready.
     fn log_transition(&self, event: &EventRecord) {
         let EventRecord { warning, reason, message, .. } = event;
-        let mut conditions = K::core(self.steps.status()).conditions.iter();
-        let ready = conditions.find(|condition| condition.type_ == ConditionType::Ready.as_str());
+        let ready = find_condition(&K::core(self.steps.status()).conditions, ConditionType::Ready);
         let status = ready.map(|ready| ready.status.as_str());
         if *warning {
             tracing::warn!(status, reason, ready_message = message, "Ready condition changed");

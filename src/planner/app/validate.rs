@@ -57,7 +57,7 @@ impl AppDesired {
         let meta = &app.metadata;
         let (namespace, object) =
             (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-        let name = app.spec.name.clone().unwrap_or_else(|| object.to_owned());
+        let name = app.remote_name().to_owned();
         Self {
             spec: validate(app, &name),
             organization: app.declared_organization(),
