@@ -68,18 +68,23 @@ async fn reconcile_undecodable<K: Reconciler>(
 ) -> Finished {
     match Box::pin(undecodable::recover::<K>(context, meta)).await {
         Ok(DecodeRecovery::Recovered(recovered)) => Reconciliation::begin(context, recovered.as_ref()).run().await,
-        Ok(DecodeRecovery::Unrecoverable { message, is_new }) => {
-            if is_new {
+        Ok(DecodeRecovery::Unrecoverable { message, stored }) => {
+            if stored != Ok(false) {
                 tracing::error!(error = message, "Failed to decode object");
                 context.events.publish(object, vec![EventRecord::warning("Reconcile", "Undecodable", message)]);
             }
             // A corrected object does not wait for the next resync.
             let uid = meta.uid.as_deref().unwrap_or_default();
             K::state(context).object_states.force_resync(uid, Timestamp::now());
-            (Some(UNDECODABLE), Some(context.settings.timings.max_retry_delay))
+            let timings = &context.settings.timings;
+            if let Err(error) = stored {
+                tracing::warn!(error, "Failed to update status of undecodable object; retrying");
+                return (Some(UNDECODABLE), Some(timings.min_interval));
+            }
+            (Some(UNDECODABLE), Some(timings.max_retry_delay))
         }
         Err(error) => {
-            tracing::warn!(error, "Failed to read or report undecodable object");
+            tracing::warn!(error, "Failed to read undecodable object");
             (Some(UNDECODABLE), Some(context.settings.timings.min_interval))
         }
     }
@@ -302,5 +307,33 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             () if (input.is_ready() && K::is_up_to_date(input)) || input.is_ready_unknown() => Priority::Check,
             () => Priority::Edit,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::error_boundary::InvalidObject;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::SpiceApp;
+    use crate::controller::state::test_context::test_context;
+
+    #[tokio::test]
+    async fn an_undecodable_object_without_a_report_is_retried_soon() {
+        let (context, _feeds) = test_context(|method| match method.as_str() {
+            "GET" => Ok(json!({
+                "apiVersion": "cloud.spice.ai/v1alpha1",
+                "kind": "SpiceApp",
+                "metadata": { "name": "my-app", "namespace": "team", "resourceVersion": "1" },
+                "spec": { "description": 5 },
+            })),
+            _ => Err(503),
+        });
+        let metadata = ObjectMeta { name: Some("my-app".to_owned()), ..ObjectMeta::default() };
+        let invalid = InvalidObject { error: "invalid type".to_owned(), metadata: metadata.clone() };
+        let object = DeserializeGuard::<SpiceApp>(Err(invalid));
+        let (_, requeue_after) = reconcile_undecodable(&context, &object, &metadata).await;
+        assert_eq!(requeue_after, Some(context.settings.timings.min_interval));
     }
 }

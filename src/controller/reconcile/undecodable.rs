@@ -21,8 +21,8 @@ pub(super) enum DecodeRecovery<K> {
     Unrecoverable {
         /// Names the invalid field.
         message: String,
-        /// True if status did not have this message before this reconcile.
-        is_new: bool,
+        /// Whether the status changed, or the error text of the status write.
+        stored: Result<bool, String>,
     },
 }
 
@@ -31,7 +31,7 @@ pub(super) enum DecodeRecovery<K> {
 /// its ID, for example, an app would be lost.
 ///
 /// # Errors
-/// The error text of the read, or of the report in status.
+/// The error text of the read.
 pub(super) async fn recover<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Result<DecodeRecovery<K>, String> {
     let api = dynamic_api::<K>(context, meta);
     let name = meta.name.as_deref().unwrap_or_default();
@@ -53,8 +53,8 @@ pub(super) async fn recover<K: Reconciler>(context: &Context, meta: &ObjectMeta)
     let field = find_invalid_field::<K>(&stripped).unwrap_or_else(|| "The object".to_owned());
     let error = redact_quoted_values(&error.to_string());
     let message = format!("{field} cannot be decoded ({error}). Correct it; until then the object is not reconciled");
-    let is_new = report_in_status::<K>(context, object, &message).await?;
-    Ok(DecodeRecovery::Unrecoverable { message, is_new })
+    let stored = report_in_status::<K>(context, object, &message).await;
+    Ok(DecodeRecovery::Unrecoverable { message, stored })
 }
 
 /// The field without which the object can be decoded.
@@ -118,28 +118,4 @@ pub(in crate::controller) fn retain(data: &mut Value, name: &str, kept: &[&str])
 /// Replaces a create intent that cannot be decoded. A create was started, and only the owner tag shows its result.
 pub(in crate::controller) fn placeholder_intent(name: &Value, at: Timestamp) -> Value {
     json!({ "id": "", "name": name, "at": MicroTime(at), "nameConflict": true })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::SpiceApp;
-    use crate::controller::state::test_context::test_context;
-
-    #[tokio::test]
-    async fn an_error_that_cannot_be_stored_is_reported_again() {
-        let (context, _feeds) = test_context(|method| match method.as_str() {
-            "GET" => Ok(json!({
-                "apiVersion": "cloud.spice.ai/v1alpha1",
-                "kind": "SpiceApp",
-                "metadata": { "name": "my-app", "namespace": "team", "resourceVersion": "1" },
-                "spec": { "description": 5 },
-            })),
-            _ => Err(503),
-        });
-        let meta =
-            ObjectMeta { name: Some("my-app".to_owned()), namespace: Some("team".to_owned()), ..ObjectMeta::default() };
-        let result = recover::<SpiceApp>(&context, &meta).await;
-        assert!(matches!(&result, Err(error) if error.contains("rejected (503)")));
-    }
 }
