@@ -233,6 +233,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
     async fn report(&mut self, outcome: &Outcome, started_at: Timestamp) -> Finished {
         let context = self.context;
         let label = result_label(outcome);
+        let failures = self.steps.runtime_state.failures;
         self.steps.record_outcome(outcome, started_at, context.step_context());
         if *outcome == Outcome::Finalized {
             self.steps.discard_unpersisted();
@@ -244,8 +245,9 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         if self.steps.object().status() == Some(self.steps.status()) {
             self.steps.discard_unpersisted();
         } else if let Err(error) = self.store_status().await {
-            // The report is not stored, so the next reconcile must repeat it.
-            self.steps.runtime_state.retry_hold = None;
+            // The report is not stored, so the next reconcile must repeat it. Each failed attempt delays the next one.
+            let state = &mut self.steps.runtime_state;
+            (state.retry_hold, state.failures) = (None, failures);
             return self.kube_write_failed(&error);
         } else {
             event.iter().for_each(|event| self.log_transition(event));
@@ -313,10 +315,11 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
 #[cfg(test)]
 mod tests {
     use kube::core::error_boundary::InvalidObject;
+    use kube::runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;
-    use crate::api::SpiceApp;
+    use crate::api::{FINALIZER, SpiceApp};
     use crate::controller::state::test_context::test_context;
 
     #[tokio::test]
@@ -335,5 +338,25 @@ mod tests {
         let object = DeserializeGuard::<SpiceApp>(Err(invalid));
         let (_, requeue_after) = reconcile_undecodable(&context, &object, &metadata).await;
         assert_eq!(requeue_after, Some(context.settings.timings.min_interval));
+    }
+
+    #[tokio::test]
+    async fn a_status_that_cannot_be_stored_is_retried_with_growing_delays() {
+        let (context, mut feeds) = test_context(|_| Err(413));
+        let object: SpiceApp = serde_json::from_value(json!({
+            "apiVersion": "cloud.spice.ai/v1alpha1",
+            "kind": "SpiceApp",
+            "metadata": { "name": "my-app", "namespace": "team", "uid": "uid", "finalizers": [FINALIZER] },
+            "spec": { "tags": { "1x": "invalid key" } },
+        }))
+        .unwrap();
+        let object = DeserializeGuard(Ok(object));
+        feeds.apps.writer.apply_watcher_event(&Event::Apply(object.clone()));
+        let mut delays = Vec::new();
+        for _ in 0..4 {
+            let Ok(decoded) = &object.0 else { unreachable!("the object is decoded") };
+            delays.push(Reconciliation::begin(&context, decoded).run().await.1.unwrap());
+        }
+        assert!(delays.is_sorted_by(|one, next| one < next), "{delays:?}");
     }
 }
