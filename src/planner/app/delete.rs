@@ -1,10 +1,11 @@
 //! Deletion of an app. Reads only ID, name, intent, references, policy and finalizers, so that an object with an
 //! invalid spec can be deleted.
 
+use super::absence::{AbsenceCheck, absence};
 use super::input::{AppInput, AppRead, binding_mismatch, min_read_time, organization_wait, read_failed};
 use super::locate;
 use super::owner_tags::plan_set_owner_tags;
-use super::ownership::{AbsenceCheck, absence, is_reactivated_foreign, record_app, recorded_id, was_created};
+use super::ownership::{is_reactivated_foreign, record_app, recorded_id, was_created};
 use super::write::AppWrite;
 use crate::api::{DeletionPolicy, Reason, SpiceApp};
 use crate::management::types::{App, AppField, UpdateApp};

@@ -8,15 +8,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::fields::{self, ManagedField};
 use super::input::{AppInput, organization_name, read_failed};
 use super::owner_tags::{desired_fields, lacks_tag_support};
-use super::ownership::{is_reactivated_foreign, record_app};
+use super::ownership::{
+    adoption_allowed, is_reactivated_foreign, may_take_ownership, owned_elsewhere_message, record_app,
+};
 use super::update::plan_update;
 use super::validate::AppSpec;
 use super::write::AppWrite;
-use crate::api::{CreateIntent, Reason, SpiceApp, SpiceAppStatus, TAKE_OWNERSHIP_FROM, Visibility};
+use crate::api::{CreateIntent, Reason, SpiceApp, SpiceAppStatus, Visibility};
 use crate::management::types::{App, CreateApp};
 use crate::planner::observation::{Observation, Observed};
 use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
-use crate::planner::remote_app::{OWNER_TAG, Ownership, has_name, unreadable_app_message};
+use crate::planner::remote_app::{Ownership, has_name, unreadable_app_message};
 use crate::planner::resource::Plan;
 use crate::planner::schedule;
 
@@ -85,30 +87,6 @@ fn classify(input: &AppInput<'_>, app: &App) -> ExistingApp {
             ExistingApp::Foreign(Reason::NameTaken, message)
         }
     }
-}
-
-/// Returns true if the organization allows this namespace to adopt apps.
-fn adoption_allowed(input: &AppInput<'_>) -> bool {
-    input.observed.organization_view().is_some_and(|organization| organization.adoption_allowed)
-}
-
-/// Returns true if the object may take ownership of another owner's app: the annotation must name the app's owner tag.
-pub(super) fn may_take_ownership(input: &AppInput<'_>, app: &App) -> bool {
-    let named = input.desired.take_ownership_from.as_deref();
-    input.desired.may_adopt
-        && adoption_allowed(input)
-        && Ownership::of(app, &input.desired.owner) == Ownership::Foreign
-        && named == app.tag(OWNER_TAG)
-}
-
-/// Message for an app with another owner's tag.
-pub(super) fn owned_elsewhere_message(app: &App) -> String {
-    let tag = app.tag(OWNER_TAG).unwrap_or_default();
-    format!(
-        "App \"{}\" ({}) is owned by another object or another cluster (owner tag {tag}). To take ownership, set \
-         spec.adoptionPolicy: Adopt and annotation {TAKE_OWNERSHIP_FROM}={tag}",
-        app.name, app.id
-    )
 }
 
 /// Returns true if an app without an owner tag is the result of the object's create. A complete list without the name

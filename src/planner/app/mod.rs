@@ -1,5 +1,6 @@
 //! Planner of SpiceApp: one object, one app, as declared.
 
+mod absence;
 mod delete;
 mod fields;
 mod input;

@@ -1,13 +1,10 @@
-//! The owner of an app as responses show it, the state to record, and the check that an app is absent.
+//! The owner of an app as responses show it, the permission to adopt the app, and the state to record.
 
-use super::input::{AppInput, AppObserved, organization_name, read_failed};
-use crate::api::{ACCEPT_MISSING_APPS, Reason, SpiceAppStatus};
+use super::input::{AppInput, AppObserved};
+use crate::api::{SpiceAppStatus, TAKE_OWNERSHIP_FROM};
 use crate::management::types::{App, AppField};
 use crate::planner::organization_view::OrganizationView;
-use crate::planner::outcome::{Outcome, Retry};
-use crate::planner::remote_app::{
-    AppList, INCARNATION_TAG, ListedAbsence, OWNER_TAG, listed_absence, unreadable_app_message,
-};
+use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG, Ownership};
 
 /// Longest endpoint, region or URL that is recorded, in bytes: status must stay small.
 const MAX_TEXT_LENGTH: usize = 2048;
@@ -31,50 +28,28 @@ pub(super) fn recorded_id(status: &SpiceAppStatus) -> Option<i64> {
     status.id.filter(|_| status.incarnation.is_some())
 }
 
-/// Result of an absence check of an app that a GET did not find.
-pub(super) enum AbsenceCheck {
-    /// The app does not exist.
-    Confirmed,
-    /// The absence is not certain yet.
-    Inconclusive(Outcome),
-    /// So many apps are missing at once that the credential may resolve to another organization.
-    MassAbsence(String),
+/// Returns true if the organization allows this namespace to adopt apps.
+pub(super) fn adoption_allowed(input: &AppInput<'_>) -> bool {
+    input.observed.organization_view().is_some_and(|organization| organization.adoption_allowed)
 }
 
-/// Checks the absence of an app that a GET answered with 404. Absent means: the complete list lacks the ID too, and no
-/// own write is so recent that both may be stale.
-pub(super) fn absence(input: &AppInput<'_>, id: i64) -> AbsenceCheck {
-    let inconclusive =
-        |message| AbsenceCheck::Inconclusive(Outcome::ReadFailed(Reason::RemoteUnavailable, message, Retry::Backoff));
-    let list = match listed_absence(input.observed.list.as_ref(), id) {
-        ListedAbsence::Absent(list) => list,
-        ListedAbsence::Listed => return inconclusive(unreadable_app_message(id)),
-        ListedAbsence::Unknown(error) => return AbsenceCheck::Inconclusive(read_failed(error)),
-        ListedAbsence::NotRead => return inconclusive(format!("App {id} cannot be read")),
-    };
-    if input.is_within_settle_period() {
-        return inconclusive(format!("App {id} cannot be read; waiting for the last write to settle"));
-    }
-    missing_apps(input, id, list).map_or(AbsenceCheck::Confirmed, AbsenceCheck::MassAbsence)
+/// Returns true if the object may take ownership of another owner's app: the annotation must name the app's owner tag.
+pub(super) fn may_take_ownership(input: &AppInput<'_>, app: &App) -> bool {
+    let named = input.desired.take_ownership_from.as_deref();
+    input.desired.may_adopt
+        && adoption_allowed(input)
+        && Ownership::of(app, &input.desired.owner) == Ownership::Foreign
+        && named == app.tag(OWNER_TAG)
 }
 
-/// Message if more than three and more than a fifth of the recorded apps are missing from the list. Users delete a few
-/// apps; a credential for another organization shows none of them.
-fn missing_apps(input: &AppInput<'_>, id: i64, list: &AppList) -> Option<String> {
-    let own = (!input.is_deleting()).then_some(id);
-    let recorded: Vec<i64> = input.observed.sibling_ids.iter().flatten().copied().chain(own).collect();
-    let is_missing = |id: &&i64| !list.value.iter().any(|app| app.id == **id);
-    let missing = recorded.iter().filter(is_missing).count();
-    let accepted = input.observed.organization_view().map_or(0, |organization| organization.accepted_missing_apps);
-    (missing > 3 && missing * 5 > recorded.len() && missing > accepted).then(|| {
-        format!(
-            "{missing} of {} recorded apps are missing from the app list, so the credential may resolve to another \
-             organization. If the apps were deleted, set annotation {ACCEPT_MISSING_APPS}: \"{missing}\" on \
-             SpiceOrganization \"{}\"",
-            recorded.len(),
-            organization_name(input)
-        )
-    })
+/// Message for an app with another owner's tag.
+pub(super) fn owned_elsewhere_message(app: &App) -> String {
+    let tag = app.tag(OWNER_TAG).unwrap_or_default();
+    format!(
+        "App \"{}\" ({}) is owned by another object or another cluster (owner tag {tag}). To take ownership, set \
+         spec.adoptionPolicy: Adopt and annotation {TAKE_OWNERSHIP_FROM}={tag}",
+        app.name, app.id
+    )
 }
 
 /// Records the fields of the app that a response shows.

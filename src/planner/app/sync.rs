@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::absence::{AbsenceCheck, absence};
 use super::fields::{ManagedField, SPICEPOD_PATH};
 use super::input::{
     AppInput, AppRead, CompetingApp, LoadedSpicepod, SpicepodProblem, binding_mismatch, min_read_time,
@@ -13,7 +14,9 @@ use super::input::{
 };
 use super::locate;
 use super::owner_tags::plan_set_owner_tags;
-use super::ownership::{AbsenceCheck, absence, is_reactivated_foreign, record_app, recorded_id, was_created};
+use super::ownership::{
+    is_reactivated_foreign, may_take_ownership, owned_elsewhere_message, record_app, recorded_id, was_created,
+};
 use super::update::plan_update;
 use super::validate::AppSpec;
 use crate::api::{ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
@@ -191,7 +194,7 @@ fn plan_recorded(input: &AppInput<'_>, spec: &AppSpec, id: i64) -> Plan<SpiceApp
 /// Compares an app that a GET shows with the spec.
 fn plan_present(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App>) -> Plan<SpiceApp> {
     let app = &read.value;
-    if locate::may_take_ownership(input, app) && has_name(app, &input.desired.name) {
+    if may_take_ownership(input, app) && has_name(app, &input.desired.name) {
         return locate::adopt(input, spec, read);
     }
     if let Some(outcome) = ownership_error(input, app) {
@@ -227,7 +230,7 @@ fn ownership_error(input: &AppInput<'_>, app: &App) -> Option<Outcome> {
     }
     match Ownership::of(app, &input.desired.owner) {
         Ownership::Foreign if is_reactivated_foreign(input.status, app) => None,
-        Ownership::Foreign => stalled(locate::owned_elsewhere_message(app)),
+        Ownership::Foreign => stalled(owned_elsewhere_message(app)),
         Ownership::Own | Ownership::Unowned => None,
     }
 }
