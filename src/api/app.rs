@@ -257,8 +257,8 @@ pub struct CreateIntent {
     pub id: String,
     /// Name of the app in the request.
     pub name: String,
-    /// Time at which the operator recorded the last attempt. An app without an owner tag that was created before this
-    /// time was deleted, and this create reactivated it.
+    /// Time at which the operator recorded the last create attempt. If an app without an owner tag is older than this
+    /// time, this create reactivated a deleted app.
     pub at: MicroTime,
     /// True if the API responded that an app of this name exists. Then only the owner tag shows whether the app is
     /// managed by this object.

@@ -10,17 +10,17 @@ use super::{SpiceApp, SpiceOrganization, SpiceSecret, never_observed};
 
 /// The definitions of all kinds, in a fixed order.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
-    [SpiceOrganization::crd(), SpiceApp::crd(), SpiceSecret::crd()].into_iter().map(adapted).collect()
+    [SpiceOrganization::crd(), SpiceApp::crd(), SpiceSecret::crd()].into_iter().map(adapt_schema).collect()
 }
 
 /// Adds the parts of a schema that its type cannot express.
-fn adapted(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+fn adapt_schema(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     let has_optional_spec =
         [SpiceApp::kind(&()), SpiceSecret::kind(&())].iter().any(|kind| *kind == definition.spec.names.kind);
     let schemas = definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
     for root in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
         remove_foreign_formats(root);
-        // No tool treats a new object as reconciled.
+        // With observedGeneration -1, no tool treats a new object as reconciled.
         set_default(root, "status", json!({ "observedGeneration": never_observed() }));
         if has_optional_spec {
             // All fields of the spec are optional. With the default, a server-side apply that removes the last field is

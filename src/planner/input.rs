@@ -49,12 +49,13 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
         conditions::is_ready_unknown(&K::core(self.status).conditions, self.meta.generation)
     }
 
-    /// Result of the last reconcile, if that reconcile handled this very state of the object.
+    /// Result of the last reconcile, if that reconcile handled the current generation and reconcile request.
     pub(crate) fn last_result(&self) -> Option<LastResult> {
         LastResult::of_current(K::core(self.status), self.meta)
     }
 
-    /// Returns true if the last reconcile handled this very state of the object and stalled for this reason.
+    /// Returns true if the last reconcile handled the current generation and reconcile request, and stalled for this
+    /// reason.
     pub(crate) fn is_stalled_for(&self, reason: Reason) -> bool {
         status::has_reason(K::core(self.status), reason) && self.last_result() == Some(LastResult::Stalled)
     }

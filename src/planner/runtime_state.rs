@@ -17,6 +17,8 @@ pub struct RuntimeState {
     pub first_seen_at: Timestamp,
     /// Consecutive failures; for a terminating object, since the deletion was first seen.
     pub failures: u32,
+    /// Consecutive reports that could not be stored in status.
+    pub failed_reports: u32,
     /// True if this process has seen the deletion.
     pub deletion_seen: bool,
     /// Start of the last successful resync.
@@ -89,6 +91,7 @@ impl RuntimeState {
         Self {
             first_seen_at: now,
             failures: 0,
+            failed_reports: 0,
             deletion_seen: false,
             last_synced_at: None,
             last_write: None,

@@ -88,7 +88,7 @@ impl<K: ResourcePlanner> Steps<K> {
     pub fn next(&mut self, context: StepContext<'_>) -> Step<K> {
         if self.iterations == MAX_ITERATIONS {
             let message =
-                format!("More than {MAX_ITERATIONS} iterations are needed; continuing with the next reconcile");
+                format!("The reconcile reached its limit of {MAX_ITERATIONS} iterations. The next reconcile continues");
             return Step::Done(Outcome::InProgress(message), Vec::new());
         }
         if self.reads < MAX_ITERATIONS {

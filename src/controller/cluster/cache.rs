@@ -21,7 +21,7 @@ where
     store.get(&key).filter(|cached| cached.meta().uid == object.meta().uid)
 }
 
-/// Returns true if the cache has this very object.
+/// Returns true if the cache has an object with this name and UID.
 pub(in crate::controller) fn cache_contains<K>(store: &Store<DeserializeGuard<K>>, object: &K) -> bool
 where
     K: Resource<DynamicType = ()> + Clone,
@@ -29,8 +29,8 @@ where
     get_cached(store, object).is_some()
 }
 
-/// Returns true if the object is as new as the cached version, or requests the same. The cache may lag behind the
-/// operator's own writes.
+/// Returns true if the object is at least as new as the cached version, or if both have the same desired state. The
+/// cache may lag behind the operator's own writes.
 pub(in crate::controller) fn is_current<K>(store: &Store<DeserializeGuard<K>>, object: &K) -> bool
 where
     K: Resource<DynamicType = ()> + Clone,

@@ -23,9 +23,11 @@ pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Err
 /// Text of an error with its causes, without the body of the request or the response.
 pub fn format_kube_error(error: &Error) -> String {
     match error {
-        Error::Api(status) if status.message.is_empty() => {
-            "the response is not one of the Kubernetes API; check the address of the API server".to_owned()
+        Error::Api(status) if status.code == 0 => {
+            "the response does not come from a Kubernetes API server. Check the server address in the kubeconfig"
+                .to_owned()
         }
+        Error::Api(status) if status.message.is_empty() => format!("no message ({})", status.code),
         Error::Api(status) => format!("{} ({})", status.message, status.code),
         Error::Service(error) => {
             let mut causes = vec![error.to_string()];
@@ -64,7 +66,8 @@ mod tests {
         for (error, expected) in [
             (Error::Service(Box::new(ClientError(refused))), "client error: connection refused"),
             (Error::Api(forbidden), "secrets is forbidden (403)"),
-            (Error::Api(Status::default().boxed()), "check the address of the API server"),
+            (Error::Api(Status::failure("", "").with_code(503).boxed()), "no message (503)"),
+            (Error::Api(Status::default().boxed()), "Check the server address"),
         ] {
             let text = format_kube_error(&error);
             assert!(text.contains(expected), "{text}");

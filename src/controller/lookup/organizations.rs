@@ -15,7 +15,10 @@ use crate::api::{
 use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
 use crate::management::portal_url;
-use crate::planner::{Observed, OrganizationView, ResourcePlanner, display_object, find_condition, is_suspended};
+use crate::planner::{
+    Observed, OrganizationView, ResourcePlanner, credential_not_found_message, display_object, find_condition,
+    is_suspended,
+};
 
 /// Reference to the organization that an app uses, which need not exist. A recorded app stays in its recorded
 /// organization, so that neither another default nor an edit of the reference resolves to another organization.
@@ -102,7 +105,8 @@ pub(in crate::controller) fn view_for_app(
     let not_allowed = is_refused.then(|| {
         let own = organization.namespace().unwrap_or_default();
         let name = organization.name_any();
-        format!("SpiceOrganization {own}/{name} does not allow namespace \"{namespace}\" (spec.allowedNamespaces)")
+        format!("SpiceOrganization \"{own}/{name}\" does not allow namespace \"{namespace}\". Change its spec.allowedNamespaces \
+             or the labels of the namespace")
     });
     let adoption_allowed = match organization.spec.adoption.unwrap_or_default() {
         Adoption::SameNamespace => organization.namespace() == app.namespace(),
@@ -128,7 +132,7 @@ fn unusable(context: &Context, organization: &SpiceOrganization, status: &SpiceO
     match ready {
         // A terminating organization is never Ready, and must serve its apps until the last app is deleted.
         _ if is_terminating && verified.is_some() && verified == current.as_ref() => None,
-        _ if is_terminating && current.is_none() => Some(format!("Secret \"{secret}\" not found in its namespace")),
+        _ if is_terminating && current.is_none() => Some(credential_not_found_message(secret)),
         None => Some("it has not been reconciled yet".to_owned()),
         Some(ready) if ready.status != "True" => Some(format!("{}: {}", ready.reason, ready.message)),
         Some(ready) if ready.observed_generation != organization.metadata.generation => {

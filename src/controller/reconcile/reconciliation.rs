@@ -233,7 +233,6 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
     async fn report(&mut self, outcome: &Outcome, started_at: Timestamp) -> Finished {
         let context = self.context;
         let label = result_label(outcome);
-        let failures = self.steps.runtime_state.failures;
         self.steps.record_outcome(outcome, started_at, context.step_context());
         if *outcome == Outcome::Finalized {
             self.steps.discard_unpersisted();
@@ -247,9 +246,14 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         } else if let Err(error) = self.store_status().await {
             // The report is not stored, so the next reconcile must repeat it. Each failed attempt delays the next one.
             let state = &mut self.steps.runtime_state;
-            (state.retry_hold, state.failures) = (None, failures);
+            state.retry_hold = None;
+            if !has_code(&error, 409) {
+                state.failures = state.failures.max(state.failed_reports);
+                state.failed_reports = state.failed_reports.saturating_add(1);
+            }
             return self.kube_write_failed(&error);
         } else {
+            self.steps.runtime_state.failed_reports = 0;
             event.iter().for_each(|event| self.log_transition(event));
             context.events.publish(self.steps.object(), event.into_iter().collect());
         }
@@ -314,6 +318,8 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use kube::core::error_boundary::InvalidObject;
     use kube::runtime::watcher::Event;
     use serde_json::json;
@@ -321,6 +327,9 @@ mod tests {
     use super::*;
     use crate::api::{FINALIZER, SpiceApp};
     use crate::controller::state::test_context::test_context;
+
+    /// Status writes that the API server of the first test rejected.
+    static STATUS_WRITES: AtomicUsize = AtomicUsize::new(0);
 
     #[tokio::test]
     async fn an_undecodable_object_without_a_report_is_retried_soon() {
@@ -331,13 +340,17 @@ mod tests {
                 "metadata": { "name": "my-app", "namespace": "team", "resourceVersion": "1" },
                 "spec": { "description": 5 },
             })),
-            _ => Err(503),
+            _ => {
+                STATUS_WRITES.fetch_add(1, Ordering::Relaxed);
+                Err(503)
+            }
         });
         let metadata = ObjectMeta { name: Some("my-app".to_owned()), ..ObjectMeta::default() };
         let invalid = InvalidObject { error: "invalid type".to_owned(), metadata: metadata.clone() };
         let object = DeserializeGuard::<SpiceApp>(Err(invalid));
         let (_, requeue_after) = reconcile_undecodable(&context, &object, &metadata).await;
-        assert_eq!(requeue_after, Some(context.settings.timings.min_interval));
+        let min_interval = context.settings.timings.min_interval;
+        assert_eq!((requeue_after, STATUS_WRITES.load(Ordering::Relaxed)), (Some(min_interval), 1));
     }
 
     #[tokio::test]

@@ -191,7 +191,7 @@ pub(in crate::controller) fn observed_or_unknown<T>(
 }
 
 /// Reads the CustomResourceDefinition of a kind: true if it is being deleted. Its deletion deletes every object of the
-/// kind, which is no request to delete anything remote. Concurrent reads are deduplicated.
+/// kind, but the user did not request the deletion of any app or secret. Concurrent reads are deduplicated.
 pub(in crate::controller) async fn crd_terminating<K: CustomResourceExt>(context: &Context) -> Observed<bool> {
     let definitions: Api<CustomResourceDefinition> = Api::all(context.client.clone());
     let read = async || match with_timeout(definitions.get_metadata_opt(K::crd_name())).await {

@@ -21,7 +21,7 @@ pub(super) enum DecodeRecovery<K> {
     Unrecoverable {
         /// Names the invalid field.
         message: String,
-        /// Whether the status changed, or the error text of the status write.
+        /// True if the status changed, or the error text of the status write.
         stored: Result<bool, String>,
     },
 }

@@ -18,8 +18,8 @@ use crate::controller::cluster::leadership::Leadership;
 use crate::management::{ApiMetrics, ManagementSettings};
 use crate::planner::{Identity, Timings};
 
-/// A context, and the feeds of its caches. The apiserver responds to a request with `respond(method)`: an object, or the
-/// status code of a rejection. Needs a runtime.
+/// A context, and the feeds of its caches. The apiserver responds to a request with `respond(method)`: an object, or
+/// the status code of a rejection. Needs a runtime.
 pub(in crate::controller) fn test_context(respond: fn(&Method) -> Result<Value, u16>) -> (Context, KindFeeds) {
     let respond = tower::service_fn(move |request: Request<Body>| async move {
         let rejection = |code| json!(Status::failure("rejected", "Rejected").with_code(code));

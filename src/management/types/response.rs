@@ -7,7 +7,7 @@ use jiff::Timestamp;
 pub struct ApiResponse<T> {
     /// Decoded body.
     pub value: T,
-    /// Time at which the rate limiter allowed the request.
+    /// Start of the request: the time at which the rate limiter allowed the request.
     pub started_at: Timestamp,
 }
 

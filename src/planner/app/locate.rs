@@ -70,8 +70,8 @@ fn classify(input: &AppInput<'_>, app: &App) -> ExistingApp {
         Ownership::Unowned if desired.may_adopt && adoption_allowed(input) => ExistingApp::Adoptable,
         Ownership::Unowned if desired.may_adopt => {
             let message = format!(
-                "App \"{}\" ({}) exists, and spec.adoption of SpiceOrganization \"{}\" does not allow this namespace to \
-                 adopt it",
+                "App \"{}\" ({}) exists, and SpiceOrganization \"{}\" does not allow adoption in this namespace. Change \
+                 its spec.adoption, or create a SpiceApp with another spec.name",
                 app.name,
                 app.id,
                 organization_name(input)

@@ -221,11 +221,11 @@ fn plan_present(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App>) -
 fn ownership_error(input: &AppInput<'_>, app: &App) -> Option<Outcome> {
     let stalled = |message| Some(Outcome::Stalled(Reason::OwnedElsewhere, message));
     if !has_name(app, &input.desired.name) {
-        let expected = &input.desired.name;
+        let (current, expected) = (&app.name, &input.desired.name);
         return stalled(format!(
-            "App {} is named \"{}\", expected \"{expected}\". Rename the app back, or delete this object (the app is \
-             kept) and apply the object again with the new spec.name",
-            app.id, app.name
+            "App {} is named \"{current}\", expected \"{expected}\". Rename the app back, or delete this object (the app \
+             is kept) and apply the object again with spec.name: {current}",
+            app.id
         ));
     }
     match Ownership::of(app, &input.desired.owner) {

@@ -267,8 +267,8 @@ impl<'a> ChangePlanner<'a> {
         match (input.desired.may_adopt, is_allowed) {
             (true, true) => SecretAction::Set { adopted: true, cause: SetCause::Adopt },
             (true, false) => SecretAction::NotOwned(format!(
-                "App secret \"{name}\" exists in app {}, and spec.adoption of SpiceOrganization \"{}\" does not allow \
-                 this namespace to adopt it",
+                "App secret \"{name}\" exists in app {}, and SpiceOrganization \"{}\" does not allow adoption in this \
+                 namespace. Change its spec.adoption, or map the key to another name in spec.secretRef.items",
                 self.id, self.app.organization_name
             )),
             (false, _) => SecretAction::NotOwned(format!(

@@ -105,7 +105,7 @@ impl SourceValues {
     fn value(&self, source: &str, key: &str, name: &str) -> Result<DesiredValue, Problem> {
         if check_name(name).is_err() {
             return Err(Problem::Invalid(format!(
-                "Secret \"{source}\": key \"{key}\" is not a valid secret name; map it in spec.secretRef.items"
+                "Secret \"{source}\": key \"{key}\" is not a valid secret name; map the key in spec.secretRef.items"
             )));
         }
         let invalid = |why| Err(Problem::Invalid(format!("Secret \"{source}\": the value of key \"{key}\" {why}")));

@@ -195,7 +195,7 @@ impl RemoteWrite<SpiceSecret> for SecretWrite {
     }
 
     fn affected_names(&self, result: &WriteResult<SecretResponse>) -> Vec<String> {
-        // A write without effect does not excuse a missing secret.
+        // A write that had no effect starts no settle period: a missing secret counts as missing.
         let may_be_applied = |error: Option<&ApiError>| error.is_none_or(|error| !error.proves_not_applied());
         match &result.result {
             Ok(response) => {

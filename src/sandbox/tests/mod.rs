@@ -28,7 +28,7 @@ const ELSEWHERE: &str = "sandbox-fake-token-elsewhere";
 const BOTH: &str = "sandbox-fake-token-both";
 const READER: &str = "sandbox-fake-token-reader";
 const SESSION: &str = "sandbox-fake-session-token";
-/// Token of no credential.
+/// Token that belongs to no credential.
 const UNKNOWN: &str = "sandbox-fake-token-nobody";
 
 /// Timeout that no test should reach, in milliseconds.

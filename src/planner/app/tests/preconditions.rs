@@ -1,4 +1,4 @@
-//! Objects that make no request: suspended, invalid, or with an unusable organization.
+//! Objects that make no request: invalid, or with an unusable organization.
 
 use super::*;
 

@@ -96,7 +96,7 @@ fn a_resumed_object_retries_a_rejected_write_at_once() {
 }
 
 #[test]
-fn a_write_without_effect_does_not_excuse_a_missing_secret() {
+fn a_write_without_effect_does_not_hide_a_missing_secret() {
     for kind in [ErrorKind::Connect, ErrorKind::Cancelled, ErrorKind::Forbidden, ErrorKind::Invalid] {
         let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
         fixture.remote.remove("A");

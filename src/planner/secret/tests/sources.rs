@@ -78,8 +78,8 @@ fn every_invalid_key_is_listed_and_the_other_secrets_are_set() {
     assert_eq!(
         message,
         [
-            "Secret \"source\": key \"1st\" is not a valid secret name; map it in spec.secretRef.items",
-            "Secret \"source\": key \"bad-name\" is not a valid secret name; map it in spec.secretRef.items",
+            "Secret \"source\": key \"1st\" is not a valid secret name; map the key in spec.secretRef.items",
+            "Secret \"source\": key \"bad-name\" is not a valid secret name; map the key in spec.secretRef.items",
             "Secret \"source\": the value of key \"binary\" is not UTF-8",
             "Secret \"source\": the value of key \"huge\" is longer than 64 KiB",
         ]

@@ -150,7 +150,7 @@ fn a_secret_of_another_client_is_not_written_and_the_others_are_set() {
         Fixture::new(json!({ "secretRef": { "name": "source" }, "adoptionPolicy": "Adopt" }), &[("A", "ours")]);
     fixture.set_in_portal("A", "theirs");
     fixture.organization().adoption_allowed = false;
-    assert!(fixture.reconciled_ready().1.contains("does not allow this namespace to adopt it"));
+    assert!(fixture.reconciled_ready().1.contains("does not allow adoption in this namespace"));
 }
 
 #[test]

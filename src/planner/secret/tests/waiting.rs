@@ -66,7 +66,7 @@ fn without_its_app_a_secret_is_not_ready() {
 }
 
 #[test]
-fn a_namespace_that_is_no_longer_admitted_sets_nothing_but_can_delete() {
+fn a_namespace_that_is_no_longer_allowed_sets_nothing_but_can_delete() {
     let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
     fixture.organization().not_allowed = Some("SpiceOrganization org/default does not allow namespace team".into());
     fixture.set_source(values(&[("key", "rotated")]));
