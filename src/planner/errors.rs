@@ -147,9 +147,10 @@ fn missing_scope(error: &ApiError) -> Option<&'static str> {
 }
 
 fn retry(error: &ApiError) -> Retry {
-    match error.kind {
-        ErrorKind::RateLimited { retry_after: Some(after) } => Retry::After(after),
-        _ => Retry::Backoff,
+    if let ErrorKind::RateLimited { retry_after: Some(after) } = error.kind {
+        Retry::After(after)
+    } else {
+        Retry::Backoff
     }
 }
 

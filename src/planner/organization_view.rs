@@ -2,8 +2,6 @@
 
 use super::messages::organization_not_found_message;
 use super::observation::Observed;
-use super::outcome::Outcome;
-use crate::api::Reason;
 
 /// A SpiceOrganization as its dependents observe it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,17 +25,6 @@ pub struct OrganizationView {
     pub portal: Option<String>,
     /// True if an app of the organization has shown that the API does not keep the operator's tags.
     pub tags_unsupported: bool,
-}
-
-/// Outcome that waits for an organization that the object must not or cannot use now. `name`: display name of the
-/// organization. None if the object can use the organization.
-pub(crate) fn organization_blocker(organization: Option<&Observed<OrganizationView>>, name: &str) -> Option<Outcome> {
-    let organization = organization?;
-    if let Some(why) = organization.present().and_then(|view| view.not_allowed.as_ref()) {
-        return Some(Outcome::WaitingForDependency(Reason::NamespaceNotAllowed, why.clone()));
-    }
-    let message = not_ready_message(organization, name)?;
-    Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message))
 }
 
 /// Message for an organization that nothing can use now. `name`: display name of the organization. None if the

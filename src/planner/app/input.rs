@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::api::{ConfigMapKeyRef, DEFAULT_ORGANIZATION, ResolvedOrganizationRef, SourceVersion, SpiceApp};
+use crate::api::{ConfigMapKeyRef, DEFAULT_ORGANIZATION, Reason, ResolvedOrganizationRef, SourceVersion, SpiceApp};
 use crate::management::types::{ApiError, App};
 use crate::planner::errors;
 use crate::planner::observation::{Observation, Observed};
-use crate::planner::organization_view::{OrganizationView, is_same_binding, organization_blocker};
+use crate::planner::organization_view::{OrganizationView, is_same_binding, not_ready_message};
 use crate::planner::outcome::Outcome;
 use crate::planner::remote_app::AppList;
 use crate::planner::resource::PlanInput;
@@ -138,7 +138,12 @@ pub(super) fn min_read_time(input: &AppInput<'_>) -> Timestamp {
 
 /// Outcome that waits for the organization, if the object cannot use the organization now.
 pub(super) fn organization_wait(input: &AppInput<'_>) -> Option<Outcome> {
-    organization_blocker(input.observed.organization.as_ref(), &organization_name(input))
+    let organization = input.observed.organization.as_ref()?;
+    if let Some(why) = organization.present().and_then(|view| view.not_allowed.as_ref()) {
+        return Some(Outcome::WaitingForDependency(Reason::NamespaceNotAllowed, why.clone()));
+    }
+    let message = not_ready_message(organization, &organization_name(input))?;
+    Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message))
 }
 
 /// Display name of the organization.
