@@ -164,6 +164,16 @@ impl RuntimeState {
         }
         has_read
     }
+
+    /// Records that the report of an outcome is not stored, so that the next reconcile repeats the report. Each failed
+    /// report delays the next one, except after a conflict.
+    pub(crate) fn record_failed_report(&mut self, is_conflict: bool) {
+        self.retry_hold = None;
+        if !is_conflict {
+            self.failures = self.failures.max(self.failed_reports);
+            self.failed_reports = self.failed_reports.saturating_add(1);
+        }
+    }
 }
 
 /// Digest of the annotations by which users request something from the operator.

@@ -30,13 +30,8 @@ pub fn format_kube_error(error: &Error) -> String {
         Error::Api(status) if status.message.is_empty() => format!("no message ({})", status.code),
         Error::Api(status) => format!("{} ({})", status.message, status.code),
         Error::Service(error) => {
-            let mut causes = vec![error.to_string()];
-            let mut source = error.source();
-            while let Some(cause) = source {
-                causes.push(cause.to_string());
-                source = cause.source();
-            }
-            causes.join(": ")
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
         }
         other => other.to_string(),
     }

@@ -244,13 +244,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         if self.steps.object().status() == Some(self.steps.status()) {
             self.steps.discard_unpersisted();
         } else if let Err(error) = self.store_status().await {
-            // The report is not stored, so the next reconcile must repeat it. Each failed attempt delays the next one.
-            let state = &mut self.steps.runtime_state;
-            state.retry_hold = None;
-            if !has_code(&error, 409) {
-                state.failures = state.failures.max(state.failed_reports);
-                state.failed_reports = state.failed_reports.saturating_add(1);
-            }
+            self.steps.runtime_state.record_failed_report(has_code(&error, 409));
             return self.kube_write_failed(&error);
         } else {
             self.steps.runtime_state.failed_reports = 0;
