@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::support::{
     eventually::{DEADLINE, eventually, poll},
+    hostile::{HostileEndpoint, RawAnswer, SIGN_IN_PAGE},
     operator::Metrics,
     process::Child,
     run_dir::RunDir,
@@ -186,4 +187,29 @@ fn fault_rules_are_serialized_as_the_sandbox_expects() {
         expected["route"] = json!("/v1/apps");
         assert_eq!(serde_json::to_value(&fault).unwrap(), expected);
     }
+}
+
+#[tokio::test]
+async fn hostile_endpoint_gives_the_chosen_answers_and_forwards_other_requests() {
+    let upstream = HostileEndpoint::start("http://127.0.0.1:9").await.unwrap();
+    upstream.answer("GET", "/v1/apps", RawAnswer::new(200, "[]"));
+    let hostile = HostileEndpoint::start(&upstream.url()).await.unwrap();
+    hostile.answer_times("POST", "/v1/apps/*/secrets", RawAnswer::page(413), 1);
+    hostile.answer("GET", "/v1/regions", RawAnswer::redirect(308, "https://other.example/x"));
+    hostile.answer("PUT", "/v1/apps/7", RawAnswer::new(200, "{").cut());
+    let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let send = async |method: &str, path: &str| {
+        let request = http.request(method.parse().unwrap(), format!("{}{path}", hostile.url())).body("sent");
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.ok())
+    };
+    assert_eq!(send("GET", "/v1/apps").await, (200, Some("[]".to_owned())));
+    assert_eq!(send("POST", "/v1/apps/7/secrets").await, (413, Some(SIGN_IN_PAGE.to_owned())));
+    assert_eq!(send("GET", "/v1/regions").await, (308, Some(String::new())));
+    assert_eq!(send("PUT", "/v1/apps/7").await, (200, None), "the body is cut");
+    assert_eq!(send("POST", "/v1/apps/7/secrets").await.0, 502, "answered once, then forwarded");
+    let requests = hostile.requests();
+    let answered: Vec<_> = requests.iter().map(|request| request.answered).collect();
+    assert_eq!(answered, [None, Some(413), Some(308), Some(200), None]);
+    assert_eq!((requests[1].call.as_str(), &requests[1].body[..]), ("POST /v1/apps/7/secrets", &b"sent"[..]));
 }

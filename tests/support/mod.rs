@@ -13,6 +13,7 @@
 //! | [`sandbox`] | local Management API: journal, fault rules, API clients |
 //! | [`operator`] | operator process: readiness, metrics, signals |
 //! | [`proxy`] | proxy that counts the operator's calls and can stop them at any call |
+//! | [`hostile`] | Management API endpoint with chosen raw answers |
 //! | [`canary`] | detection of secret values in text |
 //! | [`condition_invariants`] | rules for the conditions of every status |
 //! | [`status_checker`] | check of every written status against the condition invariants |
@@ -24,6 +25,7 @@ pub mod condition_invariants;
 pub mod control_plane;
 pub mod definitions;
 pub mod eventually;
+pub mod hostile;
 pub mod namespace_controller;
 pub mod operator;
 pub mod process;

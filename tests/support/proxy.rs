@@ -23,7 +23,7 @@ use kube::Client;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 
-use super::{run_dir::RunDir, sandbox::When};
+use super::{hostile::RawAnswers, run_dir::RunDir, sandbox::When};
 
 /// Maximum size of a forwarded body. The largest spicepod has 256 KiB.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -40,6 +40,8 @@ pub struct FaultPoints {
     reads: Mutex<Vec<String>>,
     /// Bearer tokens of Management API requests, and their replacements.
     tokens: Mutex<Tokens>,
+    /// Raw answers to Management API requests, and all these requests.
+    answers: RawAnswers,
 }
 
 #[derive(Default)]
@@ -70,7 +72,8 @@ impl FaultPoints {
     pub fn new(name: &str) -> Arc<Self> {
         let stopped = watch::Sender::new(false);
         let (recording, reads, tokens) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { name: name.to_owned(), recording, stopped, reads, tokens })
+        let answers = RawAnswers::default();
+        Arc::new(Self { name: name.to_owned(), recording, stopped, reads, tokens, answers })
     }
 
     /// Replaces `token` with `valid`, a token of the sandbox, in forwarded requests.
@@ -81,6 +84,11 @@ impl FaultPoints {
     /// Returns the paths of the Kubernetes API reads so far.
     pub fn reads(&self) -> Vec<String> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the raw answers to Management API requests.
+    pub fn answers(&self) -> &RawAnswers {
+        &self.answers
     }
 
     /// Returns the tokens of the Management API requests so far.
@@ -237,6 +245,14 @@ async fn handle(
     }
     if *faults.stopped.borrow() {
         return pending().await;
+    }
+    if matches!(upstream, Upstream::Management(..)) {
+        let (parts, body) = request.into_parts();
+        let body = to_bytes(body, MAX_BODY).await.unwrap_or_default();
+        if let Some(answer) = faults.answers.record(parts.method.as_str(), parts.uri.path(), &body) {
+            return answer;
+        }
+        request = Request::from_parts(parts, Body::from(body));
     }
     if matches!(upstream, Upstream::Kubernetes(_)) && request.method() == Method::GET {
         faults.reads.lock().unwrap_or_else(PoisonError::into_inner).push(request.uri().path().to_owned());
