@@ -36,7 +36,7 @@ test-extended: require-rust ## Run the slow tests and print their figures
 	TEST_EXTENDED=1 $(CARGO) test --locked --test integration -- --show-output budget crash_points
 	TEST_SANDBOX_PROFILE=legacy $(CARGO) test --locked --test integration
 
-bench: require-rust ## Measure the resource usage of the operator with 500 apps of 4 secrets each (QUICK=1: 50 apps)
+bench: require-rust ## Measure the resource usage of the operator (APPS=500 SPICEPOD_BYTES=5120 SECRETS=4; QUICK=1: 50 apps)
 	@$(MAKE) --no-print-directory control-plane
 	@$(CARGO) build --locked --release
 	@$(CARGO) run --locked --release --quiet --example bench
