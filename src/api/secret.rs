@@ -169,11 +169,13 @@ pub struct SpiceSecretStatus {
 pub struct SecretEntry {
     /// Name of the secret in the app.
     pub name: String,
-    /// Keyed digest of the last value: `v1`, the ID of the digest key, and HMAC-SHA-256 cut to 128 bits, separated by
-    /// colons. Not set before the first confirmed write.
+    /// Keyed digest of the last value: `v2`, the ID of the digest key, and HMAC-SHA-256 cut to 128 bits, separated by
+    /// colons. The digest covers namespace and name of this object, the name in the app and the value. Not set before
+    /// the first confirmed write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Digest under which this value was first set. It stays when the same value is set again under another digest key.
+    /// Digest under which this value was first set. It stays when the same value is set again under another digest key
+    /// or version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_hash: Option<String>,
     /// Last-modified time in the API response. Another time means that another client has set the secret since.

@@ -6,6 +6,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+/// Version of the keyed digests.
+const KEYED_VERSION: &str = "v2";
+
 /// Identity of this operator in the remote side's owner tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -36,16 +39,19 @@ impl DigestKey {
         &self.bytes
     }
 
-    /// Digest of the value of a secret: version, ID of the key, and 128 bits. The digest covers the name, so that equal
-    /// values of two secrets have different digests.
-    pub(crate) fn digest(&self, name: &str, value: &str) -> String {
+    /// Digest of the value of a secret: version, ID of the key, and 128 bits. The digest covers the SpiceSecret
+    /// (`object`: its namespace and name) and the name in the app. Equal values of two objects therefore have different
+    /// digests, so that the creation of an object shows nothing about the value of another object. An object that is
+    /// created again has the same digest.
+    pub(crate) fn digest(&self, object: (&str, &str), name: &str, value: &str) -> String {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.bytes) else {
             unreachable!("HMAC accepts a key of any length")
         };
-        mac.update(&(name.len() as u64).to_be_bytes());
-        mac.update(name.as_bytes());
-        mac.update(value.as_bytes());
-        format!("v1:{}:{}", self.id, hex(&mac.finalize().into_bytes()[..16]))
+        for part in [KEYED_VERSION, object.0, object.1, name, value] {
+            mac.update(&length(part.as_bytes()));
+            mac.update(part.as_bytes());
+        }
+        format!("{KEYED_VERSION}:{}:{}", self.id, hex(&mac.finalize().into_bytes()[..16]))
     }
 }
 
@@ -55,9 +61,11 @@ impl fmt::Debug for DigestKey {
     }
 }
 
-/// Returns true if a keyed digest has the current version and the key with this ID.
+/// Returns true if a keyed digest has the current version and the key with this ID. A digest of another version is not
+/// comparable.
 pub(crate) fn is_under(digest: &str, key: &str) -> bool {
-    digest.strip_prefix("v1:").and_then(|rest| rest.split_once(':')).is_some_and(|(id, _)| id == key)
+    let mut parts = digest.split(':');
+    (parts.next(), parts.next()) == (Some(KEYED_VERSION), Some(key))
 }
 
 /// Digest of a value, with its version. The order of keys makes no difference.
@@ -81,11 +89,15 @@ pub(crate) fn number(text: &str) -> u64 {
 fn hex128(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
-        // The length distinguishes ("ab", "c") from ("a", "bc").
-        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(length(part));
         hasher.update(part);
     }
     hex(&hasher.finalize()[..16])
+}
+
+/// Length before each part of a digest's input, which distinguishes ("ab", "c") from ("a", "bc").
+fn length(part: &[u8]) -> [u8; 8] {
+    (part.len() as u64).to_be_bytes()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -138,16 +150,40 @@ mod tests {
 
     #[test]
     fn keyed_digests_have_golden_values_and_disclose_neither_key_nor_value() {
-        let key = DigestKey::new(vec![7; 32]);
-        let digest = key.digest("TOKEN", "fake-value");
-        assert_eq!(digest, "v1:cea950a88190ae13:353001294ba97418a113bd506eb6ddbc");
+        let (key, object) = (DigestKey::new(vec![7; 32]), ("team", "my-secret"));
+        let digest = key.digest(object, "TOKEN", "fake-value");
+        assert_eq!(digest, "v2:cea950a88190ae13:ab66382e8271c843152f26f033c75e7e");
         assert!(is_under(&digest, key.id()));
         let other = DigestKey::new(vec![8; 32]);
         assert!(!is_under(&digest, other.id()));
-        for other in [other.digest("TOKEN", "fake-value"), key.digest("OTHER", "fake-value"), key.digest("TOKEN", "")] {
-            assert_ne!(other, digest);
+        assert_ne!(other.digest(object, "TOKEN", "fake-value"), digest);
+        for unknown in [digest.replacen("v2", "v1", 1), digest.replacen("v2", "v3", 1), "v2".to_owned(), String::new()]
+        {
+            assert!(!is_under(&unknown, key.id()), "{unknown}");
         }
         assert_eq!(format!("{key:?}"), format!("DigestKey({})", key.id()));
+    }
+
+    #[test]
+    fn a_keyed_digest_covers_namespace_and_object_and_name_and_value() {
+        let key = DigestKey::new(vec![7; 32]);
+        let digests: Vec<String> = [
+            (("team", "my-secret"), "TOKEN", "value"),
+            (("other", "my-secret"), "TOKEN", "value"),
+            (("team", "other"), "TOKEN", "value"),
+            (("team", "my-secret"), "OTHER", "value"),
+            (("team", "my-secret"), "TOKEN", "other"),
+            (("team", "my-secret"), "TOKEN", ""),
+            (("teammy-secret", ""), "TOKEN", "value"),
+            (("teammy-", "secret"), "TOKEN", "value"),
+            (("team", "my-secretTOKEN"), "", "value"),
+            (("team", "my-secret"), "TOKENvalue", ""),
+        ]
+        .map(|(object, name, value)| key.digest(object, name, value))
+        .into();
+        let distinct: std::collections::BTreeSet<_> = digests.iter().collect();
+        assert_eq!(distinct.len(), digests.len(), "{digests:?}");
+        assert_eq!(key.digest(("team", "my-secret"), "TOKEN", "value"), digests[0]);
     }
 
     #[test]

@@ -143,7 +143,7 @@ mod tests {
             invalid: json!({ "spec": spec("1st") }),
             cached: || SecretObserved { siblings: Some(Vec::new()), ..SecretObserved::default() },
             blocked: || {
-                let entry = json!({ "name": "TOKEN", "digest": "v1:key:0", "incarnation": "c-1" });
+                let entry = json!({ "name": "TOKEN", "digest": "v2:key:0", "incarnation": "c-1" });
                 let status = json!({ "observedGeneration": 1, "appId": 7, "secrets": [entry] });
                 let requested = ["TOKEN".to_owned()].into();
                 let sibling = SiblingSecret { object: "other".into(), requested, ..SiblingSecret::default() };

@@ -86,7 +86,7 @@ impl SourceValues {
             return desired;
         }
         for (key, name) in pairs {
-            match self.value(source, &key, &name) {
+            match self.value(selection, &key, &name) {
                 Ok(value) => drop(desired.values.insert(name, value)),
                 Err(problem) => desired.problems.push(problem),
             }
@@ -102,7 +102,8 @@ impl SourceValues {
         }
     }
 
-    fn value(&self, source: &str, key: &str, name: &str) -> Result<DesiredValue, Problem> {
+    fn value(&self, selection: &KeySelection, key: &str, name: &str) -> Result<DesiredValue, Problem> {
+        let KeySelection { object: (namespace, object), source, .. } = selection;
         if check_name(name).is_err() {
             return Err(Problem::Invalid(format!(
                 "Secret \"{source}\": key \"{key}\" is not a valid secret name; map the key in spec.secretRef.items"
@@ -116,7 +117,8 @@ impl SourceValues {
             Some(None) => invalid("is not UTF-8"),
             Some(Some(value)) if value.expose().len() > MAX_VALUE_LENGTH => invalid("is longer than 64 KiB"),
             Some(Some(value)) => {
-                Ok(DesiredValue { value: value.clone(), digest: self.key.digest(name, value.expose()) })
+                let digest = self.key.digest((namespace, object), name, value.expose());
+                Ok(DesiredValue { value: value.clone(), digest })
             }
         }
     }

@@ -25,6 +25,8 @@ pub struct SecretDesired {
 /// Keys of a Kubernetes Secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeySelection {
+    /// Namespace and name of the SpiceSecret, which the digests of its values cover.
+    pub(super) object: (String, String),
     /// Name of the Kubernetes Secret.
     pub(super) source: String,
     pub(super) keys: SelectedKeys,
@@ -49,7 +51,11 @@ impl SecretDesired {
             may_adopt: spec.adoption_policy == Some(AdoptionPolicy::Adopt),
             report_drift: spec.drift_policy == Some(DriftPolicy::Report),
             interval: spec.interval.map(Duration::from),
-            spec: selected_keys(spec).map(|keys| KeySelection { source: object.source_name().to_owned(), keys }),
+            spec: selected_keys(spec).map(|keys| KeySelection {
+                object: (namespace.to_owned(), meta.name.clone().unwrap_or_default()),
+                source: object.source_name().to_owned(),
+                keys,
+            }),
         }
     }
 

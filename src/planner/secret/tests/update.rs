@@ -1,6 +1,7 @@
 //! First set, rotation, drift, and secrets of other clients.
 
 use super::*;
+use crate::api::SecretEntry;
 
 #[test]
 fn a_secret_is_recorded_then_set_once() {
@@ -99,18 +100,50 @@ fn a_correction_loop_stalls() {
 }
 
 #[test]
-fn a_new_digest_key_sets_each_secret_once_and_keeps_its_content_hash() {
-    let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
-    let ids: Vec<_> = fixture.status().secrets.into_iter().map(|entry| entry.content_hash).collect();
-    fixture.key = DigestKey::new(vec![8; 32]);
-    fixture.restart();
-    let result = fixture.reconcile();
-    assert_eq!((result.outcome, result.set.len()), (Outcome::InSync, 2));
-    fixture.advance(660);
-    assert_eq!(fixture.reconcile().set.len(), 0);
-    let entries = fixture.status().secrets;
-    assert_eq!(entries.iter().map(|entry| entry.content_hash.clone()).collect::<Vec<_>>(), ids);
-    assert!(entries.iter().all(|entry| entry.digest != entry.content_hash));
+fn a_new_digest_key_or_version_sets_each_secret_once_and_keeps_its_content_hash() {
+    type Change = fn(&mut Fixture);
+    let changes: [Change; 2] = [
+        |fixture| fixture.key = DigestKey::new(vec![8; 32]),
+        |fixture| {
+            for entry in &mut fixture.object.status.as_mut().unwrap().secrets {
+                let other = entry.digest.as_ref().unwrap().replacen("v2:", "v1:", 1);
+                (entry.digest, entry.content_hash) = (Some(other.clone()), Some(other));
+            }
+        },
+    ];
+    for change in changes {
+        let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
+        change(&mut fixture);
+        let ids: Vec<_> = fixture.status().secrets.into_iter().map(|entry| entry.content_hash).collect();
+        fixture.restart();
+        let result = fixture.reconcile();
+        assert_eq!((result.outcome, result.set.len()), (Outcome::InSync, 2));
+        fixture.advance(660);
+        assert_eq!(fixture.reconcile().set.len(), 0);
+        let entries = fixture.status().secrets;
+        assert_eq!(entries.iter().map(|entry| entry.content_hash.clone()).collect::<Vec<_>>(), ids);
+        assert!(entries.iter().all(|entry| entry.digest != entry.content_hash));
+    }
+}
+
+#[test]
+fn equal_values_of_two_objects_have_different_digests_and_a_recreated_object_has_the_same() {
+    let recorded = |namespace: &str, object: &str, uid: &str| {
+        let mut fixture = Fixture::new(one("TOKEN"), &[("key", "value")]);
+        let meta = &mut fixture.object.metadata;
+        (meta.namespace, meta.name, meta.uid) = (Some(namespace.into()), Some(object.into()), Some(uid.into()));
+        let tags = json!({ OWNER_TAG: digest::owner(&identity(), namespace, "my-app") });
+        fixture.remote_app = serde_json::from_value(json!({ "id": APP, "name": "my-app", "tags": tags })).unwrap();
+        assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+        let [SecretEntry { digest, content_hash, .. }] = fixture.status().secrets.try_into().unwrap();
+        assert_eq!(digest, content_hash, "the first digest of the content");
+        digest.unwrap()
+    };
+    let first = recorded("team", "my-object", "uid-1");
+    for (namespace, object) in [("other", "my-object"), ("team", "other")] {
+        assert_ne!(recorded(namespace, object, "uid-2"), first, "{namespace}/{object}");
+    }
+    assert_eq!(recorded("team", "my-object", "uid-2"), first);
 }
 
 #[test]
