@@ -60,7 +60,8 @@ pub struct SpiceOrganizationSpec {
         validation = Rule::new("!self.matches('/v1/?$')").message("endpoint must not end in /v1, because the operator adds it"))]
     pub endpoint: String,
     /// URL at which an OAuth client requests access tokens. Defaults to `/api/oauth/token` on the host of `endpoint`
-    /// without the label `api`, such as `https://spice.ai/api/oauth/token` for `https://api.spice.ai`.
+    /// without the label `api` or one suffix `-api`, such as `https://spice.ai/api/oauth/token` for
+    /// `https://api.spice.ai`. This URL receives the client secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 512))]
     #[x_kube(validation = Rule::new("isURL(self) && (self.startsWith('https://') || self.startsWith('http://')) && !self.contains('#') && !self.contains('@')")

@@ -165,7 +165,15 @@ impl OAuthTokenSource {
             "Sent token request"
         );
         self.metrics.record_request("POST", ROUTE, outcome);
-        result.map_err(|error| ApiError { message: format!("POST {ROUTE}: {}", error.message), ..error })
+        result.map_err(|error| ApiError { message: format!("POST {}: {}", self.display_url(), error.message), ..error })
+    }
+
+    /// URL of the token endpoint in messages, so that users see a host that was derived from the API endpoint. Without
+    /// the query, which can contain a credential.
+    fn display_url(&self) -> Url {
+        let mut url = self.token_url.clone();
+        url.set_query(None);
+        url
     }
 
     fn error_from_response(&self, status: StatusCode, body: &str) -> ApiError {

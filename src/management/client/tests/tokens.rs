@@ -173,6 +173,7 @@ async fn a_rejection_by_the_token_endpoint_differs_from_a_failure() {
         assert_eq!(error.kind, expected, "{status} {body}");
         assert!(error.proves_not_applied(), "{error}");
         assert!(!error.message.contains("fake"), "{error}");
+        assert!(error.message.starts_with(&format!("POST {url}/api/oauth/token: ")), "{error}");
         assert_eq!(calls(&api), [""; 0], "nothing is sent without a token");
     }
     *api.token_response.lock().unwrap() = None;
