@@ -19,7 +19,7 @@ use super::cluster::counters::Counters;
 use super::state::context::Context;
 use super::state::kinds::{Kind, KindState, KindVisitor, Kinds};
 use crate::api::{ConditionType, Reason};
-use crate::planner::{find_condition, is_suspended};
+use crate::planner::{find_condition, is_released, is_suspended};
 
 /// Metrics of the controllers. A clone shows the same figures.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +95,7 @@ impl ObjectCounts {
         *self.drifted.entry(labels).or_default() += i64::from(drifted.is_some_and(|it| it.status == "True"));
         let deleted = sample.meta.deletion_timestamp.as_ref().map(|time| time.0);
         let (oldest, time) = match deleted {
+            Some(_) if is_released(sample.meta) => return,
             Some(deleted) => (&mut self.oldest_deletion, Some(deleted)),
             None => (&mut self.oldest_sync, sample.last_synced_at.filter(|_| !sample.suspended)),
         };
@@ -181,6 +182,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
+    use crate::api::FINALIZER;
 
     fn condition(type_: &str, status: &str, reason: &str) -> Condition {
         Condition {
@@ -222,7 +224,11 @@ mod tests {
             (Some(30), false, Some(20)),
             (Some(35), true, Some(20)),
         ] {
-            let meta = ObjectMeta { deletion_timestamp: deleted.map(|it| Time(second(it))), ..ObjectMeta::default() };
+            let meta = ObjectMeta {
+                deletion_timestamp: deleted.map(|it| Time(second(it))),
+                finalizers: Some(vec![FINALIZER.to_owned()]),
+                ..ObjectMeta::default()
+            };
             counts.add(
                 "It",
                 &ObjectSample { meta: &meta, conditions: None, suspended, last_synced_at: last_synced_at.map(second) },
@@ -232,5 +238,17 @@ mod tests {
         assert_eq!(counts.objects, [(ReadyLabels { kind: "It", ready: "Unknown", reason: "Unknown" }, 6)].into());
         assert_eq!((counts.suspended, counts.drifted), ([(it, 2)].into(), [(it, 0)].into()));
         assert_eq!((counts.oldest_sync, counts.oldest_deletion), ([(it, 40)].into(), [(it, 30)].into()));
+    }
+
+    #[test]
+    fn a_released_object_does_not_count_for_the_oldest_deletion() {
+        let meta = ObjectMeta {
+            deletion_timestamp: Some(Time(Timestamp::UNIX_EPOCH)),
+            finalizers: Some(vec!["example.com/backup".to_owned()]),
+            ..ObjectMeta::default()
+        };
+        let mut counts = ObjectCounts::default();
+        counts.add("It", &ObjectSample { meta: &meta, conditions: None, suspended: false, last_synced_at: None });
+        assert_eq!((counts.oldest_deletion.len(), counts.objects.len()), (0, 1));
     }
 }

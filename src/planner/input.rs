@@ -10,7 +10,7 @@ use super::resource::{PlanInput, ResourcePlanner};
 use super::runtime_state::{self, Corrections};
 use super::status::{self, LastResult, requested_reconcile};
 use super::{conditions, schedule};
-use crate::api::{FINALIZER, Reason};
+use crate::api::Reason;
 
 impl<K: ResourcePlanner> PlanInput<'_, K> {
     /// Returns true if the object is being deleted.
@@ -20,7 +20,7 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
 
     /// Returns true if the stored object has the operator's finalizer.
     pub fn has_finalizer(&self) -> bool {
-        self.meta.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+        status::has_finalizer(self.meta)
     }
 
     /// Returns true if an object that the spec refers to has another version than the one applied last.

@@ -1,10 +1,17 @@
 //! Rules of every kind: suspend, finalizer, invalid spec, deletion, and the report at the end of a reconcile.
 
 use super::conditions::{self, ConditionInput};
+use super::messages::list_items;
 use super::outcome::{EventRecord, KubernetesWrite, Outcome};
 use super::resource::{Plan, PlanInput, ResourcePlanner};
-use super::status::requested_reconcile;
-use crate::api::{Reason, StatusCore};
+use super::status::{find_condition, remaining_finalizers, requested_reconcile};
+use crate::api::{ConditionType, Reason, StatusCore};
+
+/// Maximum number of finalizers in a message.
+const MAX_SHOWN_FINALIZERS: usize = 3;
+
+/// Part of a message between the result of a deletion and the finalizers of others.
+const WAITING_FOR_FINALIZERS: &str = "; waiting for other finalizers: ";
 
 /// The next reads; empty if [`plan`] can decide.
 pub(crate) fn required_reads<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Vec<K::Read> {
@@ -47,6 +54,8 @@ pub(crate) fn report<K: ResourcePlanner>(
     let before = K::core(&status).conditions.clone();
     let generation = input.meta.generation.unwrap_or_default();
     let drift = K::drift(input.status);
+    let kept = kept_by_others(input).filter(|_| *outcome == Outcome::Finalized);
+    let outcome = kept.as_ref().unwrap_or(outcome);
     if !matches!(outcome, Outcome::Finalized | Outcome::Skipped) {
         let condition_input = ConditionInput {
             generation,
@@ -66,6 +75,20 @@ pub(crate) fn report<K: ResourcePlanner>(
     }
     let event = conditions::ready_event(&before, &core.conditions);
     (status, event)
+}
+
+/// Outcome of a released object that finalizers of others keep.
+fn kept_by_others<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Option<Outcome> {
+    let finalizers = remaining_finalizers(input.meta);
+    if finalizers.is_empty() {
+        return None;
+    }
+    let ready = find_condition(&K::core(input.status).conditions, ConditionType::Ready);
+    // Later reconciles do not observe the deletion.
+    let reported = ready.and_then(|ready| ready.message.split_once(WAITING_FOR_FINALIZERS));
+    let note = K::deletion_note(input).or(reported.map(|(note, _)| note)).unwrap_or("The operator released the object");
+    let finalizers = list_items(finalizers.iter().map(String::as_str), MAX_SHOWN_FINALIZERS);
+    Some(Outcome::Terminating(format!("{note}{WAITING_FOR_FINALIZERS}{finalizers}")))
 }
 
 /// Message for a change of the referenced object that is not applied yet.
@@ -356,6 +379,49 @@ mod tests {
                 panic!("{}: {outcome:?}", K::NAME)
             };
             assert_eq!((first, message.as_str()), (None, case.blocked_message), "{}", K::NAME);
+        }
+        for_every_kind!(rule);
+    }
+
+    #[test]
+    fn the_status_of_a_released_object_names_the_finalizers_of_others_once() {
+        fn rule<K>(case: &Case<K>)
+        where
+            K: ResourcePlanner<Status: serde::Serialize> + DeserializeOwned,
+        {
+            let kept_by = |finalizers: &[&str]| json!({ "metadata": { "finalizers": finalizers } });
+            let report_of = |object: &Value| {
+                let (status, event) =
+                    with_input::<K, _>(object, K::Observed::default(), |input| report(input, &Outcome::Finalized));
+                (serde_json::to_value(status).unwrap(), event.map(|event| event.message))
+            };
+            let (mut status, _) = (case.blocked)();
+            status["conditions"] = json!([{
+                "type": "Ready", "status": "True", "reason": "Succeeded", "message": "In sync",
+                "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]);
+            let deleted = with(with(case.object.clone(), &deleted()), &json!({ "status": status }));
+            // Neither finalizer of the operator nor any other: Kubernetes is about to remove the object.
+            let (unchanged, event) = report_of(&with(deleted.clone(), &kept_by(&[])));
+            assert_eq!((&unchanged["conditions"], event), (&status["conditions"], None), "{}", K::NAME);
+            let mut kept = with(deleted, &kept_by(&["example.com/backup"]));
+            let message = "The operator released the object; waiting for other finalizers: example.com/backup";
+            let (status, event) = report_of(&kept);
+            let ready = &status["conditions"][0];
+            assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("Progressing")), "{}", K::NAME);
+            assert_eq!((ready["message"].as_str(), event.as_deref()), (Some(message), Some(message)), "{}", K::NAME);
+            // A later reconcile changes nothing, until the finalizers change. The result of the deletion stays.
+            for result in ["The operator released the object", "The app is deleted remotely"] {
+                let message = |finalizers: &str| format!("{result}; waiting for other finalizers: {finalizers}");
+                let mut status = status.clone();
+                for condition in status["conditions"].as_array_mut().unwrap() {
+                    condition["message"] = json!(message("example.com/backup"));
+                }
+                kept["status"] = status.clone();
+                assert_eq!(report_of(&kept), (status, None), "{}", K::NAME);
+                let (status, _) = report_of(&with(kept.clone(), &kept_by(&["a/1", "b/2", "c/3", "d/4"])));
+                assert_eq!(status["conditions"][0]["message"], message("a/1, b/2, c/3 and 1 more"), "{}", K::NAME);
+            }
         }
         for_every_kind!(rule);
     }

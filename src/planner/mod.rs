@@ -65,5 +65,5 @@ pub use secret::{
     ParentApp, SecretDesired, SecretObserved, SecretRead, SecretResponse, SecretWrite, SetSecret, SiblingSecret,
     SourceValues, requested_names,
 };
-pub(crate) use status::{find_condition, is_suspended};
+pub(crate) use status::{find_condition, has_finalizer, is_released, is_suspended, remaining_finalizers};
 pub use steps::{Step, StepContext, Steps};

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::condition_invariants;
 use super::{
     EventRecord, Identity, KubernetesWrite, Outcome, Plan, RemoteWrite, ResourcePlanner, RuntimeState, Step,
-    StepContext, Steps, Timings, WriteResult,
+    StepContext, Steps, Timings, WriteResult, has_finalizer, remaining_finalizers,
 };
 use crate::api::FINALIZER;
 use crate::management::types::ApiError;
@@ -110,7 +110,7 @@ pub(super) fn reconcile<K: ResourcePlanner + Debug>(model: &mut impl Model<K>) -
         return done;
     }
     run.steps.record_outcome(&done.outcome, now, context);
-    if done.outcome != Outcome::Finalized {
+    if done.outcome != Outcome::Finalized || !remaining_finalizers(run.steps.object().meta()).is_empty() {
         done.requeue_after = run.steps.requeue_after(&done.outcome, context);
         done.events.extend(run.steps.report(&done.outcome, context));
         let status = run.steps.status();
@@ -184,8 +184,12 @@ impl<K: ResourcePlanner + Debug> Run<'_, K> {
     fn write_object(&mut self, model: &mut impl Model<K>, write: KubernetesWrite) {
         let object = &mut model.object;
         match write {
-            KubernetesWrite::AddFinalizer => object.meta_mut().finalizers = Some(vec![FINALIZER.into()]),
-            KubernetesWrite::RemoveFinalizer => object.meta_mut().finalizers = None,
+            KubernetesWrite::AddFinalizer => {
+                object.meta_mut().finalizers.get_or_insert_default().push(FINALIZER.into());
+            }
+            KubernetesWrite::RemoveFinalizer => {
+                object.meta_mut().finalizers.iter_mut().for_each(|all| all.retain(|one| one != FINALIZER));
+            }
             KubernetesWrite::StoreStatus => {
                 *object.status_mut() = Some(self.steps.status().clone());
                 let object = object.clone();
@@ -202,8 +206,7 @@ impl<K: ResourcePlanner + Debug> Run<'_, K> {
         model: &mut impl Model<K>,
         write: &K::Write,
     ) -> Option<Result<Vec<EventRecord>, Option<Outcome>>> {
-        let has_finalizer = self.steps.object().meta().finalizers.as_ref().is_some_and(|all| !all.is_empty());
-        assert!(has_finalizer, "a remote write before the finalizer: {write:?}");
+        assert!(has_finalizer(self.steps.object().meta()), "a remote write before the finalizer: {write:?}");
         let result = WriteResult { result: model.carry_out(write), started_at: self.context.now };
         if !model.survives_write() {
             return None;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use crate::api::{ConditionType, RECONCILE_REQUESTED_AT, Reason, SUSPEND, StatusCore};
+use crate::api::{ConditionType, FINALIZER, RECONCILE_REQUESTED_AT, Reason, SUSPEND, StatusCore};
 
 /// Longest value of the reconcile annotation that the operator compares and acknowledges, in characters.
 const MAX_REQUEST_LENGTH: usize = 256;
@@ -47,6 +47,22 @@ pub(crate) fn find_condition(conditions: &[Condition], type_: ConditionType) -> 
 /// Returns true if any condition has this reason.
 pub(crate) fn has_reason(core: &StatusCore, reason: Reason) -> bool {
     core.conditions.iter().any(|condition| condition.reason == reason.as_str())
+}
+
+/// Returns true if the object has the operator's finalizer.
+pub(crate) fn has_finalizer(meta: &ObjectMeta) -> bool {
+    meta.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Returns true if the operator has released the object: the object is being deleted, and the operator's finalizer is
+/// removed. The object then represents nothing, even if another finalizer keeps the object in Kubernetes.
+pub(crate) fn is_released(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() && !has_finalizer(meta)
+}
+
+/// Finalizers that keep a released object in Kubernetes; empty for any other object.
+pub(crate) fn remaining_finalizers(meta: &ObjectMeta) -> &[String] {
+    if is_released(meta) { meta.finalizers.as_deref().unwrap_or_default() } else { &[] }
 }
 
 /// Value of an annotation.

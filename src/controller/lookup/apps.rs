@@ -14,7 +14,7 @@ use crate::planner::{CompetingApp, OrganizationView, ParentApp, find_condition};
 
 /// Other SpiceApps for the same app name of the same organization.
 pub(in crate::controller) fn competing_apps(context: &Context, app: &SpiceApp) -> Vec<CompetingApp> {
-    let others = context.kinds.apps.cache.state_filter(|other| match &other.0 {
+    let others = context.kinds.apps.filter(|other| match &other.0 {
         Ok(other) => other.uid() != app.uid() && has_same_name(other, app) && share_organization(context, other, app),
         Err(_) => false,
     });
@@ -30,7 +30,7 @@ pub(in crate::controller) fn competing_apps(context: &Context, app: &SpiceApp) -
 
 /// IDs that other SpiceApps of the organization have recorded, without terminating ones.
 pub(in crate::controller) fn sibling_ids(context: &Context, app: &SpiceApp) -> Vec<i64> {
-    let others = context.kinds.apps.cache.state_filter(|other| match &other.0 {
+    let others = context.kinds.apps.filter(|other| match &other.0 {
         Ok(other) => {
             let counts = other.uid() != app.uid() && other.metadata.deletion_timestamp.is_none();
             counts && share_organization(context, other, app)

@@ -60,7 +60,7 @@ fn state(context: &Context, secret: &PartialObjectMeta<Secret>) -> CredentialSec
         deleted_at: secret.metadata.deletion_timestamp.as_ref().map(|time| time.0),
         namespace_terminating: namespaces::is_terminating(context, &namespace),
         organizations: users.len(),
-        has_undecodable_organization: !context.kinds.organizations.cache.state_filter(is_undecodable).is_empty(),
+        has_undecodable_organization: !context.kinds.organizations.filter(is_undecodable).is_empty(),
         has_terminating_dependent: users
             .iter()
             .any(|one| apps_of(context, &reference_to(one)).iter().any(is_terminating)),

@@ -5,3 +5,6 @@ pub(super) mod credential;
 pub(super) mod namespaces;
 pub(super) mod organizations;
 pub(super) mod secrets;
+
+#[cfg(test)]
+mod released_tests;

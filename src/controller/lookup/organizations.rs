@@ -174,7 +174,7 @@ pub(in crate::controller) fn apps_of(
     context: &Context,
     organization: &ResolvedOrganizationRef,
 ) -> Vec<Arc<DeserializeGuard<SpiceApp>>> {
-    context.kinds.apps.cache.state_filter(|app| match &app.0 {
+    context.kinds.apps.filter(|app| match &app.0 {
         Ok(app) => reference(context, app) == *organization,
         Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&organization.namespace),
     })
@@ -211,7 +211,7 @@ pub(in crate::controller) fn organizations_in(
     context: &Context,
     namespace: Option<&str>,
 ) -> Vec<Arc<DeserializeGuard<SpiceOrganization>>> {
-    context.kinds.organizations.cache.state_filter(|one| one.namespace().as_deref() == namespace)
+    context.kinds.organizations.filter(|one| one.namespace().as_deref() == namespace)
 }
 
 /// The organizations that use a Secret as their credential.
@@ -221,7 +221,7 @@ pub(in crate::controller) fn organizations_using(
 ) -> Vec<Arc<DeserializeGuard<SpiceOrganization>>> {
     let (namespace, name) = (secret.namespace(), secret.name_any());
     let uses = |one: &SpiceOrganization| one.namespace() == namespace && credential_secret(one) == name;
-    context.kinds.organizations.cache.state_filter(|one| one.0.as_ref().is_ok_and(uses))
+    context.kinds.organizations.filter(|one| one.0.as_ref().is_ok_and(uses))
 }
 
 /// Name of the credential Secret of an organization.

@@ -9,10 +9,10 @@ use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 
 use super::namespaces;
-use crate::api::{FINALIZER, SpiceApp, SpiceSecret};
+use crate::api::{SpiceApp, SpiceSecret};
 use crate::controller::state::context::Context;
 use crate::controller::state::secret_names::undecodable_sibling;
-use crate::planner::{AppSecrets, SiblingSecret};
+use crate::planner::{AppSecrets, SiblingSecret, has_finalizer};
 
 /// Consecutive failures after which a deletion counts as stuck: about half a minute of retries.
 const STUCK_AFTER_FAILURES: u32 = 5;
@@ -46,7 +46,7 @@ pub(in crate::controller) fn observe(context: &Context, app: &SpiceApp) -> AppSe
     // Kubernetes deletes the objects of a terminating namespace one by one, in no defined order.
     let namespace_terminating = namespaces::is_terminating(context, &namespace);
     for secret in secrets_of(context, &namespace, &app.name_any()) {
-        let has_finalizer = secret.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+        let has_finalizer = has_finalizer(secret.meta());
         let is_terminating = secret.meta().deletion_timestamp.is_some() || namespace_terminating;
         if has_finalizer && is_terminating {
             secrets.stuck += usize::from(secret.0.is_err() || is_stuck(context, secret.meta()));

@@ -24,6 +24,7 @@ use crate::controller::state::context::Context;
 use crate::management::Priority;
 use crate::planner::{
     EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Step, StepContext, Steps, find_condition,
+    remaining_finalizers,
 };
 
 /// Reconciles objects as requested, until shutdown; then waits for the running reconciles.
@@ -229,12 +230,12 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         }
     }
 
-    /// Reports an outcome in status. A finalized object has no status to report in.
+    /// Reports an outcome in status. A released object has a status only if another finalizer keeps the object.
     async fn report(&mut self, outcome: &Outcome, started_at: Timestamp) -> Finished {
         let context = self.context;
         let label = result_label(outcome);
         self.steps.record_outcome(outcome, started_at, context.step_context());
-        if *outcome == Outcome::Finalized {
+        if *outcome == Outcome::Finalized && remaining_finalizers(self.steps.object().meta()).is_empty() {
             self.steps.discard_unpersisted();
             return (Some(label), None);
         }

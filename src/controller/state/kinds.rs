@@ -1,5 +1,7 @@
 //! The kinds of the operator: the one list from which caches, work queues and metrics follow.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use kube::Resource;
 use kube::core::DeserializeGuard;
@@ -10,7 +12,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use super::object_states::ObjectStates;
 use crate::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 use crate::controller::cluster::work_queue::{ReconcileRequests, WorkQueue};
-use crate::planner::ResourcePlanner;
+use crate::planner::{ResourcePlanner, is_released};
 
 /// A kind of the operator. An undecodable object must not break the watch of the others, hence the guard.
 pub(in crate::controller) trait Kind:
@@ -41,13 +43,17 @@ impl<K: Kind> KindState<K> {
         (Self { cache, queue, object_states }, KindFeed { writer, requests })
     }
 
-    /// The cached object of this name.
-    pub(in crate::controller) fn get(
+    /// The cached object of this name. A released object counts as deleted.
+    pub(in crate::controller) fn get(&self, namespace: &str, name: &str) -> Option<Arc<DeserializeGuard<K>>> {
+        self.cache.get(&ObjectRef::new(name).within(namespace)).filter(|object| !is_released(object.meta()))
+    }
+
+    /// The cached objects that match. A released object counts as deleted.
+    pub(in crate::controller) fn filter(
         &self,
-        namespace: &str,
-        name: &str,
-    ) -> Option<std::sync::Arc<DeserializeGuard<K>>> {
-        self.cache.get(&ObjectRef::new(name).within(namespace))
+        matches: impl Fn(&DeserializeGuard<K>) -> bool,
+    ) -> Vec<Arc<DeserializeGuard<K>>> {
+        self.cache.state_filter(|object| !is_released(object.meta()) && matches(object))
     }
 
     /// Requests a reconcile of an object.

@@ -25,9 +25,9 @@ impl SiblingIndex {
         lock(&self.0).get(uid?).cloned()
     }
 
-    /// Removes a deleted object, and returns its names.
-    pub(in crate::controller) fn remove(&self, uid: Option<&String>) -> Option<Arc<SiblingSecret>> {
-        lock(&self.0).remove(uid?)
+    /// Removes a deleted object.
+    pub(in crate::controller) fn remove(&self, uid: Option<&String>) {
+        lock(&self.0).remove(uid.map_or("", String::as_str));
     }
 }
 

@@ -68,7 +68,7 @@ impl SecretPoller {
     /// that still have the finalizer, which the operator must remove.
     fn referenced(&self) -> BTreeSet<SecretKey> {
         let kinds = &self.context.kinds;
-        let organizations = kinds.organizations.cache.state();
+        let organizations = kinds.organizations.filter(|_| true);
         let decoded = organizations.iter().filter_map(|organization| organization.0.as_ref().ok());
         let names = |one: &SpiceOrganization| {
             let sources = one.status.iter().flat_map(|status| &status.core.observed_sources);
@@ -78,7 +78,7 @@ impl SecretPoller {
         let credentials =
             decoded.flat_map(|one| names(one).into_iter().map(|name| (one.namespace().unwrap_or_default(), name)));
         let protected = self.last_reported.iter().flatten().filter(|(_, secret)| has_finalizer(secret));
-        let secrets = kinds.secrets.cache.state();
+        let secrets = kinds.secrets.filter(|_| true);
         let values = secrets.iter().filter_map(|secret| secret.0.as_ref().ok());
         let sources = values.map(|one| (one.namespace().unwrap_or_default(), one.source_name().to_owned()));
         let all = credentials.chain(protected.map(|(key, _)| key.clone())).chain(sources);

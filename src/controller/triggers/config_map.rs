@@ -20,7 +20,7 @@ impl EventHandler<PartialObjectMeta<ConfigMap>> for ConfigMapEventHandler {
             let source = app.spec.spicepod_from.as_ref().map(|source| &source.config_map_key_ref.name);
             app.namespace() == config_map.namespace() && source == config_map.metadata.name.as_ref()
         };
-        for app in apps.cache.state_filter(|app| app.0.as_ref().is_ok_and(uses)) {
+        for app in apps.filter(|app| app.0.as_ref().is_ok_and(uses)) {
             apps.enqueue(&app);
         }
     }

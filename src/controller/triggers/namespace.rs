@@ -34,7 +34,7 @@ impl EventHandler<PartialObjectMeta<Namespace>> for NamespaceEventHandler {
         let is_affected = |app: &SpiceApp| {
             app.metadata.namespace.as_ref() == Some(&name) && reference(&self.context, app).namespace != name
         };
-        for app in apps.cache.state_filter(|app| app.0.as_ref().is_ok_and(is_affected)) {
+        for app in apps.filter(|app| app.0.as_ref().is_ok_and(is_affected)) {
             apps.resync(&app);
             resync_secrets_of(&self.context, &name, &app.name_any());
         }

@@ -1,5 +1,5 @@
-//! A changed SpiceApp triggers itself, its SpiceSecrets, and the organizations that count it. A deleted SpiceApp
-//! triggers its SpiceSecrets, its organization and the credential Secret of that, and the apps that competed for its
+//! A changed SpiceApp triggers itself, its SpiceSecrets, and the organizations that count it. A deleted or
+//! released SpiceApp triggers its SpiceSecrets, its organization and the credential Secret of that, and the apps that competed for its
 //! name.
 
 use std::collections::HashMap;
@@ -16,20 +16,23 @@ use crate::controller::lookup::apps::{competing_apps, fields_for_secrets};
 use crate::controller::lookup::organizations::{credential_ref, organization_of, organizations_in, reference};
 use crate::controller::lookup::secrets::resync_secrets_of;
 use crate::controller::state::context::Context;
+use crate::planner::is_released;
 
 /// Handles events of SpiceApps.
 pub(in crate::controller) struct SpiceAppEventHandler {
     context: Arc<Context>,
     own: ChangeFilter,
     for_secrets: ChangeFilter,
+    /// Whether each object is released.
+    released: ChangeFilter,
     /// Organization of each app, by UID. The earlier and the present one both count their apps.
     organizations: HashMap<String, ResolvedOrganizationRef>,
 }
 
 impl SpiceAppEventHandler {
     pub(in crate::controller) fn new(context: Arc<Context>) -> Self {
-        let (own, for_secrets, organizations) = Default::default();
-        Self { context, own, for_secrets, organizations }
+        let (own, for_secrets, released, organizations) = Default::default();
+        Self { context, own, for_secrets, released, organizations }
     }
 
     fn resync_secrets(&self, object: &DeserializeGuard<SpiceApp>) {
@@ -64,18 +67,30 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
         if self.for_secrets.has_changed(uid, fields_for_secrets(object)) {
             self.resync_secrets(object);
         }
-        self.enqueue_organizations(uid, object.0.as_ref().ok());
+        let is_released = is_released(object.meta());
+        self.enqueue_organizations(uid, object.0.as_ref().ok().filter(|_| !is_released));
+        if self.released.has_changed(uid, is_released) && is_released {
+            self.enqueue_related(object);
+        }
     }
 
     fn on_delete(&mut self, object: &DeserializeGuard<SpiceApp>) {
         let uid = object.meta().uid.as_ref();
         self.own.forget(uid);
         self.for_secrets.forget(uid);
-        self.resync_secrets(object);
+        self.released.forget(uid);
         self.enqueue_organizations(uid, None);
+        self.context.cancellation.on_change(uid);
+        self.context.kinds.apps.object_states.forget(uid);
+        self.enqueue_related(object);
+    }
+}
+
+impl SpiceAppEventHandler {
+    /// Enqueues the objects that a deleted or released app may have blocked.
+    fn enqueue_related(&self, object: &DeserializeGuard<SpiceApp>) {
+        self.resync_secrets(object);
         let (context, kinds) = (&self.context, &self.context.kinds);
-        context.cancellation.on_change(uid);
-        kinds.apps.object_states.forget(uid);
         let Ok(app) = &object.0 else {
             // Any organization of the namespace may have waited for the app.
             for organization in organizations_in(context, object.namespace().as_deref()) {

@@ -17,7 +17,7 @@ use crate::controller::lookup::organizations::{
 };
 use crate::controller::lookup::secrets::resync_secrets_of;
 use crate::controller::state::context::Context;
-use crate::planner::OrganizationView;
+use crate::planner::{OrganizationView, is_released};
 
 /// Handles events of SpiceOrganizations.
 pub(in crate::controller) struct SpiceOrganizationEventHandler {
@@ -54,7 +54,7 @@ impl SpiceOrganizationEventHandler {
             let uses_default = app.spec.organization_ref.is_none() && default_in_namespace(app) == own;
             uses_default || reference(context, app) == own
         };
-        let apps = context.kinds.apps.cache.state_filter(|app| match &app.0 {
+        let apps = context.kinds.apps.filter(|app| match &app.0 {
             Ok(app) => is_affected(app),
             Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.namespace),
         });
@@ -83,7 +83,8 @@ impl SpiceOrganizationEventHandler {
         // The verified version of the credential too: apps that saw a new version wait for the organization.
         let sources = organization.status.iter().flat_map(|status| &status.core.observed_sources);
         let versions: Vec<_> = sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
-        let state = (unusable, suspended, binding, accepted_missing_apps, default_region);
+        let state =
+            (is_released(&organization.metadata), unusable, suspended, binding, accepted_missing_apps, default_region);
         self.for_apps.has_changed(organization.metadata.uid.as_ref(), (state, permissions, versions))
     }
 }

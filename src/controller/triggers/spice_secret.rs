@@ -16,7 +16,7 @@ use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::secrets::secrets_of;
 use crate::controller::state::context::Context;
 use crate::controller::state::secret_names::{selects_all_keys, share_a_name};
-use crate::planner::SiblingSecret;
+use crate::planner::{SiblingSecret, is_released};
 
 /// Handles events of SpiceSecrets.
 pub(in crate::controller) struct SpiceSecretEventHandler {
@@ -27,12 +27,14 @@ pub(in crate::controller) struct SpiceSecretEventHandler {
     for_app: ChangeFilter,
     /// Undecodable objects, and whether each is being deleted.
     undecodable: ChangeFilter,
+    /// Whether each object is released.
+    released: ChangeFilter,
 }
 
 impl SpiceSecretEventHandler {
     pub(in crate::controller) fn new(context: Arc<Context>) -> Self {
-        let (own, for_siblings, for_app, undecodable) = Default::default();
-        Self { context, own, for_siblings, for_app, undecodable }
+        let (own, for_siblings, for_app, undecodable, released) = Default::default();
+        Self { context, own, for_siblings, for_app, undecodable, released }
     }
 
     /// Enqueues the siblings that share a name with any of `names`.
@@ -55,7 +57,7 @@ impl SpiceSecretEventHandler {
         self.context.kinds.secrets.enqueue(object);
     }
 
-    /// Enqueues the app and the siblings of an object that was deleted or cannot be decoded. Without a known app, the
+    /// Enqueues the app and the siblings of an object that was deleted or released, or cannot be decoded. Without a known app, the
     /// objects that have recorded the object as the owner of a name.
     fn enqueue_related(&self, object: &ObjectMeta, app: Option<&str>, names: &[Arc<SiblingSecret>]) {
         let (namespace, name) = (object.namespace.as_deref().unwrap_or_default(), object.name.as_deref());
@@ -68,13 +70,19 @@ impl SpiceSecretEventHandler {
         }
     }
 
+    /// The names of an object that ends, and those for which its siblings were enqueued last.
+    fn names_of(&mut self, uid: Option<&String>) -> Vec<Arc<SiblingSecret>> {
+        let before = uid.and_then(|uid| self.for_siblings.remove(uid));
+        before.into_iter().chain(self.context.secret_names.get(uid)).collect()
+    }
+
     fn enqueue_objects_in_conflict(&self, namespace: &str, owner: &str) {
         let is_in_conflict = |other: &SpiceSecret| {
             let mut conflicts = other.status.iter().flat_map(|status| &status.conflicts);
             other.metadata.namespace.as_deref() == Some(namespace) && conflicts.any(|one| one.owned_by == owner)
         };
-        let all = &self.context.kinds.secrets.cache;
-        for other in all.state_filter(|other| other.0.as_ref().is_ok_and(is_in_conflict)) {
+        let all = &self.context.kinds.secrets;
+        for other in all.filter(|other| other.0.as_ref().is_ok_and(is_in_conflict)) {
             self.resync_sibling(&other);
         }
     }
@@ -135,17 +143,24 @@ impl EventHandler<DeserializeGuard<SpiceSecret>> for SpiceSecretEventHandler {
             Ok(decoded) => self.on_decoded_change(decoded),
             Err(_) => self.on_undecodable_change(object),
         }
+        let is_released = is_released(object.meta());
+        if self.released.has_changed(uid, is_released) && is_released {
+            let names = self.names_of(uid);
+            let app =
+                self.context.secrets_by_app.dependency_of(&object.namespace().unwrap_or_default(), &object.name_any());
+            self.enqueue_related(object.meta(), app.as_deref(), &names);
+        }
     }
 
     fn on_delete(&mut self, object: &DeserializeGuard<SpiceSecret>) {
         let uid = object.meta().uid.as_ref();
         self.context.cancellation.on_change(uid);
-        for filter in [&mut self.own, &mut self.for_app, &mut self.undecodable] {
+        for filter in [&mut self.own, &mut self.for_app, &mut self.undecodable, &mut self.released] {
             filter.forget(uid);
         }
         self.context.kinds.secrets.object_states.forget(uid);
-        let before = uid.and_then(|uid| self.for_siblings.remove(uid));
-        let names: Vec<_> = before.into_iter().chain(self.context.secret_names.remove(uid)).collect();
+        let names = self.names_of(uid);
+        self.context.secret_names.remove(uid);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let app = self.context.secrets_by_app.dependency_of(&namespace, &name);
         // Another object of the same name may already exist.

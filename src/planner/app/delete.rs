@@ -7,7 +7,7 @@ use super::locate;
 use super::owner_tags::plan_set_owner_tags;
 use super::ownership::{is_reactivated_foreign, record_app, recorded_id, was_created};
 use super::write::AppWrite;
-use crate::api::{DeletionPolicy, Reason, SpiceApp};
+use crate::api::{DeletionPolicy, Reason, SpiceApp, SpiceAppStatus};
 use crate::management::types::{App, AppField, UpdateApp};
 use crate::planner::messages::list_items;
 use crate::planner::observation::{Observation, Observed};
@@ -81,6 +81,12 @@ pub(super) fn plan(input: &AppInput<'_>) -> Plan<SpiceApp> {
         (None, _, Some(Observed::Present(list))) => plan_unrecorded(input, list),
         _ => input.no_op(Outcome::Terminating("Looking for the app".to_owned())),
     }
+}
+
+/// Sentence about the app, if this reconcile deleted the app or confirmed its absence.
+pub(super) fn deletion_note(input: &AppInput<'_>) -> Option<&'static str> {
+    let is_absent = input.observed.app == Some(Observed::Absent) && input.status.id.is_none();
+    (input.observed.deleted || is_absent).then_some("The app is deleted remotely")
 }
 
 /// Returns true if the operator owns nothing remote for this object.
@@ -157,7 +163,10 @@ fn plan_present(input: &AppInput<'_>, read: &Observation<App>) -> Plan<SpiceApp>
 
 fn plan_absent(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
     match absence(input, id) {
-        AbsenceCheck::Confirmed => input.release(),
+        AbsenceCheck::Confirmed => {
+            let status = SpiceAppStatus { id: None, create_intent: None, ..input.status.clone() };
+            Plan { status, ..input.release() }
+        }
         AbsenceCheck::MassAbsence(message) => {
             input.no_op(Outcome::WriteFailed(Reason::OrganizationMismatch, message, Retry::Backoff))
         }

@@ -39,6 +39,8 @@ pub struct AppObserved {
     pub repository_connected: bool,
     /// True if the create of this reconcile reactivated a deleted app.
     pub reactivated: bool,
+    /// True if this reconcile deleted the app.
+    pub deleted: bool,
     /// The complete list of apps.
     pub list: Option<Observed<AppList>>,
     /// SpiceSecrets of the app, from the cache.

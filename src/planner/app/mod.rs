@@ -116,6 +116,10 @@ impl ResourcePlanner for SpiceApp {
         format!("App {id} is in sync with the spec{exception}")
     }
 
+    fn deletion_note(input: &AppInput<'_>) -> Option<&'static str> {
+        delete::deletion_note(input)
+    }
+
     fn resync(input: &AppInput<'_>) -> Resync {
         let interval = input.observed.secrets.as_ref().map_or(input.desired.interval, |secrets| secrets.interval);
         Resync::new(interval, input.meta)

@@ -128,7 +128,10 @@ impl RemoteWrite<SpiceApp> for AppWrite {
                 observed.app = Some(Observed::Present(shown(app, result)));
             }
             (Self::RemoveOwnerTags { .. }, _) => observed.owner_tags_removed = true,
-            (Self::Delete { .. }, Ok(_)) => (status.id, status.create_intent) = (None, None),
+            (Self::Delete { .. }, Ok(_)) => {
+                (status.id, status.create_intent) = (None, None);
+                observed.deleted = true;
+            }
             (_, Err(error)) => self.apply_error(status, observed, error),
             (_, Ok(None)) => {}
         }

@@ -39,6 +39,8 @@ pub struct SecretObserved {
     pub failed: BTreeMap<String, ApiError>,
     /// Secrets that this reconcile set.
     pub set: BTreeSet<String>,
+    /// True if this reconcile deleted a secret.
+    pub deleted: bool,
 }
 
 /// A SpiceApp as its SpiceSecrets observe it.

@@ -116,6 +116,11 @@ impl ResourcePlanner for SpiceSecret {
         messages::in_sync(input)
     }
 
+    fn deletion_note(input: &SecretInput<'_>) -> Option<&'static str> {
+        let are_deleted = input.observed.deleted && input.status.secrets.is_empty();
+        are_deleted.then_some("The secrets are deleted remotely")
+    }
+
     fn resync(input: &SecretInput<'_>) -> Resync {
         let app = app(input.observed);
         let resync = Resync::new(input.desired.interval, input.meta);

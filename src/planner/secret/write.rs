@@ -121,6 +121,10 @@ impl SecretWrite {
             (Self::Delete { .. }, _) => {
                 status.secrets.retain(|entry| entry.name != *name);
                 status.conflicts.retain(|conflict| conflict.name != *name);
+                if status.secrets.is_empty() {
+                    status.applied_secrets = None;
+                }
+                observed.deleted = true;
             }
             (Self::Set { .. }, None) => {}
         }

@@ -216,3 +216,41 @@ fn retain_ends_a_blocked_deletion_at_once() {
         "{result:?}"
     );
 }
+
+#[test]
+fn a_deleted_or_retained_app_is_reported_on_an_object_that_another_finalizer_keeps() {
+    type Change = fn(&mut Fixture);
+    let cases: [(&str, Change, Option<i64>, &str); 3] = [
+        ("deleted", |_| {}, None, "The app is deleted remotely"),
+        ("deleted externally", |fixture| fixture.remote.deleted.extend([101]), None, "The app is deleted remotely"),
+        (
+            "retained",
+            |fixture| fixture.object.spec.deletion_policy = Some(DeletionPolicy::Retain),
+            Some(101),
+            "The operator released the object",
+        ),
+    ];
+    for (case, change, id, result) in cases {
+        let mut fixture = Fixture::settled(json!({}));
+        change(&mut fixture);
+        fixture.object.metadata.finalizers = Some(vec![FINALIZER.into(), "example.com/backup".into()]);
+        fixture.delete();
+        assert_eq!(fixture.reconcile().outcome, Outcome::Finalized, "{case}");
+        let message = format!("{result}; waiting for other finalizers: example.com/backup");
+        let reported = fixture.status();
+        assert_eq!((reported.id, fixture.ready()), (id, ("False".into(), "Progressing".into())), "{case}");
+        assert!(reported.core.conditions.iter().all(|condition| condition.message == message), "{case}: {reported:?}");
+        // Neither a later reconcile nor a restart changes the report.
+        for restart in [false, true] {
+            if restart {
+                fixture.restart();
+            }
+            fixture.advance(3600);
+            let result = fixture.reconcile();
+            assert_eq!(
+                (result.outcome, result.reads.len(), fixture.status()),
+                (Outcome::Finalized, 0, reported.clone())
+            );
+        }
+    }
+}

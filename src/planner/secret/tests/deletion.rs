@@ -113,3 +113,25 @@ fn without_a_digest_key_nothing_is_set_but_secrets_can_be_deleted() {
     fixture.delete();
     assert_eq!(fixture.reconcile().deleted, ["TOKEN"]);
 }
+
+#[test]
+fn deleted_or_retained_secrets_are_reported_on_an_object_that_another_finalizer_keeps() {
+    use crate::api::{DeletionPolicy::Retain, FINALIZER};
+    for (policy, names, result) in [
+        (None, vec![], "The secrets are deleted remotely"),
+        (Some(Retain), vec!["A"], "The operator released the object"),
+    ] {
+        let mut fixture = Fixture::settled(one("A"), &[("key", "value")]);
+        fixture.object.spec.deletion_policy = policy;
+        fixture.object.metadata.finalizers = Some(vec![FINALIZER.into(), "example.com/backup".into()]);
+        fixture.delete();
+        assert_eq!(fixture.reconcile().outcome, Outcome::Finalized, "{policy:?}");
+        let message = format!("{result}; waiting for other finalizers: example.com/backup");
+        let ready = ("False".to_owned(), "Progressing".to_owned(), message);
+        assert_eq!((fixture.ready(), fixture.names()), (ready.clone(), names.into_iter().map(str::to_owned).collect()));
+        assert_eq!(fixture.status().applied_secrets.is_some(), policy.is_some(), "{policy:?}");
+        fixture.restart();
+        let result = fixture.reconcile();
+        assert_eq!((result.reads.len(), fixture.ready()), (0, ready), "{policy:?}");
+    }
+}
