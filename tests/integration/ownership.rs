@@ -170,3 +170,25 @@ async fn many_missing_apps_block_creates_until_an_annotation_accepts() {
     }
     assert_eq!(env.remote_apps().await.len(), 4);
 }
+
+#[tokio::test]
+async fn edited_creation_id_is_restored_and_deletes_no_adopted_app() {
+    let env = TestEnv::new("creation-id").await;
+    let _operator = env.start_operator().await;
+    let portal = env.sandbox.portal().unwrap();
+    portal.create_app(&json!({ "name": "my-app", "region": "us-east-1" })).await.unwrap();
+    let app = env.apply_app_and_wait("my-app", json!({ "adoptionPolicy": "Adopt" })).await;
+    let (id, recorded) = (id_of(&app), app.status.unwrap().incarnation.unwrap());
+    let edit = async || {
+        let mut tags = env.remote_apps().await[0]["tags"].clone();
+        tags["spice-operator-incarnation"] = json!("c-0123456789abcdef0123456789abcdef");
+        portal.update_app(id, &json!({ "tags": tags })).await.unwrap();
+    };
+    edit().await;
+    env.reconcile::<SpiceApp>("my-app").await;
+    assert_eq!(env.remote_apps().await[0]["tags"]["spice-operator-incarnation"], recorded);
+    edit().await;
+    env.delete_and_wait::<SpiceApp>("my-app").await;
+    let remaining = env.remote_apps().await;
+    assert_eq!((remaining.len(), &remaining[0]["id"]), (1, &json!(id)), "an adopted app is kept");
+}

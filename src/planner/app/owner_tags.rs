@@ -17,6 +17,11 @@ pub(super) fn is_own_tag(path: &str) -> bool {
     path.strip_prefix("tags.").is_some_and(|key| key == OWNER_TAG || key == INCARNATION_TAG)
 }
 
+/// Returns true if the path is that of the tag with the creation ID.
+pub(super) fn is_incarnation_tag(path: &str) -> bool {
+    path.strip_prefix("tags.") == Some(INCARNATION_TAG)
+}
+
 /// The fields of the spec and the owner tags. Without tag support the owner tags are left out, unless `app` shows one:
 /// the update would remove it.
 pub(super) fn desired_fields(

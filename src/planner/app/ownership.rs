@@ -52,13 +52,14 @@ pub(super) fn owned_elsewhere_message(app: &App) -> String {
     )
 }
 
-/// Records the fields of the app that a response shows.
+/// Records the fields of the app that a response shows. A recorded creation ID stays: anyone with access to the portal
+/// can edit the tag.
 pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, app: &App) {
     status.id = Some(app.id);
     if app.tag(OWNER_TAG).is_some() {
         status.tags_unsupported = None;
     }
-    status.incarnation = app.tag(INCARNATION_TAG).map(str::to_owned).or(status.incarnation.take());
+    status.incarnation = status.incarnation.take().or_else(|| app.tag(INCARNATION_TAG).map(str::to_owned));
     // A list shows neither endpoint nor region: the recorded value stays.
     let fits = |text: &&str| text.len() <= MAX_TEXT_LENGTH;
     status.endpoint = app.endpoint().filter(fits).map(str::to_owned).or(status.endpoint.take());

@@ -202,11 +202,6 @@ fn plan_present(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App>) -
     }
     let mut status = input.status.clone();
     record_app(&mut status, input.observed, app);
-    if Ownership::of(app, &input.desired.owner) != Ownership::Own {
-        // Without the owner tag, the creation ID on the app may be that of another owner.
-        status.incarnation = input.status.incarnation.clone();
-    }
-    status.incarnation.get_or_insert_with(|| format!("a-{}", input.fresh_id));
     if !is_reactivated_foreign(input.status, app) {
         status.create_intent = None;
     } else if !input.observed.tags_rejected {

@@ -2,14 +2,14 @@
 
 use super::fields::{self, ManagedField, MergeResult};
 use super::input::AppInput;
-use super::owner_tags::{desired_fields, is_known_to_lack_tag_support, is_own_tag};
+use super::owner_tags::{desired_fields, is_incarnation_tag, is_known_to_lack_tag_support, is_own_tag};
 use super::validate::AppSpec;
 use super::write::AppWrite;
 use crate::api::{RECONCILE_REQUESTED_AT, Reason, SpiceApp, SpiceAppStatus};
 use crate::management::types::App;
 use crate::planner::observation::Observation;
 use crate::planner::outcome::{EventRecord, Outcome};
-use crate::planner::remote_app::OWNER_TAG;
+use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG};
 use crate::planner::resource::Plan;
 
 /// Plans the update that makes the app match the spec. Without an update, the outcome is the state of the app.
@@ -21,8 +21,9 @@ pub(super) fn plan_update(
 ) -> Plan<SpiceApp> {
     let app = &read.value;
     let desired = desired_fields(input, spec, status.incarnation.as_deref(), Some(app));
-    // The next write is based on the owner tag, so the tag is corrected under every drift policy.
-    let is_report_only = |path: &str| !is_own_tag(path) && input.desired.report_drift || input.is_correction_loop(path);
+    // The next write is based on the owner tag, so a missing tag is restored under every drift policy.
+    let is_reported = |path: &str| !is_own_tag(path) || is_incarnation_tag(path) && app.tag(INCARNATION_TAG).is_some();
+    let is_report_only = |path: &str| is_reported(path) && input.desired.report_drift || input.is_correction_loop(path);
     let mut merge = fields::merge(&desired, &status.last_applied, app, is_report_only);
     let is_withheld = is_repository_connected(input) && merge.withhold_spicepod();
     let MergeResult { update, sent, cleared, corrected_drift, reported_drift, unclearable, unchanged } = merge;

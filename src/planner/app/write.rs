@@ -174,10 +174,7 @@ impl AppWrite {
         }
         status.last_applied = fields::accepted_fields(managed, app);
         observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
-        // The creation ID is the one that was sent: a reactivated app may show the one from before its deletion.
-        let incarnation = status.incarnation.clone();
         record_app(status, observed, app);
-        status.incarnation = incarnation.or(status.incarnation.take());
         record_tag_support(status, observed, false, app);
     }
 

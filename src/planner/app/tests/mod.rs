@@ -4,6 +4,7 @@ mod absence;
 mod adoption;
 mod conditions;
 mod create;
+mod creation_id;
 mod deletion;
 mod name_conflicts;
 mod preconditions;
