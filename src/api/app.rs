@@ -182,8 +182,8 @@ pub struct SpiceAppStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub id: Option<i64>,
-    /// Organization that the app is bound to: the endpoint, followed by `#` and the ID of the organization if the API
-    /// returns one.
+    /// Organization that the app is bound to: the endpoint in its canonical form, followed by `#` and the ID of the
+    /// organization if the API returns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_binding: Option<String>,
     /// SpiceOrganization that the app was recorded in, also when `spec.organizationRef` is not set.

@@ -243,7 +243,8 @@ pub struct SpiceOrganizationStatus {
     /// Status fields that every kind has.
     #[serde(flatten)]
     pub core: StatusCore,
-    /// Endpoint that this object is bound to since the first successful check.
+    /// Endpoint that this object is bound to since the first successful check, in its canonical form: lower case,
+    /// without the default port and final slashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// Organization that this object is bound to. Not set if the API returns no organizations: then only the endpoint

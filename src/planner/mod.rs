@@ -55,7 +55,7 @@ pub use digest::{DigestKey, Identity};
 pub use messages::{credential_not_found_message, display_object};
 pub use observation::{Observation, Observed, WriteResult};
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, organization_problem};
-pub use organization_view::OrganizationView;
+pub use organization_view::{OrganizationView, binding_text};
 pub use outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
 pub use resource::{NoRemoteWrite, Plan, PlanInput, RemoteWrite, ResourcePlanner};
 pub use runtime_state::{Corrections, RetryHold, RuntimeState};

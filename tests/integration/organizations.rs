@@ -219,6 +219,35 @@ async fn credential_of_another_organization_blocks_apps_until_accepted() {
 }
 
 #[tokio::test]
+async fn two_spellings_of_one_endpoint_are_one_organization() {
+    for (name, args) in [("spelling", &[][..]), ("spelling-id", CURRENT)] {
+        let env = TestEnv::with_sandbox(name, args).await;
+        let spelling = format!("{}/", env.sandbox.url().replace("http://127.0.0.1", "http://LOCALHOST"));
+        let bound = env.api::<SpiceOrganization>().get("default").await.unwrap();
+        let other =
+            json!({ "endpoint": spelling, "allowInsecureEndpoint": true, "credentials": bound.spec.credentials });
+        env.apply::<SpiceOrganization>("other", other).await;
+        let _operator = env.start_operator().await;
+        let before = env.wait_for_ready::<SpiceOrganization>("default").await.status.unwrap();
+        env.wait_for_ready::<SpiceOrganization>("other").await;
+
+        env.apply_app_and_wait("first", json!({ "name": "my-app", "description": "first" })).await;
+        let second = json!({
+            "name": "My-App", "description": "second", "organizationRef": { "name": "other" }, "adoptionPolicy": "Adopt",
+        });
+        env.apply_app("second", second).await;
+        let second = env.wait_for_reason::<SpiceApp>("second", "False", "NameTaken").await;
+        assert!(second.ready_message().contains("/first. "), "{}", second.ready_message());
+
+        env.apply_organization(&spelling).await;
+        let after = env.wait_for_ready::<SpiceOrganization>("default").await.status.unwrap();
+        assert_eq!((after.endpoint, after.organization), (before.endpoint, before.organization));
+        env.apply_app_and_wait("first", json!({ "name": "my-app", "description": "third" })).await;
+        assert_eq!(env.remote_apps().await[0]["description"], "third");
+    }
+}
+
+#[tokio::test]
 async fn spec_selects_one_of_several_organizations() {
     let env = TestEnv::with_sandbox("several", CURRENT).await;
     env.set_credential("sandbox-fake-token-both").await;

@@ -16,8 +16,8 @@ use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
 use crate::management::portal_url;
 use crate::planner::{
-    Observed, OrganizationView, ResourcePlanner, credential_not_found_message, display_object, find_condition,
-    is_suspended,
+    Observed, OrganizationView, ResourcePlanner, binding_text, credential_not_found_message, display_object,
+    find_condition, is_suspended,
 };
 
 /// Reference to the organization that an app uses, which need not exist. A recorded app stays in its recorded
@@ -143,11 +143,9 @@ fn unusable(context: &Context, organization: &SpiceOrganization, status: &SpiceO
     }
 }
 
-/// Organization binding as one text: the endpoint, and `#` and the ID if the API returns one.
 fn binding(status: &SpiceOrganizationStatus) -> Option<String> {
-    let endpoint = status.endpoint.as_ref()?;
-    let id = status.organization.as_ref().map(|organization| &organization.id);
-    Some(id.map_or_else(|| endpoint.clone(), |id| format!("{endpoint}#{id}")))
+    let id = status.organization.as_ref().map(|organization| organization.id.as_str());
+    Some(binding_text(status.endpoint.as_ref()?, id))
 }
 
 /// Number of recorded apps that a user accepts as missing.

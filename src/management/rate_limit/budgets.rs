@@ -14,6 +14,7 @@ use super::organization::OrganizationLimiter;
 use super::quota::Quota;
 use crate::management::credential::Credential;
 use crate::management::metrics::ApiMetrics;
+use crate::management::types::canonical_endpoint;
 
 /// Identifies the account of a credential. A digest, so that the key does not contain the credential.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -24,7 +25,7 @@ impl AccountKey {
     /// credential. Different endpoints never share a budget: another service has its own rate limit and must not be
     /// able to pause this one.
     pub fn new(endpoint: &str, account: Option<&str>, credential: &Credential) -> Self {
-        let endpoint = normalize(endpoint);
+        let endpoint = canonical_endpoint(endpoint);
         let (kind, text) = match (account, credential) {
             (Some(account), _) => ("account", account),
             (None, Credential::Token(token)) => ("token", token.expose_secret()),
@@ -48,12 +49,6 @@ impl fmt::Debug for AccountKey {
     }
 }
 
-/// One spelling of an endpoint, so that two spellings of one service share a budget.
-fn normalize(endpoint: &str) -> String {
-    let parsed = reqwest::Url::parse(endpoint).map_or_else(|_| endpoint.to_owned(), String::from);
-    parsed.trim_end_matches('/').to_owned()
-}
-
 /// The budgets of all accounts and organizations. Keeps limiters that are in use, and accounts that are paused.
 #[derive(Debug)]
 pub struct Budgets {
@@ -75,20 +70,20 @@ impl Budgets {
         Self { max_rate_limit_pause, metrics, limiters: Mutex::default() }
     }
 
-    /// The budget of a new connection of an account, below the limit of `organization` (any text that is equal for all
-    /// connections that use the organization). If the connections of an account have different quotas, the strictest
+    /// The budget of a new connection of an account, below the limit of the organizations at `endpoint`.
+    /// If the connections of an account have different quotas, the strictest
     /// one applies.
     ///
     /// An account that no connection uses is dropped. A new limiter of the same account starts empty, so that the
     /// requests of the previous limiter still count.
-    pub fn account(&self, key: AccountKey, organization: &str, quota: Quota) -> Budget {
+    pub fn account(&self, key: AccountKey, endpoint: &str, quota: Quota) -> Budget {
         // The organization's rate limit does not apply to an account with a higher limit.
         let above = if quota.share() > Quota::ORGANIZATION.share() { quota } else { Quota::ORGANIZATION };
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
         limiters.remove_unused();
         let account = limiters.accounts.entry(key).or_insert_with(|| Arc::new(AccountLimiter::start()));
         let account = Arc::clone(account);
-        let organization = limiters.organization(normalize(organization), above);
+        let organization = limiters.organization(canonical_endpoint(endpoint), above);
         drop(limiters);
         let limiter = Arc::new(LimiterHandle::new(account, quota));
         Budget { limiter, organization, max_rate_limit_pause: self.max_rate_limit_pause, metrics: self.metrics.clone() }
@@ -123,6 +118,7 @@ mod tests {
         for spelling in ["https://api.example/", "https://API.example", "https://api.example:443/"] {
             assert!(key(spelling) == key("https://api.example"), "{spelling}");
         }
+        assert!(key("http://localhost:9") == key("http://127.0.0.1:9"));
         for other in
             ["https://api.example:8443", "http://api.example", "https://api.example/v2", "https://other.example"]
         {

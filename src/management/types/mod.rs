@@ -2,6 +2,7 @@
 //! the planner may use this module, and no other module of the client.
 
 mod app;
+mod endpoint;
 mod error;
 mod list;
 mod organization;
@@ -11,6 +12,7 @@ mod secret;
 
 pub(crate) use app::AppEnvelope;
 pub use app::{App, AppField, CreateApp, UpdateApp};
+pub use endpoint::canonical_endpoint;
 pub use error::{ApiError, ErrorKind};
 pub use list::ListCompleteness;
 pub(crate) use list::ListPage;

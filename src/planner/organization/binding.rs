@@ -4,7 +4,7 @@
 
 use super::input::{OrganizationInput, unreachable};
 use crate::api::{ACCEPT_ORGANIZATION, OrganizationStatus, Reason};
-use crate::management::types::{AccessibleOrganization, ApiError, ErrorKind};
+use crate::management::types::{AccessibleOrganization, ApiError, ErrorKind, canonical_endpoint};
 use crate::planner::messages::list_items;
 use crate::planner::observation::Observed;
 use crate::planner::outcome::{Outcome, Retry};
@@ -18,6 +18,7 @@ const MAX_SHOWN_ORGANIZATIONS: usize = 10;
 /// An organization at an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OrganizationBinding {
+    /// In its canonical form.
     pub(super) endpoint: String,
     /// None if the API returns no organizations.
     pub(super) organization: Option<OrganizationStatus>,
@@ -34,7 +35,7 @@ pub(super) fn check(input: &OrganizationInput<'_>) -> Result<OrganizationBinding
             return Err(unreachable(input, &error));
         }
     };
-    let found = OrganizationBinding { endpoint: normalized(&input.desired.endpoint).to_owned(), organization };
+    let found = OrganizationBinding { endpoint: canonical_endpoint(&input.desired.endpoint), organization };
     match mismatch(input, &found).filter(|_| !is_accepted(input, &found)) {
         Some(message) => Err(Outcome::Stalled(Reason::OrganizationMismatch, message)),
         None => Ok(found),
@@ -45,18 +46,21 @@ pub(super) fn check(input: &OrganizationInput<'_>) -> Result<OrganizationBinding
 /// proxy does not count.
 fn lacks_identity_read(input: &OrganizationInput<'_>, error: &ApiError) -> bool {
     let ErrorKind::NotFound { json } = error.kind else { return false };
-    let had_read = input.status.organization.is_some()
-        && input.status.endpoint.as_deref().map(normalized) == Some(normalized(&input.desired.endpoint));
+    let had_read = input.status.organization.is_some() && is_endpoint_bound(input);
     json || !had_read
 }
 
 /// Returns true if the object is bound to the endpoint of the spec and no acceptance is pending, as far as is known
 /// without a request.
 pub(super) fn is_bound(input: &OrganizationInput<'_>) -> bool {
-    let endpoint = input.status.endpoint.as_deref().map(normalized);
     let has_acceptance = annotation(input.meta, ACCEPT_ORGANIZATION).is_some();
-    endpoint == Some(normalized(&input.desired.endpoint))
-        && (!has_acceptance || input.is_ready() || input.is_deleting())
+    is_endpoint_bound(input) && (!has_acceptance || input.is_ready() || input.is_deleting())
+}
+
+/// Returns true if the object is bound to the endpoint of the spec.
+fn is_endpoint_bound(input: &OrganizationInput<'_>) -> bool {
+    let bound = input.status.endpoint.as_deref().map(canonical_endpoint);
+    bound == Some(canonical_endpoint(&input.desired.endpoint))
 }
 
 /// The one accessible organization, or the one that the spec names.
@@ -106,7 +110,7 @@ fn mismatch(input: &OrganizationInput<'_>, found: &OrganizationBinding) -> Optio
         (None, _) => true,
         (Some(_), None) => false,
     };
-    let is_same_endpoint = normalized(bound_endpoint) == found.endpoint;
+    let is_same_endpoint = is_endpoint_bound(input);
     if is_same_endpoint && is_same_organization {
         return None;
     }
@@ -137,15 +141,13 @@ fn display_organization(organization: Option<&OrganizationStatus>) -> String {
 
 /// Returns true if a user accepted the binding found.
 fn is_accepted(input: &OrganizationInput<'_>, found: &OrganizationBinding) -> bool {
-    annotation(input.meta, ACCEPT_ORGANIZATION).is_some_and(|value| normalized(value.trim()) == acceptance_value(found))
+    annotation(input.meta, ACCEPT_ORGANIZATION).map(str::trim).is_some_and(|value| match &found.organization {
+        Some(organization) => value == organization.id,
+        None => canonical_endpoint(value) == found.endpoint,
+    })
 }
 
 /// Value of the annotation that accepts the binding found: its organization ID, or else its endpoint.
 fn acceptance_value(found: &OrganizationBinding) -> &str {
     found.organization.as_ref().map_or(&found.endpoint, |organization| &organization.id)
-}
-
-/// An endpoint without the trailing slash, which makes no difference.
-fn normalized(endpoint: &str) -> &str {
-    endpoint.trim_end_matches('/')
 }

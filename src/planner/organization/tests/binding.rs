@@ -101,6 +101,47 @@ fn a_change_that_keeps_the_organization_is_no_mismatch() {
 }
 
 #[test]
+fn another_spelling_of_the_endpoint_keeps_the_binding() {
+    for has_id in [true, false] {
+        for (endpoint, spellings) in [
+            ("https://api.example", ["https://API.Example", "https://api.example:443/"]),
+            ("https://[2001:db8::1]", ["https://[2001:0DB8:0:0:0:0:0:1]", "https://[2001:db8::0:1]:443"]),
+            ("http://127.0.0.1:9", ["http://localhost:9", "http://[::1]:9/"]),
+        ] {
+            let mut fixture = Fixture::new();
+            fixture.object.spec.allow_insecure_endpoint = Some(true);
+            if !has_id {
+                fixture.organizations = Observed::Unknown(error(NO_SUCH_PATH));
+            }
+            fixture.object.spec.endpoint = endpoint.to_owned();
+            assert_eq!(fixture.reconcile(), Outcome::InSync);
+            let before = fixture.bound_to();
+            for spelling in spellings {
+                fixture.set_endpoint(spelling);
+                assert_eq!(fixture.reconcile(), Outcome::InSync, "{spelling}");
+                assert_eq!(fixture.bound_to(), before, "{spelling}");
+            }
+            // A status that an operator recorded in the spelling of the spec.
+            fixture.object.status.get_or_insert_default().endpoint = Some(spellings[0].to_owned());
+            assert_eq!(fixture.reconcile(), Outcome::Skipped, "{}", spellings[0]);
+        }
+    }
+}
+
+#[test]
+fn a_user_accepts_an_endpoint_in_any_spelling() {
+    let mut fixture = Fixture::new();
+    fixture.organizations = Observed::Unknown(error(NO_SUCH_PATH));
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    fixture.set_endpoint("https://OTHER.example/");
+    let Outcome::Stalled(Reason::OrganizationMismatch, message) = fixture.reconcile() else { panic!("no mismatch") };
+    assert!(message.contains("accept-organization=https://other.example to"), "{message}");
+    fixture.accept("https://other.example:443/");
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    assert_eq!(fixture.bound_to(), bound("https://other.example", None));
+}
+
+#[test]
 fn without_an_identity_read_only_the_endpoint_is_bound_and_status_shows_it() {
     let mut fixture = Fixture::new();
     fixture.organizations = Observed::Unknown(error(NO_SUCH_PATH));
