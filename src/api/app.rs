@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy, interval_rule};
+use super::interval::{Interval, interval_rule};
+use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 use super::reference::{ConfigMapKeyRef, OrganizationRef, ResolvedOrganizationRef};
 use super::runtime::Runtime;
 use super::status::StatusCore;
@@ -134,9 +134,8 @@ pub struct SpiceAppSpec {
     /// Time between two resyncs, such as `90s` or `1h30m`. Defaults to 10m. The operator raises a shorter interval to
     /// `--min-interval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
     #[x_kube(validation = interval_rule())]
-    pub interval: Option<Duration>,
+    pub interval: Option<Interval>,
     /// Stops all API requests for this object while true. Deletion of the object still works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,

@@ -5,6 +5,7 @@
 mod app;
 mod condition;
 mod definition;
+mod interval;
 mod organization;
 mod policy;
 mod reference;
@@ -17,6 +18,7 @@ pub use app::{
 };
 pub use condition::{Condition, ConditionType, Reason};
 pub use definition::custom_resource_definitions;
+pub use interval::Interval;
 pub use organization::{
     Adoption, AllowedNamespaces, Credentials, IncompleteList, LimitsStatus, NamespacesFrom, OAuthClient,
     OrganizationStatus, RegionStatus, RequestBudget, SpiceOrganization, SpiceOrganizationSpec, SpiceOrganizationStatus,

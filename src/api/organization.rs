@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::policy::interval_rule;
+use super::interval::{Interval, interval_rule};
 use super::reference::{OAuthSecretRef, TokenSecretRef};
 use super::status::StatusCore;
 
@@ -96,9 +95,8 @@ pub struct SpiceOrganizationSpec {
     /// Time between two resyncs, such as `90s` or `1h30m`. Defaults to 10m. The operator raises a shorter interval to
     /// `--min-interval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
     #[x_kube(validation = interval_rule())]
-    pub interval: Option<Duration>,
+    pub interval: Option<Interval>,
     /// Emergency stop: while true, the operator sends no API request for this SpiceOrganization and for all objects
     /// that use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,5 @@
 //! Policies that several kinds have.
 
-use kube::core::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,14 +7,6 @@ use serde::{Deserialize, Serialize};
 /// documents the default.
 pub(super) fn described_by_its_field(schema: &mut schemars::Schema) {
     schema.remove("description");
-}
-
-/// Rule of `spec.interval`. The pattern rejects a text that is not a duration before `duration()` converts the text,
-/// because the error of `duration()` names no unit.
-pub(super) fn interval_rule() -> Rule {
-    let is_duration = "self.matches('^([0-9]{1,6}([.][0-9]{1,9})?[hms]|[0-9]{7,9}s|[0-9]{1,12}(ms|us|ns))+$')";
-    Rule::new(format!("{is_duration} && duration(self) >= duration('1s')"))
-        .message("interval must be a duration of 1s or more, such as 90s, 10m or 1h30m")
 }
 
 /// Handling of the remote object when the Kubernetes object is deleted.

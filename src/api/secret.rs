@@ -2,12 +2,12 @@
 
 #![allow(clippy::duplicated_attributes, reason = "each printcolumn is an attribute of its own")]
 
-use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy, interval_rule};
+use super::interval::{Interval, interval_rule};
+use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 use super::reference::AppRef;
 use super::status::StatusCore;
 
@@ -66,9 +66,8 @@ pub struct SpiceSecretSpec {
     /// Time between two resyncs, such as `90s` or `1h30m`. Defaults to 10m. The operator raises a shorter interval to
     /// `--min-interval`. The SpiceApp and all SpiceSecrets of an app use the shortest interval that any of them sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
     #[x_kube(validation = interval_rule())]
-    pub interval: Option<Duration>,
+    pub interval: Option<Interval>,
     /// Stops all API requests for this object while true. Deletion of the object still works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,

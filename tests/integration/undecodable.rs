@@ -98,6 +98,54 @@ async fn undecodable_app_is_reported_and_does_not_block_other_apps() {
 }
 
 #[tokio::test]
+async fn interval_of_a_looser_schema_is_reported_and_does_not_end_the_process() {
+    if use_existing_cluster() {
+        // A test must not change the definitions of an existing cluster.
+        return;
+    }
+    let env = TestEnv::with_dedicated_control_plane("undecodable-interval").await;
+    let operator = env.start_operator().await;
+    env.apply_app_and_wait("my-app", json!({})).await;
+    env.set_values("src", json!({ "TOKEN": "fake-value-1" })).await;
+    env.apply_secret_and_wait("src", json!({ "appRef": { "name": "my-app" } })).await;
+    for kinds in ["spiceorganizations", "spiceapps", "spicesecrets"] {
+        remove_field_type(&env, kinds, "interval").await;
+    }
+    let token = json!({ "personalAccessToken": { "secretRef": { "name": "spice-credentials" } } });
+    let invalid = [
+        ("SpiceOrganization", json!({ "interval": "1h-1m", "credentials": token })),
+        ("SpiceApp", json!({ "interval": "1h-1m" })),
+        ("SpiceSecret", json!({ "interval": "1h-1m", "appRef": { "name": "my-app" }, "secretRef": { "name": "src" } })),
+    ];
+    for (kind, spec) in invalid {
+        let metadata = json!({ "name": "invalid", "namespace": env.namespace });
+        let object =
+            json!({ "apiVersion": "cloud.spice.ai/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec });
+        eventually("the API server accepts the invalid interval", DEADLINE, async || {
+            env.cluster.kubectl_apply_text(&object.to_string()).await.map(drop)
+        })
+        .await;
+    }
+    let check = async |description: &str| {
+        for object in ["sorg/invalid", "sapp/invalid", "ssec/invalid"] {
+            wait_for_undecodable(&env, object, "spec.interval").await;
+            let conditions = get_jsonpath(&env, object, "{.status.conditions}").await.unwrap();
+            let form = "interval must be a duration of 1s or more, such as 90s, 10m or 1h30m";
+            assert!(conditions.contains(form), "{object}: {conditions}");
+        }
+        env.apply_app_and_wait("my-app", json!({ "description": description })).await;
+        assert_eq!(env.remote_apps().await.len(), 1);
+    };
+    check("by a process that watches the objects").await;
+    operator.terminate().await.unwrap();
+    let _operator = env.start_operator().await;
+    check("by a process that lists the objects").await;
+    for object in ["ssec/invalid", "sapp/invalid", "sorg/invalid"] {
+        delete(&env, object).await;
+    }
+}
+
+#[tokio::test]
 async fn undecodable_secret_is_not_rotated_and_can_be_deleted() {
     if use_existing_cluster() {
         // A test must not change the definitions of an existing cluster.

@@ -54,6 +54,8 @@ async fn secret_references_and_policies_are_validated() {
         ("db", all_keys(json!({ "interval": "1s", "suspend": true })), &[]),
         ("db", all_keys(json!({ "interval": "999ms" })), &["spec.interval", "1s or more"]),
         ("db", all_keys(json!({ "interval": "soon" })), &["spec.interval", "such as 90s"]),
+        ("db", all_keys(json!({ "interval": "1h-1m" })), &["spec.interval", "such as 90s"]),
+        ("db", all_keys(json!({ "interval": "" })), &["spec.interval", "such as 90s"]),
     ])
     .await;
 }
