@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::interval::{Interval, interval_rule};
 use super::reference::{OAuthSecretRef, TokenSecretRef};
@@ -164,14 +165,51 @@ pub struct OAuthClient {
 #[x_kube(
     validation = Rule::new("has(self.selector) == (self.from == 'Selector')")
         .message("selector must be set if and only if from is Selector"),
+    validation = Rule::new("!has(self.selector) || !has(self.selector.matchLabels) || self.selector.matchLabels.all(key, key.matches('^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))")
+        .message("no label can have this key").field_path(".selector.matchLabels"),
+    validation = Rule::new("!has(self.selector) || !has(self.selector.matchExpressions) || self.selector.matchExpressions.all(one, one.operator in ['In', 'NotIn'] ? has(one.values) && one.values.size() > 0 : one.operator in ['Exists', 'DoesNotExist'] && (!has(one.values) || one.values.size() == 0))")
+        .message("each requirement must use In or NotIn with values, or Exists or DoesNotExist without values")
+        .field_path(".selector.matchExpressions"),
 )]
 pub struct AllowedNamespaces {
     /// `Same` allows only the namespace of the SpiceOrganization, `All` every namespace, and `Selector` also the
     /// namespaces that match `selector`.
     pub from: NamespacesFrom,
-    /// Label selector for namespaces. Required with `from: Selector`, and not valid otherwise.
+    /// Label selector for namespaces. Required with `from: Selector`, and not valid otherwise. An empty selector matches
+    /// every namespace, as in Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounded_selector)]
     pub selector: Option<LabelSelector>,
+}
+
+/// Bounds the lists of a label selector. A key that no label can have is rejected, because with NotIn or DoesNotExist
+/// such a requirement would match every namespace.
+fn bounded_selector(schema: &mut schemars::Schema) {
+    let bounds = json!({ "properties": {
+        "matchLabels": { "maxProperties": 64, "additionalProperties": { "maxLength": 63 } },
+        "matchExpressions": { "maxItems": 64, "items": { "properties": {
+            "key": {
+                "maxLength": 317,
+                "pattern": "^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+            },
+            "values": { "maxItems": 64, "items": { "maxLength": 63 } },
+        } } },
+    } });
+    let mut value = schema.clone().to_value();
+    merge_into(&mut value, &bounds);
+    if let Ok(bounded) = schemars::Schema::try_from(value) {
+        *schema = bounded;
+    }
+}
+
+/// Adds the fields of `more` to `value`, level by level.
+fn merge_into(value: &mut Value, more: &Value) {
+    match (value, more) {
+        (Value::Object(fields), Value::Object(more)) => {
+            more.iter().for_each(|(name, part)| merge_into(fields.entry(name).or_insert(json!({})), part));
+        }
+        (value, more) => *value = more.clone(),
+    }
 }
 
 /// Which other namespaces can use a SpiceOrganization. Its own namespace always can.

@@ -50,6 +50,7 @@ pub struct Runtime {
 /// Resources of a replica or an executor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1))]
 pub struct RuntimeResources {
     /// Upper limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +63,7 @@ pub struct RuntimeResources {
 /// Upper limits of a replica or an executor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1))]
 pub struct RuntimeLimits {
     /// Number of CPUs, such as `"4"`, or `"-"` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,6 +82,7 @@ pub struct RuntimeLimits {
 /// Reserved amounts of a replica or an executor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1))]
 pub struct RuntimeRequests {
     /// Number of CPUs, such as `"2"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,6 +97,7 @@ pub struct RuntimeRequests {
 /// Executors of a distributed app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1))]
 pub struct RuntimeExecutor {
     /// Number of executors.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -91,9 +91,9 @@ impl SpiceSecret {
 }
 
 impl SpiceSecretSpec {
-    /// The selected keys; empty if every key is selected.
-    pub fn items(&self) -> &[SecretItem] {
-        self.secret_ref.as_ref().map_or(&[], |secret| &secret.items)
+    /// The selected keys. `None` selects every key.
+    pub fn items(&self) -> Option<&[SecretItem]> {
+        self.secret_ref.as_ref()?.items.as_deref()
     }
 }
 
@@ -105,10 +105,10 @@ pub struct SecretRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: Option<String>,
-    /// Keys to copy. Defaults to every key, each under its own name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
-    pub items: Vec<SecretItem>,
+    /// Keys to copy, at least one. If the field is not set, the operator copies every key, each under its own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub items: Option<Vec<SecretItem>>,
 }
 
 /// One key of a Kubernetes Secret and its name in the app.

@@ -137,6 +137,10 @@ async fn app_runtime_is_validated() {
         ),
         ("my-app", runtime(json!({"resources": {"limits": {"cpu": 4}}})), &["resources.limits.cpu", "string"]),
         ("my-app", runtime(json!({"resources": {"limits": {"cpu": ""}}})), &["resources.limits.cpu"]),
+        ("my-app", runtime(json!({"resources": {}})), &["spec.runtime.resources", "at least 1"]),
+        ("my-app", runtime(json!({"resources": {"limits": {}}})), &["spec.runtime.resources.limits", "at least 1"]),
+        ("my-app", runtime(json!({"resources": {"requests": {}}})), &["spec.runtime.resources.requests", "at least 1"]),
+        ("my-app", runtime(json!({"executor": {}})), &["spec.runtime.executor", "at least 1"]),
         ("my-app", runtime(json!({"executor": {"replicas": 1001}})), &["spec.runtime.executor.replicas", "1000"]),
         ("my-app", runtime(json!({"executor": {"storageSizeGb": 0}})), &["spec.runtime.executor.storageSizeGb"]),
     ])

@@ -18,14 +18,16 @@ use crate::support::{
 
 /// Removes every rule and limit from a schema, and keeps the types.
 fn remove_validation(schema: &mut Value) {
-    const LIMITS: [&str; 9] = [
+    const LIMITS: [&str; 11] = [
         "x-kubernetes-validations",
         "pattern",
         "minLength",
         "maxLength",
         "minimum",
         "maximum",
+        "minItems",
         "maxItems",
+        "minProperties",
         "maxProperties",
         "format",
     ];
@@ -92,6 +94,7 @@ fn invalid_apps() -> Vec<InvalidObject> {
         ("both-sources", json!({ "spicepod": {}, "spicepodFrom": source }), "spec.spicepodFrom"),
         ("two-places", json!({ "region": "a", "cname": "b" }), "spec.region"),
         ("wrong-name", json!({ "name": "my app!" }), "spec.name"),
+        ("empty-resources", json!({ "runtime": { "resources": { "limits": {} } } }), "spec.runtime.resources"),
         ("wrong-tag", json!({ "tags": { "a": "x".repeat(300) } }), "spec.tags"),
         (
             "all-at-once",
@@ -150,6 +153,7 @@ fn invalid_secrets() -> Vec<InvalidObject> {
             json!({ "appRef": app, "secretRef": { "name": "a", "items": [{ "key": "A" }, { "key": "b", "name": "A" }] } }),
             "spec.secretRef.items[1].name",
         ),
+        ("no-items", json!({ "appRef": app, "secretRef": { "name": "a", "items": [] } }), "spec.secretRef.items"),
     ]
 }
 

@@ -87,7 +87,7 @@ pub(in crate::controller) fn undecodable_sibling(
 
 /// Returns true if an object selects all keys of its Kubernetes Secret.
 pub(in crate::controller) fn selects_all_keys(object: &SpiceSecret) -> bool {
-    object.spec.items().is_empty()
+    object.spec.items().is_none()
 }
 
 /// Returns true if one object requests or manages a name that the other one does.

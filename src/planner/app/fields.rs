@@ -98,6 +98,10 @@ pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<ManagedField>, String> 
                 all.extend(tags.iter().map(|(key, value)| managed_tag(key, value.clone())));
             }
             Some(value) if !value.is_null() => {
+                // An empty object declares nothing, and the API could reset the field.
+                if has_wire_names(field) && has_empty_object(value) {
+                    return Err(format!("spec.{path} has an empty object. Set a field, or remove the object"));
+                }
                 let value = if has_wire_names(field) { with_wire_names(value) } else { value.clone() };
                 all.push(ManagedField { path: path.to_owned(), field, tag: None, value });
             }
@@ -110,6 +114,10 @@ pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<ManagedField>, String> 
 /// Returns true if the API names the parts of a field differently. A spicepod is sent as written.
 fn has_wire_names(field: AppField) -> bool {
     matches!(field, AppField::Resources | AppField::Executor)
+}
+
+fn has_empty_object(value: &Value) -> bool {
+    value.as_object().is_some_and(|parts| parts.is_empty() || parts.values().any(has_empty_object))
 }
 
 /// Resources or an executor with the API's names of their parts.

@@ -77,6 +77,11 @@ fn budget(budget: &RequestBudget) -> Result<(), String> {
 }
 
 fn requirements(selector: &LabelSelector) -> Result<(), String> {
+    let labels = selector.match_labels.iter().flatten().map(|(key, _)| key);
+    let required = selector.match_expressions.iter().flatten().map(|requirement| &requirement.key);
+    if let Some(key) = labels.chain(required).find(|key| !is_label_key(key)) {
+        return Err(format!("spec.allowedNamespaces.selector: {key:?} is not a valid label key"));
+    }
     for requirement in selector.match_expressions.iter().flatten() {
         let has_values = requirement.values.as_ref().is_some_and(|values| !values.is_empty());
         let is_valid = match requirement.operator.as_str() {
@@ -93,6 +98,20 @@ fn requirements(selector: &LabelSelector) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Returns true if a label can have this key. A requirement on another key matches every namespace or none.
+fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let is_part = |part: &str, max, allowed: fn(char) -> bool| {
+        let is_edge = |letter: char| letter.is_ascii_alphanumeric() && allowed(letter);
+        (1..=max).contains(&part.len())
+            && part.chars().all(allowed)
+            && part.starts_with(is_edge)
+            && part.ends_with(is_edge)
+    };
+    let is_prefix = |prefix| is_part(prefix, 253, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c));
+    prefix.is_none_or(is_prefix) && is_part(name, 63, |c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 #[cfg(test)]
@@ -136,7 +155,17 @@ mod tests {
             (json!({ "allowedNamespaces": { "from": "Selector" } }), Some("spec.allowedNamespaces.selector must")),
             (required(json!({ "key": "team", "operator": "In", "values": ["data"] })), None),
             (required(json!({ "key": "team", "operator": "In" })), Some("the requirement on \"team\"")),
+            (required(json!({ "key": "team", "operator": "In", "values": [] })), Some("the requirement on \"team\"")),
             (required(json!({ "key": "team", "operator": "Is" })), Some("the requirement on \"team\"")),
+            (required(json!({ "key": "example.com/Team_1", "operator": "Exists" })), None),
+            // An empty selector matches every namespace.
+            (allowed(json!({})), None),
+            (allowed(json!({ "matchLabels": {} })), None),
+            (allowed(json!({ "matchLabels": { "": "data" } })), Some("\"\" is not a valid label key")),
+            (allowed(json!({ "matchLabels": { "team ": "data" } })), Some("\"team \" is not a valid label key")),
+            (required(json!({ "key": "", "operator": "DoesNotExist" })), Some("\"\" is not a valid label key")),
+            (required(json!({ "key": "a/b/c", "operator": "Exists" })), Some("\"a/b/c\" is not a valid label key")),
+            (required(json!({ "key": "A/b", "operator": "Exists" })), Some("\"A/b\" is not a valid label key")),
         ] {
             let found = organization_problem(&spec(&changes));
             match problem {

@@ -79,11 +79,12 @@ pub fn requested_names(spec: &SpiceSecretSpec) -> BTreeSet<String> {
 /// Checks the items. CEL cannot bound the cost of a search for duplicates, and an older schema may have accepted any
 /// name.
 fn selected_keys(spec: &SpiceSecretSpec) -> Result<SelectedKeys, String> {
-    if spec.items().is_empty() {
-        return Ok(SelectedKeys::All);
+    let Some(items) = spec.items() else { return Ok(SelectedKeys::All) };
+    if items.is_empty() {
+        return Err("spec.secretRef.items must list at least one key. To copy every key, remove the field".to_owned());
     }
     let (mut keys, mut names) = (Vec::new(), BTreeSet::new());
-    for (place, item) in spec.items().iter().enumerate() {
+    for (place, item) in items.iter().enumerate() {
         let name = item.name.clone().unwrap_or_else(|| item.key.clone());
         check_name(&name).map_err(|why| format!("spec.secretRef.items[{place}].name: {why}"))?;
         if !names.insert(name.clone()) {

@@ -157,3 +157,45 @@ async fn organization_access_budget_and_interval_are_validated() {
     ])
     .await;
 }
+
+#[tokio::test]
+async fn organization_namespace_selector_is_validated() {
+    let selector =
+        |selector: Value| spec_with(json!({"allowedNamespaces": {"from": "Selector", "selector": selector}}));
+    let labels = |labels: Value| selector(json!({ "matchLabels": labels }));
+    let required = |requirement: Value| selector(json!({ "matchExpressions": [requirement] }));
+    let expressions = "spec.allowedNamespaces.selector.matchExpressions";
+    let needs_values: &[&str] = &[expressions, "In or NotIn with values"];
+    let many =
+        |count: usize| (0..count).map(|n| json!({"key": format!("k{n}"), "operator": "Exists"})).collect::<Value>();
+    check_creates::<SpiceOrganization>(&[
+        // An empty selector matches every namespace, as in Kubernetes.
+        ("default", selector(json!({})), &[]),
+        ("default", labels(json!({})), &[]),
+        ("default", labels(json!({"example.com/team": "data"})), &[]),
+        (
+            "default",
+            labels(json!({"": "data"})),
+            &["spec.allowedNamespaces.selector.matchLabels", "no label can have this key"],
+        ),
+        (
+            "default",
+            labels(json!({"team ": "data"})),
+            &["spec.allowedNamespaces.selector.matchLabels", "no label can have"],
+        ),
+        ("default", labels(json!({"team": "x".repeat(64)})), &["spec.allowedNamespaces.selector.matchLabels", "63"]),
+        ("default", required(json!({"key": "team", "operator": "In", "values": ["data"]})), &[]),
+        ("default", required(json!({"key": "team", "operator": "NotIn", "values": ["data"]})), &[]),
+        ("default", required(json!({"key": "example.com/Team_1", "operator": "DoesNotExist"})), &[]),
+        ("default", required(json!({"key": "team", "operator": "In"})), needs_values),
+        ("default", required(json!({"key": "team", "operator": "In", "values": []})), needs_values),
+        ("default", required(json!({"key": "team", "operator": "NotIn", "values": []})), needs_values),
+        ("default", required(json!({"key": "team", "operator": "Exists", "values": ["data"]})), needs_values),
+        ("default", required(json!({"key": "team", "operator": "Is", "values": ["data"]})), needs_values),
+        ("default", required(json!({"key": "", "operator": "DoesNotExist"})), &[expressions]),
+        ("default", required(json!({"key": "team ", "operator": "NotIn", "values": ["data"]})), &[expressions]),
+        ("default", selector(json!({"matchExpressions": many(64)})), &[]),
+        ("default", selector(json!({"matchExpressions": many(65)})), &[expressions, "64"]),
+    ])
+    .await;
+}

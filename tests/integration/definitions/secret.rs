@@ -82,6 +82,8 @@ async fn secret_items_are_validated() {
         ("db", item("a/b", "A_B"), &["spec.secretRef.items[0].key"]),
         ("db", item("A", "a b"), &[item_name]),
         ("db", items(json!([{ "name": "A" }])), &["spec.secretRef.items[0].key", "Required"]),
+        // Only a missing field selects every key.
+        ("db", items(json!([])), &["spec.secretRef.items", "at least 1"]),
         ("db", items(keys(256)), &[]),
         ("db", items(keys(257)), &["spec.secretRef.items", "256"]),
     ])

@@ -52,10 +52,9 @@ fn check_foreign(fixture: &Fixture, foreign: &BTreeMap<String, StoredSecret>) {
 
 /// The names that the spec requests, each with its key.
 fn requested(fixture: &Fixture, data: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
-    let items = &fixture.object.spec.secret_ref.as_ref().unwrap().items;
-    if items.is_empty() {
+    let Some(items) = fixture.object.spec.items() else {
         return data.keys().map(|key| (key.clone(), key.clone())).collect();
-    }
+    };
     items.iter().map(|item| (item.name.clone().unwrap(), item.key.clone())).collect()
 }
 
@@ -72,7 +71,8 @@ fn apply(fixture: &mut Fixture, foreign: &mut BTreeMap<String, StoredSecret>, ev
         Event::SourceGone => fixture.source = None,
         Event::Spec(names) => {
             let items = names.iter().map(|(name, key)| json!({ "key": NAMES[*key], "name": NAMES[*name] }));
-            fixture.edit(json!({ "secretRef": { "name": "source", "items": items.collect::<Vec<_>>() } }));
+            let items = (!names.is_empty()).then(|| items.collect::<Vec<_>>());
+            fixture.edit(json!({ "secretRef": { "name": "source", "items": items } }));
         }
         Event::Portal(name, of) => {
             fixture.set_in_portal(NAMES[name], &value(of));

@@ -134,10 +134,13 @@ fn an_invalid_spec_stalls_without_a_remote_read() {
             json!({ "secretRef": { "name": "source", "items": [{ "key": "a.b" }] } }),
             "spec.secretRef.items[0].name: \"a.b\"",
         ),
+        // An older schema accepts an empty list. The list selects no key, and a missing field selects every key.
+        (json!({ "secretRef": { "name": "source", "items": [] } }), "spec.secretRef.items must list at least one key"),
     ] {
         let mut fixture = Fixture::new(spec, &[("key", "value")]);
         let result = fixture.reconcile();
         let Outcome::Stalled(Reason::InvalidSpec, shown) = &result.outcome else { panic!("{result:?}") };
         assert!(shown.contains(message) && result.reads == [SecretRead::Siblings], "{shown}");
+        assert!(result.set.is_empty() && fixture.remote.is_empty(), "{message}");
     }
 }
