@@ -95,10 +95,12 @@ pub struct SpiceAppSpec {
     /// the visibility later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// Tags of the app. The operator merges them with the tags of other clients. A value has letters, digits, `_`, `@`
-    /// and `-`.
+    /// Tags of the app. The operator merges them with the tags of other clients. A key is a letter, followed by at most
+    /// 62 letters, digits, `_`, `.`, `/` and `-`. A value has letters, digits, `_`, `@` and `-`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 48, "additionalProperties" = { "type": "string", "maxLength": 256 }))]
+    #[schemars(extend("maxProperties" = 48, "additionalProperties" = { "type": "string", "maxLength": 256, "pattern": "^[a-zA-Z0-9_@-]*$" }))]
+    #[x_kube(validation = Rule::new("self.all(key, key.matches('^[a-zA-Z][a-zA-Z0-9_./-]{0,62}$') && !key.startsWith('spice-operator-'))")
+        .message("a key must be a letter followed by up to 62 of letters, digits, _ . / -, and must not start with spice-operator-"))]
     pub tags: BTreeMap<String, String>,
     /// Branch that the portal shows as production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
