@@ -260,6 +260,17 @@ async fn app_name_cname_and_organization_are_immutable() {
             json!({"organizationRef": {"namespace": null}}),
             &[],
         ),
+        // Another name is a move, whatever happens to the namespace.
+        (
+            json!({"organizationRef": {"name": "default"}}),
+            json!({"organizationRef": {"name": "other", "namespace": "x"}}),
+            &["spec.organizationRef", "cannot change"],
+        ),
+        (
+            json!({"organizationRef": {"name": "default", "namespace": "x"}}),
+            json!({"organizationRef": {"name": "other", "namespace": null}}),
+            &["spec.organizationRef", "cannot change"],
+        ),
         (json!({"name": "name-1", "cname": "a"}), json!({"name": "name-1", "description": "x"}), &[]),
         (json!({"region": "a"}), json!({"region": "b"}), &[]),
         (json!({"region": "a"}), json!({"region": null, "clusterName": "b"}), &[]),

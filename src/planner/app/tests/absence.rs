@@ -185,6 +185,57 @@ fn a_recorded_app_does_not_move_and_a_reference_that_means_the_same_changes_noth
     );
 }
 
+/// References of an app in namespace `team`, before and after an edit, and whether they mean the same organization.
+#[test]
+fn a_reference_may_change_its_form_and_not_its_meaning() {
+    let home = || organization_ref("team", "default");
+    let shared = || organization_ref("shared", "acme");
+    let (unset, default) = (Value::Null, json!({ "name": "default" }));
+    let home_default = json!({ "name": "default", "namespace": "team" });
+    let (own_acme, shared_acme) = (json!({ "name": "acme" }), json!({ "name": "acme", "namespace": "shared" }));
+    for (recorded, before, after, is_same) in [
+        (home(), &unset, &default, true),
+        (home(), &unset, &home_default, true),
+        (home(), &default, &home_default, true),
+        (home(), &home_default, &default, true),
+        (home(), &home_default, &unset, true),
+        (home(), &unset, &own_acme, false),
+        (home(), &default, &json!({ "name": "default", "namespace": "shared" }), false),
+        (home(), &home_default, &json!({ "name": "default", "namespace": "shared" }), false),
+        // The reference was resolved to the default of the operator.
+        (shared(), &unset, &shared_acme, true),
+        (shared(), &unset, &own_acme, false),
+        (shared(), &unset, &default, false),
+        (shared(), &shared_acme, &own_acme, false),
+        (shared(), &shared_acme, &unset, true),
+    ] {
+        let case = format!("{recorded:?}: {before} then {after}");
+        let spec =
+            |reference: &Value, description: &str| json!({ "organizationRef": reference, "description": description });
+        let mut fixture = Fixture::new(spec(before, "one"));
+        fixture.organization_ref = recorded.clone();
+        assert_eq!(fixture.reconcile().outcome, Outcome::InSync, "{case}");
+        assert_eq!(fixture.status().organization_ref, Some(recorded.clone()), "{case}");
+        fixture.advance(660);
+        fixture.edit(spec(after, "two"));
+        let result = fixture.reconcile();
+        if is_same {
+            assert_eq!((result.put(), result.outcome), (["description".to_owned()].into(), Outcome::InSync), "{case}");
+        } else {
+            let (stalled, writes) = (result.stalled(), result.writes.len());
+            assert_eq!((stalled, result.remote_reads(), writes), (Some(Reason::OrganizationMismatch), 0, 0), "{case}");
+            let Outcome::Stalled(_, message) = &result.outcome else { panic!("{result:?}") };
+            assert!(
+                message.ends_with("create it again") && message.contains("spec.organizationRef names"),
+                "{message}"
+            );
+            fixture.edit(spec(before, "three"));
+            assert_eq!(fixture.reconcile().put(), ["description".to_owned()].into(), "{case}: restored");
+        }
+        assert_eq!(fixture.status().organization_ref, Some(recorded), "{case}");
+    }
+}
+
 #[test]
 fn a_404_alone_is_no_absence() {
     let mut fixture = Fixture::settled(json!({}));
