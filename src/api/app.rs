@@ -91,8 +91,8 @@ pub struct SpiceAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// Visibility of the app. If the field is not set, the operator creates the app as `private` and does not change
-    /// the visibility later.
+    /// Visibility of the app. Defaults to `private` for an app that this object created. If the field is not set, the
+    /// operator does not change the visibility of an adopted app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
     /// Tags of the app. The operator merges them with the tags of other clients. A key is a letter, followed by at most

@@ -144,6 +144,19 @@ async fn resync_corrects_drift_after_the_interval() {
 }
 
 #[tokio::test]
+async fn default_visibility_of_a_created_app_is_restored() {
+    let env = TestEnv::new("visibility").await;
+    let _operator = env.start_operator().await;
+    let id = id_of(&env.apply_app_and_wait("my-app", json!({})).await);
+    let before = env.sandbox.revision().await.unwrap();
+    env.sandbox.portal().unwrap().update_app(id, &json!({ "visibility": "public" })).await.unwrap();
+    env.reconcile::<SpiceApp>("my-app").await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    assert_eq!(env.remote_apps().await[0]["visibility"], "private");
+    assert_eq!(env.writes_since(before).await.len(), 1);
+}
+
+#[tokio::test]
 async fn object_deletion_deletes_the_app_unless_retained() {
     let env = TestEnv::new("delete").await;
     let _operator = env.start_operator().await;

@@ -17,6 +17,8 @@ enum Removal {
     Clears,
     /// The field of the app keeps its value, and the operator no longer manages the field.
     Keeps,
+    /// The operator sets the value that it sends if the spec has none.
+    Restores(&'static str),
 }
 
 /// A field: JSON pointers in the spec and in the app, and two values.
@@ -31,7 +33,7 @@ fn fields() -> Vec<Field> {
     let field = |spec, remote, values, removal| Field { spec, remote, values, removal };
     vec![
         field("/description", "/description", [json!("one"), json!("two")], Removal::Clears),
-        field("/visibility", "/visibility", [json!("public"), json!("private")], Removal::Keeps),
+        field("/visibility", "/visibility", [json!("public"), json!("private")], Removal::Restores("private")),
         field("/tags/team", "/tags/team", [json!("data"), json!("web")], Removal::Clears),
         field("/runtime/replicas", "/config/replicas", [json!(1), json!(2)], Removal::Keeps),
         field("/runtime/imageTag", "/config/image_tag", [json!("v1.1.0"), json!("v1.2.0")], Removal::Clears),
@@ -159,8 +161,9 @@ impl Scenario<'_> {
         assert_eq!(app.finalizers().len(), 1, "{context}");
         for (field, model) in fields.iter().zip(&mut self.models) {
             let found = remote.pointer(field.remote).filter(|value| !value.is_null() && **value != "");
-            if let Some(desired) = &model.desired {
-                assert_eq!(found, Some(desired), "{}: {context}", field.spec);
+            let restored = if let Removal::Restores(value) = field.removal { Some(json!(value)) } else { None };
+            if let Some(desired) = model.desired.clone().or(restored) {
+                assert_eq!(found, Some(&desired), "{}: {context}", field.spec);
             } else if let Some(observed) = &model.observed {
                 assert_eq!(found, observed.as_ref(), "{} is cleared or unchanged: {context}", field.spec);
             }

@@ -135,6 +135,16 @@ fn with_wire_names(value: &Value) -> Value {
     }
 }
 
+/// The visibility that a create sends if the spec has none.
+pub(super) fn default_visibility() -> ManagedField {
+    ManagedField {
+        path: "visibility".to_owned(),
+        field: AppField::Visibility,
+        tag: None,
+        value: Value::from("private"),
+    }
+}
+
 /// A tag as a managed field.
 pub(super) fn managed_tag(key: &str, value: Value) -> ManagedField {
     ManagedField { path: format!("tags.{key}"), field: AppField::Tags, tag: Some(key.to_owned()), value }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::fields::{self, ManagedField};
 use super::input::AppInput;
+use super::ownership::is_creation_of_object;
 use super::validate::AppSpec;
 use super::write::AppWrite;
 use crate::api::{SpiceApp, SpiceAppStatus};
@@ -22,8 +23,8 @@ pub(super) fn is_incarnation_tag(path: &str) -> bool {
     path.strip_prefix("tags.") == Some(INCARNATION_TAG)
 }
 
-/// The fields of the spec and the owner tags. Without tag support the owner tags are left out, unless `app` shows one:
-/// the update would remove it.
+/// The fields of the spec, the default visibility of an app that the object created, and the owner tags. Without tag
+/// support the owner tags are left out, unless `app` shows one: the update would remove it.
 pub(super) fn desired_fields(
     input: &AppInput<'_>,
     spec: &AppSpec,
@@ -34,7 +35,9 @@ pub(super) fn desired_fields(
     let has_tags = (shows_tag && !input.observed.tags_rejected) || !lacks_tag_support(input);
     let own = if has_tags { own_tags(input, incarnation) } else { Vec::new() };
     let tags = own.into_iter().map(|(key, value)| fields::managed_tag(key, Value::from(value)));
-    spec.managed.iter().cloned().chain(tags).collect()
+    let is_default = spec.visibility.is_none() && incarnation.is_some_and(is_creation_of_object);
+    let visibility = is_default.then(fields::default_visibility);
+    spec.managed.iter().cloned().chain(visibility).chain(tags).collect()
 }
 
 /// Returns true if the API rejects or drops the owner tags.

@@ -11,7 +11,12 @@ const MAX_TEXT_LENGTH: usize = 2048;
 
 /// Returns true if the operator created the app, and did not only adopt the app.
 pub(super) fn was_created(status: &SpiceAppStatus) -> bool {
-    status.incarnation.as_deref().is_some_and(|incarnation| incarnation.starts_with("c-"))
+    status.incarnation.as_deref().is_some_and(is_creation_of_object)
+}
+
+/// Returns true if a creation ID is that of an app that the object created.
+pub(super) fn is_creation_of_object(incarnation: &str) -> bool {
+    incarnation.starts_with("c-")
 }
 
 /// Returns true if an app that the operator's own create reactivated still shows the foreign owner tag from before

@@ -60,7 +60,6 @@ fn a_field_never_named_is_left_alone() {
         ("image_tag", json!("x")),
         ("production_branch", json!("dev")),
         ("region", json!("us-east-1")),
-        ("visibility", json!("public")),
         ("spicepod", json!({"name": "theirs"})),
     ] {
         fixture.remote.apps.get_mut(&101).unwrap().insert(field.into(), value);
@@ -81,7 +80,6 @@ fn a_field_removed_from_the_spec_is_cleared_or_reported_as_unmanaged() {
         ("/description", "description", Some(json!(""))),
         ("/runtime/imageTag", "image_tag", Some(Value::Null)),
         ("/tags/team", "tags", None),
-        ("/visibility", "visibility", Some(json!("public"))),
         ("/productionBranch", "production_branch", Some(json!("main"))),
         ("/runtime/replicas", "replicas", Some(json!(2))),
         ("/spicepod", "spicepod", Some(json!({"version": "v1", "name": "pod"}))),
@@ -112,6 +110,72 @@ fn a_field_removed_from_the_spec_is_cleared_or_reported_as_unmanaged() {
         let next = fixture.reconcile();
         assert!(next.writes.is_empty() && next.events.is_empty(), "{pointer}: {next:?}");
     }
+}
+
+/// The visibility of an app without `spec.visibility`, after another client made the app public.
+#[test]
+fn the_default_visibility_of_a_created_app_is_kept_as_declared() {
+    for (policy, expected, drift) in [("Correct", "private", None), ("Report", "public", Some("visibility"))] {
+        let mut fixture = Fixture::settled(json!({"driftPolicy": policy}));
+        assert_eq!(fixture.remote.apps[&101]["visibility"], "private");
+        fixture.remote.apps.get_mut(&101).unwrap().insert("visibility".into(), json!("public"));
+        let result = fixture.reconcile();
+        assert_eq!(
+            (&result.outcome, result.writes.len()),
+            (&Outcome::InSync, usize::from(drift.is_none())),
+            "{policy}"
+        );
+        assert_eq!(fixture.remote.apps[&101]["visibility"], expected, "{policy}");
+        assert_eq!(fixture.status().drift, drift.into_iter().collect::<Vec<_>>(), "{policy}");
+    }
+
+    // After a lost status, the creation ID on the app shows that the object created the app.
+    let mut fixture = Fixture::settled(json!({}));
+    fixture.object.status = None;
+    fixture.restart();
+    assert_eq!(fixture.reconcile().writes, []);
+    assert!(fixture.status().last_applied.contains_key("visibility"));
+    fixture.object.status = None;
+    fixture.restart();
+    fixture.remote.apps.get_mut(&101).unwrap().insert("visibility".into(), json!("public"));
+    assert_eq!(fixture.reconcile().put(), ["visibility".to_owned()].into());
+    assert_eq!(fixture.remote.apps[&101]["visibility"], "private");
+
+    // The removal of the field declares the default again.
+    let mut fixture = Fixture::settled(json!({"visibility": "public"}));
+    fixture.edit(json!({}));
+    let result = fixture.reconcile();
+    assert_eq!((result.put(), &result.outcome), (["visibility".to_owned()].into(), &Outcome::InSync));
+    assert_eq!((result.events[0].reason.as_str(), result.events[0].warning), ("Updated", false));
+    assert_eq!(fixture.remote.apps[&101]["visibility"], "private");
+}
+
+#[test]
+fn the_visibility_of_an_adopted_app_is_left_alone_unless_it_is_declared() {
+    let mut fixture = Fixture::new(json!({"adoptionPolicy": "Adopt"}));
+    let id = fixture.remote.add("my-app", json!({"visibility": "public"}));
+    let result = fixture.reconcile();
+    assert_eq!((&result.outcome, result.put()), (&Outcome::InSync, ["tags".to_owned()].into()));
+    assert_eq!(fixture.remote.apps[&id]["visibility"], "public");
+    fixture.object.status = None;
+    fixture.restart();
+    assert_eq!(fixture.reconcile().writes, [], "the creation ID on the app shows the adoption");
+    fixture.edit(json!({"adoptionPolicy": "Adopt", "visibility": "private"}));
+    assert_eq!(fixture.reconcile().put(), ["visibility".to_owned()].into());
+    fixture.edit(json!({"adoptionPolicy": "Adopt"}));
+    let result = fixture.reconcile();
+    assert_eq!((result.writes.len(), result.events[0].reason.as_str()), (0, "FieldUnmanaged"));
+}
+
+/// The default region is the place of a new app. A correction would move the app and its data.
+#[test]
+fn an_app_that_another_client_moved_stays_there_unless_a_region_is_declared() {
+    let mut fixture = Fixture::settled(json!({}));
+    assert_eq!(fixture.remote.apps[&101]["region"], "us-west-2");
+    fixture.remote.apps.get_mut(&101).unwrap().insert("region".into(), json!("us-east-1"));
+    let result = fixture.reconcile();
+    assert_eq!((result.writes.len(), &result.outcome), (0, &Outcome::InSync));
+    assert_eq!(fixture.status().region.as_deref(), Some("us-east-1"));
 }
 
 #[test]
