@@ -11,6 +11,7 @@ mod sync;
 mod update;
 mod validate;
 mod write;
+mod yaml;
 
 #[cfg(test)]
 mod tests;

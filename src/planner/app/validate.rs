@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::fields::{self, ManagedField};
+use super::yaml;
 use crate::api::{
     AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, ResolvedOrganizationRef, SpiceApp,
     TAKE_OWNERSHIP_FROM, Visibility,
@@ -118,41 +119,19 @@ fn check_spicepod(spicepod: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads a spicepod as YAML, which JSON is too.
+/// Reads a spicepod as YAML 1.2, which JSON is too.
 ///
 /// # Errors
-/// If the text is not a mapping or is too large. The message contains no part of the text.
+/// If the text is not a mapping, is too large, or has a value that JSON cannot represent. The message contains the
+/// position and no part of the text.
 pub fn parse_spicepod(text: &str) -> Result<Map<String, Value>, String> {
     // YAML with indentation can be larger than the same value as JSON.
     if text.len() > 4 * MAX_SPICEPOD_BYTES {
         return Err(format!("{} bytes; the maximum is {MAX_SPICEPOD_BYTES} bytes as JSON", text.len()));
     }
-    // As in the runtime, which reads YAML 1.2, `no` and `on` are strings. `00123` is a string, so that the zeros are
-    // kept.
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        strict_booleans: true,
-        leading_zero_numbers_as_strings: true
-    };
-    match serde_saphyr::from_str_with_options(text, options) {
-        Ok(Value::Object(spicepod)) => check_spicepod(&spicepod).map(|()| spicepod),
-        Ok(_) => Err("not a mapping".to_owned()),
-        Err(error) => Err(parse_error(&error)),
-    }
-}
-
-/// Message for a text that is not valid, with the position. Contains no part of the text.
-fn parse_error(error: &serde_saphyr::Error) -> String {
-    let problem = match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { .. } => "duplicate key",
-        serde_saphyr::Error::MultipleDocuments { .. } => "more than one document",
-        _ => {
-            "invalid YAML, nested too deeply, or not representable as JSON (infinite number, key that is not a string)"
-        }
-    };
-    match error.location() {
-        Some(place) => format!("{problem}: line {}, column {}", place.line(), place.column()),
-        None => problem.to_owned(),
+    match yaml::parse(text, MAX_SPICEPOD_BYTES, MAX_DEPTH)? {
+        Some(Value::Object(spicepod)) => check_spicepod(&spicepod).map(|()| spicepod),
+        Some(_) | None => Err("not a mapping".to_owned()),
     }
 }
 

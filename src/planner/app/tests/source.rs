@@ -119,6 +119,170 @@ fn a_number_with_leading_zeros_is_a_string() {
     assert_eq!(Value::Object(read), expected);
 }
 
+/// Scalars without quotes, and their values by the core schema of YAML 1.2. A text has the value None.
+#[test]
+fn scalars_follow_the_core_schema() {
+    let float = |number: f64| Some(json!(number));
+    for (scalar, expected) in [
+        ("0", Some(json!(0))),
+        ("12", Some(json!(12))),
+        ("+12", Some(json!(12))),
+        ("-12", Some(json!(-12))),
+        ("-0", Some(json!(0))),
+        ("0o17", Some(json!(15))),
+        ("0x1F", Some(json!(31))),
+        ("0xabCD", Some(json!(0xabcd))),
+        ("9223372036854775807", Some(json!(i64::MAX))),
+        ("-9223372036854775808", Some(json!(i64::MIN))),
+        ("18446744073709551615", Some(json!(u64::MAX))),
+        ("0xffffffffffffffff", Some(json!(u64::MAX))),
+        ("1.5", float(1.5)),
+        ("-1.5", float(-1.5)),
+        ("+.5", float(0.5)),
+        ("1.", float(1.0)),
+        ("1e3", float(1000.0)),
+        ("1.5E-2", float(0.015)),
+        ("0.5", float(0.5)),
+        ("true", Some(json!(true))),
+        ("True", Some(json!(true))),
+        ("FALSE", Some(json!(false))),
+        ("null", Some(Value::Null)),
+        ("Null", Some(Value::Null)),
+        ("NULL", Some(Value::Null)),
+        ("~", Some(Value::Null)),
+        ("", Some(Value::Null)),
+        // An integer with leading zeros is a number in the core schema. A text keeps the zeros.
+        ("00123", None),
+        ("017", None),
+        ("-007", None),
+        ("+00", None),
+        ("1_000", None),
+        ("1_000.5", None),
+        ("0b101", None),
+        ("0B101", None),
+        ("0O17", None),
+        ("0X1F", None),
+        ("-0x1F", None),
+        ("+0o17", None),
+        ("0o18", None),
+        ("0xFG", None),
+        ("0x", None),
+        ("0x_1F", None),
+        ("12:30:45", None),
+        ("190:20:30.15", None),
+        ("2001-12-14", None),
+        ("yes", None),
+        ("no", None),
+        ("on", None),
+        ("off", None),
+        ("y", None),
+        ("tRue", None),
+        ("nULL", None),
+        ("inf", None),
+        ("nan", None),
+        ("infinity", None),
+        ("+.nan", None),
+        (".iNF", None),
+        ("1e", None),
+        ("e1", None),
+        ("1e+", None),
+        ("1.5.2", None),
+        (".", None),
+        ("+", None),
+        ("1,000", None),
+        ("0.5f", None),
+        ("\u{661}", None),
+        ("=", None),
+    ] {
+        let expected = expected.unwrap_or_else(|| json!(scalar));
+        let read = parse_spicepod(&format!("value: {scalar}\nlist: [{scalar}]")).unwrap();
+        let in_list = if scalar.is_empty() { json!([]) } else { json!([expected]) };
+        let item = if scalar == "1,000" { json!([1, "000"]) } else { in_list };
+        assert_eq!(Value::Object(read), json!({ "value": expected, "list": item }), "{scalar:?}");
+        for quoted in [format!("'{scalar}'"), format!("\"{scalar}\""), format!("!!str {scalar}"), format!("! {scalar}")]
+        {
+            let read = parse_spicepod(&format!("value: {quoted}")).unwrap();
+            assert_eq!(read["value"], json!(scalar), "{quoted}");
+        }
+    }
+}
+
+#[test]
+fn tags_anchors_and_block_scalars_are_read() {
+    let text = "a: &x {n: 1}\nb: *x\nc: |\n  1\n  2\nd: >-\n  1\n  2\ne: !!int '12'\nf: !!float 1\n1: x\ntrue: y\n";
+    let read = Value::Object(parse_spicepod(text).unwrap());
+    assert_eq!(
+        read,
+        json!({"a": {"n": 1}, "b": {"n": 1}, "c": "1\n2\n", "d": "1 2", "e": 12, "f": 1.0, "1": "x", "true": "y"})
+    );
+}
+
+#[test]
+fn an_invalid_text_has_a_message_with_its_problem_and_position() {
+    let integer = "integer with more than 64 bits; write the value as a text in quotes";
+    let number = "number that JSON cannot represent; write the value as a text in quotes";
+    let deep = "nested too deeply; the maximum is 64 levels";
+    let large = "too large; the maximum is 262144 bytes as JSON";
+    let key = "key that is not a string";
+    let aliases: String = (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)).collect();
+    let nested: String = (1..80).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect();
+    let cases = [
+        ("hidden: [", "invalid YAML: line 1, column 9".to_owned()),
+        ("a: 1\n b: hidden", "invalid YAML: line 2, column 3".to_owned()),
+        ("a: *hidden", "invalid YAML: line 1, column 4".to_owned()),
+        ("a: &x [*x]", "alias of a value that contains the alias: line 1, column 8".to_owned()),
+        ("", "not a mapping".to_owned()),
+        ("# hidden", "not a mapping".to_owned()),
+        ("hidden", "not a mapping".to_owned()),
+        ("a: 1\n---\nb: 2", "more than one document: line 2, column 1".to_owned()),
+        ("1: hidden\n\"1\": b", "duplicate key: line 2, column 1".to_owned()),
+        ("{\"a\": 1, \"\\u0061\": 2}", "duplicate key: line 1, column 10".to_owned()),
+        ("? [hidden]\n: 1", format!("{key}: line 1, column 3")),
+        ("~: hidden", format!("{key}: line 1, column 1")),
+        ("a: {? {b: hidden} : 1}", format!("{key}: line 1, column 7")),
+        (
+            "a: &x {b: 1}\nc:\n  <<: *x",
+            "merge key, which YAML 1.2 does not have; repeat the fields: line 3, column 3".to_owned(),
+        ),
+        ("a: 18446744073709551616", format!("{integer}: line 1, column 4")),
+        ("a: -9223372036854775809", format!("{integer}: line 1, column 4")),
+        ("a: 0x10000000000000000", format!("{integer}: line 1, column 4")),
+        ("{\"a\": [1, 100000000000000000000]}", format!("{integer}: line 1, column 11")),
+        ("a: .inf", format!("{number}: line 1, column 4")),
+        ("a: -.INF", format!("{number}: line 1, column 4")),
+        ("a: .nan", format!("{number}: line 1, column 4")),
+        ("a: 1e400", format!("{number}: line 1, column 4")),
+        ("a: !!int hidden", "value that does not match its tag: line 1, column 10".to_owned()),
+        ("a: !!binary aGlkZGVu", "unsupported tag: line 1, column 13".to_owned()),
+        ("a: !hidden {b: 1}", "unsupported tag: line 1, column 12".to_owned()),
+        (&format!("a: {}{}", "[".repeat(64), "]".repeat(64)), format!("{deep}: line 1, column 67")),
+        (&format!("a0: &a0 [hidden]\n{nested}"), format!("{deep}: line 64, column 12")),
+        (&format!("a0: &a0 [hidden]\n{aliases}"), format!("{large}: line 15, column 18")),
+        (&format!("a: {}", "x".repeat(262_144)), format!("{large}: line 1, column 4")),
+    ];
+    let differs = |(text, message): &(&str, String)| {
+        let found = parse_spicepod(text);
+        (found.as_ref() != Err(message)).then(|| (text.chars().take(80).collect::<String>(), found, message.clone()))
+    };
+    assert_eq!(cases.iter().filter_map(differs).collect::<Vec<_>>(), []);
+    let deepest = format!("a: {}{}", "[".repeat(63), "]".repeat(63));
+    assert!(parse_spicepod(&deepest).is_ok());
+}
+
+proptest::proptest! {
+    #[test]
+    fn json_is_read_as_json(text in "[\\PC]{0,20}", number in proptest::num::f64::NORMAL, integer in proptest::num::i64::ANY) {
+        let value = json!({ "text": text, "list": [number, integer, null, true], text.as_str(): { "n": number } });
+        let read = parse_spicepod(&value.to_string()).map(Value::Object);
+        proptest::prop_assert_eq!(read, Ok(value));
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "([a-c0-9:&*!<>|?,\\[\\]{}'\"#~. \\n-]|\\PC){0,60}") {
+        let _ = parse_spicepod(&text);
+    }
+}
+
 #[test]
 fn a_source_that_is_missing_is_named_without_a_call_and_taken_when_it_appears() {
     for (config_map, message) in [
