@@ -4,7 +4,7 @@
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::interval::{Interval, interval_rule};
 use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
@@ -106,9 +106,15 @@ pub struct SecretRef {
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: Option<String>,
     /// Keys to copy, at least one. If the field is not set, the operator copies every key, each under its own name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub items: Option<Vec<SecretItem>>,
+}
+
+/// Reads null as an empty list, which selects no key. A template without items results in null, and the Kubernetes
+/// API handles null like a missing field.
+fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<SecretItem>>, D::Error> {
+    Option::deserialize(deserializer).map(|items| Some(items.unwrap_or_default()))
 }
 
 /// One key of a Kubernetes Secret and its name in the app.

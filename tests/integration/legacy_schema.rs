@@ -153,6 +153,7 @@ fn invalid_secrets() -> Vec<InvalidObject> {
             json!({ "appRef": app, "secretRef": { "name": "a", "items": [{ "key": "A" }, { "key": "b", "name": "A" }] } }),
             "spec.secretRef.items[1].name",
         ),
+        ("null-items", json!({ "appRef": app, "secretRef": { "name": "a", "items": null } }), "spec.secretRef.items"),
         ("no-items", json!({ "appRef": app, "secretRef": { "name": "a", "items": [] } }), "spec.secretRef.items"),
     ]
 }

@@ -84,6 +84,8 @@ async fn secret_items_are_validated() {
         ("db", items(json!([{ "name": "A" }])), &["spec.secretRef.items[0].key", "Required"]),
         // Only a missing field selects every key.
         ("db", items(json!([])), &["spec.secretRef.items", "at least 1"]),
+        // The schema cannot reject null. The operator reads null as an empty list, and reports InvalidSpec.
+        ("db", items(Value::Null), &[]),
         ("db", items(keys(256)), &[]),
         ("db", items(keys(257)), &["spec.secretRef.items", "256"]),
     ])

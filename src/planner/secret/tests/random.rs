@@ -71,8 +71,11 @@ fn apply(fixture: &mut Fixture, foreign: &mut BTreeMap<String, StoredSecret>, ev
         Event::SourceGone => fixture.source = None,
         Event::Spec(names) => {
             let items = names.iter().map(|(name, key)| json!({ "key": NAMES[*key], "name": NAMES[*name] }));
-            let items = (!names.is_empty()).then(|| items.collect::<Vec<_>>());
-            fixture.edit(json!({ "secretRef": { "name": "source", "items": items } }));
+            let mut secret_ref = json!({ "name": "source" });
+            if !names.is_empty() {
+                secret_ref["items"] = items.collect();
+            }
+            fixture.edit(json!({ "secretRef": secret_ref }));
         }
         Event::Portal(name, of) => {
             fixture.set_in_portal(NAMES[name], &value(of));

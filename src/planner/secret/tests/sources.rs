@@ -136,6 +136,10 @@ fn an_invalid_spec_stalls_without_a_remote_read() {
         ),
         // An older schema accepts an empty list. The list selects no key, and a missing field selects every key.
         (json!({ "secretRef": { "name": "source", "items": [] } }), "spec.secretRef.items must list at least one key"),
+        (
+            json!({ "secretRef": { "name": "source", "items": null } }),
+            "spec.secretRef.items must list at least one key",
+        ),
     ] {
         let mut fixture = Fixture::new(spec, &[("key", "value")]);
         let result = fixture.reconcile();
