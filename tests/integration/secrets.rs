@@ -98,7 +98,7 @@ async fn secret_is_set_rotated_and_deleted_with_one_call_each() {
     assert_eq!(status.app_id, i64::try_from(id).ok());
     let entry = &status.secrets[0];
     assert_eq!(entry.name, "DATABASE_URL");
-    assert!(entry.digest.as_ref().unwrap().starts_with("v1:") && entry.digest == entry.content_hash);
+    assert!(entry.digest.as_ref().unwrap().starts_with("v2:") && entry.digest == entry.content_hash);
 
     let before = env.sandbox.revision().await.unwrap();
     env.set_values("db", json!({ "url": "fake-value-2" })).await;
