@@ -32,6 +32,7 @@ mod organizations;
 mod ownership;
 mod permissions;
 mod process;
+mod refused_writes;
 mod scopes;
 mod secret_errors;
 mod secret_ownership;

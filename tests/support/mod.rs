@@ -14,12 +14,14 @@
 //! | [`operator`] | operator process: readiness, metrics, signals |
 //! | [`proxy`] | proxy that counts the operator's calls and can stop them at any call |
 //! | [`hostile`] | Management API endpoint with chosen raw answers |
+//! | [`admission`] | admission policies that refuse writes in the namespace of one test |
 //! | [`canary`] | detection of secret values in text |
 //! | [`condition_invariants`] | rules for the conditions of every status |
 //! | [`status_checker`] | check of every written status against the condition invariants |
 //! | [`test_env`] | environment of one test: namespace, sandbox and operator |
 #![allow(dead_code, unreachable_pub, reason = "each binary that includes this module uses a part of it")]
 
+pub mod admission;
 pub mod canary;
 pub mod condition_invariants;
 pub mod control_plane;

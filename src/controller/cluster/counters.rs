@@ -25,7 +25,42 @@ pub struct Counters {
     reconciles: Family<ReconcileLabels, Counter>,
     durations: Family<ReconcileLabels, Histogram, fn() -> Histogram>,
     writes: Family<WriteLabels, Counter>,
-    events_dropped: Counter,
+    events_dropped: Family<EventLossLabels, Counter>,
+}
+
+/// Cause of the loss of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::controller) enum EventLoss {
+    /// Too many events waited.
+    QueueFull,
+    /// This process lost the lease while the event waited.
+    NotLeader,
+    /// The namespace of the object is being deleted.
+    NamespaceTerminating,
+    /// The apiserver rejected the event.
+    Rejected,
+    /// The apiserver did not respond.
+    NoResponse,
+}
+
+impl EventLoss {
+    const ALL: [Self; 5] =
+        [Self::QueueFull, Self::NotLeader, Self::NamespaceTerminating, Self::Rejected, Self::NoResponse];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::NotLeader => "not_leader",
+            Self::NamespaceTerminating => "namespace_terminating",
+            Self::Rejected => "rejected",
+            Self::NoResponse => "no_response",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLossLabels {
+    cause: &'static str,
 }
 
 /// Bounded labels: kinds and outcomes. The name of an object must never become a label.
@@ -50,7 +85,7 @@ impl Default for Counters {
             reconciles: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             writes: Family::default(),
-            events_dropped: Counter::default(),
+            events_dropped: Family::default(),
         }
     }
 }
@@ -61,6 +96,9 @@ impl Counters {
         // The series exist from the start, because a rate cannot be computed from the first sample of a series.
         for kind in kinds {
             drop(self.reconciles.get_or_create(&ReconcileLabels { kind, result: PANIC }));
+        }
+        for cause in EventLoss::ALL {
+            drop(self.events_dropped.get_or_create(&EventLossLabels { cause: cause.label() }));
         }
         registry.register("reconciles", "Finished reconciles, by kind and result", self.reconciles.clone());
         registry.register(
@@ -75,7 +113,7 @@ impl Counters {
         );
         registry.register(
             "events_dropped",
-            "Kubernetes events dropped because the queue was full",
+            "Kubernetes events that were not stored, by cause",
             self.events_dropped.clone(),
         );
     }
@@ -93,8 +131,8 @@ impl Counters {
         self.writes.get_or_create(&WriteLabels { verb, kind: kind.to_owned(), code, error }).inc();
     }
 
-    pub(in crate::controller) fn event_dropped(&self) {
-        self.events_dropped.inc();
+    pub(in crate::controller) fn event_dropped(&self, cause: EventLoss) {
+        self.events_dropped.get_or_create(&EventLossLabels { cause: cause.label() }).inc();
     }
 }
 
@@ -154,7 +192,7 @@ mod tests {
             r#"spice_operator_kubernetes_writes_total{verb="update",kind="SpiceApp",code="200",error=""} 1"#,
             r#"spice_operator_kubernetes_writes_total{verb="update",kind="SpiceApp",code="409",error=""} 1"#,
             r#"spice_operator_kubernetes_writes_total{verb="create",kind="Event",code="",error="no_response"} 1"#,
-            "spice_operator_events_dropped_total 0",
+            r#"spice_operator_events_dropped_total{cause="rejected"} 0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
