@@ -8,6 +8,7 @@ use super::messages::{MAX_SHOWN_PATHS, list_items, truncate};
 use super::outcome::{EventRecord, Outcome};
 use super::status::{LastResult, find_condition};
 use crate::api::{ConditionType, Reason};
+use crate::management::types::without_server_text;
 
 /// Maximum length of a message in bytes. Kubernetes tools expect at most 32,768, and a message quotes text of the user.
 const MAX_MESSAGE_LENGTH: usize = 4096;
@@ -26,14 +27,16 @@ pub(crate) struct ConditionInput {
     pub(crate) source_change: Option<String>,
     /// Message of Ready=True.
     pub(crate) in_sync_message: String,
+    /// True if the reconcile repeats the last attempt with the same inputs.
+    pub(crate) repeats_attempt: bool,
     /// Time of the reconcile.
     pub(crate) now: Timestamp,
 }
 
 /// Computes the conditions after a reconcile.
 pub(crate) fn compute_conditions(before: &[Condition], outcome: &Outcome, input: &ConditionInput) -> Vec<Condition> {
-    let ConditionInput { generation, overdue, ref source_change, ref in_sync_message, now } = *input;
-    let write = ConditionWriter { before, generation, now };
+    let ConditionInput { generation, overdue, ref source_change, ref in_sync_message, now, .. } = *input;
+    let write = ConditionWriter { before, generation, repeats_attempt: input.repeats_attempt, now };
     let last_result = LastResult::from_conditions(before, Some(generation));
     let (was_ready, was_stalled) = (last_result == Some(LastResult::Ready), last_result == Some(LastResult::Stalled));
     let was_unknown = is_ready_unknown(before, Some(generation));
@@ -92,8 +95,14 @@ pub(crate) fn is_unverified_since_suspension(conditions: &[Condition], generatio
 
 /// Conditions of an object that cannot be decoded.
 pub fn undecodable_conditions(before: &[Condition], generation: i64, message: &str, now: Timestamp) -> Vec<Condition> {
-    let in_sync_message = String::new();
-    let input = ConditionInput { generation, overdue: false, source_change: None, in_sync_message, now };
+    let input = ConditionInput {
+        generation,
+        overdue: false,
+        source_change: None,
+        in_sync_message: String::new(),
+        repeats_attempt: true,
+        now,
+    };
     compute_conditions(before, &Outcome::Stalled(Reason::InvalidSpec, message.to_owned()), &input)
 }
 
@@ -111,7 +120,7 @@ pub(crate) fn set_drifted(
     }
     let paths = list_items(drift.iter().map(String::as_str), MAX_SHOWN_PATHS);
     let message = format!("Differences from the spec are not corrected: {paths}");
-    let write = ConditionWriter { before, generation, now };
+    let write = ConditionWriter { before, generation, repeats_attempt: false, now };
     conditions.push(write.abnormal(ConditionType::Drifted, Reason::DriftDetected, &message));
 }
 
@@ -132,10 +141,12 @@ pub(crate) fn ready_event(before: &[Condition], after: &[Condition]) -> Option<E
     Some(record("Reconcile", &ready.reason, ready.message.clone()))
 }
 
-/// Writes conditions, and keeps the transition time of a condition whose status did not change.
+/// Writes conditions. Keeps the transition time of a condition whose status did not change. A repeated attempt also
+/// keeps the message of a condition that differs only by the text of a server, such as a request ID.
 struct ConditionWriter<'a> {
     before: &'a [Condition],
     generation: i64,
+    repeats_attempt: bool,
     now: Timestamp,
 }
 
@@ -150,11 +161,18 @@ impl ConditionWriter<'_> {
 
     fn condition(&self, type_: ConditionType, status: &str, reason: Reason, message: &str) -> Condition {
         let same = find_condition(self.before, type_).filter(|condition| condition.status == status);
+        let message = truncate(message, MAX_MESSAGE_LENGTH);
+        let has_same_message = |earlier: &&Condition| {
+            self.repeats_attempt
+                && earlier.reason == reason.as_str()
+                && earlier.observed_generation == Some(self.generation)
+                && without_server_text(&earlier.message) == without_server_text(&message)
+        };
         Condition {
             type_: type_.as_str().to_owned(),
             status: status.to_owned(),
             reason: reason.as_str().to_owned(),
-            message: truncate(message, MAX_MESSAGE_LENGTH),
+            message: same.filter(has_same_message).map_or_else(|| message.clone(), |earlier| earlier.message.clone()),
             observed_generation: Some(self.generation),
             last_transition_time: same.map_or_else(|| Time(self.now), |same| same.last_transition_time.clone()),
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::messages::{MAX_SHOWN_PATHS, list_items};
 use super::outcome::{Outcome, Retry};
 use super::resource::{PlanInput, ResourcePlanner};
-use super::runtime_state::{self, Corrections};
+use super::runtime_state::{self, Corrections, RetryHold};
 use super::status::{self, LastResult, requested_reconcile};
 use super::{conditions, schedule};
 use crate::api::Reason;
@@ -93,10 +93,18 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
     /// End of the hold on a rejected write, if the object has not changed since the rejection.
     pub(crate) fn write_held_until(&self) -> Option<Timestamp> {
         let hold = self.runtime_state.retry_hold.as_ref()?;
-        let is_same = hold.generation == self.meta.generation
+        (self.is_unchanged_since(hold) && self.now < hold.until).then_some(hold.until)
+    }
+
+    /// Returns true if this attempt repeats the last one: the rejected write, if any, had the same inputs.
+    pub(crate) fn repeats_attempt(&self) -> bool {
+        self.runtime_state.retry_hold.as_ref().is_none_or(|hold| self.is_unchanged_since(hold))
+    }
+
+    fn is_unchanged_since(&self, hold: &RetryHold) -> bool {
+        hold.generation == self.meta.generation
             && hold.requested.as_deref() == requested_reconcile(self.meta)
-            && hold.sources == K::sources(self);
-        (is_same && self.now < hold.until).then_some(hold.until)
+            && hold.sources == K::sources(self)
     }
 
     /// Returns true if a path was corrected too often, and too recently, to correct the path again.

@@ -62,6 +62,7 @@ pub(crate) fn report<K: ResourcePlanner>(
             overdue: input.is_overdue(),
             source_change: source_change_message(input),
             in_sync_message: K::in_sync_message(input),
+            repeats_attempt: input.repeats_attempt(),
             now: input.now,
         };
         let StatusCore { conditions, observed_generation, .. } = K::core_mut(&mut status);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kube::Error;
 
+use crate::management::types::quote_server_text;
 use crate::planner::display_duration;
 
 /// Timeout of one call. kube sets none, and a call that never ends would block all reconciles of its object.
@@ -28,7 +29,7 @@ pub fn format_kube_error(error: &Error) -> String {
                 .to_owned()
         }
         Error::Api(status) if status.message.is_empty() => format!("no message ({})", status.code),
-        Error::Api(status) => format!("{} ({})", status.message, status.code),
+        Error::Api(status) => format!("{} ({})", quote_server_text(&status.message), status.code),
         Error::Service(error) => {
             let causes = std::iter::successors(error.source(), |cause| cause.source());
             causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
@@ -60,7 +61,7 @@ mod tests {
         let forbidden = Status::failure("secrets is forbidden", "Forbidden").with_code(403).boxed();
         for (error, expected) in [
             (Error::Service(Box::new(ClientError(refused))), "client error: connection refused"),
-            (Error::Api(forbidden), "secrets is forbidden (403)"),
+            (Error::Api(forbidden), "“secrets is forbidden” (403)"),
             (Error::Api(Status::failure("", "").with_code(503).boxed()), "no message (503)"),
             (Error::Api(Status::default().boxed()), "Check the server address"),
         ] {

@@ -93,7 +93,7 @@ fn unready(app: &SpiceApp) -> Option<String> {
     }
     match app.status.as_ref().and_then(|status| find_condition(&status.core.conditions, ConditionType::Ready)) {
         None => Some("has not been reconciled yet".to_owned()),
-        Some(ready) if ready.status != "True" => Some(format!("is not ready: {}: {}", ready.reason, ready.message)),
+        Some(ready) if ready.status != "True" => Some(format!("is not ready: {}", ready.reason)),
         Some(_) => None,
     }
 }
@@ -115,8 +115,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::controller::cluster::predicates::ChangeFilter;
     use crate::controller::state::test_context::test_context;
     use crate::planner::Observed;
+
+    #[test]
+    fn the_secrets_of_an_app_do_not_depend_on_its_message() {
+        let app = |reason: &str, message: &str| {
+            let ready = json!({
+                "type": "Ready", "status": "False", "reason": reason, "message": message,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            });
+            let mut app = SpiceApp::new("my-app", Default::default());
+            app.status = serde_json::from_value(json!({ "conditions": [ready] })).unwrap();
+            app
+        };
+        let mut changes = ChangeFilter::default();
+        let mut has_changed = |app: SpiceApp| {
+            let shown = unready(&app);
+            (shown.unwrap(), changes.has_changed(None, fields_for_secrets(&DeserializeGuard(Ok(app)))))
+        };
+        let unavailable = "is not ready: RemoteUnavailable".to_owned();
+        assert_eq!(has_changed(app("RemoteUnavailable", "request 1")), (unavailable.clone(), true));
+        assert_eq!(has_changed(app("RemoteUnavailable", "request 2")), (unavailable, false));
+        assert!(has_changed(app("RateLimited", "request 2")).1);
+    }
 
     #[tokio::test]
     async fn a_secret_observes_an_organization_as_its_app_does() {

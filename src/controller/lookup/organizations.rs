@@ -134,7 +134,7 @@ fn unusable(context: &Context, organization: &SpiceOrganization, status: &SpiceO
         _ if is_terminating && verified.is_some() && verified == current.as_ref() => None,
         _ if is_terminating && current.is_none() => Some(credential_not_found_message(secret)),
         None => Some("it has not been reconciled yet".to_owned()),
-        Some(ready) if ready.status != "True" => Some(format!("{}: {}", ready.reason, ready.message)),
+        Some(ready) if ready.status != "True" => Some(ready.reason.clone()),
         Some(ready) if ready.observed_generation != organization.metadata.generation => {
             Some("its current generation has not been reconciled yet".to_owned())
         }

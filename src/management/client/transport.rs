@@ -17,7 +17,7 @@ use crate::management::metrics::{ApiMetrics, RequestOutcome};
 use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders, RateLimitPermit};
 use crate::management::redact::{self, RedactedError};
 use crate::management::retry;
-use crate::management::types::{ApiError, ApiResponse, ErrorKind};
+use crate::management::types::{ApiError, ApiResponse, ErrorKind, quote_server_text};
 
 /// Header with the handle of the organization that a request acts on.
 const ORGANIZATION_HEADER: &str = "X-Org-Name";
@@ -282,6 +282,7 @@ fn error_from_response(status: StatusCode, retry_after: Option<Duration>, body: 
         500..=599 => ErrorKind::Server,
         _ => ErrorKind::InvalidResponse,
     };
-    let message = if message.is_empty() { format!("{status}") } else { format!("{status}: {message}") };
+    let message =
+        if message.is_empty() { format!("{status}") } else { format!("{status}: {}", quote_server_text(&message)) };
     ApiError { kind, code, message }
 }

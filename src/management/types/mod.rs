@@ -9,6 +9,7 @@ mod organization;
 mod region;
 mod response;
 mod secret;
+mod server_text;
 
 pub(crate) use app::AppEnvelope;
 pub use app::{App, AppField, CreateApp, UpdateApp};
@@ -22,3 +23,4 @@ pub use region::{Region, Regions};
 pub use response::ApiResponse;
 pub(crate) use secret::SecretEnvelope;
 pub use secret::{PutSecret, RemoteSecret, SecretList, SecretValue};
+pub use server_text::{quote_server_text, without_server_text};

@@ -35,7 +35,14 @@ fn compute_conditions(
     conditions::compute_conditions(
         before,
         outcome,
-        &ConditionInput { generation, overdue, source_change: None, in_sync_message: "in sync".to_owned(), now },
+        &ConditionInput {
+            generation,
+            overdue,
+            source_change: None,
+            in_sync_message: "in sync".to_owned(),
+            repeats_attempt: true,
+            now,
+        },
     )
 }
 
@@ -107,8 +114,14 @@ fn ready_is_false_while_a_changed_source_cannot_be_applied() {
     for before in before.into_iter().chain([unknown_before]) {
         let source_change = Some("ConfigMap \"pod\" has changed and is not applied yet".to_owned());
         let outcome = Outcome::WaitingForDependency(Reason::DependencyNotReady, "down".to_owned());
-        let input =
-            ConditionInput { generation: 1, overdue: false, source_change, in_sync_message: String::new(), now: at(3) };
+        let input = ConditionInput {
+            generation: 1,
+            overdue: false,
+            source_change,
+            in_sync_message: String::new(),
+            repeats_attempt: true,
+            now: at(3),
+        };
         let after = conditions::compute_conditions(&before, &outcome, &input);
         check_invariants(&after, Some(1));
         let shown_ready = (after[0].status.as_str(), after[0].reason.as_str(), after[0].message.as_str());
@@ -171,6 +184,23 @@ fn a_resumed_object_shows_that_it_is_not_resynced_yet() {
     fixture.read_error = None;
     assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
     assert_eq!(shown(&fixture), expected("True", "Succeeded", "App 101 is in sync with the spec"));
+}
+
+#[test]
+fn a_repeated_failure_keeps_the_message_unless_more_than_the_text_of_the_server_changed() {
+    let failed = |reason, message: &str| Outcome::WriteFailed(reason, message.to_owned(), Retry::Backoff);
+    let before = compute_conditions(&[], 1, &failed(Reason::RemoteUnavailable, "PUT: 500: “request 1”"), false, at(1));
+    let first = before[0].message.as_str();
+    for (generation, reason, message, shown) in [
+        (1, Reason::RemoteUnavailable, "PUT: 500: “request 2”", first),
+        (1, Reason::RemoteUnavailable, "PUT: 502: “request 2”", "PUT: 502: “request 2”"),
+        (1, Reason::RateLimited, "PUT: 500: “request 2”", "PUT: 500: “request 2”"),
+        (2, Reason::RemoteUnavailable, "PUT: 500: “request 2”", "PUT: 500: “request 2”"),
+    ] {
+        let after = compute_conditions(&before, generation, &failed(reason, message), false, at(2));
+        assert_eq!(after[0].message, shown, "{generation} {reason:?} {message}");
+        assert_eq!(after == before, shown == first, "{generation} {reason:?} {message}");
+    }
 }
 
 #[test]

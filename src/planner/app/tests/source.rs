@@ -73,6 +73,24 @@ fn a_rejected_spicepod_is_sent_again_only_after_a_change_of_the_config_map() {
 }
 
 #[test]
+fn the_rejection_of_another_spicepod_shows_its_own_text() {
+    let mut fixture = Fixture::new(from_config_map(json!({})));
+    fixture.config_map = Some((1, Some("name: first".into())));
+    fixture.reconcile();
+    let message = |fixture: &Fixture| fixture.status().core.conditions[0].message.clone();
+    let mut reject = |version, text: &str| {
+        fixture.advance(60 * 60);
+        fixture.config_map = Some((version, Some(format!("name: version-{version}"))));
+        fixture.remote.fault = Some((ApiError::local(ErrorKind::Invalid, format!("400: “{text}”")), false));
+        assert_eq!(fixture.reconcile().put(), ["spicepod".to_owned()].into());
+        message(&fixture)
+    };
+    assert_eq!(reject(2, "no views"), "400: “no views”");
+    assert_eq!(reject(2, "no views, request 2"), "400: “no views”");
+    assert_eq!(reject(3, "no datasets"), "400: “no datasets”");
+}
+
+#[test]
 fn an_invalid_spicepod_stalls_without_a_request_and_without_its_text() {
     for (config_map, message) in [
         (Some((1, Some("- hidden-value".to_owned()))), "not a mapping"),

@@ -1,0 +1,72 @@
+//! Text of a server inside a message. The text stands between `“` and `”`, so that two messages can be compared
+//! without the part that a server can change with each response.
+
+use std::borrow::Cow;
+
+/// Longest text that is shown, in characters.
+const MAX_CHARS: usize = 300;
+const OPEN: char = '“';
+const CLOSE: char = '”';
+
+/// The text of a server for a message: quoted, with control characters escaped, and cut to 300 characters.
+pub fn quote_server_text(text: &str) -> String {
+    let mut quoted = String::from(OPEN);
+    for letter in text.chars().take(MAX_CHARS) {
+        match letter {
+            OPEN | CLOSE => quoted.push('"'),
+            letter if letter.is_control() => quoted.extend(letter.escape_default()),
+            letter => quoted.push(letter),
+        }
+    }
+    if text.chars().nth(MAX_CHARS).is_some() {
+        quoted.push('…');
+    }
+    quoted.push(CLOSE);
+    quoted
+}
+
+/// A message without the text of a server.
+pub fn without_server_text(message: &str) -> Cow<'_, str> {
+    let Some((start, mut rest)) = message.split_once(OPEN) else { return Cow::Borrowed(message) };
+    let mut own = start.to_owned();
+    loop {
+        own.push(OPEN);
+        // The end of a cut message has no closing quote.
+        let Some((_, after)) = rest.split_once(CLOSE) else { return Cow::Owned(own) };
+        let Some((between, next)) = after.split_once(OPEN) else { return Cow::Owned(own + after) };
+        own.push_str(between);
+        rest = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_server_is_quoted_escaped_and_cut() {
+        let long = "ü".repeat(301);
+        let cut = format!("“{}…”", "ü".repeat(300));
+        for (text, quoted) in [
+            ("", "“”"),
+            ("down, request 1", "“down, request 1”"),
+            ("a\r\n\u{1b}[31mb\u{0}", r"“a\r\n\u{1b}[31mb\u{0}”"),
+            ("says “no”", "“says \"no\"”"),
+            (long.as_str(), cut.as_str()),
+        ] {
+            assert_eq!(quote_server_text(text), quoted);
+        }
+    }
+
+    #[test]
+    fn messages_are_compared_without_the_text_of_a_server() {
+        for (message, own) in [
+            ("GET /v1/orgs: 500", "GET /v1/orgs: 500"),
+            ("GET /v1/orgs: 500: “request 1”", "GET /v1/orgs: 500: “"),
+            ("“a”: one, “b”: two", "“: one, “: two"),
+            ("cut: “reque", "cut: “"),
+        ] {
+            assert_eq!(without_server_text(message), own);
+        }
+    }
+}
