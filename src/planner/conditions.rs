@@ -7,14 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::messages::{MAX_SHOWN_PATHS, list_items, truncate};
 use super::outcome::{EventRecord, Outcome};
 use super::status::{LastResult, find_condition};
-use crate::api::{ConditionType, Reason};
+use crate::api::{ConditionType, Reason, SUSPEND};
 use crate::management::types::without_server_text;
 
 /// Maximum length of a message in bytes. Kubernetes tools expect at most 32,768, and a message quotes text of the user.
 const MAX_MESSAGE_LENGTH: usize = 4096;
 
-const SUSPENDED_READY: &str = "Reconciliation is suspended; the object matched the spec at the last resync";
-const SUSPENDED_UNKNOWN: &str = "Reconciliation is suspended; whether the current spec is applied is not known";
+const SUSPENDED_READY: &str = "the object matched the spec at the last resync";
+const SUSPENDED_UNKNOWN: &str = "whether the current spec is applied is not known";
 const RESUMED: &str = "Resumed; waiting for the first resync";
 
 /// Input of the conditions besides the outcome.
@@ -27,6 +27,8 @@ pub(crate) struct ConditionInput {
     pub(crate) source_change: Option<String>,
     /// Message of Ready=True.
     pub(crate) in_sync_message: String,
+    /// True if the annotation suspends the object.
+    pub(crate) suspended_by_annotation: bool,
     /// True if the reconcile repeats the last attempt with the same inputs.
     pub(crate) repeats_attempt: bool,
     /// Time of the reconcile.
@@ -69,9 +71,16 @@ pub(crate) fn compute_conditions(before: &[Condition], outcome: &Outcome, input:
         Outcome::Stalled(reason, message) => {
             vec![write.ready("False", *reason, message), write.abnormal(ConditionType::Stalled, *reason, message)]
         }
-        Outcome::Suspended if was_ready => vec![write.ready("True", Reason::Suspended, SUSPENDED_READY)],
-        Outcome::Suspended => vec![write.ready("Unknown", Reason::Suspended, SUSPENDED_UNKNOWN)],
+        Outcome::Suspended => {
+            let (status, state) = if was_ready { ("True", SUSPENDED_READY) } else { ("Unknown", SUSPENDED_UNKNOWN) };
+            vec![write.ready(status, Reason::Suspended, &suspended_message(state, input.suspended_by_annotation))]
+        }
     }
+}
+
+fn suspended_message(state: &str, by_annotation: bool) -> String {
+    let cause = if by_annotation { format!(" by annotation {SUSPEND}") } else { String::new() };
+    format!("Reconciliation is suspended{cause}; {state}")
 }
 
 /// Returns true if Ready is Unknown because resyncs failed for too long. Ready stays Unknown until the next successful
@@ -100,6 +109,7 @@ pub fn undecodable_conditions(before: &[Condition], generation: i64, message: &s
         overdue: false,
         source_change: None,
         in_sync_message: String::new(),
+        suspended_by_annotation: false,
         repeats_attempt: true,
         now,
     };

@@ -4,7 +4,7 @@ use super::conditions::{self, ConditionInput};
 use super::messages::list_items;
 use super::outcome::{EventRecord, KubernetesWrite, Outcome};
 use super::resource::{Plan, PlanInput, ResourcePlanner};
-use super::status::{find_condition, remaining_finalizers, requested_reconcile};
+use super::status::{find_condition, is_suspended, remaining_finalizers, requested_reconcile};
 use crate::api::{ConditionType, Reason, StatusCore};
 
 /// Maximum number of finalizers in a message.
@@ -62,6 +62,7 @@ pub(crate) fn report<K: ResourcePlanner>(
             overdue: input.is_overdue(),
             source_change: source_change_message(input),
             in_sync_message: K::in_sync_message(input),
+            suspended_by_annotation: is_suspended(None, input.meta),
             repeats_attempt: input.repeats_attempt(),
             now: input.now,
         };

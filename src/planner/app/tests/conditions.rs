@@ -40,6 +40,7 @@ fn compute_conditions(
             overdue,
             source_change: None,
             in_sync_message: "in sync".to_owned(),
+            suspended_by_annotation: false,
             repeats_attempt: true,
             now,
         },
@@ -119,6 +120,7 @@ fn ready_is_false_while_a_changed_source_cannot_be_applied() {
             overdue: false,
             source_change,
             in_sync_message: String::new(),
+            suspended_by_annotation: false,
             repeats_attempt: true,
             now: at(3),
         };
@@ -173,7 +175,8 @@ fn a_resumed_object_shows_that_it_is_not_resynced_yet() {
         (ready.status, ready.reason, ready.message)
     };
     let expected = |status: &str, reason: &str, message: &str| (status.into(), reason.into(), message.into());
-    let message = "Reconciliation is suspended; the object matched the spec at the last resync";
+    let message = "Reconciliation is suspended by annotation cloud.spice.ai/suspend; the object matched the spec at \
+                   the last resync";
     assert_eq!(shown(&fixture), expected("True", "Suspended", message));
     fixture.object.metadata.annotations = None;
     fixture.read_error = Some((FailingRead::App, ApiError::local(ErrorKind::Connect, "down")));
