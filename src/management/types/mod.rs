@@ -23,4 +23,4 @@ pub use region::{Region, Regions};
 pub use response::ApiResponse;
 pub(crate) use secret::SecretEnvelope;
 pub use secret::{PutSecret, RemoteSecret, SecretList, SecretValue};
-pub use server_text::{quote_server_text, without_server_text};
+pub use server_text::{MAX_RECORDED_LENGTH, quote_server_text, without_server_text};

@@ -4,6 +4,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use super::server_text::{MAX_RECORDED_LENGTH, recorded_text};
+
 /// An organization that the credential can access.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct AccessibleOrganization {
@@ -11,7 +13,7 @@ pub struct AccessibleOrganization {
     #[serde(deserialize_with = "id_as_text")]
     pub id: String,
     /// Handle.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "recorded_text")]
     pub name: Option<String>,
 }
 
@@ -33,9 +35,9 @@ impl OrganizationEnvelope {
 
 fn id_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     match Value::deserialize(deserializer)? {
-        Value::String(text) if !text.is_empty() => Ok(text),
+        Value::String(text) if !text.is_empty() && text.len() <= MAX_RECORDED_LENGTH => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
-        _ => Err(D::Error::custom("the ID must be a string or a number")),
+        _ => Err(D::Error::custom("the ID must be a short string or a number")),
     }
 }
 
@@ -84,9 +86,16 @@ mod tests {
             decoded(json!([{ "id": "x" }])).unwrap(),
             [AccessibleOrganization { id: "x".to_owned(), name: None }]
         );
-        for body in
-            [json!({}), json!(null), json!([{ "name": "mine" }]), json!([{ "id": null }]), json!([{ "id": "" }])]
-        {
+        let long = "x".repeat(254);
+        assert_eq!(decoded(json!([{ "id": "x", "name": long }])).unwrap()[0].name, None);
+        for body in [
+            json!({}),
+            json!(null),
+            json!([{ "name": "mine" }]),
+            json!([{ "id": null }]),
+            json!([{ "id": "" }]),
+            json!([{ "id": long }]),
+        ] {
             assert!(decoded(body.clone()).is_err(), "{body}");
         }
     }

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::list::ListPage;
+use super::server_text::recorded_text;
 
 /// A secret in a list or a response, without its value: the API masks the value.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -15,7 +16,7 @@ pub struct RemoteSecret {
     /// Name, unique in the app and case-sensitive.
     pub name: String,
     /// Time of the last write as RFC 3339 text; the precision differs between API versions.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "recorded_text")]
     pub updated_at: Option<String>,
 }
 
@@ -108,5 +109,7 @@ mod tests {
         let updated_at = Some("2026-01-02T03:04:05Z".to_owned());
         assert_eq!(secret, RemoteSecret { name: "TOKEN".to_owned(), updated_at });
         assert!(serde_json::from_str::<RemoteSecret>(r#"{"name":"OLD"}"#).is_ok(), "an older version omits fields");
+        let long = serde_json::json!({ "name": "TOKEN", "updated_at": "x".repeat(254) });
+        assert_eq!(serde_json::from_value::<RemoteSecret>(long).unwrap().updated_at, None);
     }
 }

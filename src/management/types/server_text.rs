@@ -1,12 +1,22 @@
-//! Text of a server inside a message. The text stands between `“` and `”`, so that two messages can be compared
+//! Text of a server. Inside a message, the text stands between `“` and `”`, so that two messages can be compared
 //! without the part that a server can change with each response.
 
 use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+
+/// Longest ID, name, tag value or time that status records, in bytes. Status must stay small.
+pub const MAX_RECORDED_LENGTH: usize = 253;
 
 /// Longest text that is shown, in characters.
 const MAX_CHARS: usize = 300;
 const OPEN: char = '“';
 const CLOSE: char = '”';
+
+/// Decodes a text that status records. A longer text is not valid, and counts as missing.
+pub(super) fn recorded_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| text.len() <= MAX_RECORDED_LENGTH))
+}
 
 /// The text of a server for a message: quoted, with control characters escaped, and cut to 300 characters.
 pub fn quote_server_text(text: &str) -> String {

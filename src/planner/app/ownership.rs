@@ -2,7 +2,8 @@
 
 use super::input::{AppInput, AppObserved};
 use crate::api::{SpiceAppStatus, TAKE_OWNERSHIP_FROM};
-use crate::management::types::{App, AppField};
+use crate::management::types::{App, AppField, MAX_RECORDED_LENGTH};
+use crate::planner::messages::truncate;
 use crate::planner::organization_view::OrganizationView;
 use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG, Ownership};
 
@@ -49,7 +50,7 @@ pub(super) fn may_take_ownership(input: &AppInput<'_>, app: &App) -> bool {
 
 /// Message for an app with another owner's tag.
 pub(super) fn owned_elsewhere_message(app: &App) -> String {
-    let tag = app.tag(OWNER_TAG).unwrap_or_default();
+    let tag = truncate(app.tag(OWNER_TAG).unwrap_or_default(), MAX_RECORDED_LENGTH);
     format!(
         "App \"{}\" ({}) is owned by another object or another cluster (owner tag {tag}). To take ownership, set \
          spec.adoptionPolicy: Adopt and annotation {TAKE_OWNERSHIP_FROM}={tag}",
@@ -64,7 +65,8 @@ pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, ap
     if app.tag(OWNER_TAG).is_some() {
         status.tags_unsupported = None;
     }
-    status.incarnation = status.incarnation.take().or_else(|| app.tag(INCARNATION_TAG).map(str::to_owned));
+    let shown = app.tag(INCARNATION_TAG).filter(|tag| tag.len() <= MAX_RECORDED_LENGTH);
+    status.incarnation = status.incarnation.take().or_else(|| shown.map(str::to_owned));
     // A list shows neither endpoint nor region: the recorded value stays.
     let fits = |text: &&str| text.len() <= MAX_TEXT_LENGTH;
     status.endpoint = app.endpoint().filter(fits).map(str::to_owned).or(status.endpoint.take());

@@ -6,7 +6,7 @@ use super::fields::{self, ManagedField};
 use super::input::AppObserved;
 use super::ownership::{is_reactivated_foreign, record_app};
 use crate::api::{SpiceApp, SpiceAppStatus};
-use crate::management::types::{ApiError, App, AppField, CreateApp, ErrorKind, UpdateApp};
+use crate::management::types::{ApiError, App, AppField, CreateApp, ErrorKind, MAX_RECORDED_LENGTH, UpdateApp};
 use crate::planner::errors::{self, ApiOperation};
 use crate::planner::observation::{Observation, Observed, WriteResult};
 use crate::planner::outcome::Outcome;
@@ -165,7 +165,8 @@ impl RemoteWrite<SpiceApp> for AppWrite {
 impl AppWrite {
     fn apply_create(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, app: &App) {
         let Self::Create { managed, reactivated_if_before, owner, .. } = self else { return };
-        let foreign_tag = app.tag(OWNER_TAG).filter(|tag| owner != tag).map(str::to_owned);
+        let foreign_tag = app.tag(OWNER_TAG).filter(|tag| owner != tag && tag.len() <= MAX_RECORDED_LENGTH);
+        let foreign_tag = foreign_tag.map(str::to_owned);
         // An app that the create reactivated is the object's own under any tag. Until the app shows the owner tag, the
         // intent records this.
         status.create_intent = status.create_intent.take().filter(|_| foreign_tag.is_some());

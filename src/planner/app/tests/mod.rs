@@ -2,6 +2,7 @@
 
 mod absence;
 mod adoption;
+mod bounds;
 mod conditions;
 mod create;
 mod creation_id;
