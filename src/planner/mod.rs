@@ -58,9 +58,9 @@ pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRe
 pub use organization_view::{OrganizationView, binding_text};
 pub use outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
 pub use resource::{NoRemoteWrite, Plan, PlanInput, RemoteWrite, ResourcePlanner};
-pub use runtime_state::{Corrections, RetryHold, RuntimeState};
-pub(crate) use schedule::elapsed;
+pub use runtime_state::{Corrections, RetryHold, RuntimeState, StoreFailure};
 pub use schedule::{Resync, Timings, display_duration};
+pub(crate) use schedule::{doubled_delay, elapsed};
 pub use secret::{
     ParentApp, SecretDesired, SecretObserved, SecretRead, SecretResponse, SecretWrite, SetSecret, SiblingSecret,
     SourceValues, requested_names,

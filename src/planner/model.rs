@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::condition_invariants;
 use super::{
     EventRecord, Identity, KubernetesWrite, Outcome, Plan, RemoteWrite, ResourcePlanner, RuntimeState, Step,
-    StepContext, Steps, Timings, WriteResult, has_finalizer, remaining_finalizers,
+    StepContext, Steps, StoreFailure, Timings, WriteResult, has_finalizer, remaining_finalizers,
 };
 use crate::api::FINALIZER;
 use crate::management::types::ApiError;
@@ -25,11 +25,13 @@ pub(super) struct Subject<K> {
     pub(super) runtime_state: RuntimeState,
     pub(super) timings: Timings,
     pub(super) now: Timestamp,
+    /// True if the apiserver rejects the status that reports an outcome.
+    pub(super) rejects_reports: bool,
 }
 
 impl<K: ResourcePlanner> Subject<K> {
     pub(super) fn new(object: K, now: Timestamp) -> Self {
-        Self { object, runtime_state: RuntimeState::new(now), timings: Timings::default(), now }
+        Self { object, runtime_state: RuntimeState::new(now), timings: Timings::default(), now, rejects_reports: false }
     }
 
     pub(super) fn status(&self) -> K::Status {
@@ -109,13 +111,23 @@ pub(super) fn reconcile<K: ResourcePlanner + Debug>(model: &mut impl Model<K>) -
         // The process was killed: only the stored object survives.
         return done;
     }
-    run.steps.record_outcome(&done.outcome, now, context);
-    if done.outcome != Outcome::Finalized || !remaining_finalizers(run.steps.object().meta()).is_empty() {
-        done.requeue_after = run.steps.requeue_after(&done.outcome, context);
+    let has_status = done.outcome != Outcome::Finalized || !remaining_finalizers(run.steps.object().meta()).is_empty();
+    if has_status {
         done.events.extend(run.steps.report(&done.outcome, context));
         let status = run.steps.status();
         condition_invariants::check(&K::core(status).conditions, run.steps.object().meta().generation).unwrap();
+        if model.rejects_reports && model.object.status() != Some(status) {
+            run.steps.runtime_state.record_failed_store(StoreFailure::Rejected(403));
+            let retry = Outcome::InProgress(String::new());
+            done.requeue_after = run.steps.requeue_after(&retry, context);
+            model.runtime_state = run.steps.runtime_state;
+            return done;
+        }
         *model.object.status_mut() = Some(status.clone());
+    }
+    run.steps.record_outcome(&done.outcome, now, context);
+    if has_status {
+        done.requeue_after = run.steps.requeue_after(&done.outcome, context);
     }
     model.runtime_state = run.steps.runtime_state;
     done

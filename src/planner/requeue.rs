@@ -6,7 +6,7 @@ use super::digest;
 use super::outcome::{Outcome, Retry};
 use super::resource::{PlanInput, ResourcePlanner};
 use super::runtime_state::RetryHold;
-use super::schedule::{elapsed, next_resync};
+use super::schedule::{doubled_delay, elapsed, next_resync};
 use super::status::requested_reconcile;
 
 /// The hold that follows from an outcome: no event repeats a rejected write before its retry time.
@@ -49,9 +49,8 @@ fn until_resync<K: ResourcePlanner>(input: &PlanInput<'_, K>, interval: Duration
 
 fn retry_delay<K: ResourcePlanner>(input: &PlanInput<'_, K>, retry: Retry) -> Duration {
     let (failures, timings) = (input.runtime_state.failures, input.timings);
-    let doubled = timings.min_retry_delay.saturating_mul(1_u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX));
     let limit = if K::RETRIES_WITHIN_INTERVAL { input.interval() } else { Duration::MAX };
-    let longest = doubled.min(timings.max_retry_delay).min(limit);
+    let longest = doubled_delay(timings.min_retry_delay, failures, timings.max_retry_delay).min(limit);
     // Half fixed, half jitter. The jitter differs by object and attempt, and is the same in every run of a test.
     let jitter = digest::number(&format!("{}/{failures}", input.resync_offset())) % 1000;
     let backoff = longest / 2 + longest.mul_f64(jitter as f64 / 2000.0);

@@ -17,8 +17,8 @@ pub struct RuntimeState {
     pub first_seen_at: Timestamp,
     /// Consecutive failures; for a terminating object, since the deletion was first seen.
     pub failures: u32,
-    /// Consecutive reports that could not be stored in status.
-    pub failed_reports: u32,
+    /// Failure of the last write to the object, once logged; none after a stored status.
+    pub failed_store: Option<StoreFailure>,
     /// True if this process has seen the deletion.
     pub deletion_seen: bool,
     /// Start of the last successful resync.
@@ -85,13 +85,24 @@ pub struct RetryHold {
     pub(super) until: Timestamp,
 }
 
+/// Kind of failure of a write to the object itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFailure {
+    /// The apiserver rejected the write with this status code.
+    Rejected(u16),
+    /// The apiserver did not respond.
+    NoResponse,
+    /// The apiserver stored the status without some fields.
+    FieldsDropped,
+}
+
 impl RuntimeState {
     /// State of an object that this process sees for the first time.
     pub fn new(now: Timestamp) -> Self {
         Self {
             first_seen_at: now,
             failures: 0,
-            failed_reports: 0,
+            failed_store: None,
             deletion_seen: false,
             last_synced_at: None,
             last_write: None,
@@ -165,14 +176,11 @@ impl RuntimeState {
         has_read
     }
 
-    /// Records that the report of an outcome is not stored, so that the next reconcile repeats the report. Each failed
-    /// report delays the next one, except after a conflict.
-    pub(crate) fn record_failed_report(&mut self, is_conflict: bool) {
-        self.retry_hold = None;
-        if !is_conflict {
-            self.failures = self.failures.max(self.failed_reports);
-            self.failed_reports = self.failed_reports.saturating_add(1);
-        }
+    /// Records a failed write to the object, which delays the next reconcile. Returns true if no failure of this kind
+    /// was recorded since the last stored status.
+    pub(crate) fn record_failed_store(&mut self, failure: StoreFailure) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.failed_store.replace(failure) != Some(failure)
     }
 }
 

@@ -96,6 +96,11 @@ pub(crate) fn previous_resync(offset: u64, interval: Duration, now: Timestamp) -
     next_resync(offset, interval, now).checked_sub(interval).unwrap_or(Timestamp::MIN)
 }
 
+/// Delay before the next attempt: `first`, doubled after each of `failures` further failures, at most `max`.
+pub(crate) fn doubled_delay(first: Duration, failures: u32, max: Duration) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX)).min(max)
+}
+
 /// Time from `earlier` to `later`; zero if the clock was set back.
 pub(crate) fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or_default()

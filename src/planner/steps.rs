@@ -118,6 +118,7 @@ impl<K: ResourcePlanner> Steps<K> {
     pub fn status_persisted(&mut self, object: K, identity: &Identity) {
         self.replace_object(object, identity);
         self.unpersisted = false;
+        self.runtime_state.failed_store = None;
     }
 
     /// Applies the result of a remote write. Returns whether the result must be stored before anything else happens.
@@ -146,7 +147,8 @@ impl<K: ResourcePlanner> Steps<K> {
         write.success_events(response)
     }
 
-    /// Records the outcome of the reconcile that started at `started_at`.
+    /// Records the outcome of the reconcile that started at `started_at`. Called when the report of the outcome is
+    /// stored, because no outcome counts before.
     pub fn record_outcome(&mut self, outcome: &Outcome, started_at: Timestamp, context: StepContext<'_>) {
         if self.runtime_state.record_outcome(outcome, started_at, self.object.meta()) {
             self.runtime_state.retry_hold = self.with_input(context, |input| requeue::retry_hold(input, outcome));
@@ -165,7 +167,7 @@ impl<K: ResourcePlanner> Steps<K> {
         self.with_input(context, |input| requeue::requeue_after(input, outcome))
     }
 
-    /// Marks the status as stored, because it equals the stored one or no longer matters.
+    /// Marks the status as stored, because it equals the stored one, no longer matters, or cannot be stored now.
     pub fn discard_unpersisted(&mut self) {
         self.unpersisted = false;
     }

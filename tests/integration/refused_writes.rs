@@ -1,10 +1,12 @@
-//! Writes to Kubernetes that the API server refuses.
+//! Writes to Kubernetes that the API server refuses or does not keep: finalizers, statuses and events.
 
 use serde_json::json;
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
 use crate::support::{
     admission::AdmissionPolicy,
+    control_plane::use_existing_cluster,
+    definitions::apply_definitions,
     eventually::{DEADLINE, eventually},
     sandbox::{Action, Fault, When},
     test_env::{Kind, TestEnv},
@@ -19,6 +21,11 @@ async fn wait_for_event(env: &TestEnv, object: &str, reason: &str) -> String {
         if found.is_empty() { Err("no such event".to_owned()) } else { Ok(found) }
     })
     .await
+}
+
+/// Arguments of a kubectl dry run that patches the metadata or the status of SpiceApp `my-app`.
+fn dry_run<'a>(patch: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["patch", "sapp/my-app", "--type=merge", "--dry-run=server", "-p", patch][..], more].concat()
 }
 
 #[tokio::test]
@@ -64,6 +71,81 @@ async fn refused_event_is_counted_and_logged_once() {
     let lines: Vec<_> = lines.collect();
     assert!(matches!(lines[..], [line] if line.contains(words)), "{lines:?}");
     policy.remove(&env).await;
+}
+
+#[tokio::test]
+async fn refused_status_is_reported_as_an_event_and_nothing_is_created_before_it_is_stored() {
+    let env = TestEnv::new("status").await;
+    let operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "suspend": true })).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "Unknown", "Suspended").await;
+    let (words, resource) = ("no status today", ("cloud.spice.ai", "spiceapps/status"));
+    let patch = json!({ "status": { "observedGeneration": 7 } }).to_string();
+    let probe = dry_run(&patch, &["--subresource=status"]);
+    let policy = AdmissionPolicy::deny(&env, resource, "false", words, &probe).await;
+    env.apply_app("my-app", json!({})).await;
+    assert!(wait_for_event(&env, "my-app", "StatusNotStored").await.contains(words));
+    eventually("several attempts fail", DEADLINE, async || {
+        let metrics = operator.metrics().await?;
+        let failed = metrics.sum("spice_operator_reconciles_total", &[("kind", "SpiceApp"), ("result", "store_error")]);
+        if failed >= 4.0 { Ok(()) } else { Err(format!("{failed} failed reconciles")) }
+    })
+    .await;
+    assert_eq!(env.count_posts().await, 0);
+    let log = operator.log();
+    let warnings = log.lines().filter(|line| line.contains("Failed to store status") && line.contains("WARN"));
+    assert_eq!(warnings.count(), 1, "{log}");
+    policy.remove(&env).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+    assert_eq!(env.count_posts().await, 1);
+}
+
+/// Removes a field of the status from the installed definition of SpiceApps, as in an older version.
+async fn install_without_status_field(env: &TestEnv, field: &str) {
+    let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/{field}");
+    let patch = json!([{ "op": "remove", "path": path }]).to_string();
+    env.cluster.kubectl(&["patch", "crd", "spiceapps.cloud.spice.ai", "--type=json", "-p", &patch]).await.unwrap();
+    // The API server drops the field when it has loaded the definition.
+    let probe = json!({ "status": { field: { "id": "probe", "name": "probe", "at": "2026-01-01T00:00:00.000000Z" } } });
+    let probe = probe.to_string();
+    let output = format!("--output=jsonpath={{.status.{field}.id}}");
+    let args = dry_run(&probe, &["--subresource=status", &output]);
+    eventually("the API server drops the field", DEADLINE, async || match env.kubectl(&args).await? {
+        found if found.contains("probe") => Err(found),
+        _ => Ok(()),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn status_field_that_an_older_definition_drops_is_reported_and_nothing_is_created_without_it() {
+    if use_existing_cluster() {
+        // A test must not change the definitions of an existing cluster.
+        return;
+    }
+    let env = TestEnv::with_dedicated_control_plane("older-definition").await;
+    let operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "suspend": true })).await;
+    env.wait_for_reason::<SpiceApp>("my-app", "Unknown", "Suspended").await;
+    install_without_status_field(&env, "createIntent").await;
+    env.apply_app("my-app", json!({})).await;
+    let note = wait_for_event(&env, "my-app", "StatusNotStored").await;
+    assert!(note.contains("status.createIntent"), "{note}");
+    eventually("several attempts fail", DEADLINE, async || {
+        let dropped =
+            operator.metrics().await?.sum("spice_operator_status_fields_dropped_total", &[("kind", "SpiceApp")]);
+        if dropped >= 3.0 { Ok(()) } else { Err(format!("{dropped} statuses without a field")) }
+    })
+    .await;
+    assert_eq!(env.count_posts().await, 0);
+    apply_definitions(&env.cluster).await.unwrap();
+    // The change of the definition ends a watch of its objects.
+    eventually("the app is ready", DEADLINE, async || {
+        let app = env.api::<SpiceApp>().get("my-app").await.map_err(|error| error.to_string())?;
+        if app.has_ready("True", "Succeeded") { Ok(()) } else { Err(format!("{:?}", app.conditions())) }
+    })
+    .await;
+    assert_eq!(env.count_posts().await, 1);
 }
 
 /// Makes each of the next 200 answers to a request an error with another request ID.

@@ -38,6 +38,12 @@ pub fn format_kube_error(error: &Error) -> String {
     }
 }
 
+/// Returns true if the apiserver refused a write, for example because of an admission policy or a missing permission.
+/// The text of the error then shows the cause. A missing object, a conflict and an overload are no refusals.
+pub(in crate::controller) fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.code >= 400 && ![404, 409, 429, 503, 504].contains(&status.code))
+}
+
 /// Returns true if the apiserver responded with this status code.
 pub(in crate::controller) fn has_code(error: &Error, code: u16) -> bool {
     matches!(error, Error::Api(status) if status.code == code)

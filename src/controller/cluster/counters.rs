@@ -1,4 +1,4 @@
-//! Counters of reconciles, Kubernetes writes and dropped events.
+//! Counters of reconciles, Kubernetes writes, dropped events and dropped status fields.
 
 use std::time::Duration;
 
@@ -15,17 +15,21 @@ use crate::planner::Outcome;
 pub(in crate::controller) const PANIC: &str = "panic";
 /// Result label of a reconcile of an object that cannot be decoded.
 pub(in crate::controller) const UNDECODABLE: &str = "undecodable";
+/// Result label of a reconcile whose result could not be stored.
+pub(in crate::controller) const STORE_ERROR: &str = "store_error";
 
 /// Upper bounds of the duration buckets, in seconds: from a skipped reconcile to a request timeout and its retries.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// Counters of reconciles, Kubernetes writes and dropped events. A clone counts into the same figures.
+/// Counters of reconciles, Kubernetes writes, dropped events and dropped status fields. A clone counts into the same
+/// figures.
 #[derive(Clone, Debug)]
 pub struct Counters {
     reconciles: Family<ReconcileLabels, Counter>,
     durations: Family<ReconcileLabels, Histogram, fn() -> Histogram>,
     writes: Family<WriteLabels, Counter>,
     events_dropped: Family<EventLossLabels, Counter>,
+    status_fields_dropped: Family<KindLabels, Counter>,
 }
 
 /// Cause of the loss of an event.
@@ -59,6 +63,11 @@ impl EventLoss {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EventLossLabels {
     cause: &'static str,
 }
@@ -86,6 +95,7 @@ impl Default for Counters {
             durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             writes: Family::default(),
             events_dropped: Family::default(),
+            status_fields_dropped: Family::default(),
         }
     }
 }
@@ -96,6 +106,7 @@ impl Counters {
         // The series exist from the start, because a rate cannot be computed from the first sample of a series.
         for kind in kinds {
             drop(self.reconciles.get_or_create(&ReconcileLabels { kind, result: PANIC }));
+            drop(self.status_fields_dropped.get_or_create(&KindLabels { kind }));
         }
         for cause in EventLoss::ALL {
             drop(self.events_dropped.get_or_create(&EventLossLabels { cause: cause.label() }));
@@ -116,6 +127,16 @@ impl Counters {
             "Kubernetes events that were not stored, by cause",
             self.events_dropped.clone(),
         );
+        registry.register(
+            "status_fields_dropped",
+            "Status writes that the API server stored without some fields, by kind",
+            self.status_fields_dropped.clone(),
+        );
+    }
+
+    /// Counts a status that the apiserver stored without some fields.
+    pub(in crate::controller) fn status_fields_dropped(&self, kind: &'static str) {
+        self.status_fields_dropped.get_or_create(&KindLabels { kind }).inc();
     }
 
     /// Counts a finished reconcile.
@@ -193,6 +214,7 @@ mod tests {
             r#"spice_operator_kubernetes_writes_total{verb="update",kind="SpiceApp",code="409",error=""} 1"#,
             r#"spice_operator_kubernetes_writes_total{verb="create",kind="Event",code="",error="no_response"} 1"#,
             r#"spice_operator_events_dropped_total{cause="rejected"} 0"#,
+            r#"spice_operator_status_fields_dropped_total{kind="SpiceApp"} 0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -1,16 +1,19 @@
-//! Stores external state after a remote write. Retries until the state is stored, the object no longer exists, another
-//! process leads, or the apiserver has rejected the state for a minute.
+//! Stores the status of an object. The state after a remote write is stored with retries, until the state is stored,
+//! the object no longer exists, another process leads, or the apiserver has rejected the state for a minute.
 
 use std::time::Duration;
 
 use kube::core::object::HasStatus;
 use kube::{Api, Error, ResourceExt};
+use serde_json::{Value, json};
+use thiserror::Error as ThisError;
 use tokio::time::Instant;
 
 use super::reconciler::Reconciler;
-use crate::controller::cluster::call::{format_kube_error, has_code, with_timeout};
+use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal, with_timeout};
 use crate::controller::cluster::writer::is_permanent_rejection;
 use crate::controller::state::context::Context;
+use crate::planner::StoreFailure;
 
 /// First and longest delay between two attempts. The apiserver is near, and the state cannot be computed again.
 const PERSIST_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -19,40 +22,119 @@ const PERSIST_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Durat
 /// reconciled again; the next reconcile determines the external state, as after a crash.
 const PERSIST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Maximum number of dropped fields in a message.
+const MAX_SHOWN_FIELDS: usize = 8;
+
+/// A failed write to the object itself.
+#[derive(Debug, ThisError)]
+pub(super) enum StoreError {
+    /// The call failed.
+    #[error("{}", format_kube_error(.0))]
+    Kube(#[from] Error),
+    /// The apiserver stored the status without some fields.
+    #[error(
+        "the API server did not keep {0}. The CustomResourceDefinition is older than the operator, or an admission \
+         webhook changes the status. Install the CustomResourceDefinitions of this version"
+    )]
+    FieldsDropped(String),
+}
+
+impl StoreError {
+    /// Returns true if the object changed or no longer exists: the next reconcile handles that.
+    pub(super) fn is_outdated(&self) -> bool {
+        matches!(self, Self::Kube(error) if has_code(error, 409) || has_code(error, 404))
+    }
+
+    /// Returns true if the cause is known to the apiserver, and a user can end it.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Kube(error) => is_refusal(error),
+            Self::FieldsDropped(_) => true,
+        }
+    }
+
+    /// Kind of failure.
+    pub(super) fn failure(&self) -> StoreFailure {
+        match self {
+            Self::Kube(Error::Api(status)) => StoreFailure::Rejected(status.code),
+            Self::Kube(_) => StoreFailure::NoResponse,
+            Self::FieldsDropped(_) => StoreFailure::FieldsDropped,
+        }
+    }
+}
+
+/// Stores the status of an object, and compares the stored one. A CustomResourceDefinition without a field drops the
+/// field; without this check a create intent, for example, would count as stored.
+pub(super) async fn store_status<K: Reconciler>(context: &Context, object: &K) -> Result<K, StoreError> {
+    let stored = context.writer.replace_status(object).await?;
+    let mut dropped = Vec::new();
+    find_dropped("status", &json!(object.status()), &json!(stored.status()), &mut dropped);
+    if dropped.is_empty() {
+        return Ok(stored);
+    }
+    context.counters.status_fields_dropped(K::NAME);
+    dropped.truncate(MAX_SHOWN_FIELDS);
+    Err(StoreError::FieldsDropped(dropped.join(", ")))
+}
+
+/// Adds the paths that are in `sent`, and missing or different in `kept`.
+fn find_dropped(path: &str, sent: &Value, kept: &Value, dropped: &mut Vec<String>) {
+    match (sent, kept) {
+        (Value::Object(sent), Value::Object(kept)) => {
+            for (name, value) in sent {
+                let kept = kept.get(name).unwrap_or(&Value::Null);
+                find_dropped(&format!("{path}.{name}"), value, kept, dropped);
+            }
+        }
+        (Value::Array(sent), Value::Array(kept)) if sent.len() == kept.len() => {
+            for (index, (sent, kept)) in sent.iter().zip(kept).enumerate() {
+                find_dropped(&format!("{path}[{index}]"), sent, kept, dropped);
+            }
+        }
+        _ if sent == kept => {}
+        _ => dropped.push(path.to_owned()),
+    }
+}
+
 /// Stores the external state of `status`. After a conflict, reads the object again and copies only the external state,
-/// because conditions depend on the new version of the object.
-pub(in crate::controller) async fn persist_external_state<K: Reconciler>(
+/// because conditions depend on the new version of the object. None if the state no longer matters.
+///
+/// # Errors
+/// If the apiserver rejects the state for a minute, or does not keep it.
+pub(super) async fn persist_external_state<K: Reconciler>(
     context: &Context,
     object: &K,
     status: &K::Status,
-) -> Option<K> {
+) -> Result<Option<K>, StoreError> {
     let (mut delay, started_at) = (PERSIST_BACKOFF.0, Instant::now());
     let mut current = with_status(object.clone(), status.clone());
     loop {
-        match context.writer.replace_status(&current).await {
-            Ok(stored) => return Some(stored),
-            Err(error) if has_code(&error, 404) => return None,
+        let error = match store_status(context, &current).await {
+            Ok(stored) => return Ok(Some(stored)),
+            Err(error @ StoreError::FieldsDropped(_)) => return Err(error),
+            Err(StoreError::Kube(error)) => error,
+        };
+        match error {
+            error if has_code(&error, 404) => return Ok(None),
             // The next leader determines the external state, as after a crash.
-            Err(_) if !context.leadership.may_write() => return None,
-            Err(error) if is_permanent_rejection(&error) && started_at.elapsed() > PERSIST_TIMEOUT => {
-                tracing::error!(error = format_kube_error(&error), "Failed to update status: rejected");
-                return None;
+            _ if !context.leadership.may_write() => return Ok(None),
+            error if is_permanent_rejection(&error) && started_at.elapsed() > PERSIST_TIMEOUT => {
+                return Err(error.into());
             }
-            Err(error) if !has_code(&error, 409) => {
-                tracing::warn!(error = format_kube_error(&error), "Failed to update status; retrying");
+            error if !has_code(&error, 409) => {
+                if delay == PERSIST_BACKOFF.0 {
+                    tracing::warn!(error = format_kube_error(&error), "Failed to update status; retrying");
+                }
             }
-            Err(_) => match read_again(context, object).await {
+            _ => match read_again(context, object).await {
                 Ok(Some(fresh)) => {
                     let mut next = fresh.status().cloned().unwrap_or_default();
                     K::copy_external_state(status, &mut next);
                     current = with_status(fresh, next);
                 }
-                Ok(None) => return None,
+                Ok(None) => return Ok(None),
                 // The next reconcile reports the error in status.
-                Err(error @ Error::SerdeError(_)) => {
-                    tracing::error!(error = format_kube_error(&error), "Failed to update status: object undecodable");
-                    return None;
-                }
+                Err(error @ Error::SerdeError(_)) => return Err(error.into()),
                 Err(error) => tracing::warn!(error = format_kube_error(&error), "Failed to read object; retrying"),
             },
         }
@@ -69,7 +151,33 @@ async fn read_again<K: Reconciler>(context: &Context, object: &K) -> Result<Opti
 }
 
 /// The same object with another status.
-pub(in crate::controller) fn with_status<K: HasStatus>(mut object: K, status: K::Status) -> K {
+pub(super) fn with_status<K: HasStatus>(mut object: K, status: K::Status) -> K {
     *object.status_mut() = Some(status);
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_status_is_compared_with_the_sent_one() {
+        let sent = json!({ "id": 1, "drift": ["a"], "createIntent": { "id": "x", "name": "y" }, "unset": null });
+        for (kept, dropped) in [
+            (sent.clone(), ""),
+            (json!({ "id": 1, "drift": ["a"], "createIntent": { "id": "x", "name": "y" }, "more": 1 }), ""),
+            (json!({ "id": 1, "drift": ["a"] }), "status.createIntent"),
+            (json!({ "id": 1, "drift": ["a"], "createIntent": { "id": "x" } }), "status.createIntent.name"),
+            (
+                json!({ "id": 2, "drift": ["b"], "createIntent": { "id": "x", "name": "y" } }),
+                "status.drift[0], status.id",
+            ),
+            (json!({ "id": 1, "drift": [], "createIntent": { "id": "x", "name": "y" } }), "status.drift"),
+        ] {
+            let mut found = Vec::new();
+            find_dropped("status", &sent, &kept, &mut found);
+            found.sort();
+            assert_eq!(found.join(", "), dropped, "{kept}");
+        }
+    }
 }

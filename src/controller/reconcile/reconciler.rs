@@ -15,8 +15,13 @@ use crate::planner::{NoRemoteWrite, RemoteWrite, WriteResult};
 
 /// The reads and writes of one kind.
 pub(in crate::controller) trait Reconciler:
-    Kind<Desired: Send + Sync, Observed: Send + Sync, Read: Send + Sync, Write: CarryOut<Self>, Status: Send + Sync>
-    + Debug
+    Kind<
+        Desired: Send + Sync,
+        Observed: Send + Sync,
+        Read: Send + Sync,
+        Write: CarryOut<Self>,
+        Status: Send + Sync + Serialize,
+    > + Debug
     + Serialize
     + DeserializeOwned
 {

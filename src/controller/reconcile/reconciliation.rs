@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::{Error, ResourceExt};
 use tracing::Instrument;
 
-use super::persist::{persist_external_state, with_status};
+use super::persist::{self, StoreError, persist_external_state, with_status};
 use super::reconciler::{CarryOut, Reconciler};
-use super::undecodable::{self, DecodeRecovery};
+use super::undecodable;
 use crate::api::{ConditionType, FINALIZER};
 use crate::controller::cluster::cache::{cache_contains, is_current};
-use crate::controller::cluster::call::{format_kube_error, has_code};
-use crate::controller::cluster::counters::{PANIC, UNDECODABLE, result_label};
+use crate::controller::cluster::call::has_code;
+use crate::controller::cluster::counters::{PANIC, STORE_ERROR, UNDECODABLE, result_label};
 use crate::controller::cluster::work_queue::{self, ReconcileRequests};
 use crate::controller::state::context::Context;
 use crate::management::Priority;
+use crate::management::types::ErrorKind;
 use crate::planner::{
     EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Step, StepContext, Steps, find_condition,
     remaining_finalizers,
@@ -67,27 +68,9 @@ async fn reconcile_undecodable<K: Reconciler>(
     object: &DeserializeGuard<K>,
     meta: &ObjectMeta,
 ) -> Finished {
-    match Box::pin(undecodable::recover::<K>(context, meta)).await {
-        Ok(DecodeRecovery::Recovered(recovered)) => Reconciliation::begin(context, recovered.as_ref()).run().await,
-        Ok(DecodeRecovery::Unrecoverable { message, stored }) => {
-            if stored != Ok(false) {
-                tracing::error!(error = message, "Failed to decode object");
-                context.events.publish(object, vec![EventRecord::warning("Reconcile", "Undecodable", message)]);
-            }
-            // A corrected object does not wait for the next resync.
-            let uid = meta.uid.as_deref().unwrap_or_default();
-            K::state(context).object_states.force_resync(uid, Timestamp::now());
-            let timings = &context.settings.timings;
-            if let Err(error) = stored {
-                tracing::warn!(error, "Failed to update status of undecodable object; retrying");
-                return (Some(UNDECODABLE), Some(timings.min_interval));
-            }
-            (Some(UNDECODABLE), Some(timings.max_retry_delay))
-        }
-        Err(error) => {
-            tracing::warn!(error, "Failed to read undecodable object");
-            (Some(UNDECODABLE), Some(context.settings.timings.min_interval))
-        }
+    match Box::pin(undecodable::recover_or_report(context, object, meta)).await {
+        Ok(recovered) => Reconciliation::begin(context, recovered.as_ref()).run().await,
+        Err(retry_after) => (Some(UNDECODABLE), Some(retry_after)),
     }
 }
 
@@ -105,22 +88,24 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
 
     async fn run(mut self) -> Finished {
         let started_at = Timestamp::now();
-        let finished = match self.run_steps().await {
+        let result = match self.run_steps().await {
             Ok(Some(outcome)) => self.report(&outcome, started_at).await,
             // An aborted reconcile has no outcome.
-            Ok(None) => (None, None),
-            Err(error) => self.kube_write_failed(&error),
+            Ok(None) => Ok((None, None)),
+            Err(error) => Err(error),
         };
         // The effects of remote writes must be stored, also if the reconcile was aborted or failed.
-        if self.steps.is_unpersisted() {
-            self.persist().await;
-        }
+        let persisted = if self.steps.is_unpersisted() { self.persist().await } else { Ok(()) };
+        let finished = match (result, persisted) {
+            (Ok(finished), Ok(())) => finished,
+            (Err(error), _) | (_, Err(error)) => self.store_failed(&error),
+        };
         self.save_runtime_state();
         finished
     }
 
     /// Carries steps out until one ends the reconcile. None if the operator shuts down or the object changes.
-    async fn run_steps(&mut self) -> Result<Option<Outcome>, Error> {
+    async fn run_steps(&mut self) -> Result<Option<Outcome>, StoreError> {
         loop {
             // A change of the object has requested a reconcile of its own.
             if self.should_abort() {
@@ -161,11 +146,11 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
     }
 
     /// Carries a plan out. Returns an outcome if the reconcile ends with it.
-    async fn act(&mut self, plan: Plan<K>) -> Result<Option<Outcome>, Error> {
+    async fn act(&mut self, plan: Plan<K>) -> Result<Option<Outcome>, StoreError> {
         if let Some(write) = plan.first
-            && !self.write_object(write).await?
+            && let Some(outcome) = self.write_object(write).await?
         {
-            return Ok(Some(Outcome::Finalized));
+            return Ok(Some(outcome));
         }
         let is_finalized = plan.outcome == Outcome::Finalized;
         let Some(write) = plan.remote.filter(|_| !is_finalized) else {
@@ -175,39 +160,42 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         self.write_remote(&write, plan.events).await
     }
 
-    /// Writes to the object itself. Returns whether the object still exists.
-    async fn write_object(&mut self, write: KubernetesWrite) -> Result<bool, Error> {
-        let (context, identity) = (self.context, &self.context.settings.identity);
-        match write {
-            KubernetesWrite::AddFinalizer => {
-                let object = context.writer.set_finalizer(self.steps.object(), FINALIZER, true).await?;
-                self.steps.replace_object(object, identity);
+    /// Writes to the object itself. Returns an outcome if the object no longer exists.
+    async fn write_object(&mut self, write: KubernetesWrite) -> Result<Option<Outcome>, StoreError> {
+        let is_present = match write {
+            KubernetesWrite::AddFinalizer => true,
+            KubernetesWrite::RemoveFinalizer => false,
+            KubernetesWrite::StoreStatus => return self.store_status().await.map(|()| None),
+        };
+        let context = self.context;
+        match context.writer.set_finalizer(self.steps.object(), FINALIZER, is_present).await {
+            Ok(object) => {
+                self.steps.replace_object(object, &context.settings.identity);
+                Ok(None)
             }
-            KubernetesWrite::RemoveFinalizer => {
-                match context.writer.set_finalizer(self.steps.object(), FINALIZER, false).await {
-                    Err(error) if has_code(&error, 404) => return Ok(false),
-                    object => self.steps.replace_object(object?, identity),
-                }
-            }
-            KubernetesWrite::StoreStatus => self.store_status().await?,
+            Err(error) if !is_present && has_code(&error, 404) => Ok(Some(Outcome::Finalized)),
+            Err(error) => Err(error.into()),
         }
-        Ok(true)
     }
 
-    async fn store_status(&mut self) -> Result<(), Error> {
+    async fn store_status(&mut self) -> Result<(), StoreError> {
         let object = with_status(self.steps.object().clone(), self.steps.status().clone());
-        let stored = self.context.writer.replace_status(&object).await?;
+        let stored = persist::store_status(self.context, &object).await?;
         self.steps.status_persisted(stored, &self.context.settings.identity);
         Ok(())
     }
 
     /// Sends a remote write. Returns an outcome if the reconcile ends with it.
-    async fn write_remote(&mut self, write: &K::Write, events: Vec<EventRecord>) -> Result<Option<Outcome>, Error> {
+    async fn write_remote(
+        &mut self,
+        write: &K::Write,
+        events: Vec<EventRecord>,
+    ) -> Result<Option<Outcome>, StoreError> {
         let context = self.context;
         let object = self.steps.object().clone();
         let result = write.carry_out(context, &object, self.priority()).await;
         if self.steps.apply_write(write, &result, Timestamp::now()) {
-            self.persist().await;
+            self.persist().await?;
         }
         let operation = write.operation();
         match result.result {
@@ -217,8 +205,11 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
                 context.events.publish(self.steps.object(), more.into_iter().chain(events).collect());
                 Ok(None)
             }
-            // The error follows from the abort and is no outcome.
+            // The change has requested a reconcile, which plans again. A request that was sent has failed nonetheless.
             Err(error) if self.should_abort() => {
+                if error.kind != ErrorKind::Cancelled {
+                    self.steps.runtime_state.failures = self.steps.runtime_state.failures.saturating_add(1);
+                }
                 tracing::debug!(operation, error = %error, "Management API request aborted");
                 Ok(None)
             }
@@ -230,31 +221,29 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         }
     }
 
-    /// Reports an outcome in status. A released object has a status only if another finalizer keeps the object.
-    async fn report(&mut self, outcome: &Outcome, started_at: Timestamp) -> Finished {
-        let context = self.context;
-        let label = result_label(outcome);
-        self.steps.record_outcome(outcome, started_at, context.step_context());
+    /// Reports an outcome in status, and records the outcome when the status is stored. A released object has a status
+    /// only if another finalizer keeps the object.
+    async fn report(&mut self, outcome: &Outcome, started_at: Timestamp) -> Result<Finished, StoreError> {
+        let (context, label) = (self.context, result_label(outcome));
         if *outcome == Outcome::Finalized && remaining_finalizers(self.steps.object().meta()).is_empty() {
+            self.steps.record_outcome(outcome, started_at, context.step_context());
             self.steps.discard_unpersisted();
-            return (Some(label), None);
+            return Ok((Some(label), None));
         }
         let step_context = context.step_context();
-        let requeue_after = self.steps.requeue_after(outcome, step_context);
         let event = self.steps.report(outcome, step_context);
         if self.steps.object().status() == Some(self.steps.status()) {
             self.steps.discard_unpersisted();
-        } else if let Err(error) = self.store_status().await {
-            self.steps.runtime_state.record_failed_report(has_code(&error, 409));
-            return self.kube_write_failed(&error);
         } else {
-            self.steps.runtime_state.failed_reports = 0;
+            self.store_status().await?;
             event.iter().for_each(|event| self.log_transition(event));
             context.events.publish(self.steps.object(), event.into_iter().collect());
         }
+        self.steps.record_outcome(outcome, started_at, step_context);
+        let requeue_after = self.steps.requeue_after(outcome, step_context);
         let requeue_after_ms = requeue_after.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         tracing::debug!(result = label, requeue_after_ms, "Reconcile finished");
-        (Some(label), requeue_after)
+        Ok((Some(label), requeue_after))
     }
 
     /// Logs a change of Ready.
@@ -269,24 +258,35 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         }
     }
 
-    /// Ends the reconcile after a failed write to the object.
-    fn kube_write_failed(&mut self, error: &Error) -> Finished {
-        if has_code(error, 409) {
-            tracing::debug!("Object changed during the reconcile; reconciling again");
-        } else {
-            let state = &mut self.steps.runtime_state;
-            state.failures = state.failures.saturating_add(1);
-            tracing::warn!(error = format_kube_error(error), "Kubernetes write failed");
-        }
+    /// Ends the reconcile after a failed write to the object. Each failure delays the next reconcile. The first failure
+    /// of a kind is logged and, because no condition can be stored, published as an event.
+    fn store_failed(&mut self, error: &StoreError) -> Finished {
         let outcome = Outcome::InProgress(String::new());
-        (Some(result_label(&outcome)), self.steps.requeue_after(&outcome, self.context.step_context()))
+        let mut result = STORE_ERROR;
+        if error.is_outdated() {
+            result = result_label(&outcome);
+            tracing::debug!("Object changed during the reconcile; reconciling again");
+        } else if self.steps.runtime_state.record_failed_store(error.failure()) {
+            tracing::warn!(%error, "Failed to store status");
+            if error.is_refusal() {
+                let message = format!("Failed to store the status: {error}");
+                let event = EventRecord::warning("Reconcile", "StatusNotStored", message);
+                self.context.events.publish(self.steps.object(), vec![event]);
+            }
+        } else {
+            tracing::debug!(%error, "Failed to store status again");
+        }
+        (Some(result), self.steps.requeue_after(&outcome, self.context.step_context()))
     }
 
-    async fn persist(&mut self) {
-        let stored = persist_external_state(self.context, self.steps.object(), self.steps.status()).await;
-        if let Some(stored) = stored {
+    /// Stores the external state. After an error, only the next reconcile tries again.
+    async fn persist(&mut self) -> Result<(), StoreError> {
+        let result = persist_external_state(self.context, self.steps.object(), self.steps.status()).await;
+        self.steps.discard_unpersisted();
+        if let Some(stored) = result? {
             self.steps.status_persisted(stored, &self.context.settings.identity);
         }
+        Ok(())
     }
 
     /// Saves the in-memory state of the object, unless the watch has seen its deletion.
@@ -346,6 +346,29 @@ mod tests {
         let (_, requeue_after) = reconcile_undecodable(&context, &object, &metadata).await;
         let min_interval = context.settings.timings.min_interval;
         assert_eq!((requeue_after, STATUS_WRITES.load(Ordering::Relaxed)), (Some(min_interval), 1));
+    }
+
+    #[tokio::test]
+    async fn an_undecodable_object_whose_report_is_rejected_is_retried_with_growing_delays() {
+        let (context, _feeds) = test_context(|method| match method.as_str() {
+            "GET" => Ok(json!({
+                "apiVersion": "cloud.spice.ai/v1alpha1",
+                "kind": "SpiceApp",
+                "metadata": { "name": "my-app", "namespace": "team", "resourceVersion": "1" },
+                "spec": { "description": 5 },
+            })),
+            _ => Err(403),
+        });
+        let metadata =
+            ObjectMeta { name: Some("my-app".to_owned()), uid: Some("uid".to_owned()), ..ObjectMeta::default() };
+        let invalid = InvalidObject { error: "invalid type".to_owned(), metadata: metadata.clone() };
+        let object = DeserializeGuard::<SpiceApp>(Err(invalid));
+        let mut minutes = Vec::new();
+        for _ in 0..7 {
+            let (_, requeue_after) = reconcile_undecodable(&context, &object, &metadata).await;
+            minutes.push(requeue_after.unwrap().as_secs() / 60);
+        }
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 30, 30]);
     }
 
     #[tokio::test]

@@ -1,20 +1,23 @@
 //! Objects that cannot be decoded, because of their status or because of an older schema. The operator reconciles as
 //! much as possible without the invalid fields, and reports the invalid field otherwise.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta, Time};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
+use kube::core::DeserializeGuard;
 use serde_json::{Map, Value, json};
 
 use super::reconciler::Reconciler;
 use crate::controller::cluster::cache::redact_quoted_values;
 use crate::controller::cluster::call::{format_kube_error, with_timeout};
 use crate::controller::state::context::Context;
-use crate::planner::undecodable_conditions;
+use crate::planner::{EventRecord, doubled_delay, undecodable_conditions};
 
 /// Result of a recovery.
-pub(super) enum DecodeRecovery<K> {
+enum DecodeRecovery<K> {
     /// The object without the invalid fields.
     Recovered(Box<K>),
     /// The object cannot be reconciled.
@@ -26,13 +29,46 @@ pub(super) enum DecodeRecovery<K> {
     },
 }
 
+/// The object without the invalid fields. An object that cannot be reconciled is reported in status, as an event and in
+/// the log.
+///
+/// # Errors
+/// Delay until the next attempt. The delay grows while the report cannot be stored.
+pub(super) async fn recover_or_report<K: Reconciler>(
+    context: &Context,
+    object: &DeserializeGuard<K>,
+    meta: &ObjectMeta,
+) -> Result<Box<K>, Duration> {
+    let (uid, now) = (meta.uid.as_deref().unwrap_or_default(), Timestamp::now());
+    let (states, timings) = (&K::state(context).object_states, &context.settings.timings);
+    let (message, stored) = match recover::<K>(context, meta).await {
+        Ok(DecodeRecovery::Recovered(recovered)) => return Ok(recovered),
+        Ok(DecodeRecovery::Unrecoverable { message, stored }) => (Some(message), stored),
+        Err(error) => (None, Err(error)),
+    };
+    let failures = states.record_report(uid, stored.is_ok(), now);
+    if let Some(message) = message {
+        if stored == Ok(true) || failures == 1 {
+            tracing::error!(error = message, "Failed to decode object");
+            context.events.publish(object, vec![EventRecord::warning("Reconcile", "Undecodable", message)]);
+        }
+        // A corrected object does not wait for the next resync.
+        states.force_resync(uid, now);
+    }
+    let Err(error) = stored else { return Err(timings.max_retry_delay) };
+    if failures == 1 {
+        tracing::warn!(error, "Failed to read undecodable object, or to store its status; retrying");
+    }
+    Err(doubled_delay(timings.min_interval, failures.saturating_sub(1), timings.max_retry_delay))
+}
+
 /// Reads an object again and decodes it without its conditions, which every reconcile computes again. A terminating
 /// object is also decoded without everything that its deletion does not read. No other field can be left out: without
 /// its ID, for example, an app would be lost.
 ///
 /// # Errors
 /// The error text of the read.
-pub(super) async fn recover<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Result<DecodeRecovery<K>, String> {
+async fn recover<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Result<DecodeRecovery<K>, String> {
     let api = dynamic_api::<K>(context, meta);
     let name = meta.name.as_deref().unwrap_or_default();
     let object = with_timeout(api.get(name)).await.map_err(|error| format_kube_error(&error))?;

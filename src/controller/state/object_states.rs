@@ -106,6 +106,14 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> ObjectStates<K> {
         lock(&self.states).get(uid).map_or(0, |known| known.runtime_state.failures)
     }
 
+    /// Records whether the report of an undecodable object was stored. Returns the consecutive failures.
+    pub(in crate::controller) fn record_report(&self, uid: &str, is_stored: bool, now: Timestamp) -> u32 {
+        let mut states = lock(&self.states);
+        let state = &mut states.entry(uid.to_owned()).or_insert_with(|| ObjectState::new(now)).runtime_state;
+        state.failures = if is_stored { 0 } else { state.failures.saturating_add(1) };
+        state.failures
+    }
+
     /// Forgets a deleted object.
     pub(in crate::controller) fn forget(&self, uid: Option<&String>) {
         lock(&self.states).remove(uid.map_or("", String::as_str));

@@ -207,6 +207,29 @@ fn a_repeated_failure_keeps_the_message_unless_more_than_the_text_of_the_server_
 }
 
 #[test]
+fn no_outcome_counts_before_its_report_is_stored() {
+    let mut fixture = Fixture::settled(json!({}));
+    fixture.edit(json!({ "description": "new" }));
+    fixture.rejects_reports = true;
+    let before = fixture.runtime_state.last_synced_at;
+    let mut delays = Vec::new();
+    for failures in 1..8 {
+        let result = fixture.reconcile();
+        assert_eq!(result.outcome, Outcome::InSync, "the app is as declared");
+        let state = &fixture.runtime_state;
+        assert_eq!((state.failures, state.last_synced_at), (failures, before));
+        delays.push(result.requeue_after.unwrap());
+        fixture.advance(60);
+    }
+    assert!(delays.is_sorted_by(|one, next| one < next), "{delays:?}");
+    fixture.rejects_reports = false;
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+    let state = &fixture.runtime_state;
+    assert_eq!((state.failures, state.last_synced_at), (0, Some(fixture.now)));
+    assert_eq!(fixture.ready(), ("True".to_owned(), "Succeeded".to_owned()));
+}
+
+#[test]
 fn ready_becomes_unknown_after_three_missed_intervals() {
     let mut fixture = Fixture::settled(json!({}));
     fixture.reconcile();
