@@ -74,6 +74,8 @@ pub enum Reason {
     RateLimited,
     /// The Management API cannot be reached, or it fails.
     RemoteUnavailable,
+    /// The Kubernetes API server rejects a write of the operator to this object.
+    KubernetesRejected,
 }
 
 impl Reason {
@@ -101,6 +103,7 @@ impl Reason {
             Self::PlanLimit => "PlanLimit",
             Self::RateLimited => "RateLimited",
             Self::RemoteUnavailable => "RemoteUnavailable",
+            Self::KubernetesRejected => "KubernetesRejected",
         }
     }
 }

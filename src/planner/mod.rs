@@ -52,7 +52,7 @@ pub use app::{
 pub use conditions::undecodable_conditions;
 pub use credential_finalizer::{CredentialSecretState, FinalizerAction};
 pub use digest::{DigestKey, Identity};
-pub use messages::{credential_not_found_message, display_object};
+pub use messages::{credential_not_found_message, display_object, finalizer_rejected};
 pub use observation::{Observation, Observed, WriteResult};
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, organization_problem};
 pub use organization_view::{OrganizationView, binding_text};

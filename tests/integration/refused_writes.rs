@@ -1,7 +1,7 @@
 //! Writes to Kubernetes that the API server refuses or does not keep: finalizers, statuses and events.
 
 use serde_json::json;
-use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
+use spice_cloud_operator::api::{FINALIZER, SpiceApp, SpiceOrganization};
 
 use crate::support::{
     admission::AdmissionPolicy,
@@ -11,6 +11,9 @@ use crate::support::{
     sandbox::{Action, Fault, When},
     test_env::{Kind, TestEnv},
 };
+
+/// Group and resource of SpiceApps, without their status.
+const APPS: (&str, &str) = ("cloud.spice.ai", "spiceapps");
 
 /// Waits for an event with this reason about an object. Returns its note.
 async fn wait_for_event(env: &TestEnv, object: &str, reason: &str) -> String {
@@ -71,6 +74,44 @@ async fn refused_event_is_counted_and_logged_once() {
     let lines: Vec<_> = lines.collect();
     assert!(matches!(lines[..], [line] if line.contains(words)), "{lines:?}");
     policy.remove(&env).await;
+}
+
+#[tokio::test]
+async fn refused_finalizer_is_reported_with_the_words_of_the_policy() {
+    let env = TestEnv::new("finalizer").await;
+    let _operator = env.start_operator().await;
+    env.apply_app("my-app", json!({ "suspend": true })).await;
+    let words = "no finalizers of third parties";
+    let allowed = format!("!object.metadata.?finalizers.orValue([]).exists(name, name == '{FINALIZER}')");
+    let patch = json!({ "metadata": { "finalizers": [FINALIZER] } }).to_string();
+    let policy = AdmissionPolicy::deny(&env, APPS, &allowed, words, &dry_run(&patch, &[])).await;
+    env.apply_app("my-app", json!({})).await;
+    let app: SpiceApp = env.wait_for_message("my-app", "KubernetesRejected", words).await;
+    assert!(app.has_ready("False", "KubernetesRejected"), "{app:?}");
+    assert!(wait_for_event(&env, "my-app", "KubernetesRejected").await.contains(words));
+    assert_eq!(env.count_posts().await, 0);
+    policy.remove(&env).await;
+    env.wait_for_ready::<SpiceApp>("my-app").await;
+}
+
+#[tokio::test]
+async fn refused_removal_of_the_finalizer_is_reported_after_the_deletion_of_the_app() {
+    let env = TestEnv::new("removal").await;
+    let _operator = env.start_operator().await;
+    env.apply_app_and_wait("my-app", json!({})).await;
+    let words = "finalizers stay";
+    let has = |version: &str| format!("{version}.metadata.?finalizers.orValue([]).exists(name, name == '{FINALIZER}')");
+    let allowed = format!("oldObject == null || !{} || {}", has("oldObject"), has("object"));
+    let patch = json!({ "metadata": { "finalizers": null } }).to_string();
+    let policy = AdmissionPolicy::deny(&env, APPS, &allowed, words, &dry_run(&patch, &[])).await;
+    env.delete::<SpiceApp>("my-app").await;
+    let app: SpiceApp = env.wait_for_message("my-app", "KubernetesRejected", words).await;
+    assert!(app.has_ready("False", "KubernetesRejected"), "{app:?}");
+    assert!(app.ready_message().starts_with("The deletion is complete"), "{}", app.ready_message());
+    assert_eq!(env.remote_apps().await, [json!(null); 0]);
+    assert!(wait_for_event(&env, "my-app", "KubernetesRejected").await.contains(words));
+    policy.remove(&env).await;
+    env.wait_for_deletion::<SpiceApp>("my-app").await;
 }
 
 #[tokio::test]

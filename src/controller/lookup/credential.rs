@@ -23,7 +23,7 @@ pub(in crate::controller) fn has_finalizer(secret: &PartialObjectMeta<Secret>) -
 /// version.
 pub(in crate::controller) fn is_finalizer_add_pending(context: &Context, organization: &SpiceOrganization) -> bool {
     let Some(secret) = context.caches.secrets.get(&credential_ref(organization)) else { return false };
-    let is_unprotected = lock(&context.unprotected_secrets).contains(&secret.uid().unwrap_or_default());
+    let is_unprotected = lock(&context.unprotected_secrets).contains_key(&secret.uid().unwrap_or_default());
     next_action(context, &secret) == FinalizerAction::Add && !is_unprotected
 }
 

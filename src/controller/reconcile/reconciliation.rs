@@ -17,15 +17,15 @@ use super::reconciler::{CarryOut, Reconciler};
 use super::undecodable;
 use crate::api::{ConditionType, FINALIZER};
 use crate::controller::cluster::cache::{cache_contains, is_current};
-use crate::controller::cluster::call::has_code;
+use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal};
 use crate::controller::cluster::counters::{PANIC, STORE_ERROR, UNDECODABLE, result_label};
 use crate::controller::cluster::work_queue::{self, ReconcileRequests};
 use crate::controller::state::context::Context;
 use crate::management::Priority;
 use crate::management::types::ErrorKind;
 use crate::planner::{
-    EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Step, StepContext, Steps, find_condition,
-    remaining_finalizers,
+    EventRecord, KubernetesWrite, Outcome, Plan, RemoteWrite, Step, StepContext, Steps, finalizer_rejected,
+    find_condition, remaining_finalizers,
 };
 
 /// Reconciles objects as requested, until shutdown; then waits for the running reconciles.
@@ -160,7 +160,8 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         self.write_remote(&write, plan.events).await
     }
 
-    /// Writes to the object itself. Returns an outcome if the object no longer exists.
+    /// Writes to the object itself. Returns an outcome if the object no longer exists, or if the apiserver refuses the
+    /// finalizer.
     async fn write_object(&mut self, write: KubernetesWrite) -> Result<Option<Outcome>, StoreError> {
         let is_present = match write {
             KubernetesWrite::AddFinalizer => true,
@@ -174,6 +175,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
                 Ok(None)
             }
             Err(error) if !is_present && has_code(&error, 404) => Ok(Some(Outcome::Finalized)),
+            Err(error) if is_refusal(&error) => Ok(Some(finalizer_rejected(write, &format_kube_error(&error)))),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,6 +1,6 @@
 //! The context of every reconcile: clients, caches, queues and shared state.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::Timestamp;
@@ -40,9 +40,9 @@ pub(in crate::controller) struct Context {
     pub(in crate::controller) writer: KubeWriter,
     pub(in crate::controller) cancellation: CancelOnChange,
     pub(in crate::controller) leadership: Leadership,
-    /// UIDs of credential Secrets to which the operator could not add its finalizer. Their organizations work without
-    /// it.
-    pub(in crate::controller) unprotected_secrets: Mutex<HashSet<String>>,
+    /// UIDs of credential Secrets whose finalizer the operator could not change, and the failures in a row. Their
+    /// organizations work without a new finalizer.
+    pub(in crate::controller) unprotected_secrets: Mutex<HashMap<String, u32>>,
     /// SpiceSecrets by SpiceApp.
     pub(in crate::controller) secrets_by_app: ReferenceIndex,
     /// SpiceSecrets by Kubernetes Secret.

@@ -7,14 +7,14 @@ use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 
-use crate::api::CREDENTIAL_FINALIZER;
-use crate::controller::cluster::call::{format_kube_error, has_code};
+use crate::api::{CREDENTIAL_FINALIZER, Reason};
+use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal};
 use crate::controller::cluster::sync::lock;
 use crate::controller::cluster::work_queue::{self, ReconcileRequests};
 use crate::controller::lookup::credential::next_action;
 use crate::controller::lookup::organizations::organizations_using;
 use crate::controller::state::context::Context;
-use crate::planner::FinalizerAction;
+use crate::planner::{EventRecord, FinalizerAction, doubled_delay};
 
 type SecretMetadata = PartialObjectMeta<Secret>;
 
@@ -56,21 +56,76 @@ async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool
             Action::requeue(context.settings.timings.min_interval)
         }
         Err(error) => {
-            let error = format_kube_error(&error);
-            tracing::warn!(
-                kind = "Secret",
-                namespace,
-                name,
-                present,
-                error,
-                "Failed to change finalizer of credential Secret"
-            );
-            if present && lock(&context.unprotected_secrets).insert(uid) {
+            let failures = count_failure(context, uid);
+            let error_text = format_kube_error(&error);
+            if failures == 1 {
+                tracing::warn!(
+                    kind = "Secret",
+                    namespace,
+                    name,
+                    present,
+                    error = error_text,
+                    "Failed to change finalizer of credential Secret"
+                );
+            }
+            if failures == 1 && is_refusal(&error) {
+                let change = if present { "finalizer" } else { "removal of finalizer" };
+                let message = format!("The API server rejects the {change} {CREDENTIAL_FINALIZER}: {error_text}");
+                let event = EventRecord::warning("Protect", Reason::KubernetesRejected.as_str(), message);
+                context.events.publish(secret, vec![event]);
+            }
+            if failures == 1 && present {
                 for organization in organizations_using(context, secret) {
                     context.kinds.organizations.enqueue(&organization);
                 }
             }
-            Action::requeue(context.settings.timings.min_interval)
+            let timings = &context.settings.timings;
+            Action::requeue(doubled_delay(timings.min_interval, failures - 1, timings.max_retry_delay))
+        }
+    }
+}
+
+/// Counts a failed change of the finalizer of a Secret. Returns the failures in a row.
+fn count_failure(context: &Context, uid: String) -> u32 {
+    let mut failed = lock(&context.unprotected_secrets);
+    let failures = failed.entry(uid).or_default();
+    *failures = failures.saturating_add(1);
+    *failures
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kube::core::DeserializeGuard;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::state::test_context::test_context;
+
+    #[tokio::test]
+    async fn a_refused_finalizer_is_tried_again_with_growing_delays() {
+        let (context, mut feeds) = test_context(|_| Err(403));
+        let organization = serde_json::from_value(json!({
+            "apiVersion": "cloud.spice.ai/v1alpha1",
+            "kind": "SpiceOrganization",
+            "metadata": { "name": "default", "namespace": "team", "uid": "organization" },
+            "spec": {
+                "endpoint": "https://api.example",
+                "credentials": { "personalAccessToken": { "secretRef": { "name": "token" } } },
+            },
+        }));
+        let organization = DeserializeGuard(Ok(organization.unwrap()));
+        feeds.organizations.writer.apply_watcher_event(&Event::Apply(organization));
+        let mut secret = SecretMetadata::default();
+        secret.metadata.name = Some("token".to_owned());
+        secret.metadata.namespace = Some("team".to_owned());
+        secret.metadata.uid = Some("secret".to_owned());
+        let (context, secret) = (Arc::new(context), Arc::new(secret));
+        for minutes in [1, 2, 4, 8, 16, 30, 30] {
+            let action = reconcile(Arc::clone(&secret), Arc::clone(&context)).await;
+            assert_eq!(action, Action::requeue(Duration::from_secs(minutes * 60)));
         }
     }
 }
