@@ -107,6 +107,8 @@ Fields of a fault rule (only action is required):
   route   Route pattern as in the journal, or a prefix that ends in *. Default: any route
   when    before: the request has no effect. after: the request takes effect first.
           Default: before
+  credential
+          Name of the credential of the request. Default: any request
   times   Number of requests that the rule affects. Default: unlimited
   action  "close": close the connection without a response
           "hang": wait until the rule is removed

@@ -91,6 +91,8 @@ pub struct Fault {
     method: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
     when: When,
     action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +102,7 @@ pub struct Fault {
 impl Fault {
     /// Creates a rule for every request.
     pub fn new(when: When, action: Action) -> Self {
-        Self { method: None, route: None, when, action, times: None }
+        Self { method: None, route: None, credential: None, when, action, times: None }
     }
 
     /// Restricts the rule to one HTTP method.
@@ -111,6 +113,11 @@ impl Fault {
     /// Restricts the rule to one route.
     pub fn route(self, route: &str) -> Self {
         Self { route: Some(route.to_owned()), ..self }
+    }
+
+    /// Restricts the rule to the requests of one credential.
+    pub fn credential(self, name: &str) -> Self {
+        Self { credential: Some(name.to_owned()), ..self }
     }
 
     /// Restricts the rule to the first matching requests.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -15,7 +15,7 @@ use crate::sandbox::api::paths;
 use crate::sandbox::auth::identity::{RequestIdentity, target_organization};
 use crate::sandbox::model::profile::Profile;
 use crate::sandbox::state::shared::Sandbox;
-use crate::sandbox::traffic::faults::{DelayFault, FaultAction, FaultDelay, FaultStage, NamedFault};
+use crate::sandbox::traffic::faults::{DelayFault, FaultAction, FaultDelay, FaultStage, FaultTarget, NamedFault};
 use crate::sandbox::traffic::journal::{EntryRecorder, ReceivedRequest, RequestState};
 use crate::sandbox::traffic::rate_limits::RateLimitState;
 use crate::sandbox::wire::error::{ErrorResponse, remove_error_code};
@@ -43,7 +43,7 @@ async fn handle(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next:
     // The client disconnected while sending. The drop of `context` records the request as abandoned.
     let Some((request, body)) = buffer_body(request).await else { return close_connection() };
     let bytes = body.read().unwrap_or_default();
-    context.recorder.record_body(paths::journal_body(context.route.as_deref(), bytes), bytes.len());
+    context.recorder.record_body(paths::journal_body(context.target.route.as_deref(), bytes), bytes.len());
     let rate_limit = count_request(&sandbox, &request, &identity);
     if rate_limit.as_ref().is_some_and(|rate_limit| rate_limit.retry_after.is_some()) {
         return context.respond(add_rate_limit_headers(ErrorResponse::rate_limited(), rate_limit.as_ref()));
@@ -56,7 +56,7 @@ async fn handle(State(sandbox): State<Arc<Sandbox>>, mut request: Request, next:
     if sandbox.config.switches.profile == Profile::Legacy {
         response = remove_error_code(response);
     }
-    if !context.method.is_safe() && response.status().is_success() {
+    if !context.target.method.is_safe() && response.status().is_success() {
         context.recorder.record_applied();
     }
     match context.inject_fault(FaultStage::After).await {
@@ -91,27 +91,28 @@ fn add_rate_limit_headers(response: impl IntoResponse, rate_limit: Option<&RateL
 struct RequestContext {
     sandbox: Arc<Sandbox>,
     recorder: EntryRecorder,
-    method: Method,
-    route: Option<String>,
+    target: FaultTarget,
 }
 
 impl RequestContext {
     fn new(sandbox: Arc<Sandbox>, request: &Request, identity: &RequestIdentity) -> Self {
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let credential = identity.credential_name().map(str::to_owned);
         let received = ReceivedRequest {
             method: method.to_string(),
             path: request.uri().path().into(),
             query: request.uri().query().map(str::to_owned),
             route: route.clone(),
-            credential: identity.credential_name().map(str::to_owned),
+            credential: credential.clone(),
         };
-        Self { recorder: EntryRecorder::new(Arc::clone(&sandbox.journal), received), sandbox, method, route }
+        let target = FaultTarget { method, route, credential };
+        Self { recorder: EntryRecorder::new(Arc::clone(&sandbox.journal), received), sandbox, target }
     }
 
     /// Executes the first matching fault rule. `Err` is the final response.
     async fn inject_fault(self, stage: FaultStage) -> Result<Self, Response> {
-        let Some(fault) = self.sandbox.faults.trigger(stage, &self.method, self.route.as_deref()) else {
+        let Some(fault) = self.sandbox.faults.trigger(stage, &self.target) else {
             return Ok(self);
         };
         let delay = match &fault.action {

@@ -89,6 +89,15 @@ async fn a_delay_ends_after_its_time_or_with_its_rule() {
 }
 
 #[tokio::test]
+async fn a_fault_affects_only_the_named_credential() {
+    let sandbox = TestSandbox::start().await;
+    sandbox.add_fault(json!({ "credential": "reader", "action": { "status": 503 } })).await;
+    assert_eq!(sandbox.get("/v1/apps").await.0, 200);
+    sandbox.add_fault(json!({ "credential": "operator", "action": { "status": 502 } })).await;
+    assert_eq!(sandbox.get("/v1/apps").await.0, 502);
+}
+
+#[tokio::test]
 async fn a_close_fault_sends_no_byte() {
     for (when, applied) in [("before", false), ("after", true)] {
         let sandbox = TestSandbox::start().await;

@@ -30,6 +30,9 @@ pub(crate) struct FaultRule {
     /// Route. `None`: any route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     route: Option<RoutePattern>,
+    /// Name of the credential of the request. `None`: any request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
     #[serde(default)]
     when: FaultStage,
     action: FaultAction,
@@ -138,6 +141,14 @@ pub(crate) struct FaultRuleStatus {
     matched: u64,
 }
 
+/// Properties of a request that a rule matches.
+pub(crate) struct FaultTarget {
+    pub(crate) method: Method,
+    pub(crate) route: Option<String>,
+    /// Name of the credential. `None`: no valid credential.
+    pub(crate) credential: Option<String>,
+}
+
 pub(crate) struct TriggeredFault {
     /// Fault to execute.
     pub(crate) action: FaultAction,
@@ -200,20 +211,22 @@ impl FaultRules {
     }
 
     /// Returns the first matching rule and increments its counter.
-    pub(crate) fn trigger(&self, stage: FaultStage, method: &Method, route: Option<&str>) -> Option<TriggeredFault> {
+    pub(crate) fn trigger(&self, stage: FaultStage, request: &FaultTarget) -> Option<TriggeredFault> {
         let mut rules = lock(&self.rules);
-        let rule = rules.active.values_mut().find(|rule| rule.matches(stage, method, route))?;
+        let rule = rules.active.values_mut().find(|rule| rule.matches(stage, request))?;
         rule.matched += 1;
         Some(TriggeredFault { action: rule.rule.action.clone(), released: rule.released.clone() })
     }
 }
 
 impl InstalledRule {
-    fn matches(&self, stage: FaultStage, method: &Method, route: Option<&str>) -> bool {
+    fn matches(&self, stage: FaultStage, request: &FaultTarget) -> bool {
+        let FaultTarget { method, route, credential } = request;
         self.rule.when == stage
             && self.rule.times.is_none_or(|times| self.matched < times.get())
             && self.rule.method.as_ref().is_none_or(|expected| expected.0 == method.as_str())
-            && self.rule.route.as_ref().is_none_or(|expected| expected.matches(route))
+            && self.rule.route.as_ref().is_none_or(|expected| expected.matches(route.as_deref()))
+            && self.rule.credential.as_ref().is_none_or(|expected| credential.as_ref() == Some(expected))
     }
 }
 
