@@ -9,7 +9,7 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
@@ -46,8 +46,10 @@ const ATTEMPTS: u32 = 5;
 /// A Kubernetes API, usable from any thread and runtime. A drop stops the processes.
 pub struct ControlPlane {
     // The drop order: the apiserver first.
-    apiserver: Option<Child>,
+    apiserver: Mutex<Option<Child>>,
     etcd: Option<Child>,
+    /// Command of the apiserver, for a restart. `None` for an existing cluster.
+    apiserver_command: Option<Command>,
     kubectl: PathBuf,
     /// Base URL of etcd. `None` for an existing cluster.
     etcd_url: Option<String>,
@@ -154,21 +156,33 @@ impl ControlPlane {
 
     /// Stops the apiserver, then etcd. An existing cluster is not affected.
     pub fn stop(self) -> Result<(), String> {
-        for child in [&self.apiserver, &self.etcd].into_iter().flatten() {
+        let apiserver = self.apiserver().take();
+        for child in [apiserver, self.etcd].into_iter().flatten() {
             child.kill()?;
         }
         Ok(())
     }
 
+    /// Kills the apiserver, waits for `pause`, and starts the apiserver again on the same port with the same data.
+    pub async fn restart_apiserver(&self, pause: impl Future<Output = ()>) -> Result<(), String> {
+        let command = self.apiserver_command.as_ref().ok_or("the apiserver of an existing cluster cannot restart")?;
+        let apiserver = self.apiserver().take();
+        apiserver.map(|apiserver| apiserver.kill()).transpose()?;
+        pause.await;
+        *self.apiserver() = Some(Child::start(&self.run, "kube-apiserver", command)?);
+        self.wait_until_ready().await
+    }
+
     /// Keeps the processes and their files after the end of this process.
     pub fn detach(self) {
         self.run.keep_everything();
-        [self.apiserver, self.etcd].into_iter().flatten().for_each(Child::detach);
+        let apiserver = self.apiserver().take();
+        [apiserver, self.etcd].into_iter().flatten().for_each(Child::detach);
     }
 
     /// Returns the process IDs, for a later cleanup of detached processes.
     pub fn pids(&self) -> Vec<u32> {
-        [&self.apiserver, &self.etcd].into_iter().flatten().map(Child::pid).collect()
+        [self.apiserver().as_ref(), self.etcd.as_ref()].into_iter().flatten().map(Child::pid).collect()
     }
 
     async fn connect_to_existing(run: &Arc<RunDir>) -> Result<Self, String> {
@@ -190,7 +204,8 @@ impl ControlPlane {
             Some(directory) => Path::new(&directory).join("kubectl"),
             None => PathBuf::from("kubectl"),
         };
-        let cluster = Self { apiserver: None, etcd: None, kubectl, etcd_url: None, run: run.clone() };
+        let (apiserver, run) = (Mutex::default(), run.clone());
+        let cluster = Self { apiserver, etcd: None, apiserver_command: None, kubectl, etcd_url: None, run };
         cluster.wait_until_ready().await?;
         Ok(cluster)
     }
@@ -238,10 +253,11 @@ impl ControlPlane {
         apiserver.arg("--disable-admission-plugins=ServiceAccount");
 
         let etcd = Child::start(run, "etcd", &etcd)?;
-        let apiserver = Child::start(run, "kube-apiserver", &apiserver)?;
+        let command = apiserver;
+        let apiserver = Mutex::new(Some(Child::start(run, "kube-apiserver", &command)?));
         let kubectl = binaries.join("kubectl");
-        let (apiserver, etcd, etcd_url) = (Some(apiserver), Some(etcd), Some(etcd_url));
-        let control_plane = Self { apiserver, etcd, kubectl, etcd_url, run: run.clone() };
+        let (etcd, apiserver_command, etcd_url) = (Some(etcd), Some(command), Some(etcd_url));
+        let control_plane = Self { apiserver, etcd, apiserver_command, kubectl, etcd_url, run: run.clone() };
         control_plane.wait_until_ready().await?;
         Ok(control_plane)
     }
@@ -249,10 +265,8 @@ impl ControlPlane {
     /// Waits until the apiserver is ready and the namespace `kube-system` exists.
     async fn wait_until_ready(&self) -> Result<(), String> {
         let ready = poll("the Kubernetes API is ready", DEADLINE, async || {
-            for child in [&self.etcd, &self.apiserver].into_iter().flatten() {
-                if let Some(status) = child.exit_status() {
-                    return Ok(Err(child.exit_report(status)));
-                }
+            if let Some(report) = self.exit_report() {
+                return Ok(Err(report));
             }
             let client = self.client(User::Admin).await?;
             let request = Request::new("").get("readyz", &GetParams::default()).map_err(|e| e.to_string())?;
@@ -261,6 +275,17 @@ impl ControlPlane {
             Ok(Ok(()))
         });
         ready.await.inspect_err(|_| self.run.keep_logs())?
+    }
+
+    fn apiserver(&self) -> MutexGuard<'_, Option<Child>> {
+        self.apiserver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the error text of a process that has ended.
+    fn exit_report(&self) -> Option<String> {
+        let apiserver = self.apiserver();
+        let mut children = [self.etcd.as_ref(), apiserver.as_ref()].into_iter().flatten();
+        children.find_map(|child| Some(child.exit_report(child.exit_status()?)))
     }
 }
 

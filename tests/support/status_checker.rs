@@ -161,20 +161,27 @@ impl StatusWatch {
         loop {
             let watch = poll("the watch starts", DEADLINE, async || {
                 let request = self.request.watch(&WatchParams::default(), &self.from).map_err(|e| e.to_string())?;
-                self.client.request_events::<Object>(request).await.map_err(|e| e.to_string())
+                match self.client.request_events::<Object>(request).await {
+                    Err(kube::Error::Api(status)) if status.code == 410 => Ok(None),
+                    started => started.map(Some).map_err(|e| e.to_string()),
+                }
             });
-            let mut watch = watch.await?.boxed();
+            let Some(watch) = watch.await? else {
+                self.relist(results).await?;
+                continue;
+            };
+            let mut watch = watch.boxed();
             loop {
                 match tokio::time::timeout(Duration::from_millis(100), watch.next()).await {
-                    // A test has changed the definition, so the resourceVersion has expired.
+                    // A test has changed the definition or restarted the apiserver, so the resourceVersion has expired.
                     Ok(Some(Ok(WatchEvent::Error(status)))) if status.code == 410 => {
                         self.relist(results).await?;
                         break;
                     }
                     Ok(Some(Ok(event))) => self.handle_event(event, results)?,
-                    Ok(Some(Err(error))) => return Err(format!("{}: the watch failed: {error}", self.kind)),
-                    // The apiserver limits the duration of a watch. The next watch continues at `from`.
-                    Ok(None) => break,
+                    // The apiserver limits the duration of a watch, and a test can restart the apiserver. The next watch
+                    // continues at `from`.
+                    Ok(None | Some(Err(_))) => break,
                     Err(_) => {}
                 }
                 if results.stop.load(Ordering::SeqCst) {
@@ -194,7 +201,7 @@ impl StatusWatch {
 
     /// Lists the objects and checks the changed ones.
     async fn relist(&mut self, results: &Results) -> Result<(), String> {
-        let list = self.list().await?;
+        let list = poll("the list of objects succeeds", DEADLINE, async || self.list().await).await?;
         let before = std::mem::replace(&mut self.versions, list.items.iter().map(Object::version).collect());
         for object in list.items {
             let (name, version) = object.version();
