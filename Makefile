@@ -9,7 +9,7 @@ TEST_TOOLS = $(TOOLS) kube-controller-manager
 # The targets share target/ and the caches, so make runs one target at a time. Cargo and Go use all cores.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extended bench fmt crds control-plane clean-cache require-rust
+.PHONY: help demo test test-extended soak bench fmt crds control-plane clean-cache require-rust
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ test-extended: require-rust ## Run the slow tests and print their figures
 	@$(MAKE) --no-print-directory control-plane TOOLS="$(TEST_TOOLS)"
 	TEST_EXTENDED=1 $(CARGO) test --locked --test integration -- --show-output budget crash_points
 	TEST_SANDBOX_PROFILE=legacy $(CARGO) test --locked --test integration
+
+soak: require-rust ## Run random edits, faults and kills for 600 s, then compare (DURATION=seconds, SEED=number)
+	@$(MAKE) --no-print-directory control-plane TOOLS="$(TEST_TOOLS)"
+	SEED="$(SEED)" DURATION="$(DURATION)" $(CARGO) test --locked --test integration -- --ignored --exact --nocapture \
+		soak::random_run_ends_equal_to_the_objects_in_the_cluster
 
 bench: require-rust ## Measure the resource usage of the operator (APPS=500 SPICEPOD_BYTES=5120 SECRETS=4; QUICK=1: 50 apps)
 	@$(MAKE) --no-print-directory control-plane

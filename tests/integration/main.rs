@@ -37,6 +37,7 @@ mod scopes;
 mod secret_errors;
 mod secret_ownership;
 mod secrets;
+mod soak;
 mod status_invariants;
 #[path = "../support/mod.rs"]
 mod support;
