@@ -9,7 +9,7 @@ TEST_TOOLS = $(TOOLS) kube-controller-manager
 # The targets share target/ and the caches, so make runs one target at a time. Cargo and Go use all cores.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extended soak bench fmt crds control-plane clean-cache require-rust
+.PHONY: help demo test test-extended soak bench fmt crds fixtures control-plane clean-cache require-rust
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ fmt: require-rust ## Format the code
 
 crds: require-rust ## Generate the CustomResourceDefinitions in crds/
 	$(CARGO) run --locked --quiet -- crds --output crds/
+
+fixtures: require-rust ## Record the stored objects of this version in tests/fixtures/
+	@$(MAKE) --no-print-directory control-plane TOOLS="$(TEST_TOOLS)"
+	$(CARGO) test --locked --test integration -- --ignored --exact --nocapture \
+		fixtures::record::record_fixtures_of_this_version
 
 control-plane: ## Find or build the binaries of the local Kubernetes API
 	@if [ "$${USE_EXISTING_CLUSTER:-}" = true ]; then echo "Using the existing cluster of KUBECONFIG."; \

@@ -20,6 +20,7 @@ mod credentials;
 mod definitions;
 mod deletion_order;
 mod error_conditions;
+mod fixtures;
 mod foreign_finalizer;
 mod harness;
 mod invariants;
