@@ -98,7 +98,7 @@ mod tests {
                 FinalizerAction::Remove,
             ),
             (
-                "no longer used",
+                "no longer used, or a copy",
                 CredentialSecretState { organizations: 0, ..protected.clone() },
                 FinalizerAction::Remove,
             ),

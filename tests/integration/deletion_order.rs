@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-use futures::StreamExt;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
 
 use crate::support::{
-    control_plane::{ControlPlane, OPERATOR_NAMESPACE, User},
+    control_plane::{OPERATOR_NAMESPACE, User, use_existing_cluster},
     eventually::{DEADLINE, eventually},
     namespace_controller::NamespaceController,
     test_env::{CREDENTIAL, TestEnv},
@@ -66,47 +66,52 @@ async fn create_app(env: &TestEnv) {
     wait_for_secret(env, "the credential Secret has the finalizer", has_finalizer).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// The operator keeps a credential Secret only where it watches every namespace. One operator serves all orders.
+#[tokio::test]
 async fn objects_can_be_deleted_in_every_order() {
-    let cases = ORDERS.into_iter().flat_map(|order| [(order, false), (order, true)]);
-    let run = |(order, restart)| async move { tokio::spawn(delete_in_order(order, restart)).await.unwrap() };
-    futures::stream::iter(cases).for_each_concurrent(3, run).await;
-}
-
-async fn delete_in_order(order: [Target; 3], restart: bool) {
-    let env = TestEnv::new("order").await;
-    let mut operator = Some(env.start_operator_with(&["--credential-release-delay=1h"]).await);
-    create_app(&env).await;
-    for target in order {
-        if restart && target == order[1] {
-            operator.take().unwrap().kill().unwrap();
+    if use_existing_cluster() {
+        // This operator watches every namespace, including the namespaces of other tests.
+        return;
+    }
+    let first = TestEnv::cluster_wide("order").await;
+    for restart in [false, true] {
+        let envs = join_all(ORDERS.iter().map(|_| first.sibling("order"))).await;
+        let mut operator = Some(first.start_operator_with(&["--credential-release-delay=1h"]).await);
+        join_all(envs.iter().map(create_app)).await;
+        for step in 0..3 {
+            if restart && step == 1 {
+                operator.take().unwrap().kill().unwrap();
+            }
+            join_all(envs.iter().zip(ORDERS).map(|(env, order)| order[step].delete(env))).await;
         }
-        target.delete(&env).await;
+        if restart {
+            operator = Some(first.start_operator_with(&["--credential-release-delay=1h"]).await);
+        }
+        for (env, order) in envs.iter().zip(ORDERS) {
+            env.wait_for_deletion::<SpiceApp>("my-app").await;
+            env.wait_for_deletion::<SpiceOrganization>("default").await;
+            wait_for_secret(env, "the Secret is deleted", |secret| secret.is_none()).await;
+            assert_eq!(env.remote_apps().await, [Value::Null; 0], "{order:?}, restart: {restart}");
+        }
+        drop(operator);
     }
-    if restart {
-        operator = Some(env.start_operator_with(&["--credential-release-delay=1h"]).await);
-    }
-    env.wait_for_deletion::<SpiceApp>("my-app").await;
-    env.wait_for_deletion::<SpiceOrganization>("default").await;
-    wait_for_secret(&env, "the Secret is deleted", |secret| secret.is_none()).await;
-    assert_eq!(env.remote_apps().await, [Value::Null; 0], "{order:?}, restart: {restart}");
-    drop(operator);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn namespace_deletion_deletes_all_objects_and_unretained_apps() {
-    let cluster = ControlPlane::shared().await.unwrap();
-    let _controller = NamespaceController::start(&cluster).await.unwrap();
-    let cases = [(false, ""), (true, ""), (false, "--watch-secrets=false")];
-    let run = |(restart, args)| async move { tokio::spawn(delete_namespace(restart, args)).await.unwrap() };
-    futures::stream::iter(cases).for_each_concurrent(3, run).await;
+    if use_existing_cluster() {
+        return;
+    }
+    let first = TestEnv::cluster_wide("namespace").await;
+    let _controller = NamespaceController::start(&first.cluster).await.unwrap();
+    for restart in [false, true] {
+        delete_namespace(&first.sibling("namespace").await, restart).await;
+    }
 }
 
-async fn delete_namespace(restart: bool, arg: &'static str) {
-    let env = TestEnv::new("namespace").await;
-    let args: Vec<_> = ["--secret-poll-interval=1s", arg].into_iter().filter(|arg| !arg.is_empty()).collect();
-    let mut operator = Some(env.start_operator_with(&args).await);
-    create_app(&env).await;
+async fn delete_namespace(env: &TestEnv, restart: bool) {
+    let mut operator = Some(env.start_operator().await);
+    create_app(env).await;
     let spec = json!({ "deletionPolicy": "Retain" });
     env.apply_app_and_wait("retained-app", spec).await;
 
@@ -115,17 +120,20 @@ async fn delete_namespace(restart: bool, arg: &'static str) {
     }
     env.delete_namespace().await;
     if restart {
-        operator = Some(env.start_operator_with(&args).await);
+        operator = Some(env.start_operator().await);
     }
     env.wait_for_namespace_deletion().await;
     let names: Vec<_> = env.remote_apps().await.iter().map(|app| app["name"].clone()).collect();
-    assert_eq!(names, ["retained-app"], "restart: {restart}, {args:?}");
+    assert_eq!(names, ["retained-app"], "restart: {restart}");
     drop(operator);
 }
 
 #[tokio::test]
 async fn unused_credential_secret_loses_its_finalizer() {
-    let env = TestEnv::new("release").await;
+    if use_existing_cluster() {
+        return;
+    }
+    let env = TestEnv::cluster_wide("release").await;
     let operator = env.start_operator_with(&["--credential-release-delay=1s"]).await;
     create_app(&env).await;
 
@@ -178,26 +186,80 @@ async fn credential_is_polled_without_a_secret_watch() {
     env.wait_for_reason::<SpiceOrganization>("default", "False", "CredentialsMissing").await;
 }
 
+/// A copy is a Secret with the finalizer that no SpiceOrganization names.
+#[tokio::test]
+async fn copy_of_a_credential_secret_is_released() {
+    if use_existing_cluster() {
+        return;
+    }
+    let env = TestEnv::cluster_wide("copy").await;
+    let copies = Api::<Secret>::namespaced(env.client.clone(), &env.cluster.create_namespace("copies").await.unwrap());
+    let _operator = env.start_operator().await;
+    create_app(&env).await;
+    let original = env.kubernetes_secrets().get(CREDENTIAL.0).await.unwrap();
+    for name in ["kept", "deleted"] {
+        let metadata = json!({ "name": name, "finalizers": original.metadata.finalizers });
+        let copy = serde_json::from_value(json!({ "metadata": metadata, "data": original.data })).unwrap();
+        copies.create(&PostParams::default(), &copy).await.unwrap();
+    }
+    copies.delete("deleted", &DeleteParams::default()).await.unwrap();
+    eventually("the copies are released", DEADLINE, async || {
+        let all = copies.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let left: Vec<_> = all.iter().map(|secret| (secret.name_any(), has_finalizer(Some(secret)))).collect();
+        if left == [("kept".to_owned(), false)] { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+    assert!(has_finalizer(Some(&env.kubernetes_secrets().get(CREDENTIAL.0).await.unwrap())));
+}
+
+/// An operator that cannot see a copy of a credential Secret sets no finalizer, and removes existing finalizers.
+#[tokio::test]
+async fn finalizer_is_removed_where_secrets_are_not_listed_cluster_wide() {
+    for args in [&[][..], &["--watch-secrets=false", "--secret-poll-interval=1s"]] {
+        let env = TestEnv::new("scope").await;
+        let patch = json!({ "metadata": { "finalizers": [CREDENTIAL_FINALIZER, "example.com/other"] } });
+        let secrets = env.kubernetes_secrets();
+        secrets.patch(CREDENTIAL.0, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        let operator = env.start_operator_with(args).await;
+        env.apply_app_and_wait("my-app", json!({})).await;
+        wait_for_secret(&env, "the credential Secret has no finalizer of the operator", |secret| {
+            secret.is_some_and(|secret| secret.finalizers() == ["example.com/other"])
+        })
+        .await;
+        // A restart sets no finalizer.
+        operator.kill().unwrap();
+        let operator = env.start_operator_with(args).await;
+        env.reconcile::<SpiceOrganization>("default").await;
+        assert!(!operator.log().contains("Added finalizer to credential Secret"), "{args:?}");
+        wait_for_secret(&env, "no finalizer", |secret| secret.is_some() && !has_finalizer(secret)).await;
+    }
+}
+
 /// Reduced permissions for Secrets, each with the flag that disables the corresponding feature.
 #[tokio::test]
 async fn operator_works_with_reduced_secret_permissions() {
-    for (verbs, args) in [
-        (json!(["get", "list", "watch"]), &["--protect-credential-secrets=false"][..]),
-        (json!(["get", "patch"]), &["--watch-secrets=false"]),
-        (json!(["get"]), &["--watch-secrets=false", "--protect-credential-secrets=false"]),
+    if use_existing_cluster() {
+        return;
+    }
+    let first = TestEnv::cluster_wide("rights").await;
+    for (verbs, args, is_protected) in [
+        (json!(["get", "list", "watch", "patch"]), &[][..], true),
+        (json!(["get", "list", "watch"]), &["--protect-credential-secrets=false"], false),
+        (json!(["get"]), &["--watch-secrets=false"], false),
+        (json!(["get"]), &["--watch-secrets=false", "--protect-credential-secrets=false"], false),
         // Without the flag, the operator detects the missing permission and continues.
-        (json!(["get", "list", "watch"]), &[]),
+        (json!(["get", "list", "watch"]), &[], false),
     ] {
-        let env = TestEnv::new("rights").await;
+        let env = first.sibling("rights").await;
         let kubeconfig = reduced_kubeconfig(&env, &verbs).await;
         let _operator = env.start_operator_as(&kubeconfig, args).await;
         env.apply_app_and_wait("my-app", json!({})).await;
-        let can_patch = verbs.as_array().unwrap().contains(&json!("patch"));
         wait_for_secret(&env, "the finalizer depends on the patch permission", |secret| {
-            has_finalizer(secret) == can_patch
+            has_finalizer(secret) == is_protected
         })
         .await;
         env.delete_and_wait::<SpiceApp>("my-app").await;
+        env.delete_and_wait::<SpiceOrganization>("default").await;
     }
 }
 

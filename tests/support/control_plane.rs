@@ -78,7 +78,7 @@ impl ControlPlane {
 
     /// Starts a control plane for one test. For tests that change cluster-wide objects.
     pub async fn dedicated() -> Result<ControlPlaneGuard, String> {
-        Ok(ControlPlaneGuard(ControlPlaneRef::Own(Box::new(Self::start().await?))))
+        Ok(ControlPlaneGuard(ControlPlaneRef::Own(Arc::new(Self::start().await?))))
     }
 
     /// Returns the path of the kubeconfig file of `user`.
@@ -302,11 +302,13 @@ struct Pair {
 }
 
 /// Access of one test to a control plane. A drop during a panic keeps the logs.
+#[derive(Clone)]
 pub struct ControlPlaneGuard(ControlPlaneRef);
 
+#[derive(Clone)]
 enum ControlPlaneRef {
     Shared(&'static ControlPlane),
-    Own(Box<ControlPlane>),
+    Own(Arc<ControlPlane>),
 }
 
 impl Deref for ControlPlaneGuard {

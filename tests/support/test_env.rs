@@ -67,6 +67,8 @@ pub struct TestEnv {
     pub client: Client,
     pub run: Arc<RunDir>,
     checker: Option<StatusChecker>,
+    /// True if operators of this environment watch every namespace.
+    cluster_wide: bool,
     /// Values of the Secrets in this environment that are long enough for a search.
     values: Mutex<Vec<String>>,
 }
@@ -93,6 +95,21 @@ impl TestEnv {
         Self::without_credential_on(cluster, name, &[]).await.with_credential().await
     }
 
+    /// As [`Self::with_dedicated_control_plane`], with operators that watch every namespace. Only one operator of the
+    /// environment and its siblings may run at a time.
+    pub async fn cluster_wide(name: &str) -> Self {
+        let mut env = Self::with_dedicated_control_plane(name).await;
+        env.cluster_wide = true;
+        env
+    }
+
+    /// Another environment in the control plane of this one.
+    pub async fn sibling(&self, name: &str) -> Self {
+        let mut env = Self::without_credential_on(self.cluster.clone(), name, &[]).await.with_credential().await;
+        env.cluster_wide = self.cluster_wide;
+        env
+    }
+
     /// As [`Self::new`], without the credential Secret.
     pub async fn without_credential(name: &str) -> Self {
         Self::without_credential_on(Self::shared().await, name, &[]).await
@@ -117,12 +134,13 @@ impl TestEnv {
             (cluster.create_namespace(name).await.unwrap(), cluster.client(User::Admin).await.unwrap());
         let checker = StatusChecker::start(&cluster.kubeconfig(User::Admin), &namespace).unwrap();
         let (checker, values) = (Some(checker), Mutex::default());
-        let env = Self { cluster, sandbox, namespace, client, run, checker, values };
+        let env = Self { cluster, sandbox, namespace, client, run, checker, cluster_wide: false, values };
         env.apply_organization(env.sandbox.url()).await;
         env
     }
 
-    /// Starts an operator that watches only this namespace, with short timings, and waits until it is ready.
+    /// Starts an operator with short timings, and waits until it is ready. The operator watches only this namespace,
+    /// unless the environment is cluster-wide.
     pub async fn start_operator(&self) -> Operator {
         self.start_operator_with(&[]).await
     }
@@ -144,7 +162,9 @@ impl TestEnv {
         let name = |argument: &str| argument.split('=').next().unwrap_or_default().to_owned();
         let mut all_args = TEST_TIMINGS.to_vec();
         all_args.retain(|timing| args.iter().all(|argument| name(argument) != name(timing)));
-        all_args.extend(["--watch-namespace", &self.namespace]);
+        if !self.cluster_wide {
+            all_args.extend(["--watch-namespace", &self.namespace]);
+        }
         all_args.extend(args);
         // Arguments override these variables. Each operator has its own namespace and needs no Lease.
         let mut environment = vec![

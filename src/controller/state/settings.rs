@@ -27,7 +27,7 @@ pub struct Settings {
     pub digest_key: DigestKeyRef,
     /// Interval for checking that the digest key exists.
     pub digest_key_check_interval: Duration,
-    /// True if credential Secrets get the operator's finalizer.
+    /// True if credential Secrets get the operator's finalizer. Otherwise the operator removes existing finalizers.
     pub protect_credential_secrets: bool,
     /// Polling interval for referenced Secrets; they are watched if unset.
     pub secret_poll_interval: Option<Duration>,

@@ -184,7 +184,7 @@ impl ReconciliationFlags {
 #[command(next_help_heading = "Secrets")]
 pub(in crate::operator) struct SecretFlags {
     /// Finalizer on credential Secrets, which keeps a deleted Secret until the apps that need its credential are
-    /// deleted. Requires the permission to patch Secrets
+    /// deleted. Requires the permission to patch Secrets. No effect with `--watch-secrets=false` or `--watch-namespace`
     #[arg(long, env = "SPICE_OPERATOR_PROTECT_CREDENTIAL_SECRETS", default_value_t = true, action = ArgAction::Set, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(super) protect_credential_secrets: bool,
     /// Watch on the metadata of Secrets. If false, the operator polls the referenced Secrets and does not need the

@@ -59,7 +59,10 @@ impl OperatorSettings {
                 name: secrets.digest_key_secret.clone(),
             },
             digest_key_check_interval: secrets.digest_key_check_interval,
-            protect_credential_secrets: secrets.protect_credential_secrets,
+            // A copy of a Secret keeps the finalizer, so the operator must see every Secret to release a copy.
+            protect_credential_secrets: secrets.protect_credential_secrets
+                && secrets.watch_secrets
+                && general.watch_namespace.is_none(),
             secret_poll_interval: (!secrets.watch_secrets).then_some(secrets.secret_poll_interval),
         }
     }
@@ -136,6 +139,19 @@ mod tests {
     fn the_default_timings_are_the_defaults_of_the_flags() {
         let identity = Identity { cluster_id: "test".to_owned() };
         assert_eq!(settings(&[]).controllers(identity, "own").timings, controller::Timings::default());
+    }
+
+    #[test]
+    fn credential_secrets_get_the_finalizer_only_where_the_operator_sees_every_secret() {
+        for (args, expected) in [
+            (&[][..], true),
+            (&["--protect-credential-secrets=false"], false),
+            (&["--watch-secrets=false"], false),
+            (&["--watch-namespace=team"], false),
+        ] {
+            let identity = Identity { cluster_id: "test".to_owned() };
+            assert_eq!(settings(args).controllers(identity, "own").protect_credential_secrets, expected, "{args:?}");
+        }
     }
 
     #[test]
