@@ -58,6 +58,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refusal_is_an_answer_that_repeats_until_a_user_corrects_the_cause() {
+        for (code, refused) in [
+            (400, true),
+            (403, true),
+            (404, false),
+            (409, false),
+            (413, true),
+            (422, true),
+            (429, false),
+            (500, true),
+            (503, false),
+            (504, false),
+        ] {
+            let error = Error::Api(Status::failure("no", "No").with_code(code).boxed());
+            assert_eq!(is_refusal(&error), refused, "{code}");
+        }
+        assert!(!is_refusal(&Error::Service("no response".into())));
+    }
+
+    #[test]
     fn the_text_of_an_error_names_its_cause() {
         #[derive(Debug, thiserror::Error)]
         #[error("client error")]

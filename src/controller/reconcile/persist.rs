@@ -158,7 +158,49 @@ pub(super) fn with_status<K: HasStatus>(mut object: K, status: K::Status) -> K {
 
 #[cfg(test)]
 mod tests {
+    use crate::api::{SpiceApp, SpiceAppStatus};
+    use crate::controller::state::test_context::test_context;
+
     use super::*;
+
+    fn app() -> SpiceApp {
+        serde_json::from_value(json!({
+            "apiVersion": "cloud.spice.ai/v1alpha1",
+            "kind": "SpiceApp",
+            "metadata": { "name": "my-app", "namespace": "team", "uid": "uid" },
+            "spec": {},
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn state_that_the_apiserver_rejects_for_a_minute_is_an_error() {
+        let status = SpiceAppStatus { id: Some(101), ..SpiceAppStatus::default() };
+        for code in [403, 413, 422] {
+            let (context, _feeds) = test_context(match code {
+                403 => |_| Err(403),
+                413 => |_| Err(413),
+                _ => |_| Err(422),
+            });
+            let started_at = Instant::now();
+            let error = persist_external_state(&context, &app(), &status).await.unwrap_err();
+            assert_eq!(error.failure(), StoreFailure::Rejected(code));
+            assert!(error.is_refusal() && started_at.elapsed() > PERSIST_TIMEOUT, "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn state_that_the_apiserver_drops_is_an_error_at_once() {
+        let (context, _feeds) = test_context(|_| Ok(json!(app())));
+        let status = SpiceAppStatus { id: Some(101), ..SpiceAppStatus::default() };
+        let error = persist_external_state(&context, &app(), &status).await.unwrap_err();
+        assert_eq!((error.failure(), error.is_refusal()), (StoreFailure::FieldsDropped, true));
+        let shown = error.to_string();
+        assert!(
+            shown.starts_with("the API server did not keep status. The CustomResourceDefinition is older"),
+            "{shown}"
+        );
+    }
 
     #[test]
     fn a_stored_status_is_compared_with_the_sent_one() {
