@@ -1,8 +1,5 @@
 //! Parts of the messages that several kinds show.
 
-use super::outcome::{KubernetesWrite, Outcome, Retry};
-use crate::api::{FINALIZER, Reason};
-
 /// Maximum number of paths in a message.
 pub(crate) const MAX_SHOWN_PATHS: usize = 8;
 
@@ -44,21 +41,6 @@ pub(super) fn organization_not_found_message(name: &str) -> String {
         "SpiceOrganization \"{name}\" not found. Create the SpiceOrganization. With --watch-namespace, the \
          SpiceOrganization must be in that namespace"
     )
-}
-
-/// Outcome if the apiserver rejects a change of the operator's finalizer. `words`: text of the apiserver.
-pub fn finalizer_rejected(write: KubernetesWrite, words: &str) -> Outcome {
-    let message = match write {
-        KubernetesWrite::RemoveFinalizer => format!(
-            "The deletion is complete, but the API server rejects the removal of finalizer {FINALIZER}: {words}. \
-             Correct the policy or the permission"
-        ),
-        KubernetesWrite::AddFinalizer | KubernetesWrite::StoreStatus => format!(
-            "The API server rejects finalizer {FINALIZER}, without which nothing is sent to the Management API: \
-             {words}. Correct the policy or the permission"
-        ),
-    };
-    Outcome::WriteFailed(Reason::KubernetesRejected, message, Retry::Backoff)
 }
 
 #[cfg(test)]

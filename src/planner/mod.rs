@@ -52,11 +52,11 @@ pub use app::{
 pub use conditions::undecodable_conditions;
 pub use credential_finalizer::{CredentialSecretState, FinalizerAction};
 pub use digest::{DigestKey, Identity};
-pub use messages::{credential_not_found_message, display_object, finalizer_rejected};
+pub use messages::{credential_not_found_message, display_object};
 pub use observation::{Observation, Observed, WriteResult};
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, organization_problem};
 pub use organization_view::{OrganizationView, binding_text};
-pub use outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
+pub use outcome::{EventRecord, KubernetesWrite, Outcome, Retry, finalizer_rejected};
 pub use resource::{NoRemoteWrite, Plan, PlanInput, RemoteWrite, ResourcePlanner};
 pub use runtime_state::{Corrections, RetryHold, RuntimeState, StoreFailure};
 pub use schedule::{Resync, Timings, display_duration};

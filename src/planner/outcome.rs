@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::Reason;
+use crate::api::{FINALIZER, Reason};
 
 /// A write to the object itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,21 @@ pub enum Retry {
     Backoff,
     /// After this time, or the backoff if that is longer.
     After(Duration),
+}
+
+/// Outcome if the apiserver rejects a change of the operator's finalizer. `words`: text of the apiserver.
+pub fn finalizer_rejected(write: KubernetesWrite, words: &str) -> Outcome {
+    let message = match write {
+        KubernetesWrite::RemoveFinalizer => format!(
+            "The deletion is complete, but the API server rejects the removal of finalizer {FINALIZER}: {words}. \
+             Correct the policy or the permission"
+        ),
+        KubernetesWrite::AddFinalizer | KubernetesWrite::StoreStatus => format!(
+            "The API server rejects finalizer {FINALIZER}, without which nothing is sent to the Management API: \
+             {words}. Correct the policy or the permission"
+        ),
+    };
+    Outcome::WriteFailed(Reason::KubernetesRejected, message, Retry::Backoff)
 }
 
 /// An event to publish.

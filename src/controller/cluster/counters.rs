@@ -29,7 +29,7 @@ pub struct Counters {
     durations: Family<ReconcileLabels, Histogram, fn() -> Histogram>,
     writes: Family<WriteLabels, Counter>,
     events_dropped: Family<EventLossLabels, Counter>,
-    status_fields_dropped: Family<KindLabels, Counter>,
+    status_fields_dropped: Family<DroppedFieldsLabels, Counter>,
 }
 
 /// Cause of the loss of an event.
@@ -63,7 +63,7 @@ impl EventLoss {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabels {
+struct DroppedFieldsLabels {
     kind: &'static str,
 }
 
@@ -106,7 +106,7 @@ impl Counters {
         // The series exist from the start, because a rate cannot be computed from the first sample of a series.
         for kind in kinds {
             drop(self.reconciles.get_or_create(&ReconcileLabels { kind, result: PANIC }));
-            drop(self.status_fields_dropped.get_or_create(&KindLabels { kind }));
+            drop(self.status_fields_dropped.get_or_create(&DroppedFieldsLabels { kind }));
         }
         for cause in EventLoss::ALL {
             drop(self.events_dropped.get_or_create(&EventLossLabels { cause: cause.label() }));
@@ -136,7 +136,7 @@ impl Counters {
 
     /// Counts a status that the apiserver stored without some fields.
     pub(in crate::controller) fn status_fields_dropped(&self, kind: &'static str) {
-        self.status_fields_dropped.get_or_create(&KindLabels { kind }).inc();
+        self.status_fields_dropped.get_or_create(&DroppedFieldsLabels { kind }).inc();
     }
 
     /// Counts a finished reconcile.
