@@ -68,11 +68,12 @@ pub struct SpiceOrganizationSpec {
         .message("tokenEndpoint must be an absolute http or https URL without user or fragment"),
         validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("tokenEndpoint must name a host"))]
     pub token_endpoint: Option<String>,
-    /// CA certificates in PEM. The operator trusts them for both endpoints, in addition to the certificates of the
-    /// system.
+    /// CA certificates in PEM, without private keys. The operator trusts them for both endpoints, in addition to the
+    /// certificates of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 131_072))]
-    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must contain PEM certificates"))]
+    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must contain PEM certificates"),
+        validation = Rule::new("!self.contains('PRIVATE KEY-----')").message("caBundle must not contain a private key"))]
     pub ca_bundle: Option<String>,
     /// Handle of the organization. Required if the credential has access to several organizations.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,11 @@
 //! HTTP helpers for the API and the token endpoint.
 
 use std::error::Error;
+use std::io;
 
+use reqwest::Url;
+
+use super::tls;
 use super::types::{ApiError, ErrorKind};
 
 /// Converts an error of the HTTP library.
@@ -9,19 +13,51 @@ use super::types::{ApiError, ErrorKind};
 /// The text of the library may contain the URL and headers. The innermost cause comes from the system and contains
 /// neither.
 pub(super) fn transport_error(error: &reqwest::Error) -> ApiError {
-    let mut innermost = error.source();
-    while let Some(cause) = innermost.and_then(Error::source) {
-        innermost = Some(cause);
+    let server = error.url().map_or_else(|| "the service".to_owned(), host_and_port);
+    let kind = if error.is_connect() { ErrorKind::Connect } else { ErrorKind::OutcomeUnknown };
+    if let Some(error) = find_cause::<rustls::Error>(error) {
+        return ApiError::local(kind, tls::handshake_problem(error, &server));
     }
-    let cause = innermost.map_or(String::new(), |cause| format!(": {cause}"));
-    let host = error.url().and_then(reqwest::Url::host_str).unwrap_or("the service");
+    if find_cause::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        let is_http = error.url().is_some_and(|url| url.scheme() == "http");
+        let advice = if is_http { ". If the server expects TLS, change the URL to https" } else { "" };
+        return ApiError::local(kind, format!("the response of {server} is not HTTP{advice}"));
+    }
+    let cause = innermost_cause(error).map_or(String::new(), |cause| format!(": {cause}"));
     if error.is_connect() {
-        return ApiError::local(ErrorKind::Connect, format!("cannot connect to {host}{cause}"));
+        return ApiError::local(kind, format!("cannot connect to {server}{cause}"));
     }
     if error.is_timeout() {
-        return ApiError::local(ErrorKind::OutcomeUnknown, format!("timeout while waiting for the response of {host}"));
+        return ApiError::local(kind, format!("timeout while waiting for the response of {server}"));
     }
-    ApiError::local(ErrorKind::OutcomeUnknown, format!("connection to {host} closed before the response{cause}"))
+    ApiError::local(kind, format!("connection to {server} closed before the response{cause}"))
+}
+
+/// Text of the innermost cause of an error of the HTTP library.
+pub(super) fn innermost_cause(error: &reqwest::Error) -> Option<String> {
+    causes(error).skip(1).last().map(ToString::to_string)
+}
+
+/// Host of a URL, and the port if it is not the default port.
+fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// An error and its causes.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error: &&'a (dyn Error + 'static)| {
+        // `source` of an I/O error skips the error inside.
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+/// The first cause of a type.
+fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 /// Reads a response body of at most `max_bytes`. Invalid UTF-8 is replaced.

@@ -53,6 +53,7 @@ const FOLDERS: [(&str, &[&str]); 4] = [
             "pages",
             "redact",
             "retry",
+            "tls",
             "http",
             "metrics",
             "rate_limit",

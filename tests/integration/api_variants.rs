@@ -168,6 +168,7 @@ async fn private_authority_is_trusted_only_with_ca_bundle() {
     let untrusted = env.wait_for_reason::<SpiceOrganization>("default", "False", "RemoteUnavailable").await;
     let message = untrusted.ready_message();
     assert!(message.to_lowercase().contains("certificate"), "{message}");
+    assert!(message.contains("Add the certificate of the authority to spec.caBundle"), "{message}");
     assert_eq!(env.calls_since(0).await, [""; 0], "no request reached the untrusted server");
 
     env.apply::<SpiceOrganization>("default", organization(env.sandbox.authority())).await;

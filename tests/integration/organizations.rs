@@ -108,6 +108,18 @@ async fn unreachable_endpoint_is_reported_and_retried() {
 }
 
 #[tokio::test]
+async fn https_url_of_a_server_without_tls_is_reported() {
+    let env = TestEnv::new("plain").await;
+    let _operator = env.start_operator().await;
+    env.apply_organization(&env.sandbox.url().replace("http://", "https://")).await;
+    let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "RemoteUnavailable").await;
+    let message = organization.ready_message();
+    assert!(message.contains("the server does not speak TLS"), "{message}");
+    env.apply_organization(env.sandbox.url()).await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
+}
+
+#[tokio::test]
 async fn suspended_organization_blocks_all_writes() {
     let env = TestEnv::new("suspended").await;
     let operator = env.start_operator().await;

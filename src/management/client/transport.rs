@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use super::config::{ClientConfig, ManagementSettings};
 use super::request::ApiRequest;
 use crate::management::auth::{AccessToken, TokenSource};
-use crate::management::http::{read_body, transport_error};
+use crate::management::http::{innermost_cause, read_body, transport_error};
 use crate::management::metrics::{ApiMetrics, RequestOutcome};
 use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders, RateLimitPermit};
 use crate::management::redact::{self, RedactedError};
 use crate::management::retry;
-use crate::management::types::{ApiError, ApiResponse, ErrorKind, quote_server_text};
+use crate::management::types::{ApiError, ApiResponse, ErrorKind, parse_ca_bundle, quote_server_text};
 
 /// Header with the handle of the organization that a request acts on.
 const ORGANIZATION_HEADER: &str = "X-Org-Name";
@@ -59,21 +59,22 @@ impl Transport {
     ) -> Result<Self, ApiError> {
         let ClientConfig { endpoint, organization, ca_bundle, credential } = config;
         let invalid = |message: String| ApiError::local(ErrorKind::Invalid, message);
+        let cannot_create =
+            |error| invalid(format!("cannot create the HTTP client: {}", innermost_cause(&error).unwrap_or_default()));
         let base_url =
             Url::parse(&endpoint).map_err(|error| invalid(format!("spec.endpoint is not a valid URL: {error}")))?;
-        let certificates = ca_bundle.as_deref().map(parse_certificates).transpose()?.unwrap_or_default();
+        let certificates = ca_bundle.as_deref().map(parse_ca_bundle).transpose().map_err(invalid)?.unwrap_or_default();
+        let certificates: Result<Vec<_>, _> =
+            certificates.iter().map(|certificate| reqwest::Certificate::from_der(certificate)).collect();
         let http = reqwest::Client::builder()
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.request_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .tls_certs_merge(certificates)
+            .tls_certs_merge(certificates.map_err(cannot_create)?)
             .user_agent(concat!("spice-cloud-operator/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| match &ca_bundle {
-                Some(_) => invalid("spec.caBundle contains an invalid certificate".to_owned()),
-                None => invalid(format!("cannot create the HTTP client: {error}")),
-            })?;
+            .map_err(cannot_create)?;
         let tokens = TokenSource::new(credential, &http, &budget, &metrics)?;
         let (read_retry_timeout, is_available) = (settings.read_retry_timeout, AtomicBool::new(true));
         Ok(Self { http, base_url, organization, tokens, budget, metrics, read_retry_timeout, is_available })
@@ -260,14 +261,6 @@ impl Transport {
         url.path_segments_mut().map_err(invalid)?.pop_if_empty().extend(path);
         Ok(url)
     }
-}
-
-fn parse_certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, ApiError> {
-    let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
-    if certificates.is_empty() {
-        return Err(ApiError::local(ErrorKind::Invalid, "spec.caBundle contains no PEM certificate"));
-    }
-    Ok(certificates)
 }
 
 fn error_from_response(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> ApiError {

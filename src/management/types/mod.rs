@@ -2,6 +2,7 @@
 //! the planner may use this module, and no other module of the client.
 
 mod app;
+mod ca_bundle;
 mod endpoint;
 mod error;
 mod list;
@@ -13,6 +14,7 @@ mod server_text;
 
 pub(crate) use app::AppEnvelope;
 pub use app::{App, AppField, CreateApp, UpdateApp};
+pub use ca_bundle::parse_ca_bundle;
 pub use endpoint::canonical_endpoint;
 pub use error::{ApiError, ErrorKind};
 pub use list::ListCompleteness;

@@ -4,6 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::{Credentials, NamespacesFrom, RequestBudget, SpiceOrganizationSpec};
+use crate::management::types::parse_ca_bundle;
 
 /// Minimum number of requests per minute after the reserve. With fewer, a read could be too old by the time that the
 /// write based on it is sent.
@@ -19,6 +20,7 @@ pub fn organization_problem(spec: &SpiceOrganizationSpec) -> Option<String> {
                 return Err("spec.tokenEndpoint requires credentials.oauthClient".to_owned());
             }
         }
+        spec.ca_bundle.as_deref().map_or(Ok(()), |bundle| parse_ca_bundle(bundle).map(drop))?;
         credentials(&spec.credentials)?;
         spec.organization.as_deref().map_or(Ok(()), handle)?;
         spec.request_budget.as_ref().map_or(Ok(()), budget)?;
@@ -134,6 +136,7 @@ mod tests {
         let token = json!({ "secretRef": { "name": "token", "key": "token" } });
         let allowed = |selector: Value| json!({ "allowedNamespaces": { "from": "Selector", "selector": selector } });
         let required = |requirement: Value| allowed(json!({ "matchExpressions": [requirement] }));
+        let private_key = "-----BEGIN PRIVATE KEY-----\nMFake\n-----END PRIVATE KEY-----";
         for (changes, problem) in [
             (json!({}), None),
             (json!({ "endpoint": "http://api.example", "allowInsecureEndpoint": true }), None),
@@ -141,6 +144,8 @@ mod tests {
             (json!({ "endpoint": "ftp://api.example" }), Some("spec.endpoint must be an absolute")),
             (json!({ "endpoint": "https://me@api.example" }), Some("spec.endpoint must not contain a user")),
             (json!({ "tokenEndpoint": "https://site.example/token" }), Some("spec.tokenEndpoint requires")),
+            (json!({ "caBundle": "none" }), Some("spec.caBundle contains no PEM certificate")),
+            (json!({ "caBundle": private_key }), Some("spec.caBundle contains a private key in PEM block 1. ")),
             (json!({ "credentials": {} }), Some("spec.credentials: exactly one")),
             (
                 json!({ "credentials": { "personalAccessToken": token, "sessionToken": token } }),

@@ -27,6 +27,7 @@ fn spec_with(fields: Value) -> Value {
 async fn organization_endpoints_are_validated() {
     let endpoint = |url: &str| spec_with(json!({ "endpoint": url }));
     let token_endpoint = |url: &str| json!({ "credentials": oauth_client(json!({})), "tokenEndpoint": url });
+    let key = "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nMFake\n-----END PRIVATE KEY-----";
     check_creates::<SpiceOrganization>(&[
         ("default", spec_with(json!({})), &[]),
         ("default", endpoint("https://api.example/base"), &[]),
@@ -53,6 +54,7 @@ async fn organization_endpoints_are_validated() {
         ),
         ("default", spec_with(json!({"caBundle": "-----BEGIN CERTIFICATE-----"})), &[]),
         ("default", spec_with(json!({"caBundle": "none"})), &["spec.caBundle", "PEM"]),
+        ("default", spec_with(json!({"caBundle": key})), &["spec.caBundle", "private key"]),
     ])
     .await;
 }

@@ -1,5 +1,7 @@
 //! Requests and responses on the wire.
 
+#[cfg(feature = "sandbox")]
+mod tls;
 mod tokens;
 
 use std::sync::{Arc, Mutex};
