@@ -121,6 +121,30 @@ async fn oauth_client_gets_tokens_and_its_secret_is_not_logged() {
 }
 
 #[tokio::test]
+async fn pause_that_the_token_endpoint_requests_is_observed() {
+    let env = TestEnv::new("token-pause").await;
+    let (status, headers) = (429, json!({ "retry-after": "60" }));
+    let action = Action::Response { status, headers, body: json!({ "error": "slow down" }) };
+    env.sandbox.add_fault(Fault::new(When::Before, action).route("/api/oauth/token")).await.unwrap();
+    let client = json!({ "id": "sandbox-fake-client-oauth", "client-secret": "sandbox-fake-client-secret-oauth" });
+    apply_secret(&env, "client", client).await;
+    let client = json!({ "secretRef": { "name": "client", "clientIdKey": "id" } });
+    let credentials = json!({ "personalAccessToken": null, "oauthClient": client });
+    env.patch::<SpiceOrganization>("default", json!({ "spec": { "credentials": credentials } })).await;
+    let _operator = env.start_operator_with(&["--max-rate-limit-pause=10m"]).await;
+    let limited = env.wait_for_reason::<SpiceOrganization>("default", "False", "RateLimited").await;
+    let message = limited.ready_message();
+    assert!(message.contains(&format!("POST {}/api/oauth/token: ", env.sandbox.url())), "{message}");
+    for interval in ["23h", "22h", "21h"] {
+        env.patch::<SpiceOrganization>("default", json!({ "spec": { "interval": interval } })).await;
+        let again = env.wait_for_reason::<SpiceOrganization>("default", "False", "RateLimited").await;
+        assert_eq!(again.ready_message(), message);
+    }
+    let entries = env.sandbox.journal(0, std::time::Duration::ZERO).await.unwrap().entries;
+    assert_eq!(entries.iter().filter(|entry| entry.path == "/api/oauth/token").count(), 1);
+}
+
+#[tokio::test]
 async fn session_token_is_a_valid_credential() {
     let env = TestEnv::new("session").await;
     let _operator = env.start_operator().await;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::{StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use super::token::AccessToken;
 use crate::management::http::{read_body, transport_error};
 use crate::management::metrics::{ApiMetrics, RequestOutcome};
-use crate::management::rate_limit::{AccessMode, Budget, Priority};
+use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders};
 use crate::management::redact::RedactedError;
 use crate::management::types::{ApiError, ErrorKind};
 
@@ -145,18 +146,22 @@ impl OAuthTokenSource {
     }
 
     async fn fetch(&self) -> Result<(SecretString, Duration), ApiError> {
+        let url = self.token_url.as_str();
+        self.budget.check_token_pause(url)?;
         // Highest priority, because other requests wait for the token.
         let _permit = self.budget.acquire(Priority::Edit, AccessMode::Write).await?;
+        // Another connection of the account may have received a pause in the meantime.
+        self.budget.check_token_pause(url)?;
         let body = json!({
             "grant_type": "client_credentials", "client_id": self.id, "client_secret": self.secret.expose_secret(),
         });
         let request = self.http.post(self.token_url.clone()).header(header::ACCEPT, "application/json").json(&body);
-        let (status, result) = match send(request).await {
-            Ok((status, text)) if status == StatusCode::OK => (Some(status), parse_token(&text)),
-            Ok((status, text)) => (Some(status), Err(self.error_from_response(status, &text))),
+        let (response, result) = match send(request).await {
+            Ok((status, headers, text)) if status == StatusCode::OK => (Some((status, headers)), parse_token(&text)),
+            Ok((status, headers, text)) => (Some((status, headers)), Err(self.error_from_response(status, &text))),
             Err(error) => (None, Err(error)),
         };
-        let outcome = RequestOutcome::new(status, result.as_ref().err());
+        let outcome = RequestOutcome::new(response.map(|(status, _)| status), result.as_ref().err());
         tracing::debug!(
             method = "POST",
             route = ROUTE,
@@ -165,7 +170,17 @@ impl OAuthTokenSource {
             "Sent token request"
         );
         self.metrics.record_request("POST", ROUTE, outcome);
-        result.map_err(|error| ApiError { message: format!("POST {}: {}", self.display_url(), error.message), ..error })
+        let named =
+            |error: ApiError| ApiError { message: format!("POST {}: {}", self.display_url(), error.message), ..error };
+        let error = match result {
+            Ok(token) => return Ok(token),
+            Err(error) => named(error),
+        };
+        if let Some((status, headers)) = response {
+            self.budget.record_token_response(url, status, &headers, &error);
+        }
+        self.budget.check_token_pause(url)?;
+        Err(error)
     }
 
     /// URL of the token endpoint in messages, so that users see a host that was derived from the API endpoint. Without
@@ -189,13 +204,14 @@ impl OAuthTokenSource {
 }
 
 /// Sends a token request. Every error has the kind `Connect`, because nothing was sent to the API.
-async fn send(request: reqwest::RequestBuilder) -> Result<(StatusCode, String), ApiError> {
+async fn send(request: reqwest::RequestBuilder) -> Result<(StatusCode, RateLimitHeaders, String), ApiError> {
     let connect_error =
         |error: ApiError| ApiError::local(ErrorKind::Connect, format!("token endpoint: {}", error.message));
     let response = request.send().await.map_err(|error| connect_error(transport_error(&error)))?;
     let status = response.status();
+    let headers = RateLimitHeaders::parse(response.headers(), Timestamp::now());
     let text = read_body(response, MAX_RESPONSE_BYTES).await.map_err(connect_error)?;
-    Ok((status, text))
+    Ok((status, headers, text))
 }
 
 fn parse_token(text: &str) -> Result<(SecretString, Duration), ApiError> {

@@ -12,6 +12,7 @@ use super::bucket::Bucket;
 use super::headers::PauseCause;
 use super::queue::{QueuedRequest, RequestQueue};
 use super::quota::Quota;
+use crate::management::types::ApiError;
 
 /// Longest pause that a queued request waits for: one rate-limit window of the API. During a longer pause the request
 /// fails, so that the object's status can show the reason.
@@ -37,6 +38,18 @@ struct LimiterState {
     paused_until: Option<Instant>,
     /// Cause of the pause that ends at `paused_until`.
     pause_cause: Option<PauseCause>,
+    token_pause: Option<TokenPause>,
+}
+
+/// A pause that a token endpoint requested. The access tokens of the account remain valid, so that only token requests
+/// pause.
+#[derive(Clone, Debug)]
+pub(super) struct TokenPause {
+    /// URL of the token endpoint.
+    pub(super) url: String,
+    pub(super) until: Instant,
+    /// The error of the response that requested the pause.
+    pub(super) error: ApiError,
 }
 
 impl LimiterState {
@@ -71,6 +84,21 @@ impl AccountLimiter {
                 (state.paused_until, state.pause_cause) = (until, Some(cause));
             }
         });
+    }
+
+    /// Sends no token request during this pause.
+    pub(super) fn pause_token_requests(&self, pause: TokenPause) {
+        self.state.send_modify(|state| state.token_pause = Some(pause));
+    }
+
+    /// The current pause of token requests.
+    pub(super) fn token_pause(&self) -> Option<TokenPause> {
+        self.state.borrow().token_pause.clone().filter(|pause| Instant::now() < pause.until)
+    }
+
+    /// Returns true if a pause of the account has not ended.
+    pub(super) fn is_paused(&self) -> bool {
+        self.remaining_pause().is_some() || self.token_pause().is_some()
     }
 
     /// Cause of the current or the last pause.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 
-use super::account::LimiterHandle;
+use super::account::{LimiterHandle, TokenPause};
 use super::headers::{PauseCause, RateLimitHeaders};
 use super::organization::OrganizationLimiter;
 use super::priority::{AccessMode, Priority};
@@ -77,6 +78,38 @@ impl Budget {
         // The address identifies the account: a paused account is not dropped.
         self.metrics.record_pause(cause.label(), Arc::as_ptr(&self.limiter.account).addr(), pause);
         self.limiter.account.pause(pause, cause);
+    }
+
+    /// Applies a response without a token. A requested pause affects the token requests of the account to this URL, also
+    /// those of connections that are opened later. `error` is the error of the response.
+    pub(crate) fn record_token_response(
+        &self,
+        url: &str,
+        status: StatusCode,
+        headers: &RateLimitHeaders,
+        error: &ApiError,
+    ) {
+        let Some(pause) = headers.requested_pause(status) else { return };
+        let pause = pause.min(self.max_rate_limit_pause);
+        tracing::info!(code = status.as_u16(), pause_ms = pause.as_millis() as u64, "Paused token requests");
+        let (url, until) = (url.to_owned(), Instant::now() + pause);
+        self.limiter.account.pause_token_requests(TokenPause { url, until, error: error.clone() });
+    }
+
+    /// Checks that token requests to this URL are not paused.
+    ///
+    /// # Errors
+    /// The error of the response that requested the pause. The message does not change during the pause.
+    pub(crate) fn check_token_pause(&self, url: &str) -> Result<(), ApiError> {
+        let Some(pause) = self.limiter.account.token_pause().filter(|pause| pause.url == url) else { return Ok(()) };
+        let kind = match pause.error.kind {
+            ErrorKind::RateLimited { .. } => {
+                let remaining = pause.until.saturating_duration_since(Instant::now());
+                ErrorKind::RateLimited { retry_after: Some(remaining) }
+            }
+            kind => kind,
+        };
+        Err(ApiError { kind, ..pause.error })
     }
 
     /// Remaining pause of the account.

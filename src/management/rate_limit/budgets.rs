@@ -92,7 +92,7 @@ impl Budgets {
 
 impl Limiters {
     fn remove_unused(&mut self) {
-        self.accounts.retain(|_, account| Arc::strong_count(account) > 1 || account.remaining_pause().is_some());
+        self.accounts.retain(|_, account| Arc::strong_count(account) > 1 || account.is_paused());
         self.organizations.retain(|_, organization| organization.strong_count() > 0);
     }
 

@@ -74,28 +74,35 @@ impl RateLimitHeaders {
         }
     }
 
+    /// The pause that a response with this status requests, if any. A 429 without a time requests none.
+    pub(super) fn requested_pause(&self, status: StatusCode) -> Option<Duration> {
+        let time = match status {
+            StatusCode::TOO_MANY_REQUESTS => self.retry_after.or(self.reset),
+            StatusCode::SERVICE_UNAVAILABLE => self.retry_after,
+            _ => None,
+        };
+        time.map(with_jitter)
+    }
+
     /// The pause that a response with this status requires, if any.
     pub(super) fn required_pause(&self, status: StatusCode, quota: Quota) -> Option<(PauseCause, Duration)> {
-        let is_requested = match status {
-            StatusCode::TOO_MANY_REQUESTS => true,
-            StatusCode::SERVICE_UNAVAILABLE => self.retry_after.is_some(),
-            _ => false,
-        };
+        let requested = self.requested_pause(status);
         let limit = self.limit.unwrap_or_else(|| quota.requests_per_minute.into());
         let reserve = u128::from(limit) * u128::from(quota.reserve_percent) / 100;
         let is_exhausted = self.remaining.is_some_and(|remaining| u128::from(remaining) <= reserve);
-        let (cause, time) = if is_requested {
-            (PauseCause::ServerRequested, self.retry_after.or(self.reset))
+        let (cause, pause) = if requested.is_some() || status == StatusCode::TOO_MANY_REQUESTS {
+            (PauseCause::ServerRequested, requested)
         } else if is_exhausted {
-            (PauseCause::BudgetExhausted, self.reset)
+            (PauseCause::BudgetExhausted, self.reset.map(with_jitter))
         } else {
             return None;
         };
-        let pause = time.map_or(DEFAULT_PAUSE.mul_f64(1.0 + fastrand::f64()), |time| {
-            time.max(MIN_PAUSE).saturating_add(MIN_PAUSE.mul_f64(fastrand::f64() / 2.0))
-        });
-        Some((cause, pause))
+        Some((cause, pause.unwrap_or_else(|| DEFAULT_PAUSE.mul_f64(1.0 + fastrand::f64()))))
     }
+}
+
+fn with_jitter(pause: Duration) -> Duration {
+    pause.max(MIN_PAUSE).saturating_add(MIN_PAUSE.mul_f64(fastrand::f64() / 2.0))
 }
 
 /// An HTTP date in any of the three formats, in Unix seconds.

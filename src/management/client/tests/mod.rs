@@ -19,8 +19,16 @@ use crate::management::metrics::ApiMetrics;
 use crate::management::rate_limit::{AccountKey, Budgets, Priority, Quota};
 use crate::management::types::{ApiError, ErrorKind};
 
+fn budgets() -> Budgets {
+    Budgets::new(Duration::from_secs(600), ApiMetrics::default())
+}
+
 /// A client with a large request budget and without retries.
 fn client_of(config: ClientConfig) -> Result<Client, ApiError> {
+    client_with(config, &budgets())
+}
+
+fn client_with(config: ClientConfig, budgets: &Budgets) -> Result<Client, ApiError> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let timeout = Duration::from_secs(10);
     let settings = ManagementSettings {
@@ -33,7 +41,7 @@ fn client_of(config: ClientConfig) -> Result<Client, ApiError> {
     };
     let key = AccountKey::new(&config.endpoint, None, &config.credential);
     let quota = Quota::new(1_000_000, 0);
-    let budget = Arc::new(Budgets::new(timeout, ApiMetrics::default()).account(key, &config.endpoint, quota));
+    let budget = Arc::new(budgets.account(key, &config.endpoint, quota));
     Client::new(config, budget, &settings, ApiMetrics::default())
 }
 

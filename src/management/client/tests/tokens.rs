@@ -2,14 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as Lock};
+use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode as Code};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode as Code};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::client_of;
+use super::{budgets, client_of, client_with};
 use crate::management::client::{Client, ClientConfig};
 use crate::management::credential::Credential;
 use crate::management::rate_limit::{AccessMode, Priority};
@@ -24,19 +25,23 @@ struct FakeApi {
     bodies: Lock<Vec<Value>>,
     revoked: Lock<Vec<String>>,
     token_response: Lock<Option<(u16, Value)>>,
+    token_headers: Lock<Vec<(&'static str, &'static str)>>,
     expires_in: Lock<Option<u64>>,
     organization: Lock<Option<String>>,
 }
 
-async fn grant(State(api): State<Arc<FakeApi>>, Json(body): Json<Value>) -> (Code, Json<Value>) {
+async fn grant(State(api): State<Arc<FakeApi>>, Json(body): Json<Value>) -> (Code, HeaderMap, Json<Value>) {
     api.bodies.lock().unwrap().push(body);
+    let header =
+        |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    let headers = api.token_headers.lock().unwrap().iter().map(header).collect();
     if let Some((status, body)) = api.token_response.lock().unwrap().clone() {
-        return (Code::from_u16(status).unwrap(), Json(body));
+        return (Code::from_u16(status).unwrap(), headers, Json(body));
     }
     let number = api.granted.fetch_add(1, Ordering::SeqCst) + 1;
     let expires_in = *api.expires_in.lock().unwrap();
     let token = format!("fake-{number}");
-    (Code::OK, Json(json!({ "access_token": token, "token_type": "Bearer", "expires_in": expires_in })))
+    (Code::OK, headers, Json(json!({ "access_token": token, "token_type": "Bearer", "expires_in": expires_in })))
 }
 
 async fn serve_api(State(api): State<Arc<FakeApi>>, headers: HeaderMap) -> (Code, Json<Value>) {
@@ -178,6 +183,90 @@ async fn a_rejection_by_the_token_endpoint_differs_from_a_failure() {
     }
     *api.token_response.lock().unwrap() = None;
     client.regions(Priority::Check).await.unwrap();
+}
+
+/// Advances the clock, which then continues.
+async fn advance(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_pause_that_the_token_endpoint_requests_is_observed() {
+    const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    let rate_limited = |kind: ErrorKind| matches!(kind, ErrorKind::RateLimited { retry_after: Some(_) });
+    let unavailable = |kind: ErrorKind| kind == ErrorKind::Connect;
+    type Case = (u16, Vec<(&'static str, &'static str)>, fn(ErrorKind) -> bool);
+    let cases: [Case; 5] = [
+        (429, vec![("retry-after", "500")], rate_limited),
+        (429, vec![("retry-after", "Sun, 06 Nov 1994 08:57:57 GMT"), DATE], rate_limited),
+        (429, vec![("x-ratelimit-reset", "784112277"), DATE], rate_limited),
+        (503, vec![("retry-after", "500")], unavailable),
+        // The longest pause is 600 s.
+        (429, vec![("retry-after", "99999999999999")], rate_limited),
+    ];
+    for (status, headers, is_expected) in cases {
+        let case = format!("{status} {headers:?}");
+        let (api, url) = start().await;
+        *api.token_response.lock().unwrap() = Some((status, json!({})));
+        *api.token_headers.lock().unwrap() = headers;
+        let client = client(&url);
+        let first = client.regions(Priority::Check).await.unwrap_err();
+        for _ in 0..3 {
+            advance(100).await;
+            let error = client.regions(Priority::Check).await.unwrap_err();
+            assert!(is_expected(error.kind) && error.message == first.message, "{case}: {error:?}");
+        }
+        assert_eq!(api.bodies.lock().unwrap().len(), 1, "{case}");
+        advance(302).await;
+        client.regions(Priority::Check).await.unwrap_err();
+        assert_eq!(api.bodies.lock().unwrap().len(), 2, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_valid_token_is_used_while_token_requests_pause() {
+    let (api, url) = start().await;
+    let client = client(&url);
+    *api.expires_in.lock().unwrap() = Some(1000);
+    client.regions(Priority::Check).await.unwrap();
+    *api.token_response.lock().unwrap() = Some((429, json!({})));
+    *api.token_headers.lock().unwrap() = vec![("retry-after", "500")];
+    // The token must be renewed 60 s before its expiry.
+    advance(950).await;
+    client.regions(Priority::Check).await.unwrap();
+    advance(40).await;
+    client.regions(Priority::Check).await.unwrap();
+    assert_eq!((calls(&api), api.bodies.lock().unwrap().len()), (vec!["fake-1".to_owned(); 3], 2));
+    advance(20).await;
+    let error = client.regions(Priority::Check).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::RateLimited { retry_after: Some(_) }), "{error:?}");
+    assert_eq!(api.bodies.lock().unwrap().len(), 2, "the pause has not ended");
+}
+
+#[tokio::test]
+async fn a_pause_of_token_requests_applies_to_every_connection_of_the_account() {
+    let (api, url) = start().await;
+    *api.token_response.lock().unwrap() = Some((429, json!({})));
+    *api.token_headers.lock().unwrap() = vec![("retry-after", "500")];
+    let budgets = budgets();
+    let endpoint_of = |url: &str| token_endpoint(url).unwrap();
+    let other = endpoint_of("http://127.0.0.1:9");
+    for (secret, endpoint, is_paused) in [
+        ("fake-1", endpoint_of(&url), true),
+        ("fake-2", endpoint_of(&url), true),
+        ("fake-2", other, false),
+        ("fake-1", endpoint_of(&url), true),
+    ] {
+        let credential =
+            Credential::Client { id: "fake-client".to_owned(), secret: secret.into(), token_endpoint: endpoint };
+        let config = ClientConfig { endpoint: url.clone(), organization: None, ca_bundle: None, credential };
+        // Each connection replaces the previous one.
+        let error = client_with(config, &budgets).unwrap().regions(Priority::Check).await.unwrap_err();
+        assert_eq!(matches!(error.kind, ErrorKind::RateLimited { .. }), is_paused, "{error:?}");
+        assert_eq!(api.bodies.lock().unwrap().len(), 1);
+    }
 }
 
 #[tokio::test]
