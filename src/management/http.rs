@@ -23,7 +23,7 @@ pub(super) fn transport_error(error: &reqwest::Error) -> ApiError {
         let advice = if is_http { ". If the server expects TLS, change the URL to https" } else { "" };
         return ApiError::local(kind, format!("the response of {server} is not HTTP{advice}"));
     }
-    let cause = innermost_cause(error).map_or(String::new(), |cause| format!(": {cause}"));
+    let cause = innermost_cause(error).map_or(String::new(), |cause| format!(": {cause:.300}"));
     if error.is_connect() {
         return ApiError::local(kind, format!("cannot connect to {server}{cause}"));
     }

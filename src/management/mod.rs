@@ -2,7 +2,7 @@
 //! budget, errors and a read cache.
 //!
 //! This part must not use Kubernetes: no custom resource type, no condition and no object name. A module uses only
-//! modules before it in this order: `types`, `credential`, `urls`, `pages`, `redact`, `retry`, `tls`, `http`, `metrics`,
+//! modules before it in this order: `types`, `credential`, `urls`, `pages`, `retry`, `tls`, `http`, `metrics`,
 //! `rate_limit`, `auth`, `client`, `read_cache`.
 
 mod auth;
@@ -13,7 +13,6 @@ mod metrics;
 mod pages;
 mod rate_limit;
 mod read_cache;
-mod redact;
 mod retry;
 mod tls;
 pub mod types;

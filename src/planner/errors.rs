@@ -4,26 +4,6 @@ use super::{Outcome, Retry, Timings};
 use crate::api::Reason;
 use crate::management::types::{ApiError, ErrorKind};
 
-/// All scopes of the API. A 403 without a code that contains one of these names is a scope error.
-const SCOPES: [&str; 16] = [
-    "apps:read",
-    "apps:write",
-    "apps:delete",
-    "deployments:read",
-    "deployments:write",
-    "secrets:read",
-    "secrets:write",
-    "config:read",
-    "config:write",
-    "members:read",
-    "members:write",
-    "members:delete",
-    "monitors:read",
-    "monitors:write",
-    "reactions:read",
-    "reactions:write",
-];
-
 /// Type of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApiOperation {
@@ -102,48 +82,39 @@ fn forbidden_reason(error: &ApiError, operation: ApiOperation) -> Reason {
 
 /// Returns true for a 403 about a missing scope or role, and not about the content of the request.
 pub(crate) fn is_authorization_error(error: &ApiError) -> bool {
-    match error.code.as_deref() {
+    match error.code {
         Some("insufficient_scope" | "forbidden" | "org_forbidden" | "org_assertion_mismatch") => true,
         Some(_) => false,
-        None => contains_scope_name(&error.message),
+        None => !error.named_scopes.is_empty(),
     }
 }
 
 /// Returns true for a 403 about a missing scope.
 fn is_scope_error(error: &ApiError) -> bool {
-    match error.code.as_deref() {
+    match error.code {
         Some(code) => code == "insufficient_scope",
-        None => contains_scope_name(&error.message),
+        None => !error.named_scopes.is_empty(),
     }
-}
-
-fn contains_scope_name(text: &str) -> bool {
-    SCOPES.iter().any(|scope| text.contains(scope))
 }
 
 /// Returns true for a 409 because the spicepod of the app comes from a connected repository.
 pub(crate) fn is_repository_error(error: &ApiError) -> bool {
     // The first version of the API returns no code.
     error.kind == ErrorKind::Conflict
-        && match error.code.as_deref() {
+        && match error.code {
             Some(code) => code == "github_connected",
-            None => error.message.contains("repository"),
+            None => error.names_repository,
         }
 }
 
 fn message(error: &ApiError, scope: &str) -> String {
     if error.kind == ErrorKind::Forbidden && is_scope_error(error) {
-        format!("The credential lacks the scope {}: {error}", missing_scope(error).unwrap_or(scope))
+        // The API may name the missing scope together with the granted ones.
+        let named = if let [named] = error.named_scopes[..] { named } else { scope };
+        format!("The credential lacks the scope {named}: {error}")
     } else {
         error.to_string()
     }
-}
-
-/// The scope that the API names, if the text contains exactly one.
-fn missing_scope(error: &ApiError) -> Option<&'static str> {
-    let mut scopes = SCOPES.iter().filter(|scope| error.message.contains(**scope));
-    let scope = scopes.next()?;
-    scopes.next().is_none().then_some(scope)
 }
 
 fn retry(error: &ApiError) -> Retry {
@@ -156,7 +127,16 @@ fn retry(error: &ApiError) -> Retry {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
+    use crate::management::types::ResponseText;
+
+    fn forbidden(text: &str, code: Option<&str>) -> ApiError {
+        let body = json!({ "error": text, "code": code }).to_string();
+        ApiError::from_response(403, None, &body, ResponseText::WithoutToken(""))
+    }
 
     #[test]
     fn the_message_names_the_scope_that_the_api_names() {
@@ -165,10 +145,8 @@ mod tests {
             ("Insufficient scope. Required: apps:write. Granted: apps:read", "apps:write"),
             ("Insufficient scope", "apps:write"),
         ] {
-            let code = Some("insufficient_scope".to_owned());
-            let error = ApiError { kind: ErrorKind::Forbidden, code, message: text.to_owned() };
-            let message = message(&error, "apps:write");
-            assert_eq!(message, format!("The credential lacks the scope {expected}: {text}"));
+            let message = message(&forbidden(text, Some("insufficient_scope")), "apps:write");
+            assert_eq!(message, format!("The credential lacks the scope {expected}: 403 Forbidden: “{text}”"));
         }
     }
 
@@ -178,14 +156,45 @@ mod tests {
             (Some("insufficient_scope"), "no", ApiOperation::Write, Reason::Forbidden),
             (Some("forbidden"), "no", ApiOperation::Write, Reason::Forbidden),
             (Some("image_tag_requires_enterprise"), "apps:write", ApiOperation::Write, Reason::PlanLimit),
+            (Some("undocumented"), "apps:write", ApiOperation::Write, Reason::PlanLimit),
             (None, "Insufficient scope. Required: apps:write", ApiOperation::Write, Reason::Forbidden),
             (None, "maximum app limit", ApiOperation::Write, Reason::PlanLimit),
             (None, "maximum app limit", ApiOperation::Read, Reason::Forbidden),
             (None, "no", ApiOperation::Delete, Reason::Forbidden),
         ] {
-            let error =
-                ApiError { kind: ErrorKind::Forbidden, code: code.map(str::to_owned), message: text.to_owned() };
+            let error = forbidden(text, code);
             assert_eq!(classify(&error, operation).0, expected, "{error:?} {operation:?}");
+        }
+    }
+
+    /// Answers with the reason of a create or update.
+    const ANSWERS: [(u16, &str, Reason); 9] = [
+        (400, r#"{"error":"Validation failed"}"#, Reason::InvalidSpec),
+        (401, r#"{"error":"Invalid token format"}"#, Reason::Unauthorized),
+        (403, r#"{"error":"Insufficient scope. Required: apps:write"}"#, Reason::Forbidden),
+        (403, r#"{"error":"no","code":"insufficient_scope"}"#, Reason::Forbidden),
+        (403, r#"{"error":"Organization has reached the maximum app limit"}"#, Reason::PlanLimit),
+        (409, r#"{"error":"connected","code":"github_connected"}"#, Reason::RepositoryConnected),
+        (409, r#"{"error":"The spicepod comes from a repository"}"#, Reason::RepositoryConnected),
+        (429, r#"{"error":"Rate limit exceeded"}"#, Reason::RateLimited),
+        (500, "no", Reason::RemoteUnavailable),
+    ];
+
+    proptest! {
+        /// A word of the answer as a bearer token, or as a secret value, changes nothing but the shown text.
+        #[test]
+        fn no_value_of_the_request_changes_a_reason(
+            answer in 0..ANSWERS.len(),
+            word in prop_oneof![
+                prop::sample::select(&["github", "github_connected", "scope", "insufficient_scope", "apps:write",
+                    "repository", "error", "code", "en", "1", "plan_limit", "maximum app limit", "\"", "{"]),
+            ],
+            is_secret: bool,
+        ) {
+            let (status, body, reason) = ANSWERS[answer];
+            let text = if is_secret { ResponseText::Hidden } else { ResponseText::WithoutToken(word) };
+            let error = ApiError::from_response(status, None, body, text);
+            prop_assert_eq!(classify(&error, ApiOperation::Write).0, reason, "{:?}", error);
         }
     }
 }

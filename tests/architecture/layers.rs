@@ -51,7 +51,6 @@ const FOLDERS: [(&str, &[&str]); 4] = [
             "credential",
             "urls",
             "pages",
-            "redact",
             "retry",
             "tls",
             "http",

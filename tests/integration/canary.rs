@@ -31,6 +31,7 @@ fn tokens_are_detected_in_every_encoding() {
     for (text, expected) in [
         (format!("Bearer {token}"), "plain"),
         (format!("{}...", &token[..PREFIX.len() + 8]), "first characters"),
+        (format!("...{}", &token[token.len() - 8..]), "last characters"),
         (hex(token.as_bytes()).to_uppercase(), "hex"),
         (format!("?token={percent}"), "percent-encoded"),
         (hex(&Sha256::digest(&token)), "SHA-256"),
@@ -58,8 +59,15 @@ async fn invariant_7_secret_values_are_not_exposed_in_any_encoding() {
     }
 
     let operator = env.start_operator_with(&["--log-filter=trace"]).await;
-    let values = [(); 4].map(|()| random_token());
+    let lines = [random_token(), random_token()];
+    let values = [random_token(), random_token(), lines.join("\n"), random_token()];
     use_tokens(&env, proxy, [&first, &rotated, &refused], &values).await;
+    let requests = faults.answers().requests();
+    for value in &values[..3] {
+        let sent = serde_json::to_string(value).unwrap();
+        let is_sent = requests.iter().any(|request| String::from_utf8_lossy(&request.body).contains(&sent));
+        assert!(is_sent, "a value did not reach the API");
+    }
 
     let stored = stored_objects(&env).await;
     // Tokens of other environments in the same etcd.
@@ -72,7 +80,7 @@ async fn invariant_7_secret_values_are_not_exposed_in_any_encoding() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let metrics = http.get(format!("{}/metrics", operator.admin())).send().await.unwrap().text().await.unwrap();
     let objects = env.kubectl(&["get", "sorg,sapp,ssec,events,configmaps", "-o", "yaml"]).await.unwrap();
-    for token in values.iter().chain([&first, &rotated, &refused]) {
+    for token in values.iter().chain(&lines).chain([&first, &rotated, &refused]) {
         for (source, text) in [
             ("log", operator.log().as_bytes()),
             ("output", operator.process().output().as_bytes()),
@@ -130,13 +138,14 @@ async fn use_values(env: &TestEnv, values: &[String; 4]) {
     env.cluster.kubectl_apply_text(&source.to_string()).await.unwrap();
     env.apply_secret("binary", json!({ "secretRef": { "name": "binary" } })).await;
     env.wait_for_message::<SpiceSecret>("binary", "InvalidSpec", "not UTF-8").await;
-    // The API rejects a value, and its error message contains the value.
-    let body = json!({ "error": format!("the value {refused} is not allowed") });
+    // The API rejects a value, and its error message contains parts of the value: a line, and the end of the line.
+    let line = refused.lines().last().unwrap();
+    let body = json!({ "error": format!("{line} is not allowed because of {}", &line[line.len() - 12..]) });
     let rejection = Action::Response { status: 400, headers: json!({}), body };
     let fault = Fault::new(When::Before, rejection).method("POST").route("/v1/apps/{appId}/secrets").times(1);
     env.sandbox.add_fault(fault).await.unwrap();
     env.set_values("src", json!({ "TOKEN": refused })).await;
-    env.wait_for_message::<SpiceSecret>("src", "InvalidSpec", "is not allowed").await;
+    env.wait_for_message::<SpiceSecret>("src", "InvalidSpec", "The response text is hidden").await;
     env.set_values("src", json!({ "TOKEN": rotated })).await;
     env.wait_for_ready::<SpiceSecret>("src").await;
 }

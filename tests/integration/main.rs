@@ -23,6 +23,7 @@ mod error_conditions;
 mod fixtures;
 mod foreign_finalizer;
 mod harness;
+mod hostile_endpoint;
 mod invariants;
 mod leadership;
 mod legacy_schema;

@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 use sha2::{Digest, Sha256};
 
-/// Number of leading characters that identify a random token.
+/// Number of leading or trailing characters that identify a random token.
 const IDENTIFYING_LENGTH: usize = 8;
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -28,6 +28,7 @@ fn encoded_forms(token: &str, prefix: &str) -> Vec<(String, String)> {
     // The common prefix identifies no token, and a short value can occur in a text by chance.
     if let Some(unique) = token.strip_prefix(prefix).filter(|unique| unique.len() > 2 * IDENTIFYING_LENGTH) {
         forms.push(("first characters".to_owned(), unique[..IDENTIFYING_LENGTH].to_owned()));
+        forms.push(("last characters".to_owned(), unique[unique.len() - IDENTIFYING_LENGTH..].to_owned()));
     }
     // In a longer encoded value, a token can start at each of the three bytes of a base64 group.
     for offset in 0..3 {

@@ -21,9 +21,11 @@ pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Err
     tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Error::Service(message().into())))
 }
 
-/// Text of an error with its causes, without the body of the request or the response.
+/// Short text of an error with its causes, without the body of the request or the response.
 pub fn format_kube_error(error: &Error) -> String {
     match error {
+        // The error of the decoder quotes a part of the response.
+        Error::SerdeError(_) => "the response cannot be decoded".to_owned(),
         Error::Api(status) if status.code == 0 => {
             "the response does not come from a Kubernetes API server. Check the server address in the kubeconfig"
                 .to_owned()
@@ -32,7 +34,9 @@ pub fn format_kube_error(error: &Error) -> String {
         Error::Api(status) => format!("{} ({})", quote_server_text(&status.message), status.code),
         Error::Service(error) => {
             let causes = std::iter::successors(error.source(), |cause| cause.source());
-            causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+            causes.fold(format!("{:.300}", error.to_string()), |text, cause| {
+                format!("{text}: {:.300}", cause.to_string())
+            })
         }
         other => other.to_string(),
     }
@@ -94,5 +98,9 @@ mod tests {
             let text = format_kube_error(&error);
             assert!(text.contains(expected), "{text}");
         }
+        let quoting = serde_json::from_str::<u32>(r#""fake-value""#).unwrap_err();
+        assert_eq!(format_kube_error(&Error::SerdeError(quoting)), "the response cannot be decoded");
+        let long = Status::failure(&"x".repeat(1_000_000), "Invalid").with_code(422).boxed();
+        assert!(format_kube_error(&Error::Api(long)).len() < 320);
     }
 }

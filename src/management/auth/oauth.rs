@@ -18,7 +18,6 @@ use super::token::AccessToken;
 use crate::management::http::{read_body, transport_error};
 use crate::management::metrics::{ApiMetrics, RequestOutcome};
 use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders};
-use crate::management::redact::RedactedError;
 use crate::management::types::{ApiError, ErrorKind};
 
 /// A token is renewed this long before its expiry, so that no token expires during a request.
@@ -31,6 +30,15 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 const RENEWAL_RETRY_DELAY: Duration = Duration::from_secs(10);
 /// Longest token response; a token has a few kilobytes at most.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// Error codes of a token endpoint (RFC 6749, section 5.2).
+const ERROR_CODES: [&str; 6] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+];
 /// Value of the metric label `route` for any token endpoint.
 const ROUTE: &str = "/api/oauth/token";
 
@@ -71,6 +79,12 @@ struct TokenResponse {
     token_type: Option<String>,
     #[serde(default)]
     expires_in: Option<u64>,
+}
+
+/// Error body of a token endpoint.
+#[derive(Deserialize)]
+struct TokenError {
+    error: String,
 }
 
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
@@ -158,7 +172,7 @@ impl OAuthTokenSource {
         let request = self.http.post(self.token_url.clone()).header(header::ACCEPT, "application/json").json(&body);
         let (response, result) = match send(request).await {
             Ok((status, headers, text)) if status == StatusCode::OK => (Some((status, headers)), parse_token(&text)),
-            Ok((status, headers, text)) => (Some((status, headers)), Err(self.error_from_response(status, &text))),
+            Ok((status, headers, text)) => (Some((status, headers)), Err(error_from_response(status, &text))),
             Err(error) => (None, Err(error)),
         };
         let outcome = RequestOutcome::new(response.map(|(status, _)| status), result.as_ref().err());
@@ -190,17 +204,20 @@ impl OAuthTokenSource {
         url.set_query(None);
         url
     }
+}
 
-    fn error_from_response(&self, status: StatusCode, body: &str) -> ApiError {
-        let RedactedError { message, .. } = RedactedError::parse(body, &[self.secret.expose_secret(), &self.id]);
-        let kind = match status.as_u16() {
-            400..=403 => ErrorKind::Unauthorized,
-            429 => ErrorKind::RateLimited { retry_after: None },
-            _ => ErrorKind::Connect,
-        };
-        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
-        ApiError::local(kind, format!("the token endpoint returned no access token: {status}{message}"))
-    }
+/// The error of a response without a token. The body may quote the client secret, so that the message contains nothing
+/// but a documented error code.
+fn error_from_response(status: StatusCode, body: &str) -> ApiError {
+    let body: Option<TokenError> = serde_json::from_str(body).ok();
+    let code = body.and_then(|body| ERROR_CODES.into_iter().find(|known| *known == body.error));
+    let kind = match status.as_u16() {
+        400..=403 => ErrorKind::Unauthorized,
+        429 => ErrorKind::RateLimited { retry_after: None },
+        _ => ErrorKind::Connect,
+    };
+    let code = code.map(|code| format!(": {code}")).unwrap_or_default();
+    ApiError::local(kind, format!("the token endpoint returned no access token: {status}{code}"))
 }
 
 /// Sends a token request. Every error has the kind `Connect`, because nothing was sent to the API.

@@ -26,6 +26,7 @@ use super::rate_limit::{AccessMode, Budget, Priority};
 use super::types::{AccessibleOrganization, ApiError, ApiResponse, App, AppEnvelope, CreateApp, ErrorKind, Images};
 use super::types::{
     Limits, ListPage, OrganizationEnvelope, PutSecret, Regions, RemoteSecret, SecretEnvelope, UpdateApp,
+    quote_server_text,
 };
 
 /// Attempts to read a list that changes between its pages.
@@ -143,19 +144,19 @@ impl Client {
     }
 
     /// `POST /v1/apps/{appId}/secrets`: creates or replaces a secret.
-    /// No error message contains the value.
+    /// No error message contains a text of the response, which may quote the value.
     pub async fn put_secret(
         &self,
         app: i64,
         body: &PutSecret,
         permit: RequestPermit,
     ) -> Result<ApiResponse<RemoteSecret>, ApiError> {
-        let request = secrets_request(Method::POST, app).secret(&body.value).body(body)?;
+        let request = secrets_request(Method::POST, app).with_secret().body(body)?;
         let response: ApiResponse<RemoteSecret> = self.transport.call(request, permit).await?;
         if response.value.name == body.name {
             return Ok(response);
         }
-        let message = format!("the API returned secret {:?} for a request about {:?}", response.value.name, body.name);
+        let message = format!("the API returned another secret than {:?}", body.name);
         Err(ApiError::local(ErrorKind::InvalidResponse, message))
     }
 
@@ -246,7 +247,7 @@ fn expect_subject(
     if response.value.id > 0 && is_requested(&response.value) {
         return Ok(response);
     }
-    let message =
-        format!("the API returned app {:?} ({}), which was not requested", response.value.name, response.value.id);
+    let App { id, name, .. } = &response.value;
+    let message = format!("the API returned app {} ({id}), which was not requested", quote_server_text(name));
     Err(ApiError::local(ErrorKind::InvalidResponse, message))
 }

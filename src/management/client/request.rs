@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::management::types::{ApiError, ErrorKind, SecretValue};
+use crate::management::types::{ApiError, ErrorKind};
 
 /// A request to the API. A retry sends the same request.
 pub(super) struct ApiRequest {
@@ -15,8 +15,8 @@ pub(super) struct ApiRequest {
     pub(super) path: Vec<String>,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) body: Option<Value>,
-    /// A value that no error message may contain, even if the value is too short for redaction.
-    pub(super) secret: Option<String>,
+    /// True if the body contains a secret value. No error message then contains a text of the response.
+    pub(super) has_secret: bool,
 }
 
 impl ApiRequest {
@@ -26,7 +26,7 @@ impl ApiRequest {
         let fill =
             |segment| if str::starts_with(segment, '{') { parameters.next().unwrap_or_default() } else { segment };
         let path = route.split('/').skip(1).map(fill).map(str::to_owned).collect();
-        Self { method, route, path, query: Vec::new(), body: None, secret: None }
+        Self { method, route, path, query: Vec::new(), body: None, has_secret: false }
     }
 
     pub(super) fn get(route: &'static str) -> Self {
@@ -44,8 +44,8 @@ impl ApiRequest {
         Ok(Self { body: Some(body), ..self })
     }
 
-    pub(super) fn secret(self, value: &SecretValue) -> Self {
-        Self { secret: Some(value.expose().to_owned()), ..self }
+    pub(super) fn with_secret(self) -> Self {
+        Self { has_secret: true, ..self }
     }
 
     pub(super) fn is_read(&self) -> bool {

@@ -15,9 +15,8 @@ use crate::management::auth::{AccessToken, TokenSource};
 use crate::management::http::{innermost_cause, read_body, transport_error};
 use crate::management::metrics::{ApiMetrics, RequestOutcome};
 use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders, RateLimitPermit};
-use crate::management::redact::{self, RedactedError};
 use crate::management::retry;
-use crate::management::types::{ApiError, ApiResponse, ErrorKind, parse_ca_bundle, quote_server_text};
+use crate::management::types::{ApiError, ApiResponse, ErrorKind, ResponseText, parse_ca_bundle};
 
 /// Header with the handle of the organization that a request acts on.
 const ORGANIZATION_HEADER: &str = "X-Org-Name";
@@ -201,7 +200,7 @@ impl Transport {
 
     /// Sends a request once, records metrics, and adds the name of the request to an error.
     async fn send_once(&self, request: &ApiRequest, permit: RequestPermit) -> Result<ApiResponse<String>, ApiError> {
-        let ApiRequest { method, route, path, query, body, secret } = request;
+        let ApiRequest { method, route, path, query, body, has_secret } = request;
         let mut http = self.http.request(method.clone(), self.url(path)?);
         http = http.header(header::ACCEPT, "application/json").query(query);
         if let Some(token) = &permit.token {
@@ -211,21 +210,15 @@ impl Transport {
         if let Some(body) = body {
             http = http.json(body);
         }
-        let mut sent = body.as_ref().map(redact::strings_in).unwrap_or_default();
-        sent.extend(permit.token.as_ref().map(|token| token.expose()));
-        let (status, result) = self.exchange(http, &sent).await;
+        let token = permit.token.as_ref().map_or("", |token| token.expose());
+        let text = if *has_secret { ResponseText::Hidden } else { ResponseText::WithoutToken(token) };
+        let (status, result) = self.exchange(http, text).await;
         let outcome = RequestOutcome::new(status, result.as_ref().err());
         tracing::debug!(%method, route, code = outcome.code, error_kind = outcome.error, "Sent Management API request");
         self.metrics.record_request(method.as_str(), route, outcome);
         match result {
             Ok(value) => Ok(ApiResponse { value, started_at: permit.rate_limit.granted_at }),
-            Err(error) => {
-                let contains = |secret: &String| redact::contains_short_secret(&error.message, secret);
-                let is_hidden = secret.as_ref().is_some_and(contains);
-                let message =
-                    if is_hidden { "the error text is hidden, because it contains the value" } else { &error.message };
-                Err(ApiError { message: format!("{}: {message}", request.name()), ..error })
-            }
+            Err(error) => Err(ApiError { message: format!("{}: {}", request.name(), error.message), ..error }),
         }
     }
 
@@ -234,7 +227,7 @@ impl Transport {
     async fn exchange(
         &self,
         request: reqwest::RequestBuilder,
-        sent: &[&str],
+        text: ResponseText<'_>,
     ) -> (Option<StatusCode>, Result<String, ApiError>) {
         let response = match request.send().await {
             Ok(response) => response,
@@ -244,8 +237,8 @@ impl Transport {
         let headers = RateLimitHeaders::parse(response.headers(), Timestamp::now());
         self.budget.record_response(status, &headers);
         let result = match read_body(response, MAX_BODY_BYTES).await {
-            Ok(text) if status.is_success() => Ok(text),
-            Ok(text) => Err(error_from_response(status, headers.retry_after, &text, sent)),
+            Ok(body) if status.is_success() => Ok(body),
+            Ok(body) => Err(ApiError::from_response(status.as_u16(), headers.retry_after, &body, text)),
             Err(error) => Err(error),
         };
         (Some(status), result)
@@ -261,21 +254,4 @@ impl Transport {
         url.path_segments_mut().map_err(invalid)?.pop_if_empty().extend(path);
         Ok(url)
     }
-}
-
-fn error_from_response(status: StatusCode, retry_after: Option<Duration>, body: &str, sent: &[&str]) -> ApiError {
-    let RedactedError { code, message, is_json } = RedactedError::parse(body, sent);
-    let kind = match status.as_u16() {
-        400 | 413 | 422 => ErrorKind::Invalid,
-        401 => ErrorKind::Unauthorized,
-        403 => ErrorKind::Forbidden,
-        404 => ErrorKind::NotFound { json: is_json },
-        409 => ErrorKind::Conflict,
-        429 => ErrorKind::RateLimited { retry_after },
-        500..=599 => ErrorKind::Server,
-        _ => ErrorKind::InvalidResponse,
-    };
-    let message =
-        if message.is_empty() { format!("{status}") } else { format!("{status}: {}", quote_server_text(&message)) };
-    ApiError { kind, code, message }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use thiserror::Error;
+
+use super::error_body::{ErrorFacts, ResponseText};
 
 /// A failed call.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -10,9 +13,15 @@ use thiserror::Error;
 pub struct ApiError {
     /// Kind of failure.
     pub kind: ErrorKind,
-    /// Machine-readable `code` of the JSON error body, if present.
-    pub code: Option<String>,
-    /// One short sentence for users. It contains no credential and no secret value.
+    /// True if the API responded with its JSON error shape.
+    pub is_json: bool,
+    /// The `code` of the JSON error: a documented value, or `other`.
+    pub code: Option<&'static str>,
+    /// Scopes that the raw text of the JSON error names.
+    pub named_scopes: Vec<&'static str>,
+    /// True if the raw text of the JSON error names a repository.
+    pub names_repository: bool,
+    /// One short sentence for users, without credentials and secret values. No decision depends on the message.
     pub message: String,
 }
 
@@ -59,7 +68,31 @@ pub enum ErrorKind {
 impl ApiError {
     /// An error that this client detected, without a `code` of the API.
     pub fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, code: None, message: message.into() }
+        let (is_json, code, named_scopes, names_repository) = (false, None, Vec::new(), false);
+        Self { kind, is_json, code, named_scopes, names_repository, message: message.into() }
+    }
+
+    /// The error of a response without a success status. `retry_after` is the wait that the API requested.
+    pub fn from_response(status: u16, retry_after: Option<Duration>, body: &str, text: ResponseText<'_>) -> Self {
+        let ErrorFacts { is_json, code, named_scopes, names_repository, shown } = ErrorFacts::parse(body, text);
+        let kind = match status {
+            400 | 413 | 422 => ErrorKind::Invalid,
+            401 => ErrorKind::Unauthorized,
+            403 => ErrorKind::Forbidden,
+            404 => ErrorKind::NotFound { json: is_json },
+            409 => ErrorKind::Conflict,
+            429 => ErrorKind::RateLimited { retry_after },
+            500..=599 => ErrorKind::Server,
+            _ => ErrorKind::InvalidResponse,
+        };
+        let name = StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |status| status.to_string());
+        let hidden = match text {
+            ResponseText::Hidden => ". The response text is hidden, because the request contains a secret value",
+            ResponseText::WithoutToken(_) => "",
+        };
+        let separator = if shown.is_empty() { "" } else { ": " };
+        let message = format!("{name}{separator}{shown}{hidden}");
+        Self { kind, is_json, code, named_scopes, names_repository, message }
     }
 
     /// True if this error proves that a write had no effect. Every other error may follow a write that was applied.

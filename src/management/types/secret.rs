@@ -33,7 +33,7 @@ impl SecretValue {
         self.0.expose_secret().is_empty()
     }
 
-    /// The plain value: for the request, and for redaction.
+    /// The plain value.
     pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()
     }

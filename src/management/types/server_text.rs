@@ -18,21 +18,26 @@ pub(super) fn recorded_text<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| text.len() <= MAX_RECORDED_LENGTH))
 }
 
-/// The text of a server for a message: quoted, with control characters escaped, and cut to 300 characters.
+/// The text of a server for a message: quoted, with control and formatting characters escaped, and cut to 300
+/// characters.
 pub fn quote_server_text(text: &str) -> String {
-    let mut quoted = String::from(OPEN);
-    for letter in text.chars().take(MAX_CHARS) {
-        match letter {
-            OPEN | CLOSE => quoted.push('"'),
-            letter if letter.is_control() => quoted.extend(letter.escape_default()),
-            letter => quoted.push(letter),
-        }
+    let escape = |letter: char| match letter {
+        OPEN | CLOSE => "\"".to_owned(),
+        letter if is_invisible(letter) => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    let mut shown: String = text.trim().chars().take(MAX_CHARS + 1).map(escape).collect();
+    if let Some((end, _)) = shown.char_indices().nth(MAX_CHARS) {
+        shown.truncate(end);
+        shown.push('…');
     }
-    if text.chars().nth(MAX_CHARS).is_some() {
-        quoted.push('…');
-    }
-    quoted.push(CLOSE);
-    quoted
+    format!("{OPEN}{shown}{CLOSE}")
+}
+
+/// Control characters, line separators, and zero-width and bidirectional formatting characters.
+fn is_invisible(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A message without the text of a server.
@@ -61,10 +66,15 @@ mod tests {
             ("", "“”"),
             ("down, request 1", "“down, request 1”"),
             ("a\r\n\u{1b}[31mb\u{0}", r"“a\r\n\u{1b}[31mb\u{0}”"),
+            (" no \u{202e}\u{200b}\u{2028}x ", r"“no \u{202e}\u{200b}\u{2028}x”"),
             ("says “no”", "“says \"no\"”"),
             (long.as_str(), cut.as_str()),
         ] {
             assert_eq!(quote_server_text(text), quoted);
+        }
+        for letter in ["x", "ü", "\n", "\u{202e}"] {
+            let text = quote_server_text(&format!("x{}x", letter.repeat(1_000_000)));
+            assert_eq!(text.chars().count(), MAX_CHARS + 3);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Requests and responses on the wire.
 
+mod errors;
 #[cfg(feature = "sandbox")]
 mod tls;
 mod tokens;

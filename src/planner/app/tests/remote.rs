@@ -108,7 +108,7 @@ impl Remote {
                 self.get(*id).ok_or(missing)?;
                 if self.has_repository && body.0.contains_key(&AppField::Spicepod) {
                     let error = ApiError::local(ErrorKind::Conflict, "connected to a repository");
-                    return Err(ApiError { code: Some("github_connected".into()), ..error });
+                    return Err(ApiError { code: Some("github_connected"), ..error });
                 }
                 self.merge(*id, &serde_json::to_value(body).unwrap());
                 Ok(self.get(*id))

@@ -77,7 +77,7 @@ fn an_unrelated_rejection_is_reported_after_one_attempt_without_tags() {
         assert_eq!((fixture.status().create_intent, fixture.status().tags_unsupported), (None, None));
     }
     let mut fixture = Fixture::new(json!({}));
-    let scope = ApiError { code: Some("insufficient_scope".into()), ..ApiError::local(ErrorKind::Forbidden, "no") };
+    let scope = ApiError { code: Some("insufficient_scope"), ..ApiError::local(ErrorKind::Forbidden, "no") };
     fixture.remote.fault = Some((scope, false));
     assert_eq!(fixture.reconcile().writes.len(), 1, "a missing scope does not concern tags");
 }
@@ -96,7 +96,7 @@ fn an_owner_tag_that_the_api_shows_again_counts() {
 
 #[test]
 fn a_rejection_of_the_whole_update_does_not_show_missing_tag_support() {
-    let rejection = |kind, code: &str| ApiError { code: Some(code.into()), ..ApiError::local(kind, "no") };
+    let rejection = |kind, code: &'static str| ApiError { code: Some(code), ..ApiError::local(kind, "no") };
     for (spec, error, reason) in [
         (
             json!({"adoptionPolicy": "Adopt", "runtime": {"imageTag": "9"}}),
@@ -130,7 +130,7 @@ fn a_rejected_second_create_does_not_show_missing_tag_support() {
     let mut fixture = Fixture::new(json!({}));
     fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), false));
     fixture.reconcile();
-    let limit = ApiError { code: Some("plan_limit".into()), ..ApiError::local(ErrorKind::Forbidden, "no") };
+    let limit = ApiError { code: Some("plan_limit"), ..ApiError::local(ErrorKind::Forbidden, "no") };
     (fixture.remote.fault, fixture.remote.fault_lasts) = (Some((limit, false)), true);
     fixture.advance(200);
     let result = fixture.reconcile();

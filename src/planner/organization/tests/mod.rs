@@ -33,7 +33,7 @@ struct Fixture {
 }
 
 fn error(kind: ErrorKind) -> ApiError {
-    ApiError { kind, code: None, message: format!("{kind:?}") }
+    ApiError::local(kind, format!("{kind:?}"))
 }
 
 const NO_SUCH_PATH: ErrorKind = ErrorKind::NotFound { json: true };
