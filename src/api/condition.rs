@@ -70,6 +70,8 @@ pub enum Reason {
     CorrectionLoop,
     /// The plan of the account does not allow the change.
     PlanLimit,
+    /// The Management API refuses the request for another cause.
+    Rejected,
     /// The Management API requests fewer calls.
     RateLimited,
     /// The Management API cannot be reached, or it fails.
@@ -101,6 +103,7 @@ impl Reason {
             Self::DriftDetected => "DriftDetected",
             Self::CorrectionLoop => "CorrectionLoop",
             Self::PlanLimit => "PlanLimit",
+            Self::Rejected => "Rejected",
             Self::RateLimited => "RateLimited",
             Self::RemoteUnavailable => "RemoteUnavailable",
             Self::KubernetesRejected => "KubernetesRejected",

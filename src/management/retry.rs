@@ -15,6 +15,7 @@ pub(super) fn is_outage(error: &ApiError) -> bool {
     match error.kind {
         ErrorKind::Connect | ErrorKind::OutcomeUnknown | ErrorKind::Server => true,
         ErrorKind::Invalid | ErrorKind::Unauthorized | ErrorKind::Forbidden => false,
+        ErrorKind::PaymentRequired | ErrorKind::Rejected => false,
         ErrorKind::NotFound { .. } | ErrorKind::Conflict | ErrorKind::RateLimited { .. } => false,
         ErrorKind::InvalidResponse | ErrorKind::IncompleteList { .. } => false,
         ErrorKind::CredentialMissing | ErrorKind::Cancelled => false,

@@ -56,10 +56,10 @@ fn classify(error: &ApiError, operation: ApiOperation) -> (Reason, WritePolicy) 
         ErrorKind::Unauthorized => (Reason::Unauthorized, WritePolicy::Retry),
         ErrorKind::Forbidden => (forbidden_reason(error, operation), WritePolicy::RetryRejected),
         ErrorKind::RateLimited { .. } => (Reason::RateLimited, WritePolicy::Retry),
-        ErrorKind::Invalid => match operation {
-            ApiOperation::Write => (Reason::InvalidSpec, WritePolicy::RetryRejected),
-            ApiOperation::Read | ApiOperation::Delete => (Reason::RemoteUnavailable, WritePolicy::Retry),
-        },
+        ErrorKind::PaymentRequired => (Reason::PlanLimit, WritePolicy::RetryRejected),
+        ErrorKind::Invalid if operation == ApiOperation::Write => (Reason::InvalidSpec, WritePolicy::RetryRejected),
+        // A read and a delete send no content of the spec.
+        ErrorKind::Invalid | ErrorKind::Rejected => (Reason::Rejected, WritePolicy::RetryRejected),
         ErrorKind::Conflict if is_repository_error(error) => (Reason::RepositoryConnected, WritePolicy::Stall),
         ErrorKind::Conflict
         | ErrorKind::NotFound { .. }

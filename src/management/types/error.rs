@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Invalid,
     /// 401: the API rejected the credential.
     Unauthorized,
+    /// 402: the plan does not include this call.
+    PaymentRequired,
     /// 403: the credential is valid, but does not permit this call.
     Forbidden,
     /// 404. Only a JSON error body is a statement of the API about the object; an HTML page may come from a proxy.
@@ -50,7 +52,9 @@ pub enum ErrorKind {
         /// Wait that the API requested.
         retry_after: Option<Duration>,
     },
-    /// 5xx.
+    /// Any other 4xx but 408 and 425: the server refused the request.
+    Rejected,
+    /// 5xx, 408 or 425: the server may have applied the request.
     Server,
     /// A response that this client cannot interpret.
     InvalidResponse,
@@ -78,11 +82,13 @@ impl ApiError {
         let kind = match status {
             400 | 413 | 422 => ErrorKind::Invalid,
             401 => ErrorKind::Unauthorized,
+            402 => ErrorKind::PaymentRequired,
             403 => ErrorKind::Forbidden,
             404 => ErrorKind::NotFound { json: is_json },
             409 => ErrorKind::Conflict,
             429 => ErrorKind::RateLimited { retry_after },
-            500..=599 => ErrorKind::Server,
+            408 | 425 | 500..=599 => ErrorKind::Server,
+            400..=499 => ErrorKind::Rejected,
             _ => ErrorKind::InvalidResponse,
         };
         let name = StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |status| status.to_string());
@@ -99,7 +105,7 @@ impl ApiError {
     pub fn proves_not_applied(&self) -> bool {
         match self.kind {
             ErrorKind::Connect | ErrorKind::CredentialMissing | ErrorKind::Cancelled => true,
-            ErrorKind::Invalid => true,
+            ErrorKind::Invalid | ErrorKind::PaymentRequired | ErrorKind::Rejected => true,
             ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::RateLimited { .. } => true,
             ErrorKind::NotFound { .. } | ErrorKind::Conflict => true,
             ErrorKind::OutcomeUnknown | ErrorKind::Server => false,
@@ -114,10 +120,12 @@ impl ApiError {
             ErrorKind::OutcomeUnknown => "response_lost",
             ErrorKind::Invalid => "invalid_request",
             ErrorKind::Unauthorized => "unauthorized",
+            ErrorKind::PaymentRequired => "payment_required",
             ErrorKind::Forbidden => "forbidden",
             ErrorKind::NotFound { .. } => "not_found",
             ErrorKind::Conflict => "conflict",
             ErrorKind::RateLimited { .. } => "rate_limited",
+            ErrorKind::Rejected => "rejected",
             ErrorKind::Server => "server",
             ErrorKind::InvalidResponse => "invalid_response",
             ErrorKind::IncompleteList { .. } => "incomplete_list",

@@ -225,6 +225,8 @@ fn may_concern_tags(error: &ApiError) -> bool {
         | ErrorKind::NotFound { .. }
         | ErrorKind::Conflict
         | ErrorKind::RateLimited { .. }
+        | ErrorKind::PaymentRequired
+        | ErrorKind::Rejected
         | ErrorKind::Server
         | ErrorKind::Connect
         | ErrorKind::OutcomeUnknown

@@ -29,7 +29,9 @@ enum Support {
 fn support(error: &ApiError) -> Support {
     match error.kind {
         ErrorKind::NotFound { json: true } | ErrorKind::Forbidden => Support::Unsupported,
-        ErrorKind::NotFound { json: false } | ErrorKind::Invalid => Support::Doubtful,
+        ErrorKind::NotFound { json: false } | ErrorKind::Invalid | ErrorKind::PaymentRequired | ErrorKind::Rejected => {
+            Support::Doubtful
+        }
         ErrorKind::CredentialMissing
         | ErrorKind::Unauthorized
         | ErrorKind::Conflict

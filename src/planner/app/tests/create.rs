@@ -37,8 +37,17 @@ fn a_create_of_unknown_outcome_is_found_or_repeated_under_the_same_intent() {
 fn an_intent_is_removed_after_a_proven_rejection_of_its_only_attempt() {
     use ErrorKind::*;
     for error in errors() {
-        let is_removed =
-            matches!(error.kind, Connect | CredentialMissing | Invalid | Unauthorized | Forbidden | RateLimited { .. });
+        let is_removed = matches!(
+            error.kind,
+            Connect
+                | CredentialMissing
+                | Invalid
+                | Unauthorized
+                | PaymentRequired
+                | Forbidden
+                | RateLimited { .. }
+                | Rejected
+        );
         for attempts_before in [0, 1] {
             let mut fixture = Fixture::new(json!({}));
             for _ in 0..attempts_before {
@@ -55,6 +64,53 @@ fn an_intent_is_removed_after_a_proven_rejection_of_its_only_attempt() {
             if let Some(intent) = intent {
                 assert_eq!(intent.at.0, fixture.now, "the time of the last attempt");
             }
+        }
+    }
+}
+
+/// Error bodies: the API's JSON, a page, and shapes between them.
+const BODIES: [&str; 5] = ["", "{}", "<html>no</html>", r#"{"error":"no"}"#, r#"{"error":"no","code":"plan_limit"}"#];
+
+#[test]
+fn the_status_of_a_response_shows_whether_a_write_was_applied() {
+    use Reason::*;
+    for status in (300..600).filter(|status| *status < 452 || *status > 498) {
+        for body in BODIES {
+            let error = ApiError::from_response(status, None, body, ResponseText::WithoutToken(""));
+            let is_refused = (400..500).contains(&status) && ![404, 408, 409, 425].contains(&status);
+            let reason = match status {
+                400 | 413 | 422 => InvalidSpec,
+                401 => Unauthorized,
+                402 | 403 => PlanLimit,
+                429 => RateLimited,
+                _ if is_refused => Rejected,
+                _ => RemoteUnavailable,
+            };
+            let has_reason =
+                |outcome: &Outcome, reason| matches!(outcome, Outcome::WriteFailed(found, ..) if *found == reason);
+            let mut fixture = Fixture::new(json!({}));
+            (fixture.remote.fault, fixture.remote.fault_lasts) = (Some((error.clone(), false)), true);
+            let outcome = fixture.reconcile().outcome;
+            assert!(has_reason(&outcome, reason), "create: {status} {body}: {outcome:?}");
+            assert_eq!(fixture.status().create_intent.is_none(), is_refused, "create: {status} {body}");
+
+            let mut fixture = Fixture::settled(json!({ "description": "one" }));
+            fixture.edit(json!({ "description": "two" }));
+            (fixture.remote.fault, fixture.remote.fault_lasts) = (Some((error.clone(), false)), true);
+            let outcome = fixture.reconcile().outcome;
+            assert!(has_reason(&outcome, reason), "update: {status} {body}: {outcome:?}");
+
+            let mut fixture = Fixture::settled(json!({}));
+            fixture.delete();
+            (fixture.remote.fault, fixture.remote.fault_lasts) = (Some((error, false)), true);
+            let outcome = fixture.reconcile().outcome;
+            let reason = match status {
+                400 | 413 | 422 => Rejected,
+                403 => Forbidden,
+                _ => reason,
+            };
+            assert!(has_reason(&outcome, reason), "delete: {status} {body}: {outcome:?}");
+            assert_eq!(fixture.status().id, Some(101), "delete: {status} {body}");
         }
     }
 }

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{FINALIZER, Reason, ResolvedOrganizationRef, SpiceAppSpec};
-use crate::management::types::{ApiError, App, ErrorKind};
+use crate::management::types::{ApiError, App, ErrorKind, ResponseText};
 use crate::planner::model::{Model, Reconciled, Subject, identity, reconcile};
 use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG};
 use crate::planner::{KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry};
@@ -296,11 +296,13 @@ fn errors() -> Vec<ApiError> {
         OutcomeUnknown,
         Invalid,
         Unauthorized,
+        PaymentRequired,
         Forbidden,
         NotFound { json: true },
         NotFound { json: false },
         Conflict,
         RateLimited { retry_after: None },
+        Rejected,
         Server,
         InvalidResponse,
         IncompleteList { items_seen: 20 },

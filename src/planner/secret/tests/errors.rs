@@ -97,7 +97,8 @@ fn a_resumed_object_retries_a_rejected_write_at_once() {
 
 #[test]
 fn a_write_without_effect_does_not_hide_a_missing_secret() {
-    for kind in [ErrorKind::Connect, ErrorKind::Cancelled, ErrorKind::Forbidden, ErrorKind::Invalid] {
+    use ErrorKind::*;
+    for kind in [Connect, Cancelled, Forbidden, PaymentRequired, Rejected, Invalid] {
         let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
         fixture.remote.remove("A");
         fixture.rejected.insert("A".to_owned(), kind);
@@ -108,5 +109,32 @@ fn a_write_without_effect_does_not_hide_a_missing_secret() {
         fixture.edit(all());
         let result = fixture.reconcile();
         assert_eq!((&result.outcome, &*result.set), (&Outcome::InSync, &["A".to_owned()][..]), "{kind:?}");
+    }
+}
+
+#[test]
+fn the_kind_of_an_error_shows_whether_a_secret_was_set() {
+    for (kind, reason, is_refused) in [
+        (ErrorKind::Invalid, Reason::InvalidSpec, true),
+        (ErrorKind::PaymentRequired, Reason::PlanLimit, true),
+        (ErrorKind::Rejected, Reason::Rejected, true),
+        (ErrorKind::NotFound { json: false }, Reason::RemoteUnavailable, true),
+        (ErrorKind::Conflict, Reason::RemoteUnavailable, true),
+        (ErrorKind::Server, Reason::RemoteUnavailable, false),
+        (ErrorKind::InvalidResponse, Reason::RemoteUnavailable, false),
+    ] {
+        let mut fixture = Fixture::new(one("TOKEN"), &[("key", "value")]);
+        fixture.rejected.insert("TOKEN".to_owned(), kind);
+        let outcome = fixture.reconcile().outcome;
+        assert!(matches!(outcome, Outcome::WriteFailed(found, ..) if found == reason), "{kind:?}: {outcome:?}");
+        assert_eq!(fixture.status().secrets.is_empty(), is_refused, "{kind:?}");
+
+        let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+        fixture.rejected.insert("TOKEN".to_owned(), kind);
+        fixture.delete();
+        let outcome = fixture.reconcile().outcome;
+        let reason = if kind == ErrorKind::Invalid { Reason::Rejected } else { reason };
+        assert!(matches!(outcome, Outcome::WriteFailed(found, ..) if found == reason), "{kind:?}: {outcome:?}");
+        assert_eq!(fixture.status().secrets.len(), 1, "{kind:?}: the entry is kept");
     }
 }
