@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::io;
 
-use reqwest::Url;
+use reqwest::{StatusCode, Url, header};
+use serde::de::IgnoredAny;
 
 use super::tls;
 use super::types::{ApiError, ErrorKind};
@@ -58,6 +59,53 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 /// The first cause of a type.
 fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The error of a redirect, which the client does not follow: a redirect can lead the credential to another host.
+/// `field` is the field of the spec with the URL.
+pub(super) fn redirect_error(response: &reqwest::Response, field: &str) -> Option<ApiError> {
+    let status = response.status();
+    if !status.is_redirection() {
+        return None;
+    }
+    let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+    let target = location.and_then(|location| response.url().join(location).ok()).filter(|url| url.has_host());
+    let target =
+        target.map_or_else(|| "no host".to_owned(), |url| format!("{:.300}", url.origin().ascii_serialization()));
+    let message = format!(
+        "{status}: the server redirects to {target}, and the operator follows no redirects. Correct {field}, or the proxy \
+         before the server"
+    );
+    Some(ApiError::local(ErrorKind::InvalidResponse, message))
+}
+
+/// The error of a success status with a body that the API does not send.
+pub(super) fn unusable_body(body: &str) -> ApiError {
+    let message = if serde_json::from_str::<IgnoredAny>(body).is_ok() {
+        "the response does not match the API documentation"
+    } else if body.trim().is_empty() {
+        "the response has no body"
+    } else {
+        "the response is a page instead of JSON, for example a sign-in page. Correct spec.endpoint, or the proxy before the \
+         server"
+    };
+    ApiError::local(ErrorKind::InvalidResponse, message)
+}
+
+/// Checks the response to a deletion. A proxy can answer with a page, and the object still exists.
+pub(super) fn check_deleted(status: StatusCode, body: String) -> Result<String, ApiError> {
+    let is_complete = match status {
+        StatusCode::NO_CONTENT => true,
+        StatusCode::OK | StatusCode::ACCEPTED => {
+            body.trim().is_empty() || serde_json::from_str::<IgnoredAny>(&body).is_ok()
+        }
+        _ => false,
+    };
+    if is_complete {
+        return Ok(body);
+    }
+    let error = unusable_body(&body);
+    Err(ApiError { message: format!("{status} does not confirm the deletion: {}", error.message), ..error })
 }
 
 /// Reads a response body of at most `max_bytes`. Invalid UTF-8 is replaced.

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::token::AccessToken;
-use crate::management::http::{read_body, transport_error};
+use crate::management::http::{read_body, redirect_error, transport_error};
 use crate::management::metrics::{ApiMetrics, RequestOutcome};
 use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders};
 use crate::management::types::{ApiError, ErrorKind};
@@ -170,11 +170,7 @@ impl OAuthTokenSource {
             "grant_type": "client_credentials", "client_id": self.id, "client_secret": self.secret.expose_secret(),
         });
         let request = self.http.post(self.token_url.clone()).header(header::ACCEPT, "application/json").json(&body);
-        let (response, result) = match send(request).await {
-            Ok((status, headers, text)) if status == StatusCode::OK => (Some((status, headers)), parse_token(&text)),
-            Ok((status, headers, text)) => (Some((status, headers)), Err(error_from_response(status, &text))),
-            Err(error) => (None, Err(error)),
-        };
+        let (response, result) = exchange(request).await;
         let outcome = RequestOutcome::new(response.map(|(status, _)| status), result.as_ref().err());
         tracing::debug!(
             method = "POST",
@@ -220,19 +216,32 @@ fn error_from_response(status: StatusCode, body: &str) -> ApiError {
     ApiError::local(kind, format!("the token endpoint returned no access token: {status}{code}"))
 }
 
-/// Sends a token request. Every error has the kind `Connect`, because nothing was sent to the API.
-async fn send(request: reqwest::RequestBuilder) -> Result<(StatusCode, RateLimitHeaders, String), ApiError> {
+/// Exchanges a token request for a token and its lifetime. Returns also the status code and the headers, if any. An error
+/// without a usable response has the kind `Connect`, because nothing was sent to the API.
+async fn exchange(
+    request: reqwest::RequestBuilder,
+) -> (Option<(StatusCode, RateLimitHeaders)>, Result<(SecretString, Duration), ApiError>) {
     let connect_error =
         |error: ApiError| ApiError::local(ErrorKind::Connect, format!("token endpoint: {}", error.message));
-    let response = request.send().await.map_err(|error| connect_error(transport_error(&error)))?;
+    let response = match request.send().await {
+        Ok(response) => response,
+        Err(error) => return (None, Err(connect_error(transport_error(&error)))),
+    };
     let status = response.status();
     let headers = RateLimitHeaders::parse(response.headers(), Timestamp::now());
-    let text = read_body(response, MAX_RESPONSE_BYTES).await.map_err(connect_error)?;
-    Ok((status, headers, text))
+    if let Some(error) = redirect_error(&response, "spec.tokenEndpoint") {
+        return (Some((status, headers)), Err(connect_error(error)));
+    }
+    match read_body(response, MAX_RESPONSE_BYTES).await {
+        Ok(body) if status == StatusCode::OK => (Some((status, headers)), parse_token(&body)),
+        Ok(body) => (Some((status, headers)), Err(error_from_response(status, &body))),
+        Err(error) => (None, Err(connect_error(error))),
+    }
 }
 
 fn parse_token(text: &str) -> Result<(SecretString, Duration), ApiError> {
-    let no_token = || ApiError::local(ErrorKind::Connect, "the response contains no bearer token");
+    let no_token =
+        || ApiError::local(ErrorKind::Connect, "the response contains no bearer token. Correct spec.tokenEndpoint");
     let response: TokenResponse = serde_json::from_str(text).map_err(|_| no_token())?;
     let token = response.access_token.expose_secret();
     let is_header_value = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());

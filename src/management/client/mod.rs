@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use reqwest::Method;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use self::request::ApiRequest;
 use self::transport::Transport;
@@ -98,7 +98,7 @@ impl Client {
     /// `GET /v1/health`, without a credential: whether the API is available.
     pub async fn health(&self, priority: Priority) -> Result<ApiResponse<()>, ApiError> {
         let permit = self.transport.acquire_anonymous_permit(priority).await?;
-        let response = self.transport.send(&ApiRequest::get("/v1/health"), permit).await?;
+        let response: ApiResponse<IgnoredAny> = self.transport.call(ApiRequest::get("/v1/health"), permit).await?;
         Ok(response.map(drop))
     }
 

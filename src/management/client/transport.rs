@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{StatusCode, Url, header};
+use reqwest::{Method, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::config::{ClientConfig, ManagementSettings};
 use super::request::ApiRequest;
 use crate::management::auth::{AccessToken, TokenSource};
-use crate::management::http::{innermost_cause, read_body, transport_error};
+use crate::management::http::{
+    check_deleted, innermost_cause, read_body, redirect_error, transport_error, unusable_body,
+};
 use crate::management::metrics::{ApiMetrics, RequestOutcome};
 use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders, RateLimitPermit};
 use crate::management::retry;
@@ -110,8 +112,8 @@ impl Transport {
     ) -> Result<ApiResponse<T>, ApiError> {
         let response = self.send(&request, permit).await?;
         let value = serde_json::from_str(&response.value).map_err(|_| {
-            let message = format!("{}: the response does not match the API documentation", request.name());
-            ApiError::local(ErrorKind::InvalidResponse, message)
+            let error = unusable_body(&response.value);
+            ApiError { message: format!("{}: {}", request.name(), error.message), ..error }
         })?;
         Ok(response.map(|_| value))
     }
@@ -213,12 +215,22 @@ impl Transport {
         let token = permit.token.as_ref().map_or("", |token| token.expose());
         let text = if *has_secret { ResponseText::Hidden } else { ResponseText::WithoutToken(token) };
         let (status, result) = self.exchange(http, text).await;
+        let result = match status {
+            Some(status) if *method == Method::DELETE => result.and_then(|body| check_deleted(status, body)),
+            _ => result,
+        };
         let outcome = RequestOutcome::new(status, result.as_ref().err());
         tracing::debug!(%method, route, code = outcome.code, error_kind = outcome.error, "Sent Management API request");
         self.metrics.record_request(method.as_str(), route, outcome);
         match result {
             Ok(value) => Ok(ApiResponse { value, started_at: permit.rate_limit.granted_at }),
-            Err(error) => Err(ApiError { message: format!("{}: {}", request.name(), error.message), ..error }),
+            Err(error) => {
+                let size = match status {
+                    Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => credential_size(token),
+                    _ => String::new(),
+                };
+                Err(ApiError { message: format!("{}: {}{size}", request.name(), error.message), ..error })
+            }
         }
     }
 
@@ -236,6 +248,9 @@ impl Transport {
         let status = response.status();
         let headers = RateLimitHeaders::parse(response.headers(), Timestamp::now());
         self.budget.record_response(status, &headers);
+        if let Some(error) = redirect_error(&response, "spec.endpoint") {
+            return (Some(status), Err(error));
+        }
         let result = match read_body(response, MAX_BODY_BYTES).await {
             Ok(body) if status.is_success() => Ok(body),
             Ok(body) => Err(ApiError::from_response(status.as_u16(), headers.retry_after, &body, text)),
@@ -254,4 +269,9 @@ impl Transport {
         url.path_segments_mut().map_err(invalid)?.pop_if_empty().extend(path);
         Ok(url)
     }
+}
+
+/// Addition to the message of a server that refuses the size of the headers.
+fn credential_size(token: &str) -> String {
+    format!(". The credential has {} bytes; replace a credential that is too long", token.len())
 }

@@ -1,4 +1,4 @@
-//! Regions. Every field but the ID is optional, because older versions of the API omit some.
+//! Regions. Every field of a region but its ID is optional, because older versions of the API omit some.
 
 use serde::Deserialize;
 
@@ -6,7 +6,6 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Regions {
     /// All regions that are visible to the account.
-    #[serde(default)]
     pub regions: Vec<Region>,
     /// ID of the region for apps that name none.
     #[serde(default)]

@@ -101,3 +101,98 @@ async fn an_error_is_independent_of_the_number_of_sent_strings() {
     let error = client.update_app(7, &body, permit).await.unwrap_err();
     assert_eq!(error.message, format!("PUT /v1/apps/{{appId}}: 400 Bad Request: “{}”", quoted.trim()));
 }
+
+#[tokio::test]
+async fn a_redirect_names_its_target_host_and_the_field_to_correct() {
+    for (location, target) in [
+        ("https://user:fake-password@other.example/path?fake=1", "https://other.example"),
+        ("//other.example:8443/path", "http://other.example:8443"),
+        ("mailto:fake@other.example", "no host"),
+        ("http://[", "no host"),
+    ] {
+        for status in [301, 302, 303, 307, 308] {
+            let (server, client) = Server::start(status, &[("location", location)], "fake page").await;
+            let error = client.regions(Priority::Check).await.unwrap_err();
+            assert_eq!((error.kind, server.requests().len()), (ErrorKind::InvalidResponse, 1));
+            assert!(error.message.contains(&format!("redirects to {target}, ")), "{error}");
+            assert!(error.message.contains("Correct spec.endpoint") && !error.message.contains("fake"), "{error}");
+        }
+    }
+    let (_, client) = Server::start(304, &[], "").await;
+    assert!(client.regions(Priority::Check).await.unwrap_err().message.contains("redirects to no host"));
+}
+
+#[tokio::test]
+async fn a_redirect_of_the_token_endpoint_names_its_field() {
+    let (server, _) = Server::start(302, &[("location", "https://sign-in.example/")], "").await;
+    let credential = Credential::Client {
+        id: "id".to_owned(),
+        secret: "fake-secret".into(),
+        token_endpoint: format!("{}/token", server.url),
+    };
+    let endpoint = server.url.clone();
+    let client = client_of(ClientConfig { endpoint, organization: None, ca_bundle: None, credential }).unwrap();
+    let error = client.regions(Priority::Check).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Connect);
+    assert!(error.message.contains("redirects to https://sign-in.example, "), "{error}");
+    assert!(error.message.contains("Correct spec.tokenEndpoint"), "{error}");
+}
+
+#[tokio::test]
+async fn a_deletion_is_complete_after_the_documented_responses_only() {
+    let page = "<html>Sign in</html>";
+    for (status, body, is_complete) in [
+        (204, "", true),
+        (200, "", true),
+        (200, " \n", true),
+        (200, "{}", true),
+        (202, r#"{"status":"deleting"}"#, true),
+        (200, page, false),
+        (200, "deleted", false),
+        (202, page, false),
+        (201, "", false),
+        (203, "{}", false),
+        (206, "{}", false),
+    ] {
+        let (_, client) = Server::start(status, &[], body).await;
+        let permit = async || client.acquire_permit(Priority::Edit, AccessMode::Write).await.unwrap();
+        let app = client.delete_app(7, permit().await).await.map(drop);
+        let secret = client.delete_secret(7, "TOKEN", permit().await).await.map(drop);
+        for result in [app, secret] {
+            assert_eq!(result.is_ok(), is_complete, "{status} {body}");
+            let error = result.err();
+            assert!(error.is_none_or(|error| error.kind == ErrorKind::InvalidResponse && !error.proves_not_applied()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_success_status_with_another_body_is_no_success() {
+    for (body, expected) in [
+        ("<html>Sign in</html>", "a page instead of JSON, for example a sign-in page. Correct spec.endpoint"),
+        ("", "no body"),
+        ("{}", "does not match the API documentation"),
+        (r#"{"error":"no"}"#, "does not match the API documentation"),
+    ] {
+        let (_, client) = Server::start(200, &[], body).await;
+        let mut errors = write_words(&client, ["a", "b", "c"]).await;
+        errors.push(client.app(7, Priority::Check).await.unwrap_err());
+        errors.push(client.apps(Priority::Check).await.unwrap_err());
+        errors.push(client.regions(Priority::Check).await.unwrap_err());
+        errors.push(client.organizations(Priority::Check).await.unwrap_err());
+        for error in errors {
+            assert_eq!(error.kind, ErrorKind::InvalidResponse, "{body}");
+            assert!(error.message.contains(expected), "{error}");
+        }
+    }
+    let (_, client) = Server::start(200, &[], "<html>Sign in</html>").await;
+    assert!(client.health(Priority::Check).await.is_err());
+}
+
+#[tokio::test]
+async fn refused_headers_name_the_size_of_the_credential() {
+    let (_, client) = Server::start(431, &[], "").await;
+    let error = client.regions(Priority::Check).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Rejected);
+    assert!(error.message.contains("The credential has 10 bytes"), "{error}");
+}

@@ -50,21 +50,19 @@ fn client_with(config: ClientConfig, budgets: &Budgets) -> Result<Client, ApiErr
 #[derive(Clone)]
 struct Server {
     status: u16,
-    headers: &'static [(&'static str, &'static str)],
+    headers: Vec<(&'static str, &'static str)>,
     body: Vec<u8>,
     requests: Arc<Mutex<Vec<String>>>,
+    url: String,
 }
 
 impl Server {
-    async fn start(
-        status: u16,
-        headers: &'static [(&'static str, &'static str)],
-        body: impl Into<Vec<u8>>,
-    ) -> (Self, Client) {
-        let server = Self { status, headers, body: body.into(), requests: Arc::default() };
-        let router = Router::new().fallback(respond).with_state(server.clone());
+    async fn start(status: u16, headers: &[(&'static str, &'static str)], body: impl Into<Vec<u8>>) -> (Self, Client) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}/base/", listener.local_addr().unwrap());
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let endpoint = format!("{url}/base/");
+        let server = Self { status, headers: headers.to_vec(), body: body.into(), requests: Arc::default(), url };
+        let router = Router::new().fallback(respond).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let credential = Credential::Token("fake-token".into());
         let config = ClientConfig { endpoint, organization: None, ca_bundle: None, credential };
