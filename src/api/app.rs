@@ -218,9 +218,12 @@ pub struct SpiceAppStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub drift: Vec<String>,
-    /// True if the organization does not support owner tags. The recorded ID is then the only proof of ownership.
+    /// True if the API does not store the owner tags of the app. The recorded ID is then the only proof of ownership.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags_unsupported: Option<bool>,
+    /// Time of the last write that showed that the API does not store the owner tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags_tried_at: Option<MicroTime>,
 }
 
 impl SpiceApp {

@@ -24,8 +24,8 @@ pub struct OrganizationView {
     pub default_region: Option<String>,
     /// Portal page of the app, if known.
     pub portal: Option<String>,
-    /// True if an app of the organization has shown that the API does not keep the operator's tags.
-    pub tags_unsupported: bool,
+    /// Number of recorded apps whose owner tags the API does not store.
+    pub apps_without_tags: usize,
 }
 
 /// Message for an organization that nothing can use now. `name`: display name of the organization. None if the

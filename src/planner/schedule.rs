@@ -34,6 +34,8 @@ pub struct Timings {
     pub clock_skew: Duration,
     /// Time for which a field is not corrected after a correction loop.
     pub correction_loop_cooldown: Duration,
+    /// Time after which an update of an app without tag support contains the owner tags again.
+    pub tag_retry_interval: Duration,
     /// Time after the deletion of a credential Secret in which a dependent's deletion may still arrive.
     pub credential_release_delay: Duration,
 }
@@ -55,6 +57,7 @@ impl Default for Timings {
             create_confirmation_timeout: Duration::from_secs(90),
             clock_skew: minutes(5),
             correction_loop_cooldown: minutes(24 * 60),
+            tag_retry_interval: minutes(24 * 60),
             credential_release_delay: Duration::from_secs(30),
         }
     }

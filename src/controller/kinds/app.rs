@@ -53,7 +53,7 @@ impl Reconciler for SpiceApp {
                 let reference = organizations::reference(context, object);
                 let mut organization = organizations::observe(context, object, &reference);
                 if let Observed::Present(view) = &mut organization {
-                    view.tags_unsupported = organizations::has_app_without_tags(context, &reference);
+                    view.apps_without_tags = organizations::count_apps_without_tags(context, &reference);
                 }
                 observed.organization = Some(organization);
                 observed.organization_ref = Some(reference);

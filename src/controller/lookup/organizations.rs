@@ -158,13 +158,15 @@ fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<Strin
     portal_url(&organization.spec.endpoint, name, app.remote_name())
 }
 
-/// Returns true if an app of the organization has shown that the API does not keep the operator's tags. Visits every
-/// app.
-pub(in crate::controller) fn has_app_without_tags(context: &Context, organization: &ResolvedOrganizationRef) -> bool {
+/// Number of recorded apps of the organization whose owner tags the API does not store. Visits every app.
+pub(in crate::controller) fn count_apps_without_tags(
+    context: &Context,
+    organization: &ResolvedOrganizationRef,
+) -> usize {
     let lacks_tags = |app: &SpiceApp| {
         app.status.as_ref().is_some_and(|status| status.id.is_some() && status.tags_unsupported == Some(true))
     };
-    apps_of(context, organization).iter().any(|app| app.0.as_ref().is_ok_and(lacks_tags))
+    apps_of(context, organization).iter().filter(|app| app.0.as_ref().is_ok_and(lacks_tags)).count()
 }
 
 /// The apps that use an organization. An undecodable app may use any organization of its namespace.

@@ -156,6 +156,9 @@ pub(in crate::operator) struct ReconciliationFlags {
     /// Unstable. Time for which the operator stops correcting a field after a correction loop
     #[arg(long, hide = true, env = "SPICE_OPERATOR_CORRECTION_LOOP_COOLDOWN", default_value = "24h", value_parser = positive_duration, value_name = "DURATION")]
     correction_loop_cooldown: Duration,
+    /// Unstable. Time after which an update of an app without tag support contains the owner tags again
+    #[arg(long, hide = true, env = "SPICE_OPERATOR_TAG_RETRY_INTERVAL", default_value = "24h", value_parser = duration, value_name = "DURATION")]
+    tag_retry_interval: Duration,
 }
 
 impl ReconciliationFlags {
@@ -174,6 +177,7 @@ impl ReconciliationFlags {
             create_confirmation_timeout: self.create_confirmation_timeout,
             clock_skew: self.clock_skew,
             correction_loop_cooldown: self.correction_loop_cooldown,
+            tag_retry_interval: self.tag_retry_interval,
             credential_release_delay,
         }
     }

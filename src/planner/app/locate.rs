@@ -9,7 +9,7 @@ use super::fields::{self, ManagedField};
 use super::input::{AppInput, organization_name, read_failed};
 use super::owner_tags::{desired_fields, lacks_tag_support};
 use super::ownership::{
-    adoption_allowed, is_reactivated_foreign, may_take_ownership, owned_elsewhere_message, record_app,
+    adoption_allowed, is_reactivated_foreign, mark_untagged, may_take_ownership, owned_elsewhere_message, record_app,
 };
 use super::update::plan_update;
 use super::validate::AppSpec;
@@ -216,14 +216,18 @@ fn record_intent(input: &AppInput<'_>, status: &mut SpiceAppStatus) -> bool {
     // The recorded app, if any, was only observed.
     (status.id, status.last_applied, status.drift) = (None, BTreeMap::new(), Vec::new());
     // Recorded before the create: if the outcome is lost, an app without the owner tag may be the result.
-    status.tags_unsupported = lacks_tag_support(input).then_some(true);
+    if lacks_tag_support(input) {
+        mark_untagged(status, input.observed.tags_rejected.then_some(input.now), input.now);
+    } else {
+        (status.tags_unsupported, status.tags_tried_at) = (None, None);
+    }
     repeated
 }
 
 fn plan_create(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
     let mut status = input.status.clone();
     let repeated = record_intent(input, &mut status);
-    let fields = desired_fields(input, spec, status.incarnation.as_deref(), None);
+    let fields = desired_fields(input, spec, status.incarnation.as_deref(), None, false);
     let body = match create_body(input, spec, &fields) {
         Ok(body) => body,
         Err(outcome) => return input.no_op(outcome),

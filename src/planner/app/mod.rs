@@ -71,12 +71,14 @@ impl ResourcePlanner for SpiceApp {
             last_applied,
             drift,
             tags_unsupported,
+            tags_tried_at,
         } = from.clone();
         (to.id, to.organization_binding, to.organization_ref) = (id, organization_binding, organization_ref);
         (to.incarnation, to.created_at) = (incarnation, created_at);
         (to.endpoint, to.url) = (endpoint, url);
         (to.region, to.create_intent, to.last_applied) = (region, create_intent, last_applied);
-        (to.drift, to.tags_unsupported, to.core.observed_sources) = (drift, tags_unsupported, observed_sources);
+        (to.drift, to.core.observed_sources) = (drift, observed_sources);
+        (to.tags_unsupported, to.tags_tried_at) = (tags_unsupported, tags_tried_at);
     }
 
     fn invalidate_sources(observed: &mut AppObserved) {

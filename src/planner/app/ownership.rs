@@ -1,10 +1,14 @@
 //! The owner of an app as responses show it, the permission to adopt the app, and the state to record.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
 use super::input::{AppInput, AppObserved};
 use crate::api::{SpiceAppStatus, TAKE_OWNERSHIP_FROM};
 use crate::management::types::{App, AppField, MAX_RECORDED_LENGTH};
 use crate::planner::messages::truncate;
 use crate::planner::organization_view::OrganizationView;
+use crate::planner::outcome::EventRecord;
 use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG, Ownership};
 
 /// Longest endpoint, region or URL that is recorded, in bytes: status must stay small.
@@ -58,12 +62,29 @@ pub(super) fn owned_elsewhere_message(app: &App) -> String {
     )
 }
 
+/// Marks the app as one whose owner tags the API does not store. `tried_at` is the time of the write that showed this,
+/// if there was any now.
+pub(super) fn mark_untagged(status: &mut SpiceAppStatus, tried_at: Option<Timestamp>, now: Timestamp) {
+    let recorded = status.tags_tried_at.take();
+    status.tags_tried_at = tried_at.map(MicroTime).or(recorded).or(Some(MicroTime(now)));
+    status.tags_unsupported = Some(true);
+}
+
+/// Event for an app that was marked.
+pub(super) fn untagged_event(name: &str) -> EventRecord {
+    let message = format!(
+        "The API does not store the owner tags of app \"{name}\". From now on, the recorded ID proves the ownership: keep \
+         the status of this object"
+    );
+    EventRecord::warning("Update", "TagsUnsupported", message)
+}
+
 /// Records the fields of the app that a response shows. A recorded creation ID stays: anyone with access to the portal
 /// can edit the tag.
 pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, app: &App) {
     status.id = Some(app.id);
     if app.tag(OWNER_TAG).is_some() {
-        status.tags_unsupported = None;
+        (status.tags_unsupported, status.tags_tried_at) = (None, None);
     }
     let shown = app.tag(INCARNATION_TAG).filter(|tag| tag.len() <= MAX_RECORDED_LENGTH);
     status.incarnation = status.incarnation.take().or_else(|| shown.map(str::to_owned));

@@ -2,7 +2,10 @@
 
 use super::fields::{self, ManagedField, MergeResult};
 use super::input::AppInput;
-use super::owner_tags::{desired_fields, is_incarnation_tag, is_known_to_lack_tag_support, is_own_tag};
+use super::owner_tags::{
+    desired_fields, is_incarnation_tag, is_known_to_lack_tag_support, is_own_tag, is_tag_retry_due,
+};
+use super::ownership::{mark_untagged, untagged_event};
 use super::validate::AppSpec;
 use super::write::AppWrite;
 use crate::api::{RECONCILE_REQUESTED_AT, Reason, SpiceApp, SpiceAppStatus};
@@ -20,11 +23,16 @@ pub(super) fn plan_update(
     mut status: SpiceAppStatus,
 ) -> Plan<SpiceApp> {
     let app = &read.value;
-    let desired = desired_fields(input, spec, status.incarnation.as_deref(), Some(app));
+    let fields = |retries_tags| desired_fields(input, spec, status.incarnation.as_deref(), Some(app), retries_tags);
+    let mut desired = fields(false);
     // The next write is based on the owner tag, so a missing tag is restored under every drift policy.
     let is_reported = |path: &str| !is_own_tag(path) || is_incarnation_tag(path) && app.tag(INCARNATION_TAG).is_some();
     let is_report_only = |path: &str| is_reported(path) && input.desired.report_drift || input.is_correction_loop(path);
     let mut merge = fields::merge(&desired, &status.last_applied, app, is_report_only);
+    if is_tag_retry_due(input) && !merge.update.0.is_empty() {
+        desired = fields(true);
+        merge = fields::merge(&desired, &status.last_applied, app, is_report_only);
+    }
     let is_withheld = is_repository_connected(input) && merge.withhold_spicepod();
     let MergeResult { update, sent, cleared, corrected_drift, reported_drift, unclearable, unchanged } = merge;
     status.last_applied.extend(unchanged);
@@ -33,10 +41,15 @@ pub(super) fn plan_update(
     // A rejection shows no missing tag support until the rest of the update, if any, is accepted without the tags.
     let shows_missing_support =
         is_known_to_lack_tag_support(input) || (input.observed.tags_rejected && update.0.is_empty());
-    if app.tag(OWNER_TAG).is_none() && shows_missing_support {
-        status.tags_unsupported = Some(true);
-    }
     let mut events: Vec<EventRecord> = unclearable.iter().map(|path| unmanaged_event(path)).collect();
+    if app.tag(OWNER_TAG).is_none() && shows_missing_support {
+        if status.tags_unsupported != Some(true) {
+            events.push(untagged_event(&app.name));
+        }
+        mark_untagged(&mut status, input.observed.tags_rejected.then_some(input.now), input.now);
+    }
+    let sets_owner_tags = app.tag(OWNER_TAG).is_none() && sent.iter().any(|field| is_own_tag(&field.path));
+    let may_mark = status.tags_unsupported != Some(true) && (sets_owner_tags || input.observed.tags_rejected);
     if update.0.is_empty() {
         // Fields that neither the spec names nor the app shows are removed without an update.
         status.last_applied.retain(|path, _| desired.iter().any(|field| field.path == *path));
@@ -50,7 +63,8 @@ pub(super) fn plan_update(
         id: app.id,
         based_on: read.started_at,
         body: update,
-        sets_owner_tags: app.tag(OWNER_TAG).is_none() && sent.iter().any(|field| is_own_tag(&field.path)),
+        sets_owner_tags,
+        may_mark,
         managed: sent,
         cleared,
         corrected: corrected_drift,

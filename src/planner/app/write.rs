@@ -4,12 +4,12 @@ use jiff::Timestamp;
 
 use super::fields::{self, ManagedField};
 use super::input::AppObserved;
-use super::ownership::{is_reactivated_foreign, record_app};
+use super::ownership::{is_reactivated_foreign, mark_untagged, record_app, untagged_event};
 use crate::api::{SpiceApp, SpiceAppStatus};
 use crate::management::types::{ApiError, App, AppField, CreateApp, ErrorKind, MAX_RECORDED_LENGTH, UpdateApp};
 use crate::planner::errors::{self, ApiOperation};
 use crate::planner::observation::{Observation, Observed, WriteResult};
-use crate::planner::outcome::Outcome;
+use crate::planner::outcome::{EventRecord, Outcome};
 use crate::planner::remote_app::OWNER_TAG;
 use crate::planner::resource::RemoteWrite;
 use crate::planner::schedule::Timings;
@@ -50,6 +50,8 @@ pub enum AppWrite {
         corrected: Vec<String>,
         /// True if the update sets the owner tags on an app without any.
         sets_owner_tags: bool,
+        /// True if a response without the owner tags marks the app for the first time.
+        may_mark: bool,
     },
     /// `PUT` of all tags but the operator's, before the object is deleted and the app stays. Best effort.
     RemoveOwnerTags {
@@ -113,7 +115,7 @@ impl RemoteWrite<SpiceApp> for AppWrite {
     fn apply(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, result: &WriteResult<Option<App>>) {
         match (self, &result.result) {
             (Self::Create { .. }, Ok(Some(app))) => {
-                self.apply_create(status, observed, app);
+                self.apply_create(status, observed, app, result.started_at);
                 observed.app = Some(Observed::Present(shown(app, result)));
             }
             (Self::Update { managed, cleared, .. }, Ok(Some(app))) => {
@@ -123,7 +125,7 @@ impl RemoteWrite<SpiceApp> for AppWrite {
                     status.create_intent = None;
                 }
                 record_app(status, observed, app);
-                record_tag_support(status, observed, self.sets_owner_tags(), app);
+                record_tag_support(status, observed, self.sets_owner_tags(), app, result.started_at);
                 observed.owner_tags_restored = true;
                 observed.app = Some(Observed::Present(shown(app, result)));
             }
@@ -157,13 +159,23 @@ impl RemoteWrite<SpiceApp> for AppWrite {
         }
     }
 
+    fn success_events(&self, response: &Option<App>) -> Vec<EventRecord> {
+        let may_mark = match self {
+            Self::Create { first_untagged, .. } => *first_untagged,
+            Self::Update { may_mark, .. } => *may_mark,
+            Self::RemoveOwnerTags { .. } | Self::Delete { .. } => false,
+        };
+        let untagged = response.iter().filter(|app| may_mark && app.tag(OWNER_TAG).is_none());
+        untagged.map(|app| untagged_event(&app.name)).collect()
+    }
+
     fn must_persist_immediately(&self) -> bool {
         matches!(self, Self::Create { .. })
     }
 }
 
 impl AppWrite {
-    fn apply_create(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, app: &App) {
+    fn apply_create(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, app: &App, at: Timestamp) {
         let Self::Create { managed, reactivated_if_before, owner, .. } = self else { return };
         let foreign_tag = app.tag(OWNER_TAG).filter(|tag| owner != tag && tag.len() <= MAX_RECORDED_LENGTH);
         let foreign_tag = foreign_tag.map(str::to_owned);
@@ -176,7 +188,7 @@ impl AppWrite {
         status.last_applied = fields::accepted_fields(managed, app);
         observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
         record_app(status, observed, app);
-        record_tag_support(status, observed, false, app);
+        record_tag_support(status, observed, false, app, at);
     }
 
     fn apply_error(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, error: &ApiError) {
@@ -192,7 +204,7 @@ impl AppWrite {
             }
             // Without an app, whether the API keeps tags is not known.
             if !repeated || *first_untagged {
-                status.tags_unsupported = None;
+                (status.tags_unsupported, status.tags_tried_at) = (None, None);
             }
         }
         if !repeated
@@ -215,11 +227,11 @@ fn proves_not_created(error: &ApiError) -> bool {
 }
 
 /// Returns true if a rejection may concern the operator's tags and nothing else: the write is then repeated without
-/// them. A missing scope or role is no such rejection.
+/// them. A missing scope or role is no such rejection, and neither is the page of a proxy.
 fn may_concern_tags(error: &ApiError) -> bool {
     match error.kind {
-        ErrorKind::Invalid => true,
-        ErrorKind::Forbidden => !errors::is_authorization_error(error),
+        ErrorKind::Invalid => error.is_json,
+        ErrorKind::Forbidden => error.is_json && !errors::is_authorization_error(error),
         ErrorKind::CredentialMissing
         | ErrorKind::Unauthorized
         | ErrorKind::NotFound { .. }
@@ -239,8 +251,14 @@ fn may_concern_tags(error: &ApiError) -> bool {
 /// Records whether the API keeps tags. A response without tags after an update that sent tags (`update_sent_tags`), or
 /// after a rejection of tags, shows that the API does not. A create that sent tags shows nothing, because a reactivated
 /// app may keep its old tags.
-fn record_tag_support(status: &mut SpiceAppStatus, observed: &AppObserved, update_sent_tags: bool, app: &App) {
+fn record_tag_support(
+    status: &mut SpiceAppStatus,
+    observed: &AppObserved,
+    update_sent_tags: bool,
+    app: &App,
+    at: Timestamp,
+) {
     if app.tag(OWNER_TAG).is_none() && (update_sent_tags || observed.tags_rejected) {
-        status.tags_unsupported = Some(true);
+        mark_untagged(status, Some(at), at);
     }
 }

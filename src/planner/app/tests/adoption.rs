@@ -165,7 +165,7 @@ fn an_app_without_owner_tag_is_owned_if_it_matches_the_create_intent() {
         let created_at = (intent.at.0 - jiff::SignedDuration::from_mins(minutes)).to_string();
         fixture.remote.add("my-app", json!({"created_at": created_at}));
         fixture.organization = Observed::Present(OrganizationView {
-            tags_unsupported,
+            apps_without_tags: if tags_unsupported { 2 } else { 1 },
             default_region: Some("us-west-2".into()),
             ..OrganizationView::default()
         });

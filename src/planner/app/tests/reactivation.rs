@@ -108,7 +108,7 @@ fn owner_tags_of_a_reactivated_app_are_set_before_any_rejectable_update() {
         let old = add_deleted_foreign_app(&mut fixture);
         if lacks_tags {
             fixture.organization = Observed::Present(OrganizationView {
-                tags_unsupported: true,
+                apps_without_tags: 2,
                 default_region: Some("us-west-2".into()),
                 ..OrganizationView::default()
             });

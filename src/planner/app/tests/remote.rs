@@ -99,7 +99,8 @@ impl Remote {
             AppWrite::Delete { .. } => false,
         };
         if tagged && self.rejects_tags {
-            return Err(ApiError::local(ErrorKind::Forbidden, "no tags on this plan"));
+            let error = ApiError::local(ErrorKind::Forbidden, "no tags on this plan");
+            return Err(ApiError { is_json: true, ..error });
         }
         match write {
             AppWrite::Create { body, .. } => self.create(body).map(Some),

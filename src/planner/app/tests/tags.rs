@@ -1,4 +1,4 @@
-//! Organizations without tag support, where the recorded ID counts.
+//! Apps and organizations without tag support, where the recorded ID counts.
 
 use super::*;
 
@@ -42,7 +42,7 @@ fn missing_tag_support_is_known_from_another_app() {
     let mut fixture = Fixture::new(json!({}));
     fixture.remote.rejects_tags = true;
     fixture.organization = Observed::Present(OrganizationView {
-        tags_unsupported: true,
+        apps_without_tags: 2,
         default_region: Some("us-west-2".into()),
         ..OrganizationView::default()
     });
@@ -69,7 +69,7 @@ fn without_tag_support_lost_status_means_name_taken_until_adoption() {
 fn an_unrelated_rejection_is_reported_after_one_attempt_without_tags() {
     for (kind, reason) in [(ErrorKind::Invalid, Reason::InvalidSpec), (ErrorKind::Forbidden, Reason::PlanLimit)] {
         let mut fixture = Fixture::new(json!({}));
-        fixture.remote.fault = Some((ApiError::local(kind, "no"), false));
+        fixture.remote.fault = Some((ApiError { is_json: true, ..ApiError::local(kind, "no") }, false));
         fixture.remote.fault_lasts = true;
         let result = fixture.reconcile();
         assert!(matches!(result.outcome, Outcome::WriteFailed(found, ..) if found == reason), "{result:?}");
@@ -96,7 +96,8 @@ fn an_owner_tag_that_the_api_shows_again_counts() {
 
 #[test]
 fn a_rejection_of_the_whole_update_does_not_show_missing_tag_support() {
-    let rejection = |kind, code: &'static str| ApiError { code: Some(code), ..ApiError::local(kind, "no") };
+    let rejection =
+        |kind, code: &'static str| ApiError { code: Some(code), is_json: true, ..ApiError::local(kind, "no") };
     for (spec, error, reason) in [
         (
             json!({"adoptionPolicy": "Adopt", "runtime": {"imageTag": "9"}}),
@@ -130,7 +131,7 @@ fn a_rejected_second_create_does_not_show_missing_tag_support() {
     let mut fixture = Fixture::new(json!({}));
     fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "broken"), false));
     fixture.reconcile();
-    let limit = ApiError { code: Some("plan_limit"), ..ApiError::local(ErrorKind::Forbidden, "no") };
+    let limit = ApiError { code: Some("plan_limit"), is_json: true, ..ApiError::local(ErrorKind::Forbidden, "no") };
     (fixture.remote.fault, fixture.remote.fault_lasts) = (Some((limit, false)), true);
     fixture.advance(200);
     let result = fixture.reconcile();
@@ -157,4 +158,83 @@ fn without_tag_support_an_app_stays_owned_while_it_is_only_observed() {
     assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
     fixture.edit(json!({}));
     assert_eq!((fixture.reconcile().outcome, fixture.status().incarnation), (Outcome::InSync, incarnation));
+}
+
+fn untagged_events(result: &Reconciled<SpiceApp>) -> usize {
+    result.events.iter().filter(|event| event.reason == "TagsUnsupported").count()
+}
+
+#[test]
+fn a_response_that_is_no_json_error_does_not_show_missing_tag_support() {
+    for status in [400, 403, 413, 422] {
+        for body in ["", "{}", "<html>no</html>", r#"{"message":"no"}"#] {
+            let mut fixture = Fixture::new(json!({}));
+            let error = ApiError::from_response(status, None, body, ResponseText::WithoutToken(""));
+            fixture.remote.fault = Some((error, false));
+            let result = fixture.reconcile();
+            assert_eq!((result.writes.len(), fixture.status().tags_unsupported), (1, None), "{status} {body}");
+            fixture.advance(3600);
+            assert_eq!((fixture.reconcile().outcome, fixture.status().tags_unsupported), (Outcome::InSync, None));
+            assert_eq!(fixture.remote.list()[0].tag(OWNER_TAG), Some(fixture.owner().as_str()));
+        }
+    }
+}
+
+#[test]
+fn an_app_is_marked_with_one_event() {
+    for without_tags in [rejects as fn(&mut Fixture), drops] {
+        let mut fixture = Fixture::new(json!({"description": "one"}));
+        without_tags(&mut fixture);
+        let result = fixture.reconcile();
+        assert_eq!((untagged_events(&result), fixture.status().tags_unsupported), (1, Some(true)), "{result:?}");
+        assert_eq!(fixture.status().tags_tried_at.map(|at| at.0), Some(fixture.now));
+        fixture.edit(json!({"description": "two"}));
+        let result = fixture.reconcile();
+        assert_eq!((untagged_events(&result), result.writes.len()), (0, 1), "{result:?}");
+    }
+}
+
+#[test]
+fn one_app_without_tags_does_not_count_for_its_organization() {
+    for (apps_without_tags, writes_tag) in [(0, true), (1, true), (2, false)] {
+        let mut fixture = Fixture::new(json!({}));
+        let Observed::Present(organization) = &mut fixture.organization else { unreachable!() };
+        organization.apps_without_tags = apps_without_tags;
+        let result = fixture.reconcile();
+        assert_eq!((&result.outcome, result.writes.len()), (&Outcome::InSync, 1), "{result:?}");
+        assert_eq!(fixture.remote.list()[0].tag(OWNER_TAG).is_some(), writes_tag, "{apps_without_tags}");
+        assert_eq!(
+            (untagged_events(&result), fixture.status().tags_unsupported.is_none()),
+            (1 - usize::from(writes_tag), writes_tag)
+        );
+    }
+}
+
+#[test]
+fn the_next_update_after_the_retry_interval_contains_the_tags() {
+    const DAY: i64 = 24 * 3600;
+    for supports_tags in [false, true] {
+        let mut fixture = Fixture::new(json!({"description": "one"}));
+        rejects(&mut fixture);
+        fixture.reconcile();
+        let marked_at = fixture.now;
+        fixture.advance(DAY - 60);
+        fixture.edit(json!({"description": "two"}));
+        assert_eq!(fixture.reconcile().put(), ["description".to_owned()].into(), "before the interval");
+        fixture.advance(3600);
+        let result = fixture.reconcile();
+        assert_eq!((&result.outcome, result.writes.len()), (&Outcome::InSync, 0), "the tags alone cause no update");
+        assert_eq!(fixture.status().tags_tried_at.map(|at| at.0), Some(marked_at));
+
+        fixture.remote.rejects_tags = !supports_tags;
+        fixture.edit(json!({"description": "three"}));
+        let result = fixture.reconcile();
+        assert_eq!((&result.outcome, untagged_events(&result)), (&Outcome::InSync, 0), "{result:?}");
+        assert_eq!(result.put_of(0), ["description".to_owned(), "tags".to_owned()].into());
+        assert_eq!(result.writes.len(), if supports_tags { 1 } else { 2 });
+        assert_eq!(fixture.status().tags_unsupported, (!supports_tags).then_some(true));
+        assert_eq!(fixture.status().tags_tried_at.map(|at| at.0), (!supports_tags).then_some(fixture.now));
+        fixture.edit(json!({"description": "four"}));
+        assert_eq!(fixture.reconcile().put(), ["description".to_owned()].into());
+    }
 }
