@@ -197,6 +197,10 @@ pub struct SpiceAppStatus {
     /// create reactivated a deleted app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<MicroTime>,
+    /// Time, by the clock of the API, at which the create of this object reactivated a deleted app. Secrets of the app
+    /// that are older existed before. Not set for a new app, or if the response contained no time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reactivated_at: Option<MicroTime>,
     /// Base URL of the data plane of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,

@@ -93,18 +93,18 @@ pub(super) fn unusable_body(body: &str) -> ApiError {
 }
 
 /// Checks the response to a deletion. A proxy can answer with a page, and the object still exists.
-pub(super) fn check_deleted(status: StatusCode, body: String) -> Result<String, ApiError> {
+pub(super) fn check_deleted(status: StatusCode, body: &str) -> Result<(), ApiError> {
     let is_complete = match status {
         StatusCode::NO_CONTENT => true,
         StatusCode::OK | StatusCode::ACCEPTED => {
-            body.trim().is_empty() || serde_json::from_str::<IgnoredAny>(&body).is_ok()
+            body.trim().is_empty() || serde_json::from_str::<IgnoredAny>(body).is_ok()
         }
         _ => false,
     };
     if is_complete {
-        return Ok(body);
+        return Ok(());
     }
-    let error = unusable_body(&body);
+    let error = unusable_body(body);
     Err(ApiError { message: format!("{status} does not confirm the deletion: {}", error.message), ..error })
 }
 

@@ -75,6 +75,11 @@ pub(super) trait Model<K: ResourcePlanner>: DerefMut<Target = Subject<K>> {
         true
     }
 
+    /// Time by the clock of the API; none if its responses have no `Date` header.
+    fn server_time(&self) -> Option<Timestamp> {
+        None
+    }
+
     fn fresh_id(&mut self) -> String {
         String::new()
     }
@@ -219,7 +224,11 @@ impl<K: ResourcePlanner + Debug> Run<'_, K> {
         write: &K::Write,
     ) -> Option<Result<Vec<EventRecord>, Option<Outcome>>> {
         assert!(has_finalizer(self.steps.object().meta()), "a remote write before the finalizer: {write:?}");
-        let result = WriteResult { result: model.carry_out(write), started_at: self.context.now };
+        let result = WriteResult {
+            result: model.carry_out(write),
+            started_at: self.context.now,
+            server_started_at: model.server_time(),
+        };
         if !model.survives_write() {
             return None;
         }

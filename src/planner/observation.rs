@@ -43,4 +43,6 @@ pub struct WriteResult<R> {
     pub result: Result<R, ApiError>,
     /// Start of the request, or of the wait for its permit if the request was not sent.
     pub started_at: Timestamp,
+    /// Earliest time at which the API can have processed a create, by the clock of the API.
+    pub server_started_at: Option<Timestamp>,
 }

@@ -101,36 +101,40 @@ fn check_organization(context: &Context, object: &SpiceApp, observed: &AppObserv
 impl CarryOut<SpiceApp> for AppWrite {
     async fn carry_out(&self, context: &Context, object: &SpiceApp, priority: Priority) -> WriteResult<Option<App>> {
         let started_at = Timestamp::now();
-        let response = send(context, object, self, priority).await;
+        let response: Result<Sent, ApiError> = send(context, object, self, priority).await;
+        let failed = |result| WriteResult { result, started_at, server_started_at: None };
         match recheck_organization_on_401(context, object, response) {
-            Ok(Some(ApiResponse { value, started_at })) => WriteResult { result: Ok(Some(value)), started_at },
-            Ok(None) => WriteResult { result: Ok(None), started_at },
-            Err(error) => WriteResult { result: Err(error), started_at },
+            Ok((Some(ApiResponse { value, started_at }), server_started_at)) => {
+                WriteResult { result: Ok(Some(value)), started_at, server_started_at }
+            }
+            Ok((None, _)) => failed(Ok(None)),
+            Err(error) => failed(Err(error)),
         }
     }
 }
 
+/// The app in a response, and the earliest time at which the API can have processed a create.
+type Sent = (Option<ApiResponse<App>>, Option<Timestamp>);
+
 /// Sends a write once it has a permit and still passes all checks.
-async fn send(
-    context: &Context,
-    object: &SpiceApp,
-    write: &AppWrite,
-    priority: Priority,
-) -> Result<Option<ApiResponse<App>>, ApiError> {
+async fn send(context: &Context, object: &SpiceApp, write: &AppWrite, priority: Priority) -> Result<Sent, ApiError> {
     let connection = connection_of(context, object).await?;
     let client = &connection.client;
     let permit = run_cancellable(context, object, client.acquire_permit(priority, AccessMode::Write)).await?;
     check_namespace(&precheck_write(context, object, is_stale(context, write))?)?;
     check_unchanged(context, object)?;
     let response = match write {
-        AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(Some),
+        AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(|created| {
+            let server_started_at = created.value.server_started_at;
+            (Some(created.map(|created| created.app)), server_started_at)
+        }),
         AppWrite::Update { id, body, .. } | AppWrite::RemoveOwnerTags { id, body, .. } => {
-            client.update_app(*id, body, permit).await.map(Some)
+            client.update_app(*id, body, permit).await.map(|app| (Some(app), None))
         }
-        AppWrite::Delete { id, .. } => client.delete_app(*id, permit).await.map(|_| None),
+        AppWrite::Delete { id, .. } => client.delete_app(*id, permit).await.map(|_| (None, None)),
     };
     // The shared read cache must not serve the app as it was before the write.
-    let shown = response.as_ref().ok().and_then(Option::as_ref);
+    let shown = response.as_ref().ok().and_then(|(app, _)| app.as_ref());
     if let Some(id) = write.id().or(shown.map(|app| app.value.id)) {
         connection.reads.on_app_write(id, shown);
     }

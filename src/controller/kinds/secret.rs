@@ -189,7 +189,7 @@ impl CarryOut<SpiceSecret> for SecretWrite {
                 }
                 tracing::warn!(secret, error_kind = error.label(), error = %error, "Failed to write secret");
                 if response.is_empty() && ends_batch {
-                    return WriteResult { result: Err(error.clone()), started_at };
+                    return WriteResult { result: Err(error.clone()), started_at, server_started_at: None };
                 }
             }
             response.push((secret.to_owned(), result));
@@ -197,7 +197,7 @@ impl CarryOut<SpiceSecret> for SecretWrite {
                 break;
             }
         }
-        WriteResult { result: Ok(response), started_at }
+        WriteResult { result: Ok(response), started_at, server_started_at: None }
     }
 }
 

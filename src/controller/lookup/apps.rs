@@ -74,6 +74,7 @@ pub(in crate::controller) fn parent_app(context: &Context, app: &SpiceApp) -> Pa
         name: app.remote_name().to_owned(),
         id: status.id.filter(|_| is_owned),
         created_at: status.created_at.as_ref().map(|time| time.0),
+        reactivated_at: status.reactivated_at.as_ref().map(|time| time.0),
         tags_unsupported: status.tags_unsupported == Some(true),
         unready: unready(app),
         organization_binding: status.organization_binding,

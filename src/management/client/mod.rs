@@ -23,10 +23,10 @@ use self::transport::Transport;
 use super::metrics::ApiMetrics;
 use super::pages::{ListProgress, PAGE_SIZE, PageTracker};
 use super::rate_limit::{AccessMode, Budget, Priority};
-use super::types::{AccessibleOrganization, ApiError, ApiResponse, App, AppEnvelope, CreateApp, ErrorKind, Images};
+use super::types::{AccessibleOrganization, ApiError, ApiResponse, App, AppEnvelope, CreateApp, CreatedApp};
 use super::types::{
-    Limits, ListPage, OrganizationEnvelope, PutSecret, Regions, RemoteSecret, SecretEnvelope, UpdateApp,
-    quote_server_text,
+    ErrorKind, Images, Limits, ListPage, OrganizationEnvelope, PutSecret, Regions, RemoteSecret, SecretEnvelope,
+    UpdateApp, quote_server_text,
 };
 
 /// Attempts to read a list that changes between its pages.
@@ -126,10 +126,17 @@ impl Client {
 
     /// `POST /v1/apps`, which is not idempotent. After an unknown outcome the caller must read the apps before another
     /// attempt.
-    pub async fn create_app(&self, body: &CreateApp, permit: RequestPermit) -> Result<ApiResponse<App>, ApiError> {
+    pub async fn create_app(
+        &self,
+        body: &CreateApp,
+        permit: RequestPermit,
+    ) -> Result<ApiResponse<CreatedApp>, ApiError> {
         let request = ApiRequest::new(Method::POST, "/v1/apps", []).body(body)?;
-        let response = self.transport.call(request, permit).await?;
-        expect_subject(response, |app: &App| app.name.eq_ignore_ascii_case(&body.name))
+        let response = self.transport.send(&request, permit).await?;
+        let server_started_at = response.value.server_started_at;
+        let app = response.value.decode(&request)?;
+        let created = expect_subject(response.map(|_| app), |app: &App| app.name.eq_ignore_ascii_case(&body.name))?;
+        Ok(created.map(|app| CreatedApp { app, server_started_at }))
     }
 
     /// `PUT /v1/apps/{appId}`: changes the fields in the body.

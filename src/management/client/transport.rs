@@ -36,6 +36,24 @@ pub struct RequestPermit {
     token: Option<Arc<AccessToken>>,
 }
 
+/// The body of a successful response.
+#[derive(Debug)]
+pub(super) struct ResponseBody {
+    text: String,
+    /// Earliest time at which the server can have processed the request, by the server's clock.
+    pub(super) server_started_at: Option<Timestamp>,
+}
+
+impl ResponseBody {
+    /// Decodes the body of the response to `request`.
+    pub(super) fn decode<T: DeserializeOwned>(&self, request: &ApiRequest) -> Result<T, ApiError> {
+        serde_json::from_str(&self.text).map_err(|_| {
+            let error = unusable_body(&self.text);
+            ApiError { message: format!("{}: {}", request.name(), error.message), ..error }
+        })
+    }
+}
+
 /// The connection to one endpoint with one credential.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -111,10 +129,7 @@ impl Transport {
         permit: RequestPermit,
     ) -> Result<ApiResponse<T>, ApiError> {
         let response = self.send(&request, permit).await?;
-        let value = serde_json::from_str(&response.value).map_err(|_| {
-            let error = unusable_body(&response.value);
-            ApiError { message: format!("{}: {}", request.name(), error.message), ..error }
-        })?;
+        let value = response.value.decode(&request)?;
         Ok(response.map(|_| value))
     }
 
@@ -123,7 +138,7 @@ impl Transport {
         &self,
         request: &ApiRequest,
         mut permit: RequestPermit,
-    ) -> Result<ApiResponse<String>, ApiError> {
+    ) -> Result<ApiResponse<ResponseBody>, ApiError> {
         let (deadline, mut attempt) = (Instant::now() + self.read_retry_timeout, 1);
         loop {
             let (priority, mode, is_anonymous) = (permit.priority, permit.mode, permit.token.is_none());
@@ -166,7 +181,7 @@ impl Transport {
         &self,
         request: &ApiRequest,
         permit: RequestPermit,
-    ) -> Result<ApiResponse<String>, ApiError> {
+    ) -> Result<ApiResponse<ResponseBody>, ApiError> {
         let (token, priority) = (permit.token.clone(), permit.priority);
         let result = self.send_once(request, permit).await;
         if !self.should_reauthenticate(token, &result).await {
@@ -187,7 +202,7 @@ impl Transport {
     async fn should_reauthenticate(
         &self,
         token: Option<Arc<AccessToken>>,
-        result: &Result<ApiResponse<String>, ApiError>,
+        result: &Result<ApiResponse<ResponseBody>, ApiError>,
     ) -> bool {
         let Some(token) = token else { return false };
         match result {
@@ -201,7 +216,11 @@ impl Transport {
     }
 
     /// Sends a request once, records metrics, and adds the name of the request to an error.
-    async fn send_once(&self, request: &ApiRequest, permit: RequestPermit) -> Result<ApiResponse<String>, ApiError> {
+    async fn send_once(
+        &self,
+        request: &ApiRequest,
+        permit: RequestPermit,
+    ) -> Result<ApiResponse<ResponseBody>, ApiError> {
         let ApiRequest { method, route, path, query, body, has_secret } = request;
         let mut http = self.http.request(method.clone(), self.url(path)?);
         http = http.header(header::ACCEPT, "application/json").query(query);
@@ -216,7 +235,9 @@ impl Transport {
         let text = if *has_secret { ResponseText::Hidden } else { ResponseText::WithoutToken(token) };
         let (status, result) = self.exchange(http, text).await;
         let result = match status {
-            Some(status) if *method == Method::DELETE => result.and_then(|body| check_deleted(status, body)),
+            Some(status) if *method == Method::DELETE => {
+                result.and_then(|body| check_deleted(status, &body.text).map(|()| body))
+            }
             _ => result,
         };
         let outcome = RequestOutcome::new(status, result.as_ref().err());
@@ -240,19 +261,23 @@ impl Transport {
         &self,
         request: reqwest::RequestBuilder,
         text: ResponseText<'_>,
-    ) -> (Option<StatusCode>, Result<String, ApiError>) {
+    ) -> (Option<StatusCode>, Result<ResponseBody, ApiError>) {
+        let sent_at = Instant::now();
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return (None, Err(transport_error(&error))),
         };
-        let status = response.status();
+        let (status, duration) = (response.status(), sent_at.elapsed());
         let headers = RateLimitHeaders::parse(response.headers(), Timestamp::now());
         self.budget.record_response(status, &headers);
         if let Some(error) = redirect_error(&response, "spec.endpoint") {
             return (Some(status), Err(error));
         }
         let result = match read_body(response, MAX_BODY_BYTES).await {
-            Ok(body) if status.is_success() => Ok(body),
+            Ok(text) if status.is_success() => {
+                let server_started_at = headers.date.and_then(|date| date.checked_sub(duration).ok());
+                Ok(ResponseBody { text, server_started_at })
+            }
             Ok(body) => Err(ApiError::from_response(status.as_u16(), headers.retry_after, &body, text)),
             Err(error) => Err(error),
         };

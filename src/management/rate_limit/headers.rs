@@ -17,6 +17,8 @@ pub(crate) struct RateLimitHeaders {
     limit: Option<u64>,
     remaining: Option<u64>,
     reset: Option<Duration>,
+    /// Time of the response by the server's clock, to the second.
+    pub(crate) date: Option<Timestamp>,
     /// Wait that the service requested.
     pub(crate) retry_after: Option<Duration>,
 }
@@ -70,6 +72,7 @@ impl RateLimitHeaders {
             limit: number("x-ratelimit-limit"),
             remaining: number("x-ratelimit-remaining"),
             reset: number("x-ratelimit-reset").map(until),
+            date: date.and_then(|date| Timestamp::from_second(i64::try_from(date).ok()?).ok()),
             retry_after,
         }
     }

@@ -61,6 +61,16 @@ impl App {
     }
 }
 
+/// Response to a create.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreatedApp {
+    /// The app.
+    pub app: App,
+    /// Earliest time at which the API can have processed the create, by the clock of the API: the `Date` header less the
+    /// duration of the request. None without the header.
+    pub server_started_at: Option<Timestamp>,
+}
+
 /// A field that a PUT can set. The JSON name is the API's field name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

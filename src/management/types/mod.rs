@@ -14,7 +14,7 @@ mod secret;
 mod server_text;
 
 pub(crate) use app::AppEnvelope;
-pub use app::{App, AppField, CreateApp, UpdateApp};
+pub use app::{App, AppField, CreateApp, CreatedApp, UpdateApp};
 pub use ca_bundle::parse_ca_bundle;
 pub use endpoint::canonical_endpoint;
 pub use error::{ApiError, ErrorKind};

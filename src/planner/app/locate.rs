@@ -135,7 +135,7 @@ pub(super) fn adopt(input: &AppInput<'_>, spec: &AppSpec, read: &Observation<App
     let app = &read.value;
     let mut status = input.status.clone();
     record_app(&mut status, input.observed, app);
-    (status.create_intent, status.created_at) = (None, None);
+    (status.create_intent, status.created_at, status.reactivated_at) = (None, None, None);
     status.incarnation = Some(format!("a-{}", input.fresh_id));
     // Digests from before the adoption are those of another app, or of this app before its deletion.
     let only_reports = input.desired.report_drift;
@@ -204,6 +204,7 @@ fn record_intent(input: &AppInput<'_>, status: &mut SpiceAppStatus) -> bool {
         status.created_at = Some(MicroTime(input.now));
     }
     let id = earlier.map_or_else(|| input.fresh_id.to_owned(), |intent| intent.id);
+    status.reactivated_at = None;
     status.incarnation = Some(format!("c-{id}"));
     // Every attempt may take effect as late as the first one, so the time is that of the last attempt.
     status.create_intent = Some(CreateIntent {

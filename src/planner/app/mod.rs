@@ -64,6 +64,7 @@ impl ResourcePlanner for SpiceApp {
             organization_ref,
             incarnation,
             created_at,
+            reactivated_at,
             endpoint,
             url,
             region,
@@ -74,7 +75,7 @@ impl ResourcePlanner for SpiceApp {
             tags_tried_at,
         } = from.clone();
         (to.id, to.organization_binding, to.organization_ref) = (id, organization_binding, organization_ref);
-        (to.incarnation, to.created_at) = (incarnation, created_at);
+        (to.incarnation, to.created_at, to.reactivated_at) = (incarnation, created_at, reactivated_at);
         (to.endpoint, to.url) = (endpoint, url);
         (to.region, to.create_intent, to.last_applied) = (region, create_intent, last_applied);
         (to.drift, to.core.observed_sources) = (drift, observed_sources);

@@ -241,6 +241,7 @@ fn plan_recreation(input: &AppInput<'_>, id: i64) -> Plan<SpiceApp> {
                 id: None,
                 incarnation: None,
                 created_at: None,
+                reactivated_at: None,
                 create_intent: None,
                 endpoint: None,
                 url: None,

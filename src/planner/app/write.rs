@@ -1,6 +1,9 @@
 //! Remote writes of a SpiceApp, and the changes that follow from their results.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::fields::{self, ManagedField};
 use super::input::AppObserved;
@@ -12,7 +15,11 @@ use crate::planner::observation::{Observation, Observed, WriteResult};
 use crate::planner::outcome::{EventRecord, Outcome};
 use crate::planner::remote_app::OWNER_TAG;
 use crate::planner::resource::RemoteWrite;
-use crate::planner::schedule::Timings;
+use crate::planner::schedule::{self, Timings};
+
+/// Maximum difference between the creation time and the server time of a new app: the resolution of `Date`, and a
+/// second for the API.
+const SERVER_TIME_MARGIN: Duration = Duration::from_secs(2);
 
 /// A remote write of a SpiceApp.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +38,7 @@ pub enum AppWrite {
         owner: String,
         /// Time of the decision, which the intent records.
         intended_at: Timestamp,
-        /// An app created before this time was deleted and is now reactivated.
+        /// An app created before this time was deleted and is now reactivated, if the response shows no server time.
         reactivated_if_before: Timestamp,
     },
     /// `PUT` of the fields that differ.
@@ -115,7 +122,7 @@ impl RemoteWrite<SpiceApp> for AppWrite {
     fn apply(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, result: &WriteResult<Option<App>>) {
         match (self, &result.result) {
             (Self::Create { .. }, Ok(Some(app))) => {
-                self.apply_create(status, observed, app, result.started_at);
+                self.apply_create(status, observed, app, result);
                 observed.app = Some(Observed::Present(shown(app, result)));
             }
             (Self::Update { managed, cleared, .. }, Ok(Some(app))) => {
@@ -175,7 +182,13 @@ impl RemoteWrite<SpiceApp> for AppWrite {
 }
 
 impl AppWrite {
-    fn apply_create(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, app: &App, at: Timestamp) {
+    fn apply_create(
+        &self,
+        status: &mut SpiceAppStatus,
+        observed: &mut AppObserved,
+        app: &App,
+        result: &WriteResult<Option<App>>,
+    ) {
         let Self::Create { managed, reactivated_if_before, owner, .. } = self else { return };
         let foreign_tag = app.tag(OWNER_TAG).filter(|tag| owner != tag && tag.len() <= MAX_RECORDED_LENGTH);
         let foreign_tag = foreign_tag.map(str::to_owned);
@@ -186,9 +199,14 @@ impl AppWrite {
             intent.reactivated_owner_tag = foreign_tag;
         }
         status.last_applied = fields::accepted_fields(managed, app);
-        observed.reactivated = app.created_at().is_some_and(|at| at < *reactivated_if_before);
+        // Both times are the server's, so the difference between the clocks has no effect.
+        observed.reactivated = app.created_at().is_some_and(|at| match result.server_started_at {
+            Some(started_at) => schedule::elapsed(at, started_at) > SERVER_TIME_MARGIN,
+            None => at < *reactivated_if_before,
+        });
+        status.reactivated_at = result.server_started_at.filter(|_| observed.reactivated).map(MicroTime);
         record_app(status, observed, app);
-        record_tag_support(status, observed, false, app, at);
+        record_tag_support(status, observed, false, app, result.started_at);
     }
 
     fn apply_error(&self, status: &mut SpiceAppStatus, observed: &mut AppObserved, error: &ApiError) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::entries::{is_applied, is_same_time, record, should_delete};
+use super::entries::{is_applied, is_before, is_same_time, record, should_delete};
 use super::input::{ParentApp, SecretInput, SecretRead, fresh_app, is_own_app, key_id, sources};
 use super::name_conflicts::{
     competing_owner, conflict_with, current_owner, handover_message, is_handover_pending, owned_entries, siblings,
@@ -281,9 +281,11 @@ impl<'a> ChangePlanner<'a> {
 
     /// Returns true if a secret is older than the create of the app: the app was reactivated with its secrets.
     pub(super) fn predates_app(&self, shown: &RemoteSecret) -> bool {
-        let set_at = shown.updated_at.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
-        let (Some(set_at), Some(created)) = (set_at, self.app.created_at) else { return false };
-        schedule::elapsed(set_at, created) > self.input.timings.clock_skew
+        let Some(text) = shown.updated_at.as_deref() else { return false };
+        let Ok(set_at) = text.parse::<Timestamp>() else { return false };
+        let is_old = |created| schedule::elapsed(set_at, created) > self.input.timings.clock_skew;
+        // The API's own times need no allowance for a difference between the clocks.
+        self.app.reactivated_at.is_some_and(|at| is_before(text, at)) || self.app.created_at.is_some_and(is_old)
     }
 
     fn set(&self, name: &str, value: &DesiredValue, adopted: bool, cause: SetCause) -> SetSecret {

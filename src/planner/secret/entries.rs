@@ -35,6 +35,13 @@ pub(super) fn is_same_time(one: Option<&str>, other: Option<&str>) -> bool {
     first.as_nanosecond().div_euclid(unit) == second.as_nanosecond().div_euclid(unit)
 }
 
+/// Returns true if a time is certainly before another one: the API may have cut the fraction of the second.
+pub(super) fn is_before(time: &str, other: Timestamp) -> bool {
+    let unit = 10_i128.pow(9 - digits(time));
+    let floor = |time: Timestamp| time.as_nanosecond().div_euclid(unit);
+    time.parse().is_ok_and(|time| floor(time) < floor(other))
+}
+
 /// Number of digits after the decimal point of the seconds.
 fn digits(time: &str) -> u32 {
     let fraction = time.split_once('.').map_or("", |(_, fraction)| fraction);
@@ -62,5 +69,20 @@ mod tests {
             assert_eq!(is_same_time(Some(other), Some(one)), same, "{other} {one}");
         }
         assert!(is_same_time(None, Some("2026-01-02T03:04:05Z")), "the API shows no time");
+    }
+
+    #[test]
+    fn a_time_is_before_another_one_only_if_no_cut_fraction_can_change_the_order() {
+        for (time, expected) in [
+            ("2026-01-02T03:04:04Z", true),
+            ("2026-01-02T03:04:05Z", false),
+            ("2026-01-02T03:04:05.4Z", true),
+            ("2026-01-02T03:04:05.499Z", true),
+            ("2026-01-02T03:04:05.500Z", false),
+            ("2026-01-02T03:04:06Z", false),
+            ("yesterday", false),
+        ] {
+            assert_eq!(is_before(time, "2026-01-02T03:04:05.5Z".parse().unwrap()), expected, "{time}");
+        }
     }
 }

@@ -58,6 +58,8 @@ pub struct ParentApp {
     pub incarnation: Option<String>,
     /// Start of the create, if the operator created the app.
     pub created_at: Option<Timestamp>,
+    /// Time, by the clock of the API, at which that create reactivated a deleted app, if known.
+    pub reactivated_at: Option<Timestamp>,
     /// True if the API keeps no tags, so that the recorded ID alone shows the ownership.
     pub tags_unsupported: bool,
     /// Why secrets must not be written now.

@@ -56,6 +56,8 @@ struct Fixture {
     /// Version and text of the ConfigMap that holds the spicepod; no text if the key is missing.
     config_map: Option<(u32, Option<String>)>,
     read_error: Option<(FailingRead, ApiError)>,
+    /// Server time of a create.
+    server_time: Option<Timestamp>,
     ids: u32,
 }
 
@@ -84,6 +86,7 @@ impl Fixture {
             crd_terminating: Observed::Present(false),
             config_map: None,
             read_error: None,
+            server_time: None,
             ids: 0,
         };
         fixture.edit(spec);
@@ -248,6 +251,10 @@ impl Model<SpiceApp> for Fixture {
 
     fn check(&mut self, _: &SpiceApp, plan: &Plan<SpiceApp>, observed: &AppObserved) {
         self.check_base(plan, observed);
+    }
+
+    fn server_time(&self) -> Option<Timestamp> {
+        self.server_time
     }
 
     fn fresh_id(&mut self) -> String {

@@ -143,3 +143,56 @@ fn a_reactivated_app_stays_owned_while_it_is_only_observed() {
     assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
     assert_eq!(fixture.remote.list()[0].tag(OWNER_TAG), Some(fixture.owner().as_str()));
 }
+
+#[test]
+fn a_reactivation_is_known_by_the_clock_of_the_api() {
+    // Age of the app by the clock of the API, in seconds; difference between the clocks; and whether the API returns
+    // its time.
+    for (age, skew, has_date, is_known) in [
+        (0, 0, true, false),
+        (2, 0, true, false),
+        (3, 0, true, true),
+        (45, 0, true, true),
+        (2, 7200, true, false),
+        (3, -7200, true, true),
+        (45, 0, false, false),
+        (299, 0, false, false),
+        (301, 0, false, true),
+    ] {
+        let mut fixture = Fixture::new(json!({"description": "one"}));
+        let server_time = fixture.now + jiff::SignedDuration::from_secs(skew);
+        let created_at = (server_time - jiff::SignedDuration::from_secs(age)).to_string();
+        let old = fixture.remote.add("my-app", json!({"created_at": created_at, "production_branch": "main"}));
+        fixture.remote.deleted.insert(old);
+        fixture.server_time = has_date.then_some(server_time);
+        let result = fixture.reconcile();
+        assert_eq!(result.outcome, Outcome::InSync);
+        let case = format!("{age} {skew} {has_date}");
+        assert_eq!(result.events.iter().any(|event| event.reason == "Reactivated"), is_known, "{case}");
+        let recorded = fixture.status().reactivated_at.map(|time| time.0);
+        assert_eq!(recorded, Some(server_time).filter(|_| is_known && has_date), "{case}");
+    }
+}
+
+#[test]
+fn a_later_create_or_adoption_forgets_the_reactivation() {
+    let reactivated = || {
+        let mut fixture = Fixture::new(json!({}));
+        let created_at = (fixture.now - jiff::SignedDuration::from_secs(45)).to_string();
+        let old = fixture.remote.add("my-app", json!({ "created_at": created_at }));
+        fixture.remote.deleted.insert(old);
+        fixture.server_time = Some(fixture.now);
+        fixture.reconcile();
+        assert!(fixture.status().reactivated_at.is_some());
+        fixture.advance(660);
+        fixture
+    };
+    // Deleted by another client and created again, with a lost response: no time of the API is known.
+    let mut fixture = reactivated();
+    fixture.remote.deleted.insert(101);
+    fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "lost"), true));
+    fixture.reconcile();
+    fixture.advance(60);
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+    assert_eq!((fixture.status().id, fixture.status().reactivated_at), (Some(101), None));
+}

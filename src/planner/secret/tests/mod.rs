@@ -83,6 +83,7 @@ impl Default for ParentApp {
             id: None,
             incarnation: None,
             created_at: None,
+            reactivated_at: None,
             tags_unsupported: false,
             unready: None,
             organization_binding: None,

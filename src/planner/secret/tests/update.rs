@@ -214,6 +214,32 @@ fn leftover_secrets_of_a_reactivated_app_are_overwritten_or_reported_never_delet
 }
 
 #[test]
+fn every_secret_older_than_a_known_reactivation_is_a_leftover() {
+    // Age of the secret at the create, and time since the create by the clock of the API, in seconds.
+    for (age, since, is_known, is_leftover) in [
+        (1, 0, true, true),
+        (45, 5, true, true),
+        (7200, 5, true, true),
+        (0, 0, true, false),
+        (-3, 5, true, false),
+        (45, 5, false, false),
+        (299, 5, false, false),
+        (301, 5, false, true),
+    ] {
+        let mut fixture = Fixture::new(one("TOKEN"), &[("key", "ours")]);
+        fixture.set_in_portal("TOKEN", "of an earlier life");
+        fixture.advance(age);
+        fixture.app.created_at = Some(fixture.now);
+        fixture.app.reactivated_at = Some(fixture.now).filter(|_| is_known);
+        fixture.advance(since);
+        let result = fixture.reconcile();
+        let set: &[&str] = if is_leftover { &["TOKEN"] } else { &[] };
+        assert_eq!(result.set, set, "{age} {since} {is_known}: {result:?}");
+        assert!(fixture.status().secrets.iter().all(|entry| entry.adopted.is_none()));
+    }
+}
+
+#[test]
 fn a_new_incarnation_gets_every_secret_again_and_surviving_secrets_stay_owned() {
     for survives in [true, false] {
         let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
