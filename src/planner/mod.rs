@@ -63,7 +63,7 @@ pub use schedule::{Resync, Timings, display_duration};
 pub(crate) use schedule::{doubled_delay, elapsed};
 pub use secret::{
     ParentApp, SecretDesired, SecretObserved, SecretRead, SecretResponse, SecretWrite, SetSecret, SiblingSecret,
-    SourceValues, requested_names,
+    SourceValues, WrittenSecret, requested_names,
 };
 pub(crate) use status::{find_condition, has_finalizer, is_released, is_suspended, remaining_finalizers};
 pub use steps::{Step, StepContext, Steps};

@@ -18,10 +18,11 @@ use crate::controller::reconcile::remote::{
 use crate::controller::reconcile::undecodable;
 use crate::controller::state::context::Context;
 use crate::controller::state::kinds::KindState;
-use crate::management::types::{ApiError, ErrorKind, PutSecret, RemoteSecret};
-use crate::management::{AccessMode, ApiResponse, Priority};
+use crate::management::types::{ApiError, ErrorKind, PutSecret};
+use crate::management::{AccessMode, Priority};
 use crate::planner::{
-    Observed, ParentApp, SecretObserved, SecretRead, SecretResponse, SecretWrite, SourceValues, WriteResult, elapsed,
+    Observed, ParentApp, SecretObserved, SecretRead, SecretResponse, SecretWrite, SourceValues, WriteResult,
+    WrittenSecret, elapsed,
 };
 
 impl Reconciler for SpiceSecret {
@@ -209,7 +210,7 @@ async fn send(
     write: &SecretWrite,
     (name, body): (&str, Option<&PutSecret>),
     priority: Priority,
-) -> Result<Option<RemoteSecret>, ApiError> {
+) -> Result<WrittenSecret, ApiError> {
     let permitted = async {
         let connection = connection_of(context, app).await?;
         let permit = connection.client.acquire_permit(priority, AccessMode::Write).await?;
@@ -220,15 +221,18 @@ async fn send(
     precheck(context, object, app, write)?;
     let id = write.app();
     let result = match body {
-        Some(body) => connection.client.put_secret(id, body, permit).await.map(|ApiResponse { value, .. }| Some(value)),
+        Some(body) => {
+            connection.client.put_secret(id, body, permit).await.map(|response| WrittenSecret::Set(response.value))
+        }
         None => match connection.client.delete_secret(id, name, permit).await {
-            // A missing secret counts as deleted.
-            Ok(_) | Err(ApiError { kind: ErrorKind::NotFound { json: true }, .. }) => Ok(None),
+            Ok(_) => Ok(WrittenSecret::Deleted),
+            Err(ApiError { kind: ErrorKind::NotFound { json: true }, .. }) => Ok(WrittenSecret::Missing),
             Err(error) => Err(error),
         },
     };
     match &result {
-        Ok(current) => connection.reads.on_secret_write(id, name, Some(current.clone())),
+        Ok(WrittenSecret::Set(current)) => connection.reads.on_secret_write(id, name, Some(Some(current.clone()))),
+        Ok(WrittenSecret::Deleted | WrittenSecret::Missing) => connection.reads.on_secret_write(id, name, Some(None)),
         Err(error) if error.proves_not_applied() => {}
         Err(_) => connection.reads.on_secret_write(id, name, None),
     }

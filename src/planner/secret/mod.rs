@@ -18,7 +18,7 @@ mod tests;
 pub use input::{ParentApp, SecretObserved, SecretRead, SiblingSecret};
 pub use source::SourceValues;
 pub use validate::{KeySelection, SecretDesired, requested_names};
-pub use write::{SecretResponse, SecretWrite, SetSecret};
+pub use write::{SecretResponse, SecretWrite, SetSecret, WrittenSecret};
 
 use crate::api::{SourceVersion, SpiceSecret, SpiceSecretStatus, StatusCore};
 use crate::planner::digest::Identity;

@@ -68,8 +68,19 @@ pub enum SecretWrite {
     },
 }
 
-/// Result of each write of a batch, by name, as far as the batch was sent: the secret after a set, none after a delete.
-pub type SecretResponse = Vec<(String, Result<Option<RemoteSecret>, ApiError>)>;
+/// A successful write of one secret.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WrittenSecret {
+    /// The secret was set.
+    Set(RemoteSecret),
+    /// The secret was deleted.
+    Deleted,
+    /// The secret to delete did not exist.
+    Missing,
+}
+
+/// Result of each write of a batch, by name, as far as the batch was sent.
+pub type SecretResponse = Vec<(String, Result<WrittenSecret, ApiError>)>;
 
 impl SecretWrite {
     /// ID of the app.
@@ -107,10 +118,10 @@ impl SecretWrite {
         status: &mut SpiceSecretStatus,
         observed: &mut SecretObserved,
         name: &String,
-        shown: Option<&RemoteSecret>,
+        written: &WrittenSecret,
     ) {
-        match (self, shown) {
-            (Self::Set { app, secrets, .. }, Some(shown)) => {
+        match (self, written) {
+            (Self::Set { app, secrets, .. }, WrittenSecret::Set(shown)) => {
                 let Some(set) = secrets.iter().find(|set| set.body.name == *name) else { return };
                 status.app_id = Some(*app);
                 let entry = SecretEntry { updated_at: shown.updated_at.clone(), ..set.entry.clone() };
@@ -126,7 +137,7 @@ impl SecretWrite {
                 }
                 observed.deleted = true;
             }
-            (Self::Set { .. }, None) => {}
+            (Self::Set { .. }, WrittenSecret::Deleted | WrittenSecret::Missing) => {}
         }
     }
 
@@ -165,7 +176,7 @@ impl RemoteWrite<SpiceSecret> for SecretWrite {
         };
         for (name, result) in &response {
             match result {
-                Ok(shown) => self.apply_success(status, observed, name, shown.as_ref()),
+                Ok(written) => self.apply_success(status, observed, name, written),
                 Err(error) => {
                     self.apply_error(status, name, error);
                     observed.failed.insert(name.clone(), error.clone());
@@ -223,7 +234,13 @@ impl RemoteWrite<SpiceSecret> for SecretWrite {
             |cause| sets.clone().filter(|set| set.cause == cause).map(|set| set.body.name.as_str()).collect::<Vec<_>>();
         let empty = sets.clone().filter(|set| set.body.value.is_empty()).map(|set| set.body.name.as_str()).collect();
         let deleted = match self {
-            Self::Delete { names, .. } => names.iter().map(String::as_str).filter(|name| is_written(name)).collect(),
+            Self::Delete { .. } => {
+                let is_deleted = |result: &Result<WrittenSecret, ApiError>| {
+                    result.as_ref().is_ok_and(|it| *it == WrittenSecret::Deleted)
+                };
+                let deleted = response.iter().filter(|(_, result)| is_deleted(result));
+                deleted.map(|(name, _)| name.as_str()).collect()
+            }
             Self::Set { .. } => Vec::new(),
         };
         let events = [

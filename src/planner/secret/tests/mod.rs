@@ -255,12 +255,11 @@ impl Fixture {
                 Some(value) => {
                     self.set.push(name.clone());
                     self.remote.insert(name.clone(), (value, self.now.as_second()));
-                    Some(self.shown(&name))
+                    WrittenSecret::Set(self.shown(&name))
                 }
                 None => {
                     self.deleted.push(name.clone());
-                    self.remote.remove(&name);
-                    None
+                    self.remote.remove(&name).map_or(WrittenSecret::Missing, |_| WrittenSecret::Deleted)
                 }
             };
             response.push((name, Ok(shown)));
