@@ -43,6 +43,8 @@ mod steps;
 #[path = "../../tests/support/condition_invariants.rs"]
 mod condition_invariants;
 #[cfg(test)]
+mod deletion_order_tests;
+#[cfg(test)]
 mod model;
 
 pub use app::{

@@ -27,9 +27,11 @@ pub(crate) fn requeue_after<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcom
         return Some(elapsed(input.now, until));
     }
     match outcome {
-        Outcome::InSync | Outcome::Skipped | Outcome::WaitingForDependency(..) | Outcome::DependencyDeleted(..) => {
-            Some(until_resync(input, interval))
+        Outcome::WaitingForDependency(..) => {
+            let wait = K::wait_until(input).map_or(Duration::MAX, |until| elapsed(input.now, until));
+            Some(wait.min(until_resync(input, interval)))
         }
+        Outcome::InSync | Outcome::Skipped | Outcome::DependencyDeleted(..) => Some(until_resync(input, interval)),
         Outcome::Stalled(..) => Some(until_resync(input, interval.max(input.timings.stalled_resync_interval))),
         Outcome::ReadFailed(_, _, retry) | Outcome::WriteFailed(_, _, retry) => Some(retry_delay(input, *retry)),
         Outcome::InProgress(_) | Outcome::Terminating(_) => Some(retry_delay(input, Retry::Backoff)),

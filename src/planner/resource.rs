@@ -105,6 +105,11 @@ pub trait ResourcePlanner:
     /// Message of Ready=True.
     fn in_sync_message(input: &PlanInput<'_, Self>) -> String;
 
+    /// End of a wait that no event ends.
+    fn wait_until(_input: &PlanInput<'_, Self>) -> Option<Timestamp> {
+        None
+    }
+
     /// Sentence about remote items that this reconcile deleted, for a released object that another finalizer keeps.
     fn deletion_note(_input: &PlanInput<'_, Self>) -> Option<&'static str> {
         None

@@ -19,8 +19,8 @@ pub struct RuntimeState {
     pub failures: u32,
     /// Failure of the last write to the object, once logged; none after a stored status.
     pub failed_store: Option<StoreFailure>,
-    /// True if this process has seen the deletion.
-    pub deletion_seen: bool,
+    /// Generation at which this process first saw the deletion.
+    pub deletion_generation: Option<i64>,
     /// Start of the last successful resync.
     pub last_synced_at: Option<Timestamp>,
     /// End of the operator's last remote write.
@@ -103,7 +103,7 @@ impl RuntimeState {
             first_seen_at: now,
             failures: 0,
             failed_store: None,
-            deletion_seen: false,
+            deletion_generation: None,
             last_synced_at: None,
             last_write: None,
             recent_writes: BTreeMap::new(),
@@ -128,7 +128,8 @@ impl RuntimeState {
     /// Prepares the state for a reconcile. Writes from before `settled_before` have settled.
     pub(super) fn begin(&mut self, meta: &ObjectMeta, settled_before: Timestamp) {
         self.recent_writes.retain(|_, at| *at > settled_before);
-        if meta.deletion_timestamp.is_some() && !std::mem::replace(&mut self.deletion_seen, true) {
+        if meta.deletion_timestamp.is_some() && self.deletion_generation.is_none() {
+            self.deletion_generation = meta.generation;
             // Earlier failures do not predict the outcome of the deletion.
             self.failures = 0;
         }

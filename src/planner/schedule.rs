@@ -36,6 +36,8 @@ pub struct Timings {
     pub correction_loop_cooldown: Duration,
     /// Time after which an update of an app without tag support contains the owner tags again.
     pub tag_retry_interval: Duration,
+    /// Time after the deletion of a SpiceApp in which the deletion of its SpiceSecrets may still arrive.
+    pub dependent_deletion_wait: Duration,
     /// Time after the deletion of a credential Secret in which a dependent's deletion may still arrive.
     pub credential_release_delay: Duration,
 }
@@ -58,6 +60,7 @@ impl Default for Timings {
             clock_skew: minutes(5),
             correction_loop_cooldown: minutes(24 * 60),
             tag_retry_interval: minutes(24 * 60),
+            dependent_deletion_wait: Duration::from_secs(10),
             credential_release_delay: Duration::from_secs(30),
         }
     }

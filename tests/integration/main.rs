@@ -34,6 +34,7 @@ mod organizations;
 mod ownership;
 mod permissions;
 mod process;
+mod recreation;
 mod refused_writes;
 mod scopes;
 mod secret_errors;

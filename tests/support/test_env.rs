@@ -36,7 +36,7 @@ pub mod waits;
 pub const CREDENTIAL: (&str, &str) = ("spice-credentials", "token");
 
 /// Short timings for tests. All other settings have their defaults.
-const TEST_TIMINGS: [&str; 12] = [
+const TEST_TIMINGS: [&str; 13] = [
     "--min-interval=1s",
     "--stalled-resync-interval=1s",
     "--rejected-write-retry-interval=1s",
@@ -44,6 +44,7 @@ const TEST_TIMINGS: [&str; 12] = [
     "--max-retry-delay=500ms",
     "--write-settle-period=0s",
     "--create-confirmation-timeout=1s",
+    "--dependent-deletion-wait=0s",
     "--startup-poll-interval=100ms",
     "--request-timeout=10s",
     "--min-list-interval=0s",

@@ -48,10 +48,17 @@ pub(in crate::controller) fn observe(context: &Context, app: &SpiceApp) -> AppSe
     for secret in secrets_of(context, &namespace, &app.name_any()) {
         let has_finalizer = has_finalizer(secret.meta());
         let is_terminating = secret.meta().deletion_timestamp.is_some() || namespace_terminating;
-        if has_finalizer && is_terminating {
+        if !has_finalizer {
+            continue;
+        }
+        if is_terminating {
             secrets.stuck += usize::from(secret.0.is_err() || is_stuck(context, secret.meta()));
             secrets.terminating.push(secret.name_any());
+        } else {
+            secrets.remaining.push(secret.name_any());
         }
+        let names = context.secret_names.get(secret.meta().uid.as_ref());
+        secrets.managed.extend(names.iter().flat_map(|names| names.managed.iter().cloned()));
     }
     secrets
 }

@@ -159,6 +159,9 @@ pub(in crate::operator) struct ReconciliationFlags {
     /// Unstable. Time after which an update of an app without tag support contains the owner tags again
     #[arg(long, hide = true, env = "SPICE_OPERATOR_TAG_RETRY_INTERVAL", default_value = "24h", value_parser = duration, value_name = "DURATION")]
     tag_retry_interval: Duration,
+    /// Unstable. Time for which a terminating SpiceApp waits for the deletion of its SpiceSecrets to arrive
+    #[arg(long, hide = true, env = "SPICE_OPERATOR_DEPENDENT_DELETION_WAIT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    dependent_deletion_wait: Duration,
 }
 
 impl ReconciliationFlags {
@@ -178,6 +181,7 @@ impl ReconciliationFlags {
             clock_skew: self.clock_skew,
             correction_loop_cooldown: self.correction_loop_cooldown,
             tag_retry_interval: self.tag_retry_interval,
+            dependent_deletion_wait: self.dependent_deletion_wait,
             credential_release_delay,
         }
     }

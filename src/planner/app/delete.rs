@@ -1,6 +1,8 @@
 //! Deletion of an app. Reads only ID, name, intent, references, policy and finalizers, so that an object with an
 //! invalid spec can be deleted.
 
+use jiff::Timestamp;
+
 use super::absence::{AbsenceCheck, absence};
 use super::input::{AppInput, AppRead, binding_mismatch, min_read_time, organization_wait, read_failed};
 use super::locate;
@@ -15,6 +17,9 @@ use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome, Retry};
 use crate::planner::remote_app::{AppList, INCARNATION_TAG, OWNER_TAG, Ownership, has_name};
 use crate::planner::resource::Plan;
 use crate::planner::schedule;
+
+/// Maximum number of names of secrets in a message.
+const MAX_SHOWN_SECRETS: usize = 16;
 
 pub(super) fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {
     let observed = input.observed;
@@ -52,7 +57,7 @@ pub(super) fn required_reads(input: &AppInput<'_>) -> Vec<AppRead> {
 
 pub(super) fn plan(input: &AppInput<'_>) -> Plan<SpiceApp> {
     if can_remove_finalizer(input) {
-        return input.release();
+        return release_kept(input);
     }
     if let Some(outcome) = blocked_by_secrets(input).filter(|_| retains_app(input)) {
         return input.no_op(outcome);
@@ -101,17 +106,48 @@ fn can_remove_finalizer(input: &AppInput<'_>) -> bool {
     has_no_remote_state(input) || stays
 }
 
-/// Outcome that waits for SpiceSecrets of the app. An app that stays does not wait for a stuck SpiceSecret: a user sets
-/// Retain to delete the object now.
+/// Outcome that waits for SpiceSecrets of the app: for terminating ones until their end, and for a limited time for the
+/// deletion of the others to arrive, because clients delete the objects of one file in any order. An app that stays does
+/// not wait for a stuck SpiceSecret.
 fn blocked_by_secrets(input: &AppInput<'_>) -> Option<Outcome> {
-    let secrets = input.observed.secrets.as_ref()?;
-    if secrets.terminating.is_empty() || (retains_app(input) && secrets.stuck > 0) {
-        return None;
+    let secrets = input.observed.secrets.as_ref().filter(|_| !is_retained_since_deletion(input))?;
+    let waiting = |message| Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
+    let names = |names: &[String]| {
+        let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        list_items(names.iter().map(String::as_str), 1)
+    };
+    let are_stuck = retains_app(input) && secrets.stuck > 0;
+    if !secrets.terminating.is_empty() && !are_stuck {
+        return waiting(format!("Waiting for the deletion of SpiceSecret {}", names(&secrets.terminating)));
     }
-    let names: Vec<String> = secrets.terminating.iter().map(|name| format!("\"{name}\"")).collect();
-    let names = list_items(names.iter().map(String::as_str), 1);
-    let message = format!("Waiting for the deletion of SpiceSecret {names}");
-    Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message))
+    wait_until(input)?;
+    let limit = schedule::display_duration(input.timings.dependent_deletion_wait);
+    waiting(format!("Waiting up to {limit} for a deletion of SpiceSecret {}", names(&secrets.remaining)))
+}
+
+/// End of the wait for the deletion of SpiceSecrets to arrive, if the wait has not ended.
+pub(super) fn wait_until(input: &AppInput<'_>) -> Option<Timestamp> {
+    let deleted_at = input.meta.deletion_timestamp.as_ref()?.0;
+    let has_remaining = input.observed.secrets.as_ref().is_some_and(|secrets| !secrets.remaining.is_empty());
+    let end = deleted_at.checked_add(input.timings.dependent_deletion_wait).ok()?;
+    (has_remaining && input.now < end).then_some(end)
+}
+
+/// Returns true if the app stays, and a user changed the spec after this process saw the deletion. The object is then
+/// released without a wait and without a request, because a user sets Retain to end a deletion now.
+fn is_retained_since_deletion(input: &AppInput<'_>) -> bool {
+    retains_app(input) && input.meta.generation > input.runtime_state.deletion_generation
+}
+
+/// Releases an object whose app stays, and names the secrets that stay in the app.
+fn release_kept(input: &AppInput<'_>) -> Plan<SpiceApp> {
+    let managed = input.observed.secrets.iter().flat_map(|secrets| &secrets.managed);
+    let names = list_items(managed.map(String::as_str), MAX_SHOWN_SECRETS);
+    let event = recorded_id(input.status).filter(|_| !names.is_empty()).map(|id| {
+        let message = format!("App {id} is kept with the secrets that SpiceSecrets have set: {names}");
+        EventRecord::warning("Delete", "SecretsKept", message)
+    });
+    Plan { events: event.into_iter().collect(), ..input.release() }
 }
 
 /// Returns true if the app stays.
@@ -127,14 +163,15 @@ fn retains_app(input: &AppInput<'_>) -> bool {
 /// user then sets Retain to delete the object now.
 fn app_to_untag(input: &AppInput<'_>) -> Option<i64> {
     let has_tags = input.status.tags_unsupported != Some(true) && !input.observed.owner_tags_removed;
-    recorded_id(input.status).filter(|_| retains_app(input) && has_tags && input.runtime_state.failures == 0)
+    let is_first_attempt = input.runtime_state.failures == 0 && !is_retained_since_deletion(input);
+    recorded_id(input.status).filter(|_| retains_app(input) && has_tags && is_first_attempt)
 }
 
 fn plan_untag(input: &AppInput<'_>) -> Plan<SpiceApp> {
-    let Some(Observed::Present(read)) = &input.observed.app else { return input.release() };
+    let Some(Observed::Present(read)) = &input.observed.app else { return release_kept(input) };
     let app = &read.value;
     if Ownership::of(app, &input.desired.owner) != Ownership::Own || !has_name(app, &input.desired.name) {
-        return input.release();
+        return release_kept(input);
     }
     let mut tags = app.tags();
     tags.retain(|key, _| key != OWNER_TAG && key != INCARNATION_TAG);

@@ -1,5 +1,6 @@
 //! Input of a plan of a SpiceApp: observations, reads, and questions about both.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -67,6 +68,10 @@ pub struct AppSecrets {
     pub terminating: Vec<String>,
     /// Number of these whose deletion fails repeatedly.
     pub stuck: usize,
+    /// Names of the other SpiceSecrets that have the finalizer.
+    pub remaining: Vec<String>,
+    /// Names of the secrets that the SpiceSecrets have set, or were about to set.
+    pub managed: BTreeSet<String>,
 }
 
 /// A spicepod from a ConfigMap.

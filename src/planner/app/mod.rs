@@ -14,12 +14,14 @@ mod write;
 mod yaml;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use fields::ManagedField;
 pub use input::{AppObserved, AppRead, AppSecrets, CompetingApp, LoadedSpicepod, SpicepodProblem};
 pub use validate::{AppDesired, AppSpec, parse_spicepod};
 pub use write::AppWrite;
+
+use jiff::Timestamp;
 
 use crate::api::{SourceVersion, SpiceApp, SpiceAppStatus, StatusCore};
 use crate::planner::digest::Identity;
@@ -118,6 +120,10 @@ impl ResourcePlanner for SpiceApp {
         let id = input.status.id.unwrap_or_default();
         let exception = if input.status.drift.is_empty() { "" } else { ", except for the fields in status.drift" };
         format!("App {id} is in sync with the spec{exception}")
+    }
+
+    fn wait_until(input: &AppInput<'_>) -> Option<Timestamp> {
+        delete::wait_until(input)
     }
 
     fn deletion_note(input: &AppInput<'_>) -> Option<&'static str> {

@@ -11,7 +11,7 @@ use super::write::{MAX_BATCH, SecretWrite, name_list, with_name};
 use crate::api::{DeletionPolicy, Reason, SecretEntry};
 use crate::planner::errors::{ApiOperation, call_failed, read_failed};
 use crate::planner::observation::Observed;
-use crate::planner::outcome::{Outcome, Retry};
+use crate::planner::outcome::{EventRecord, Outcome, Retry};
 use crate::planner::remote_app::{ListedAbsence, Ownership, listed_absence, unreadable_app_message};
 use crate::planner::resource::Plan;
 
@@ -33,39 +33,58 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
             return no_op(input, Outcome::WriteFailed(Reason::DependencyNotReady, error.to_string(), Retry::Backoff));
         }
         // The secrets were deleted with the app, or are no longer managed.
-        Some(Observed::Absent) | None => return release(input),
+        Some(Observed::Absent) | None => {
+            let why = "does not exist. If the app was kept, the secrets stay in the app";
+            return release_kept(input, &owned, &format!("SpiceApp \"{}\" {why}", input.desired.app));
+        }
     };
     let Some(id) = app.id.filter(|id| input.status.app_id.is_none_or(|recorded| recorded == *id)) else {
-        return release(input);
+        return release_kept(input, &owned, &format!("SpiceApp \"{}\" does not manage this app", input.desired.app));
     };
     if let Some(message) = unacknowledged_handover(input, &owned).or_else(|| pending_handover(input)) {
         return no_op(input, Outcome::Terminating(message));
     }
-    let is_deleted =
-        |entry: &&SecretEntry| should_delete(input, entry) && competing_owner(input, &entry.name).is_none();
-    let names: Vec<String> = owned.iter().filter(is_deleted).map(|entry| entry.name.clone()).collect();
+    let names = names_to_delete(input, &owned);
     if names.is_empty() {
         return release(input);
     }
     match &observed.crd_terminating {
         None => return Next::Read(SecretRead::CrdTerminating),
         // The deletion of the CustomResourceDefinition deletes every object, which is no request to delete secrets.
-        Some(Observed::Present(true) | Observed::Absent) => return release(input),
+        Some(Observed::Present(true) | Observed::Absent) => {
+            return release_kept(input, &owned, "the CustomResourceDefinition is being deleted");
+        }
         Some(Observed::Unknown(error)) => return no_op(input, read_failed(error, "secrets:write")),
         Some(Observed::Present(false)) => {}
     }
     if let Some(message) = organization_wait(app) {
         return no_op(input, Outcome::WriteFailed(Reason::DependencyNotReady, message, Retry::Backoff));
     }
-    delete_from(input, app, id, names)
+    delete_from(input, app, id, &owned)
+}
+
+/// Names of the secrets that the deletion of the object deletes.
+fn names_to_delete(input: &SecretInput<'_>, owned: &[SecretEntry]) -> Vec<String> {
+    let is_deleted =
+        |entry: &&SecretEntry| should_delete(input, entry) && competing_owner(input, &entry.name).is_none();
+    owned.iter().filter(is_deleted).map(|entry| entry.name.clone()).collect()
+}
+
+/// Releases the object, and names the secrets that are not deleted.
+fn release_kept(input: &SecretInput<'_>, owned: &[SecretEntry], why: &str) -> Next {
+    let names = names_to_delete(input, owned);
+    let (false, Some(id)) = (names.is_empty(), input.status.app_id) else { return release(input) };
+    let message = format!("Did not delete secret {} from app {id}: {why}", name_list(names.iter().map(String::as_str)));
+    let events = vec![EventRecord::warning("Delete", "SecretsKept", message)];
+    Plan { events, ..input.release() }.into()
 }
 
 /// Deletes the secrets once a fresh read shows that the app is the operator's.
-fn delete_from(input: &SecretInput<'_>, app: &ParentApp, id: i64, names: Vec<String>) -> Next {
+fn delete_from(input: &SecretInput<'_>, app: &ParentApp, id: i64, owned: &[SecretEntry]) -> Next {
     match fresh_app(input) {
         None => Next::Read(SecretRead::RemoteApp(id, input.oldest_usable_read())),
         Some(Observed::Present(read)) if is_own_app(input, app, &read.value) => {
-            plan_delete(input, id, names, read.started_at)
+            plan_delete(input, id, names_to_delete(input, owned), read.started_at)
         }
         Some(Observed::Present(read)) if Ownership::of(&read.value, &input.desired.owner) == Ownership::Unowned => {
             let message =
@@ -73,7 +92,7 @@ fn delete_from(input: &SecretInput<'_>, app: &ParentApp, id: i64, names: Vec<Str
             no_op(input, Outcome::Terminating(message))
         }
         // The app belongs to another owner by now.
-        Some(Observed::Present(_)) => release(input),
+        Some(Observed::Present(_)) => release_kept(input, owned, "the app has another owner"),
         Some(Observed::Absent) => absent(input, id),
         Some(Observed::Unknown(error)) => no_op(input, read_failed(error, "apps:read")),
     }

@@ -10,7 +10,7 @@ mod deletion;
 mod name_conflicts;
 mod preconditions;
 mod reactivation;
-mod remote;
+pub(in crate::planner) mod remote;
 mod repository;
 mod settling;
 mod source;

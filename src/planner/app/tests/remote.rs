@@ -14,38 +14,38 @@ const OUTER: [&str; 7] =
     ["name", "description", "visibility", "production_branch", "tags", "cluster_name", "created_at"];
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Remote {
+pub(in crate::planner) struct Remote {
     /// Fields by wire name, of each app by ID.
-    pub(super) apps: BTreeMap<i64, Map<String, Value>>,
+    pub(in crate::planner) apps: BTreeMap<i64, Map<String, Value>>,
     /// IDs of deleted apps, which a create can reactivate.
-    pub(super) deleted: BTreeSet<i64>,
+    pub(in crate::planner) deleted: BTreeSet<i64>,
     /// True if image tags are stored in lower case.
-    pub(super) normalises: bool,
+    pub(in crate::planner) normalises: bool,
     /// True if tags are dropped silently.
-    pub(super) drops_tags: bool,
+    pub(in crate::planner) drops_tags: bool,
     /// True if a write with tags is rejected.
-    pub(super) rejects_tags: bool,
+    pub(in crate::planner) rejects_tags: bool,
     /// True if a spicepod is rejected, because the apps have a connected repository.
-    pub(super) has_repository: bool,
+    pub(in crate::planner) has_repository: bool,
     /// True if a reactivated app keeps its fields instead of those of the create.
-    pub(super) keeps_reactivated: bool,
+    pub(in crate::planner) keeps_reactivated: bool,
     /// Creation time of new apps.
-    pub(super) now: Option<Timestamp>,
+    pub(in crate::planner) now: Option<Timestamp>,
     /// Error of the next write, and whether the write takes effect nevertheless.
-    pub(super) fault: Option<(ApiError, bool)>,
+    pub(in crate::planner) fault: Option<(ApiError, bool)>,
     /// True if every later write has this error too.
-    pub(super) fault_lasts: bool,
+    pub(in crate::planner) fault_lasts: bool,
     /// Number of writes that succeed before the error.
-    pub(super) fault_after: usize,
+    pub(in crate::planner) fault_after: usize,
 }
 
 /// Result of a failed read, as in the controller.
-pub(super) fn read_failed<T>(error: ApiError) -> Observed<T> {
+pub(in crate::planner) fn read_failed<T>(error: ApiError) -> Observed<T> {
     if error.kind == (ErrorKind::NotFound { json: true }) { Observed::Absent } else { Observed::Unknown(error) }
 }
 
 /// Version of the ConfigMap that holds the spicepod.
-pub(super) fn source(version: u32) -> SourceVersion {
+pub(in crate::planner) fn source(version: u32) -> SourceVersion {
     SourceVersion {
         kind: "ConfigMap".into(),
         name: "pods".into(),
@@ -55,7 +55,7 @@ pub(super) fn source(version: u32) -> SourceVersion {
 }
 
 impl Remote {
-    pub(super) fn add(&mut self, name: &str, fields: Value) -> i64 {
+    pub(in crate::planner) fn add(&mut self, name: &str, fields: Value) -> i64 {
         let id = 101 + i64::try_from(self.apps.len()).unwrap();
         let mut app = json!({"name": name, "visibility": "private", "tags": {}, "replicas": 1});
         app.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -63,17 +63,17 @@ impl Remote {
         id
     }
 
-    pub(super) fn list(&self) -> Vec<App> {
+    pub(in crate::planner) fn list(&self) -> Vec<App> {
         let alive = self.apps.iter().filter(|(id, _)| !self.deleted.contains(id));
         alive.map(|(id, fields)| self.shown(*id, fields, false)).collect()
     }
 
-    pub(super) fn get(&self, id: i64) -> Option<App> {
+    pub(in crate::planner) fn get(&self, id: i64) -> Option<App> {
         let fields = self.apps.get(&id).filter(|_| !self.deleted.contains(&id))?;
         Some(self.shown(id, fields, true))
     }
 
-    pub(super) fn carry_out(&mut self, write: &AppWrite) -> Result<Option<App>, ApiError> {
+    pub(in crate::planner) fn carry_out(&mut self, write: &AppWrite) -> Result<Option<App>, ApiError> {
         if self.fault_after > 0 {
             self.fault_after -= 1;
             return self.apply(write);

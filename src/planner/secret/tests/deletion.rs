@@ -135,3 +135,71 @@ fn deleted_or_retained_secrets_are_reported_on_an_object_that_another_finalizer_
         assert_eq!((result.reads.len(), fixture.ready()), (0, ready), "{policy:?}");
     }
 }
+
+#[test]
+fn only_secrets_that_a_delete_deleted_are_reported_as_deleted() {
+    for (missing, expected) in
+        [(&[][..], Some("Deleted secret A, B")), (&["A"], Some("Deleted secret B")), (&["A", "B"], None)]
+    {
+        let mut fixture = Fixture::settled(all(), &[("A", "one"), ("B", "two")]);
+        for name in missing {
+            fixture.remote.remove(*name);
+        }
+        fixture.delete();
+        let result = fixture.reconcile();
+        assert_eq!((&result.outcome, result.event("Deleted")), (&Outcome::Finalized, expected), "{result:?}");
+    }
+}
+
+#[test]
+fn the_last_event_of_a_deleted_object_names_the_secrets_that_it_leaves_in_the_app() {
+    let cases: [(&str, Change, Option<&str>); 5] = [
+        (
+            "the SpiceApp does not exist",
+            |fixture| fixture.app_exists = false,
+            Some("SpiceApp \"my-app\" does not exist. If the app was kept, the secrets stay in the app"),
+        ),
+        (
+            "the SpiceApp has another app",
+            |fixture| fixture.app.id = Some(APP + 1),
+            Some("SpiceApp \"my-app\" does not manage this app"),
+        ),
+        (
+            "the app has another owner",
+            |fixture| {
+                let app = json!({ "id": APP, "name": "my-app", "tags": { OWNER_TAG: "another" } });
+                fixture.remote_app = serde_json::from_value(app).unwrap();
+            },
+            Some("the app has another owner"),
+        ),
+        (
+            "the user keeps the secrets",
+            |fixture| {
+                fixture.app_exists = false;
+                fixture.object.spec.deletion_policy = Some(crate::api::DeletionPolicy::Retain);
+            },
+            None,
+        ),
+        (
+            "a sibling takes the secret over",
+            |fixture| {
+                fixture.app_exists = false;
+                let names: BTreeSet<String> = ["TOKEN".to_owned()].into();
+                let other = SiblingSecret { object: "other".into(), requested: names.clone(), ..Default::default() };
+                fixture.siblings = vec![SiblingSecret { acknowledged: names, ..other }];
+            },
+            None,
+        ),
+    ];
+    for (case, change, why) in cases {
+        let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+        change(&mut fixture);
+        fixture.delete();
+        let result = fixture.reconcile();
+        assert_eq!((&result.outcome, result.deleted.len()), (&Outcome::Finalized, 0), "{case}");
+        let expected = why.map(|why| format!("Did not delete secret TOKEN from app 7: {why}"));
+        assert_eq!(result.event("SecretsKept"), expected.as_deref(), "{case}");
+        assert!(result.events.iter().all(|event| event.warning || event.reason != "SecretsKept"));
+        assert_eq!(result.event("Deleted"), None, "{case}");
+    }
+}
