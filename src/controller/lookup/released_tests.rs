@@ -103,6 +103,10 @@ async fn a_released_secret_owns_no_name_blocks_no_app_and_requests_no_interval()
         let parent: SpiceApp = object("my-app", None, &json!({}), &json!({ "observedGeneration": 1 }));
         let observed = secrets::observe(&context, &parent);
         assert_eq!(observed.terminating.len(), usize::from(counts));
+        assert_eq!(
+            (observed.remaining.as_slice(), observed.managed.len()),
+            (&["new".to_owned()][..], usize::from(counts))
+        );
         let minutes = if counts { 1 } else { 60 };
         assert_eq!(observed.interval.map(|interval| interval.as_secs()), Some(minutes * 60));
     }

@@ -5,6 +5,7 @@ mod errors;
 mod tls;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 use super::{Client, ClientConfig, ManagementSettings};
 use crate::management::credential::Credential;
 use crate::management::metrics::ApiMetrics;
-use crate::management::rate_limit::{AccountKey, Budgets, Priority, Quota};
-use crate::management::types::{ApiError, ErrorKind};
+use crate::management::rate_limit::{AccessMode, AccountKey, Budgets, Priority, Quota};
+use crate::management::types::{ApiError, CreateApp, ErrorKind};
 
 fn budgets() -> Budgets {
     Budgets::new(Duration::from_secs(600), ApiMetrics::default())
@@ -154,4 +156,30 @@ async fn a_redirect_is_not_followed_with_the_token() {
 async fn a_response_about_another_app_is_rejected() {
     let (_, client) = Server::start(200, &[], r#"{"id":8,"name":"other"}"#).await;
     assert_eq!(client.app(7, Priority::Check).await.unwrap_err().kind, ErrorKind::InvalidResponse);
+}
+
+#[tokio::test]
+async fn a_create_returns_the_time_of_its_start_by_the_clock_of_the_server() {
+    let body = CreateApp {
+        name: "my-app".to_owned(),
+        visibility: "private".to_owned(),
+        region: None,
+        cname: None,
+        cluster_name: None,
+        description: None,
+        tags: BTreeMap::new(),
+    };
+    // The server adds its own date only if the response has none.
+    for (date, seconds) in [("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)), ("soon", None)] {
+        let headers: &'static [_] = Box::leak(Box::new([("date", date)]));
+        let (_, client) = Server::start(201, headers, r#"{"id":7,"name":"my-app"}"#).await;
+        let permit = client.acquire_permit(Priority::Edit, AccessMode::Write).await.unwrap();
+        let created = client.create_app(&body, permit).await.unwrap().value;
+        let date = seconds.map(|seconds| Timestamp::from_second(seconds).unwrap());
+        assert_eq!(created.server_started_at.is_some(), date.is_some());
+        if let (Some(started_at), Some(date)) = (created.server_started_at, date) {
+            let timeout = jiff::SignedDuration::from_secs(10);
+            assert!(started_at <= date && started_at >= date - timeout, "{started_at}");
+        }
+    }
 }
