@@ -1,18 +1,18 @@
 //! A SpiceApp and its SpiceSecret that are deleted in any order and created again, as kubectl, Helm and Argo CD do.
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, api::PostParams};
+use kube::{Api, ResourceExt, api::PostParams};
 use serde_json::{Value, json};
-use spice_cloud_operator::api::{SpiceApp, SpiceSecret};
+use spice_cloud_operator::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceSecret};
 
 use crate::{
     secrets::{env_with_app, expected_secrets, remote_secrets},
     support::{
-        control_plane::ControlPlane,
+        control_plane::use_existing_cluster,
         eventually::{DEADLINE, eventually},
         namespace_controller::NamespaceController,
         operator::Operator,
-        test_env::{TestEnv, id_of},
+        test_env::{CREDENTIAL, TestEnv, id_of},
     },
 };
 
@@ -175,11 +175,22 @@ async fn sequences_of_clients_that_recreate_objects_end_in_ready_objects() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// The operator keeps the credential Secret of a terminating namespace only where it watches every namespace.
+#[tokio::test]
 async fn objects_of_a_namespace_that_is_made_again_become_ready() {
-    let cluster = ControlPlane::shared().await.unwrap();
-    let _controller = NamespaceController::start(&cluster).await.unwrap();
-    let (env, _operator, id) = env_with_pair("namespace-again", "5s").await;
+    if use_existing_cluster() {
+        return;
+    }
+    let env = TestEnv::cluster_wide("namespace-again").await;
+    let _controller = NamespaceController::start(&env.cluster).await.unwrap();
+    let _operator = env.start_operator().await;
+    let id = id_of(&env.apply_app_and_wait("my-app", json!({})).await);
+    apply_secret(&env).await;
+    eventually("the credential Secret has the finalizer", DEADLINE, async || {
+        let secret = env.kubernetes_secrets().get(CREDENTIAL.0).await.map_err(|error| error.to_string())?;
+        if secret.finalizers() == [CREDENTIAL_FINALIZER] { Ok(()) } else { Err(format!("{:?}", secret.metadata)) }
+    })
+    .await;
     env.delete_namespace().await;
     env.wait_for_namespace_deletion().await;
     assert_eq!((secret_names(&env, id).await.len(), env.remote_apps().await.len()), (0, 0));
