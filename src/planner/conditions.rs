@@ -151,6 +151,13 @@ pub(crate) fn ready_event(before: &[Condition], after: &[Condition]) -> Option<E
     Some(record("Reconcile", &ready.reason, ready.message.clone()))
 }
 
+/// Replaces the message of Ready. Status and reason stay.
+pub(crate) fn set_ready_message(conditions: &mut [Condition], message: &str) {
+    for ready in conditions.iter_mut().filter(|condition| condition.type_ == ConditionType::Ready.as_str()) {
+        message.clone_into(&mut ready.message);
+    }
+}
+
 /// Writes conditions. Keeps the transition time of a condition whose status did not change. A repeated attempt also
 /// keeps the message of a condition that differs only by the text of a server, such as a request ID.
 struct ConditionWriter<'a> {

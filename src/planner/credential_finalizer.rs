@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::outcome::EventRecord;
 use super::schedule::elapsed;
 
 /// Interval of the checks while dependents of a deleted Secret are terminating. A check makes no request.
@@ -68,6 +69,27 @@ impl CredentialSecretState {
     }
 }
 
+/// Warning for a deleted credential Secret that still has the finalizer, on the Secret and on the organizations that use
+/// the Secret. `kubectl apply` of a new credential succeeds in the meantime, but changes the deleted Secret. The text
+/// does not change while the time passes. None if the Secret is not kept, and in a terminating namespace.
+pub fn kept_secret_warning(
+    state: &CredentialSecretState,
+    secret: &str,
+    release_delay: Duration,
+    now: Timestamp,
+) -> Option<EventRecord> {
+    let is_kept = state.has_finalizer
+        && !state.namespace_terminating
+        && state.next_action(release_delay, now) != FinalizerAction::Remove;
+    let until = state.deleted_at.filter(|_| is_kept)?.checked_add(release_delay).ok()?;
+    let message = format!(
+        "Secret \"{secret}\" is being deleted, and changes to the Secret will be lost. The operator keeps the Secret until \
+         {until} and until no SpiceApp that uses the credential is terminating. To replace the credential, create a \
+         Secret with another name and set spec.credentials, or create the Secret again after the deletion"
+    );
+    Some(EventRecord::warning("Delete", "SecretTerminating", message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +149,43 @@ mod tests {
         ] {
             assert_eq!(state.next_action(RELEASE_DELAY, now), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn a_kept_secret_has_a_warning_that_does_not_change_while_the_time_passes() {
+        let deleted_at: Timestamp = "2026-01-01T00:00:30Z".parse().unwrap();
+        let kept = CredentialSecretState {
+            is_wanted: true,
+            has_finalizer: true,
+            deleted_at: Some(deleted_at),
+            organizations: 1,
+            ..CredentialSecretState::default()
+        };
+        let in_use = CredentialSecretState { has_terminating_dependent: true, ..kept.clone() };
+        let message = |state: &CredentialSecretState, seconds| {
+            let now = deleted_at + jiff::SignedDuration::from_secs(seconds);
+            kept_secret_warning(state, "token", RELEASE_DELAY, now).map(|warning| warning.message)
+        };
+        let first = message(&kept, 0).unwrap();
+        assert!(
+            first.starts_with(
+                "Secret \"token\" is being deleted, and changes to the Secret will be lost. The operator keeps"
+            ) && first
+                .contains("until 2026-01-01T00:01:00Z and until no SpiceApp that uses the credential is terminating"),
+            "{first}"
+        );
+        for (state, seconds) in [(&kept, 29), (&in_use, 0), (&in_use, 3600)] {
+            assert_eq!(message(state, seconds).as_ref(), Some(&first), "{state:?} after {seconds} s");
+        }
+        for state in [
+            CredentialSecretState { deleted_at: None, ..kept.clone() },
+            CredentialSecretState { has_finalizer: false, ..kept.clone() },
+            CredentialSecretState { is_wanted: false, ..kept.clone() },
+            CredentialSecretState { organizations: 0, ..kept.clone() },
+            CredentialSecretState { namespace_terminating: true, ..kept.clone() },
+        ] {
+            assert_eq!(message(&state, 0), None, "{state:?}");
+        }
+        assert_eq!(message(&kept, 30), None, "the operator removes the finalizer");
     }
 }

@@ -45,11 +45,8 @@ pub(crate) fn plan<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Plan<K> {
     K::complete(input, plan)
 }
 
-/// The status with the conditions that follow from the outcome of a reconcile, and the event for a change of Ready.
-pub(crate) fn report<K: ResourcePlanner>(
-    input: &PlanInput<'_, K>,
-    outcome: &Outcome,
-) -> (K::Status, Option<EventRecord>) {
+/// The status with the conditions that follow from the outcome of a reconcile, and the events for a change of Ready.
+pub(crate) fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Outcome) -> (K::Status, Vec<EventRecord>) {
     let mut status = input.status.clone();
     let before = K::core(&status).conditions.clone();
     let generation = input.meta.generation.unwrap_or_default();
@@ -75,8 +72,14 @@ pub(crate) fn report<K: ResourcePlanner>(
     if matches!(outcome, Outcome::InSync | Outcome::Stalled(..) | Outcome::WriteFailed(..)) {
         core.last_handled_reconcile_at = requested_reconcile(input.meta).map(str::to_owned);
     }
-    let event = conditions::ready_event(&before, &core.conditions);
-    (status, event)
+    let transition = conditions::ready_event(&before, &core.conditions);
+    let mut events: Vec<EventRecord> = transition.into_iter().collect();
+    if let Some(notice) = K::notice(input) {
+        conditions::set_ready_message(&mut core.conditions, &notice.message);
+        let reported = find_condition(&before, ConditionType::Ready);
+        events.extend(Some(notice).filter(|notice| reported.is_none_or(|ready| ready.message != notice.message)));
+    }
+    (status, events)
 }
 
 /// Outcome of a released object that finalizers of others keep.
@@ -393,9 +396,9 @@ mod tests {
         {
             let kept_by = |finalizers: &[&str]| json!({ "metadata": { "finalizers": finalizers } });
             let report_of = |object: &Value| {
-                let (status, event) =
+                let (status, events) =
                     with_input::<K, _>(object, K::Observed::default(), |input| report(input, &Outcome::Finalized));
-                (serde_json::to_value(status).unwrap(), event.map(|event| event.message))
+                (serde_json::to_value(status).unwrap(), events.into_iter().next().map(|event| event.message))
             };
             let (mut status, _) = (case.blocked)();
             status["conditions"] = json!([{

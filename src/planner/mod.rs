@@ -52,7 +52,7 @@ pub use app::{
     SpicepodProblem, parse_spicepod,
 };
 pub use conditions::undecodable_conditions;
-pub use credential_finalizer::{CredentialSecretState, FinalizerAction};
+pub use credential_finalizer::{CredentialSecretState, FinalizerAction, kept_secret_warning};
 pub use digest::{DigestKey, Identity};
 pub use messages::{credential_not_found_message, display_object};
 pub use observation::{Observation, Observed, WriteResult};

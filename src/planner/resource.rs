@@ -102,6 +102,12 @@ pub trait ResourcePlanner:
         !input.sources_changed()
     }
 
+    /// A warning about an object that the spec refers to. The warning is the message of Ready, and an event when the
+    /// message changes.
+    fn notice(_input: &PlanInput<'_, Self>) -> Option<EventRecord> {
+        None
+    }
+
     /// Message of Ready=True.
     fn in_sync_message(input: &PlanInput<'_, Self>) -> String;
 

@@ -155,11 +155,11 @@ impl<K: ResourcePlanner> Steps<K> {
         }
     }
 
-    /// Reports the outcome in [`Steps::status`]. Returns the event for a change of Ready.
-    pub fn report(&mut self, outcome: &Outcome, context: StepContext<'_>) -> Option<EventRecord> {
-        let (status, event) = self.with_input(context, |input| lifecycle::report(input, outcome));
+    /// Reports the outcome in [`Steps::status`]. Returns the events for a change of Ready.
+    pub fn report(&mut self, outcome: &Outcome, context: StepContext<'_>) -> Vec<EventRecord> {
+        let (status, events) = self.with_input(context, |input| lifecycle::report(input, outcome));
         self.status = status;
-        event
+        events
     }
 
     /// Delay until the next reconcile after this outcome, unless an event triggers one before.

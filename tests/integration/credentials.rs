@@ -1,10 +1,12 @@
 //! Credentials of a SpiceOrganization: missing, rejected and changed credentials, scopes, and secrecy of tokens.
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
 
 use crate::support::{
+    control_plane::use_existing_cluster,
+    eventually::{DEADLINE, eventually},
     operator::Operator,
     sandbox::{Action, Fault, When},
     test_env::{CREDENTIAL, Kind, TestEnv},
@@ -156,4 +158,54 @@ async fn session_token_is_a_valid_credential() {
     )
     .await;
     env.apply_app_and_wait("my-app", json!({})).await;
+}
+
+/// Notes of the events about an object.
+async fn event_notes(env: &TestEnv, reason: &str, kind: &str) -> Vec<String> {
+    let selector = format!("reason={reason},involvedObject.kind={kind}");
+    let events = env.kubectl(&["get", "events", "--field-selector", &selector, "-o", "json"]).await.unwrap();
+    let events: Value = serde_json::from_str(&events).unwrap();
+    events["items"].as_array().unwrap().iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn deleted_credential_secret_is_reported_at_once_while_the_operator_keeps_it() {
+    if use_existing_cluster() {
+        // This operator watches every namespace, including the namespaces of other tests.
+        return;
+    }
+    let env = TestEnv::cluster_wide("kept").await;
+    let operator = env.start_operator_with(&["--credential-release-delay=1h"]).await;
+    env.apply_app_and_wait("my-app", json!({})).await;
+    eventually("the credential Secret has the finalizer", DEADLINE, async || {
+        let secret = env.kubernetes_secrets().get(CREDENTIAL.0).await.map_err(|error| error.to_string())?;
+        if secret.metadata.finalizers.is_some() { Ok(()) } else { Err("no finalizer".to_owned()) }
+    })
+    .await;
+    env.kubernetes_secrets().delete(CREDENTIAL.0, &DeleteParams::default()).await.unwrap();
+    let lost = "changes to the Secret will be lost";
+    let organization = env.wait_for_message::<SpiceOrganization>("default", "Succeeded", lost).await;
+    assert!(organization.has_ready("True", "Succeeded"), "{organization:?}");
+    // As `kubectl apply` of a new credential, which succeeds.
+    env.set_credential("sandbox-fake-token-nobody").await;
+    let organization = env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
+    let message = organization.ready_message().to_owned();
+    assert!(message.contains(lost), "{message}");
+    for kind in ["SpiceOrganization", "Secret"] {
+        eventually("the event is published", DEADLINE, async || {
+            match event_notes(&env, "SecretTerminating", kind).await {
+                notes if notes == [message.clone()] => Ok(()),
+                notes => Err(format!("{kind}: {notes:?}")),
+            }
+        })
+        .await;
+    }
+
+    // After the release, a new Secret of the name is used at once.
+    operator.kill().unwrap();
+    let _operator = env.start_operator_with(&["--credential-release-delay=0s"]).await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "CredentialsMissing").await;
+    env.set_credential("sandbox-fake-token-operator").await;
+    let organization = env.wait_for_ready::<SpiceOrganization>("default").await;
+    assert!(!organization.ready_message().contains(lost), "{organization:?}");
 }

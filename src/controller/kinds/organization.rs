@@ -7,8 +7,8 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::api::SpiceOrganization;
-use crate::controller::lookup::credential::{deletion_blockers, is_finalizer_add_pending};
-use crate::controller::lookup::organizations::{count_apps, credential_secret};
+use crate::controller::lookup::credential::{deletion_blockers, is_finalizer_add_pending, kept_secret_warning};
+use crate::controller::lookup::organizations::{count_apps, credential_ref, credential_secret};
 use crate::controller::reconcile::reconciler::Reconciler;
 use crate::controller::reconcile::remote::{observed_or_unknown, run_cancellable, unverified_connection};
 use crate::controller::reconcile::undecodable;
@@ -45,6 +45,10 @@ impl Reconciler for SpiceOrganization {
                 observed.lists = lists(context, object).await;
             }
             OrganizationRead::Apps => observed.apps = Some(count_apps(context, object)),
+            OrganizationRead::SecretDeletion => {
+                let secret = context.caches.secrets.get(&credential_ref(object));
+                observed.kept_secret_warning = secret.and_then(|secret| kept_secret_warning(context, &secret));
+            }
             OrganizationRead::Dependents => observed.dependents = Some(deletion_blockers(context, object)),
             OrganizationRead::Organizations => {
                 let organizations = ask(context, object, async |client| client.organizations(priority).await);

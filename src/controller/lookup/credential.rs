@@ -12,7 +12,7 @@ use super::organizations::{apps_of, credential_ref, credential_secret, dependent
 use crate::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
 use crate::controller::cluster::sync::lock;
 use crate::controller::state::context::Context;
-use crate::planner::{CredentialSecretState, FinalizerAction};
+use crate::planner::{self, CredentialSecretState, EventRecord, FinalizerAction};
 
 /// Returns true if a Secret has the operator's finalizer.
 pub(in crate::controller) fn has_finalizer(secret: &PartialObjectMeta<Secret>) -> bool {
@@ -42,6 +42,15 @@ pub(in crate::controller) fn deletion_blockers(context: &Context, organization: 
 /// Next action on the finalizer of a Secret.
 pub(in crate::controller) fn next_action(context: &Context, secret: &PartialObjectMeta<Secret>) -> FinalizerAction {
     state(context, secret).next_action(context.settings.timings.credential_release_delay, Timestamp::now())
+}
+
+/// Warning for a deleted Secret that the operator keeps.
+pub(in crate::controller) fn kept_secret_warning(
+    context: &Context,
+    secret: &PartialObjectMeta<Secret>,
+) -> Option<EventRecord> {
+    let delay = context.settings.timings.credential_release_delay;
+    planner::kept_secret_warning(&state(context, secret), &secret.name_any(), delay, Timestamp::now())
 }
 
 fn state(context: &Context, secret: &PartialObjectMeta<Secret>) -> CredentialSecretState {

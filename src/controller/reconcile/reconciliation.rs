@@ -233,13 +233,13 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             return Ok((Some(label), None));
         }
         let step_context = context.step_context();
-        let event = self.steps.report(outcome, step_context);
+        let events = self.steps.report(outcome, step_context);
         if self.steps.object().status() == Some(self.steps.status()) {
             self.steps.discard_unpersisted();
         } else {
             self.store_status().await?;
-            event.iter().for_each(|event| self.log_transition(event));
-            context.events.publish(self.steps.object(), event.into_iter().collect());
+            events.iter().for_each(|event| self.log_transition(event));
+            context.events.publish(self.steps.object(), events);
         }
         self.steps.record_outcome(outcome, started_at, step_context);
         let requeue_after = self.steps.requeue_after(outcome, step_context);

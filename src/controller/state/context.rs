@@ -1,6 +1,6 @@
 //! The context of every reconcile: clients, caches, queues and shared state.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::Timestamp;
@@ -43,6 +43,8 @@ pub(in crate::controller) struct Context {
     /// UIDs of credential Secrets whose finalizer the operator could not change, and the failures in a row. Their
     /// organizations work without a new finalizer.
     pub(in crate::controller) unprotected_secrets: Mutex<HashMap<String, u32>>,
+    /// UIDs of deleted credential Secrets that the operator keeps, and for which it has published the warning.
+    pub(in crate::controller) kept_secrets: Mutex<HashSet<String>>,
     /// SpiceSecrets by SpiceApp.
     pub(in crate::controller) secrets_by_app: ReferenceIndex,
     /// SpiceSecrets by Kubernetes Secret.
@@ -89,6 +91,7 @@ impl Context {
             counters,
             leadership,
             unprotected_secrets: Mutex::default(),
+            kept_secrets: Mutex::default(),
             secrets_by_app: ReferenceIndex::default(),
             secrets_by_source: ReferenceIndex::default(),
             secret_names: SiblingIndex::default(),

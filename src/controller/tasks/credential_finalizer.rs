@@ -11,7 +11,7 @@ use crate::api::{CREDENTIAL_FINALIZER, Reason};
 use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal};
 use crate::controller::cluster::sync::lock;
 use crate::controller::cluster::work_queue::{self, ReconcileRequests};
-use crate::controller::lookup::credential::next_action;
+use crate::controller::lookup::credential::{kept_secret_warning, next_action};
 use crate::controller::lookup::organizations::organizations_using;
 use crate::controller::state::context::Context;
 use crate::planner::{EventRecord, FinalizerAction, doubled_delay};
@@ -25,6 +25,11 @@ pub(in crate::controller) async fn run(context: Arc<Context>, requests: Reconcil
 }
 
 async fn reconcile(secret: Arc<SecretMetadata>, context: Arc<Context>) -> Action {
+    if let Some(warning) = kept_secret_warning(&context, &secret)
+        && lock(&context.kept_secrets).insert(secret.uid().unwrap_or_default())
+    {
+        context.events.publish(secret.as_ref(), vec![warning]);
+    }
     match next_action(&context, &secret) {
         FinalizerAction::None => Action::await_change(),
         FinalizerAction::RequeueAfter(delay) => Action::requeue(delay),

@@ -34,7 +34,9 @@ impl EventHandler<PartialObjectMeta<Secret>> for SecretEventHandler {
     }
 
     fn on_delete(&mut self, secret: &PartialObjectMeta<Secret>) {
-        lock(&self.0.unprotected_secrets).remove(&secret.uid().unwrap_or_default());
+        let uid = secret.uid().unwrap_or_default();
+        lock(&self.0.unprotected_secrets).remove(&uid);
+        lock(&self.0.kept_secrets).remove(&uid);
         self.on_change(secret);
     }
 }

@@ -9,7 +9,7 @@ use crate::management::types::{
 };
 use crate::planner::errors::{self, ApiOperation};
 use crate::planner::observation::{Observation, Observed};
-use crate::planner::outcome::{Outcome, Retry};
+use crate::planner::outcome::{EventRecord, Outcome, Retry};
 use crate::planner::resource::PlanInput;
 
 /// The validated spec of a SpiceOrganization.
@@ -45,6 +45,8 @@ pub struct OrganizationObserved {
     pub limits: Option<Observed<Observation<Limits>>>,
     /// Number of SpiceApps that use the organization.
     pub apps: Option<i64>,
+    /// Warning if the credential Secret is deleted and the operator still keeps the Secret.
+    pub kept_secret_warning: Option<EventRecord>,
     /// Display names of the objects that use the organization.
     pub dependents: Option<Vec<String>>,
 }
@@ -66,6 +68,8 @@ pub enum OrganizationRead {
     Limits,
     /// Number of SpiceApps that use the organization, from the cache.
     Apps,
+    /// Deletion of the credential Secret, from the cache.
+    SecretDeletion,
     /// Objects that use the organization, from the cache.
     Dependents,
 }

@@ -19,7 +19,7 @@ use crate::management::types::{ApiError, ErrorKind};
 use crate::planner::digest::Identity;
 use crate::planner::messages::{credential_not_found_message, list_items};
 use crate::planner::observation::Observed;
-use crate::planner::outcome::{Outcome, Retry};
+use crate::planner::outcome::{EventRecord, Outcome, Retry};
 use crate::planner::resource::{NoRemoteWrite, Plan, ResourcePlanner};
 use crate::planner::schedule::Resync;
 use input::{OrganizationInput, unreachable};
@@ -84,7 +84,10 @@ impl ResourcePlanner for SpiceOrganization {
     }
 
     fn cache_reads(input: &OrganizationInput<'_>) -> Vec<OrganizationRead> {
-        if input.observed.apps.is_none() { vec![OrganizationRead::Apps] } else { Vec::new() }
+        match input.observed.apps {
+            None => vec![OrganizationRead::Apps, OrganizationRead::SecretDeletion],
+            Some(_) => Vec::new(),
+        }
     }
 
     fn required_reads(input: &OrganizationInput<'_>, (): &()) -> Vec<OrganizationRead> {
@@ -141,6 +144,10 @@ impl ResourcePlanner for SpiceOrganization {
     fn complete(input: &OrganizationInput<'_>, mut plan: Plan<Self>) -> Plan<Self> {
         plan.status.apps = input.observed.apps.or(input.status.apps);
         plan
+    }
+
+    fn notice(input: &OrganizationInput<'_>) -> Option<EventRecord> {
+        input.observed.kept_secret_warning.clone()
     }
 
     fn in_sync_message(input: &OrganizationInput<'_>) -> String {

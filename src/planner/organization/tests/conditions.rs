@@ -1,6 +1,8 @@
 //! Conditions, resyncs, and the number of apps.
 
 use super::*;
+use crate::api::ConditionType;
+use crate::planner::find_condition;
 
 #[test]
 fn a_forced_resync_checks_an_organization_that_is_in_sync() {
@@ -80,4 +82,35 @@ fn a_terminating_object_in_use_reports_a_failed_check_of_its_credential() {
     );
     fixture.set_credential(json!([{ "id": "1" }]));
     assert_eq!(fixture.reconcile(), Outcome::Terminating("In use by SpiceApp \"my-app\"".to_owned()));
+}
+
+#[test]
+fn a_kept_secret_is_the_message_of_ready_at_once_and_one_event() {
+    for (organizations, status, reason) in [
+        (Observed::Present(json!([{ "id": "1" }])), "True", "Succeeded"),
+        (Observed::Unknown(error(ErrorKind::Unauthorized)), "False", "Unauthorized"),
+    ] {
+        for suspended in [false, true] {
+            let mut fixture = Fixture::new();
+            fixture.organizations = organizations.clone();
+            fixture.reconcile();
+            fixture.object.spec.suspend = Some(suspended);
+            let (status, reason) = match suspended {
+                true => (if status == "True" { "True" } else { "Unknown" }, "Suspended"),
+                false => (status, reason),
+            };
+            let warning = EventRecord::warning("Delete", "SecretTerminating", "the Secret is kept".to_owned());
+            fixture.warning = Some(warning.clone());
+            for events in [1, 0] {
+                fixture.reconcile();
+                let ready = find_condition(&fixture.status().core.conditions, ConditionType::Ready).unwrap().clone();
+                assert_eq!(
+                    (ready.status.as_str(), ready.reason.as_str(), ready.message.as_str()),
+                    (status, reason, "the Secret is kept")
+                );
+                let published = fixture.events.iter().filter(|event| **event == warning).count();
+                assert_eq!(published, events, "{:?}", fixture.events);
+            }
+        }
+    }
 }

@@ -28,6 +28,9 @@ struct Fixture {
     apps: i64,
     dependents: Vec<String>,
     lists: BTreeMap<String, ListCompleteness>,
+    /// Warning about the credential Secret.
+    warning: Option<EventRecord>,
+    events: Vec<EventRecord>,
     /// Delay until the next reconcile, from the last one.
     requeue_after: Option<Duration>,
 }
@@ -62,7 +65,21 @@ impl Fixture {
         let (reads, dependents, lists) = (Vec::new(), Vec::new(), BTreeMap::new());
         let subject = Subject::new(object, Timestamp::UNIX_EPOCH);
         let (up, apps, requeue_after) = (true, 0, None);
-        Self { subject, reads, secret, organizations, offers, up, apps, dependents, lists, requeue_after }
+        let (warning, events) = (None, Vec::new());
+        Self {
+            subject,
+            reads,
+            secret,
+            organizations,
+            offers,
+            up,
+            apps,
+            dependents,
+            lists,
+            warning,
+            events,
+            requeue_after,
+        }
     }
 
     /// Changes the Secret to a credential for these organizations.
@@ -98,6 +115,7 @@ impl Fixture {
                 observed.lists = self.lists.clone();
             }
             OrganizationRead::Apps => observed.apps = Some(self.apps),
+            OrganizationRead::SecretDeletion => observed.kept_secret_warning = self.warning.clone(),
             OrganizationRead::Dependents => observed.dependents = Some(self.dependents.clone()),
             OrganizationRead::Organizations => {
                 observed.organizations = Some(match &self.organizations {
@@ -127,13 +145,14 @@ impl Fixture {
     /// One reconcile.
     fn reconcile(&mut self) -> Outcome {
         let done = reconcile(self);
-        (self.reads, self.requeue_after) = (done.reads, done.requeue_after);
+        (self.reads, self.events, self.requeue_after) = (done.reads, done.events, done.requeue_after);
         done.outcome
     }
 
     /// The reads of the last reconcile that send a request.
     fn requests(&self) -> Vec<OrganizationRead> {
-        let local = [OrganizationRead::Apps, OrganizationRead::Credential, OrganizationRead::Dependents];
+        use OrganizationRead::{Apps, Credential, Dependents, SecretDeletion};
+        let local = [Apps, Credential, Dependents, SecretDeletion];
         self.reads.iter().filter(|read| !local.contains(read)).cloned().collect()
     }
 
