@@ -2,7 +2,7 @@
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use spice_cloud_operator::api::{SpiceApp, SpiceOrganization};
+use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
 use crate::support::{
     control_plane::use_existing_cluster,
@@ -208,4 +208,55 @@ async fn deleted_credential_secret_is_reported_at_once_while_the_operator_keeps_
     env.set_credential("sandbox-fake-token-operator").await;
     let organization = env.wait_for_ready::<SpiceOrganization>("default").await;
     assert!(!organization.ready_message().contains(lost), "{organization:?}");
+}
+
+/// Annotates an object as a foreign controller does, and returns the new resourceVersion.
+async fn annotate(env: &TestEnv, kind: &str, name: &str) -> String {
+    let stamp = format!("example.com/other={:?}", std::time::SystemTime::now());
+    let args = ["annotate", "--overwrite", kind, name, &stamp, "-o", "jsonpath={.metadata.resourceVersion}"];
+    env.kubectl(&args).await.unwrap()
+}
+
+/// Waits until the status of an object records this version of its source.
+async fn wait_for_source<K: Kind>(env: &TestEnv, name: &str, version: &str) {
+    env.wait_for(name, "the version of the source is observed", |object: &K| {
+        let sources = object.core().map_or(&[][..], |core| &core.observed_sources);
+        sources.iter().any(|source| source.resource_version == version)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metadata_changes_cause_no_api_call() {
+    let env = TestEnv::new("metadata").await;
+    let _operator = env.start_operator().await;
+    env.kubectl(&["create", "configmap", "pods", "--from-literal=spicepod.yaml=name: pod"]).await.unwrap();
+    env.apply_app_and_wait("my-app", json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } })).await;
+    env.set_values("values", json!({ "TOKEN": "fake-value-of-a-secret" })).await;
+    env.apply_secret_and_wait("my-secret", json!({ "secretRef": { "name": "values" } })).await;
+    let before = env.sandbox.revision().await.unwrap();
+    for _ in 0..3 {
+        let version = annotate(&env, "secret", CREDENTIAL.0).await;
+        wait_for_source::<SpiceOrganization>(&env, "default", &version).await;
+        let version = annotate(&env, "configmap", "pods").await;
+        wait_for_source::<SpiceApp>(&env, "my-app", &version).await;
+        let version = annotate(&env, "secret", "values").await;
+        wait_for_source::<SpiceSecret>(&env, "my-secret", &version).await;
+        for (kind, name) in [("sorg", "default"), ("sapp", "my-app"), ("ssec", "my-secret")] {
+            annotate(&env, kind, name).await;
+        }
+    }
+    assert_eq!(env.calls_since(before).await, [""; 0]);
+    // An edit is applied with its own calls only, without a check of the credential.
+    annotate(&env, "secret", CREDENTIAL.0).await;
+    env.apply_app_and_wait(
+        "my-app",
+        json!({ "description": "new", "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } }),
+    )
+    .await;
+    let calls = env.calls_since(before).await;
+    assert!(calls.iter().all(|call| call.contains("/apps/")), "{calls:?}");
+    // Another content leads to calls.
+    env.set_credential("sandbox-fake-token-nobody").await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
 }

@@ -33,9 +33,7 @@ pub(in crate::controller) fn fields_for_reconcile<K>(object: &DeserializeGuard<K
 where
     K: Resource<DynamicType = ()>,
 {
-    let meta = object.meta();
-    let deleted = meta.deletion_timestamp.as_ref().map(|time| time.0);
-    (object.0.is_ok(), meta.generation, deleted, meta.finalizers.clone(), meta.annotations.clone())
+    (object.0.is_ok(), desired_state_fields(object))
 }
 
 /// Returns true if two versions of an object request the same from the operator.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::api::SpiceOrganization;
+use crate::api::{SourceVersion, SpiceOrganization};
 use crate::controller::lookup::credential::{deletion_blockers, is_finalizer_add_pending, kept_secret_warning};
 use crate::controller::lookup::organizations::{count_apps, credential_ref, credential_secret};
 use crate::controller::reconcile::reconciler::Reconciler;
@@ -40,6 +40,10 @@ impl Reconciler for SpiceOrganization {
             OrganizationRead::Credential => {
                 let namespace = object.namespace().unwrap_or_default();
                 let version = context.caches.secret_version(&namespace, credential_secret(object));
+                observed.credential_unchanged = match &version {
+                    Some(version) => has_verified_credential(context, object, version).await,
+                    None => false,
+                };
                 observed.credential = Some(version.map_or(Observed::Absent, Observed::Present));
                 observed.finalizer_add_pending = is_finalizer_add_pending(context, object);
                 observed.lists = lists(context, object).await;
@@ -72,6 +76,18 @@ impl Reconciler for SpiceOrganization {
             }
         }
     }
+}
+
+/// Returns true if a version of the credential Secret other than the verified version has the verified credential. Reads
+/// the Secret once for each version.
+async fn has_verified_credential(context: &Context, object: &SpiceOrganization, version: &SourceVersion) -> bool {
+    let verified = object.status.as_ref().and_then(|status| status.core.observed_sources.first());
+    let Some(verified) = verified.filter(|verified| *verified != version) else { return false };
+    // Without the verified credential in memory, only a check of the new version shows whether it is accepted.
+    let uid = object.uid().unwrap_or_default();
+    context.connections.is_in_use(&uid, verified)
+        && unverified_connection(context, object).await.is_ok()
+        && context.connections.is_in_use(&uid, verified)
 }
 
 /// Sends a request over the connection of an organization, until the object changes.

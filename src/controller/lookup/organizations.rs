@@ -129,16 +129,20 @@ fn unusable(context: &Context, organization: &SpiceOrganization, status: &SpiceO
     let secret = credential_secret(organization);
     let current = context.caches.secret_version(&organization.namespace().unwrap_or_default(), secret);
     let verified = status.core.observed_sources.first();
+    // A version of the Secret with the verified credential needs no check.
+    let uid = organization.metadata.uid.as_deref().unwrap_or_default();
+    let is_in_use = |version| context.connections.is_in_use(uid, version);
+    let is_verified = verified == current.as_ref() || (current.is_some() && verified.is_some_and(is_in_use));
     match ready {
         // A terminating organization is never Ready, and must serve its apps until the last app is deleted.
-        _ if is_terminating && verified.is_some() && verified == current.as_ref() => None,
+        _ if is_terminating && verified.is_some() && is_verified => None,
         _ if is_terminating && current.is_none() => Some(credential_not_found_message(secret)),
         None => Some("it has not been reconciled yet".to_owned()),
         Some(ready) if ready.status != "True" => Some(ready.reason.clone()),
         Some(ready) if ready.observed_generation != organization.metadata.generation => {
             Some("its current generation has not been reconciled yet".to_owned())
         }
-        Some(_) if verified != current.as_ref() => Some("its credential changed and is not verified yet".to_owned()),
+        Some(_) if !is_verified => Some("its credential changed and is not verified yet".to_owned()),
         Some(_) => None,
     }
 }

@@ -59,7 +59,8 @@ async fn verified_connection(context: &Context, organization: &SpiceOrganization
     }
     let connection = unverified_connection(context, organization).await?;
     let verified = organization.status.as_ref().and_then(|status| status.core.observed_sources.first());
-    if verified != Some(&connection.version) {
+    let uid = organization.uid().unwrap_or_default();
+    if !verified.is_some_and(|version| context.connections.is_in_use(&uid, version)) {
         return cancelled("The credential changed and is not verified yet".to_owned());
     }
     Ok(connection)

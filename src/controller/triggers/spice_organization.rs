@@ -80,9 +80,11 @@ impl SpiceOrganizationEventHandler {
             common_view(&self.context, organization);
         let spec = &organization.spec;
         let permissions = serde_json::to_string(&(&spec.allowed_namespaces, spec.adoption)).unwrap_or_default();
-        // The verified version of the credential too: apps that saw a new version wait for the organization.
+        // The verified credential too: apps that saw another credential wait for the organization.
         let sources = organization.status.iter().flat_map(|status| &status.core.observed_sources);
-        let versions: Vec<_> = sources.map(|source| (source.uid.clone(), source.resource_version.clone())).collect();
+        let uid = organization.metadata.uid.as_deref().unwrap_or_default();
+        let first = sources.map(|source| self.context.connections.first_version(uid, source));
+        let versions: Vec<_> = first.map(|source| (source.uid, source.resource_version)).collect();
         let state =
             (is_released(&organization.metadata), unusable, suspended, binding, accepted_missing_apps, default_region);
         self.for_apps.has_changed(organization.metadata.uid.as_ref(), (state, permissions, versions))

@@ -74,10 +74,8 @@ fn managed_id(input: &AppInput<'_>) -> Option<i64> {
 }
 
 pub(super) fn plan(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
-    if can_skip(input) {
-        return input.no_op(Outcome::Skipped);
-    }
     let mut plan = match resolve_spicepod(input, spec) {
+        _ if can_skip(input) => input.no_op(Outcome::Skipped),
         Ok(spec) => plan_desired(input, &spec),
         Err(outcome) => input.no_op(outcome),
     };
@@ -139,7 +137,7 @@ fn reference_mismatch(input: &AppInput<'_>) -> Option<Outcome> {
 }
 
 fn can_skip(input: &AppInput<'_>) -> bool {
-    let unchanged = !input.sources_changed() || input.write_held_until().is_some();
+    let unchanged = !input.sources_changed() || input.write_held_until().is_some() || is_spicepod_applied(input);
     let is_created = input.status.id.is_some() || input.status.create_intent.is_none();
     // A response of this reconcile is always evaluated, regardless of the schedule.
     input.observed.app.is_none() && is_created && unchanged && input.can_skip()

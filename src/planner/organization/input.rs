@@ -29,6 +29,9 @@ pub struct OrganizationDesired {
 pub struct OrganizationObserved {
     /// Version of the credential Secret, from the cache.
     pub credential: Option<Observed<SourceVersion>>,
+    /// True if that version has the verified credential. Then the version differs from the verified one only in unused
+    /// content.
+    pub credential_unchanged: bool,
     /// True if the operator is about to add its finalizer to that Secret, which changes the version.
     pub finalizer_add_pending: bool,
     /// Completeness of each list that this process has read, by path.

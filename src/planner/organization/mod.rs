@@ -143,6 +143,11 @@ impl ResourcePlanner for SpiceOrganization {
 
     fn complete(input: &OrganizationInput<'_>, mut plan: Plan<Self>) -> Plan<Self> {
         plan.status.apps = input.observed.apps.or(input.status.apps);
+        if let Some(Observed::Present(version)) = &input.observed.credential
+            && input.observed.credential_unchanged
+        {
+            plan.status.core.observed_sources = vec![version.clone()];
+        }
         plan
     }
 
@@ -166,7 +171,7 @@ impl ResourcePlanner for SpiceOrganization {
 fn is_verified(input: &OrganizationInput<'_>, credential: &SourceVersion) -> bool {
     (input.can_skip() || input.is_deleting())
         && !input.runtime_state.force_resync
-        && input.status.core.observed_sources == [credential.clone()]
+        && (input.observed.credential_unchanged || input.status.core.observed_sources == [credential.clone()])
         && binding::is_bound(input)
 }
 

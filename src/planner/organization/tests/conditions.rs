@@ -114,3 +114,25 @@ fn a_kept_secret_is_the_message_of_ready_at_once_and_one_event() {
         }
     }
 }
+
+#[test]
+fn a_new_version_of_the_secret_with_the_verified_credential_is_recorded_without_a_request() {
+    for terminating in [false, true] {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.reconcile(), Outcome::InSync);
+        if terminating {
+            fixture.object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+            fixture.dependents = vec!["SpiceApp \"my-app\"".to_owned()];
+        }
+        fixture.secret.resource_version.push('1');
+        fixture.credential_unchanged = true;
+        fixture.reconcile();
+        assert_eq!(fixture.requests(), [], "terminating: {terminating}");
+        assert_eq!(fixture.status().core.observed_sources, [fixture.secret.clone()]);
+        // Another credential is checked.
+        fixture.secret.resource_version.push('1');
+        fixture.credential_unchanged = false;
+        fixture.reconcile();
+        assert!(!fixture.requests().is_empty(), "terminating: {terminating}");
+    }
+}

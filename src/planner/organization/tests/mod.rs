@@ -22,6 +22,8 @@ struct Fixture {
     subject: Subject<SpiceOrganization>,
     reads: Vec<OrganizationRead>,
     secret: SourceVersion,
+    /// True if the version of the Secret has the verified credential.
+    credential_unchanged: bool,
     organizations: Observed<Value>,
     offers: Observed<()>,
     up: bool,
@@ -70,6 +72,7 @@ impl Fixture {
             subject,
             reads,
             secret,
+            credential_unchanged: false,
             organizations,
             offers,
             up,
@@ -112,6 +115,7 @@ impl Fixture {
         match read {
             OrganizationRead::Credential => {
                 observed.credential = Some(Observed::Present(self.secret.clone()));
+                observed.credential_unchanged = self.credential_unchanged;
                 observed.lists = self.lists.clone();
             }
             OrganizationRead::Apps => observed.apps = Some(self.apps),
