@@ -6,9 +6,10 @@
 //! | [`cli`]        | subcommands `run`, `crds` and `sandbox`                        | `operator`, `sandbox`, `api`      |
 //! | [`operator`]   | the process: settings, logs, admin server, leader election     | `controller`, `management`        |
 //! | [`controller`] | Kubernetes: watches, reconcile loop, status writes, events     | `planner`, `management`, `api`    |
-//! | [`planner`]    | decisions: pure functions from observed state to a plan        | `api`, `management::types`        |
-//! | [`management`] | client of the Management API: authentication, rate limits      |                                   |
-//! | [`api`]        | types of the custom resources                                  |                                   |
+//! | [`planner`]    | decisions: pure functions from observed state to a plan        | `api`, `management::types`, `json` |
+//! | [`management`] | client of the Management API: authentication, rate limits      | `json`                            |
+//! | [`api`]        | types of the custom resources                                  | `json`                            |
+//! | [`json`]       | JSON values as compact text                                    |                                   |
 //! | `sandbox`      | local Management API server for tests                          |                                   |
 //!
 //! `tests/architecture` checks the last column.
@@ -16,6 +17,7 @@
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod json;
 pub mod management;
 pub mod operator;
 pub mod planner;

@@ -8,12 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::interval::{Interval, interval_rule};
 use super::policy::{AdoptionPolicy, DeletionPolicy, DriftPolicy};
 use super::reference::{ConfigMapKeyRef, OrganizationRef, ResolvedOrganizationRef};
 use super::runtime::Runtime;
+use super::spicepod::{Spicepod, spicepod_schema};
 use super::status::StatusCore;
 
 /// Desired state of the app. The operator does not change a field that is not set.
@@ -109,8 +109,8 @@ pub struct SpiceAppSpec {
     /// Spicepod as an object: `version`, `kind: Spicepod`, `name` and the components of the app. At most 256 KiB as
     /// JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "open_object")]
-    pub spicepod: Option<Map<String, Value>>,
+    #[schemars(schema_with = "spicepod_schema")]
+    pub spicepod: Option<Spicepod>,
     /// Other source of the Spicepod. A change of the source triggers a reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spicepod_from: Option<SpicepodSource>,
@@ -285,8 +285,4 @@ pub struct AppliedField {
     pub sent_hash: String,
     /// Digest of the value in the API response.
     pub observed_hash: String,
-}
-
-fn open_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }

@@ -11,6 +11,7 @@ mod policy;
 mod reference;
 mod runtime;
 mod secret;
+mod spicepod;
 mod status;
 
 pub use app::{
@@ -30,6 +31,7 @@ pub use reference::{
 };
 pub use runtime::{Runtime, RuntimeExecutor, RuntimeLimits, RuntimeRequests, RuntimeResources};
 pub use secret::{SecretConflict, SecretEntry, SecretItem, SecretRef, SpiceSecret, SpiceSecretSpec, SpiceSecretStatus};
+pub use spicepod::{MAX_SPICEPOD_BYTES, Spicepod};
 pub use status::StatusCore;
 pub(crate) use status::never_observed;
 

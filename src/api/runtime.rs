@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::json::Compact;
+
 /// Runtime image and size of an app.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -33,10 +35,10 @@ pub struct Runtime {
     pub replicas: Option<u32>,
     /// CPU, memory and disk of each replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<RuntimeResources>,
+    pub resources: Option<Compact<RuntimeResources>>,
     /// Executors of a distributed app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub executor: Option<RuntimeExecutor>,
+    pub executor: Option<Compact<RuntimeExecutor>>,
     /// Node group of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use crate::json::{hex, length, sha128};
 
 /// Version of the keyed digests.
 const KEYED_VERSION: &str = "v2";
@@ -69,11 +70,7 @@ pub(crate) fn is_under(digest: &str, key: &str) -> bool {
 }
 
 /// Digest of a value, with its version. The order of keys makes no difference.
-pub(crate) fn of_value(value: &Value) -> String {
-    let mut text = String::new();
-    canonical(value, &mut text);
-    format!("v1:{}", hex128(&[text.as_bytes()]))
-}
+pub(crate) use crate::json::digest as of_value;
 
 /// Value of the owner tag: 128 bits for the cluster, the namespace and the object.
 pub(crate) fn owner(identity: &Identity, namespace: &str, name: &str) -> String {
@@ -87,53 +84,7 @@ pub(crate) fn number(text: &str) -> u64 {
 }
 
 fn hex128(parts: &[&[u8]]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(length(part));
-        hasher.update(part);
-    }
-    hex(&hasher.finalize()[..16])
-}
-
-/// Length before each part of a digest's input, which distinguishes ("ab", "c") from ("a", "bc").
-fn length(part: &[u8]) -> [u8; 8] {
-    (part.len() as u64).to_be_bytes()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Appends the JSON of a value with sorted keys.
-fn canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(entries) => {
-            let mut keys: Vec<&String> = entries.keys().collect();
-            keys.sort();
-            text.push('{');
-            for key in keys {
-                text.push_str(&Value::from(key.as_str()).to_string());
-                text.push(':');
-                canonical(&entries[key], text);
-                text.push(',');
-            }
-            text.push('}');
-        }
-        Value::Array(items) => {
-            text.push('[');
-            for item in items {
-                canonical(item, text);
-                text.push(',');
-            }
-            text.push(']');
-        }
-        // A server may return 1 for 1.0; both are the same number.
-        Value::Number(number) => match number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e15) {
-            Some(float) => text.push_str(&format!("{float:.0}")),
-            None => text.push_str(&number.to_string()),
-        },
-        other => text.push_str(&other.to_string()),
-    }
+    hex(&sha128(parts))
 }
 
 #[cfg(test)]

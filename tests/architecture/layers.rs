@@ -4,15 +4,16 @@ use crate::scanner::{crate_paths, expand, tokens};
 use crate::sources::{Source, Uses, module};
 
 /// Which part may use which others. `lib.rs` only names the parts; every part may use itself.
-const PARTS: [(&str, &[&str]); 9] = [
+const PARTS: [(&str, &[&str]); 10] = [
     ("main", &["cli"]),
     ("lib", &[]),
     ("cli", &["operator", "sandbox", "api"]),
     ("operator", &["controller", "management"]),
     ("controller", &["planner", "management", "api"]),
-    ("planner", &["api", "management::types"]),
-    ("api", &[]),
-    ("management", &[]),
+    ("planner", &["api", "management::types", "json"]),
+    ("api", &["json"]),
+    ("management", &["json"]),
+    ("json", &[]),
     ("sandbox", &[]),
 ];
 

@@ -3,61 +3,90 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::list::ListPage;
+use crate::json::CompactJson;
 
-/// An app in a list or a detail response. Lists contain fewer fields, and older versions of the API omit some.
+/// An app in a list or a detail response. Lists contain fewer fields, and older versions of the API omit some. Other
+/// fields are dropped, such as the app's API keys, which the operator does not use and therefore must not hold.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "ResponseApp")]
 pub struct App {
     /// ID, unique in the service.
     pub id: i64,
     /// Name, unique in the organization; the comparison ignores case.
     pub name: String,
-    #[serde(default)]
-    tags: Option<Map<String, Value>>,
+    tags: BTreeMap<String, String>,
+    fields: BTreeMap<AppField, CompactJson>,
+    created_at: Option<Timestamp>,
+    endpoint: Option<String>,
+}
+
+/// An app as the API returns it.
+#[derive(Deserialize)]
+struct ResponseApp {
+    id: i64,
+    name: String,
     #[serde(default)]
     config: Option<Map<String, Value>>,
-    #[serde(flatten, deserialize_with = "without_api_keys")]
+    #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
-/// Drops the app's API keys: the operator does not use them, so it must not hold them.
-fn without_api_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-    let mut fields = Map::deserialize(deserializer)?;
-    fields.retain(|name, _| !name.starts_with("api_key"));
-    Ok(fields)
+impl From<ResponseApp> for App {
+    fn from(response: ResponseApp) -> Self {
+        let ResponseApp { id, name, mut rest, config } = response;
+        let mut config = config.unwrap_or_default();
+        let tags = match rest.remove(AppField::Tags.wire_name()) {
+            Some(Value::Object(tags)) => tags,
+            _ => Map::new(),
+        };
+        let fields = AppField::ALL.into_iter().filter(|field| *field != AppField::Tags).filter_map(|field| {
+            let name = field.wire_name();
+            // Some versions of the API return a field in both places, but set only one of the two.
+            let value = [rest.remove(name), config.remove(name)].into_iter().flatten().find(|value| !value.is_null());
+            Some((field, value?.into()))
+        });
+        let fields = fields.collect();
+        let text = |name: &str| rest.get(name).and_then(Value::as_str);
+        Self {
+            id,
+            name,
+            // The operator writes only tags with a string value.
+            tags: tags.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect(),
+            fields,
+            created_at: text("created_at").and_then(|time| time.parse().ok()),
+            endpoint: text("endpoint").map(str::to_owned),
+        }
+    }
 }
 
 impl App {
-    /// Tags with a string value. Other tags are omitted, because the operator writes only strings.
-    pub fn tags(&self) -> BTreeMap<String, String> {
-        let tags = self.tags.iter().flatten();
-        tags.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    /// Tags with a string value.
+    pub fn tags(&self) -> &BTreeMap<String, String> {
+        &self.tags
     }
 
     /// Value of one tag.
     pub fn tag(&self, key: &str) -> Option<&str> {
-        self.tags.as_ref()?.get(key)?.as_str()
+        self.tags.get(key).map(String::as_str)
     }
 
-    /// Value of a writable field, at the top level or in `config`. Null counts as absent.
-    pub fn field(&self, field: AppField) -> Option<&Value> {
-        let name = field.wire_name();
-        let config = self.config.as_ref().and_then(|config| config.get(name));
-        // Some versions of the API return a field in both places, but set only one of the two.
-        [self.rest.get(name), config].into_iter().flatten().find(|value| !value.is_null())
+    /// Value of a writable field other than the tags, at the top level or in `config`. Null counts as absent.
+    pub fn field(&self, field: AppField) -> Option<&CompactJson> {
+        self.fields.get(&field)
     }
 
     /// Time of the first creation; a reactivation does not change it.
     pub fn created_at(&self) -> Option<Timestamp> {
-        self.rest.get("created_at")?.as_str()?.parse().ok()
+        self.created_at
     }
 
     /// Base URL of the data plane, if present.
     pub fn endpoint(&self) -> Option<&str> {
-        self.rest.get("endpoint")?.as_str()
+        self.endpoint.as_deref()
     }
 }
 
@@ -96,6 +125,27 @@ pub enum AppField {
 }
 
 impl AppField {
+    /// All fields.
+    const ALL: [Self; 17] = [
+        Self::Description,
+        Self::Visibility,
+        Self::ProductionBranch,
+        Self::Tags,
+        Self::Spicepod,
+        Self::Registry,
+        Self::Image,
+        Self::ImageTag,
+        Self::UpdateChannel,
+        Self::Version,
+        Self::Replicas,
+        Self::Resources,
+        Self::Executor,
+        Self::NodeGroup,
+        Self::Region,
+        Self::ClusterName,
+        Self::StorageSizeGb,
+    ];
+
     /// Field name in the API.
     pub fn wire_name(self) -> &'static str {
         match self {
@@ -147,7 +197,7 @@ pub struct CreateApp {
 /// Body of `PUT /v1/apps/{appId}`, a merge: the API changes only the fields in the body, and clears a field for null.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct UpdateApp(pub BTreeMap<AppField, Value>);
+pub struct UpdateApp(pub BTreeMap<AppField, CompactJson>);
 
 /// Envelope of an app list: the key is `apps` in `/v1/apps` and `projects` in `/v1/projects`.
 #[derive(Deserialize)]

@@ -173,9 +173,9 @@ fn plan_untag(input: &AppInput<'_>) -> Plan<SpiceApp> {
     if Ownership::of(app, &input.desired.owner) != Ownership::Own || !has_name(app, &input.desired.name) {
         return release_kept(input);
     }
-    let mut tags = app.tags();
+    let mut tags = app.tags().clone();
     tags.retain(|key, _| key != OWNER_TAG && key != INCARNATION_TAG);
-    let body = UpdateApp([(AppField::Tags, serde_json::json!(tags))].into());
+    let body = UpdateApp([(AppField::Tags, serde_json::json!(tags).into())].into());
     let write = AppWrite::RemoveOwnerTags { id: app.id, based_on: read.started_at, body };
     Plan::remote(input.status.clone(), write, format!("Removing the owner tags from app {}", app.id))
 }

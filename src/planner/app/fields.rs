@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::api::{AppliedField, SpiceAppSpec};
+use crate::api::{AppliedField, SpiceAppSpec, Spicepod};
+use crate::json::CompactJson;
 use crate::management::types::{App, AppField, UpdateApp};
 use crate::planner::digest;
 
@@ -22,8 +23,11 @@ pub struct ManagedField {
     /// Key of a tag; none for any other field.
     pub tag: Option<String>,
     /// Desired value.
-    pub value: Value,
+    pub value: CompactJson,
 }
+
+/// JSON of the empty string.
+const EMPTY_TEXT: &str = "\"\"";
 
 /// Path of the spicepod, also if it comes from a ConfigMap.
 pub(super) const SPICEPOD_PATH: &str = "spicepod";
@@ -89,20 +93,27 @@ impl MergeResult {
 
 /// The fields that a spec names.
 pub(super) fn managed(spec: &SpiceAppSpec) -> Result<Vec<ManagedField>, String> {
-    let json = serde_json::to_value(spec).map_err(|error| format!("The spec cannot be converted to JSON: {error}"))?;
+    // The spicepod is shared with the spec, and never parsed.
+    let others = SpiceAppSpec { spicepod: None, ..spec.clone() };
+    let json =
+        serde_json::to_value(others).map_err(|error| format!("The spec cannot be converted to JSON: {error}"))?;
     let mut all = Vec::new();
     for (field, path, _) in FIELDS {
+        if let (AppField::Spicepod, Some(Spicepod::Json(spicepod))) = (field, &spec.spicepod) {
+            all.push(managed_spicepod(spicepod.clone()));
+            continue;
+        }
         let pointer = format!("/{}", path.replace('.', "/"));
         match json.pointer(&pointer) {
             Some(Value::Object(tags)) if field == AppField::Tags => {
-                all.extend(tags.iter().map(|(key, value)| managed_tag(key, value.clone())));
+                all.extend(tags.iter().map(|(key, value)| managed_tag(key, value)));
             }
             Some(value) if !value.is_null() => {
                 // An empty object declares nothing, and the API could reset the field.
                 if has_wire_names(field) && has_empty_object(value) {
                     return Err(format!("spec.{path} has an empty object. Set a field, or remove the object"));
                 }
-                let value = if has_wire_names(field) { with_wire_names(value) } else { value.clone() };
+                let value = if has_wire_names(field) { with_wire_names(value).into() } else { value.into() };
                 all.push(ManagedField { path: path.to_owned(), field, tag: None, value });
             }
             _ => {}
@@ -141,20 +152,26 @@ pub(super) fn default_visibility() -> ManagedField {
         path: "visibility".to_owned(),
         field: AppField::Visibility,
         tag: None,
-        value: Value::from("private"),
+        value: Value::from("private").into(),
     }
 }
 
 /// A tag as a managed field.
-pub(super) fn managed_tag(key: &str, value: Value) -> ManagedField {
-    ManagedField { path: format!("tags.{key}"), field: AppField::Tags, tag: Some(key.to_owned()), value }
+pub(super) fn managed_tag(key: &str, value: impl Into<CompactJson>) -> ManagedField {
+    let (path, tag) = (format!("tags.{key}"), Some(key.to_owned()));
+    ManagedField { path, field: AppField::Tags, tag, value: value.into() }
+}
+
+/// A spicepod as a managed field.
+pub(super) fn managed_spicepod(value: CompactJson) -> ManagedField {
+    ManagedField { path: SPICEPOD_PATH.to_owned(), field: AppField::Spicepod, tag: None, value }
 }
 
 /// Digests of the sent values and of the values in the response.
 pub(super) fn observed_after_send(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
     let digests = |field: &ManagedField| AppliedField {
-        sent_hash: digest::of_value(&field.value),
-        observed_hash: digest::of_value(&current_value(app, field)),
+        sent_hash: field.value.digest(),
+        observed_hash: current_digest(app, field),
     };
     managed.iter().map(|field| (field.path.clone(), digests(field))).collect()
 }
@@ -169,7 +186,7 @@ pub(super) fn merge(
 ) -> MergeResult {
     let mut merge = MergeResult::default();
     for field in desired {
-        let (wanted, shown) = (digest::of_value(&field.value), digest::of_value(&current_value(app, field)));
+        let (wanted, shown) = (field.value.digest(), current_digest(app, field));
         let last = applied.get(&field.path);
         let was_sent = last.is_some_and(|last| last.sent_hash == wanted);
         if shown == wanted || last.is_some_and(|last| was_sent && last.observed_hash == shown) {
@@ -202,7 +219,7 @@ fn build_update(desired: &[ManagedField], app: &App, merge: &mut MergeResult) {
     }
     let enforced: Vec<ManagedField> =
         desired.iter().filter(|field| !merge.reported_drift.contains(&field.path)).cloned().collect();
-    merge.update.0.insert(AppField::Tags, all_tags(&enforced, &merge.cleared, app));
+    merge.update.0.insert(AppField::Tags, all_tags(&enforced, &merge.cleared, app).into());
     // The API replaces all tags at once, so the update has every managed tag, and so has the response.
     let is_unsent = |field: &&ManagedField| field.tag.is_some() && !merge.sent.iter().any(|one| one.path == field.path);
     let unsent: Vec<ManagedField> = enforced.iter().filter(is_unsent).cloned().collect();
@@ -224,10 +241,10 @@ fn clear_removed_fields(
             continue;
         }
         let Some((field, _, clear)) = FIELDS.iter().find(|(_, known, _)| known == path) else { continue };
-        let present = app.field(*field).is_some_and(|value| value != "");
+        let present = app.field(*field).is_some_and(|value| value.text() != EMPTY_TEXT);
         match clear {
-            Clear::Null if present => merge.update.0.insert(*field, Value::Null),
-            Clear::Empty if present => merge.update.0.insert(*field, Value::from("")),
+            Clear::Null if present => merge.update.0.insert(*field, Value::Null.into()),
+            Clear::Empty if present => merge.update.0.insert(*field, Value::from("").into()),
             Clear::Never if present => {
                 merge.unclearable.push(path.clone());
                 continue;
@@ -242,11 +259,11 @@ fn clear_removed_fields(
 fn all_tags(desired: &[ManagedField], cleared: &[String], app: &App) -> Value {
     let mut tags: Map<String, Value> = app
         .tags()
-        .into_iter()
+        .iter()
         .filter(|(key, _)| !cleared.iter().any(|path| path.strip_prefix("tags.") == Some(key)))
-        .map(|(key, value)| (key, Value::from(value)))
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
         .collect();
-    tags.extend(desired.iter().filter_map(|field| Some((field.tag.clone()?, field.value.clone()))));
+    tags.extend(desired.iter().filter_map(|field| Some((field.tag.clone()?, field.value.to_value()))));
     Value::Object(tags)
 }
 
@@ -256,8 +273,8 @@ fn all_tags(desired: &[ManagedField], cleared: &[String], app: &App) -> Value {
 pub(super) fn accepted_fields(managed: &[ManagedField], app: &App) -> BTreeMap<String, AppliedField> {
     let is_placement = |field: &ManagedField| matches!(field.field, AppField::Region | AppField::ClusterName);
     let is_accepted = |field: &&ManagedField| {
-        let shown = current_value(app, field);
-        shown == field.value || (shown.is_null() && is_placement(field))
+        let shown = current_digest(app, field);
+        shown == field.value.digest() || (shown == digest::of_value(&Value::Null) && is_placement(field))
     };
     let accepted: Vec<ManagedField> = managed.iter().filter(is_accepted).cloned().collect();
     observed_after_send(&accepted, app)
@@ -268,9 +285,9 @@ pub(super) fn unmanaged_settings(desired: &[ManagedField], app: &App) -> Vec<Str
     let unmanaged = FIELDS.iter().filter(|(field, path, _)| {
         // Every app has these, also a new one.
         let is_always_set = matches!(field, AppField::Tags | AppField::Visibility | AppField::Region)
-            || (*field == AppField::Replicas && app.field(*field) == Some(&Value::from(1)));
+            || (*field == AppField::Replicas && app.field(*field).is_some_and(|value| value.text() == "1"));
         let is_named = desired.iter().any(|one| one.path == *path);
-        !is_always_set && !is_named && app.field(*field).is_some_and(|value| value != "")
+        !is_always_set && !is_named && app.field(*field).is_some_and(|value| value.text() != EMPTY_TEXT)
     });
     unmanaged.map(|(_, path, _)| (*path).to_owned()).collect()
 }
@@ -279,16 +296,17 @@ pub(super) fn unmanaged_settings(desired: &[ManagedField], app: &App) -> Vec<Str
 /// does not correct.
 pub(super) fn assume_applied(desired: &[ManagedField]) -> BTreeMap<String, AppliedField> {
     let digests = |field: &ManagedField| {
-        let sent = digest::of_value(&field.value);
+        let sent = field.value.digest();
         (field.path.clone(), AppliedField { observed_hash: sent.clone(), sent_hash: sent })
     };
     desired.iter().map(digests).collect()
 }
 
-/// Live value of a field; null if the app does not show the field.
-fn current_value(app: &App, field: &ManagedField) -> Value {
+/// Digest of the live value of a field; that of null if the app does not show the field.
+fn current_digest(app: &App, field: &ManagedField) -> String {
+    let null = || digest::of_value(&Value::Null);
     match &field.tag {
-        Some(key) => app.tag(key).map_or(Value::Null, Value::from),
-        None => app.field(field.field).cloned().unwrap_or(Value::Null),
+        Some(key) => app.tag(key).map_or_else(null, |tag| digest::of_value(&Value::from(tag))),
+        None => app.field(field.field).map_or_else(null, CompactJson::digest),
     }
 }

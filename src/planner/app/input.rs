@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
 use crate::api::{ConfigMapKeyRef, DEFAULT_ORGANIZATION, Reason, ResolvedOrganizationRef, SourceVersion, SpiceApp};
+use crate::json::CompactJson;
 use crate::management::types::{ApiError, App};
 use crate::planner::errors;
 use crate::planner::observation::{Observation, Observed};
@@ -80,7 +80,7 @@ pub struct LoadedSpicepod {
     /// Version of the ConfigMap.
     pub version: SourceVersion,
     /// The spicepod, or the reason why there is none.
-    pub spicepod: Result<Map<String, Value>, SpicepodProblem>,
+    pub spicepod: Result<CompactJson, SpicepodProblem>,
 }
 
 /// Why a ConfigMap provides no spicepod.

@@ -257,7 +257,7 @@ fn create_body(input: &AppInput<'_>, spec: &AppSpec, fields: &[ManagedField]) ->
         Some(Visibility::Private) | None => "private",
     };
     let tags: BTreeMap<String, String> =
-        fields.iter().filter_map(|field| Some((field.tag.clone()?, field.value.as_str()?.to_owned()))).collect();
+        fields.iter().filter_map(|field| Some((field.tag.clone()?, field.value.to_string_value()?))).collect();
     Ok(CreateApp {
         name: input.desired.name.clone(),
         visibility: visibility.to_owned(),

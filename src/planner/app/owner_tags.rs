@@ -76,10 +76,10 @@ pub(super) fn plan_set_owner_tags(
 ) -> Plan<SpiceApp> {
     let app = &read.value;
     let own = own_tags(input, status.incarnation.as_deref());
-    let mut tags = app.tags();
+    let mut tags = app.tags().clone();
     tags.extend(own.iter().map(|(key, tag)| ((*key).to_owned(), (*tag).to_owned())));
     let managed = own.iter().map(|(key, tag)| fields::managed_tag(key, Value::from(*tag))).collect();
-    let body = UpdateApp([(AppField::Tags, serde_json::json!(tags))].into());
+    let body = UpdateApp([(AppField::Tags, serde_json::json!(tags).into())].into());
     let (cleared, corrected) = (Vec::new(), Vec::new());
     let may_mark = status.tags_unsupported != Some(true);
     let (id, based_on) = (app.id, read.started_at);

@@ -96,6 +96,6 @@ pub(super) fn record_app(status: &mut SpiceAppStatus, observed: &AppObserved, ap
     }
     status.region = app
         .field(AppField::Region)
-        .and_then(|region| Some(region.as_str().filter(fits)?.to_owned()))
+        .and_then(|region| region.to_string_value().filter(|region| fits(&region.as_str())))
         .or(status.region.take());
 }

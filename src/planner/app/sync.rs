@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::absence::{AbsenceCheck, absence};
-use super::fields::{ManagedField, SPICEPOD_PATH};
+use super::fields::{SPICEPOD_PATH, managed_spicepod};
 use super::input::{
     AppInput, AppRead, CompetingApp, LoadedSpicepod, SpicepodProblem, binding_mismatch, min_read_time,
     organization_wait, read_failed,
@@ -20,8 +19,7 @@ use super::ownership::{
 use super::update::plan_update;
 use super::validate::AppSpec;
 use crate::api::{ConfigMapKeyRef, Reason, SourceVersion, SpiceApp, SpiceAppStatus};
-use crate::management::types::{App, AppField};
-use crate::planner::digest;
+use crate::management::types::App;
 use crate::planner::observation::{Observation, Observed};
 use crate::planner::outcome::{EventRecord, KubernetesWrite, Outcome};
 use crate::planner::remote_app::{Ownership, has_name};
@@ -93,7 +91,7 @@ fn is_spicepod_applied(input: &AppInput<'_>) -> bool {
         return false;
     };
     let applied = input.status.last_applied.get(SPICEPOD_PATH).map(|applied| &applied.sent_hash);
-    input.sources_changed() && applied == Some(&digest::of_value(&Value::Object(spicepod.clone())))
+    input.sources_changed() && applied == Some(&spicepod.digest())
 }
 
 fn plan_desired(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
@@ -158,9 +156,8 @@ fn resolve_spicepod<'a>(input: &AppInput<'_>, spec: &'a AppSpec) -> Result<Cow<'
     let missing = |message| Err(input.source_missing(message));
     match (&input.observed.source, &input.observed.spicepod) {
         (_, Some(Observed::Present(LoadedSpicepod { spicepod: Ok(spicepod), .. }))) => {
-            let (path, value) = (SPICEPOD_PATH.to_owned(), Value::Object(spicepod.clone()));
             let mut spec = spec.clone();
-            spec.managed.push(ManagedField { path, field: AppField::Spicepod, tag: None, value });
+            spec.managed.push(managed_spicepod(spicepod.clone()));
             Ok(Cow::Owned(spec))
         }
         (_, Some(Observed::Present(LoadedSpicepod { spicepod: Err(SpicepodProblem::KeyMissing), .. }))) => {

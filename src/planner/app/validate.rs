@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::fields::{self, ManagedField};
 use super::yaml;
 use crate::api::{
-    AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, ManagementPolicy, ResolvedOrganizationRef, SpiceApp,
-    TAKE_OWNERSHIP_FROM, Visibility,
+    AdoptionPolicy, ConfigMapKeyRef, DeletionPolicy, DriftPolicy, MAX_SPICEPOD_BYTES, ManagementPolicy,
+    ResolvedOrganizationRef, SpiceApp, Spicepod, TAKE_OWNERSHIP_FROM, Visibility,
 };
+use crate::json::CompactJson;
 use crate::planner::status::annotation;
 use crate::planner::{Identity, digest};
-
-/// Maximum size of a spicepod in bytes of JSON, so that the object stays below the size limit of etcd.
-const MAX_SPICEPOD_BYTES: usize = 256 * 1024;
 
 /// Maximum nesting of a value: more than any spicepod needs, and less than the limit of JSON decoders.
 const MAX_DEPTH: usize = 64;
@@ -91,7 +89,7 @@ fn validate(app: &SpiceApp, name: &str) -> Result<AppSpec, String> {
     if spec.spicepod.is_some() && spec.spicepod_from.is_some() {
         return Err("Only one of spec.spicepod and spec.spicepodFrom may be set".to_owned());
     }
-    spec.spicepod.as_ref().map_or(Ok(()), check_spicepod).map_err(|why| format!("spec.spicepod: {why}"))?;
+    spec.spicepod.as_ref().map(checked_spicepod).transpose().map_err(|why| format!("spec.spicepod: {why}"))?;
     Ok(AppSpec {
         visibility: spec.visibility,
         description: spec.description.clone(),
@@ -103,20 +101,13 @@ fn validate(app: &SpiceApp, name: &str) -> Result<AppSpec, String> {
     })
 }
 
-fn check_depth(object: &Map<String, Value>) -> Result<(), String> {
-    if object.values().any(|value| is_deeper_than(value, MAX_DEPTH - 1)) {
-        return Err(format!("nested deeper than {MAX_DEPTH} levels"));
+/// The JSON of a spicepod within the limits.
+fn checked_spicepod(spicepod: &Spicepod) -> Result<&CompactJson, String> {
+    match spicepod {
+        Spicepod::TooLong(length) => Err(format!("{length} bytes as JSON; the maximum is {MAX_SPICEPOD_BYTES}")),
+        Spicepod::Json(json) if json.levels() > MAX_DEPTH => Err(format!("nested deeper than {MAX_DEPTH} levels")),
+        Spicepod::Json(json) => Ok(json),
     }
-    Ok(())
-}
-
-fn check_spicepod(spicepod: &Map<String, Value>) -> Result<(), String> {
-    check_depth(spicepod)?;
-    let length = serde_json::to_string(spicepod).map_or(usize::MAX, |text| text.len());
-    if length > MAX_SPICEPOD_BYTES {
-        return Err(format!("{length} bytes as JSON; the maximum is {MAX_SPICEPOD_BYTES}"));
-    }
-    Ok(())
 }
 
 /// Reads a spicepod as YAML 1.2, which JSON is too.
@@ -124,25 +115,15 @@ fn check_spicepod(spicepod: &Map<String, Value>) -> Result<(), String> {
 /// # Errors
 /// If the text is not a mapping, is too large, or has a value that JSON cannot represent. The message contains the
 /// position and no part of the text.
-pub fn parse_spicepod(text: &str) -> Result<Map<String, Value>, String> {
+pub fn parse_spicepod(text: &str) -> Result<CompactJson, String> {
     // YAML with indentation can be larger than the same value as JSON.
     if text.len() > 4 * MAX_SPICEPOD_BYTES {
         return Err(format!("{} bytes; the maximum is {MAX_SPICEPOD_BYTES} bytes as JSON", text.len()));
     }
     match yaml::parse(text, MAX_SPICEPOD_BYTES, MAX_DEPTH)? {
-        Some(Value::Object(spicepod)) => check_spicepod(&spicepod).map(|()| spicepod),
+        Some(value @ Value::Object(_)) => checked_spicepod(&Spicepod::from(value)).cloned(),
         Some(_) | None => Err("not a mapping".to_owned()),
     }
-}
-
-/// Returns true if a value has more than `levels` levels. Does not recurse further than that.
-fn is_deeper_than(value: &Value, levels: usize) -> bool {
-    let mut nested: Box<dyn Iterator<Item = &Value>> = match value {
-        Value::Object(entries) => Box::new(entries.values()),
-        Value::Array(items) => Box::new(items.iter()),
-        _ => return false,
-    };
-    levels == 0 || nested.any(|value| is_deeper_than(value, levels - 1))
 }
 
 /// Checks a tag against the limits of the API, which are stricter for keys than for values.

@@ -22,7 +22,10 @@ async fn write_words(client: &Client, [name, tag, value]: [&str; 3]) -> Vec<ApiE
         tags: BTreeMap::from([(tag.to_owned(), tag.to_owned())]),
     };
     let spicepod = json!({ "datasets": [{ "name": name }] });
-    let update = UpdateApp(BTreeMap::from([(AppField::Spicepod, spicepod), (AppField::Tags, json!({ tag: tag }))]));
+    let update = UpdateApp(BTreeMap::from([
+        (AppField::Spicepod, spicepod.into()),
+        (AppField::Tags, json!({ tag: tag }).into()),
+    ]));
     let secret = PutSecret { name: "TOKEN".to_owned(), value: value.to_owned().into() };
     vec![
         client.create_app(&create, permit().await).await.unwrap_err(),
@@ -96,7 +99,7 @@ async fn an_error_is_independent_of_the_number_of_sent_strings() {
     let names: Vec<Value> = (0..36_000).map(|number| json!({ "name": format!("d{number}") })).collect();
     let quoted: String = (0..50).map(|number| format!("d{number} ")).collect();
     let (_, client) = Server::start(400, &[], json!({ "error": quoted }).to_string()).await;
-    let body = UpdateApp(BTreeMap::from([(AppField::Spicepod, json!({ "datasets": names }))]));
+    let body = UpdateApp(BTreeMap::from([(AppField::Spicepod, json!({ "datasets": names }).into())]));
     let permit = client.acquire_permit(Priority::Edit, AccessMode::Write).await.unwrap();
     let error = client.update_app(7, &body, permit).await.unwrap_err();
     assert_eq!(error.message, format!("PUT /v1/apps/{{appId}}: 400 Bad Request: “{}”", quoted.trim()));

@@ -134,7 +134,7 @@ fn an_unreadable_source_fails_only_the_current_reconcile() {
 fn a_number_with_leading_zeros_is_a_string() {
     let read = parse_spicepod("account: 00123456789\nmode: 0644\ncount: 12\nshare: 0.5\nnone: 0\n").unwrap();
     let expected = json!({"account": "00123456789", "mode": "0644", "count": 12, "share": 0.5, "none": 0});
-    assert_eq!(Value::Object(read), expected);
+    assert_eq!(read.to_value(), expected);
 }
 
 /// Scalars without quotes, and their values by the core schema of YAML 1.2. A text has the value None.
@@ -216,11 +216,11 @@ fn scalars_follow_the_core_schema() {
         let read = parse_spicepod(&format!("value: {scalar}\nlist: [{scalar}]")).unwrap();
         let in_list = if scalar.is_empty() { json!([]) } else { json!([expected]) };
         let item = if scalar == "1,000" { json!([1, "000"]) } else { in_list };
-        assert_eq!(Value::Object(read), json!({ "value": expected, "list": item }), "{scalar:?}");
+        assert_eq!(read.to_value(), json!({ "value": expected, "list": item }), "{scalar:?}");
         for quoted in [format!("'{scalar}'"), format!("\"{scalar}\""), format!("!!str {scalar}"), format!("! {scalar}")]
         {
             let read = parse_spicepod(&format!("value: {quoted}")).unwrap();
-            assert_eq!(read["value"], json!(scalar), "{quoted}");
+            assert_eq!(read.to_value()["value"], json!(scalar), "{quoted}");
         }
     }
 }
@@ -228,7 +228,7 @@ fn scalars_follow_the_core_schema() {
 #[test]
 fn tags_anchors_and_block_scalars_are_read() {
     let text = "a: &x {n: 1}\nb: *x\nc: |\n  1\n  2\nd: >-\n  1\n  2\ne: !!int '12'\nf: !!float 1\n1: x\ntrue: y\n";
-    let read = Value::Object(parse_spicepod(text).unwrap());
+    let read = parse_spicepod(text).unwrap().to_value();
     assert_eq!(
         read,
         json!({"a": {"n": 1}, "b": {"n": 1}, "c": "1\n2\n", "d": "1 2", "e": 12, "f": 1.0, "1": "x", "true": "y"})
@@ -291,7 +291,7 @@ proptest::proptest! {
     #[test]
     fn json_is_read_as_json(text in "[\\PC]{0,20}", number in proptest::num::f64::NORMAL, integer in proptest::num::i64::ANY) {
         let value = json!({ "text": text, "list": [number, integer, null, true], text.as_str(): { "n": number } });
-        let read = parse_spicepod(&value.to_string()).map(Value::Object);
+        let read = parse_spicepod(&value.to_string()).map(|read| read.to_value());
         proptest::prop_assert_eq!(read, Ok(value));
     }
 
