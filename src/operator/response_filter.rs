@@ -6,11 +6,18 @@
 //! `metadata.managedFields`, deep paths and invalid times. The filter replaces both by `null`, chunk by chunk, before
 //! kube decodes the response. The planner rejects an object whose values were cut, because the planner allows less
 //! depth.
+//!
+//! The decoder needs many times the memory of the text. The filter therefore replaces a field of a `spec` above 256 KiB,
+//! which no schema of the operator allows, by its length in bytes. A SpiceApp with such a spicepod is invalid.
 
+/// Maximum length of a field of a `spec` in bytes. A spicepod may be as long.
+const MAX_FIELD_BYTES: usize = 256 * 1024;
 /// Maximum number of open containers. serde_json fails at 128.
 const MAX_DEPTH: usize = 100;
 /// Length limit of recorded keys. All keys that the filter compares are shorter.
 const MAX_KEY_LENGTH: usize = 16;
+/// Bytes of a hexadecimal escape after its backslash.
+const UNCOUNTED_ESCAPE_BYTES: usize = 5;
 
 /// Position of a JSON container in the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +30,8 @@ enum ContainerKind {
     Object,
     /// `metadata` of an object or of a list.
     Metadata,
+    /// `spec` of an object.
+    Spec,
     /// Any other container.
     Other,
 }
@@ -40,6 +49,18 @@ enum RemovedValue {
     Literal,
 }
 
+/// The value of a field of a `spec`, until its end.
+#[derive(Debug, Default)]
+struct HeldValue {
+    /// The value; empty once the value is too long.
+    bytes: Vec<u8>,
+    /// Length of the value without whitespace. A character with a hexadecimal escape counts as one byte, because the
+    /// API server escapes more characters than the operator does.
+    length: usize,
+    /// Bytes of a hexadecimal escape that do not count.
+    uncounted: usize,
+}
+
 /// State of the filter between two chunks of one response.
 #[derive(Debug, Default)]
 pub(super) struct ResponseFilter {
@@ -52,6 +73,8 @@ pub(super) struct ResponseFilter {
     key: Vec<u8>,
     /// Position in the value that the filter removes now.
     removing: Option<RemovedValue>,
+    /// The value of a field of a `spec`, while the filter reads the value.
+    held: Option<HeldValue>,
 }
 
 impl ResponseFilter {
@@ -71,13 +94,18 @@ impl ResponseFilter {
     fn copy(&mut self, byte: u8, out: &mut Vec<u8>) {
         if self.in_string {
             match byte {
-                _ if self.is_escaped => self.is_escaped = false,
+                _ if self.is_escaped => {
+                    self.is_escaped = false;
+                    if let Some(held) = self.held.as_mut().filter(|_| byte == b'u') {
+                        held.uncounted = UNCOUNTED_ESCAPE_BYTES;
+                    }
+                }
                 b'\\' => self.is_escaped = true,
                 b'"' => self.in_string = false,
                 _ if self.last_string.len() <= MAX_KEY_LENGTH => self.last_string.push(byte),
                 _ => {}
             }
-            out.push(byte);
+            self.push(byte, out);
             return;
         }
         match byte {
@@ -92,9 +120,14 @@ impl ResponseFilter {
                     self.removing = Some(RemovedValue::Start);
                     return;
                 }
+                if self.open_containers.last() == Some(&ContainerKind::Spec) {
+                    out.push(byte);
+                    self.held = Some(HeldValue::default());
+                    return;
+                }
             }
             b'{' | b'[' if self.open_containers.len() == MAX_DEPTH => {
-                out.extend_from_slice(b"null");
+                b"null".iter().for_each(|byte| self.push(*byte, out));
                 self.removing = Some(RemovedValue::Containers(1));
                 return;
             }
@@ -104,13 +137,44 @@ impl ResponseFilter {
                 self.key.clear();
             }
             b'}' | b']' => {
+                self.release(out);
                 self.open_containers.pop();
                 self.key.clear();
             }
-            b',' => self.key.clear(),
+            b',' => {
+                self.release(out);
+                self.key.clear();
+            }
+            b' ' | b'\t' | b'\r' | b'\n' if self.held.is_some() => return,
             _ => {}
         }
-        out.push(byte);
+        self.push(byte, out);
+    }
+
+    /// Adds a byte to the held value, or else to the output.
+    fn push(&mut self, byte: u8, out: &mut Vec<u8>) {
+        let Some(held) = &mut self.held else { return out.push(byte) };
+        match held.uncounted.checked_sub(1) {
+            Some(uncounted) => held.uncounted = uncounted,
+            None => held.length += 1,
+        }
+        if held.length > MAX_FIELD_BYTES {
+            held.bytes = Vec::new();
+        } else {
+            held.bytes.push(byte);
+        }
+    }
+
+    /// Writes the held value, or its length, if a field of a `spec` ends here.
+    fn release(&mut self, out: &mut Vec<u8>) {
+        if self.open_containers.last() != Some(&ContainerKind::Spec) {
+            return;
+        }
+        match self.held.take() {
+            Some(held) if held.length > MAX_FIELD_BYTES => out.extend_from_slice(held.length.to_string().as_bytes()),
+            Some(held) => out.extend_from_slice(&held.bytes),
+            None => {}
+        }
     }
 
     /// Kind of the container that the next byte opens.
@@ -120,6 +184,7 @@ impl ResponseFilter {
             (Some(ContainerKind::Root), b"items") => ContainerKind::Items,
             (Some(ContainerKind::Root), b"object") | (Some(ContainerKind::Items), _) => ContainerKind::Object,
             (Some(ContainerKind::Root | ContainerKind::Object), b"metadata") => ContainerKind::Metadata,
+            (Some(ContainerKind::Root | ContainerKind::Object), b"spec") => ContainerKind::Spec,
             _ => ContainerKind::Other,
         }
     }
@@ -219,6 +284,41 @@ mod tests {
             let found: Value = serde_json::from_str(&cut).unwrap();
             assert_eq!((&found["before"], &found["after"]), (&json!(1), &json!([2])));
         }
+    }
+
+    #[test]
+    fn a_field_of_a_spec_above_the_limit_is_replaced_by_its_length_and_all_others_stay() {
+        let of_length = |length: usize| {
+            let value = |padding: usize| json!({ "a": [{ "b": "x,}\"" }, "x".repeat(padding)], "c": 1 });
+            value(length - value(0).to_string().len())
+        };
+        let whole = |value: Value| {
+            let spec = json!({ "before": "x", "spicepod": value, "tags": { "spec": { "spicepod": "{" } } });
+            json!({ "metadata": { "spec": { "x": [1] } }, "spec": spec, "status": { "id": 1 } })
+        };
+        let fits = of_length(MAX_FIELD_BYTES);
+        let long = of_length(MAX_FIELD_BYTES + 1);
+        for wrapped in [
+            |object: Value| object,
+            |object: Value| json!({ "type": "ADDED", "object": object }),
+            |object: Value| json!({ "items": [object.clone(), object] }),
+        ] {
+            let filter = |value: &Value| {
+                let text = wrapped(whole(value.clone())).to_string();
+                let mut filter = ResponseFilter::default();
+                let parts: Vec<u8> = text.as_bytes().chunks(4099).flat_map(|chunk| filter.apply(chunk)).collect();
+                serde_json::from_slice::<Value>(&parts).unwrap()
+            };
+            assert_eq!(filter(&fits), wrapped(whole(fits.clone())));
+            assert_eq!(filter(&long), wrapped(whole(json!(MAX_FIELD_BYTES + 1))));
+            assert_eq!(filter(&json!("x".repeat(MAX_FIELD_BYTES))), wrapped(whole(json!(MAX_FIELD_BYTES + 2))));
+        }
+    }
+
+    #[test]
+    fn characters_that_the_api_server_escapes_do_not_count_as_more() {
+        let text = format!("{{\"spec\":{{\"spicepod\":{{\"a\":\"{}\"}}}}}}", "\\u003c".repeat(MAX_FIELD_BYTES - 8));
+        assert_eq!(ResponseFilter::default().apply(text.as_bytes()), text.as_bytes());
     }
 
     #[test]
