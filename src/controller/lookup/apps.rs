@@ -1,23 +1,26 @@
 //! SpiceApps: other objects for the same app name, and the view of an app that its SpiceSecrets observe.
 
+use std::collections::HashSet;
 use std::hash::Hash;
 use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 
-use super::organizations;
+use super::organizations::{self, reference_to};
 use super::secrets::shortest_interval;
-use crate::api::{ConditionType, ManagementPolicy, SpiceApp};
+use crate::api::{ConditionType, ManagementPolicy, ResolvedOrganizationRef, SpiceApp};
+use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
-use crate::planner::{CompetingApp, OrganizationView, ParentApp, find_condition};
+use crate::controller::state::index_keys::AppKey;
+use crate::planner::{CompetingApp, ParentApp, find_condition};
 
 /// Other SpiceApps for the same app name of the same organization.
 pub(in crate::controller) fn competing_apps(context: &Context, app: &SpiceApp) -> Vec<CompetingApp> {
-    let others = context.kinds.apps.filter(|other| match &other.0 {
-        Ok(other) => other.uid() != app.uid() && has_same_name(other, app) && share_organization(context, other, app),
-        Err(_) => false,
-    });
+    let others = organizations::apps_with(context, &AppKey::RemoteName(app.remote_name().to_ascii_lowercase()));
+    let competes = |other: &&SpiceApp| {
+        other.uid() != app.uid() && has_same_name(other, app) && share_organization(context, other, app)
+    };
     let competing = |other: &SpiceApp| CompetingApp {
         without_id: other.status.as_ref().is_none_or(|status| status.id.is_none()),
         created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
@@ -25,20 +28,30 @@ pub(in crate::controller) fn competing_apps(context: &Context, app: &SpiceApp) -
         namespace: other.namespace().unwrap_or_default(),
         name: other.name_any(),
     };
-    others.iter().filter_map(|other| other.0.as_ref().ok()).map(competing).collect()
+    others.iter().filter_map(|other| other.0.as_ref().ok()).filter(competes).map(competing).collect()
 }
 
 /// IDs that other SpiceApps of the organization have recorded, without terminating ones.
 pub(in crate::controller) fn sibling_ids(context: &Context, app: &SpiceApp) -> Vec<i64> {
-    let others = context.kinds.apps.filter(|other| match &other.0 {
-        Ok(other) => {
-            let counts = other.uid() != app.uid() && other.metadata.deletion_timestamp.is_none();
-            counts && share_organization(context, other, app)
-        }
-        Err(_) => false,
-    });
+    let own = organizations::reference(context, app);
+    let bound = binding(context, app);
+    let is_bound_alike = |reference: &ResolvedOrganizationRef| {
+        let organization = decoded(organizations::find(context, reference)).and_then(Result::ok);
+        organization.and_then(|one| organizations::common_view(context, &one).binding) == bound
+    };
+    let mut references: HashSet<ResolvedOrganizationRef> = [own.clone()].into();
+    if bound.is_some() {
+        let all = context.kinds.organizations.filter(|_| true);
+        references.extend(all.iter().filter_map(|one| Some(reference_to(one.0.as_ref().ok()?))).filter(is_bound_alike));
+    }
+    // Every app with a recorded ID counts, also one that may not use the organization any more.
+    let counts = |other: &&SpiceApp| {
+        let is_alike = bound.is_some() || other.namespace() == app.namespace();
+        other.uid() != app.uid() && other.metadata.deletion_timestamp.is_none() && is_alike
+    };
     let recorded = |app: &SpiceApp| app.status.as_ref().filter(|status| status.incarnation.is_some())?.id;
-    others.iter().filter_map(|other| recorded(other.0.as_ref().ok()?)).collect()
+    let others: Vec<_> = references.iter().flat_map(|reference| organizations::apps_of(context, reference)).collect();
+    others.iter().filter_map(|other| other.0.as_ref().ok()).filter(counts).filter_map(recorded).collect()
 }
 
 fn has_same_name(one: &SpiceApp, other: &SpiceApp) -> bool {
@@ -47,20 +60,20 @@ fn has_same_name(one: &SpiceApp, other: &SpiceApp) -> bool {
 
 /// Returns true if two apps use one SpiceOrganization, or two that are bound to the same organization.
 fn share_organization(context: &Context, one: &SpiceApp, other: &SpiceApp) -> bool {
-    // An app that may not use the organization has no claim on its names, unless it already has an app.
-    let counts = |app: &SpiceApp, view: &OrganizationView| {
-        view.not_allowed.is_none() || app.status.as_ref().is_some_and(|status| status.id.is_some())
-    };
-    let binding = |app: &SpiceApp| {
-        let organization = organizations::organization_of(context, app)?.ok()?;
-        let view = organizations::view_for_app(context, &organization, app);
-        view.binding.clone().filter(|_| counts(app, &view))
-    };
     let has_same_reference = organizations::reference(context, one) == organizations::reference(context, other);
     if has_same_reference && one.namespace() == other.namespace() {
         return true;
     }
-    binding(one).is_some_and(|of_one| binding(other) == Some(of_one))
+    binding(context, one).is_some_and(|of_one| binding(context, other) == Some(of_one))
+}
+
+/// Organization binding of an app. An app that may not use the organization has none, and no claim on its names, unless
+/// it already has an app.
+fn binding(context: &Context, app: &SpiceApp) -> Option<String> {
+    let organization = organizations::organization_of(context, app)?.ok()?;
+    let view = organizations::view_for_app(context, &organization, app);
+    let counts = view.not_allowed.is_none() || app.status.as_ref().is_some_and(|status| status.id.is_some());
+    view.binding.filter(|_| counts)
 }
 
 /// A SpiceApp as its SpiceSecrets observe it.
@@ -118,7 +131,7 @@ mod tests {
     use super::*;
     use crate::controller::cluster::predicates::ChangeFilter;
     use crate::controller::state::test_context::test_context;
-    use crate::planner::Observed;
+    use crate::planner::{Observed, OrganizationView};
 
     #[test]
     fn the_secrets_of_an_app_do_not_depend_on_its_message() {

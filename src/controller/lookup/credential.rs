@@ -1,17 +1,19 @@
 //! Credential Secrets: the state from which the planner decides on their finalizer.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
 
 use super::namespaces;
-use super::organizations::{apps_of, credential_ref, credential_secret, dependents, organizations_using, reference_to};
-use crate::api::{CREDENTIAL_FINALIZER, SpiceApp, SpiceOrganization};
+use super::organizations::{
+    credential_ref, credential_secret, dependents, has_terminating_app, organizations_using, organizations_with,
+    reference_to,
+};
+use crate::api::{CREDENTIAL_FINALIZER, SpiceOrganization};
 use crate::controller::cluster::sync::lock;
 use crate::controller::state::context::Context;
+use crate::controller::state::index_keys::OrganizationKey;
 use crate::planner::{self, CredentialSecretState, EventRecord, FinalizerAction};
 
 /// Returns true if a Secret has the operator's finalizer.
@@ -55,23 +57,18 @@ pub(in crate::controller) fn kept_secret_warning(
 
 fn state(context: &Context, secret: &PartialObjectMeta<Secret>) -> CredentialSecretState {
     let namespace = secret.namespace().unwrap_or_default();
-    let is_undecodable = |one: &DeserializeGuard<SpiceOrganization>| {
-        one.0.is_err() && one.namespace().as_deref() == Some(namespace.as_str())
-    };
+    let undecodable = organizations_with(context, &OrganizationKey::Undecodable(namespace.clone()));
     let is_done =
         |one: &SpiceOrganization| one.metadata.deletion_timestamp.is_some() && dependents(context, one).is_empty();
     let users = organizations_using(context, secret);
     let users: Vec<_> = users.iter().filter_map(|one| one.0.as_ref().ok()).filter(|one| !is_done(one)).collect();
-    let is_terminating = |app: &Arc<DeserializeGuard<SpiceApp>>| app.meta().deletion_timestamp.is_some();
     CredentialSecretState {
         is_wanted: context.settings.protect_credential_secrets,
         has_finalizer: has_finalizer(secret),
         deleted_at: secret.metadata.deletion_timestamp.as_ref().map(|time| time.0),
         namespace_terminating: namespaces::is_terminating(context, &namespace),
         organizations: users.len(),
-        has_undecodable_organization: !context.kinds.organizations.filter(is_undecodable).is_empty(),
-        has_terminating_dependent: users
-            .iter()
-            .any(|one| apps_of(context, &reference_to(one)).iter().any(is_terminating)),
+        has_undecodable_organization: undecodable.iter().any(|one| one.0.is_err()),
+        has_terminating_dependent: users.iter().any(|one| has_terminating_app(context, &reference_to(one))),
     }
 }

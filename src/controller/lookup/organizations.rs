@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
 
 use super::namespaces;
 use crate::api::{
@@ -14,6 +14,8 @@ use crate::api::{
 };
 use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
+use crate::controller::state::index_keys::{AppKey, OrganizationKey, OrganizationUse};
+use crate::controller::state::key_index::ObjectKey;
 use crate::management::portal_url;
 use crate::planner::{
     Observed, OrganizationView, ResourcePlanner, binding_text, credential_not_found_message, display_object,
@@ -162,15 +164,57 @@ fn portal_page(organization: &SpiceOrganization, app: &SpiceApp) -> Option<Strin
     portal_url(&organization.spec.endpoint, name, app.remote_name())
 }
 
-/// Number of recorded apps of the organization whose owner tags the API does not store. Visits every app.
+/// Number of recorded apps of the organization whose owner tags the API does not store.
 pub(in crate::controller) fn count_apps_without_tags(
     context: &Context,
     organization: &ResolvedOrganizationRef,
 ) -> usize {
-    let lacks_tags = |app: &SpiceApp| {
-        app.status.as_ref().is_some_and(|status| status.id.is_some() && status.tags_unsupported == Some(true))
+    count(context, organization, AppKey::WithoutTags)
+}
+
+/// Number of apps of an organization with a key.
+fn count(context: &Context, organization: &ResolvedOrganizationRef, key: fn(OrganizationUse) -> AppKey) -> usize {
+    let uses_it = |app: &SpiceApp| reference(context, app) == *organization;
+    let count = |one| match one {
+        // A SpiceOrganization "default" in the namespace of an app takes precedence.
+        OrganizationUse::Default => {
+            let apps = apps_with(context, &key(one));
+            apps.iter().filter(|app| app.0.as_ref().is_ok_and(uses_it)).count()
+        }
+        OrganizationUse::Named(_) | OrganizationUse::DefaultIn(_) => context.apps_by.count(&key(one)),
     };
-    apps_of(context, organization).iter().filter(|app| app.0.as_ref().is_ok_and(lacks_tags)).count()
+    uses_of(context, organization).into_iter().map(count).sum()
+}
+
+/// Returns true if an app of the organization is being deleted. An undecodable app may use any organization of its
+/// namespace.
+pub(in crate::controller) fn has_terminating_app(context: &Context, organization: &ResolvedOrganizationRef) -> bool {
+    let is_terminating = |(namespace, name): &ObjectKey| {
+        let app = context.kinds.apps.get(namespace, name);
+        app.is_some_and(|app| app.meta().deletion_timestamp.is_some())
+    };
+    let undecodable = AppKey::Undecodable(organization.namespace.clone());
+    has_app(context, organization, AppKey::Terminating) || context.apps_by.any(&undecodable, is_terminating)
+}
+
+/// Returns true if an app of the organization has a key.
+fn has_app(context: &Context, organization: &ResolvedOrganizationRef, key: impl Fn(OrganizationUse) -> AppKey) -> bool {
+    let uses_it = |(namespace, name): &ObjectKey| {
+        let app = context.kinds.apps.get(namespace, name);
+        app.is_some_and(|app| app.0.as_ref().is_ok_and(|app| reference(context, app) == *organization))
+    };
+    uses_of(context, organization).into_iter().any(|one| context.apps_by.any(&key(one), uses_it))
+}
+
+/// The uses that can lead to an organization.
+fn uses_of(context: &Context, organization: &ResolvedOrganizationRef) -> Vec<OrganizationUse> {
+    let mut uses = vec![OrganizationUse::Named(organization.clone())];
+    if context.settings.default_organization.as_ref() == Some(organization) {
+        uses.push(OrganizationUse::Default);
+    } else if organization.name == DEFAULT_ORGANIZATION {
+        uses.push(OrganizationUse::DefaultIn(organization.namespace.clone()));
+    }
+    uses
 }
 
 /// The apps that use an organization. An undecodable app may use any organization of its namespace.
@@ -178,16 +222,25 @@ pub(in crate::controller) fn apps_of(
     context: &Context,
     organization: &ResolvedOrganizationRef,
 ) -> Vec<Arc<DeserializeGuard<SpiceApp>>> {
-    context.kinds.apps.filter(|app| match &app.0 {
+    let keys = uses_of(context, organization).into_iter().map(AppKey::Organization);
+    let keys = keys.chain([AppKey::Undecodable(organization.namespace.clone())]);
+    let uses_it = |app: &Arc<DeserializeGuard<SpiceApp>>| match &app.0 {
         Ok(app) => reference(context, app) == *organization,
-        Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&organization.namespace),
-    })
+        Err(_) => true,
+    };
+    keys.flat_map(|key| apps_with(context, &key)).filter(uses_it).collect()
+}
+
+/// The cached apps with a key.
+pub(in crate::controller) fn apps_with(context: &Context, key: &AppKey) -> Vec<Arc<DeserializeGuard<SpiceApp>>> {
+    let found = context.apps_by.objects(key);
+    found.iter().filter_map(|object| context.kinds.apps.get(&object.0, &object.1)).collect()
 }
 
 /// Number of apps that use an organization, without undecodable ones.
 pub(in crate::controller) fn count_apps(context: &Context, organization: &SpiceOrganization) -> i64 {
-    let apps = apps_of(context, &reference_to(organization));
-    i64::try_from(apps.iter().filter(|app| app.0.is_ok()).count()).unwrap_or(i64::MAX)
+    let count = count(context, &reference_to(organization), AppKey::Organization);
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Display names of the objects that use an organization. An app that may not use it and has no remote state is no
@@ -215,7 +268,7 @@ pub(in crate::controller) fn organizations_in(
     context: &Context,
     namespace: Option<&str>,
 ) -> Vec<Arc<DeserializeGuard<SpiceOrganization>>> {
-    context.kinds.organizations.filter(|one| one.namespace().as_deref() == namespace)
+    organizations_with(context, &OrganizationKey::Namespace(namespace.unwrap_or_default().to_owned()))
 }
 
 /// The organizations that use a Secret as their credential.
@@ -225,7 +278,21 @@ pub(in crate::controller) fn organizations_using(
 ) -> Vec<Arc<DeserializeGuard<SpiceOrganization>>> {
     let (namespace, name) = (secret.namespace(), secret.name_any());
     let uses = |one: &SpiceOrganization| one.namespace() == namespace && credential_secret(one) == name;
-    context.kinds.organizations.filter(|one| one.0.as_ref().is_ok_and(uses))
+    let mut found = organizations_with(
+        context,
+        &OrganizationKey::Secret(secret.namespace().unwrap_or_default(), secret.name_any()),
+    );
+    found.retain(|one| one.0.as_ref().is_ok_and(uses));
+    found
+}
+
+/// The cached organizations with a key.
+pub(in crate::controller) fn organizations_with(
+    context: &Context,
+    key: &OrganizationKey,
+) -> Vec<Arc<DeserializeGuard<SpiceOrganization>>> {
+    let found = context.organizations_by.objects(key);
+    found.iter().filter_map(|object| context.kinds.organizations.get(&object.0, &object.1)).collect()
 }
 
 /// Name of the credential Secret of an organization.

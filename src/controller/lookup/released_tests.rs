@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{apps, organizations, secrets};
 use crate::api::{FINALIZER, SpiceApp, SpiceOrganization, SpiceSecret};
 use crate::controller::state::context::Context;
+use crate::controller::state::index_keys::{app_keys, organization_keys};
 use crate::controller::state::kinds::KindFeeds;
 use crate::controller::state::test_context::test_context;
 
@@ -28,8 +29,11 @@ fn object<K: DeserializeOwned>(name: &str, deleted_with: Option<&[&str]>, spec: 
     .unwrap()
 }
 
-fn add_app(feeds: &mut KindFeeds, app: SpiceApp) {
-    feeds.apps.writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(app))));
+/// Adds a SpiceApp to the cache and the index.
+fn add_app(context: &Context, feeds: &mut KindFeeds, app: SpiceApp) {
+    let app = DeserializeGuard(Ok(app));
+    context.apps_by.set("team", &app.name_any(), app_keys(&app));
+    feeds.apps.writer.apply_watcher_event(&Event::Apply(app));
 }
 
 fn organization(deleted_with: Option<&[&str]>) -> SpiceOrganization {
@@ -39,8 +43,9 @@ fn organization(deleted_with: Option<&[&str]>) -> SpiceOrganization {
     object("default", deleted_with, &spec, &status)
 }
 
-fn add_organization(feeds: &mut KindFeeds, deleted_with: Option<&[&str]>) {
+fn add_organization(context: &Context, feeds: &mut KindFeeds, deleted_with: Option<&[&str]>) {
     let found = DeserializeGuard(Ok(organization(deleted_with)));
+    context.organizations_by.set("team", &found.name_any(), organization_keys(&found));
     feeds.organizations.writer.apply_watcher_event(&Event::Apply(found));
 }
 
@@ -54,8 +59,8 @@ fn app(name: &str, deleted_with: Option<&[&str]>) -> SpiceApp {
 async fn a_released_app_competes_for_no_name_and_counts_in_no_organization() {
     for (finalizers, counts) in CASES {
         let (context, mut feeds) = test_context(|_| Err(404));
-        add_organization(&mut feeds, None);
-        add_app(&mut feeds, app("old", Some(finalizers)));
+        add_organization(&context, &mut feeds, None);
+        add_app(&context, &mut feeds, app("old", Some(finalizers)));
         let (organization, successor) = (organization(None), app("new", None));
         let competing: Vec<_> =
             apps::competing_apps(&context, &successor).into_iter().map(|other| other.name).collect();
@@ -72,7 +77,7 @@ async fn a_released_app_competes_for_no_name_and_counts_in_no_organization() {
 async fn a_released_organization_does_not_exist_for_its_apps() {
     for (finalizers, exists) in CASES {
         let (context, mut feeds) = test_context(|_| Err(404));
-        add_organization(&mut feeds, Some(finalizers));
+        add_organization(&context, &mut feeds, Some(finalizers));
         assert_eq!(organizations::organization_of(&context, &app("my-app", None)).is_some(), exists);
         let secret: kube::core::PartialObjectMeta<_> =
             serde_json::from_value(json!({ "metadata": { "name": "credential", "namespace": "team" } })).unwrap();

@@ -314,6 +314,10 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
 }
 
 #[cfg(test)]
+#[path = "lookup_tests.rs"]
+mod lookup_tests;
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::caches::Caches;
 use super::cancellation::CancelOnChange;
 use super::connections::Connections;
+use super::index_keys::{AppKey, OrganizationKey};
+use super::key_index::KeyIndex;
 use super::kinds::Kinds;
 use super::reference_index::ReferenceIndex;
 use super::secret_names::SiblingIndex;
@@ -45,6 +47,10 @@ pub(in crate::controller) struct Context {
     pub(in crate::controller) unprotected_secrets: Mutex<HashMap<String, u32>>,
     /// UIDs of deleted credential Secrets that the operator keeps, and for which it has published the warning.
     pub(in crate::controller) kept_secrets: Mutex<HashSet<String>>,
+    /// SpiceApps by name, organization, namespace and ConfigMap.
+    pub(in crate::controller) apps_by: KeyIndex<AppKey>,
+    /// SpiceOrganizations by namespace and credential Secret.
+    pub(in crate::controller) organizations_by: KeyIndex<OrganizationKey>,
     /// SpiceSecrets by SpiceApp.
     pub(in crate::controller) secrets_by_app: ReferenceIndex,
     /// SpiceSecrets by Kubernetes Secret.
@@ -92,6 +98,8 @@ impl Context {
             leadership,
             unprotected_secrets: Mutex::default(),
             kept_secrets: Mutex::default(),
+            apps_by: KeyIndex::default(),
+            organizations_by: KeyIndex::default(),
             secrets_by_app: ReferenceIndex::default(),
             secrets_by_source: ReferenceIndex::default(),
             secret_names: SiblingIndex::default(),

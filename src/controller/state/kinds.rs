@@ -27,6 +27,9 @@ pub(in crate::controller) struct KindState<K: Kind> {
     pub(in crate::controller) cache: Store<DeserializeGuard<K>>,
     pub(in crate::controller) queue: WorkQueue<DeserializeGuard<K>>,
     pub(in crate::controller) object_states: ObjectStates<K>,
+    /// Objects that look-ups have visited.
+    #[cfg(test)]
+    pub(in crate::controller) visits: std::sync::atomic::AtomicUsize,
 }
 
 /// The other ends of a [`KindState`]: for the watch and for the reconciler.
@@ -40,21 +43,39 @@ impl<K: Kind> KindState<K> {
         let (cache, writer) = reflector::store();
         let (queue, requests) = WorkQueue::new();
         let object_states = ObjectStates::new(cache.clone());
-        (Self { cache, queue, object_states }, KindFeed { writer, requests })
+        let state = Self {
+            cache,
+            queue,
+            object_states,
+            #[cfg(test)]
+            visits: Default::default(),
+        };
+        (state, KindFeed { writer, requests })
     }
 
     /// The cached object of this name. A released object counts as deleted.
     pub(in crate::controller) fn get(&self, namespace: &str, name: &str) -> Option<Arc<DeserializeGuard<K>>> {
+        self.count_visits(|| 1);
         self.cache.get(&ObjectRef::new(name).within(namespace)).filter(|object| !is_released(object.meta()))
     }
 
-    /// The cached objects that match. A released object counts as deleted.
+    /// The cached objects that match. A released object counts as deleted. Visits every object, so a reconcile uses an
+    /// index instead.
     pub(in crate::controller) fn filter(
         &self,
         matches: impl Fn(&DeserializeGuard<K>) -> bool,
     ) -> Vec<Arc<DeserializeGuard<K>>> {
+        self.count_visits(|| self.cache.len());
         self.cache.state_filter(|object| !is_released(object.meta()) && matches(object))
     }
+
+    #[cfg(test)]
+    fn count_visits(&self, count: impl Fn() -> usize) {
+        self.visits.fetch_add(count(), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[cfg(not(test))]
+    fn count_visits(&self, _: impl Fn() -> usize) {}
 
     /// Requests a reconcile of an object.
     pub(in crate::controller) fn enqueue(&self, object: &DeserializeGuard<K>) {

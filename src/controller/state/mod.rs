@@ -5,6 +5,8 @@ pub(super) mod cancellation;
 pub(super) mod connections;
 pub(super) mod context;
 pub(super) mod credentials;
+pub(super) mod index_keys;
+pub(super) mod key_index;
 pub(super) mod kinds;
 pub(super) mod object_states;
 pub(super) mod reference_index;

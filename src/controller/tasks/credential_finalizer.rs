@@ -107,6 +107,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::controller::state::index_keys::organization_keys;
     use crate::controller::state::test_context::test_context;
 
     #[tokio::test]
@@ -122,6 +123,7 @@ mod tests {
             },
         }));
         let organization = DeserializeGuard(Ok(organization.unwrap()));
+        context.organizations_by.set("team", "default", organization_keys(&organization));
         feeds.organizations.writer.apply_watcher_event(&Event::Apply(organization));
         let mut secret = SecretMetadata::default();
         secret.metadata.name = Some("token".to_owned());

@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 
-use crate::api::SpiceApp;
 use crate::controller::cluster::watch::EventHandler;
+use crate::controller::lookup::organizations::apps_with;
 use crate::controller::state::context::Context;
+use crate::controller::state::index_keys::AppKey;
 
 /// Handles events of ConfigMaps.
 pub(in crate::controller) struct ConfigMapEventHandler(pub(in crate::controller) Arc<Context>);
@@ -16,11 +17,8 @@ pub(in crate::controller) struct ConfigMapEventHandler(pub(in crate::controller)
 impl EventHandler<PartialObjectMeta<ConfigMap>> for ConfigMapEventHandler {
     fn on_change(&mut self, config_map: &PartialObjectMeta<ConfigMap>) {
         let apps = &self.0.kinds.apps;
-        let uses = |app: &SpiceApp| {
-            let source = app.spec.spicepod_from.as_ref().map(|source| &source.config_map_key_ref.name);
-            app.namespace() == config_map.namespace() && source == config_map.metadata.name.as_ref()
-        };
-        for app in apps.filter(|app| app.0.as_ref().is_ok_and(uses)) {
+        let key = AppKey::ConfigMap(config_map.namespace().unwrap_or_default(), config_map.name_any());
+        for app in apps_with(&self.0, &key) {
             apps.enqueue(&app);
         }
     }

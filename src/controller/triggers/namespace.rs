@@ -9,9 +9,10 @@ use kube::core::PartialObjectMeta;
 use crate::api::SpiceApp;
 use crate::controller::cluster::predicates::ChangeFilter;
 use crate::controller::cluster::watch::EventHandler;
-use crate::controller::lookup::organizations::reference;
+use crate::controller::lookup::organizations::{apps_with, reference};
 use crate::controller::lookup::secrets::resync_secrets_of;
 use crate::controller::state::context::Context;
+use crate::controller::state::index_keys::AppKey;
 
 /// Handles events of namespaces.
 pub(in crate::controller) struct NamespaceEventHandler {
@@ -31,10 +32,10 @@ impl EventHandler<PartialObjectMeta<Namespace>> for NamespaceEventHandler {
             return;
         }
         let (name, apps) = (namespace.name_any(), &self.context.kinds.apps);
-        let is_affected = |app: &SpiceApp| {
-            app.metadata.namespace.as_ref() == Some(&name) && reference(&self.context, app).namespace != name
-        };
-        for app in apps.filter(|app| app.0.as_ref().is_ok_and(is_affected)) {
+        let is_affected = |app: &SpiceApp| reference(&self.context, app).namespace != name;
+        let mut all = apps_with(&self.context, &AppKey::Namespace(name.clone()));
+        all.retain(|app| app.0.as_ref().is_ok_and(is_affected));
+        for app in all {
             apps.resync(&app);
             resync_secrets_of(&self.context, &name, &app.name_any());
         }

@@ -16,6 +16,7 @@ use crate::controller::lookup::apps::{competing_apps, fields_for_secrets};
 use crate::controller::lookup::organizations::{credential_ref, organization_of, organizations_in, reference};
 use crate::controller::lookup::secrets::resync_secrets_of;
 use crate::controller::state::context::Context;
+use crate::controller::state::index_keys::app_keys;
 use crate::planner::is_released;
 
 /// Handles events of SpiceApps.
@@ -56,6 +57,11 @@ impl SpiceAppEventHandler {
 }
 
 impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
+    fn before_cache_update(&mut self, object: &DeserializeGuard<SpiceApp>) {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        self.context.apps_by.set(&namespace, &name, app_keys(object));
+    }
+
     fn on_change(&mut self, object: &DeserializeGuard<SpiceApp>) {
         let (context, uid) = (&self.context, object.meta().uid.as_ref());
         context.cancellation.on_change(uid);
@@ -82,6 +88,11 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
         self.enqueue_organizations(uid, None);
         self.context.cancellation.on_change(uid);
         self.context.kinds.apps.object_states.forget(uid);
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        // Another object of the same name may already exist.
+        if self.context.kinds.apps.get(&namespace, &name).is_none() {
+            self.context.apps_by.set(&namespace, &name, Vec::new());
+        }
         self.enqueue_related(object);
     }
 }

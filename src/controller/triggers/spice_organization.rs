@@ -8,15 +8,14 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
-use crate::api::{DEFAULT_ORGANIZATION, ResolvedOrganizationRef, SpiceApp, SpiceOrganization};
+use crate::api::{DEFAULT_ORGANIZATION, ResolvedOrganizationRef, SpiceOrganization};
 use crate::controller::cluster::predicates::{ChangeFilter, fields_for_reconcile};
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::credential::has_finalizer;
-use crate::controller::lookup::organizations::{
-    common_view, credential_ref, default_in_namespace, reference, reference_to,
-};
+use crate::controller::lookup::organizations::{apps_of, apps_with, common_view, credential_ref, reference_to};
 use crate::controller::lookup::secrets::resync_secrets_of;
 use crate::controller::state::context::Context;
+use crate::controller::state::index_keys::{AppKey, OrganizationUse, organization_keys};
 use crate::planner::{OrganizationView, is_released};
 
 /// Handles events of SpiceOrganizations.
@@ -50,14 +49,10 @@ impl SpiceOrganizationEventHandler {
     /// Enqueues the apps that use the organization, and those that used it as the default until its deletion.
     fn resync_apps(&self, organization: &SpiceOrganization) {
         let (context, own) = (&self.context, reference_to(organization));
-        let is_affected = |app: &SpiceApp| {
-            let uses_default = app.spec.organization_ref.is_none() && default_in_namespace(app) == own;
-            uses_default || reference(context, app) == own
-        };
-        let apps = context.kinds.apps.filter(|app| match &app.0 {
-            Ok(app) => is_affected(app),
-            Err(invalid) => invalid.metadata.namespace.as_ref() == Some(&own.namespace),
-        });
+        let mut apps = apps_of(context, &own);
+        if own.name == DEFAULT_ORGANIZATION {
+            apps.extend(apps_with(context, &AppKey::Organization(OrganizationUse::DefaultIn(own.namespace))));
+        }
         for app in apps {
             context.kinds.apps.resync(&app);
             resync_secrets_of(context, &app.namespace().unwrap_or_default(), &app.name_any());
@@ -92,6 +87,11 @@ impl SpiceOrganizationEventHandler {
 }
 
 impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEventHandler {
+    fn before_cache_update(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        self.context.organizations_by.set(&namespace, &name, organization_keys(object));
+    }
+
     fn on_change(&mut self, object: &DeserializeGuard<SpiceOrganization>) {
         let uid = object.meta().uid.as_ref();
         self.context.cancellation.on_change(uid);
@@ -115,6 +115,11 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEven
         self.own.forget(uid.as_ref());
         self.for_apps.forget(uid.as_ref());
         self.context.kinds.organizations.object_states.forget(uid.as_ref());
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        // Another object of the same name may already exist.
+        if self.context.kinds.organizations.get(&namespace, &name).is_none() {
+            self.context.organizations_by.set(&namespace, &name, Vec::new());
+        }
         if let Ok(organization) = &object.0 {
             self.resync_apps(organization);
         }

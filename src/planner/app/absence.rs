@@ -1,5 +1,7 @@
 //! The check that an app is absent.
 
+use std::collections::HashSet;
+
 use super::input::{AppInput, organization_name, read_failed};
 use crate::api::{ACCEPT_MISSING_APPS, Reason};
 use crate::planner::outcome::{Outcome, Retry};
@@ -37,8 +39,8 @@ pub(super) fn absence(input: &AppInput<'_>, id: i64) -> AbsenceCheck {
 fn missing_apps(input: &AppInput<'_>, id: i64, list: &AppList) -> Option<String> {
     let own = (!input.is_deleting()).then_some(id);
     let recorded: Vec<i64> = input.observed.sibling_ids.iter().flatten().copied().chain(own).collect();
-    let is_missing = |id: &&i64| !list.value.iter().any(|app| app.id == **id);
-    let missing = recorded.iter().filter(is_missing).count();
+    let listed: HashSet<i64> = list.value.iter().map(|app| app.id).collect();
+    let missing = recorded.iter().filter(|id| !listed.contains(id)).count();
     let accepted = input.observed.organization_view().map_or(0, |organization| organization.accepted_missing_apps);
     (missing > 3 && missing * 5 > recorded.len() && missing > accepted).then(|| {
         format!(

@@ -1,0 +1,84 @@
+//! The look-ups of one reconcile do not depend on the number of objects.
+
+use std::sync::atomic::Ordering;
+
+use kube::runtime::watcher::Event;
+use serde_json::json;
+
+use super::*;
+use crate::api::{SpiceApp, SpiceOrganization, SpiceSecret};
+use crate::controller::state::index_keys::{app_keys, organization_keys};
+use crate::controller::state::test_context::test_context;
+
+const APPS: [usize; 2] = [100, 10_000];
+
+fn object<K: Reconciler>(name: &str, spec: &serde_json::Value, status: &serde_json::Value) -> DeserializeGuard<K> {
+    let metadata = json!({
+        "name": name, "namespace": "team", "uid": format!("{}-{name}", K::NAME), "resourceVersion": "1", "generation": 2,
+        "creationTimestamp": "2026-01-01T00:00:00Z", "finalizers": [FINALIZER],
+    });
+    let object = json!({
+        "apiVersion": "cloud.spice.ai/v1alpha1", "kind": K::NAME, "metadata": metadata, "spec": spec, "status": status,
+    });
+    DeserializeGuard(Ok(serde_json::from_value(object).unwrap()))
+}
+
+/// Look-ups of one reconcile of the SpiceOrganization, a SpiceApp and a SpiceSecret, among this number of apps that
+/// have one SpiceSecret each.
+async fn lookups(apps: usize) -> [usize; 3] {
+    let (context, mut feeds) = test_context(|_| Err(404));
+    let credentials = json!({ "personalAccessToken": { "secretRef": { "name": "credential" } } });
+    let ready = json!([{
+        "type": "Ready", "status": "True", "reason": "Succeeded", "message": "", "observedGeneration": 2,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]);
+    let organization = object::<SpiceOrganization>(
+        "default",
+        &json!({ "endpoint": "https://api.example", "credentials": credentials }),
+        &json!({ "observedGeneration": 2, "endpoint": "https://api.example", "conditions": ready }),
+    );
+    context.organizations_by.set("team", "default", organization_keys(&organization));
+    feeds.organizations.writer.apply_watcher_event(&Event::Apply(organization.clone()));
+    let mut last = None;
+    for number in 0..apps {
+        let name = format!("app-{number}");
+        let reference = json!({ "namespace": "team", "name": "default" });
+        let status = json!({
+            "observedGeneration": 1, "id": number + 1, "incarnation": "c-1", "organizationRef": reference,
+            "organizationBinding": "https://api.example", "tagsUnsupported": true,
+        });
+        let app = object::<SpiceApp>(&name, &json!({}), &status);
+        context.apps_by.set("team", &name, app_keys(&app));
+        feeds.apps.writer.apply_watcher_event(&Event::Apply(app.clone()));
+        let source = json!({ "name": "source", "items": [{ "key": "key" }] });
+        let spec = json!({ "appRef": { "name": name }, "secretRef": source });
+        let secret = object::<SpiceSecret>(&name, &spec, &json!({ "observedGeneration": -1 }));
+        let Ok(decoded) = &secret.0 else { unreachable!("the object is decoded") };
+        context.secrets_by_app.set("team", &name, Some(&name));
+        context.secret_names.set(decoded);
+        feeds.secrets.writer.apply_watcher_event(&Event::Apply(secret.clone()));
+        last = Some((app, secret));
+    }
+    let ((app, secret), context) = (last.unwrap(), Arc::new(context));
+    reconcile(Arc::new(organization), Arc::clone(&context)).await;
+    let of_organization = take_visits(&context);
+    reconcile(Arc::new(app), Arc::clone(&context)).await;
+    let of_app = take_visits(&context);
+    reconcile(Arc::new(secret), Arc::clone(&context)).await;
+    [of_organization, of_app, take_visits(&context)]
+}
+
+/// Objects that look-ups have visited since the last call.
+fn take_visits(context: &Context) -> usize {
+    let (apps, organizations) = (&context.apps_by.visits, &context.organizations_by.visits);
+    let kinds = &context.kinds;
+    let all = [apps, organizations, &kinds.organizations.visits, &kinds.apps.visits, &kinds.secrets.visits];
+    all.into_iter().map(|visits| visits.swap(0, Ordering::Relaxed)).sum()
+}
+
+#[tokio::test]
+async fn the_lookups_of_a_reconcile_do_not_grow_with_the_number_of_objects() {
+    let (few, many) = (lookups(APPS[0]).await, lookups(APPS[1]).await);
+    assert_eq!(few, many);
+    assert!(few.iter().all(|visits| *visits > 0), "{few:?}");
+}
