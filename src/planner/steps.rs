@@ -74,6 +74,11 @@ impl<K: ResourcePlanner> Steps<K> {
         &self.object
     }
 
+    /// The object, and the observations, to which a read adds its result.
+    pub fn object_and_observed(&mut self) -> (&K, &mut K::Observed) {
+        (&self.object, &mut self.observed)
+    }
+
     /// The status with all external state that is known now.
     pub fn status(&self) -> &K::Status {
         &self.status

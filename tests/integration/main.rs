@@ -25,6 +25,7 @@ mod foreign_finalizer;
 mod harness;
 mod hostile_endpoint;
 mod invariants;
+mod large_specs;
 mod leadership;
 mod legacy_schema;
 mod model_based_app;

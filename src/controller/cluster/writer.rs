@@ -1,8 +1,12 @@
 //! Writes to Kubernetes objects. Every write carries the resourceVersion that it was computed from; none is forced.
 
+use std::borrow::Cow;
+
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
+use kube::core::object::HasStatus;
 use kube::{Api, Client, Error, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +22,16 @@ const FIELD_MANAGER: &str = "spice-cloud-operator";
 /// Concurrent writes. The apiserver answers a write in milliseconds; if it does not, more writes would not help, and
 /// each costs a connection.
 const MAX_CONCURRENT_WRITES: usize = 16;
+
+/// Body of a status write.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusUpdate<'a, S> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    metadata: Value,
+    status: &'a S,
+}
 
 /// Writes to Kubernetes objects, as long as this process is the leader.
 pub(in crate::controller) struct KubeWriter {
@@ -47,18 +61,27 @@ impl KubeWriter {
         self.write("patch", &K::kind(&()), || objects.patch(&name, &params, &patch)).await
     }
 
-    /// Stores a status, which the object carries.
-    pub(in crate::controller) async fn replace_status<K>(&self, object: &K) -> Result<K, Error>
+    /// Stores a status of an object, and returns the stored object. The request does not contain the spec, which the
+    /// apiserver keeps: the operator may have a shortened spec only.
+    pub(in crate::controller) async fn replace_status<K>(&self, object: &K, status: &K::Status) -> Result<K, Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + HasStatus<Status: Serialize>
             + Clone
             + std::fmt::Debug
-            + Serialize
             + DeserializeOwned,
     {
         let (objects, name) = (self.api(object), object.name_any());
         let params = post_params();
-        self.write("update", &K::kind(&()), || objects.replace_status(&name, &params, object)).await
+        let ObjectMeta { name: own_name, namespace, uid, resource_version, .. } = object.meta();
+        let update = StatusUpdate {
+            api_version: K::api_version(&()),
+            kind: K::kind(&()),
+            metadata: json!({ "name": own_name, "namespace": namespace, "uid": uid, "resourceVersion": resource_version }),
+            status,
+        };
+        let call = || objects.replace_subresource("status", &name, &params, &update);
+        self.write("update", &K::kind(&()), call).await
     }
 
     /// Stores the status of an object that cannot be decoded.

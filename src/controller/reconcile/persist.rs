@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use kube::core::object::HasStatus;
 use kube::{Api, Error, ResourceExt};
 use serde_json::{Value, json};
 use thiserror::Error as ThisError;
@@ -65,10 +64,14 @@ impl StoreError {
 
 /// Stores the status of an object, and compares the stored one. A CustomResourceDefinition without a field drops the
 /// field; without this check a create intent, for example, would count as stored.
-pub(super) async fn store_status<K: Reconciler>(context: &Context, object: &K) -> Result<K, StoreError> {
-    let stored = context.writer.replace_status(object).await?;
+pub(super) async fn store_status<K: Reconciler>(
+    context: &Context,
+    object: &K,
+    status: &K::Status,
+) -> Result<K, StoreError> {
+    let stored = context.writer.replace_status(object, status).await?;
     let mut dropped = Vec::new();
-    find_dropped("status", &json!(object.status()), &json!(stored.status()), &mut dropped);
+    find_dropped("status", &json!(status), &json!(stored.status()), &mut dropped);
     if dropped.is_empty() {
         return Ok(stored);
     }
@@ -107,9 +110,10 @@ pub(super) async fn persist_external_state<K: Reconciler>(
     status: &K::Status,
 ) -> Result<Option<K>, StoreError> {
     let (mut delay, started_at) = (PERSIST_BACKOFF.0, Instant::now());
-    let mut current = with_status(object.clone(), status.clone());
+    let mut read_again_as: Option<(K, K::Status)> = None;
     loop {
-        let error = match store_status(context, &current).await {
+        let (current, next) = read_again_as.as_ref().map_or((object, status), |(fresh, next)| (fresh, next));
+        let error = match store_status(context, current, next).await {
             Ok(stored) => return Ok(Some(stored)),
             Err(error @ StoreError::FieldsDropped(_)) => return Err(error),
             Err(StoreError::Kube(error)) => error,
@@ -130,7 +134,7 @@ pub(super) async fn persist_external_state<K: Reconciler>(
                 Ok(Some(fresh)) => {
                     let mut next = fresh.status().cloned().unwrap_or_default();
                     K::copy_external_state(status, &mut next);
-                    current = with_status(fresh, next);
+                    read_again_as = Some((fresh, next));
                 }
                 Ok(None) => return Ok(None),
                 // The next reconcile reports the error in status.
@@ -148,12 +152,6 @@ async fn read_again<K: Reconciler>(context: &Context, object: &K) -> Result<Opti
     let api: Api<K> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let fresh = with_timeout(api.get_opt(&object.name_any())).await?;
     Ok(fresh.filter(|fresh| fresh.uid() == object.uid()))
-}
-
-/// The same object with another status.
-pub(super) fn with_status<K: HasStatus>(mut object: K, status: K::Status) -> K {
-    *object.status_mut() = Some(status);
-    object
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use tracing::Instrument;
 
-use super::persist::{self, StoreError, persist_external_state, with_status};
+use super::persist::{self, StoreError, persist_external_state};
 use super::reconciler::{CarryOut, Reconciler};
 use super::undecodable;
 use crate::api::{ConditionType, FINALIZER};
@@ -77,13 +77,14 @@ async fn reconcile_undecodable<K: Reconciler>(
 /// One reconcile of one object.
 struct Reconciliation<'a, K: Reconciler> {
     context: &'a Context,
-    steps: Steps<K>,
+    /// Boxed: the future of a reconcile would contain the steps twice.
+    steps: Box<Steps<K>>,
 }
 
 impl<'a, K: Reconciler> Reconciliation<'a, K> {
     fn begin(context: &'a Context, found: &K) -> Self {
         let (state, object) = K::state(context).object_states.load(found, Timestamp::now());
-        Self { context, steps: Steps::new(object, state, context.step_context()) }
+        Self { context, steps: Box::new(Steps::new(object, state, context.step_context())) }
     }
 
     async fn run(mut self) -> Finished {
@@ -140,24 +141,26 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             if self.should_abort() {
                 return;
             }
-            let object = self.steps.object().clone();
-            K::observe(self.context, &object, read, priority, &mut self.steps.observed).await;
+            let (object, observed) = self.steps.object_and_observed();
+            K::observe(self.context, object, read, priority, observed).await;
         }
     }
 
     /// Carries a plan out. Returns an outcome if the reconcile ends with it.
     async fn act(&mut self, plan: Plan<K>) -> Result<Option<Outcome>, StoreError> {
-        if let Some(write) = plan.first
+        // The steps hold the status too; a write that waits for its permit needs one copy only.
+        let Plan { first, remote, outcome, events, status: _ } = plan;
+        if let Some(write) = first
             && let Some(outcome) = self.write_object(write).await?
         {
             return Ok(Some(outcome));
         }
-        let is_finalized = plan.outcome == Outcome::Finalized;
-        let Some(write) = plan.remote.filter(|_| !is_finalized) else {
-            self.context.events.publish(self.steps.object(), plan.events);
+        let is_finalized = outcome == Outcome::Finalized;
+        let Some(write) = remote.filter(|_| !is_finalized) else {
+            self.context.events.publish(self.steps.object(), events);
             return Ok(is_finalized.then_some(Outcome::Finalized));
         };
-        self.write_remote(&write, plan.events).await
+        self.write_remote(&write, events).await
     }
 
     /// Writes to the object itself. Returns an outcome if the object no longer exists, or if the apiserver refuses the
@@ -181,8 +184,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
     }
 
     async fn store_status(&mut self) -> Result<(), StoreError> {
-        let object = with_status(self.steps.object().clone(), self.steps.status().clone());
-        let stored = persist::store_status(self.context, &object).await?;
+        let stored = persist::store_status(self.context, self.steps.object(), self.steps.status()).await?;
         self.steps.status_persisted(stored, &self.context.settings.identity);
         Ok(())
     }
@@ -194,8 +196,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         events: Vec<EventRecord>,
     ) -> Result<Option<Outcome>, StoreError> {
         let context = self.context;
-        let object = self.steps.object().clone();
-        let result = write.carry_out(context, &object, self.priority()).await;
+        let result = write.carry_out(context, self.steps.object(), self.priority()).await;
         if self.steps.apply_write(write, &result, Timestamp::now()) {
             self.persist().await?;
         }
@@ -283,7 +284,8 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
 
     /// Stores the external state. After an error, only the next reconcile tries again.
     async fn persist(&mut self) -> Result<(), StoreError> {
-        let result = persist_external_state(self.context, self.steps.object(), self.steps.status()).await;
+        // Boxed: rarely runs, and every reconcile would need memory for it.
+        let result = Box::pin(persist_external_state(self.context, self.steps.object(), self.steps.status())).await;
         self.steps.discard_unpersisted();
         if let Some(stored) = result? {
             self.steps.status_persisted(stored, &self.context.settings.identity);
