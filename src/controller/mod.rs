@@ -54,6 +54,10 @@ use triggers::spice_app::SpiceAppEventHandler;
 use triggers::spice_organization::SpiceOrganizationEventHandler;
 use triggers::spice_secret::SpiceSecretEventHandler;
 
+/// Objects in one page of a list. kube holds the text and the decoded objects of a whole page at once, and an object can
+/// have more than 256 KiB.
+const OBJECT_PAGE_SIZE: u32 = 50;
+
 /// Runs the controllers until `shutdown`, then waits for the running reconciles. `gate` keeps the process unready until
 /// the controllers register their own checks.
 ///
@@ -145,7 +149,7 @@ impl Watches {
         feed: KindFeed<K>,
         handler: impl EventHandler<DeserializeGuard<K>>,
     ) -> ReconcileRequests<DeserializeGuard<K>> {
-        let events = self.watch(watcher::Config::default());
+        let events = self.watch(watcher::Config::default().page_size(OBJECT_PAGE_SIZE));
         let health = self.register_check(&format!("{}s", K::NAME));
         self.start(health, events, feed.writer, watch::strip_managed_fields, handler);
         feed.requests
