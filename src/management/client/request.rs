@@ -2,7 +2,6 @@
 
 use reqwest::Method;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::management::types::{ApiError, ErrorKind};
 
@@ -14,7 +13,8 @@ pub(super) struct ApiRequest {
     /// Segments of the path.
     pub(super) path: Vec<String>,
     pub(super) query: Vec<(&'static str, String)>,
-    pub(super) body: Option<Value>,
+    /// JSON text of the body: a tree of values would need many times the memory.
+    pub(super) body: Option<Vec<u8>>,
     /// True if the body contains a secret value. No error message then contains a text of the response.
     pub(super) has_secret: bool,
 }
@@ -38,7 +38,7 @@ impl ApiRequest {
     }
 
     pub(super) fn body(self, body: &impl Serialize) -> Result<Self, ApiError> {
-        let body = serde_json::to_value(body).map_err(|error| {
+        let body = serde_json::to_vec(body).map_err(|error| {
             ApiError::local(ErrorKind::Invalid, format!("{}: cannot encode the body: {error}", self.name()))
         })?;
         Ok(Self { body: Some(body), ..self })

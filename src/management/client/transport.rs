@@ -229,7 +229,7 @@ impl Transport {
             http = self.organization.iter().fold(http, |http, name| http.header(ORGANIZATION_HEADER, name));
         }
         if let Some(body) = body {
-            http = http.json(body);
+            http = http.header(header::CONTENT_TYPE, "application/json").body(body.clone());
         }
         let token = permit.token.as_ref().map_or("", |token| token.expose());
         let text = if *has_secret { ResponseText::Hidden } else { ResponseText::WithoutToken(token) };
