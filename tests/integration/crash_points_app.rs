@@ -12,8 +12,8 @@ use crate::{
 /// The object under test.
 const APP: &str = "my-app";
 
-/// An app that is created first on plans without tags, so that the operator detects the missing support.
-const SIBLING: &str = "sibling";
+/// Apps that are created first on plans without tags, so that the operator detects the missing support.
+const SIBLINGS: [&str; 2] = ["one-sibling", "two-sibling"];
 
 /// An operation on the object under test.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,7 +90,10 @@ impl crash_harness::Operation for Case {
 
     async fn prepare(self, env: &TestEnv) {
         if !self.supports_tags() {
-            env.apply_app_and_wait(SIBLING, json!({ "deletionPolicy": "Delete" })).await;
+            // Two apps without tags show that the organization has no tag support.
+            for sibling in SIBLINGS {
+                env.apply_app_and_wait(sibling, json!({ "deletionPolicy": "Delete" })).await;
+            }
         }
         match self.operation {
             Create => {}
