@@ -116,6 +116,7 @@ impl crash_harness::Operation for Case {
             Create | Update | Adopt | Reactivate => drop(env.apply_app(APP, self.expected()).await),
             Delete => env.delete::<SpiceApp>(APP).await,
             Teardown => {
+                env.keep_credential().await;
                 env.delete_namespace().await;
             }
         }

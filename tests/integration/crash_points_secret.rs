@@ -131,6 +131,7 @@ impl crash_harness::Operation for Operation {
                 if !retained {
                     env.delete::<SpiceSecret>(NAME).await;
                 }
+                env.keep_credential().await;
                 env.delete_namespace().await;
             }
         }

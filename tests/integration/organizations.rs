@@ -54,19 +54,19 @@ async fn invalid_responses_are_outages_and_redirects_are_not_followed() {
     let _operator = env.start_operator().await;
     env.wait_for_ready::<SpiceOrganization>("default").await;
     let redirect = format!("{}/v1/apps", redirect_target.url());
-    for (status, headers, body) in [
-        (307, json!({ "location": redirect }), json!({})),
-        (200, json!({}), json!({})),
-        (200, json!({}), json!("")),
-        (404, json!({}), json!("<html>")),
-        (404, json!({}), json!({ "error": "Not found" })),
-        (418, json!({}), json!(null)),
+    for (status, headers, body, reason) in [
+        (307, json!({ "location": redirect }), json!({}), "RemoteUnavailable"),
+        (200, json!({}), json!({}), "RemoteUnavailable"),
+        (200, json!({}), json!(""), "RemoteUnavailable"),
+        (404, json!({}), json!("<html>"), "RemoteUnavailable"),
+        (404, json!({}), json!({ "error": "Not found" }), "RemoteUnavailable"),
+        (418, json!({}), json!(null), "Rejected"),
     ] {
         let response = format!("{status} {body}");
         let action = Action::Response { status, headers, body };
         env.sandbox.add_fault(Fault::new(When::Before, action).route("/v1/apps")).await.unwrap();
         env.apply_app("my-app", json!({})).await;
-        env.wait_for_reason::<SpiceApp>("my-app", "False", "RemoteUnavailable").await;
+        env.wait_for_reason::<SpiceApp>("my-app", "False", reason).await;
         assert_eq!(env.remote_apps().await, [json!(null); 0], "{response}");
         env.sandbox.remove_faults().await.unwrap();
         env.wait_for_ready::<SpiceApp>("my-app").await;

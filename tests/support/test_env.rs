@@ -30,6 +30,7 @@ use super::{
     status_checker::StatusChecker,
 };
 
+mod credential;
 pub mod waits;
 
 /// Name and key of the credential Secret.
@@ -176,26 +177,6 @@ impl TestEnv {
         ];
         environment.extend(variables);
         Operator::start(&self.run, program(), kubeconfig, &all_args, &environment).await.unwrap()
-    }
-
-    /// Changes an annotation of the credential Secret. The value remains.
-    pub async fn touch_credential(&self) {
-        let stamp = format!("{:?}", std::time::SystemTime::now());
-        let patch = json!({ "metadata": { "annotations": { "example.com/other": stamp } } });
-        self.kubernetes_secrets().patch(CREDENTIAL.0, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    }
-
-    /// Creates or replaces the credential Secret.
-    pub async fn set_credential(&self, token: &str) {
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": { "name": CREDENTIAL.0, "namespace": self.namespace },
-            "stringData": { CREDENTIAL.1: token },
-        });
-        self.kubernetes_secrets()
-            .patch(CREDENTIAL.0, &PatchParams::apply("test"), &Patch::Apply(&secret))
-            .await
-            .unwrap();
     }
 
     /// Applies the SpiceOrganization `default`. No resync occurs during the test.

@@ -85,10 +85,12 @@ impl TestEnv {
         self.wait_for_deletion::<K>(name).await;
     }
 
-    /// Waits for the deletion of the namespace and all its objects.
+    /// Waits for the deletion of the namespace and all its objects. Releases a credential that
+    /// [`TestEnv::keep_credential`] keeps when no SpiceOrganization needs the credential.
     pub async fn wait_for_namespace_deletion(&self) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         poll("the namespace is deleted", DEADLINE, async || {
+            self.release_credential().await.map_err(|error| error.to_string())?;
             match namespaces.get_opt(&self.namespace).await.map_err(|error| error.to_string())? {
                 None => Ok(()),
                 Some(namespace) => Err(format!("{:?}", namespace.status)),
