@@ -167,6 +167,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_word_repository_in_a_quoted_name_decides_nothing() {
+        for (text, expected) in [
+            ("the app has a connected repository", Reason::RepositoryConnected),
+            ("App \"repository-index\" already exists in this organization", Reason::RemoteUnavailable),
+        ] {
+            let body = json!({ "error": text }).to_string();
+            let error = ApiError::from_response(409, None, &body, ResponseText::WithoutToken(""));
+            assert_eq!(classify(&error, ApiOperation::Write).0, expected, "{text}");
+        }
+    }
+
     /// Answers with the reason of a create or update.
     const ANSWERS: [(u16, &str, Reason); 9] = [
         (400, r#"{"error":"Validation failed"}"#, Reason::InvalidSpec),

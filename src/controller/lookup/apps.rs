@@ -15,12 +15,18 @@ use crate::controller::state::context::Context;
 use crate::controller::state::index_keys::AppKey;
 use crate::planner::{CompetingApp, ParentApp, find_condition};
 
-/// Other SpiceApps for the same app name of the same organization.
+/// Other SpiceApps for the same app name of the same organization: those that use one SpiceOrganization, or two that are
+/// bound to the same organization.
 pub(in crate::controller) fn competing_apps(context: &Context, app: &SpiceApp) -> Vec<CompetingApp> {
     let others = organizations::apps_with(context, &AppKey::RemoteName(app.remote_name().to_ascii_lowercase()));
-    let competes = |other: &&SpiceApp| {
-        other.uid() != app.uid() && has_same_name(other, app) && share_organization(context, other, app)
+    let (own, bound) = (organizations::reference(context, app), binding(context, app));
+    let shares_organization = |other: &SpiceApp| {
+        let has_same_reference = organizations::reference(context, other) == own;
+        (has_same_reference && other.namespace() == app.namespace())
+            || (bound.is_some() && binding(context, other) == bound)
     };
+    let competes =
+        |other: &&SpiceApp| other.uid() != app.uid() && has_same_name(other, app) && shares_organization(other);
     let competing = |other: &SpiceApp| CompetingApp {
         without_id: other.status.as_ref().is_none_or(|status| status.id.is_none()),
         created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
@@ -56,15 +62,6 @@ pub(in crate::controller) fn sibling_ids(context: &Context, app: &SpiceApp) -> V
 
 fn has_same_name(one: &SpiceApp, other: &SpiceApp) -> bool {
     one.remote_name().eq_ignore_ascii_case(other.remote_name())
-}
-
-/// Returns true if two apps use one SpiceOrganization, or two that are bound to the same organization.
-fn share_organization(context: &Context, one: &SpiceApp, other: &SpiceApp) -> bool {
-    let has_same_reference = organizations::reference(context, one) == organizations::reference(context, other);
-    if has_same_reference && one.namespace() == other.namespace() {
-        return true;
-    }
-    binding(context, one).is_some_and(|of_one| binding(context, other) == Some(of_one))
 }
 
 /// Organization binding of an app. An app that may not use the organization has none, and no claim on its names, unless

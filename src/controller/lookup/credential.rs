@@ -7,8 +7,8 @@ use kube::core::PartialObjectMeta;
 
 use super::namespaces;
 use super::organizations::{
-    credential_ref, credential_secret, dependents, has_terminating_app, organizations_using, organizations_with,
-    reference_to,
+    credential_ref, credential_secret, dependents, has_dependents, has_terminating_app, organizations_using,
+    organizations_with, reference_to,
 };
 use crate::api::{CREDENTIAL_FINALIZER, SpiceOrganization};
 use crate::controller::cluster::sync::lock;
@@ -58,8 +58,7 @@ pub(in crate::controller) fn kept_secret_warning(
 fn state(context: &Context, secret: &PartialObjectMeta<Secret>) -> CredentialSecretState {
     let namespace = secret.namespace().unwrap_or_default();
     let undecodable = organizations_with(context, &OrganizationKey::Undecodable(namespace.clone()));
-    let is_done =
-        |one: &SpiceOrganization| one.metadata.deletion_timestamp.is_some() && dependents(context, one).is_empty();
+    let is_done = |one: &SpiceOrganization| one.metadata.deletion_timestamp.is_some() && !has_dependents(context, one);
     let users = organizations_using(context, secret);
     let users: Vec<_> = users.iter().filter_map(|one| one.0.as_ref().ok()).filter(|one| !is_done(one)).collect();
     CredentialSecretState {

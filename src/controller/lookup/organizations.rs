@@ -247,20 +247,30 @@ pub(in crate::controller) fn count_apps(context: &Context, organization: &SpiceO
 /// dependent: any user could create one.
 pub(in crate::controller) fn dependents(context: &Context, organization: &SpiceOrganization) -> Vec<String> {
     let own = organization.namespace().unwrap_or_default();
-    let depends = |app: &DeserializeGuard<SpiceApp>| match &app.0 {
+    let display = |app: Arc<DeserializeGuard<SpiceApp>>| {
+        display_object(SpiceApp::NAME, &app.namespace().unwrap_or_default(), &app.name_any(), &own)
+    };
+    let apps = apps_of(context, &reference_to(organization));
+    let mut names: Vec<String> =
+        apps.into_iter().filter(|app| depends_on(context, organization, app)).map(display).collect();
+    names.sort();
+    names
+}
+
+/// Returns true if an object uses the organization, as in [`dependents`].
+pub(in crate::controller) fn has_dependents(context: &Context, organization: &SpiceOrganization) -> bool {
+    let apps = apps_of(context, &reference_to(organization));
+    apps.iter().any(|app| depends_on(context, organization, app))
+}
+
+fn depends_on(context: &Context, organization: &SpiceOrganization, app: &DeserializeGuard<SpiceApp>) -> bool {
+    match &app.0 {
         Ok(app) => {
             app.status.as_ref().is_some_and(SpiceAppStatus::has_remote_state)
                 || namespaces::is_allowed(context, organization, &app.namespace().unwrap_or_default())
         }
         Err(_) => true,
-    };
-    let display = |app: Arc<DeserializeGuard<SpiceApp>>| {
-        display_object(SpiceApp::NAME, &app.namespace().unwrap_or_default(), &app.name_any(), &own)
-    };
-    let apps = apps_of(context, &reference_to(organization));
-    let mut names: Vec<String> = apps.into_iter().filter(|app| depends(app)).map(display).collect();
-    names.sort();
-    names
+    }
 }
 
 /// The organizations of a namespace.

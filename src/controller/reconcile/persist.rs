@@ -69,7 +69,11 @@ pub(super) async fn store_status<K: Reconciler>(
     object: &K,
     status: &K::Status,
 ) -> Result<K, StoreError> {
-    let stored = context.writer.replace_status(object, status).await?;
+    let stored = match context.writer.replace_status(object, status).await {
+        // The apiserver stored the status of an object whose spec cannot be decoded.
+        Err(Error::SerdeError(_)) => return Ok(with_status(object, status)),
+        stored => stored?,
+    };
     let mut dropped = Vec::new();
     find_dropped("status", &json!(status), &json!(stored.status()), &mut dropped);
     if dropped.is_empty() {
@@ -78,6 +82,12 @@ pub(super) async fn store_status<K: Reconciler>(
     context.counters.status_fields_dropped(K::NAME);
     dropped.truncate(MAX_SHOWN_FIELDS);
     Err(StoreError::FieldsDropped(dropped.join(", ")))
+}
+
+fn with_status<K: Reconciler>(object: &K, status: &K::Status) -> K {
+    let mut stored = object.clone();
+    *stored.status_mut() = Some(status.clone());
+    stored
 }
 
 /// Adds the paths that are in `sent`, and missing or different in `kept`.
@@ -122,7 +132,11 @@ pub(super) async fn persist_external_state<K: Reconciler>(
             error if has_code(&error, 404) => return Ok(None),
             // The next leader determines the external state, as after a crash.
             _ if !context.leadership.may_write() => return Ok(None),
-            error if is_permanent_rejection(&error) && started_at.elapsed() > PERSIST_TIMEOUT => {
+            // An admission webhook can reject with 409 too.
+            error
+                if (is_permanent_rejection(&error) || has_code(&error, 409))
+                    && started_at.elapsed() > PERSIST_TIMEOUT =>
+            {
                 return Err(error.into());
             }
             error if !has_code(&error, 409) => {
@@ -185,6 +199,18 @@ mod tests {
             assert_eq!(error.failure(), StoreFailure::Rejected(code));
             assert!(error.is_refusal() && started_at.elapsed() > PERSIST_TIMEOUT, "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn state_of_an_object_that_cannot_be_decoded_is_stored_once() {
+        let (context, _feeds) = test_context(|_| {
+            let mut undecodable = json!(app());
+            undecodable["spec"] = json!({ "description": 5 });
+            Ok(undecodable)
+        });
+        let status = SpiceAppStatus { id: Some(101), ..SpiceAppStatus::default() };
+        let stored = persist_external_state(&context, &app(), &status).await.unwrap().unwrap();
+        assert_eq!(stored.status.unwrap().id, Some(101));
     }
 
     #[tokio::test(start_paused = true)]

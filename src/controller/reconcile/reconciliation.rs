@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
+use kube::{Error, ResourceExt};
 use tracing::Instrument;
 
 use super::persist::{self, StoreError, persist_external_state};
@@ -178,6 +178,8 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
                 Ok(None)
             }
             Err(error) if !is_present && has_code(&error, 404) => Ok(Some(Outcome::Finalized)),
+            // The apiserver removed the finalizer of an object whose spec cannot be decoded.
+            Err(Error::SerdeError(_)) if !is_present => Ok(Some(Outcome::Finalized)),
             Err(error) if is_refusal(&error) => Ok(Some(finalizer_rejected(write, &format_kube_error(&error)))),
             Err(error) => Err(error.into()),
         }

@@ -90,7 +90,7 @@ impl Connections {
         // Boxed: rarely runs, and every reconcile would need memory for it.
         let (read, version) = Box::pin(credentials::read(&self.kubernetes, organization)).await?;
         // Most changes of a Secret change only its metadata, for example a finalizer or an annotation.
-        self.record_content(&uid, &read, [credential, &version]);
+        self.record_content(&uid, &read, &version);
         key.version = version;
         if let Some((known, connection)) = connections.get_mut(&uid)
             && connection.credential.is_same(&read)
@@ -123,18 +123,16 @@ impl Connections {
         self.connections.lock().await.get(uid).map(|(_, connection)| Arc::clone(connection))
     }
 
-    /// Records the credential of an organization, which these versions of its Secret have.
-    fn record_content(&self, uid: &str, credential: &Credential, versions: [&SourceVersion; 2]) {
+    /// Records the credential of an organization, which this version of its Secret has.
+    fn record_content(&self, uid: &str, credential: &Credential, version: &SourceVersion) {
         let mut contents = lock(&self.contents);
         let new = || CredentialContent { credential: credential.clone(), versions: Vec::new() };
         let content = contents.entry(uid.to_owned()).or_insert_with(new);
         if !content.credential.is_same(credential) {
             *content = new();
         }
-        for version in versions {
-            if !content.versions.contains(version) {
-                content.versions.push(version.clone());
-            }
+        if !content.versions.contains(version) {
+            content.versions.push(version.clone());
         }
         while content.versions.len() > MAX_VERSIONS {
             content.versions.remove(1);

@@ -235,7 +235,8 @@ async fn exchange(
     match read_body(response, MAX_RESPONSE_BYTES).await {
         Ok(body) if status == StatusCode::OK => (Some((status, headers)), parse_token(&body)),
         Ok(body) => (Some((status, headers)), Err(error_from_response(status, &body))),
-        Err(error) => (None, Err(connect_error(error))),
+        Err(_) if status != StatusCode::OK => (Some((status, headers)), Err(error_from_response(status, ""))),
+        Err(error) => (Some((status, headers)), Err(connect_error(error))),
     }
 }
 

@@ -279,6 +279,10 @@ impl Transport {
                 Ok(ResponseBody { text, server_started_at })
             }
             Ok(body) => Err(ApiError::from_response(status.as_u16(), headers.retry_after, &body, text)),
+            // An answered 4xx is a refusal, also without its body.
+            Err(_) if status.is_client_error() => {
+                Err(ApiError::from_response(status.as_u16(), headers.retry_after, "", text))
+            }
             Err(error) => Err(error),
         };
         (Some(status), result)

@@ -70,7 +70,7 @@ pub(super) struct ErrorFacts {
     pub(super) code: Option<&'static str>,
     /// Scopes that the `error` text names.
     pub(super) named_scopes: Vec<&'static str>,
-    /// True if the `error` text names a repository.
+    /// True if the `error` text names a repository outside quotation marks.
     pub(super) names_repository: bool,
     /// The text for users. Empty for a body of another shape.
     pub(super) shown: String,
@@ -96,10 +96,15 @@ impl ErrorFacts {
             is_json: error.is_some(),
             code,
             named_scopes: SCOPES.into_iter().filter(|scope| raw.contains(scope)).collect(),
-            names_repository: raw.contains("repository"),
+            names_repository: names_repository(raw),
             shown,
         }
     }
+}
+
+/// Returns true if a text names a repository outside quotation marks. The API quotes the name of an app, for example.
+fn names_repository(text: &str) -> bool {
+    text.split('"').step_by(2).any(|part| part.contains("repository"))
 }
 
 fn quote(text: &str) -> String {

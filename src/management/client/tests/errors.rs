@@ -193,6 +193,17 @@ async fn a_success_status_with_another_body_is_no_success() {
 }
 
 #[tokio::test]
+async fn a_refusal_without_a_readable_body_is_a_refusal() {
+    // An invalid gzip body stands for a body that is cut.
+    for (status, kind) in [(400, ErrorKind::Invalid), (413, ErrorKind::Invalid), (402, ErrorKind::PaymentRequired)] {
+        let (_, client) = Server::start(status, &[("content-encoding", "gzip")], "no gzip").await;
+        let permit = client.acquire_permit(Priority::Edit, AccessMode::Write).await.unwrap();
+        let error = client.delete_app(7, permit).await.unwrap_err();
+        assert!(error.kind == kind && error.proves_not_applied(), "{status}: {error:?}");
+    }
+}
+
+#[tokio::test]
 async fn refused_headers_name_the_size_of_the_credential() {
     let (_, client) = Server::start(431, &[], "").await;
     let error = client.regions(Priority::Check).await.unwrap_err();
