@@ -1,7 +1,7 @@
 //! JSON values as compact text with their digests.
 //!
 //! A tree of [`Value`] needs about ten times the memory of its text. Caches and waiting reconciles therefore keep the
-//! text. Comparisons use the digest; only a change of the value itself parses the text.
+//! text. Comparisons use the digest. Only code that changes the value parses the text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for CompactJson {
     }
 }
 
-/// A `T` as compact JSON. Has the schema of `T`, and decodes only what `T` does.
+/// A `T` as compact JSON. Has the schema of `T`, and decodes only values that `T` accepts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Compact<T> {
     json: CompactJson,
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_value_decodes_only_what_its_type_does() {
+    fn a_typed_value_decodes_only_values_of_its_type() {
         let limits: Compact<Vec<u32>> = serde_json::from_str("[1, 2]").unwrap();
         assert_eq!(limits.json().text(), "[1,2]");
         assert!(serde_json::from_str::<Compact<Vec<u32>>>("[\"1\"]").is_err());

@@ -183,8 +183,8 @@ pub struct SpiceAppStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub id: Option<i64>,
-    /// Organization that the app is bound to: the endpoint in its canonical form, followed by `#` and the ID of the
-    /// organization if the API returns one.
+    /// Organization to which the app is bound: the endpoint in its canonical form, followed by `#` and the ID of the
+    /// organization if the API returns an ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_binding: Option<String>,
     /// SpiceOrganization that the app was recorded in, also when `spec.organizationRef` is not set.
@@ -197,8 +197,8 @@ pub struct SpiceAppStatus {
     /// create reactivated a deleted app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<MicroTime>,
-    /// Time, by the clock of the API, at which the create of this object reactivated a deleted app. Secrets of the app
-    /// that are older existed before. Not set for a new app, or if the response contained no time.
+    /// Time, by the clock of the API, at which the create of this object reactivated a deleted app. Older secrets of the
+    /// app existed before. Not set for a new app, or if the response contained no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reactivated_at: Option<MicroTime>,
     /// Base URL of the data plane of the app.

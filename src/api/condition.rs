@@ -68,9 +68,9 @@ pub enum Reason {
     DriftDetected,
     /// The operator corrected the same fields repeatedly, and another client changed them again.
     CorrectionLoop,
-    /// The plan of the account does not allow the change.
+    /// The plan of the account does not allow the request.
     PlanLimit,
-    /// The Management API refuses the request for another cause.
+    /// The server refuses the request with a status that no other reason covers.
     Rejected,
     /// The Management API requests fewer calls.
     RateLimited,

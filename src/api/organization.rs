@@ -68,8 +68,8 @@ pub struct SpiceOrganizationSpec {
         .message("tokenEndpoint must be an absolute http or https URL without user or fragment"),
         validation = Rule::new("!isURL(self) || url(self).getHostname() != ''").message("tokenEndpoint must name a host"))]
     pub token_endpoint: Option<String>,
-    /// CA certificates in PEM, without private keys. The operator trusts them for both endpoints, in addition to the
-    /// certificates of the system.
+    /// CA certificates in PEM, without private keys. The operator trusts these certificates for both endpoints, in
+    /// addition to the certificates of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 131_072))]
     #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must contain PEM certificates"),
@@ -280,8 +280,8 @@ pub struct SpiceOrganizationStatus {
     /// Status fields that every kind has.
     #[serde(flatten)]
     pub core: StatusCore,
-    /// Endpoint that this object is bound to since the first successful check, in its canonical form: lower case,
-    /// without the default port and final slashes.
+    /// Endpoint to which this object is bound since the first successful check, in its canonical form: scheme and host
+    /// in lower case, without the default port and final slashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// Organization that this object is bound to. Not set if the API returns no organizations: then only the endpoint

@@ -105,7 +105,7 @@ pub struct SecretRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: Option<String>,
-    /// Keys to copy, at least one. If the field is not set, the operator copies every key, each under its own name.
+    /// Keys to copy, at least one. If the field is not set, the operator copies every key under the name of the key.
     #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub items: Option<Vec<SecretItem>>,
@@ -179,8 +179,8 @@ pub struct SecretEntry {
     /// the first confirmed write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Digest under which this value was first set. It stays when the same value is set again under another digest key
-    /// or version.
+    /// Digest under which this value was first set. The digest stays if the operator sets the same value again under
+    /// another digest key or version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_hash: Option<String>,
     /// Last-modified time in the API response. Another time means that another client has set the secret since.

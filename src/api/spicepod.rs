@@ -10,7 +10,7 @@ use crate::json::CompactJson;
 /// Maximum length of a spicepod in bytes of JSON, so that the object stays below the size limit of etcd.
 pub const MAX_SPICEPOD_BYTES: usize = 256 * 1024;
 
-/// A spicepod. A longer one than [`MAX_SPICEPOD_BYTES`] is not kept in memory, only its length.
+/// A spicepod. Of a spicepod longer than [`MAX_SPICEPOD_BYTES`], only the length is kept in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spicepod {
     /// A spicepod within the limit.

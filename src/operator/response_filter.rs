@@ -10,7 +10,7 @@
 //! The decoder needs many times the memory of the text. The filter therefore replaces a field of a `spec` above 256 KiB,
 //! which no schema of the operator allows, by its length in bytes. A SpiceApp with such a spicepod is invalid.
 
-/// Maximum length of a field of a `spec` in bytes. A spicepod may be as long.
+/// Maximum length of a field of a `spec` in bytes. Equal to the limit of a spicepod.
 const MAX_FIELD_BYTES: usize = 256 * 1024;
 /// Maximum number of open containers. serde_json fails at 128.
 const MAX_DEPTH: usize = 100;

@@ -19,7 +19,7 @@ pub struct RuntimeState {
     pub failures: u32,
     /// Failure of the last write to the object, once logged; none after a stored status.
     pub failed_store: Option<StoreFailure>,
-    /// Generation at which this process first saw the deletion.
+    /// Generation at which this process first observed the deletion.
     pub deletion_generation: Option<i64>,
     /// Start of the last successful resync.
     pub last_synced_at: Option<Timestamp>,

@@ -36,7 +36,7 @@ pub struct Timings {
     pub correction_loop_cooldown: Duration,
     /// Time after which an update of an app without tag support contains the owner tags again.
     pub tag_retry_interval: Duration,
-    /// Time after the deletion of a SpiceApp in which the deletion of its SpiceSecrets may still arrive.
+    /// Time for which a terminating SpiceApp waits for the deletion of its SpiceSecrets.
     pub dependent_deletion_wait: Duration,
     /// Time after the deletion of a credential Secret in which a dependent's deletion may still arrive.
     pub credential_release_delay: Duration,

@@ -64,8 +64,8 @@ fn has_same_name(one: &SpiceApp, other: &SpiceApp) -> bool {
     one.remote_name().eq_ignore_ascii_case(other.remote_name())
 }
 
-/// Organization binding of an app. An app that may not use the organization has none, and no claim on its names, unless
-/// it already has an app.
+/// Organization binding of a SpiceApp. A SpiceApp that may not use the organization has no binding and competes for no
+/// name, unless its status records an app.
 fn binding(context: &Context, app: &SpiceApp) -> Option<String> {
     let organization = organizations::organization_of(context, app)?.ok()?;
     let view = organizations::view_for_app(context, &organization, app);

@@ -1,5 +1,5 @@
-//! Stores the status of an object. The state after a remote write is stored with retries, until the state is stored,
-//! the object no longer exists, another process leads, or the apiserver has rejected the state for a minute.
+//! Stores the status of an object. The state after a remote write is stored with retries. The retries end when the
+//! object no longer exists, another process leads, or the apiserver has rejected the state for a minute.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl StoreError {
         matches!(self, Self::Kube(error) if has_code(error, 409) || has_code(error, 404))
     }
 
-    /// Returns true if the cause is known to the apiserver, and a user can end it.
+    /// Returns true if the apiserver names the cause, and a user can correct the cause.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Kube(error) => is_refusal(error),
@@ -110,7 +110,7 @@ fn find_dropped(path: &str, sent: &Value, kept: &Value, dropped: &mut Vec<String
 }
 
 /// Stores the external state of `status`. After a conflict, reads the object again and copies only the external state,
-/// because conditions depend on the new version of the object. None if the state no longer matters.
+/// because conditions depend on the new version of the object. `None` if the state no longer matters.
 ///
 /// # Errors
 /// If the apiserver rejects the state for a minute, or does not keep it.

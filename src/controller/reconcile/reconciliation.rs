@@ -210,7 +210,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
                 context.events.publish(self.steps.object(), more.into_iter().chain(events).collect());
                 Ok(None)
             }
-            // The change has requested a reconcile, which plans again. A request that was sent has failed nonetheless.
+            // The change has requested a reconcile, which plans again. A failed request still counts as a failure.
             Err(error) if self.should_abort() => {
                 if error.kind != ErrorKind::Cancelled {
                     self.steps.runtime_state.failures = self.steps.runtime_state.failures.saturating_add(1);

@@ -1,6 +1,6 @@
-//! A changed SpiceApp triggers itself, its SpiceSecrets, and the organizations that count it. A deleted or
-//! released SpiceApp triggers its SpiceSecrets, its organization and the credential Secret of that, and the apps that competed for its
-//! name.
+//! A changed SpiceApp triggers itself, its SpiceSecrets, and the organizations that count the app. A deleted or released
+//! SpiceApp triggers its SpiceSecrets, its organization, the credential Secret of the organization, and the apps that
+//! competed for its name.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -75,7 +75,7 @@ impl SpiceOrganizationEventHandler {
             common_view(&self.context, organization);
         let spec = &organization.spec;
         let permissions = serde_json::to_string(&(&spec.allowed_namespaces, spec.adoption)).unwrap_or_default();
-        // The verified credential too: apps that saw another credential wait for the organization.
+        // Includes the verified credential: apps that observed another credential wait for the organization.
         let sources = organization.status.iter().flat_map(|status| &status.core.observed_sources);
         let uid = organization.metadata.uid.as_deref().unwrap_or_default();
         let first = sources.map(|source| self.context.connections.first_version(uid, source));

@@ -57,8 +57,8 @@ impl SpiceSecretEventHandler {
         self.context.kinds.secrets.enqueue(object);
     }
 
-    /// Enqueues the app and the siblings of an object that was deleted or released, or cannot be decoded. Without a known app, the
-    /// objects that have recorded the object as the owner of a name.
+    /// Enqueues the app and the siblings of an object that was deleted or released, or cannot be decoded. If the app is
+    /// unknown, enqueues the objects that have recorded the object as the owner of a name.
     fn enqueue_related(&self, object: &ObjectMeta, app: Option<&str>, names: &[Arc<SiblingSecret>]) {
         let (namespace, name) = (object.namespace.as_deref().unwrap_or_default(), object.name.as_deref());
         match app {
@@ -70,7 +70,7 @@ impl SpiceSecretEventHandler {
         }
     }
 
-    /// The names of an object that ends, and those for which its siblings were enqueued last.
+    /// The names of an object that ends, and the names for which its siblings were enqueued last.
     fn names_of(&mut self, uid: Option<&String>) -> Vec<Arc<SiblingSecret>> {
         let before = uid.and_then(|uid| self.for_siblings.remove(uid));
         before.into_iter().chain(self.context.secret_names.get(uid)).collect()

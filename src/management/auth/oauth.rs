@@ -193,8 +193,8 @@ impl OAuthTokenSource {
         Err(error)
     }
 
-    /// URL of the token endpoint in messages, so that users see a host that was derived from the API endpoint. Without
-    /// the query, which can contain a credential.
+    /// URL of the token endpoint in messages, so that users see a host that the operator derived from the API endpoint.
+    /// The query is removed, because a query can contain a credential.
     fn display_url(&self) -> Url {
         let mut url = self.token_url.clone();
         url.set_query(None);
@@ -202,8 +202,8 @@ impl OAuthTokenSource {
     }
 }
 
-/// The error of a response without a token. The body may quote the client secret, so that the message contains nothing
-/// but a documented error code.
+/// The error of a response without a token. The body may quote the client secret, so the message contains only the
+/// status and a documented error code.
 fn error_from_response(status: StatusCode, body: &str) -> ApiError {
     let body: Option<TokenError> = serde_json::from_str(body).ok();
     let code = body.and_then(|body| ERROR_CODES.into_iter().find(|known| *known == body.error));
@@ -216,7 +216,7 @@ fn error_from_response(status: StatusCode, body: &str) -> ApiError {
     ApiError::local(kind, format!("the token endpoint returned no access token: {status}{code}"))
 }
 
-/// Exchanges a token request for a token and its lifetime. Returns also the status code and the headers, if any. An error
+/// Exchanges a token request for a token and its lifetime. Also returns the status code and the headers, if any. An error
 /// without a usable response has the kind `Connect`, because nothing was sent to the API.
 async fn exchange(
     request: reqwest::RequestBuilder,

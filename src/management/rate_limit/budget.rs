@@ -80,8 +80,8 @@ impl Budget {
         self.limiter.account.pause(pause, cause);
     }
 
-    /// Applies a response without a token. A requested pause affects the token requests of the account to this URL, also
-    /// those of connections that are opened later. `error` is the error of the response.
+    /// Applies a response without a token. A requested pause affects all token requests of the account to this URL, also
+    /// of connections that are opened later. `error` is the error of the response.
     pub(crate) fn record_token_response(
         &self,
         url: &str,

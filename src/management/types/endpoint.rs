@@ -6,10 +6,10 @@ use url::{Host, Url};
 
 /// The canonical form of an endpoint. Two endpoints are the same service if their canonical forms are equal.
 ///
-/// Scheme and host are in lower case, the default port and final slashes are removed, IP addresses have their short
-/// form, and a final dot of the host is removed. `localhost` and `[::1]` become `127.0.0.1`: one machine hardly serves
-/// two APIs at one port of its loopback addresses. The letter case of the path remains. A text that is no URL remains,
-/// without final slashes.
+/// Scheme and host are in lower case, and IP addresses have their short form. The default port, final slashes and a final
+/// dot of the host are removed. `localhost` and `[::1]` become `127.0.0.1`: one machine rarely serves two APIs at one port
+/// of its loopback addresses. The letter case of the path does not change. From a text that is no URL, only final slashes
+/// are removed.
 pub fn canonical_endpoint(endpoint: &str) -> String {
     let canonical = Url::parse(endpoint).map_or_else(|_| endpoint.to_owned(), |url| canonical_host(url).into());
     canonical.trim_end_matches('/').to_owned()

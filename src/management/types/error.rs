@@ -52,7 +52,7 @@ pub enum ErrorKind {
         /// Wait that the API requested.
         retry_after: Option<Duration>,
     },
-    /// Any other 4xx but 408 and 425: the server refused the request.
+    /// Any other 4xx except 408 and 425: the server refused the request.
     Rejected,
     /// 5xx, 408 or 425: the server may have applied the request.
     Server,

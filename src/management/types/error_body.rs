@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::server_text::quote_server_text;
 
-/// Longest text that is searched for the token, in characters. A shown text is as long.
+/// Maximum length of a shown text in characters. Only this part of a text is searched for the token.
 const MAX_SHOWN_CHARS: usize = 300;
 /// Shortest part of a bearer token that is removed from a shown text, in bytes. Shorter parts are ordinary words.
 const MIN_TOKEN_PART: usize = 8;

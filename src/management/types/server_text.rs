@@ -1,5 +1,5 @@
-//! Text of a server. Inside a message, the text stands between `“` and `”`, so that two messages can be compared
-//! without the part that a server can change with each response.
+//! Text of a server. A message contains the text between `“` and `”`. Two messages can therefore be compared without the
+//! part that a server can change with each response.
 
 use std::borrow::Cow;
 

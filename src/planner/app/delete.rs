@@ -106,9 +106,9 @@ fn can_remove_finalizer(input: &AppInput<'_>) -> bool {
     has_no_remote_state(input) || stays
 }
 
-/// Outcome that waits for SpiceSecrets of the app: for terminating ones until their end, and for a limited time for the
-/// deletion of the others to arrive, because clients delete the objects of one file in any order. An app that stays does
-/// not wait for a stuck SpiceSecret.
+/// Outcome that waits for SpiceSecrets of the app: for terminating SpiceSecrets until their end, and for a limited time
+/// for the deletion of the others. Clients delete the objects of one file in any order. An app that stays does not wait
+/// for a stuck SpiceSecret.
 fn blocked_by_secrets(input: &AppInput<'_>) -> Option<Outcome> {
     let secrets = input.observed.secrets.as_ref().filter(|_| !is_retained_since_deletion(input))?;
     let waiting = |message| Some(Outcome::WaitingForDependency(Reason::DependencyNotReady, message));
@@ -125,7 +125,7 @@ fn blocked_by_secrets(input: &AppInput<'_>) -> Option<Outcome> {
     waiting(format!("Waiting up to {limit} for a deletion of SpiceSecret {}", names(&secrets.remaining)))
 }
 
-/// End of the wait for the deletion of SpiceSecrets to arrive, if the wait has not ended.
+/// End of the limited wait for the deletion of SpiceSecrets, if the wait has not ended.
 pub(super) fn wait_until(input: &AppInput<'_>) -> Option<Timestamp> {
     let deleted_at = input.meta.deletion_timestamp.as_ref()?.0;
     let has_remaining = input.observed.secrets.as_ref().is_some_and(|secrets| !secrets.remaining.is_empty());
@@ -133,7 +133,7 @@ pub(super) fn wait_until(input: &AppInput<'_>) -> Option<Timestamp> {
     (has_remaining && input.now < end).then_some(end)
 }
 
-/// Returns true if the app stays, and a user changed the spec after this process saw the deletion. The object is then
+/// Returns true if the app stays, and a user changed the spec after this process observed the deletion. The object is then
 /// released without a wait and without a request, because a user sets Retain to end a deletion now.
 fn is_retained_since_deletion(input: &AppInput<'_>) -> bool {
     retains_app(input) && input.meta.generation > input.runtime_state.deletion_generation

@@ -20,8 +20,8 @@ pub(super) fn is_own_tag(path: &str) -> bool {
     path.strip_prefix("tags.").is_some_and(|key| key == OWNER_TAG || key == INCARNATION_TAG)
 }
 
-/// Number of apps without tag support that show that the organization has no tag support. One app can have another
-/// cause.
+/// Number of apps without tag support from which the operator concludes that the organization has no tag support. On one
+/// app, the cause can differ.
 const MIN_APPS_WITHOUT_TAGS: usize = 2;
 
 /// Returns true if the path is that of the tag with the creation ID.
@@ -30,8 +30,8 @@ pub(super) fn is_incarnation_tag(path: &str) -> bool {
 }
 
 /// The fields of the spec, the default visibility of an app that the object created, and the owner tags. Without tag
-/// support the owner tags are left out, unless `app` shows one: the update would remove it. `retries_tags` includes the
-/// owner tags regardless.
+/// support the owner tags are left out, unless `app` shows an owner tag, which the update would remove. `retries_tags`
+/// includes the owner tags in any case.
 pub(super) fn desired_fields(
     input: &AppInput<'_>,
     spec: &AppSpec,

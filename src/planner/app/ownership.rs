@@ -62,15 +62,15 @@ pub(super) fn owned_elsewhere_message(app: &App) -> String {
     )
 }
 
-/// Marks the app as one whose owner tags the API does not store. `tried_at` is the time of the write that showed this,
-/// if there was any now.
+/// Records that the API does not store the owner tags of the app. `tried_at` is the time of the write of this reconcile
+/// that showed the missing support, if any.
 pub(super) fn mark_untagged(status: &mut SpiceAppStatus, tried_at: Option<Timestamp>, now: Timestamp) {
     let recorded = status.tags_tried_at.take();
     status.tags_tried_at = tried_at.map(MicroTime).or(recorded).or(Some(MicroTime(now)));
     status.tags_unsupported = Some(true);
 }
 
-/// Event for an app that was marked.
+/// Event for an app without tag support.
 pub(super) fn untagged_event(name: &str) -> EventRecord {
     let message = format!(
         "The API does not store the owner tags of app \"{name}\". From now on, the recorded ID proves the ownership: keep \

@@ -110,7 +110,7 @@ fn checked_spicepod(spicepod: &Spicepod) -> Result<&CompactJson, String> {
     }
 }
 
-/// Reads a spicepod as YAML 1.2, which JSON is too.
+/// Reads a spicepod as YAML 1.2, which includes JSON.
 ///
 /// # Errors
 /// If the text is not a mapping, is too large, or has a value that JSON cannot represent. The message contains the

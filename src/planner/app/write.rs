@@ -244,8 +244,8 @@ fn proves_not_created(error: &ApiError) -> bool {
     error.proves_not_applied() && !matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound { .. })
 }
 
-/// Returns true if a rejection may concern the operator's tags and nothing else: the write is then repeated without
-/// them. A missing scope or role is no such rejection, and neither is the page of a proxy.
+/// Returns true if a rejection may concern the operator's tags and nothing else. The operator then repeats the write
+/// without these tags. A missing scope or role, and the page of a proxy, do not concern the tags.
 fn may_concern_tags(error: &ApiError) -> bool {
     match error.kind {
         ErrorKind::Invalid => error.is_json,

@@ -1,4 +1,4 @@
-//! Reads a spicepod as YAML 1.2 with the core schema, which JSON is too, into a JSON value.
+//! Reads a spicepod as YAML 1.2 with the core schema, which includes JSON, into a JSON value.
 //!
 //! An error has its position and no part of the text. A value that JSON or the core schema cannot represent is an error,
 //! so that no value changes silently. One difference from the core schema: an integer with leading zeros is a text.

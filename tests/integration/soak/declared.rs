@@ -37,7 +37,7 @@ pub struct SecretSlot {
     pub app: usize,
     /// True without `items`: each key of the Kubernetes Secret is a secret of the app.
     pub has_all_keys: bool,
-    /// True with `adoptionPolicy: Adopt`. The portal sets secrets only of such a SpiceSecret.
+    /// True with `adoptionPolicy: Adopt`. The portal sets secrets of these SpiceSecrets only.
     pub adopts: bool,
 }
 

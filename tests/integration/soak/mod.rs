@@ -1,9 +1,9 @@
 //! `make soak`: a random run against all real parts, which ends equal to the objects in the cluster.
 //!
-//! The run edits objects, their sources and the apps in the API, deletes and creates objects, adds foreign finalizers
-//! and faults, and kills the operator and the apiserver. [`plan`] draws the actions from the seed, [`run`] executes
-//! them, and [`verify`] compares the end with the [`declared`] state. The status checker of `TestEnv` checks the
-//! condition invariants of every status.
+//! The run edits, deletes and creates objects, and edits their sources and the apps in the API. The run also adds foreign
+//! finalizers and faults, and kills the operator and the apiserver. [`plan`] draws the actions from the seed, [`run`]
+//! executes the actions, and [`verify`] compares the end with the [`declared`] state. The status checker of `TestEnv`
+//! checks the condition invariants of every status.
 
 use std::{
     env,

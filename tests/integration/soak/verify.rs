@@ -97,7 +97,7 @@ impl Run {
             ("/config/spicepod", self.plan.declared.spicepod(index)),
         ] {
             let found = remote.pointer(pointer).cloned().unwrap_or_default();
-            // The portal can restore a removed tag, which then belongs to nobody.
+            // The portal can restore a removed tag, which then has no owner.
             if found != expected && !expected.is_null() {
                 differences.push(format!("{pointer}: expected {expected}, found {found}"));
             }
