@@ -177,7 +177,7 @@ async fn sequences_of_clients_that_recreate_objects_end_in_ready_objects() {
 
 /// The operator keeps the credential Secret of a terminating namespace only where it watches every namespace.
 #[tokio::test]
-async fn objects_of_a_namespace_that_is_made_again_become_ready() {
+async fn objects_of_a_recreated_namespace_become_ready() {
     if use_existing_cluster() {
         return;
     }

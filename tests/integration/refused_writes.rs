@@ -199,7 +199,7 @@ async fn fail_with_request_ids(env: &TestEnv, method: &str, route: &str) {
 }
 
 #[tokio::test]
-async fn changing_error_text_writes_no_status_and_wakes_no_dependent() {
+async fn changing_error_text_writes_no_status_and_enqueues_no_dependent() {
     let env = TestEnv::new("request-ids").await;
     fail_with_request_ids(&env, "GET", "/v1/orgs").await;
     let operator = env.start_operator().await;

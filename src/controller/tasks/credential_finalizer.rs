@@ -111,7 +111,7 @@ mod tests {
     use crate::controller::state::test_context::test_context;
 
     #[tokio::test]
-    async fn a_refused_finalizer_is_tried_again_with_growing_delays() {
+    async fn a_refused_finalizer_is_retried_with_growing_delays() {
         let (context, mut feeds) = test_context(|_| Err(403));
         let organization = serde_json::from_value(json!({
             "apiVersion": "cloud.spice.ai/v1alpha1",

@@ -145,7 +145,7 @@ fn a_reactivated_app_stays_owned_while_it_is_only_observed() {
 }
 
 #[test]
-fn a_reactivation_is_known_by_the_clock_of_the_api() {
+fn a_reactivation_is_detected_by_the_clock_of_the_api() {
     // Age of the app by the clock of the API, in seconds; difference between the clocks; and whether the API returns
     // its time.
     for (age, skew, has_date, is_known) in [
@@ -175,7 +175,7 @@ fn a_reactivation_is_known_by_the_clock_of_the_api() {
 }
 
 #[test]
-fn a_later_create_or_adoption_forgets_the_reactivation() {
+fn a_later_create_or_adoption_removes_the_reactivation_time() {
     let reactivated = || {
         let mut fixture = Fixture::new(json!({}));
         let created_at = (fixture.now - jiff::SignedDuration::from_secs(45)).to_string();

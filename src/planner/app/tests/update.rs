@@ -151,7 +151,7 @@ fn the_default_visibility_of_a_created_app_is_kept_as_declared() {
 }
 
 #[test]
-fn the_visibility_of_an_adopted_app_is_left_alone_unless_it_is_declared() {
+fn the_visibility_of_an_adopted_app_changes_only_if_the_spec_names_a_visibility() {
     let mut fixture = Fixture::new(json!({"adoptionPolicy": "Adopt"}));
     let id = fixture.remote.add("my-app", json!({"visibility": "public"}));
     let result = fixture.reconcile();
