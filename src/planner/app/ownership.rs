@@ -73,8 +73,8 @@ pub(super) fn mark_untagged(status: &mut SpiceAppStatus, tried_at: Option<Timest
 /// Event for an app without tag support.
 pub(super) fn untagged_event(name: &str) -> EventRecord {
     let message = format!(
-        "The API does not store the owner tags of app \"{name}\". From now on, the recorded ID proves the ownership: keep \
-         the status of this object"
+        "The API does not store the owner tags of app \"{name}\". The recorded ID now proves the ownership. Include the \
+         status of this object in backups"
     );
     EventRecord::warning("Update", "TagsUnsupported", message)
 }
