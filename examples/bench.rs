@@ -53,6 +53,9 @@ use support::{
 const DEADLINE: Duration = Duration::from_secs(3600);
 /// Time without work before the memory at the end of a phase is read, so that the allocator can return free memory.
 const IDLE_TIME: Duration = Duration::from_secs(5);
+/// Pause after a scrape of the metrics, as a multiple of its duration. A scrape visits every object, and must not be the
+/// main work of the operator.
+const SCRAPE_PAUSE: u32 = 50;
 /// Longest spicepod that the operator sends.
 const MAX_SPICEPOD_BYTES: usize = 256 * 1024;
 /// Length of one dataset of a spicepod.
@@ -375,8 +378,13 @@ async fn wait_for(
     figure: impl Fn(&Metrics) -> f64,
 ) -> Result<(), String> {
     poll(goal, DEADLINE, async || {
+        let started_at = Instant::now();
         let count = figure(&operator.metrics().await?);
-        if count >= expected { Ok(()) } else { Err(format!("{count} of {expected}")) }
+        if count >= expected {
+            return Ok(());
+        }
+        tokio::time::sleep(started_at.elapsed() * SCRAPE_PAUSE).await;
+        Err(format!("{count} of {expected}"))
     })
     .await
 }

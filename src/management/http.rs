@@ -7,7 +7,7 @@ use reqwest::{StatusCode, Url, header};
 use serde::de::IgnoredAny;
 
 use super::tls;
-use super::types::{ApiError, ErrorKind};
+use super::types::{ApiError, ErrorKind, ResponseText};
 
 /// Converts an error of the HTTP library.
 ///
@@ -62,16 +62,19 @@ fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Optio
 }
 
 /// The error of a redirect, which the client does not follow: a redirect can lead the credential to another host.
-/// `field` is the field of the spec with the URL.
-pub(super) fn redirect_error(response: &reqwest::Response, field: &str) -> Option<ApiError> {
+/// `field` is the field of the spec with the URL. The target is text of the server, and hidden with that text.
+pub(super) fn redirect_error(response: &reqwest::Response, field: &str, text: ResponseText<'_>) -> Option<ApiError> {
     let status = response.status();
-    if !status.is_redirection() {
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
     let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
     let target = location.and_then(|location| response.url().join(location).ok()).filter(|url| url.has_host());
-    let target =
-        target.map_or_else(|| "no host".to_owned(), |url| format!("{:.300}", url.origin().ascii_serialization()));
+    let target = match (text, target) {
+        (ResponseText::Hidden, _) => "another address".to_owned(),
+        (ResponseText::WithoutToken(_), None) => "no host".to_owned(),
+        (ResponseText::WithoutToken(_), Some(url)) => format!("{:.300}", url.origin().ascii_serialization()),
+    };
     let message = format!(
         "{status}: the server redirects to {target}, and the operator follows no redirects. Correct {field}, or the proxy \
          before the server"

@@ -154,3 +154,19 @@ async fn page_for_a_create_does_not_disable_the_owner_tags() {
     let events = env.kubectl(&["get", "events", "-o", "yaml"]).await.unwrap();
     assert_eq!(events.matches("reason: TagsUnsupported").count(), 1, "{events}");
 }
+
+#[tokio::test]
+async fn response_with_the_app_of_another_object_changes_no_app() {
+    let (env, hostile) = hostile_env("other-app").await;
+    let _operator = env.start_operator().await;
+    let id = id_of(&env.apply_app_and_wait("first-app", json!({ "description": "first" })).await);
+    let wrong = json!({ "id": id, "name": "second-app" }).to_string();
+    hostile.answer_times("POST", "/v1/apps", RawAnswer::new(201, wrong), 1);
+    env.apply_app("second-app", json!({ "description": "second" })).await;
+    let second = env.wait_for_ready::<SpiceApp>("second-app").await;
+    assert_ne!(id_of(&second), id, "the second attempt creates another app");
+    let apps = env.remote_apps().await;
+    let first = apps.iter().find(|app| app["id"] == id).unwrap();
+    assert_eq!((&first["name"], &first["description"]), (&json!("first-app"), &json!("first")));
+    assert_eq!(count(&hostile, "PUT"), 0);
+}

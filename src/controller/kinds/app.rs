@@ -16,9 +16,10 @@ use crate::controller::reconcile::remote::{
     precheck_write, recheck_organization_on_401, run_cancellable,
 };
 use crate::controller::reconcile::undecodable;
+use crate::controller::state::connections::Connection;
 use crate::controller::state::context::Context;
 use crate::controller::state::kinds::KindState;
-use crate::management::types::{ApiError, App, ErrorKind};
+use crate::management::types::{ApiError, App, CreatedApp, ErrorKind};
 use crate::management::{AccessMode, ApiResponse, Priority};
 use crate::planner::{
     AppObserved, AppRead, AppWrite, LoadedSpicepod, Observed, SpicepodProblem, WriteResult, elapsed, parse_spicepod,
@@ -124,10 +125,9 @@ async fn send(context: &Context, object: &SpiceApp, write: &AppWrite, priority: 
     check_namespace(&precheck_write(context, object, is_stale(context, write))?)?;
     check_unchanged(context, object)?;
     let response = match write {
-        AppWrite::Create { body, .. } => client.create_app(body, permit).await.map(|created| {
-            let server_started_at = created.value.server_started_at;
-            (Some(created.map(|created| created.app)), server_started_at)
-        }),
+        AppWrite::Create { body, .. } => {
+            client.create_app(body, permit).await.and_then(|created| check_created(&connection, created))
+        }
         AppWrite::Update { id, body, .. } | AppWrite::RemoveOwnerTags { id, body, .. } => {
             client.update_app(*id, body, permit).await.map(|app| (Some(app), None))
         }
@@ -139,6 +139,21 @@ async fn send(context: &Context, object: &SpiceApp, write: &AppWrite, priority: 
         connection.reads.on_app_write(id, shown);
     }
     response
+}
+
+/// Rejects a created app whose ID the app list has under another name: the response cannot be about the create.
+fn check_created(
+    connection: &Connection,
+    created: ApiResponse<CreatedApp>,
+) -> Result<(Option<ApiResponse<App>>, Option<Timestamp>), ApiError> {
+    let CreatedApp { app, server_started_at } = &created.value;
+    if connection.reads.is_listed_under_another_name(app) {
+        let message =
+            format!("the API returned app {} for the create, but the app list has another app of this ID", app.id);
+        return Err(ApiError::local(ErrorKind::InvalidResponse, message));
+    }
+    let server_started_at = *server_started_at;
+    Ok((Some(created.map(|created| created.app)), server_started_at))
 }
 
 /// Returns true if the read behind a write has expired.

@@ -18,7 +18,7 @@ use super::token::AccessToken;
 use crate::management::http::{read_body, redirect_error, transport_error};
 use crate::management::metrics::{ApiMetrics, RequestOutcome};
 use crate::management::rate_limit::{AccessMode, Budget, Priority, RateLimitHeaders};
-use crate::management::types::{ApiError, ErrorKind};
+use crate::management::types::{ApiError, ErrorKind, ResponseText};
 
 /// A token is renewed this long before its expiry, so that no token expires during a request.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
@@ -229,7 +229,7 @@ async fn exchange(
     };
     let status = response.status();
     let headers = RateLimitHeaders::parse(response.headers(), Timestamp::now());
-    if let Some(error) = redirect_error(&response, "spec.tokenEndpoint") {
+    if let Some(error) = redirect_error(&response, "spec.tokenEndpoint", ResponseText::Hidden) {
         return (Some((status, headers)), Err(connect_error(error)));
     }
     match read_body(response, MAX_RESPONSE_BYTES).await {

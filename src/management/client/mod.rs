@@ -33,6 +33,8 @@ use super::types::{
 const MAX_LIST_ATTEMPTS: u32 = 3;
 /// Pages of one list; 100,000 items are far more than an organization has.
 const MAX_PAGES: usize = 1000;
+/// Longest list in bytes of JSON, so that no server can fill the memory of the operator.
+const MAX_LIST_BYTES: usize = 64 << 20;
 
 /// A client for one endpoint and one credential. Every call may fail with any [`ErrorKind`]; the calls document only
 /// additional kinds.
@@ -222,12 +224,12 @@ impl Client {
         request: impl Fn() -> ApiRequest,
         priority: Priority,
     ) -> Result<(ApiResponse<Vec<P::Item>>, ListProgress), ApiError> {
-        let (mut pages, mut progress) = (PageTracker::new(), ListProgress::More(0));
+        let (mut pages, mut progress, mut bytes) = (PageTracker::new(), ListProgress::More(0), 0);
         let mut list = ApiResponse { value: Vec::new(), started_at: Timestamp::MAX };
         for _ in 0..MAX_PAGES {
             let ListProgress::More(offset) = progress else { break };
             let query = [("limit", PAGE_SIZE.to_string()), ("offset", offset.to_string())];
-            let page: ApiResponse<P> = self.read(request().query(query), priority).await?;
+            let page = self.read_page::<P>(request().query(query), priority, &mut bytes).await?;
             list.started_at = list.started_at.min(page.started_at);
             let items = page.value.items();
             let keys: Vec<P::Key> = items.iter().map(P::key).collect();
@@ -235,6 +237,24 @@ impl Client {
             progress = pages.add_page(&keys);
         }
         Ok((list, progress))
+    }
+
+    /// Reads a page of a list, and adds its length to `bytes`.
+    async fn read_page<P: DeserializeOwned>(
+        &self,
+        request: ApiRequest,
+        priority: Priority,
+        bytes: &mut usize,
+    ) -> Result<ApiResponse<P>, ApiError> {
+        let permit = self.transport.acquire_permit(priority, AccessMode::Read).await?;
+        let page = self.transport.send(&request, permit).await?;
+        *bytes += page.value.len();
+        if *bytes > MAX_LIST_BYTES {
+            let message = format!("{}: the list is longer than {} MiB", request.name(), MAX_LIST_BYTES >> 20);
+            return Err(ApiError::local(ErrorKind::InvalidResponse, message));
+        }
+        let value = page.value.decode(&request)?;
+        Ok(page.map(|_| value))
     }
 }
 

@@ -45,6 +45,11 @@ pub(super) struct ResponseBody {
 }
 
 impl ResponseBody {
+    /// Length of the body in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
     /// Decodes the body of the response to `request`.
     pub(super) fn decode<T: DeserializeOwned>(&self, request: &ApiRequest) -> Result<T, ApiError> {
         serde_json::from_str(&self.text).map_err(|_| {
@@ -270,7 +275,7 @@ impl Transport {
         let (status, duration) = (response.status(), sent_at.elapsed());
         let headers = RateLimitHeaders::parse(response.headers(), Timestamp::now());
         self.budget.record_response(status, &headers);
-        if let Some(error) = redirect_error(&response, "spec.endpoint") {
+        if let Some(error) = redirect_error(&response, "spec.endpoint", text) {
             return (Some(status), Err(error));
         }
         let result = match read_body(response, MAX_BODY_BYTES).await {

@@ -136,6 +136,13 @@ impl ReadCache {
         Err(stale_read_error())
     }
 
+    /// Returns true if the last app list has this ID under another name.
+    pub fn is_listed_under_another_name(&self, app: &App) -> bool {
+        let apps = self.cached_apps().response.as_ref().map(|response| Arc::clone(&response.value));
+        let is_other = |listed: &App| listed.id == app.id && !listed.name.eq_ignore_ascii_case(&app.name);
+        apps.is_some_and(|apps| apps.iter().any(is_other))
+    }
+
     /// Records the end of a write to an app, with its response if the write succeeded.
     pub fn on_app_write(&self, id: i64, response: Option<&ApiResponse<App>>) {
         self.entry(id).state().on_app_write(response, Timestamp::now());

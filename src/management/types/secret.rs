@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::list::ListPage;
-use super::server_text::recorded_text;
+use super::server_text::recorded_time;
 
 /// A secret in a list or a response, without its value: the API masks the value.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -16,7 +16,7 @@ pub struct RemoteSecret {
     /// Name, unique in the app and case-sensitive.
     pub name: String,
     /// Time of the last write as RFC 3339 text; the precision differs between API versions.
-    #[serde(default, deserialize_with = "recorded_text")]
+    #[serde(default, deserialize_with = "recorded_time")]
     pub updated_at: Option<String>,
 }
 
@@ -109,6 +109,8 @@ mod tests {
         let updated_at = Some("2026-01-02T03:04:05Z".to_owned());
         assert_eq!(secret, RemoteSecret { name: "TOKEN".to_owned(), updated_at });
         assert!(serde_json::from_str::<RemoteSecret>(r#"{"name":"OLD"}"#).is_ok(), "an older version omits fields");
+        let no_time = serde_json::json!({ "name": "TOKEN", "updated_at": "fake-value" });
+        assert_eq!(serde_json::from_value::<RemoteSecret>(no_time).unwrap().updated_at, None);
         let long = serde_json::json!({ "name": "TOKEN", "updated_at": "x".repeat(254) });
         assert_eq!(serde_json::from_value::<RemoteSecret>(long).unwrap().updated_at, None);
     }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 /// Longest ID, name, tag value or time that status records, in bytes. Status must stay small.
@@ -16,6 +17,11 @@ const CLOSE: char = '”';
 /// Decodes a text that status records. A longer text is not valid, and counts as missing.
 pub(super) fn recorded_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| text.len() <= MAX_RECORDED_LENGTH))
+}
+
+/// Decodes a time that status records. Another text is not valid, and counts as missing.
+pub(super) fn recorded_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(recorded_text(deserializer)?.filter(|text| text.parse::<Timestamp>().is_ok()))
 }
 
 /// The text of a server for a message: quoted, with control and formatting characters escaped, and cut to 300

@@ -231,7 +231,8 @@ fn plan_unrecorded(input: &AppInput<'_>, list: &AppList) -> Plan<SpiceApp> {
     }
     // Counted from the last time at which the request may have been sent, by this process or an earlier one, to the
     // start of the list.
-    let intent = input.status.create_intent.as_ref().map(|intent| intent.at.0);
+    // A time in the future, after the clock was set back, must not extend the wait.
+    let intent = input.status.create_intent.as_ref().map(|intent| intent.at.0.min(input.now));
     let state = input.runtime_state;
     let sent_at = intent.map(|at| at.max(state.first_seen_at).max(state.last_write.unwrap_or(at)));
     let timeout = input.timings.create_confirmation_timeout;

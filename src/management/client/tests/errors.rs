@@ -121,8 +121,10 @@ async fn a_redirect_names_its_target_host_and_the_field_to_correct() {
             assert!(error.message.contains("Correct spec.endpoint") && !error.message.contains("fake"), "{error}");
         }
     }
-    let (_, client) = Server::start(304, &[], "").await;
-    assert!(client.regions(Priority::Check).await.unwrap_err().message.contains("redirects to no host"));
+    let (_, client) = Server::start(307, &[("location", "https://fake-value-of-a-secret.example/")], "").await;
+    let errors = write_words(&client, ["a", "b", "c"]).await;
+    let shown = errors.iter().filter(|error| error.message.contains("fake-value-of-a-secret")).count();
+    assert_eq!(shown, errors.len() - 1, "the target of the call with a secret is hidden: {errors:?}");
 }
 
 #[tokio::test]
@@ -137,7 +139,7 @@ async fn a_redirect_of_the_token_endpoint_names_its_field() {
     let client = client_of(ClientConfig { endpoint, organization: None, ca_bundle: None, credential }).unwrap();
     let error = client.regions(Priority::Check).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Connect);
-    assert!(error.message.contains("redirects to https://sign-in.example, "), "{error}");
+    assert!(error.message.contains("redirects to another address, "), "{error}");
     assert!(error.message.contains("Correct spec.tokenEndpoint"), "{error}");
 }
 
@@ -209,4 +211,27 @@ async fn refused_headers_name_the_size_of_the_credential() {
     let error = client.regions(Priority::Check).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Rejected);
     assert!(error.message.contains("The credential has 10 bytes"), "{error}");
+}
+
+/// A page of 100 new apps with long descriptions for each offset.
+async fn endless_page(request: Request) -> String {
+    let query = request.uri().query().unwrap_or_default();
+    let offset = query.split('&').find_map(|part| part.strip_prefix("offset=")).unwrap_or("0");
+    let first: usize = offset.parse().unwrap();
+    let description = "x".repeat(70_000);
+    let apps: Vec<_> = (first..first + 100)
+        .map(|id| json!({ "id": id + 1, "name": format!("app-{id}"), "description": description }))
+        .collect();
+    json!({ "apps": apps }).to_string()
+}
+
+#[tokio::test]
+async fn an_endless_list_ends_at_a_limit() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(endless_page)).await });
+    let credential = Credential::Token("fake-token".into());
+    let client = client_of(ClientConfig { endpoint, organization: None, ca_bundle: None, credential }).unwrap();
+    let error = client.apps(Priority::Check).await.unwrap_err();
+    assert_eq!(error.message, "GET /v1/apps: the list is longer than 64 MiB");
 }
