@@ -25,6 +25,8 @@ pub struct RuntimeState {
     pub last_synced_at: Option<Timestamp>,
     /// End of the operator's last remote write.
     pub last_write: Option<Timestamp>,
+    /// Error of the last remote write, if the write may have taken effect.
+    pub unknown_outcome: Option<String>,
     /// End of the last write by name, for kinds with several remote items. Kept for the settle period.
     pub recent_writes: BTreeMap<String, Timestamp>,
     /// Time since which remote work is pending.
@@ -106,6 +108,7 @@ impl RuntimeState {
             deletion_generation: None,
             last_synced_at: None,
             last_write: None,
+            unknown_outcome: None,
             recent_writes: BTreeMap::new(),
             pending_since: None,
             force_resync: false,

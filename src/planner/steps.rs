@@ -134,6 +134,8 @@ impl<K: ResourcePlanner> Steps<K> {
         now: Timestamp,
     ) -> bool {
         self.runtime_state.record_write(write.affected_names(result), now);
+        let unknown = result.result.as_ref().err().filter(|error| !error.proves_not_applied());
+        self.runtime_state.unknown_outcome = unknown.map(ToString::to_string);
         write.apply(&mut self.status, &mut self.observed, result);
         self.unpersisted = true;
         write.must_persist_immediately()

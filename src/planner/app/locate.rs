@@ -189,8 +189,9 @@ fn plan_nothing_to_observe(input: &AppInput<'_>) -> Plan<SpiceApp> {
 fn plan_unlisted(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
     // The list of this reconcile also covers the second attempt, without the owner tags.
     if input.status.create_intent.is_some() && input.is_within_settle_period() && !input.observed.tags_rejected {
-        let message = "The outcome of the last create is not known; reading the app list again before the next attempt";
-        let outcome = Outcome::ReadFailed(Reason::RemoteUnavailable, message.to_owned(), Retry::Backoff);
+        let cause = input.runtime_state.unknown_outcome.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        let message = format!("Reading the app list again, because the outcome of the last create is not known{cause}");
+        let outcome = Outcome::ReadFailed(Reason::RemoteUnavailable, message, Retry::Backoff);
         return input.no_op(outcome);
     }
     plan_create(input, spec)

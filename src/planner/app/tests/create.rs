@@ -34,6 +34,21 @@ fn a_create_of_unknown_outcome_is_found_or_repeated_under_the_same_intent() {
 }
 
 #[test]
+fn the_cause_of_an_unknown_outcome_stays_in_the_message_until_the_next_attempt() {
+    let mut fixture = Fixture::new(json!({}));
+    fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "the server redirects"), false));
+    fixture.reconcile();
+    for _ in 0..2 {
+        fixture.advance(1);
+        let Outcome::ReadFailed(reason, message, _) = fixture.reconcile().outcome else { panic!("no attempt") };
+        assert_eq!(reason, Reason::RemoteUnavailable);
+        assert!(message.ends_with("the outcome of the last create is not known: the server redirects"), "{message}");
+    }
+    fixture.advance(60);
+    assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
+}
+
+#[test]
 fn an_intent_is_removed_after_a_proven_rejection_of_its_only_attempt() {
     use ErrorKind::*;
     for error in errors() {
