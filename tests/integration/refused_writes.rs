@@ -215,22 +215,31 @@ async fn changing_error_text_writes_no_status_and_enqueues_no_dependent() {
         })
         .await;
     assert!(organization.ready_message().contains("request "), "{}", organization.ready_message());
+    for name in names {
+        let shows_reason = |app: &SpiceApp| app.ready_message().contains("RemoteUnavailable");
+        env.wait_for(name, "the app shows the reason of the organization", shows_reason).await;
+    }
+    let failures = || async {
+        let labels = [("kind", "SpiceOrganization"), ("result", "write_error")];
+        operator.metrics().await.map(|metrics| metrics.sum("spice_operator_reconciles_total", &labels))
+    };
+    let wait_for_failures = async |count: f64| {
+        let start = failures().await.unwrap();
+        eventually("the organization fails again", DEADLINE, async || {
+            let now = failures().await?;
+            if now >= start + count { Ok(()) } else { Err(format!("{now} after {start}")) }
+        })
+        .await;
+    };
+    // The reconciles that stored the messages have ended by then.
+    wait_for_failures(1.0).await;
     let version = |object: &SpiceApp| object.metadata.resource_version.clone();
     let mut before = Vec::new();
     for name in names {
         before.push(version(&env.api::<SpiceApp>().get(name).await.unwrap()));
     }
     let reconciles = operator.reconciles("SpiceApp").await.unwrap();
-    let failures = || async {
-        let labels = [("kind", "SpiceOrganization"), ("result", "write_error")];
-        operator.metrics().await.map(|metrics| metrics.sum("spice_operator_reconciles_total", &labels))
-    };
-    let start = failures().await.unwrap();
-    eventually("the organization fails five more times", DEADLINE, async || {
-        let now = failures().await?;
-        if now >= start + 5.0 { Ok(()) } else { Err(format!("{now} after {start}")) }
-    })
-    .await;
+    wait_for_failures(5.0).await;
     let now = env.api::<SpiceOrganization>().get("default").await.unwrap();
     assert_eq!(now.metadata.resource_version, organization.metadata.resource_version);
     for (name, version_before) in names.iter().zip(before) {
