@@ -142,10 +142,7 @@ async fn send(context: &Context, object: &SpiceApp, write: &AppWrite, priority: 
 }
 
 /// Rejects a created app whose ID the app list has under another name: the response cannot be about the create.
-fn check_created(
-    connection: &Connection,
-    created: ApiResponse<CreatedApp>,
-) -> Result<(Option<ApiResponse<App>>, Option<Timestamp>), ApiError> {
+fn check_created(connection: &Connection, created: ApiResponse<CreatedApp>) -> Result<Sent, ApiError> {
     let CreatedApp { app, server_started_at } = &created.value;
     if connection.reads.is_listed_under_another_name(app) {
         let message =

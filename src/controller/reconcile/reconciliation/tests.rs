@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::watcher::Event;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{FINALIZER, SpiceApp};
@@ -13,23 +13,33 @@ use crate::controller::state::test_context::test_context;
 /// Status writes that the API server of the first test rejected.
 static STATUS_WRITES: AtomicUsize = AtomicUsize::new(0);
 
+/// The object in Kubernetes.
+fn undecodable_app() -> Value {
+    json!({
+        "apiVersion": "cloud.spice.ai/v1alpha1",
+        "kind": "SpiceApp",
+        "metadata": { "name": "my-app", "namespace": "team", "resourceVersion": "1" },
+        "spec": { "description": 5 },
+    })
+}
+
+/// The object in the cache.
+fn undecodable_object() -> (DeserializeGuard<SpiceApp>, ObjectMeta) {
+    let metadata = ObjectMeta { name: Some("my-app".to_owned()), uid: Some("uid".to_owned()), ..ObjectMeta::default() };
+    let invalid = InvalidObject { error: "invalid type".to_owned(), metadata: metadata.clone() };
+    (DeserializeGuard(Err(invalid)), metadata)
+}
+
 #[tokio::test]
 async fn an_undecodable_object_without_a_report_is_retried_soon() {
     let (context, _feeds) = test_context(|method| match method.as_str() {
-        "GET" => Ok(json!({
-            "apiVersion": "cloud.spice.ai/v1alpha1",
-            "kind": "SpiceApp",
-            "metadata": { "name": "my-app", "namespace": "team", "resourceVersion": "1" },
-            "spec": { "description": 5 },
-        })),
+        "GET" => Ok(undecodable_app()),
         _ => {
             STATUS_WRITES.fetch_add(1, Ordering::Relaxed);
             Err(503)
         }
     });
-    let metadata = ObjectMeta { name: Some("my-app".to_owned()), ..ObjectMeta::default() };
-    let invalid = InvalidObject { error: "invalid type".to_owned(), metadata: metadata.clone() };
-    let object = DeserializeGuard::<SpiceApp>(Err(invalid));
+    let (object, metadata) = undecodable_object();
     let (_, requeue_after) = reconcile_undecodable(&context, &object, &metadata).await;
     let min_interval = context.settings.timings.min_interval;
     assert_eq!((requeue_after, STATUS_WRITES.load(Ordering::Relaxed)), (Some(min_interval), 1));
@@ -38,17 +48,10 @@ async fn an_undecodable_object_without_a_report_is_retried_soon() {
 #[tokio::test]
 async fn an_undecodable_object_whose_report_is_rejected_is_retried_with_growing_delays() {
     let (context, _feeds) = test_context(|method| match method.as_str() {
-        "GET" => Ok(json!({
-            "apiVersion": "cloud.spice.ai/v1alpha1",
-            "kind": "SpiceApp",
-            "metadata": { "name": "my-app", "namespace": "team", "resourceVersion": "1" },
-            "spec": { "description": 5 },
-        })),
+        "GET" => Ok(undecodable_app()),
         _ => Err(403),
     });
-    let metadata = ObjectMeta { name: Some("my-app".to_owned()), uid: Some("uid".to_owned()), ..ObjectMeta::default() };
-    let invalid = InvalidObject { error: "invalid type".to_owned(), metadata: metadata.clone() };
-    let object = DeserializeGuard::<SpiceApp>(Err(invalid));
+    let (object, metadata) = undecodable_object();
     let mut minutes = Vec::new();
     for _ in 0..7 {
         let (_, requeue_after) = reconcile_undecodable(&context, &object, &metadata).await;
