@@ -1,20 +1,33 @@
 //! Requests for reconciles, and the loop that runs them.
+//!
+//! kube's `applier` is not used: each of its steps polls every running reconcile and visits every request that waits for
+//! one, so that the work for n objects grows with n².
 
-use std::convert::Infallible;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::channel::mpsc;
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use kube::Resource;
-use kube::runtime::controller::{self, Action, ReconcileRequest};
 use kube::runtime::reflector::{Lookup, ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
+use tokio_util::time::{DelayQueue, delay_queue};
 
 /// The reconciles that are requested, for one kind.
 pub(in crate::controller) type ReconcileRequests<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
 
-/// Work queue of one kind. Unbounded: kube's scheduler behind it keeps at most one request per object.
+/// Delay until the next reconcile of an object. None: only a request leads to the next reconcile.
+pub(in crate::controller) type RequeueAfter = Option<Duration>;
+
+/// Longest delay, because a [`DelayQueue`] panics at about two years.
+const MAX_DELAY: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+/// Requests that are read from the channel at once. Equal requests in this part lead to one reconcile.
+const REQUEST_BATCH: usize = 1024;
+
+/// Work queue of one kind. Unbounded: the loop behind the queue keeps at most one request per object.
 pub(in crate::controller) struct WorkQueue<K: Lookup> {
     sender: mpsc::UnboundedSender<ObjectRef<K>>,
 }
@@ -32,6 +45,8 @@ impl<K: Lookup> WorkQueue<K> {
 }
 
 /// Reconciles cached objects as requested, until shutdown; then waits for the running reconciles.
+///
+/// At most one reconcile of an object runs at a time. A request during a reconcile leads to one more reconcile after it.
 pub(in crate::controller) async fn run<K, C, F>(
     requests: ReconcileRequests<K>,
     cache: Store<K>,
@@ -40,16 +55,268 @@ pub(in crate::controller) async fn run<K, C, F>(
     reconcile: fn(Arc<K>, Arc<C>) -> F,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-    F: Future<Output = Action> + Send + 'static,
+    F: Future<Output = RequeueAfter> + Send + 'static,
 {
-    let queue = requests.take_until(shutdown.cancelled_owned());
-    let reconciles = controller::applier(
-        |object, context| reconcile(object, context).map(Ok::<_, Infallible>).boxed(),
-        |_, error, _| match *error {},
-        context,
-        cache,
-        queue.map(|object| Ok::<_, Infallible>(ReconcileRequest::from(object))).boxed(),
-        controller::Config::default(),
-    );
-    reconciles.for_each(|_| std::future::ready(())).await;
+    // An error means that the watch has ended, which happens at shutdown only.
+    let Some(Ok(())) = shutdown.run_until_cancelled(cache.wait_until_ready()).await else { return };
+    let mut requests = requests.ready_chunks(REQUEST_BATCH);
+    let (mut schedule, mut running) = (Schedule::new(), FuturesUnordered::new());
+    loop {
+        let due: HashSet<ObjectRef<K>> = tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(requested) = requests.next() => requested.into_iter().collect(),
+            Some(expired) = schedule.delays.next() => HashSet::from([expired.into_inner()]),
+            Some((object, requeue_after)) = running.next() => schedule.finish(object, requeue_after).into_iter().collect(),
+        };
+        for object in due {
+            if let Some(found) = cache.get(&object) {
+                if schedule.start(&object) {
+                    // Boxed, because the future is large, and the set of running reconciles keeps its own allocation.
+                    running.push(
+                        reconcile(found, Arc::clone(&context)).map(|requeue_after| (object, requeue_after)).boxed(),
+                    );
+                }
+            } else {
+                schedule.forget(&object);
+            }
+        }
+    }
+    running.for_each(|_| std::future::ready(())).await;
+}
+
+/// The objects that are reconciled now or after a delay.
+struct Schedule<K: Lookup<DynamicType = ()>> {
+    objects: HashMap<ObjectRef<K>, ObjectState>,
+    delays: DelayQueue<ObjectRef<K>>,
+}
+
+/// State of an object in the schedule.
+enum ObjectState {
+    /// Its next reconcile starts after a delay.
+    Delayed(delay_queue::Key),
+    /// Its reconcile runs.
+    Running {
+        /// True if the object was requested again.
+        is_requested: bool,
+    },
+}
+
+impl<K: Lookup<DynamicType = ()>> Schedule<K> {
+    fn new() -> Self {
+        Self { objects: HashMap::new(), delays: DelayQueue::new() }
+    }
+
+    /// Records the start of a reconcile, or a request during one. Returns false if a reconcile of the object runs.
+    fn start(&mut self, object: &ObjectRef<K>) -> bool {
+        match self.objects.get_mut(object) {
+            Some(ObjectState::Running { is_requested }) => {
+                *is_requested = true;
+                return false;
+            }
+            // The key is unknown to the queue if the delay has expired.
+            Some(ObjectState::Delayed(key)) => drop(self.delays.try_remove(key)),
+            None => {}
+        }
+        self.objects.insert(object.clone(), ObjectState::Running { is_requested: false });
+        true
+    }
+
+    /// Records the end of a reconcile. Returns the object if its next reconcile is due.
+    fn finish(&mut self, object: ObjectRef<K>, requeue_after: RequeueAfter) -> Option<ObjectRef<K>> {
+        if let Some(ObjectState::Running { is_requested: true }) = self.objects.remove(&object) {
+            return Some(object);
+        }
+        if let Some(delay) = requeue_after {
+            let key = self.delays.insert(object.clone(), delay.min(MAX_DELAY));
+            self.objects.insert(object, ObjectState::Delayed(key));
+        }
+        None
+    }
+
+    /// Drops the delay of an object that no longer exists. A running reconcile continues.
+    fn forget(&mut self, object: &ObjectRef<K>) {
+        if let Some(ObjectState::Delayed(key)) = self.objects.get(object) {
+            self.delays.try_remove(key);
+            self.objects.remove(object);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::task::{self, Poll};
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::runtime::reflector::store::{self, Writer};
+    use kube::runtime::watcher::Event;
+    use tokio::sync::Notify;
+    use tokio::task::JoinHandle;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::controller::cluster::sync::lock;
+
+    /// A delay at the end of which everything else has finished, because the clock is paused.
+    const STEP: Duration = Duration::from_secs(1);
+
+    /// Script and record of the reconciles.
+    struct Script {
+        started_at: Instant,
+        /// Name and start time in seconds of each reconcile.
+        reconciles: Mutex<Vec<(String, u64)>>,
+        /// Duration of each reconcile.
+        duration: Duration,
+        requeue_after: Mutex<RequeueAfter>,
+    }
+
+    async fn reconcile(object: Arc<ConfigMap>, script: Arc<Script>) -> RequeueAfter {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        lock(&script.reconciles).push((name, script.started_at.elapsed().as_secs()));
+        sleep(script.duration).await;
+        lock(&script.requeue_after).take()
+    }
+
+    struct Fixture {
+        script: Arc<Script>,
+        queue: WorkQueue<ConfigMap>,
+        shutdown: CancellationToken,
+        task: JoinHandle<()>,
+        _writer: Writer<ConfigMap>,
+    }
+
+    impl Fixture {
+        fn start(names: &[&str], duration: Duration, requeue_after: RequeueAfter) -> Self {
+            let (cache, writer) = cache_of(names.iter().map(|name| (*name).to_owned()));
+            let (queue, requests) = WorkQueue::new();
+            let script = Arc::new(Script {
+                started_at: Instant::now(),
+                reconciles: Mutex::default(),
+                duration,
+                requeue_after: Mutex::new(requeue_after),
+            });
+            let shutdown = CancellationToken::new();
+            let task = tokio::spawn(run(requests, cache, Arc::clone(&script), shutdown.clone(), reconcile));
+            Self { script, queue, shutdown, task, _writer: writer }
+        }
+
+        fn enqueue(&self, name: &str) {
+            self.queue.enqueue(reference(name));
+        }
+
+        fn reconciles(&self) -> Vec<(String, u64)> {
+            lock(&self.script.reconciles).clone()
+        }
+    }
+
+    fn cache_of(names: impl Iterator<Item = String>) -> (Store<ConfigMap>, Writer<ConfigMap>) {
+        let (cache, mut writer) = store::store();
+        writer.apply_watcher_event(&Event::Init);
+        for name in names {
+            let mut object = ConfigMap::default();
+            (object.metadata.name, object.metadata.namespace) = (Some(name), Some("team".to_owned()));
+            writer.apply_watcher_event(&Event::InitApply(object));
+        }
+        writer.apply_watcher_event(&Event::InitDone);
+        (cache, writer)
+    }
+
+    fn reference(name: &str) -> ObjectRef<ConfigMap> {
+        ObjectRef::new(name).within("team")
+    }
+
+    fn at(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
+        expected.iter().map(|(name, second)| ((*name).to_owned(), *second)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_for_an_object_never_overlap_and_are_never_lost() {
+        let fixture = Fixture::start(&["a", "b"], STEP * 10, None);
+        fixture.enqueue("a");
+        fixture.enqueue("a");
+        fixture.enqueue("unknown");
+        sleep(STEP).await;
+        assert_eq!(fixture.reconciles(), at(&[("a", 0)]), "equal requests lead to one reconcile");
+        fixture.enqueue("b");
+        fixture.enqueue("a");
+        fixture.enqueue("a");
+        sleep(STEP * 60).await;
+        assert_eq!(fixture.reconciles(), at(&[("a", 0), ("b", 1), ("a", 10)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_ends_with_a_reconcile_or_with_an_earlier_request() {
+        let fixture = Fixture::start(&["a"], Duration::ZERO, Some(STEP * 20));
+        fixture.enqueue("a");
+        sleep(STEP * 30).await;
+        assert_eq!(fixture.reconciles(), at(&[("a", 0), ("a", 20)]));
+        *lock(&fixture.script.requeue_after) = Some(Duration::MAX);
+        fixture.enqueue("a");
+        sleep(STEP).await;
+        *lock(&fixture.script.requeue_after) = Some(STEP * 20);
+        fixture.enqueue("a");
+        sleep(STEP).await;
+        fixture.enqueue("a");
+        sleep(STEP * 60).await;
+        assert_eq!(fixture.reconciles(), at(&[("a", 0), ("a", 20), ("a", 30), ("a", 31), ("a", 32)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_starts_nothing_and_waits_for_the_running_reconciles() {
+        let fixture = Fixture::start(&["a", "b"], STEP * 10, None);
+        fixture.enqueue("a");
+        sleep(STEP).await;
+        fixture.enqueue("a");
+        fixture.shutdown.cancel();
+        fixture.enqueue("b");
+        fixture.task.await.unwrap();
+        assert_eq!(fixture.script.started_at.elapsed().as_secs(), 10);
+        assert_eq!(lock(&fixture.script.reconciles).clone(), at(&[("a", 0)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_ends_the_wait_for_the_first_list() {
+        let (cache, _writer) = store::store::<ConfigMap>();
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        run(WorkQueue::new().1, cache, Arc::new(()), shutdown, |_, _| std::future::ready(None)).await;
+    }
+
+    /// Counts the polls of a future.
+    struct CountPolls<F>(F, Arc<Mutex<usize>>);
+
+    impl<F: Future + Unpin> Future for CountPolls<F> {
+        type Output = F::Output;
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<F::Output> {
+            *lock(&self.1) += 1;
+            Pin::new(&mut self.0).poll(context)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_reconcile_costs_nothing_when_others_finish() {
+        const OBJECTS: usize = 200;
+        type Gate = (Notify, Arc<Mutex<usize>>);
+        let (cache, _writer) = cache_of((0..OBJECTS).map(|number| number.to_string()));
+        let (queue, requests) = WorkQueue::new();
+        let gate: Arc<Gate> = Arc::default();
+        let shutdown = CancellationToken::new();
+        let wait = |_: Arc<ConfigMap>, gate: Arc<Gate>| {
+            let polls = Arc::clone(&gate.1);
+            CountPolls(async move { gate.0.notified().await }.map(|()| None).boxed(), polls)
+        };
+        let task = tokio::spawn(run(requests, cache, Arc::clone(&gate), shutdown.clone(), wait));
+        (0..OBJECTS).for_each(|number| queue.enqueue(reference(&number.to_string())));
+        sleep(STEP).await;
+        for _ in 0..OBJECTS {
+            gate.0.notify_one();
+            sleep(STEP).await;
+        }
+        shutdown.cancel();
+        task.await.unwrap();
+        // One poll to start, and one to finish.
+        assert_eq!(*lock(&gate.1), 2 * OBJECTS);
+    }
 }

@@ -2,13 +2,12 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::Action;
 use kube::{Error, ResourceExt};
 use tracing::Instrument;
 
@@ -19,7 +18,7 @@ use crate::api::{ConditionType, FINALIZER};
 use crate::controller::cluster::cache::{cache_contains, is_current};
 use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal};
 use crate::controller::cluster::counters::{PANIC, STORE_ERROR, UNDECODABLE, result_label};
-use crate::controller::cluster::work_queue::{self, ReconcileRequests};
+use crate::controller::cluster::work_queue::{self, ReconcileRequests, RequeueAfter};
 use crate::controller::state::context::Context;
 use crate::management::Priority;
 use crate::management::types::ErrorKind;
@@ -37,7 +36,7 @@ pub(in crate::controller) async fn run<K: Reconciler>(
     work_queue::run(requests, cache, context, shutdown, reconcile::<K>).await;
 }
 
-async fn reconcile<K: Reconciler>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Action {
+async fn reconcile<K: Reconciler>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> RequeueAfter {
     let (namespace, name) = (object.namespace(), object.name_any());
     let span = tracing::info_span!("reconcile", kind = K::NAME, namespace, name);
     let started_at = Instant::now();
@@ -56,11 +55,11 @@ async fn reconcile<K: Reconciler>(object: Arc<DeserializeGuard<K>>, context: Arc
     if let Some(result) = result {
         context.counters.reconciled(K::NAME, result, started_at.elapsed());
     }
-    requeue_after.map_or_else(Action::await_change, Action::requeue)
+    requeue_after
 }
 
 /// Result label of a reconcile, none if it was aborted; and the delay until the next one.
-type Finished = (Option<&'static str>, Option<Duration>);
+type Finished = (Option<&'static str>, RequeueAfter);
 
 /// Reconciles an object that the watch could not decode.
 async fn reconcile_undecodable<K: Reconciler>(

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::Action;
 
 use crate::api::{CREDENTIAL_FINALIZER, Reason};
 use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal};
 use crate::controller::cluster::sync::lock;
-use crate::controller::cluster::work_queue::{self, ReconcileRequests};
+use crate::controller::cluster::work_queue::{self, ReconcileRequests, RequeueAfter};
 use crate::controller::lookup::credential::{kept_secret_warning, next_action};
 use crate::controller::lookup::organizations::organizations_using;
 use crate::controller::state::context::Context;
@@ -24,21 +23,21 @@ pub(in crate::controller) async fn run(context: Arc<Context>, requests: Reconcil
     work_queue::run(requests, secrets, context, shutdown, reconcile).await;
 }
 
-async fn reconcile(secret: Arc<SecretMetadata>, context: Arc<Context>) -> Action {
+async fn reconcile(secret: Arc<SecretMetadata>, context: Arc<Context>) -> RequeueAfter {
     if let Some(warning) = kept_secret_warning(&context, &secret)
         && lock(&context.kept_secrets).insert(secret.uid().unwrap_or_default())
     {
         context.events.publish(secret.as_ref(), vec![warning]);
     }
     match next_action(&context, &secret) {
-        FinalizerAction::None => Action::await_change(),
-        FinalizerAction::RequeueAfter(delay) => Action::requeue(delay),
+        FinalizerAction::None => None,
+        FinalizerAction::RequeueAfter(delay) => Some(delay),
         FinalizerAction::Add => set_finalizer(&context, &secret, true).await,
         FinalizerAction::Remove => set_finalizer(&context, &secret, false).await,
     }
 }
 
-async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool) -> Action {
+async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool) -> RequeueAfter {
     let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
     let uid = secret.uid().unwrap_or_default();
     match context.writer.set_finalizer(secret, CREDENTIAL_FINALIZER, present).await {
@@ -52,13 +51,13 @@ async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool
             // Without a watch, only the poller sees the change.
             context.secret_refs_changed.notify_one();
             lock(&context.unprotected_secrets).remove(&uid);
-            Action::await_change()
+            None
         }
-        Err(error) if has_code(&error, 404) => Action::await_change(),
+        Err(error) if has_code(&error, 404) => None,
         // The watch delivers the change; without a watch, the poller must read the Secret again.
         Err(error) if has_code(&error, 409) => {
             context.secret_refs_changed.notify_one();
-            Action::requeue(context.settings.timings.min_interval)
+            Some(context.settings.timings.min_interval)
         }
         Err(error) => {
             let failures = count_failure(context, uid);
@@ -85,7 +84,7 @@ async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool
                 }
             }
             let timings = &context.settings.timings;
-            Action::requeue(doubled_delay(timings.min_interval, failures - 1, timings.max_retry_delay))
+            Some(doubled_delay(timings.min_interval, failures - 1, timings.max_retry_delay))
         }
     }
 }
@@ -132,7 +131,7 @@ mod tests {
         let (context, secret) = (Arc::new(context), Arc::new(secret));
         for minutes in [1, 2, 4, 8, 16, 30, 30] {
             let action = reconcile(Arc::clone(&secret), Arc::clone(&context)).await;
-            assert_eq!(action, Action::requeue(Duration::from_secs(minutes * 60)));
+            assert_eq!(action, Some(Duration::from_secs(minutes * 60)));
         }
     }
 }
