@@ -60,7 +60,7 @@ pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRe
 pub use organization_view::{OrganizationView, binding_text};
 pub use outcome::{EventRecord, KubernetesWrite, Outcome, Retry, finalizer_rejected};
 pub use resource::{NoRemoteWrite, Plan, PlanInput, RemoteWrite, ResourcePlanner};
-pub use runtime_state::{Corrections, RetryHold, RuntimeState, StoreFailure};
+pub use runtime_state::{Corrections, RetryHold, RuntimeState, StoreFailure, UnstoredReport};
 pub use schedule::{Resync, Timings, display_duration};
 pub(crate) use schedule::{doubled_delay, elapsed};
 pub use secret::{

@@ -118,7 +118,7 @@ pub(super) fn reconcile<K: ResourcePlanner + Debug>(model: &mut impl Model<K>) -
     }
     let has_status = done.outcome != Outcome::Finalized || !remaining_finalizers(run.steps.object().meta()).is_empty();
     if has_status {
-        done.events.extend(run.steps.report(&done.outcome, context));
+        run.steps.report(&done.outcome, context);
         let status = run.steps.status();
         condition_invariants::check(&K::core(status).conditions, run.steps.object().meta().generation).unwrap();
         if model.rejects_reports && model.object.status() != Some(status) {
@@ -129,6 +129,8 @@ pub(super) fn reconcile<K: ResourcePlanner + Debug>(model: &mut impl Model<K>) -
             return done;
         }
         *model.object.status_mut() = Some(status.clone());
+        run.steps.replace_object(model.object.clone(), context.identity);
+        done.events.extend(run.steps.take_reported_events());
     }
     run.steps.record_outcome(&done.outcome, now, context);
     if has_status {

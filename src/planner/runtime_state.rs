@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use super::outcome::Outcome;
+use super::outcome::{EventRecord, Outcome};
 use super::{digest, schedule};
 use crate::api::{GROUP, SourceVersion};
 
@@ -19,6 +19,8 @@ pub struct RuntimeState {
     pub failures: u32,
     /// Failure of the last write to the object, once logged; none after a stored status.
     pub failed_store: Option<StoreFailure>,
+    /// Report of the last reconcile whose conditions are not known to be stored.
+    pub unstored_report: Option<UnstoredReport>,
     /// Generation at which this process first observed the deletion.
     pub deletion_generation: Option<i64>,
     /// Start of the last successful resync.
@@ -87,6 +89,25 @@ pub struct RetryHold {
     pub(super) until: Timestamp,
 }
 
+/// Conditions that a reconcile reported, and their events, which are published once the conditions are stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnstoredReport {
+    pub(super) conditions: Vec<Condition>,
+    pub(super) events: Vec<EventRecord>,
+}
+
+impl UnstoredReport {
+    /// Returns true if `stored` are the conditions of the report. Their transition times do not count: a repeated
+    /// report has later ones.
+    pub(super) fn is_stored_as(&self, stored: &[Condition]) -> bool {
+        let is_same = |(one, other): (&Condition, &Condition)| {
+            let last_transition_time = other.last_transition_time.clone();
+            Condition { last_transition_time, ..one.clone() } == *other
+        };
+        self.conditions.len() == stored.len() && self.conditions.iter().zip(stored).all(is_same)
+    }
+}
+
 /// Kind of failure of a write to the object itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreFailure {
@@ -105,6 +126,7 @@ impl RuntimeState {
             first_seen_at: now,
             failures: 0,
             failed_store: None,
+            unstored_report: None,
             deletion_generation: None,
             last_synced_at: None,
             last_write: None,

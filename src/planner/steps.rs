@@ -9,7 +9,7 @@ use super::observation::WriteResult;
 use super::outcome::{EventRecord, Outcome};
 use super::requeue;
 use super::resource::{Plan, PlanInput, RemoteWrite, ResourcePlanner};
-use super::runtime_state::RuntimeState;
+use super::runtime_state::{RuntimeState, UnstoredReport};
 use super::schedule::Timings;
 use super::status::is_suspended;
 
@@ -162,11 +162,20 @@ impl<K: ResourcePlanner> Steps<K> {
         }
     }
 
-    /// Reports the outcome in [`Steps::status`]. Returns the events for a change of Ready.
-    pub fn report(&mut self, outcome: &Outcome, context: StepContext<'_>) -> Vec<EventRecord> {
+    /// Reports the outcome in [`Steps::status`]. [`Steps::take_reported_events`] returns the events for a change of
+    /// Ready once the status is stored.
+    pub fn report(&mut self, outcome: &Outcome, context: StepContext<'_>) {
         let (status, events) = self.with_input(context, |input| lifecycle::report(input, outcome));
+        let conditions = K::core(&status).conditions.clone();
+        self.runtime_state.unstored_report = Some(UnstoredReport { conditions, events });
         self.status = status;
-        events
+    }
+
+    /// The events of the last report, once: when the object has the conditions of that report.
+    pub fn take_reported_events(&mut self) -> Vec<EventRecord> {
+        let stored = self.object.status().map_or(&[][..], |status| &K::core(status).conditions);
+        let report = &mut self.runtime_state.unstored_report;
+        report.take_if(|report| report.is_stored_as(stored)).map(|report| report.events).unwrap_or_default()
     }
 
     /// Delay until the next reconcile after this outcome, unless an event triggers one before.

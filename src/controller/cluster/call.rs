@@ -43,7 +43,8 @@ pub fn format_kube_error(error: &Error) -> String {
 }
 
 /// Returns true if the apiserver refused a write, for example because of an admission policy or a missing permission.
-/// The text of the error then shows the cause. A missing object, a conflict and an overload are no refusals.
+/// The text of the error then shows the cause. An overload is no refusal; a missing object and a conflict are none
+/// unless the object shows otherwise (`KubeWriter::failure`).
 pub(in crate::controller) fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.code >= 400 && ![404, 409, 429, 503, 504].contains(&status.code))
 }

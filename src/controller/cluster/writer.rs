@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::call::with_timeout;
+use super::call::{has_code, is_refusal, with_timeout};
 use super::counters::Counters;
 use super::leadership::Leadership;
 
@@ -22,6 +22,19 @@ const FIELD_MANAGER: &str = "spice-cloud-operator";
 /// Concurrent writes. The apiserver answers a write in milliseconds; if it does not, more writes would not help, and
 /// each costs a connection.
 const MAX_CONCURRENT_WRITES: usize = 16;
+
+/// Why a write to an object failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::controller) enum WriteFailure {
+    /// The object no longer exists.
+    Gone,
+    /// The object has another version than the one that the write was computed from.
+    Outdated,
+    /// The apiserver refuses the write, and the text of the error shows the cause.
+    Refused,
+    /// The apiserver did not respond, or is overloaded.
+    Unavailable,
+}
 
 /// Body of a status write.
 #[derive(Serialize)]
@@ -101,6 +114,25 @@ impl KubeWriter {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &secret.namespace().unwrap_or_default());
         let params = post_params();
         self.write("create", "Secret", || secrets.create(&params, secret)).await.map(drop)
+    }
+
+    /// Determines why a write to an object failed. A 404 or a 409 alone does not show the cause, because an admission
+    /// webhook can refuse a write with any code: the object's present version shows whether the write was outdated.
+    pub(in crate::controller) async fn failure<K>(&self, object: &K, error: &Error) -> WriteFailure
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        if !has_code(error, 404) && !has_code(error, 409) {
+            return if is_refusal(error) { WriteFailure::Refused } else { WriteFailure::Unavailable };
+        }
+        match with_timeout(self.api(object).get_metadata_opt(&object.name_any())).await {
+            Ok(Some(present)) if present.uid() != object.uid() => WriteFailure::Gone,
+            Ok(Some(present)) if present.resource_version() == object.resource_version() => WriteFailure::Refused,
+            Ok(Some(_)) => WriteFailure::Outdated,
+            Ok(None) => WriteFailure::Gone,
+            Err(error) if has_code(&error, 404) => WriteFailure::Gone,
+            Err(_) => WriteFailure::Unavailable,
+        }
     }
 
     /// Runs a write with a permit, and counts its result.

@@ -9,10 +9,10 @@ use thiserror::Error as ThisError;
 use tokio::time::Instant;
 
 use super::reconciler::Reconciler;
-use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal, with_timeout};
-use crate::controller::cluster::writer::is_permanent_rejection;
+use crate::controller::cluster::call::{format_kube_error, has_code, with_timeout};
+use crate::controller::cluster::writer::{WriteFailure, is_permanent_rejection};
 use crate::controller::state::context::Context;
-use crate::planner::StoreFailure;
+use crate::planner::{EventRecord, StoreFailure};
 
 /// First and longest delay between two attempts. The apiserver is near, and the state cannot be computed again.
 const PERSIST_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -30,6 +30,9 @@ pub(super) enum StoreError {
     /// The call failed.
     #[error("{}", format_kube_error(.0))]
     Kube(#[from] Error),
+    /// The apiserver refused the state for a minute.
+    #[error("{}", format_kube_error(.0))]
+    Refused(Error),
     /// The apiserver stored the status without some fields.
     #[error(
         "the API server did not keep {0}. The CustomResourceDefinition is older than the operator, or an admission \
@@ -39,27 +42,27 @@ pub(super) enum StoreError {
 }
 
 impl StoreError {
-    /// Returns true if the object changed or no longer exists: the next reconcile handles that.
-    pub(super) fn is_outdated(&self) -> bool {
-        matches!(self, Self::Kube(error) if has_code(error, 409) || has_code(error, 404))
-    }
-
-    /// Returns true if the apiserver names the cause, and a user can correct the cause.
-    pub(super) fn is_refusal(&self) -> bool {
+    /// Determines why a write to `object` failed.
+    pub(super) async fn cause<K: Reconciler>(&self, context: &Context, object: &K) -> WriteFailure {
         match self {
-            Self::Kube(error) => is_refusal(error),
-            Self::FieldsDropped(_) => true,
+            Self::Kube(error) => context.writer.failure(object, error).await,
+            Self::Refused(_) | Self::FieldsDropped(_) => WriteFailure::Refused,
         }
     }
 
     /// Kind of failure.
     pub(super) fn failure(&self) -> StoreFailure {
         match self {
-            Self::Kube(Error::Api(status)) => StoreFailure::Rejected(status.code),
-            Self::Kube(_) => StoreFailure::NoResponse,
+            Self::Kube(Error::Api(status)) | Self::Refused(Error::Api(status)) => StoreFailure::Rejected(status.code),
+            Self::Kube(_) | Self::Refused(_) => StoreFailure::NoResponse,
             Self::FieldsDropped(_) => StoreFailure::FieldsDropped,
         }
     }
+}
+
+/// Event for a status that the apiserver refuses: no condition can show the refusal.
+pub(super) fn status_not_stored(error: &str) -> EventRecord {
+    EventRecord::warning("Reconcile", "StatusNotStored", format!("Failed to store the status: {error}"))
 }
 
 /// Stores the status of an object, and compares the stored one. A CustomResourceDefinition without a field drops the
@@ -125,26 +128,19 @@ pub(super) async fn persist_external_state<K: Reconciler>(
         let (current, next) = read_again_as.as_ref().map_or((object, status), |(fresh, next)| (fresh, next));
         let error = match store_status(context, current, next).await {
             Ok(stored) => return Ok(Some(stored)),
-            Err(error @ StoreError::FieldsDropped(_)) => return Err(error),
             Err(StoreError::Kube(error)) => error,
+            Err(error) => return Err(error),
         };
-        match error {
-            error if has_code(&error, 404) => return Ok(None),
-            // The next leader determines the external state, as after a crash.
-            _ if !context.leadership.may_write() => return Ok(None),
-            // An admission webhook can reject with 409 too.
-            error
-                if (is_permanent_rejection(&error) || has_code(&error, 409))
-                    && started_at.elapsed() > PERSIST_TIMEOUT =>
-            {
-                return Err(error.into());
+        // The next leader determines the external state, as after a crash.
+        if !context.leadership.may_write() {
+            return Ok(None);
+        }
+        match context.writer.failure(current, &error).await {
+            WriteFailure::Gone => return Ok(None),
+            failure if is_permanent(&error) && started_at.elapsed() > PERSIST_TIMEOUT => {
+                return Err(if failure == WriteFailure::Refused { StoreError::Refused(error) } else { error.into() });
             }
-            error if !has_code(&error, 409) => {
-                if delay == PERSIST_BACKOFF.0 {
-                    tracing::warn!(error = format_kube_error(&error), "Failed to update status; retrying");
-                }
-            }
-            _ => match read_again(context, object).await {
+            WriteFailure::Outdated => match read_again(context, object).await {
                 Ok(Some(fresh)) => {
                     let mut next = fresh.status().cloned().unwrap_or_default();
                     K::copy_external_state(status, &mut next);
@@ -155,10 +151,29 @@ pub(super) async fn persist_external_state<K: Reconciler>(
                 Err(error @ Error::SerdeError(_)) => return Err(error.into()),
                 Err(error) => tracing::warn!(error = format_kube_error(&error), "Failed to read object; retrying"),
             },
+            failure => {
+                if delay == PERSIST_BACKOFF.0 {
+                    report_failure(context, object, &error, failure);
+                }
+            }
         }
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(PERSIST_BACKOFF.1);
     }
+}
+
+/// Returns true if a repetition of the write does not help, or has not helped for a while.
+fn is_permanent(error: &Error) -> bool {
+    is_permanent_rejection(error) || has_code(error, 409)
+}
+
+/// Logs a failed write, and publishes a refusal: no condition can show the refusal.
+fn report_failure<K: Reconciler>(context: &Context, object: &K, error: &Error, failure: WriteFailure) {
+    let error = format_kube_error(error);
+    if failure == WriteFailure::Refused {
+        context.events.publish(object, vec![status_not_stored(&error)]);
+    }
+    tracing::warn!(error, "Failed to update status; retrying");
 }
 
 /// The object as it is now; none if it no longer exists.
@@ -170,6 +185,10 @@ async fn read_again<K: Reconciler>(context: &Context, object: &K) -> Result<Opti
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::Method;
+
     use crate::api::{SpiceApp, SpiceAppStatus};
     use crate::controller::state::test_context::test_context;
 
@@ -185,19 +204,39 @@ mod tests {
         .unwrap()
     }
 
+    /// Events of the next test.
+    static EVENTS: AtomicUsize = AtomicUsize::new(0);
+
+    /// Answers of an API server that refuses every status with `code`, and shows the object unchanged.
+    macro_rules! refusing {
+        ($code:literal) => {
+            ($code, |method| match method.as_str() {
+                "GET" => Ok(json!(app())),
+                "POST" => {
+                    EVENTS.fetch_add(1, Ordering::Relaxed);
+                    Ok(json!({}))
+                }
+                _ => Err($code),
+            })
+        };
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn state_that_the_apiserver_rejects_for_a_minute_is_an_error() {
+    async fn state_that_the_apiserver_refuses_is_an_event_at_once_and_after_a_minute_an_error() {
         let status = SpiceAppStatus { id: Some(101), ..SpiceAppStatus::default() };
-        for code in [403, 413, 422] {
-            let (context, _feeds) = test_context(match code {
-                403 => |_| Err(403),
-                413 => |_| Err(413),
-                _ => |_| Err(422),
-            });
-            let started_at = Instant::now();
-            let error = persist_external_state(&context, &app(), &status).await.unwrap_err();
+        let codes: [(u16, fn(&Method) -> Result<Value, u16>); 5] =
+            [refusing!(403), refusing!(413), refusing!(422), refusing!(404), refusing!(409)];
+        for (code, respond) in codes {
+            let (context, _feeds) = test_context(respond);
+            let (started_at, object) = (Instant::now(), app());
+            let mut persisting = Box::pin(persist_external_state(&context, &object, &status));
+            EVENTS.store(0, Ordering::Relaxed);
+            assert!(tokio::time::timeout(Duration::from_secs(5), &mut persisting).await.is_err());
+            assert_eq!(EVENTS.load(Ordering::Relaxed), 1, "{code}");
+            let error = persisting.await.unwrap_err();
             assert_eq!(error.failure(), StoreFailure::Rejected(code));
-            assert!(error.is_refusal() && started_at.elapsed() > PERSIST_TIMEOUT, "{error}");
+            assert!(error.cause(&context, &app()).await == WriteFailure::Refused, "{error}");
+            assert!(started_at.elapsed() > PERSIST_TIMEOUT);
         }
     }
 
@@ -218,7 +257,8 @@ mod tests {
         let (context, _feeds) = test_context(|_| Ok(json!(app())));
         let status = SpiceAppStatus { id: Some(101), ..SpiceAppStatus::default() };
         let error = persist_external_state(&context, &app(), &status).await.unwrap_err();
-        assert_eq!((error.failure(), error.is_refusal()), (StoreFailure::FieldsDropped, true));
+        assert_eq!(error.failure(), StoreFailure::FieldsDropped);
+        assert_eq!(error.cause(&context, &app()).await, WriteFailure::Refused);
         let shown = error.to_string();
         assert!(
             shown.starts_with("the API server did not keep status. The CustomResourceDefinition is older"),

@@ -11,14 +11,15 @@ use kube::core::DeserializeGuard;
 use kube::{Error, ResourceExt};
 use tracing::Instrument;
 
-use super::persist::{self, StoreError, persist_external_state};
+use super::persist::{self, StoreError, persist_external_state, status_not_stored};
 use super::reconciler::{CarryOut, Reconciler};
 use super::undecodable;
 use crate::api::{ConditionType, FINALIZER};
 use crate::controller::cluster::cache::{cache_contains, is_current};
-use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal};
+use crate::controller::cluster::call::format_kube_error;
 use crate::controller::cluster::counters::{PANIC, STORE_ERROR, UNDECODABLE, result_label};
 use crate::controller::cluster::work_queue::{self, ReconcileRequests, RequeueAfter};
+use crate::controller::cluster::writer::WriteFailure;
 use crate::controller::state::context::Context;
 use crate::management::Priority;
 use crate::management::types::ErrorKind;
@@ -88,6 +89,8 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
 
     async fn run(mut self) -> Finished {
         let started_at = Timestamp::now();
+        // The response to the last report may have been lost.
+        self.publish_stored_report();
         let result = match self.run_steps().await {
             Ok(Some(outcome)) => self.report(&outcome, started_at).await,
             // An aborted reconcile has no outcome.
@@ -98,7 +101,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         let persisted = if self.steps.is_unpersisted() { self.persist().await } else { Ok(()) };
         let finished = match (result, persisted) {
             (Ok(finished), Ok(())) => finished,
-            (Err(error), _) | (_, Err(error)) => self.store_failed(&error),
+            (Err(error), _) | (_, Err(error)) => self.store_failed(&error).await,
         };
         self.save_runtime_state();
         finished
@@ -176,18 +179,33 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
                 self.steps.replace_object(object, &context.settings.identity);
                 Ok(None)
             }
-            Err(error) if !is_present && has_code(&error, 404) => Ok(Some(Outcome::Finalized)),
             // The apiserver removed the finalizer of an object whose spec cannot be decoded.
             Err(Error::SerdeError(_)) if !is_present => Ok(Some(Outcome::Finalized)),
-            Err(error) if is_refusal(&error) => Ok(Some(finalizer_rejected(write, &format_kube_error(&error)))),
-            Err(error) => Err(error.into()),
+            Err(error) => match context.writer.failure(self.steps.object(), &error).await {
+                WriteFailure::Gone if !is_present => Ok(Some(Outcome::Finalized)),
+                WriteFailure::Refused => Ok(Some(finalizer_rejected(write, &format_kube_error(&error)))),
+                WriteFailure::Gone | WriteFailure::Outdated | WriteFailure::Unavailable => Err(error.into()),
+            },
         }
     }
 
     async fn store_status(&mut self) -> Result<(), StoreError> {
         let stored = persist::store_status(self.context, self.steps.object(), self.steps.status()).await?;
-        self.steps.status_persisted(stored, &self.context.settings.identity);
+        self.status_stored(stored);
         Ok(())
+    }
+
+    /// Continues with the version of the object that a status write returned.
+    fn status_stored(&mut self, stored: K) {
+        self.steps.status_persisted(stored, &self.context.settings.identity);
+        self.publish_stored_report();
+    }
+
+    /// Publishes and logs the transitions of the last report if the object has its conditions.
+    fn publish_stored_report(&mut self) {
+        let events = self.steps.take_reported_events();
+        events.iter().for_each(|event| self.log_transition(event));
+        self.context.events.publish(self.steps.object(), events);
     }
 
     /// Sends a remote write. Returns an outcome if the reconcile ends with it.
@@ -235,13 +253,11 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
             return Ok((Some(label), None));
         }
         let step_context = context.step_context();
-        let events = self.steps.report(outcome, step_context);
+        self.steps.report(outcome, step_context);
         if self.steps.object().status() == Some(self.steps.status()) {
             self.steps.discard_unpersisted();
         } else {
             self.store_status().await?;
-            events.iter().for_each(|event| self.log_transition(event));
-            context.events.publish(self.steps.object(), events);
         }
         self.steps.record_outcome(outcome, started_at, step_context);
         let requeue_after = self.steps.requeue_after(outcome, step_context);
@@ -253,7 +269,8 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
     /// Logs a change of Ready.
     fn log_transition(&self, event: &EventRecord) {
         let EventRecord { warning, reason, message, .. } = event;
-        let ready = find_condition(&K::core(self.steps.status()).conditions, ConditionType::Ready);
+        let stored = self.steps.object().status();
+        let ready = stored.and_then(|status| find_condition(&K::core(status).conditions, ConditionType::Ready));
         let status = ready.map(|ready| ready.status.as_str());
         if *warning {
             tracing::warn!(status, reason, ready_message = message, "Ready condition changed");
@@ -264,18 +281,17 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
 
     /// Ends the reconcile after a failed write to the object. Each failure delays the next reconcile. The first failure
     /// of a kind is logged and, because no condition can be stored, published as an event.
-    fn store_failed(&mut self, error: &StoreError) -> Finished {
+    async fn store_failed(&mut self, error: &StoreError) -> Finished {
         let outcome = Outcome::InProgress(String::new());
         let mut result = STORE_ERROR;
-        if error.is_outdated() {
+        let cause = error.cause(self.context, self.steps.object()).await;
+        if matches!(cause, WriteFailure::Gone | WriteFailure::Outdated) {
             result = result_label(&outcome);
             tracing::debug!("Object changed during the reconcile; reconciling again");
         } else if self.steps.runtime_state.record_failed_store(error.failure()) {
             tracing::warn!(%error, "Failed to store status");
-            if error.is_refusal() {
-                let message = format!("Failed to store the status: {error}");
-                let event = EventRecord::warning("Reconcile", "StatusNotStored", message);
-                self.context.events.publish(self.steps.object(), vec![event]);
+            if cause == WriteFailure::Refused {
+                self.context.events.publish(self.steps.object(), vec![status_not_stored(&error.to_string())]);
             }
         } else {
             tracing::debug!(%error, "Failed to store status again");
@@ -289,7 +305,7 @@ impl<'a, K: Reconciler> Reconciliation<'a, K> {
         let result = Box::pin(persist_external_state(self.context, self.steps.object(), self.steps.status())).await;
         self.steps.discard_unpersisted();
         if let Some(stored) = result? {
-            self.steps.status_persisted(stored, &self.context.settings.identity);
+            self.status_stored(stored);
         }
         Ok(())
     }

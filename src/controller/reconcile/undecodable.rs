@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta, Time};
-use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::DeserializeGuard;
+use kube::{Api, Error};
 use serde_json::{Map, Value, json};
 
+use super::persist::status_not_stored;
 use super::reconciler::Reconciler;
 use crate::controller::cluster::cache::redact_quoted_values;
-use crate::controller::cluster::call::{format_kube_error, with_timeout};
+use crate::controller::cluster::call::{format_kube_error, is_refusal, with_timeout};
 use crate::controller::state::context::Context;
 use crate::planner::{EventRecord, doubled_delay, undecodable_conditions};
 
@@ -24,8 +25,8 @@ enum DecodeRecovery<K> {
     Unrecoverable {
         /// Names the invalid field.
         message: String,
-        /// True if the status changed, or the error text of the status write.
-        stored: Result<bool, String>,
+        /// True if the status changed, or the error of the status write.
+        stored: Result<bool, Error>,
     },
 }
 
@@ -46,9 +47,9 @@ pub(super) async fn recover_or_report<K: Reconciler>(
         Ok(DecodeRecovery::Unrecoverable { message, stored }) => (Some(message), stored),
         Err(error) => (None, Err(error)),
     };
-    let failures = states.record_report(uid, stored.is_ok(), now);
+    let (failures, is_read) = (states.record_report(uid, stored.is_ok(), now), message.is_some());
     if let Some(message) = message {
-        if stored == Ok(true) || failures == 1 {
+        if matches!(stored, Ok(true)) || failures == 1 {
             tracing::error!(error = message, "Failed to decode object");
             context.events.publish(object, vec![EventRecord::warning("Reconcile", "Undecodable", message)]);
         }
@@ -56,7 +57,11 @@ pub(super) async fn recover_or_report<K: Reconciler>(
         states.force_resync(uid, now);
     }
     let Err(error) = stored else { return Err(timings.max_retry_delay) };
+    let (is_refused, error) = (is_refusal(&error), format_kube_error(&error));
     if failures == 1 {
+        if is_read && is_refused {
+            context.events.publish(object, vec![status_not_stored(&error)]);
+        }
         tracing::warn!(error, "Failed to read undecodable object, or to store its status; retrying");
     }
     Err(doubled_delay(timings.min_interval, failures.saturating_sub(1), timings.max_retry_delay))
@@ -67,11 +72,11 @@ pub(super) async fn recover_or_report<K: Reconciler>(
 /// its ID, for example, an app would be lost.
 ///
 /// # Errors
-/// The error text of the read.
-async fn recover<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Result<DecodeRecovery<K>, String> {
+/// The error of the read.
+async fn recover<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Result<DecodeRecovery<K>, Error> {
     let api = dynamic_api::<K>(context, meta);
     let name = meta.name.as_deref().unwrap_or_default();
-    let object = with_timeout(api.get(name)).await.map_err(|error| format_kube_error(&error))?;
+    let object = with_timeout(api.get(name)).await?;
     let mut stripped = object.clone();
     section(&mut stripped.data, "status").remove("conditions");
     let recovered = |object| Ok(DecodeRecovery::Recovered(Box::new(object)));
@@ -108,12 +113,12 @@ fn find_invalid_field<K: Reconciler>(object: &DynamicObject) -> Option<String> {
 /// Reports the error in the status of the object. Returns whether the status changed.
 ///
 /// # Errors
-/// The error text of the write.
+/// The error of the write.
 async fn report_in_status<K: Reconciler>(
     context: &Context,
     mut object: DynamicObject,
     message: &str,
-) -> Result<bool, String> {
+) -> Result<bool, Error> {
     let stored = object.data.get("status").and_then(|status| status.get("conditions")).cloned().unwrap_or_default();
     let before: Vec<Condition> = serde_json::from_value(stored).unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or_default();
@@ -125,8 +130,7 @@ async fn report_in_status<K: Reconciler>(
     status.insert("observedGeneration".to_owned(), json!(generation));
     status.insert("conditions".to_owned(), json!(conditions));
     let api = dynamic_api::<K>(context, &object.metadata);
-    let stored = context.writer.replace_raw_status(K::NAME, &api, &object).await;
-    stored.map(|()| true).map_err(|error| format_kube_error(&error))
+    context.writer.replace_raw_status(K::NAME, &api, &object).await.map(|()| true)
 }
 
 fn dynamic_api<K: Reconciler>(context: &Context, meta: &ObjectMeta) -> Api<DynamicObject> {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
+use kube::{Error, ResourceExt};
 
 use crate::api::{CREDENTIAL_FINALIZER, Reason};
-use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal};
+use crate::controller::cluster::call::format_kube_error;
 use crate::controller::cluster::sync::lock;
 use crate::controller::cluster::work_queue::{self, ReconcileRequests, RequeueAfter};
+use crate::controller::cluster::writer::WriteFailure;
 use crate::controller::lookup::credential::{kept_secret_warning, next_action};
 use crate::controller::lookup::organizations::organizations_using;
 use crate::controller::state::context::Context;
@@ -40,7 +41,7 @@ async fn reconcile(secret: Arc<SecretMetadata>, context: Arc<Context>) -> Requeu
 async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool) -> RequeueAfter {
     let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
     let uid = secret.uid().unwrap_or_default();
-    match context.writer.set_finalizer(secret, CREDENTIAL_FINALIZER, present).await {
+    let error = match context.writer.set_finalizer(secret, CREDENTIAL_FINALIZER, present).await {
         Ok(_) => {
             let event = if present {
                 "Added finalizer to credential Secret"
@@ -51,40 +52,42 @@ async fn set_finalizer(context: &Context, secret: &SecretMetadata, present: bool
             // Without a watch, only the poller sees the change.
             context.secret_refs_changed.notify_one();
             lock(&context.unprotected_secrets).remove(&uid);
-            None
+            return None;
         }
-        Err(error) if has_code(&error, 404) => None,
+        Err(error) => error,
+    };
+    match context.writer.failure(secret, &error).await {
+        WriteFailure::Gone => None,
         // The watch delivers the change; without a watch, the poller must read the Secret again.
-        Err(error) if has_code(&error, 409) => {
+        WriteFailure::Outdated => {
             context.secret_refs_changed.notify_one();
             Some(context.settings.timings.min_interval)
         }
-        Err(error) => {
+        failure => {
             let failures = count_failure(context, uid);
-            let error_text = format_kube_error(&error);
             if failures == 1 {
-                tracing::warn!(
-                    kind = "Secret",
-                    namespace,
-                    name,
-                    present,
-                    error = error_text,
-                    "Failed to change finalizer of credential Secret"
-                );
-            }
-            if failures == 1 && is_refusal(&error) {
-                let change = if present { "finalizer" } else { "removal of finalizer" };
-                let message = format!("The API server rejects the {change} {CREDENTIAL_FINALIZER}: {error_text}");
-                let event = EventRecord::warning("Protect", Reason::KubernetesRejected.as_str(), message);
-                context.events.publish(secret, vec![event]);
-            }
-            if failures == 1 && present {
-                for organization in organizations_using(context, secret) {
-                    context.kinds.organizations.enqueue(&organization);
-                }
+                report_failure(context, secret, present, (&error, failure));
             }
             let timings = &context.settings.timings;
             Some(doubled_delay(timings.min_interval, failures - 1, timings.max_retry_delay))
+        }
+    }
+}
+
+/// Logs a failed change of the finalizer, publishes a refusal as an event, and enqueues the organizations, which do not
+/// wait for the finalizer any more.
+fn report_failure(context: &Context, secret: &SecretMetadata, present: bool, (error, failure): (&Error, WriteFailure)) {
+    let (namespace, name, error) = (secret.namespace(), secret.name_any(), format_kube_error(error));
+    tracing::warn!(kind = "Secret", namespace, name, present, error, "Failed to change finalizer of credential Secret");
+    if failure == WriteFailure::Refused {
+        let change = if present { "finalizer" } else { "removal of finalizer" };
+        let message = format!("The API server rejects the {change} {CREDENTIAL_FINALIZER}: {error}");
+        let event = EventRecord::warning("Protect", Reason::KubernetesRejected.as_str(), message);
+        context.events.publish(secret, vec![event]);
+    }
+    if present {
+        for organization in organizations_using(context, secret) {
+            context.kinds.organizations.enqueue(&organization);
         }
     }
 }
