@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource};
@@ -23,6 +24,9 @@ pub(in crate::controller) trait EventHandler<K>: Send + 'static {
     fn on_change(&mut self, object: &K);
     /// Runs after the cache lost a deleted object.
     fn on_delete(&mut self, object: &K);
+    /// Runs for an object of a list that was interrupted, if the next list lacks the object and the cache never had it.
+    /// Removes the object from the indexes.
+    fn on_never_cached(&mut self, _namespace: &str, _name: &str) {}
 }
 
 /// Events of a watch.
@@ -85,6 +89,33 @@ impl<K, F: Fn() -> WatchEvents<K>> RestartingWatch<K, F> {
     }
 }
 
+/// Objects of lists that are not in the cache yet: the cache takes a list as a whole at its end.
+struct PendingLists<K: Resource<DynamicType = ()>> {
+    current: HashSet<ObjectRef<K>>,
+    /// Of lists that were interrupted.
+    interrupted: HashSet<ObjectRef<K>>,
+}
+
+impl<K: Resource<DynamicType = ()>> PendingLists<K> {
+    fn new() -> Self {
+        Self { current: HashSet::new(), interrupted: HashSet::new() }
+    }
+
+    /// Records an event. At the end of a list, returns the objects that only interrupted lists contained.
+    fn record(&mut self, event: &watcher::Event<K>) -> Vec<ObjectRef<K>> {
+        match event {
+            watcher::Event::Init => self.interrupted.extend(self.current.drain()),
+            watcher::Event::InitApply(object) => drop(self.current.insert(ObjectRef::from_obj(object))),
+            watcher::Event::InitDone => {
+                let Self { current, interrupted } = std::mem::replace(self, Self::new());
+                return interrupted.into_iter().filter(|object| !current.contains(object)).collect();
+            }
+            watcher::Event::Apply(_) | watcher::Event::Delete(_) => {}
+        }
+        Vec::new()
+    }
+}
+
 /// Updates a cache with the events of a watch, and calls the event handler, until `shutdown`.
 pub(in crate::controller) async fn run_reflector<K>(
     events: WatchEvents<K>,
@@ -96,7 +127,7 @@ pub(in crate::controller) async fn run_reflector<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let mut events = Box::pin(events.take_until(shutdown.cancelled()));
+    let (mut events, mut lists) = (Box::pin(events.take_until(shutdown.cancelled())), PendingLists::new());
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event.modify(strip),
@@ -110,6 +141,12 @@ pub(in crate::controller) async fn run_reflector<K>(
         let before = if matches!(event, watcher::Event::InitDone) { writer.as_reader().state() } else { Vec::new() };
         if let watcher::Event::Apply(object) | watcher::Event::InitApply(object) = &event {
             handler.before_cache_update(object);
+        }
+        // Before the cache is complete, because a reconcile may count objects of an index from then on.
+        for gone in lists.record(&event) {
+            if writer.as_reader().get(&gone).is_none() {
+                handler.on_never_cached(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+            }
         }
         writer.apply_watcher_event(&event);
         match event {

@@ -95,6 +95,14 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
         }
         self.enqueue_related(object);
     }
+
+    fn on_never_cached(&mut self, namespace: &str, name: &str) {
+        self.context.apps_by.set(namespace, name, Vec::new());
+        // Any of them may have counted the app.
+        for organization in self.context.kinds.organizations.cache.state() {
+            self.context.kinds.organizations.enqueue(&organization);
+        }
+    }
 }
 
 impl SpiceAppEventHandler {
@@ -117,6 +125,69 @@ impl SpiceAppEventHandler {
         for competing in competing_apps(context, app) {
             kinds.apps.object_states.force_resync(&competing.uid, Timestamp::now());
             kinds.apps.enqueue_name(&competing.namespace, &competing.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::{StreamExt, stream};
+    use kube::runtime::watcher::{Error, Event};
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::SpiceOrganization;
+    use crate::controller::cluster::readiness::Readiness;
+    use crate::controller::cluster::watch::{run_reflector, strip_managed_fields};
+    use crate::controller::lookup::organizations::count_apps;
+    use crate::controller::state::test_context::test_context;
+
+    fn event(word: &str) -> Result<Event<DeserializeGuard<SpiceApp>>, Error> {
+        let app = |name: &str| {
+            let app = json!({
+                "apiVersion": "cloud.spice.ai/v1alpha1", "kind": "SpiceApp", "spec": {},
+                "metadata": { "name": name, "namespace": "team", "uid": name, "finalizers": ["cloud.spice.ai/finalizer"] },
+            });
+            DeserializeGuard(Ok(serde_json::from_value(app).unwrap()))
+        };
+        match word.split_once(' ') {
+            Some(("list", name)) => Ok(Event::InitApply(app(name))),
+            Some(("apply", name)) => Ok(Event::Apply(app(name))),
+            Some(("delete", name)) => Ok(Event::Delete(app(name))),
+            _ if word == "init" => Ok(Event::Init),
+            _ if word == "done" => Ok(Event::InitDone),
+            _ => Err(Error::NoResourceVersion),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_organization_counts_the_apps_of_complete_lists_only() {
+        let organization: SpiceOrganization = serde_json::from_value(json!({
+            "apiVersion": "cloud.spice.ai/v1alpha1", "kind": "SpiceOrganization",
+            "metadata": { "name": "default", "namespace": "team", "uid": "organization" },
+            "spec": { "endpoint": "https://api.example", "credentials": {} },
+        }))
+        .unwrap();
+        for (events, count) in [
+            (&["init", "list a", "list b", "done"][..], 2),
+            (&["init", "list a", "init", "done"], 0),
+            (&["init", "list a", "error", "init", "list b", "done"], 1),
+            (&["init", "list a", "init", "list a", "done"], 1),
+            (&["init", "list a", "init", "list b", "init", "list b", "done"], 1),
+            (&["init", "list a", "done", "init", "list b", "init", "list a", "done"], 1),
+            (&["init", "list a", "done", "init", "list a", "init", "done"], 0),
+            (&["init", "done", "apply a", "init", "list a", "init", "list a", "done", "delete a"], 0),
+        ] {
+            let (context, feeds) = test_context(|_| Err(404));
+            let context = Arc::new(context);
+            let watch = stream::iter(events.iter().map(|word| event(word))).boxed();
+            let health = Readiness::default().register_check("the watch", Duration::from_secs(60));
+            let handler = SpiceAppEventHandler::new(Arc::clone(&context));
+            let shutdown = context.shutdown.clone();
+            run_reflector(watch, feeds.apps.writer, health, shutdown, strip_managed_fields, handler).await;
+            assert_eq!(count_apps(&context, &organization), count, "{events:?}");
         }
     }
 }

@@ -128,4 +128,8 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEven
         let context = Arc::clone(&self.context);
         tokio::spawn(async move { context.connections.forget(&uid.unwrap_or_default()).await });
     }
+
+    fn on_never_cached(&mut self, namespace: &str, name: &str) {
+        self.context.organizations_by.set(namespace, name, Vec::new());
+    }
 }

@@ -170,4 +170,9 @@ impl EventHandler<DeserializeGuard<SpiceSecret>> for SpiceSecretEventHandler {
         }
         self.enqueue_related(object.meta(), app.as_deref(), &names);
     }
+
+    fn on_never_cached(&mut self, namespace: &str, name: &str) {
+        self.context.secrets_by_app.set(namespace, name, None);
+        self.context.secrets_by_source.set(namespace, name, None);
+    }
 }
