@@ -17,6 +17,15 @@ pub struct Identity {
     pub cluster_id: String,
 }
 
+/// Why the operator has no digest key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestKeyFailure {
+    /// The failed call and its error.
+    pub error: String,
+    /// True if the apiserver refuses the Secret that holds the key.
+    pub is_refusal: bool,
+}
+
 /// Key of the digests of secret values. Without the key, a reader of a digest cannot try values.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DigestKey {

@@ -53,7 +53,7 @@ pub use app::{
 };
 pub use conditions::undecodable_conditions;
 pub use credential_finalizer::{CredentialSecretState, FinalizerAction, kept_secret_warning};
-pub use digest::{DigestKey, Identity};
+pub use digest::{DigestKey, DigestKeyFailure, Identity};
 pub use messages::{credential_not_found_message, display_object};
 pub use observation::{Observation, Observed, WriteResult};
 pub use organization::{OrganizationDesired, OrganizationObserved, OrganizationRead, organization_problem};

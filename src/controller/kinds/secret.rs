@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::api::{SourceVersion, SpiceApp, SpiceSecret};
 use crate::controller::cluster::cache::decoded;
 use crate::controller::cluster::call::{format_kube_error, with_timeout};
+use crate::controller::cluster::sync::lock;
 use crate::controller::lookup::apps::parent_app;
 use crate::controller::lookup::secrets::{is_stuck, siblings};
 use crate::controller::reconcile::reconciler::{CarryOut, Reconciler};
@@ -50,7 +51,11 @@ impl Reconciler for SpiceSecret {
         observed: &mut SecretObserved,
     ) {
         match read {
-            SecretRead::App => observed.app = Some(observe_app(context, object)),
+            SecretRead::App => {
+                let namespace = object.namespace().unwrap_or_default();
+                observed.app = Some(observe_app(context, object));
+                observed.app_is_released = context.kinds.apps.has_released(&namespace, object.app_name());
+            }
             SecretRead::Siblings => observed.siblings = Some(siblings(context, object)),
             SecretRead::Source => {
                 let namespace = object.namespace().unwrap_or_default();
@@ -60,6 +65,7 @@ impl Reconciler for SpiceSecret {
             SecretRead::Key => {
                 let key = context.digest_key.get().map(|key| key.id().to_owned());
                 observed.key = Some(key.map_or(Observed::Absent, Observed::Present));
+                observed.key_failure.clone_from(&lock(&context.digest_key_failure));
             }
             SecretRead::SourceValues => observed.values = Some(load_values(context, object).await),
             SecretRead::CrdTerminating => observed.crd_terminating = Some(crd_terminating::<Self>(context).await),

@@ -26,7 +26,7 @@ use crate::controller::cluster::single_flight::{self, SingleFlight};
 use crate::controller::cluster::work_queue::{ReconcileRequests, WorkQueue};
 use crate::controller::cluster::writer::KubeWriter;
 use crate::management;
-use crate::planner::{DigestKey, Observed, SourceValues, StepContext};
+use crate::planner::{DigestKey, DigestKeyFailure, Observed, SourceValues, StepContext};
 
 /// The context of every reconcile.
 pub(in crate::controller) struct Context {
@@ -59,6 +59,8 @@ pub(in crate::controller) struct Context {
     pub(in crate::controller) secret_names: SiblingIndex,
     /// The digest key, once known.
     pub(in crate::controller) digest_key: OnceLock<DigestKey>,
+    /// Why the digest key is not known, once an attempt failed.
+    pub(in crate::controller) digest_key_failure: Mutex<Option<DigestKeyFailure>>,
     /// Reads of Kubernetes Secrets for SpiceSecrets.
     pub(in crate::controller) secret_reads: SingleFlight<Observed<SourceValues>>,
     /// Reads of ConfigMaps for SpiceApps.
@@ -104,6 +106,7 @@ impl Context {
             secrets_by_source: ReferenceIndex::default(),
             secret_names: SiblingIndex::default(),
             digest_key: OnceLock::new(),
+            digest_key_failure: Mutex::default(),
             secret_refs_changed: Notify::new(),
             shutdown,
         };

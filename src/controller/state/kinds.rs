@@ -59,6 +59,11 @@ impl<K: Kind> KindState<K> {
         self.cache.get(&ObjectRef::new(name).within(namespace)).filter(|object| !is_released(object.meta()))
     }
 
+    /// Returns true if an object of this name is released, and Kubernetes still shows the object.
+    pub(in crate::controller) fn has_released(&self, namespace: &str, name: &str) -> bool {
+        self.cache.get(&ObjectRef::new(name).within(namespace)).is_some_and(|object| is_released(object.meta()))
+    }
+
     /// The cached objects that match. A released object counts as deleted. Visits every object, so a reconcile uses an
     /// index instead.
     pub(in crate::controller) fn filter(

@@ -9,11 +9,12 @@ use kube::Api;
 use kube::api::ObjectMeta;
 use tokio::sync::oneshot;
 
-use crate::controller::cluster::call::{format_kube_error, with_timeout};
+use crate::controller::cluster::call::{format_kube_error, has_code, is_refusal, with_timeout};
 use crate::controller::cluster::readiness::Readiness;
+use crate::controller::cluster::sync::lock;
 use crate::controller::state::context::Context;
 use crate::controller::state::settings::DigestKeyRef;
-use crate::planner::DigestKey;
+use crate::planner::{DigestKey, DigestKeyFailure, doubled_delay};
 
 /// Key in the Secret's data.
 const DATA_KEY: &str = "key";
@@ -43,36 +44,53 @@ pub(in crate::controller) async fn run(context: Arc<Context>, readiness: Readine
     }
 }
 
-/// Reads or creates the key, with retries until shutdown.
+/// Reads or creates the key, with growing delays until shutdown.
 async fn load(context: &Context, tried: oneshot::Sender<()>) -> Option<DigestKey> {
-    let DigestKeyRef { namespace, name } = &context.settings.digest_key;
-    let mut tried = Some(tried);
+    let (first, longest) = (context.settings.startup_poll_interval, context.settings.digest_key_check_interval);
+    let (mut tried, mut failures) = (Some(tried), 0);
     let key = loop {
-        let error = match get_or_create(context).await {
+        match get_or_create(context).await {
             Ok(key) => break key,
-            Err(error) => error,
-        };
-        tracing::warn!(kind = "Secret", namespace, name, error, "Failed to read or create digest key Secret; retrying");
+            Err(failure) => report_failure(context, failure),
+        }
         drop(tried.take());
         tokio::select! {
-            () = tokio::time::sleep(context.settings.startup_poll_interval) => {}
+            () = tokio::time::sleep(doubled_delay(first, failures, longest)) => {}
             () = context.shutdown.cancelled() => return None,
         }
+        failures = failures.saturating_add(1);
     };
     let key = context.digest_key.get_or_init(|| key).clone();
+    lock(&context.digest_key_failure).take();
     if tried.is_none() {
-        // Their reconciles so far waited for the key.
-        for object in context.kinds.secrets.cache.state() {
-            context.kinds.secrets.enqueue(&object);
-        }
+        enqueue_secrets(context);
     }
     Some(key)
+}
+
+/// Logs a failure and shows it on the SpiceSecrets, if the failure differs from the previous one.
+fn report_failure(context: &Context, failure: DigestKeyFailure) {
+    let DigestKeyRef { namespace, name } = &context.settings.digest_key;
+    let error = failure.error.clone();
+    if lock(&context.digest_key_failure).replace(failure.clone()).as_ref() == Some(&failure) {
+        tracing::debug!(kind = "Secret", namespace, name, error, "Failed to read or create digest key Secret again");
+        return;
+    }
+    tracing::warn!(kind = "Secret", namespace, name, error, "Failed to read or create digest key Secret; retrying");
+    enqueue_secrets(context);
+}
+
+/// Enqueues the SpiceSecrets, which wait for the key.
+fn enqueue_secrets(context: &Context) {
+    for object in context.kinds.secrets.cache.state() {
+        context.kinds.secrets.enqueue(&object);
+    }
 }
 
 /// Recreates the Secret if it does not exist.
 async fn ensure_exists(context: &Context, key: &DigestKey) -> Result<(), String> {
     let DigestKeyRef { namespace, name } = &context.settings.digest_key;
-    match read(context).await? {
+    match read(context).await.map_err(|failure| failure.error)? {
         Some(found) if found == *key => {}
         Some(_) => tracing::error!(
             kind = "Secret",
@@ -81,14 +99,14 @@ async fn ensure_exists(context: &Context, key: &DigestKey) -> Result<(), String>
             "Found another key in digest key Secret; the next start uses it and sets every secret again"
         ),
         None => {
-            create(context, key).await?;
+            create(context, key).await.map_err(|failure| failure.error)?;
             tracing::warn!(kind = "Secret", namespace, name, "Recreated deleted digest key Secret");
         }
     }
     Ok(())
 }
 
-async fn get_or_create(context: &Context) -> Result<DigestKey, String> {
+async fn get_or_create(context: &Context) -> Result<DigestKey, DigestKeyFailure> {
     if let Some(key) = read(context).await? {
         return Ok(key);
     }
@@ -105,21 +123,25 @@ async fn get_or_create(context: &Context) -> Result<DigestKey, String> {
 }
 
 /// The stored key; none if the Secret does not exist.
-async fn read(context: &Context) -> Result<Option<DigestKey>, String> {
+async fn read(context: &Context) -> Result<Option<DigestKey>, DigestKeyFailure> {
     let DigestKeyRef { namespace, name } = &context.settings.digest_key;
+    let failure =
+        |error| Err(DigestKeyFailure { error: format!("Secret {namespace}/{name}: {error}"), is_refusal: false });
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let Some(secret) = with_timeout(secrets.get_opt(name)).await.map_err(|error| format_kube_error(&error))? else {
-        return Ok(None);
+    let secret = match with_timeout(secrets.get_opt(name)).await {
+        Ok(Some(secret)) => secret,
+        Ok(None) => return Ok(None),
+        Err(error) => return failure(format_kube_error(&error)),
     };
     match secret.data.and_then(|mut data| data.remove(DATA_KEY)) {
         Some(ByteString(bytes)) if bytes.len() >= KEY_LENGTH => Ok(Some(DigestKey::new(bytes))),
-        _ => Err(format!(
+        _ => failure(format!(
             "key \"{DATA_KEY}\" is missing or shorter than {KEY_LENGTH} bytes; delete the Secret to create a new key"
         )),
     }
 }
 
-async fn create(context: &Context, key: &DigestKey) -> Result<(), String> {
+async fn create(context: &Context, key: &DigestKey) -> Result<(), DigestKeyFailure> {
     let DigestKeyRef { namespace, name } = &context.settings.digest_key;
     let labels = BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "spice-cloud-operator".to_owned())]);
     let secret = Secret {
@@ -133,5 +155,10 @@ async fn create(context: &Context, key: &DigestKey) -> Result<(), String> {
         immutable: Some(true),
         ..Secret::default()
     };
-    context.writer.create_secret(&secret).await.map_err(|error| format_kube_error(&error))
+    context.writer.create_secret(&secret).await.map_err(|error| {
+        // A Secret that exists is read again, so every other conflict is a refusal, and so is a missing namespace.
+        let is_refusal = is_refusal(&error) || has_code(&error, 404) || has_code(&error, 409);
+        let error = format!("Secret {namespace}/{name} is not created: {}", format_kube_error(&error));
+        DigestKeyFailure { error, is_refusal }
+    })
 }

@@ -34,8 +34,10 @@ pub(super) fn next(input: &SecretInput<'_>) -> Next {
         }
         // The secrets were deleted with the app, or are no longer managed.
         Some(Observed::Absent) | None => {
-            let why = "does not exist. If the app was kept, the secrets stay in the app";
-            return release_kept(input, &owned, &format!("SpiceApp \"{}\" {why}", input.desired.app));
+            let state = if observed.app_is_released { "is being deleted" } else { "does not exist" };
+            let why =
+                format!("SpiceApp \"{}\" {state}. If the app was kept, the secrets stay in the app", input.desired.app);
+            return release_kept(input, &owned, &why);
         }
     };
     let Some(id) = app.id.filter(|id| input.status.app_id.is_none_or(|recorded| recorded == *id)) else {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::source::SourceValues;
 use crate::api::{SourceVersion, SpiceSecret};
 use crate::management::types::{ApiError, App, SecretList};
+use crate::planner::digest::DigestKeyFailure;
 use crate::planner::observation::{Observation, Observed};
 use crate::planner::organization_view::{OrganizationView, is_same_binding, not_ready_message};
 use crate::planner::remote_app::{AppList, Ownership, has_name};
@@ -19,12 +20,16 @@ use crate::planner::resource::PlanInput;
 pub struct SecretObserved {
     /// The SpiceApp, from the cache.
     pub app: Option<Observed<ParentApp>>,
+    /// True if the SpiceApp is absent because the operator has released it, while Kubernetes still shows the object.
+    pub app_is_released: bool,
     /// Other SpiceSecrets of the app, from the cache.
     pub siblings: Option<Vec<Arc<SiblingSecret>>>,
     /// Version of the Kubernetes Secret, from the cache.
     pub source: Option<Observed<SourceVersion>>,
     /// ID of the digest key; absent until the operator has read or created the key.
     pub key: Option<Observed<String>>,
+    /// Why the key is absent, once known.
+    pub key_failure: Option<DigestKeyFailure>,
     /// Content of the Kubernetes Secret.
     pub values: Option<Observed<SourceValues>>,
     /// The app as the API shows it. `Absent` is a single 404; only the app list confirms the absence.

@@ -28,8 +28,7 @@ pub(super) fn next(input: &SecretInput<'_>, selection: &KeySelection) -> Next {
     }
     // Without the key, the desired values cannot be compared with the digests in status.
     if observed.key == Some(Observed::Absent) {
-        let message = "The operator has no digest key yet; see its /readyz and its log";
-        return no_op(input, Outcome::WaitingForDependency(Reason::DependencyNotReady, message.to_owned()));
+        return no_op(input, digest_key_wait(input));
     }
     if can_skip(input) {
         return no_op(input, Outcome::Skipped);
@@ -64,6 +63,17 @@ pub(super) fn complete(input: &SecretInput<'_>, mut plan: Plan<SpiceSecret>) -> 
     plan
 }
 
+/// Outcome without the digest key.
+fn digest_key_wait(input: &SecretInput<'_>) -> Outcome {
+    let failure = input.observed.key_failure.as_ref();
+    let cause = failure.map_or("see its /readyz and its log", |failure| &failure.error);
+    let (reason, action) = match failure {
+        Some(failure) if failure.is_refusal => (Reason::KubernetesRejected, ". Correct the policy or the permission"),
+        Some(_) | None => (Reason::DependencyNotReady, ""),
+    };
+    Outcome::WaitingForDependency(reason, format!("The operator has no digest key yet; {cause}{action}"))
+}
+
 /// The app and its ID, if secrets can be written now.
 fn usable_app<'a>(input: &SecretInput<'a>) -> Result<(&'a ParentApp, i64), Outcome> {
     let name = &input.desired.app;
@@ -72,7 +82,8 @@ fn usable_app<'a>(input: &SecretInput<'a>) -> Result<(&'a ParentApp, i64), Outco
         Some(Observed::Present(app)) => app,
         Some(Observed::Unknown(error)) => return waiting(error.to_string()),
         Some(Observed::Absent) | None => {
-            let message = format!("SpiceApp \"{name}\" not found");
+            let state = if input.observed.app_is_released { "is being deleted" } else { "not found" };
+            let message = format!("SpiceApp \"{name}\" {state}");
             return Err(Outcome::DependencyDeleted(Reason::DependencyNotReady, message));
         }
     };

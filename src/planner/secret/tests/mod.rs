@@ -23,7 +23,8 @@ use crate::management::types::{ApiError, App, ErrorKind, RemoteSecret};
 use crate::planner::model::{Model, Reconciled, Subject, identity, reconcile};
 use crate::planner::remote_app::OWNER_TAG;
 use crate::planner::{
-    DigestKey, EventRecord, KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry, digest,
+    DigestKey, DigestKeyFailure, EventRecord, KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry,
+    digest,
 };
 
 const APP: i64 = 7;
@@ -41,12 +42,14 @@ struct Fixture {
     read_error: Option<ApiError>,
     app: ParentApp,
     app_exists: bool,
+    app_is_released: bool,
     remote_app: App,
     siblings: Vec<SiblingSecret>,
     /// Version and data of the Kubernetes Secret.
     source: Option<(u32, BTreeMap<String, Vec<u8>>)>,
     key: DigestKey,
     has_key: bool,
+    key_failure: Option<DigestKeyFailure>,
     /// Secrets that the current reconcile set and deleted.
     set: Vec<String>,
     deleted: Vec<String>,
@@ -126,11 +129,13 @@ impl Fixture {
             read_error: None,
             app,
             app_exists: true,
+            app_is_released: false,
             remote_app: serde_json::from_value(remote_app).unwrap(),
             siblings: Vec::new(),
             source: Some((1, values(data))),
             key: DigestKey::new(vec![7; 32]),
             has_key: true,
+            key_failure: None,
             set: Vec::new(),
             deleted: Vec::new(),
             writes_left: usize::MAX,
@@ -195,7 +200,9 @@ impl Fixture {
         };
         let read_error = || self.read_error.clone();
         match read {
-            SecretRead::App if !self.app_exists => observed.app = Some(Observed::Absent),
+            SecretRead::App if !self.app_exists => {
+                (observed.app, observed.app_is_released) = (Some(Observed::Absent), self.app_is_released);
+            }
             SecretRead::App => observed.app = Some(Observed::Present(self.app.clone())),
             SecretRead::Siblings => observed.siblings = Some(self.siblings.iter().cloned().map(Arc::new).collect()),
             SecretRead::Source => {
@@ -205,6 +212,7 @@ impl Fixture {
             SecretRead::Key => {
                 let key = self.has_key.then(|| self.key.id().to_owned());
                 observed.key = Some(key.map_or(Observed::Absent, Observed::Present));
+                observed.key_failure.clone_from(&self.key_failure);
             }
             SecretRead::SourceValues => {
                 let data = self.source.clone();

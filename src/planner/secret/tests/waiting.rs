@@ -124,3 +124,46 @@ fn a_new_resource_version_with_the_same_content_keeps_ready_unknown() {
     fixture.reconcile();
     assert_eq!(fixture.ready().0, "Unknown", "{:?}", fixture.ready());
 }
+
+#[test]
+fn a_spice_app_that_kubernetes_still_shows_is_called_deleted_only_in_part() {
+    for (is_released, message) in
+        [(false, "SpiceApp \"my-app\" not found"), (true, "SpiceApp \"my-app\" is being deleted")]
+    {
+        let mut fixture = Fixture::settled(one("TOKEN"), &[("key", "value")]);
+        (fixture.app_exists, fixture.app_is_released) = (false, is_released);
+        let result = fixture.reconcile();
+        assert!(matches!(result.outcome, Outcome::DependencyDeleted(..)), "{result:?}");
+        let expected = ("False".to_owned(), "DependencyNotReady".to_owned(), message.to_owned());
+        assert_eq!(fixture.ready(), expected);
+        fixture.delete();
+        let events = fixture.reconcile().events;
+        let state = if is_released { "is being deleted" } else { "does not exist" };
+        let kept = format!("SpiceApp \"my-app\" {state}. If the app was kept, the secrets stay in the app");
+        assert!(events.iter().any(|event| event.message.contains(&kept)), "{events:?}");
+    }
+}
+
+#[test]
+fn without_a_digest_key_the_condition_and_the_event_show_the_cause() {
+    let words = "“no Secrets today” (422)";
+    let failure = |is_refusal| DigestKeyFailure { error: format!("Secret operator/key: {words}"), is_refusal };
+    for (failure, reason, warning, expected) in [
+        (None, "DependencyNotReady", false, "; see its /readyz and its log"),
+        (Some(failure(false)), "DependencyNotReady", false, &*format!("; Secret operator/key: {words}")),
+        (
+            Some(failure(true)),
+            "KubernetesRejected",
+            true,
+            &*format!("; Secret operator/key: {words}. Correct the policy or the permission"),
+        ),
+    ] {
+        let mut fixture = Fixture::new(one("TOKEN"), &[("key", "value")]);
+        (fixture.has_key, fixture.key_failure) = (false, failure);
+        let result = fixture.reconcile();
+        let message = format!("The operator has no digest key yet{expected}");
+        assert_eq!(fixture.ready(), ("False".to_owned(), reason.to_owned(), message.clone()));
+        let [event] = &result.events[..] else { panic!("{:?}", result.events) };
+        assert_eq!((event.warning, event.reason.as_str(), &event.message), (warning, reason, &message));
+    }
+}
