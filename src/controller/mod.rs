@@ -22,6 +22,7 @@ mod tasks;
 mod triggers;
 
 pub use crate::api::ResolvedOrganizationRef;
+pub(crate) use crate::planner::doubled_delay;
 pub use crate::planner::{Identity, Timings, display_duration};
 pub use cluster::call::{format_kube_error, with_timeout, within};
 pub use cluster::counters::Counters;

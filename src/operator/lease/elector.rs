@@ -8,11 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::election_state::{ElectionAction, ElectionState, LeaseRecord};
 use super::{ElectionSettings, LeaseLossReason};
-use crate::controller::{DualInstant, HealthCheck, Leadership, Metrics, format_kube_error, within};
+use crate::controller::{DualInstant, HealthCheck, Leadership, Metrics, doubled_delay, format_kube_error, within};
 
 /// Metrics and health check that the elector updates.
 pub(in crate::operator) struct ElectionTelemetry {
@@ -36,6 +37,11 @@ pub(in crate::operator) struct Elector {
     lease: Option<Lease>,
     /// Holder in the last log line: an unchanged holder is not logged again.
     logged_holder: Option<String>,
+    /// Failed requests in a row, and the error in the last log line: an unchanged error is not logged again.
+    failures: u32,
+    logged_error: Option<String>,
+    /// Version of the lease at the last conflict. A second conflict of one version is a refusal.
+    conflict: Option<String>,
 }
 
 impl Elector {
@@ -54,6 +60,9 @@ impl Elector {
             telemetry,
             lease: None,
             logged_holder: None,
+            failures: 0,
+            logged_error: None,
+            conflict: None,
             settings,
         }
     }
@@ -66,7 +75,7 @@ impl Elector {
     /// Acquires and renews the lease until `stop`, or until the lease is lost. Returns the reason of a loss.
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Option<LeaseLossReason> {
         loop {
-            let pause = tokio::time::sleep(self.settings.retry_period);
+            let started_at = Instant::now();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
@@ -74,7 +83,7 @@ impl Elector {
             }
             tokio::select! {
                 () = stop.cancelled() => return None,
-                () = pause => {}
+                () = tokio::time::sleep_until(started_at + self.pause()) => {}
             }
         }
     }
@@ -106,8 +115,7 @@ impl Elector {
         match self.with_timeout(self.leases.get_opt(&self.settings.name)).await {
             Ok(lease) => self.lease = lease,
             Err(error) => {
-                tracing::warn!(error = format_kube_error(&error), lease = self.lease(), "Failed to read leader lease");
-                self.telemetry.lease_check.report_failure();
+                self.on_failure(&error, "Failed to read leader lease");
                 // The state of the lease is unknown. Only the renew deadline counts.
                 return self.check_deadline();
             }
@@ -120,7 +128,7 @@ impl Elector {
                 Some(self.loss_reason(record))
             }
             ElectionAction::Wait => {
-                self.telemetry.lease_check.report_success();
+                self.on_success();
                 self.log_holder(record.and_then(|record| record.holder));
                 None
             }
@@ -154,7 +162,7 @@ impl Elector {
         self.telemetry.metrics.counters().kubernetes_write(verb, "Lease", &result);
         match result {
             Ok(written) => {
-                self.telemetry.lease_check.report_success();
+                self.on_success();
                 if !self.leadership.may_write() {
                     tracing::info!(identity = self.settings.identity, lease = self.lease(), "Acquired leader lease");
                 }
@@ -165,15 +173,44 @@ impl Elector {
                     self.telemetry.is_leader.set(1);
                 }
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                self.telemetry.lease_check.report_success();
+            Err(kube::Error::Api(status)) if status.code == 409 && self.is_first_conflict() => {
+                // The next read shows whether the lease works.
                 tracing::debug!(lease = self.lease(), "Leader lease changed before it could be written");
             }
-            Err(error) => {
-                self.telemetry.lease_check.report_failure();
-                tracing::warn!(error = format_kube_error(&error), lease = self.lease(), "Failed to write leader lease");
-            }
+            Err(error) => self.on_failure(&error, "Failed to write leader lease"),
         }
+    }
+
+    /// Records a conflict. Returns false if the version of the lease is the same as at the last conflict: no other
+    /// process has written the lease, so an admission webhook refuses the write.
+    fn is_first_conflict(&mut self) -> bool {
+        let version = self.lease.as_ref().and_then(ResourceExt::resource_version).unwrap_or_default();
+        self.conflict.replace(version.clone()) != Some(version)
+    }
+
+    fn on_success(&mut self) {
+        self.telemetry.lease_check.report_success();
+        (self.failures, self.logged_error) = (0, None);
+    }
+
+    /// Counts a failed request. Logs an error that differs from the last one.
+    fn on_failure(&mut self, error: &kube::Error, message: &str) {
+        self.telemetry.lease_check.report_failure();
+        self.failures = self.failures.saturating_add(1);
+        let error = format_kube_error(error);
+        if self.logged_error.as_ref() == Some(&error) {
+            tracing::debug!(error, lease = self.lease(), "{message} again");
+        } else {
+            tracing::warn!(error, lease = self.lease(), "{message}");
+            self.logged_error = Some(error);
+        }
+    }
+
+    /// Time between the starts of two steps. Failures delay the next step, but never that of the leader, which has to
+    /// renew the lease before its deadline.
+    fn pause(&self) -> Duration {
+        let failures = if self.state.has_led() { 0 } else { self.failures };
+        doubled_delay(self.settings.retry_period, failures, self.settings.lease_duration)
     }
 
     /// The lease with this process as the holder, based on the last read.
@@ -241,4 +278,56 @@ fn record(lease: &Lease) -> LeaseRecord {
 /// The Lease API takes whole seconds. Rounded up: other processes may wait longer, never shorter.
 fn whole_seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use kube::core::Status;
+
+    use super::*;
+    use crate::controller::Readiness;
+
+    /// Writes of a lease that does not exist within a minute, and whether the lease check then fails. The API server
+    /// answers every write with `code`.
+    async fn refused_writes(code: u16) -> (u32, bool) {
+        static WRITES: AtomicU32 = AtomicU32::new(0);
+        WRITES.store(0, Ordering::Relaxed);
+        let respond = tower::service_fn(move |request: Request<Body>| async move {
+            let (code, reason) = if request.method() == "GET" { (404, "NotFound") } else { (code, "Denied") };
+            WRITES.fetch_add(u32::from(code != 404), Ordering::Relaxed);
+            let status = serde_json::json!(Status::failure("no leases today", reason).with_code(code));
+            Ok::<_, tower::BoxError>(
+                Response::builder().status(code).body(Body::from(status.to_string().into_bytes()))?,
+            )
+        });
+        let settings = ElectionSettings {
+            namespace: "team".to_owned(),
+            name: "lease".to_owned(),
+            identity: "one".to_owned(),
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        };
+        let (readiness, leadership) = (Readiness::default(), Leadership::requires_lease());
+        let lease_check = readiness.register_check("the lease", Duration::from_secs(30));
+        let telemetry = ElectionTelemetry { is_leader: Gauge::default(), lease_check, metrics: Metrics::default() };
+        let client = Client::new(respond, "default");
+        let mut elector = Elector::new(client, settings, leadership.clone(), telemetry);
+        let stop = CancellationToken::new();
+        let ended = tokio::time::timeout(Duration::from_secs(60), elector.run(&stop)).await;
+        assert!(ended.is_err() && !leadership.may_write());
+        (WRITES.load(Ordering::Relaxed), readiness.unready_reasons() == ["the lease"])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_lease_is_retried_with_growing_delays_up_to_the_lease_duration_and_the_process_is_not_ready() {
+        // After 0, 4, 12, 27, 42 and 57 s. The first conflict may come from another process: one more attempt after 2 s.
+        for (code, writes) in [(403, 6), (422, 6), (409, 7)] {
+            assert_eq!(refused_writes(code).await, (writes, true), "{code}");
+        }
+    }
 }
