@@ -138,7 +138,8 @@ pub struct SpiceAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = interval_rule())]
     pub interval: Option<Interval>,
-    /// Stops all API requests for this object while true. Deletion of the object still works.
+    /// Stops all API requests for this object while true. Deletion of the object still works. The annotation
+    /// `cloud.spice.ai/suspend` has the same effect with every value except `false` and the empty value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }

@@ -52,7 +52,8 @@ pub const CREDENTIAL_FINALIZER: &str = "cloud.spice.ai/credential";
 /// `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "cloud.spice.ai/reconcile-requested-at";
 
-/// Annotation: `"true"` suspends the object, without a conflict with a GitOps tool over `spec.suspend`.
+/// Annotation that suspends the object, without a conflict with a GitOps tool over `spec.suspend`. Every value except
+/// `"false"` (in any case) and the empty value suspends.
 pub const SUSPEND: &str = "cloud.spice.ai/suspend";
 
 /// Annotation on a SpiceOrganization: number of recorded apps that may be missing from the list of apps at once.

@@ -100,7 +100,8 @@ pub struct SpiceOrganizationSpec {
     #[x_kube(validation = interval_rule())]
     pub interval: Option<Interval>,
     /// Emergency stop: while true, the operator sends no API request for this SpiceOrganization and for all objects
-    /// that use it.
+    /// that use it. The annotation `cloud.spice.ai/suspend` has the same effect with every value except `false` and the
+    /// empty value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }

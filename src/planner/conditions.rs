@@ -13,6 +13,9 @@ use crate::management::types::without_server_text;
 /// Maximum length of a message in bytes. Kubernetes tools expect at most 32,768, and a message quotes text of the user.
 const MAX_MESSAGE_LENGTH: usize = 4096;
 
+/// Maximum length of an annotation's value in a message, in bytes.
+const MAX_SHOWN_VALUE_LENGTH: usize = 32;
+
 const SUSPENDED_READY: &str = "the object matched the spec at the last resync";
 const SUSPENDED_UNKNOWN: &str = "whether the current spec is applied is not known";
 const RESUMED: &str = "Resumed; waiting for the first resync";
@@ -27,8 +30,8 @@ pub(crate) struct ConditionInput {
     pub(crate) source_change: Option<String>,
     /// Message of Ready=True.
     pub(crate) in_sync_message: String,
-    /// True if the annotation suspends the object.
-    pub(crate) suspended_by_annotation: bool,
+    /// Value of the annotation, if the annotation suspends the object.
+    pub(crate) suspended_by_annotation: Option<String>,
     /// True if the reconcile repeats the last attempt with the same inputs.
     pub(crate) repeats_attempt: bool,
     /// Time of the reconcile.
@@ -73,13 +76,22 @@ pub(crate) fn compute_conditions(before: &[Condition], outcome: &Outcome, input:
         }
         Outcome::Suspended => {
             let (status, state) = if was_ready { ("True", SUSPENDED_READY) } else { ("Unknown", SUSPENDED_UNKNOWN) };
-            vec![write.ready(status, Reason::Suspended, &suspended_message(state, input.suspended_by_annotation))]
+            vec![write.ready(
+                status,
+                Reason::Suspended,
+                &suspended_message(state, input.suspended_by_annotation.as_deref()),
+            )]
         }
     }
 }
 
-fn suspended_message(state: &str, by_annotation: bool) -> String {
-    let cause = if by_annotation { format!(" by annotation {SUSPEND}") } else { String::new() };
+fn suspended_message(state: &str, annotation: Option<&str>) -> String {
+    let cause = match annotation {
+        None => String::new(),
+        Some("true") => format!(" by annotation {SUSPEND}"),
+        // The value may be a mistake.
+        Some(value) => format!(" by annotation {SUSPEND} with value \"{}\"", truncate(value, MAX_SHOWN_VALUE_LENGTH)),
+    };
     format!("Reconciliation is suspended{cause}; {state}")
 }
 
@@ -109,7 +121,7 @@ pub fn undecodable_conditions(before: &[Condition], generation: i64, message: &s
         overdue: false,
         source_change: None,
         in_sync_message: String::new(),
-        suspended_by_annotation: false,
+        suspended_by_annotation: None,
         repeats_attempt: true,
         now,
     };

@@ -4,7 +4,7 @@ use super::conditions::{self, ConditionInput};
 use super::messages::list_items;
 use super::outcome::{EventRecord, KubernetesWrite, Outcome};
 use super::resource::{Plan, PlanInput, ResourcePlanner};
-use super::status::{find_condition, is_suspended, remaining_finalizers, requested_reconcile};
+use super::status::{find_condition, remaining_finalizers, requested_reconcile, suspend_annotation};
 use crate::api::{ConditionType, Reason, StatusCore};
 
 /// Maximum number of finalizers in a message.
@@ -59,7 +59,7 @@ pub(crate) fn report<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: &Out
             overdue: input.is_overdue(),
             source_change: source_change_message(input),
             in_sync_message: K::in_sync_message(input),
-            suspended_by_annotation: is_suspended(None, input.meta),
+            suspended_by_annotation: suspend_annotation(input.meta).map(str::to_owned),
             repeats_attempt: input.repeats_attempt(),
             now: input.now,
         };

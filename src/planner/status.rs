@@ -79,7 +79,12 @@ pub(crate) fn requested_reconcile(meta: &ObjectMeta) -> Option<&str> {
 
 /// Returns true if a user suspended the object, by `spec.suspend` (`field`) or by annotation.
 pub(crate) fn is_suspended(field: Option<bool>, meta: &ObjectMeta) -> bool {
+    field.unwrap_or(false) || suspend_annotation(meta).is_some()
+}
+
+/// Value of the annotation that suspends the object; none if the annotation does not suspend it.
+pub(crate) fn suspend_annotation(meta: &ObjectMeta) -> Option<&str> {
     // Any value other than "false" suspends: a mistyped "true" also stops the object.
-    let is_set = |value: &str| !["", "false"].contains(&value.trim().to_ascii_lowercase().as_str());
-    field.unwrap_or(false) || annotation(meta, SUSPEND).is_some_and(is_set)
+    let is_set = |value: &&str| !["", "false"].contains(&value.to_ascii_lowercase().as_str());
+    annotation(meta, SUSPEND).map(str::trim).filter(is_set)
 }

@@ -322,3 +322,35 @@ fn the_status_of_a_released_object_names_the_finalizers_of_others_once() {
     }
     for_every_kind!(rule);
 }
+
+#[test]
+fn every_value_of_the_annotation_but_false_and_the_empty_one_suspends_and_the_message_names_the_annotation() {
+    let by_annotation = "Reconciliation is suspended by annotation cloud.spice.ai/suspend";
+    for (field, annotation, message) in [
+        (None, None, None),
+        (Some(false), None, None),
+        (Some(true), None, Some("Reconciliation is suspended; ".to_owned())),
+        (None, Some(""), None),
+        (None, Some("false"), None),
+        (None, Some("FALSE"), None),
+        (None, Some(" false "), None),
+        (Some(true), Some("false"), Some("Reconciliation is suspended; ".to_owned())),
+        (None, Some("true"), Some(format!("{by_annotation}; "))),
+        (Some(false), Some("true"), Some(format!("{by_annotation}; "))),
+        (None, Some("True"), Some(format!("{by_annotation} with value \"True\"; "))),
+        (None, Some("no"), Some(format!("{by_annotation} with value \"no\"; "))),
+        (None, Some("1"), Some(format!("{by_annotation} with value \"1\"; "))),
+        (None, Some("fasle, as a typing error of a person"), Some(format!("{by_annotation} with value \"fasle, "))),
+    ] {
+        let mut object = with(app().object, &json!({ "spec": { "suspend": field } }));
+        if let Some(value) = annotation {
+            object["metadata"]["annotations"] = json!({ SUSPEND: value });
+        }
+        with_input::<SpiceApp, _>(&object, AppObserved::default(), |input| {
+            assert_eq!(input.suspended, message.is_some(), "{field:?} {annotation:?}");
+            let (status, _) = report(input, &Outcome::Suspended);
+            let shown = &find_condition(&status.core.conditions, ConditionType::Ready).unwrap().message;
+            assert!(message.is_none_or(|message| shown.starts_with(&message)), "{field:?} {annotation:?}: {shown}");
+        });
+    }
+}

@@ -40,7 +40,7 @@ fn compute_conditions(
             overdue,
             source_change: None,
             in_sync_message: "in sync".to_owned(),
-            suspended_by_annotation: false,
+            suspended_by_annotation: None,
             repeats_attempt: true,
             now,
         },
@@ -120,7 +120,7 @@ fn ready_is_false_while_a_changed_source_cannot_be_applied() {
             overdue: false,
             source_change,
             in_sync_message: String::new(),
-            suspended_by_annotation: false,
+            suspended_by_annotation: None,
             repeats_attempt: true,
             now: at(3),
         };
