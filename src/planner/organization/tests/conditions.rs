@@ -136,3 +136,20 @@ fn a_new_version_of_the_secret_with_the_verified_credential_is_recorded_without_
         assert!(!fixture.requests().is_empty(), "terminating: {terminating}");
     }
 }
+
+#[test]
+fn the_check_of_a_credential_waits_for_the_finalizer_which_changes_the_version_of_the_secret() {
+    let mut fixture = Fixture::new();
+    fixture.finalizer_add_pending = true;
+    let outcome = fixture.reconcile();
+    let message = "Adding the finalizer to Secret \"token\"".to_owned();
+    assert_eq!(outcome, Outcome::ReadFailed(Reason::Progressing, message, Retry::Backoff));
+    assert!(!fixture.reads.contains(&OrganizationRead::Organizations), "{:?}", fixture.reads);
+    fixture.finalizer_add_pending = false;
+    fixture.secret.resource_version = "2".to_owned();
+    assert_eq!(fixture.reconcile(), Outcome::InSync);
+    assert!(fixture.reads.contains(&OrganizationRead::Organizations), "{:?}", fixture.reads);
+    // A verified credential is not checked again for a finalizer that is added later.
+    fixture.finalizer_add_pending = true;
+    assert_eq!(fixture.reconcile(), Outcome::Skipped);
+}

@@ -24,6 +24,7 @@ struct Fixture {
     secret: SourceVersion,
     /// True if the version of the Secret has the verified credential.
     credential_unchanged: bool,
+    finalizer_add_pending: bool,
     organizations: Observed<Value>,
     offers: Observed<()>,
     up: bool,
@@ -73,6 +74,7 @@ impl Fixture {
             reads,
             secret,
             credential_unchanged: false,
+            finalizer_add_pending: false,
             organizations,
             offers,
             up,
@@ -116,6 +118,7 @@ impl Fixture {
             OrganizationRead::Credential => {
                 observed.credential = Some(Observed::Present(self.secret.clone()));
                 observed.credential_unchanged = self.credential_unchanged;
+                observed.finalizer_add_pending = self.finalizer_add_pending;
                 observed.lists = self.lists.clone();
             }
             OrganizationRead::Apps => observed.apps = Some(self.apps),
