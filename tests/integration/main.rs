@@ -36,6 +36,7 @@ mod ownership;
 mod permissions;
 mod process;
 mod recreation;
+mod refused_secrets;
 mod refused_writes;
 mod scopes;
 mod secret_errors;

@@ -10,13 +10,14 @@ use crate::support::{
     eventually::{DEADLINE, eventually},
     sandbox::{Action, Fault, When},
     test_env::{Kind, TestEnv},
+    webhook::AdmissionWebhook,
 };
 
 /// Group and resource of SpiceApps, without their status.
 const APPS: (&str, &str) = ("cloud.spice.ai", "spiceapps");
 
 /// Waits for an event with this reason about an object. Returns its note.
-async fn wait_for_event(env: &TestEnv, object: &str, reason: &str) -> String {
+pub async fn wait_for_event(env: &TestEnv, object: &str, reason: &str) -> String {
     let selector = format!("--field-selector=involvedObject.name={object},reason={reason}");
     let query = ["get", "events", &selector, "--output=jsonpath={.items[*].message}"];
     eventually(&format!("event {reason} about {object}"), DEADLINE, async || {
@@ -139,6 +140,72 @@ async fn refused_status_is_reported_as_an_event_and_nothing_is_created_before_it
     policy.remove(&env).await;
     env.wait_for_ready::<SpiceApp>("my-app").await;
     assert_eq!(env.count_posts().await, 1);
+}
+
+#[tokio::test]
+async fn refused_status_is_reported_with_the_words_of_the_policy_for_every_code() {
+    let env = TestEnv::new("codes").await;
+    let _operator = env.start_operator().await;
+    let resource = ("cloud.spice.ai", "spiceapps/status");
+    let patch = json!({ "status": { "observedGeneration": 7 } }).to_string();
+    env.apply_app_and_wait("my-app", json!({})).await;
+    // The API server allows no other reasons but Invalid.
+    for (reason, code, interval) in [("Forbidden", 403, "23h"), ("RequestEntityTooLarge", 413, "22h")] {
+        let words = format!("no status because of {reason}");
+        let probe = dry_run(&patch, &["--subresource=status"]);
+        let policy = AdmissionPolicy::deny_because(&env, resource, "false", (reason, &words), &probe).await;
+        env.apply_app("my-app", json!({ "interval": interval })).await;
+        let note = format!("{words}” ({code})");
+        eventually("the event shows the words", DEADLINE, async || {
+            let notes = wait_for_event(&env, "my-app", "StatusNotStored").await;
+            if notes.contains(&note) { Ok(()) } else { Err(notes) }
+        })
+        .await;
+        policy.remove(&env).await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
+    }
+}
+
+#[tokio::test]
+async fn refusal_of_a_webhook_with_the_code_of_a_conflict_is_reported_with_its_words() {
+    let env = TestEnv::new("webhook").await;
+    let operator = env.start_operator().await;
+    let has_finalizer = format!("object.metadata.?finalizers.orValue([]).exists(name, name == '{FINALIZER}')");
+    let finalizer = json!({ "metadata": { "finalizers": [FINALIZER] } }).to_string();
+    for code in [404, 409] {
+        env.apply_app("my-app", json!({ "suspend": true })).await;
+        env.wait_for_reason::<SpiceApp>("my-app", "Unknown", "Suspended").await;
+        let words = format!("no finalizers with {code}");
+        let (probe, refusal) = (dry_run(&finalizer, &[]), (code, &*words));
+        let webhook = AdmissionWebhook::deny(&env, APPS, &has_finalizer, refusal, &probe).await;
+        env.apply_app("my-app", json!({})).await;
+        let app: SpiceApp = env.wait_for_message("my-app", "KubernetesRejected", &words).await;
+        assert!(app.has_ready("False", "KubernetesRejected"), "{app:?}");
+        webhook.remove(&env).await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
+
+        let words = format!("no status with {code}");
+        let resource = ("cloud.spice.ai", "spiceapps/status");
+        let status = json!({ "status": { "observedGeneration": 7 } }).to_string();
+        let (probe, refusal) = (dry_run(&status, &["--subresource=status"]), (code, &*words));
+        let labels = [("kind", "SpiceApp"), ("result", "store_error")];
+        let before = operator.metrics().await.unwrap().sum("spice_operator_reconciles_total", &labels);
+        let webhook = AdmissionWebhook::deny(&env, resource, "true", refusal, &probe).await;
+        env.apply_app("my-app", json!({ "interval": "23h" })).await;
+        eventually("the event shows the words", DEADLINE, async || {
+            let notes = wait_for_event(&env, "my-app", "StatusNotStored").await;
+            if notes.contains(&words) { Ok(()) } else { Err(notes) }
+        })
+        .await;
+        eventually("several attempts fail", DEADLINE, async || {
+            let failed = operator.metrics().await?.sum("spice_operator_reconciles_total", &labels) - before;
+            if failed >= 3.0 { Ok(()) } else { Err(format!("{failed} failed reconciles")) }
+        })
+        .await;
+        webhook.remove(&env).await;
+        env.wait_for_ready::<SpiceApp>("my-app").await;
+        env.delete_and_wait::<SpiceApp>("my-app").await;
+    }
 }
 
 /// Removes a field of the status from the installed definition of SpiceApps, as in an older version.

@@ -16,11 +16,16 @@ impl AdmissionPolicy {
     /// Refuses writes of `resource` (for example `spiceapps/status`) of the group `group` in the namespace of `env`,
     /// with this message, unless the CEL expression `allowed` holds. Returns when `probe`, the arguments of a kubectl
     /// command that the policy refuses, fails.
-    pub async fn deny(
+    pub async fn deny(env: &TestEnv, resource: (&str, &str), allowed: &str, message: &str, probe: &[&str]) -> Self {
+        Self::deny_because(env, resource, allowed, ("Invalid", message), probe).await
+    }
+
+    /// As [`Self::deny`], with this reason, from which the status code of the refusal follows.
+    pub async fn deny_because(
         env: &TestEnv,
         (group, resource): (&str, &str),
         allowed: &str,
-        message: &str,
+        (reason, message): (&str, &str),
         probe: &[&str],
     ) -> Self {
         let name = format!("{}-{}", env.namespace, resource.replace('/', "-"));
@@ -36,7 +41,7 @@ impl AdmissionPolicy {
                         "resources": [resource],
                     }],
                 },
-                "validations": [{ "expression": allowed, "message": message }],
+                "validations": [{ "expression": allowed, "message": message, "reason": reason }],
             },
         });
         let binding = json!({

@@ -15,6 +15,7 @@
 //! | [`proxy`] | proxy that counts the operator's calls and can stop them at any call |
 //! | [`hostile`] | Management API endpoint with chosen raw answers |
 //! | [`admission`] | admission policies that refuse writes in the namespace of one test |
+//! | [`webhook`] | admission webhook that refuses writes with any status code |
 //! | [`canary`] | detection of secret values in text |
 //! | [`condition_invariants`] | rules for the conditions of every status |
 //! | [`status_checker`] | check of every written status against the condition invariants |
@@ -37,3 +38,4 @@ pub mod sandbox;
 pub mod status_checker;
 pub mod test_env;
 pub mod watchdog;
+pub mod webhook;
