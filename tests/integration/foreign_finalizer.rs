@@ -42,6 +42,11 @@ async fn released_app_blocks_neither_its_name_nor_its_organization() {
             operator.kill().unwrap();
             operator = env.start_operator().await;
         }
+        env.set_values("values", json!({ "key": "fake-value-of-a-secret" })).await;
+        env.apply_secret("my-secret", one_key_spec("values", "key", "TOKEN")).await;
+        let message = "SpiceApp \"my-app\" is being deleted";
+        env.wait_for_message::<SpiceSecret>("my-secret", "DependencyNotReady", message).await;
+        env.delete_and_wait::<SpiceSecret>("my-secret").await;
         env.apply_app_and_wait("successor", json!({ "name": "my-app" })).await;
         env.wait_for::<SpiceOrganization>("default", "one app counts", |object| {
             object.status.as_ref().is_some_and(|status| status.apps == Some(1))

@@ -204,6 +204,8 @@ mod tests {
         .unwrap()
     }
 
+    type Respond = fn(&Method) -> Result<Value, u16>;
+
     /// Events of the next test.
     static EVENTS: AtomicUsize = AtomicUsize::new(0);
 
@@ -224,7 +226,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn state_that_the_apiserver_refuses_is_an_event_at_once_and_after_a_minute_an_error() {
         let status = SpiceAppStatus { id: Some(101), ..SpiceAppStatus::default() };
-        let codes: [(u16, fn(&Method) -> Result<Value, u16>); 5] =
+        let codes: [(u16, Respond); 5] =
             [refusing!(403), refusing!(413), refusing!(422), refusing!(404), refusing!(409)];
         for (code, respond) in codes {
             let (context, _feeds) = test_context(respond);
