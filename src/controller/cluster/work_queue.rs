@@ -86,12 +86,12 @@ pub(in crate::controller) async fn run<K, C, F>(
 
 /// The objects that are reconciled now or after a delay.
 struct Schedule<K: Lookup<DynamicType = ()>> {
-    objects: HashMap<ObjectRef<K>, ObjectState>,
+    objects: HashMap<ObjectRef<K>, ScheduledObject>,
     delays: DelayQueue<ObjectRef<K>>,
 }
 
 /// State of an object in the schedule.
-enum ObjectState {
+enum ScheduledObject {
     /// Its next reconcile starts after a delay.
     Delayed(delay_queue::Key),
     /// Its reconcile runs.
@@ -109,33 +109,33 @@ impl<K: Lookup<DynamicType = ()>> Schedule<K> {
     /// Records the start of a reconcile, or a request during one. Returns false if a reconcile of the object runs.
     fn start(&mut self, object: &ObjectRef<K>) -> bool {
         match self.objects.get_mut(object) {
-            Some(ObjectState::Running { is_requested }) => {
+            Some(ScheduledObject::Running { is_requested }) => {
                 *is_requested = true;
                 return false;
             }
             // The key is unknown to the queue if the delay has expired.
-            Some(ObjectState::Delayed(key)) => drop(self.delays.try_remove(key)),
+            Some(ScheduledObject::Delayed(key)) => drop(self.delays.try_remove(key)),
             None => {}
         }
-        self.objects.insert(object.clone(), ObjectState::Running { is_requested: false });
+        self.objects.insert(object.clone(), ScheduledObject::Running { is_requested: false });
         true
     }
 
     /// Records the end of a reconcile. Returns the object if its next reconcile is due.
     fn finish(&mut self, object: ObjectRef<K>, requeue_after: RequeueAfter) -> Option<ObjectRef<K>> {
-        if let Some(ObjectState::Running { is_requested: true }) = self.objects.remove(&object) {
+        if let Some(ScheduledObject::Running { is_requested: true }) = self.objects.remove(&object) {
             return Some(object);
         }
         if let Some(delay) = requeue_after {
             let key = self.delays.insert(object.clone(), delay.min(MAX_DELAY));
-            self.objects.insert(object, ObjectState::Delayed(key));
+            self.objects.insert(object, ScheduledObject::Delayed(key));
         }
         None
     }
 
     /// Drops the delay of an object that no longer exists. A running reconcile continues.
     fn forget(&mut self, object: &ObjectRef<K>) {
-        if let Some(ObjectState::Delayed(key)) = self.objects.get(object) {
+        if let Some(ScheduledObject::Delayed(key)) = self.objects.get(object) {
             self.delays.try_remove(key);
             self.objects.remove(object);
         }
