@@ -9,11 +9,12 @@ use futures::stream::{self, BoxStream, StreamExt};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Resource};
+use kube::{Api, Error, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::call::format_kube_error;
 use super::readiness::HealthCheck;
 
 /// Maps watch events to reconcile requests.
@@ -132,7 +133,8 @@ pub(in crate::controller) async fn run_reflector<K>(
         let event = match event {
             Ok(event) => event.modify(strip),
             Err(error) => {
-                tracing::warn!(%error, kind = %<K as Resource>::kind(&()), "Watch interrupted; retrying");
+                let error = format_watch_error(&error);
+                tracing::warn!(error, kind = %<K as Resource>::kind(&()), "Watch interrupted; retrying");
                 health.report_failure();
                 continue;
             }
@@ -175,6 +177,18 @@ pub(in crate::controller) async fn run_reflector<K>(
     }
 }
 
+/// Short text of an error with its causes. The library's text names neither the cause of a failed connection nor the text
+/// of the apiserver.
+fn format_watch_error(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => format_kube_error(error),
+        watcher::Error::WatchError(status) => format_kube_error(&Error::Api(status.clone())),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
+}
+
 /// Strips metadata of the operator's own objects that is large and not used.
 pub(in crate::controller) fn strip_managed_fields<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
@@ -198,6 +212,8 @@ pub(in crate::controller) fn strip_all_but_labels<K: Resource>(object: &mut K) {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+
+    use kube::core::Status;
 
     use super::*;
 
@@ -236,6 +252,22 @@ mod tests {
             received.push((word, before.elapsed().as_secs()));
         }
         received
+    }
+
+    #[test]
+    fn a_failed_watch_is_logged_with_its_cause() {
+        let refused = || Error::Service(Box::new(std::io::Error::other(std::io::Error::other("Connection refused"))));
+        let expired = Status { code: 410, message: "too old resource version".to_owned(), ..Status::default() };
+        let cases = [
+            (watcher::Error::InitialListFailed(refused()), "Connection refused"),
+            (watcher::Error::WatchStartFailed(refused()), "Connection refused"),
+            (watcher::Error::WatchFailed(refused()), "Connection refused"),
+            (watcher::Error::WatchError(Box::new(expired)), "“too old resource version” (410)"),
+        ];
+        for (error, cause) in cases {
+            let text = format_watch_error(&error);
+            assert!(text.contains(cause), "{error}: {text}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
