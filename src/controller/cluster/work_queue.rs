@@ -3,7 +3,7 @@
 //! kube's `applier` is not used: each of its steps polls every running reconcile and visits every request that waits for
 //! one, so that the work for n objects grows with n².
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,6 @@ pub(in crate::controller) type RequeueAfter = Option<Duration>;
 
 /// Longest delay, because a [`DelayQueue`] panics at about two years.
 const MAX_DELAY: Duration = Duration::from_secs(180 * 24 * 60 * 60);
-/// Requests that are read from the channel at once. Equal requests in this part lead to one reconcile.
-const REQUEST_BATCH: usize = 1024;
 
 /// Work queue of one kind. Unbounded: the loop behind the queue keeps at most one request per object.
 pub(in crate::controller) struct WorkQueue<K: Lookup> {
@@ -48,7 +46,7 @@ impl<K: Lookup> WorkQueue<K> {
 ///
 /// At most one reconcile of an object runs at a time. A request during a reconcile leads to one more reconcile after it.
 pub(in crate::controller) async fn run<K, C, F>(
-    requests: ReconcileRequests<K>,
+    mut requests: ReconcileRequests<K>,
     cache: Store<K>,
     context: Arc<C>,
     shutdown: CancellationToken,
@@ -59,25 +57,22 @@ pub(in crate::controller) async fn run<K, C, F>(
 {
     // An error means that the watch has ended, which happens at shutdown only.
     let Some(Ok(())) = shutdown.run_until_cancelled(cache.wait_until_ready()).await else { return };
-    let mut requests = requests.ready_chunks(REQUEST_BATCH);
     let (mut schedule, mut running) = (Schedule::new(), FuturesUnordered::new());
     loop {
-        let due: HashSet<ObjectRef<K>> = tokio::select! {
+        tokio::select! {
+            // In this order, equal requests lead to one reconcile, and of many reconciles that need no wait, one at a
+            // time needs memory.
+            biased;
             () = shutdown.cancelled() => break,
-            Some(requested) = requests.next() => requested.into_iter().collect(),
-            Some(expired) = schedule.delays.next() => HashSet::from([expired.into_inner()]),
-            Some((object, requeue_after)) = running.next() => schedule.finish(object, requeue_after).into_iter().collect(),
-        };
-        for object in due {
-            if let Some(found) = cache.get(&object) {
-                if schedule.start(&object) {
-                    // Boxed, because the future is large, and the set of running reconciles keeps its own allocation.
-                    running.push(
-                        reconcile(found, Arc::clone(&context)).map(|requeue_after| (object, requeue_after)).boxed(),
-                    );
+            Some((object, requeue_after)) = running.next() => schedule.finish(object, requeue_after),
+            Some(object) = requests.next() => schedule.request(object),
+            Some(expired) = schedule.delays.next() => schedule.request(expired.into_inner()),
+            () = std::future::ready(()), if !schedule.due.is_empty() => {
+                if let Some((object, found)) = schedule.start_next(&cache) {
+                    let result = reconcile(found, Arc::clone(&context));
+                    // Boxed, because the future is large, and the set keeps the allocations of its own entries.
+                    running.push(result.map(|requeue_after| (object, requeue_after)).boxed());
                 }
-            } else {
-                schedule.forget(&object);
             }
         }
     }
@@ -87,6 +82,7 @@ pub(in crate::controller) async fn run<K, C, F>(
 /// The objects that are reconciled now or after a delay.
 struct Schedule<K: Lookup<DynamicType = ()>> {
     objects: HashMap<ObjectRef<K>, ScheduledObject>,
+    due: VecDeque<ObjectRef<K>>,
     delays: DelayQueue<ObjectRef<K>>,
 }
 
@@ -94,6 +90,8 @@ struct Schedule<K: Lookup<DynamicType = ()>> {
 enum ScheduledObject {
     /// Its next reconcile starts after a delay.
     Delayed(delay_queue::Key),
+    /// Its next reconcile starts in the order of the requests.
+    Due,
     /// Its reconcile runs.
     Running {
         /// True if the object was requested again.
@@ -101,43 +99,48 @@ enum ScheduledObject {
     },
 }
 
-impl<K: Lookup<DynamicType = ()>> Schedule<K> {
+impl<K: Resource<DynamicType = ()> + Clone> Schedule<K> {
     fn new() -> Self {
-        Self { objects: HashMap::new(), delays: DelayQueue::new() }
+        Self { objects: HashMap::new(), due: VecDeque::new(), delays: DelayQueue::new() }
     }
 
-    /// Records the start of a reconcile, or a request during one. Returns false if a reconcile of the object runs.
-    fn start(&mut self, object: &ObjectRef<K>) -> bool {
-        match self.objects.get_mut(object) {
-            Some(ScheduledObject::Running { is_requested }) => {
-                *is_requested = true;
-                return false;
+    /// Records a request, or the end of a delay.
+    fn request(&mut self, object: ObjectRef<K>) {
+        match self.objects.get_mut(&object) {
+            Some(ScheduledObject::Running { is_requested }) => *is_requested = true,
+            Some(ScheduledObject::Due) => {}
+            Some(ScheduledObject::Delayed(key)) => {
+                // The queue no longer has the key of a delay that has ended.
+                self.delays.try_remove(key);
+                self.set_due(object);
             }
-            // The key is unknown to the queue if the delay has expired.
-            Some(ScheduledObject::Delayed(key)) => drop(self.delays.try_remove(key)),
-            None => {}
+            None => self.set_due(object),
         }
-        self.objects.insert(object.clone(), ScheduledObject::Running { is_requested: false });
-        true
     }
 
-    /// Records the end of a reconcile. Returns the object if its next reconcile is due.
-    fn finish(&mut self, object: ObjectRef<K>, requeue_after: RequeueAfter) -> Option<ObjectRef<K>> {
+    fn set_due(&mut self, object: ObjectRef<K>) {
+        self.objects.insert(object.clone(), ScheduledObject::Due);
+        self.due.push_back(object);
+    }
+
+    /// Records the start of the next due reconcile. None if nothing is due, or if the object no longer exists.
+    fn start_next(&mut self, cache: &Store<K>) -> Option<(ObjectRef<K>, Arc<K>)> {
+        let object = self.due.pop_front()?;
+        let Some(found) = cache.get(&object) else {
+            self.objects.remove(&object);
+            return None;
+        };
+        self.objects.insert(object.clone(), ScheduledObject::Running { is_requested: false });
+        Some((object, found))
+    }
+
+    /// Records the end of a reconcile.
+    fn finish(&mut self, object: ObjectRef<K>, requeue_after: RequeueAfter) {
         if let Some(ScheduledObject::Running { is_requested: true }) = self.objects.remove(&object) {
-            return Some(object);
-        }
-        if let Some(delay) = requeue_after {
+            self.set_due(object);
+        } else if let Some(delay) = requeue_after {
             let key = self.delays.insert(object.clone(), delay.min(MAX_DELAY));
             self.objects.insert(object, ScheduledObject::Delayed(key));
-        }
-        None
-    }
-
-    /// Drops the delay of an object that no longer exists. A running reconcile continues.
-    fn forget(&mut self, object: &ObjectRef<K>) {
-        if let Some(ScheduledObject::Delayed(key)) = self.objects.get(object) {
-            self.delays.try_remove(key);
-            self.objects.remove(object);
         }
     }
 }
@@ -260,6 +263,34 @@ mod tests {
         fixture.enqueue("a");
         sleep(STEP * 60).await;
         assert_eq!(fixture.reconciles(), at(&[("a", 0), ("a", 20), ("a", 30), ("a", 31), ("a", 32)]));
+    }
+
+    #[tokio::test]
+    async fn reconciles_without_a_wait_run_one_by_one_in_the_order_of_the_requests() {
+        let (cache, _writer) = cache_of((0..100).map(|number| number.to_string()));
+        let (queue, requests) = WorkQueue::new();
+        (0..100).for_each(|number| queue.enqueue(reference(&number.to_string())));
+        /// Names in the order of the calls, and reconciles that were not polled to their end.
+        type Record = Mutex<(Vec<String>, usize)>;
+        let (record, shutdown): (Arc<Record>, _) = (Arc::default(), CancellationToken::new());
+        let reconcile = |object: Arc<ConfigMap>, record: Arc<Record>| {
+            let mut started = lock(&record);
+            started.0.push(object.metadata.name.clone().unwrap_or_default());
+            started.1 += 1;
+            assert_eq!(started.1, 1, "one at a time");
+            drop(started);
+            async move {
+                lock(&record).1 -= 1;
+                None
+            }
+        };
+        let task = tokio::spawn(run(requests, cache, Arc::clone(&record), shutdown.clone(), reconcile));
+        while lock(&record).0.len() < 100 {
+            tokio::task::yield_now().await;
+        }
+        shutdown.cancel();
+        task.await.unwrap();
+        assert!(lock(&record).0.iter().map(|name| name.parse::<usize>().unwrap()).eq(0..100));
     }
 
     #[tokio::test(start_paused = true)]
