@@ -21,6 +21,11 @@ impl ChangeFilter {
         self.digests.insert(uid.cloned().unwrap_or_default(), digest) != Some(digest)
     }
 
+    /// Returns true if no fields of the object with this UID are recorded: the object is new, or the process is.
+    pub(in crate::controller) fn is_new(&self, uid: Option<&String>) -> bool {
+        !self.digests.contains_key(uid.map_or("", String::as_str))
+    }
+
     /// Forgets a deleted object.
     pub(in crate::controller) fn forget(&mut self, uid: Option<&String>) {
         self.digests.remove(uid.map_or("", String::as_str));

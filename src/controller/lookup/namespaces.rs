@@ -15,6 +15,15 @@ pub(in crate::controller) fn is_allowed(context: &Context, organization: &SpiceO
         let found = context.caches.namespaces.get(&ObjectRef::new(namespace))?;
         Some(found.metadata.labels.clone().unwrap_or_default())
     };
+    is_allowed_with(labels, organization, namespace)
+}
+
+/// Returns true if objects of a namespace with these labels may use an organization.
+pub(in crate::controller) fn is_allowed_with(
+    labels: impl FnOnce() -> Option<BTreeMap<String, String>>,
+    organization: &SpiceOrganization,
+    namespace: &str,
+) -> bool {
     let is_own = organization.namespace().as_deref() == Some(namespace);
     is_own || organization.spec.allowed_namespaces.as_ref().is_some_and(|allowed| selects(allowed, labels))
 }

@@ -89,6 +89,13 @@ pub(in crate::controller) fn siblings(context: &Context, object: &SpiceSecret) -
     others.filter_map(sibling).collect()
 }
 
+/// Enqueues the SpiceSecrets of an app.
+pub(in crate::controller) fn enqueue_secrets_of(context: &Context, namespace: &str, app: &str) {
+    for secret in secrets_of(context, namespace, app) {
+        context.kinds.secrets.enqueue(&secret);
+    }
+}
+
 /// Enqueues the SpiceSecrets of an app for a resync.
 pub(in crate::controller) fn resync_secrets_of(context: &Context, namespace: &str, app: &str) {
     for secret in secrets_of(context, namespace, app) {

@@ -14,7 +14,7 @@ use crate::controller::cluster::predicates::{ChangeFilter, fields_for_reconcile}
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::apps::{competing_apps, fields_for_secrets};
 use crate::controller::lookup::organizations::{credential_ref, organization_of, organizations_in, reference};
-use crate::controller::lookup::secrets::resync_secrets_of;
+use crate::controller::lookup::secrets::{enqueue_secrets_of, resync_secrets_of};
 use crate::controller::state::context::Context;
 use crate::controller::state::index_keys::app_keys;
 use crate::planner::is_released;
@@ -70,8 +70,13 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
         if object.0.is_err() || self.own.has_changed(uid, fields_for_reconcile(object)) {
             context.kinds.apps.enqueue(object);
         }
+        // The first observation, as after a restart, is no change. A new app changes again before it is Ready.
+        let is_new = self.for_secrets.is_new(uid);
         if self.for_secrets.has_changed(uid, fields_for_secrets(object)) {
-            self.resync_secrets(object);
+            match is_new {
+                true => enqueue_secrets_of(context, &object.namespace().unwrap_or_default(), &object.name_any()),
+                false => self.resync_secrets(object),
+            }
         }
         let is_released = is_released(object.meta());
         self.enqueue_organizations(uid, object.0.as_ref().ok().filter(|_| !is_released));

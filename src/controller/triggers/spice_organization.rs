@@ -13,7 +13,7 @@ use crate::controller::cluster::predicates::{ChangeFilter, fields_for_reconcile}
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::credential::has_finalizer;
 use crate::controller::lookup::organizations::{apps_of, apps_with, common_view, credential_ref, reference_to};
-use crate::controller::lookup::secrets::resync_secrets_of;
+use crate::controller::lookup::secrets::{enqueue_secrets_of, resync_secrets_of};
 use crate::controller::state::context::Context;
 use crate::controller::state::index_keys::{AppKey, OrganizationUse, organization_keys};
 use crate::planner::{OrganizationView, is_released};
@@ -46,16 +46,23 @@ impl SpiceOrganizationEventHandler {
         }
     }
 
-    /// Enqueues the apps that use the organization, and those that used it as the default until its deletion.
-    fn resync_apps(&self, organization: &SpiceOrganization) {
+    /// Enqueues the apps that use the organization, and those that used it as the default until its deletion. `forced`:
+    /// for a resync.
+    fn enqueue_apps(&self, organization: &SpiceOrganization, forced: bool) {
         let (context, own) = (&self.context, reference_to(organization));
         let mut apps = apps_of(context, &own);
         if own.name == DEFAULT_ORGANIZATION {
             apps.extend(apps_with(context, &AppKey::Organization(OrganizationUse::DefaultIn(own.namespace))));
         }
         for app in apps {
-            context.kinds.apps.resync(&app);
-            resync_secrets_of(context, &app.namespace().unwrap_or_default(), &app.name_any());
+            let (namespace, name) = (app.namespace().unwrap_or_default(), app.name_any());
+            if forced {
+                context.kinds.apps.resync(&app);
+                resync_secrets_of(context, &namespace, &name);
+            } else {
+                context.kinds.apps.enqueue(&app);
+                enqueue_secrets_of(context, &namespace, &name);
+            }
         }
     }
 
@@ -102,10 +109,12 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEven
             self.enqueue_credentials(object);
             self.enqueue_default(object);
         }
+        // The first observation, as after a restart, is no change. A new organization changes again before it is Ready.
+        let is_new = self.for_apps.is_new(uid);
         if let Ok(organization) = &object.0
             && self.has_changed_for_apps(organization)
         {
-            self.resync_apps(organization);
+            self.enqueue_apps(organization, !is_new);
         }
     }
 
@@ -121,7 +130,7 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEven
             self.context.organizations_by.set(&namespace, &name, Vec::new());
         }
         if let Ok(organization) = &object.0 {
-            self.resync_apps(organization);
+            self.enqueue_apps(organization, true);
         }
         self.enqueue_credentials(object);
         self.enqueue_default(object);
