@@ -104,7 +104,8 @@ fn default_spicepod_key() -> String {
     "spicepod.yaml".to_owned()
 }
 
-/// Version of a referenced object. After a restart it shows without a read that the object has not changed.
+/// Version of a referenced object. After a restart it shows without a request to the Management API that the object has
+/// not changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceVersion {
@@ -116,6 +117,10 @@ pub struct SourceVersion {
     pub uid: String,
     /// resourceVersion of the object when the operator read it.
     pub resource_version: String,
+    /// Digest of the part of the content that the operator uses. A new version with the same digest causes no request.
+    /// Not set for a credential. For a SpiceSecret, the digest is keyed like the digests in `status.secrets`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 impl SourceVersion {
@@ -126,6 +131,20 @@ impl SourceVersion {
             name: metadata.name.clone().unwrap_or_default(),
             uid: metadata.uid.clone().unwrap_or_default(),
             resource_version: metadata.resource_version.clone().unwrap_or_default(),
+            digest: None,
         }
+    }
+
+    /// Returns true if both are the same version of the same object.
+    pub(crate) fn is_same_version(&self, other: &Self) -> bool {
+        let Self { kind, name, uid, resource_version, digest: _ } = self;
+        (kind, name, uid, resource_version) == (&other.kind, &other.name, &other.uid, &other.resource_version)
+    }
+
+    /// Returns true if the content that the operator uses is the same: the same version, or the same digest of another
+    /// version, also of an object that was deleted and created again.
+    pub(crate) fn has_same_content(&self, other: &Self) -> bool {
+        let is_same_object = (&self.kind, &self.name) == (&other.kind, &other.name);
+        self.is_same_version(other) || (is_same_object && self.digest.is_some() && self.digest == other.digest)
     }
 }

@@ -10,7 +10,7 @@ use super::resource::{PlanInput, ResourcePlanner};
 use super::runtime_state::{self, Corrections, RetryHold};
 use super::status::{self, LastResult, requested_reconcile};
 use super::{conditions, schedule};
-use crate::api::Reason;
+use crate::api::{Reason, SourceVersion};
 
 impl<K: ResourcePlanner> PlanInput<'_, K> {
     /// Returns true if the object is being deleted.
@@ -23,9 +23,27 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
         status::has_finalizer(self.meta)
     }
 
-    /// Returns true if an object that the spec refers to has another version than the one applied last.
+    /// The objects that the spec refers to, as observed. If only the version was observed, a recorded version has the
+    /// recorded digest.
+    pub(crate) fn sources(&self) -> Vec<SourceVersion> {
+        let recorded = &K::core(self.status).observed_sources;
+        let complete = |source: SourceVersion| match recorded.iter().find(|known| known.is_same_version(&source)) {
+            Some(known) if source.digest.is_none() => known.clone(),
+            _ => source,
+        };
+        K::sources(self).into_iter().map(complete).collect()
+    }
+
+    /// Returns true if an object that the spec refers to has other content than the content applied last. A new version
+    /// counts as other content until its content is read.
     pub(crate) fn sources_changed(&self) -> bool {
-        K::sources(self) != K::core(self.status).observed_sources
+        !have_same_content(&self.sources(), &K::core(self.status).observed_sources)
+    }
+
+    /// Returns true if the last attempt of this process had the same content of the objects that the spec refers to.
+    pub(crate) fn repeats_content(&self) -> bool {
+        let attempted = self.runtime_state.attempted_sources.as_ref();
+        attempted.is_some_and(|attempted| have_same_content(attempted, &K::attempted_sources(self)))
     }
 
     /// Resync interval, raised to the operator's minimum.
@@ -104,7 +122,7 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
     fn is_unchanged_since(&self, hold: &RetryHold) -> bool {
         hold.generation == self.meta.generation
             && hold.requested.as_deref() == requested_reconcile(self.meta)
-            && hold.sources == K::sources(self)
+            && self.repeats_content()
     }
 
     /// Returns true if a path was corrected too often, and too recently, to correct the path again.
@@ -151,4 +169,10 @@ impl<K: ResourcePlanner> PlanInput<'_, K> {
             None => unchanged && self.write_held_until().is_some(),
         }
     }
+}
+
+/// Returns true if the content that the operator uses is the same in both. This is the only comparison of referenced
+/// objects: a change of metadata, or of content that is not used, is no change.
+fn have_same_content(one: &[SourceVersion], other: &[SourceVersion]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.has_same_content(other))
 }

@@ -42,7 +42,12 @@ pub(crate) fn plan<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Plan<K> {
             Err(error) => input.no_op(Outcome::Stalled(Reason::InvalidSpec, error.to_owned())),
         }
     };
-    K::complete(input, plan)
+    let mut plan = K::complete(input, plan);
+    if plan.remote.is_some() && input.sources_changed() {
+        // If the write fails, the remote side may have the new content. Then the recorded content must be applied again.
+        K::core_mut(&mut plan.status).observed_sources.iter_mut().for_each(|source| source.digest = None);
+    }
+    plan
 }
 
 /// The status with the conditions that follow from the outcome of a reconcile, and the events for a change of Ready.
@@ -98,10 +103,10 @@ fn kept_by_others<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Option<Outcom
 
 /// Message for a change of the referenced object that is not applied yet.
 fn source_change_message<K: ResourcePlanner>(input: &PlanInput<'_, K>) -> Option<String> {
-    let (now, before) = (K::sources(input), K::core(input.status).observed_sources.first()?);
-    match now.first() {
+    let before = K::core(input.status).observed_sources.first()?;
+    match input.sources().first() {
         None => Some(format!("{} \"{}\" was deleted", before.kind, before.name)),
-        Some(now) if now == before || (&now.kind, &now.name) != (&before.kind, &before.name) => None,
+        Some(now) if now.has_same_content(before) || (&now.kind, &now.name) != (&before.kind, &before.name) => None,
         Some(_) => Some(format!("{} \"{}\" has changed and is not applied yet", before.kind, before.name)),
     }
 }

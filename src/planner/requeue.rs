@@ -17,7 +17,7 @@ pub(crate) fn retry_hold<K: ResourcePlanner>(input: &PlanInput<'_, K>, outcome: 
     }
     let until = input.now.checked_add(requeue_after(input, outcome)?).ok()?;
     let requested = requested_reconcile(input.meta).map(str::to_owned);
-    Some(RetryHold { generation: input.meta.generation, requested, sources: K::sources(input), until })
+    Some(RetryHold { generation: input.meta.generation, requested, until })
 }
 
 /// Delay until the next reconcile, unless an event triggers one before.

@@ -34,7 +34,8 @@ pub trait ResourcePlanner:
 
     /// Name of the kind.
     const NAME: &'static str;
-    /// True if every failed write is held until its retry time, and not only a rejected one.
+    /// True if every failed write (of a SpiceOrganization: every failed check) is held until its retry time, and not only
+    /// a rejected one.
     const HOLDS_EVERY_FAILED_WRITE: bool = false;
     /// True if the delay after repeated failures is at most the resync interval.
     const RETRIES_WITHIN_INTERVAL: bool = false;
@@ -90,10 +91,16 @@ pub trait ResourcePlanner:
         &[]
     }
 
-    /// Versions of the objects that the spec refers to, as observed. By default those that were applied last, so
-    /// nothing counts as changed.
+    /// Versions of the objects that the spec refers to, as observed, with the digest of the content if the content was
+    /// read. By default those that were applied last, so nothing counts as changed.
     fn sources(input: &PlanInput<'_, Self>) -> Vec<SourceVersion> {
         Self::core(input.status).observed_sources.clone()
+    }
+
+    /// The referenced objects on whose content an attempt depends. A failed attempt is not repeated before its retry
+    /// time as long as this content is the same.
+    fn attempted_sources(input: &PlanInput<'_, Self>) -> Vec<SourceVersion> {
+        input.sources()
     }
 
     /// Returns true if everything outside the object is as the last reconcile left it. If not, a user waits for the

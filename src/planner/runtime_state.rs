@@ -37,6 +37,8 @@ pub struct RuntimeState {
     pub force_resync: bool,
     /// Hold on a rejected write.
     pub retry_hold: Option<RetryHold>,
+    /// Referenced objects of the last attempt, with the digests of their content; none before the first attempt.
+    pub attempted_sources: Option<Vec<SourceVersion>>,
     /// Digest of the operator's annotations at the last reconcile that read something.
     pub annotations: Option<u64>,
     /// Number of corrections by path.
@@ -85,7 +87,6 @@ impl Corrections {
 pub struct RetryHold {
     pub(super) generation: Option<i64>,
     pub(super) requested: Option<String>,
-    pub(super) sources: Vec<SourceVersion>,
     pub(super) until: Timestamp,
 }
 
@@ -135,6 +136,7 @@ impl RuntimeState {
             pending_since: None,
             force_resync: false,
             retry_hold: None,
+            attempted_sources: None,
             annotations: None,
             corrections: Corrections::default(),
         }

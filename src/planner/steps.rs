@@ -158,7 +158,9 @@ impl<K: ResourcePlanner> Steps<K> {
     /// stored, because no outcome counts before.
     pub fn record_outcome(&mut self, outcome: &Outcome, started_at: Timestamp, context: StepContext<'_>) {
         if self.runtime_state.record_outcome(outcome, started_at, self.object.meta()) {
-            self.runtime_state.retry_hold = self.with_input(context, |input| requeue::retry_hold(input, outcome));
+            let (hold, sources) =
+                self.with_input(context, |input| (requeue::retry_hold(input, outcome), K::attempted_sources(input)));
+            (self.runtime_state.retry_hold, self.runtime_state.attempted_sources) = (hold, Some(sources));
         }
     }
 

@@ -4,12 +4,13 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use spice_cloud_operator::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 
+use crate::secrets::{one_key_spec, set_in_portal};
 use crate::support::{
     control_plane::use_existing_cluster,
     eventually::{DEADLINE, eventually},
     operator::Operator,
     sandbox::{Action, Fault, When},
-    test_env::{CREDENTIAL, Kind, TestEnv},
+    test_env::{CREDENTIAL, Kind, TestEnv, id_of},
 };
 
 /// Applies a Kubernetes Secret with this data.
@@ -257,6 +258,76 @@ async fn metadata_changes_cause_no_api_call() {
     let calls = env.calls_since(before).await;
     assert!(calls.iter().all(|call| call.contains("/apps/")), "{calls:?}");
     // Another content leads to calls.
+    env.set_credential("sandbox-fake-token-nobody").await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
+}
+
+#[tokio::test]
+async fn metadata_changes_start_no_attempt_of_an_object_that_failed() {
+    let env = TestEnv::new("metadata-failed").await;
+    let flags = ["--rejected-write-retry-interval=1h"];
+    let operator = env.start_operator_with(&flags).await;
+    env.kubectl(&["create", "configmap", "pods", "--from-literal=spicepod.yaml=name: pod"]).await.unwrap();
+    env.set_values("values", json!({ "TOKEN": "fake-value-of-a-secret" })).await;
+    let source = json!({ "spicepodFrom": { "configMapKeyRef": { "name": "pods" } } });
+    // Stalled.
+    let id = id_of(&env.apply_app_and_wait("my-app", json!({})).await);
+    let portal = env.sandbox.portal().unwrap();
+    portal.create_app(&json!({ "name": "taken-app", "region": "us-west-2" })).await.unwrap();
+    set_in_portal(&env, id, "TOKEN", "foreign-value").await;
+    env.apply_app("taken-app", source.clone()).await;
+    env.apply_secret("my-secret", one_key_spec("values", "TOKEN", "TOKEN")).await;
+    env.wait_for_reason::<SpiceApp>("taken-app", "False", "NameTaken").await;
+    env.wait_for_reason::<SpiceSecret>("my-secret", "False", "NameTaken").await;
+    // Held.
+    let rejection = Action::Response { status: 400, headers: json!({}), body: json!({ "error": "no" }) };
+    env.sandbox.add_fault(Fault::new(When::Before, rejection).method("POST")).await.unwrap();
+    env.apply_app("held-app", source).await;
+    env.wait_for_reason::<SpiceApp>("held-app", "False", "InvalidSpec").await;
+    env.sandbox.remove_faults().await.unwrap();
+
+    let before = env.sandbox.revision().await.unwrap();
+    let reconciles = operator.reconciles("SpiceApp").await.unwrap();
+    let version = annotate(&env, "configmap", "pods").await;
+    wait_for_source::<SpiceApp>(&env, "taken-app", &version).await;
+    operator.wait_for_reconciles("SpiceApp", reconciles + 2).await.unwrap();
+    let version = annotate(&env, "secret", "values").await;
+    wait_for_source::<SpiceSecret>(&env, "my-secret", &version).await;
+    for (kind, name) in [("sapp", "taken-app"), ("sapp", "held-app"), ("ssec", "my-secret")] {
+        annotate(&env, kind, name).await;
+    }
+    assert_eq!(env.calls_since(before).await, [""; 0]);
+
+    // The status shows the content after a restart. A held write is retried after a restart.
+    env.delete_and_wait::<SpiceApp>("held-app").await;
+    operator.kill().unwrap();
+    let before = env.sandbox.revision().await.unwrap();
+    let version = annotate(&env, "configmap", "pods").await;
+    env.set_values("values", json!({ "TOKEN": "fake-value-of-a-secret", "OTHER": "fake-value-not-selected" })).await;
+    let values = env.kubernetes_secrets().get("values").await.unwrap().metadata.resource_version.unwrap();
+    let operator = env.start_operator_with(&flags).await;
+    wait_for_source::<SpiceApp>(&env, "taken-app", &version).await;
+    wait_for_source::<SpiceSecret>(&env, "my-secret", &values).await;
+    assert_eq!(env.calls_since(before).await, [""; 0]);
+
+    // Another content starts an attempt at once.
+    let patch = json!({ "data": { "spicepod.yaml": "name: other" } }).to_string();
+    env.kubectl(&["patch", "configmap", "pods", "--type=merge", "--patch", &patch]).await.unwrap();
+    env.sandbox.wait_for_call("the app list", before, |call| call.path == "/v1/apps").await.unwrap();
+    env.set_values("values", json!({ "TOKEN": "fake-value-of-a-rotation" })).await;
+    env.sandbox.wait_for_call("the secrets", before, |call| call.path.ends_with("/secrets")).await.unwrap();
+
+    // A SpiceOrganization that is not Ready.
+    let forbidden = Action::Response { status: 403, headers: json!({}), body: json!({ "error": "no" }) };
+    env.sandbox.add_fault(Fault::new(When::Before, forbidden).route("/v1/orgs")).await.unwrap();
+    env.request_reconcile::<SpiceOrganization>("default").await;
+    env.wait_for_reason::<SpiceOrganization>("default", "False", "Forbidden").await;
+    let before = env.sandbox.revision().await.unwrap();
+    let reconciles = operator.reconciles("SpiceOrganization").await.unwrap();
+    annotate(&env, "secret", CREDENTIAL.0).await;
+    operator.wait_for_reconciles("SpiceOrganization", reconciles + 1).await.unwrap();
+    assert_eq!(env.calls_since(before).await, [""; 0]);
+    env.sandbox.remove_faults().await.unwrap();
     env.set_credential("sandbox-fake-token-nobody").await;
     env.wait_for_reason::<SpiceOrganization>("default", "False", "Unauthorized").await;
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::api::{SourceVersion, SpiceOrganization};
+use crate::api::{ConditionType, SourceVersion, SpiceOrganization};
 use crate::controller::lookup::credential::{deletion_blockers, is_finalizer_add_pending, kept_secret_warning};
 use crate::controller::lookup::organizations::{count_apps, credential_ref, credential_secret};
 use crate::controller::reconcile::reconciler::Reconciler;
@@ -16,7 +16,7 @@ use crate::controller::state::context::Context;
 use crate::controller::state::kinds::KindState;
 use crate::management::types::{ApiError, ListCompleteness};
 use crate::management::{self, ApiResponse, Priority};
-use crate::planner::{Observation, Observed, OrganizationObserved, OrganizationRead};
+use crate::planner::{Observation, Observed, OrganizationObserved, OrganizationRead, find_condition};
 
 impl Reconciler for SpiceOrganization {
     fn state(context: &Context) -> &KindState<Self> {
@@ -40,10 +40,9 @@ impl Reconciler for SpiceOrganization {
             OrganizationRead::Credential => {
                 let namespace = object.namespace().unwrap_or_default();
                 let version = context.caches.secret_version(&namespace, credential_secret(object));
-                observed.credential_unchanged = match &version {
-                    Some(version) => has_verified_credential(context, object, version).await,
-                    None => false,
-                };
+                if let Some(version) = &version {
+                    compare_credential(context, object, version, observed).await;
+                }
                 observed.credential = Some(version.map_or(Observed::Absent, Observed::Present));
                 observed.finalizer_add_pending = is_finalizer_add_pending(context, object);
                 observed.lists = lists(context, object).await;
@@ -78,16 +77,25 @@ impl Reconciler for SpiceOrganization {
     }
 }
 
-/// Returns true if a version of the credential Secret other than the verified version has the verified credential. Reads
-/// the Secret once for each version.
-async fn has_verified_credential(context: &Context, object: &SpiceOrganization, version: &SourceVersion) -> bool {
-    let verified = object.status.as_ref().and_then(|status| status.core.observed_sources.first());
-    let Some(verified) = verified.filter(|verified| *verified != version) else { return false };
+/// Compares the credential of a version of the Secret with the verified credential and with earlier ones. Reads the
+/// Secret once for each version, unless the version itself is verified.
+async fn compare_credential(
+    context: &Context,
+    object: &SpiceOrganization,
+    version: &SourceVersion,
+    observed: &mut OrganizationObserved,
+) {
+    let (connections, uid) = (&context.connections, object.uid().unwrap_or_default());
+    let core = object.status.as_ref().map(|status| &status.core);
+    let verified = core.and_then(|core| core.observed_sources.first());
+    let ready = core.and_then(|core| find_condition(&core.conditions, ConditionType::Ready));
+    let is_recorded = verified == Some(version) && ready.is_some_and(|ready| ready.status == "True");
     // Without the verified credential in memory, only a check of the new version shows whether it is accepted.
-    let uid = object.uid().unwrap_or_default();
-    context.connections.is_in_use(&uid, verified)
-        && unverified_connection(context, object).await.is_ok()
-        && context.connections.is_in_use(&uid, verified)
+    let was_in_use = verified.is_some_and(|verified| connections.is_in_use(&uid, verified));
+    let is_read = !is_recorded && unverified_connection(context, object).await.is_ok();
+    let is_in_use = |verified: &SourceVersion| verified != version && connections.is_in_use(&uid, verified);
+    observed.credential_unchanged = was_in_use && is_read && verified.is_some_and(is_in_use);
+    observed.first_credential = Some(connections.first_version(&uid, version));
 }
 
 /// Sends a request over the connection of an organization, until the object changes.

@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::api::{ConfigMapKeyRef, DEFAULT_ORGANIZATION, Reason, ResolvedOrganizationRef, SourceVersion, SpiceApp};
 use crate::json::CompactJson;
 use crate::management::types::{ApiError, App};
-use crate::planner::errors;
 use crate::planner::observation::{Observation, Observed};
 use crate::planner::organization_view::{OrganizationView, is_same_binding, not_ready_message};
 use crate::planner::outcome::Outcome;
 use crate::planner::remote_app::AppList;
 use crate::planner::resource::PlanInput;
+use crate::planner::{digest, errors};
 
 /// Observations of an app and of its dependencies.
 #[derive(Debug, Default)]
@@ -81,6 +82,17 @@ pub struct LoadedSpicepod {
     pub version: SourceVersion,
     /// The spicepod, or the reason why there is none.
     pub spicepod: Result<CompactJson, SpicepodProblem>,
+}
+
+impl LoadedSpicepod {
+    /// Digest of the spicepod, or of the reason why there is none. A spicepod is a mapping, and a reason is a text.
+    pub(super) fn digest(&self) -> String {
+        match &self.spicepod {
+            Ok(spicepod) => spicepod.digest(),
+            Err(SpicepodProblem::KeyMissing) => digest::of_value(&json!("")),
+            Err(SpicepodProblem::Invalid(why)) => digest::of_value(&json!(why)),
+        }
+    }
 }
 
 /// Why a ConfigMap provides no spicepod.

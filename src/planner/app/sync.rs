@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::absence::{AbsenceCheck, absence};
-use super::fields::{SPICEPOD_PATH, managed_spicepod};
+use super::fields::managed_spicepod;
 use super::input::{
     AppInput, AppRead, CompetingApp, LoadedSpicepod, SpicepodProblem, binding_mismatch, min_read_time,
     organization_wait, read_failed,
@@ -79,19 +79,10 @@ pub(super) fn plan(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
     };
     // A version counts as observed once it is applied. A new version with the content that is applied already does not
     // have to be applied again.
-    if matches!(plan.outcome, Outcome::InSync | Outcome::Stalled(..)) || is_spicepod_applied(input) {
-        plan.status.core.observed_sources = sources(input);
+    if matches!(plan.outcome, Outcome::InSync | Outcome::Stalled(..)) || !input.sources_changed() {
+        plan.status.core.observed_sources = input.sources();
     }
     plan
-}
-
-/// Returns true if the spicepod that was read is the one that was sent last.
-fn is_spicepod_applied(input: &AppInput<'_>) -> bool {
-    let Some(Observed::Present(LoadedSpicepod { spicepod: Ok(spicepod), .. })) = &input.observed.spicepod else {
-        return false;
-    };
-    let applied = input.status.last_applied.get(SPICEPOD_PATH).map(|applied| &applied.sent_hash);
-    input.sources_changed() && applied == Some(&spicepod.digest())
 }
 
 fn plan_desired(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
@@ -135,16 +126,18 @@ fn reference_mismatch(input: &AppInput<'_>) -> Option<Outcome> {
 }
 
 fn can_skip(input: &AppInput<'_>) -> bool {
-    let unchanged = !input.sources_changed() || input.write_held_until().is_some() || is_spicepod_applied(input);
+    let unchanged = !input.sources_changed() || input.write_held_until().is_some();
     let is_created = input.status.id.is_some() || input.status.create_intent.is_none();
     // A response of this reconcile is always evaluated, regardless of the schedule.
     input.observed.app.is_none() && is_created && unchanged && input.can_skip()
 }
 
-/// Versions of the objects that the spec refers to: as read, or else as cached.
+/// Version of the ConfigMap: as read, with the digest of the spicepod, or else as cached.
 pub(super) fn sources(input: &AppInput<'_>) -> Vec<SourceVersion> {
     match (&input.observed.spicepod, &input.observed.source) {
-        (Some(Observed::Present(read)), _) => vec![read.version.clone()],
+        (Some(Observed::Present(read)), _) => {
+            vec![SourceVersion { digest: Some(read.digest()), ..read.version.clone() }]
+        }
         (_, Some(Observed::Present(version))) => vec![version.clone()],
         _ => Vec::new(),
     }

@@ -123,6 +123,7 @@ impl Model<SpiceSecret> for View<'_, SpiceSecret> {
             name: "source".into(),
             uid: "uid-of-the-source".into(),
             resource_version: "1".into(),
+            digest: None,
         };
         match read {
             SecretRead::App => observed.app = Some(self.parent.clone().map_or(Observed::Absent, Observed::Present)),

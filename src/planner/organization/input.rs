@@ -32,6 +32,9 @@ pub struct OrganizationObserved {
     /// True if that version has the verified credential. Then the version differs from the verified one only in unused
     /// content.
     pub credential_unchanged: bool,
+    /// First version of that Secret with the same credential, as far as this process knows. A version with another
+    /// credential has another first version.
+    pub first_credential: Option<SourceVersion>,
     /// True if the operator is about to add its finalizer to that Secret, which changes the version.
     pub finalizer_add_pending: bool,
     /// Completeness of each list that this process has read, by path.

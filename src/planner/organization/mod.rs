@@ -35,6 +35,8 @@ impl ResourcePlanner for SpiceOrganization {
     type Write = NoRemoteWrite;
 
     const NAME: &'static str = "SpiceOrganization";
+    /// A failed check is repeated at its retry time, or with another credential.
+    const HOLDS_EVERY_FAILED_WRITE: bool = true;
     /// All dependents wait for the organization, so failures delay no check.
     const RETRIES_WITHIN_INTERVAL: bool = true;
 
@@ -94,7 +96,7 @@ impl ResourcePlanner for SpiceOrganization {
         match &input.observed.credential {
             None => vec![OrganizationRead::Credential],
             Some(Observed::Present(version))
-                if !is_verified(input, version) && !input.observed.finalizer_add_pending =>
+                if !is_checked(input, version) && !input.observed.finalizer_add_pending =>
             {
                 remote_reads(input)
             }
@@ -107,7 +109,7 @@ impl ResourcePlanner for SpiceOrganization {
             let message = credential_not_found_message(&input.desired.secret);
             return input.no_op(Outcome::WriteFailed(Reason::CredentialsMissing, message, Retry::Backoff));
         };
-        if input.observed.organizations.is_none() && is_verified(input, version) {
+        if input.observed.organizations.is_none() && is_checked(input, version) {
             return list_completeness::record_incomplete_lists(input, input.no_op(Outcome::Skipped));
         }
         if input.observed.finalizer_add_pending {
@@ -151,6 +153,10 @@ impl ResourcePlanner for SpiceOrganization {
         plan
     }
 
+    fn attempted_sources(input: &OrganizationInput<'_>) -> Vec<SourceVersion> {
+        input.observed.first_credential.iter().cloned().collect()
+    }
+
     fn notice(input: &OrganizationInput<'_>) -> Option<EventRecord> {
         input.observed.kept_secret_warning.clone()
     }
@@ -165,6 +171,12 @@ impl ResourcePlanner for SpiceOrganization {
     fn resync(input: &OrganizationInput<'_>) -> Resync {
         Resync::new(input.desired.interval, input.meta)
     }
+}
+
+/// Returns true if the last check was for this spec and this credential, and no other check is due.
+fn is_checked(input: &OrganizationInput<'_>, credential: &SourceVersion) -> bool {
+    let repeats_failed_check = || !input.is_ready() && input.can_skip() && input.repeats_content();
+    is_verified(input, credential) || repeats_failed_check()
 }
 
 /// Returns true if the last successful check was for this spec and this version of the Secret, and no resync is due.

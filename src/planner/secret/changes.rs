@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::entries::{is_applied, is_before, is_same_time, record, should_delete};
-use super::input::{ParentApp, SecretInput, SecretRead, fresh_app, is_own_app, key_id, sources};
+use super::input::{ParentApp, SecretInput, SecretRead, fresh_app, is_own_app, key_id};
 use super::name_conflicts::{
     competing_owner, conflict_with, current_owner, handover_message, is_handover_pending, owned_entries, siblings,
 };
@@ -363,7 +363,7 @@ impl<'a> ChangePlanner<'a> {
         let mut status = self.status(changes);
         let outcome = self.outcome(changes);
         if matches!(outcome, Outcome::InSync | Outcome::Stalled(..)) {
-            status.core.observed_sources = sources(self.input);
+            status.core.observed_sources = self.input.sources();
         }
         Plan::no_op(&status, outcome).into()
     }

@@ -170,10 +170,13 @@ pub(super) fn is_own_app(input: &SecretInput<'_>, app: &ParentApp, shown: &App) 
     is_own && has_name(shown, &app.name)
 }
 
-/// Version of the Kubernetes Secret: as read, or else as cached.
+/// Version of the Kubernetes Secret: as read, with the digest of the selected content, or else as cached.
 pub(super) fn sources(input: &SecretInput<'_>) -> Vec<SourceVersion> {
     match (&input.observed.values, &input.observed.source) {
-        (Some(Observed::Present(values)), _) => vec![values.version.clone()],
+        (Some(Observed::Present(values)), _) => {
+            let digest = input.desired.spec.as_ref().ok().map(|selection| values.digest(selection));
+            vec![SourceVersion { digest, ..values.version.clone() }]
+        }
         (_, Some(Observed::Present(version))) => vec![version.clone()],
         _ => Vec::new(),
     }

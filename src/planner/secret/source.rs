@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::validate::{KeySelection, SelectedKeys, check_name};
 use crate::api::SourceVersion;
 use crate::management::types::SecretValue;
@@ -92,6 +94,16 @@ impl SourceValues {
             }
         }
         desired
+    }
+
+    /// Keyed digest of all that a selection uses: names and values, and the problems.
+    pub(super) fn digest(&self, selection: &KeySelection) -> String {
+        let DesiredSecrets { values, problems } = self.desired(selection);
+        let values: BTreeMap<_, _> = values.iter().map(|(name, value)| (name, &value.digest)).collect();
+        let problems: Vec<_> = problems.iter().map(Problem::message).collect();
+        let (namespace, object) = &selection.object;
+        // No secret has an empty name.
+        self.key.digest((namespace, object), "", &json!([values, problems]).to_string())
     }
 
     /// Number of secrets that a selection requests.

@@ -3,7 +3,7 @@
 
 use super::changes::ChangePlanner;
 use super::entries::is_applied;
-use super::input::{ParentApp, SecretInput, SecretRead, app, key_id, organization_wait, sources};
+use super::input::{ParentApp, SecretInput, SecretRead, app, key_id, organization_wait};
 use super::name_conflicts::{conflicts_up_to_date, record_conflicts};
 use super::next::{Next, no_op};
 use super::source::DesiredSecrets;
@@ -33,16 +33,11 @@ pub(super) fn next(input: &SecretInput<'_>, selection: &KeySelection) -> Next {
     if can_skip(input) {
         return no_op(input, Outcome::Skipped);
     }
+    if must_compare_content(input) {
+        return Next::Read(SecretRead::SourceValues);
+    }
     let (app, id) = match usable_app(input) {
         Ok(found) => found,
-        // Readiness must still show whether the new version of the Secret has other content.
-        Err(Outcome::WaitingForDependency(..))
-            if input.sources_changed()
-                && !input.status.core.observed_sources.is_empty()
-                && observed.values.is_none() =>
-        {
-            return Next::Read(SecretRead::SourceValues);
-        }
         Err(outcome) => return no_op(input, outcome),
     };
     match desired_secrets(input, selection) {
@@ -51,14 +46,22 @@ pub(super) fn next(input: &SecretInput<'_>, selection: &KeySelection) -> Next {
     }
 }
 
+/// Returns true if only the content shows whether a new version of the Secret changes anything: for the readiness, and
+/// for a new attempt.
+fn must_compare_content(input: &SecretInput<'_>) -> bool {
+    let has_earlier = !input.status.core.observed_sources.is_empty() || input.runtime_state.retry_hold.is_some();
+    let is_present = matches!(input.observed.source, Some(Observed::Present(_)));
+    has_earlier && is_present && input.observed.values.is_none() && input.sources_changed()
+}
+
 /// Adds the records of every plan: the names that siblings own, and a new version of the Secret whose content is
 /// already applied.
 pub(super) fn complete(input: &SecretInput<'_>, mut plan: Plan<SpiceSecret>) -> Plan<SpiceSecret> {
     plan.status.app_ref = Some(AppRef { name: input.desired.app.clone() });
     plan.status.applied_secrets = applied_secrets(input, &plan.status);
     record_conflicts(input, &mut plan.status);
-    if input.sources_changed() && is_source_applied(input) {
-        plan.status.core.observed_sources = sources(input);
+    if !input.sources_changed() || is_source_applied(input) {
+        plan.status.core.observed_sources = input.sources();
     }
     plan
 }
@@ -134,7 +137,7 @@ fn desired_secrets(input: &SecretInput<'_>, selection: &KeySelection) -> Result<
 fn can_skip(input: &SecretInput<'_>) -> bool {
     let observed = input.observed;
     // A response of this reconcile is always evaluated, regardless of the schedule.
-    let has_read = observed.values.is_some() || observed.list.is_some() || observed.remote_app.is_some();
+    let has_read = observed.list.is_some() || observed.remote_app.is_some();
     let is_held = || input.write_held_until().is_some() && conflicts_up_to_date(input);
     !has_read && (is_up_to_date(input) || is_held()) && input.can_skip()
 }

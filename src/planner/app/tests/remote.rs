@@ -51,6 +51,7 @@ pub(in crate::planner) fn source(version: u32) -> SourceVersion {
         name: "pods".into(),
         uid: "uid-of-pods".into(),
         resource_version: version.to_string(),
+        digest: None,
     }
 }
 

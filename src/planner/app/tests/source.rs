@@ -12,13 +12,18 @@ fn reads_source(result: &Reconciled<SpiceApp>) -> bool {
     result.reads.iter().any(|read| matches!(read, AppRead::Spicepod(_)))
 }
 
+/// Versions of the sources in status.
+fn versions(fixture: &Fixture) -> Vec<String> {
+    fixture.status().core.observed_sources.into_iter().map(|source| source.resource_version).collect()
+}
+
 #[test]
 fn a_change_of_the_config_map_is_applied_at_once() {
     let mut fixture = Fixture::new(from_config_map(json!({})));
     fixture.config_map = Some((1, Some("version: v1\nname: first".into())));
     assert_eq!(fixture.reconcile().outcome, Outcome::InSync);
     assert_eq!(fixture.remote.apps[&101]["spicepod"], json!({"version": "v1", "name": "first"}));
-    assert_eq!(fixture.status().core.observed_sources, [remote::source(1)]);
+    assert_eq!(versions(&fixture), ["1"]);
 
     // The version shows that nothing changed, so the content is not read again, also after a restart.
     for restart in [false, true] {
@@ -31,14 +36,14 @@ fn a_change_of_the_config_map_is_applied_at_once() {
     fixture.config_map = Some((2, Some(r#"{"version": "v1", "name": "second"}"#.into())));
     assert_eq!(fixture.reconcile().put(), ["spicepod".to_owned()].into());
     assert_eq!(
-        (fixture.remote.apps[&101]["spicepod"]["name"].as_str(), fixture.status().core.observed_sources),
-        (Some("second"), vec![remote::source(2)])
+        (fixture.remote.apps[&101]["spicepod"]["name"].as_str(), versions(&fixture)),
+        (Some("second"), vec!["2".to_owned()])
     );
     // A new version with the same content is read and causes no update.
     fixture.config_map = Some((3, Some("version: v1\nname: second".into())));
     let result = fixture.reconcile();
     assert_eq!((&result.outcome, result.remote_reads(), reads_source(&result)), (&Outcome::Skipped, 0, true));
-    assert_eq!(fixture.status().core.observed_sources, [remote::source(3)]);
+    assert_eq!(versions(&fixture), ["3"]);
 }
 
 #[test]
@@ -50,7 +55,7 @@ fn a_change_that_was_not_applied_is_applied_after_a_restart() {
     fixture.config_map = Some((2, Some("name: second".into())));
     fixture.read_error = Some((FailingRead::App, ApiError::local(ErrorKind::Connect, "down")));
     assert!(matches!(fixture.reconcile().outcome, Outcome::ReadFailed(..)));
-    assert_eq!(fixture.status().core.observed_sources, [remote::source(1)]);
+    assert_eq!(versions(&fixture), ["1"]);
     fixture.restart();
     fixture.read_error = None;
     assert_eq!(fixture.reconcile().put(), ["spicepod".to_owned()].into());
@@ -69,6 +74,64 @@ fn a_rejected_spicepod_is_sent_again_only_after_a_change_of_the_config_map() {
     let next = fixture.reconcile();
     assert_eq!((next.writes.len(), next.remote_reads(), next.outcome), (0, 0, Outcome::Skipped));
     fixture.config_map = Some((3, Some("name: third".into())));
+    assert_eq!(fixture.reconcile().put(), ["spicepod".to_owned()].into());
+}
+
+#[test]
+fn a_new_version_with_the_same_spicepod_starts_no_attempt() {
+    type Prepare = fn(&mut Fixture);
+    let cases: [(&str, Prepare, Option<Reason>); 4] = [
+        ("in sync", |_| {}, None),
+        ("rejected", |fixture| fixture.remote.fault = Some((ApiError::local(ErrorKind::Invalid, "no"), false)), None),
+        ("repository", |fixture| fixture.remote.has_repository = true, Some(Reason::RepositoryConnected)),
+        (
+            "another binding",
+            |fixture| {
+                let binding = Some("https://api.example#2".to_owned());
+                let view = OrganizationView { binding, ..OrganizationView::default() };
+                fixture.organization = Observed::Present(view);
+            },
+            Some(Reason::OrganizationMismatch),
+        ),
+    ];
+    for (name, prepare, stalled) in cases {
+        let mut fixture = Fixture::new(from_config_map(json!({})));
+        fixture.config_map = Some((1, Some("name: first".into())));
+        fixture.reconcile();
+        fixture.advance(60);
+        prepare(&mut fixture);
+        fixture.config_map = Some((2, Some("name: second".into())));
+        let result = fixture.reconcile();
+        assert_eq!(result.stalled(), stalled, "{name}: {result:?}");
+        let is_rejected = name == "rejected";
+        for (version, restart) in [(3, false), (4, true)] {
+            if restart && !is_rejected {
+                fixture.restart();
+            }
+            fixture.config_map = Some((version, Some("# another text\nname: second".into())));
+            let result = fixture.reconcile();
+            assert_eq!((&result.outcome, result.remote_reads()), (&Outcome::Skipped, 0), "{name}, version {version}");
+            let recorded = if is_rejected { 1 } else { version };
+            assert_eq!(versions(&fixture), [recorded.to_string()], "{name}: a version is recorded once it is applied");
+        }
+        fixture.config_map = Some((5, Some("name: third".into())));
+        assert_ne!(fixture.reconcile().outcome, Outcome::Skipped, "{name}: another spicepod");
+    }
+}
+
+#[test]
+fn the_spicepod_from_before_a_failed_update_is_sent_again() {
+    let mut fixture = Fixture::new(from_config_map(json!({})));
+    fixture.config_map = Some((1, Some("name: first".into())));
+    fixture.reconcile();
+    fixture.advance(60);
+    fixture.config_map = Some((2, Some("name: second".into())));
+    // The update takes effect, and its response is lost.
+    fixture.remote.fault = Some((ApiError::local(ErrorKind::OutcomeUnknown, "no response"), true));
+    assert!(matches!(fixture.reconcile().outcome, Outcome::WriteFailed(..)));
+    fixture.restart();
+    fixture.advance(60);
+    fixture.config_map = Some((3, Some("name: first".into())));
     assert_eq!(fixture.reconcile().put(), ["spicepod".to_owned()].into());
 }
 

@@ -158,7 +158,7 @@ fn without_an_identity_read_only_the_endpoint_is_bound_and_status_shows_it() {
     fixture.organizations = Observed::Unknown(error(ErrorKind::NotFound { json: false }));
     assert!(matches!(fixture.reconcile(), Outcome::WriteFailed(Reason::RemoteUnavailable, ..)));
     // An API that no longer returns organizations cannot show that the organization is the same.
-    fixture.secret.resource_version.push('1');
+    fixture.set_credential(json!([]));
     fixture.organizations = Observed::Unknown(error(NO_SUCH_PATH));
     assert!(matches!(fixture.reconcile(), Outcome::Stalled(Reason::OrganizationMismatch, _)));
 }

@@ -153,3 +153,48 @@ fn the_check_of_a_credential_waits_for_the_finalizer_which_changes_the_version_o
     fixture.finalizer_add_pending = true;
     assert_eq!(fixture.reconcile(), Outcome::Skipped);
 }
+
+#[test]
+fn a_failed_check_is_repeated_at_its_retry_time_or_with_another_credential() {
+    let several = Observed::Present(json!([{ "id": "1", "name": "one" }, { "id": "2", "name": "two" }]));
+    let unknown = |kind| Observed::Unknown(error(kind));
+    for organizations in [
+        unknown(ErrorKind::Unauthorized),
+        unknown(ErrorKind::Server),
+        unknown(ErrorKind::Forbidden),
+        unknown(ErrorKind::Invalid),
+        Observed::Present(json!([])),
+        several,
+        Observed::Present(json!([{ "id": "9", "name": "other" }])),
+    ] {
+        let mut fixture = Fixture::new();
+        // A binding, so that another organization is a mismatch.
+        fixture.reconcile();
+        fixture.set_credential(json!([]));
+        fixture.organizations = organizations.clone();
+        let outcome = fixture.reconcile();
+        assert!(!fixture.requests().is_empty() && !matches!(outcome, Outcome::InSync), "{outcome:?}");
+        // Metadata, and the number of apps.
+        for apps in [0, 1] {
+            fixture.secret.resource_version.push('1');
+            fixture.apps = apps;
+            assert_eq!((fixture.reconcile(), fixture.requests()), (Outcome::Skipped, Vec::new()), "{outcome:?}");
+        }
+        let repeats = |fixture: &mut Fixture, cause: &str| {
+            assert_eq!(fixture.reconcile(), outcome, "{cause}");
+            assert!(!fixture.requests().is_empty(), "{cause}: {outcome:?}");
+        };
+        fixture.runtime_state.force_resync = true;
+        repeats(&mut fixture, "a request of a dependent");
+        fixture.accept("77");
+        repeats(&mut fixture, "an annotation");
+        fixture.increment_generation();
+        repeats(&mut fixture, "a change of the spec");
+        fixture.advance(60 * 60);
+        repeats(&mut fixture, "the retry time");
+        fixture.restart();
+        repeats(&mut fixture, "a restart");
+        fixture.set_credential(json!([{ "id": "1", "name": "mine" }]));
+        assert_eq!(fixture.reconcile(), Outcome::InSync, "another credential");
+    }
+}

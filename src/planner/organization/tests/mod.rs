@@ -22,6 +22,8 @@ struct Fixture {
     subject: Subject<SpiceOrganization>,
     reads: Vec<OrganizationRead>,
     secret: SourceVersion,
+    /// First version of the Secret with the present credential.
+    first_credential: SourceVersion,
     /// True if the version of the Secret has the verified credential.
     credential_unchanged: bool,
     finalizer_add_pending: bool,
@@ -62,6 +64,7 @@ impl Fixture {
             name: "token".to_owned(),
             uid: "secret".to_owned(),
             resource_version: "1".to_owned(),
+            digest: None,
         };
         let organizations = Observed::Present(json!([{ "id": "1", "name": "mine" }]));
         let offers = Observed::Present(());
@@ -72,6 +75,7 @@ impl Fixture {
         Self {
             subject,
             reads,
+            first_credential: secret.clone(),
             secret,
             credential_unchanged: false,
             finalizer_add_pending: false,
@@ -90,6 +94,7 @@ impl Fixture {
     /// Changes the Secret to a credential for these organizations.
     fn set_credential(&mut self, organizations: Value) {
         self.secret.resource_version.push('1');
+        self.first_credential = self.secret.clone();
         self.organizations = Observed::Present(organizations);
     }
 
@@ -119,6 +124,7 @@ impl Fixture {
                 observed.credential = Some(Observed::Present(self.secret.clone()));
                 observed.credential_unchanged = self.credential_unchanged;
                 observed.finalizer_add_pending = self.finalizer_add_pending;
+                observed.first_credential = Some(self.first_credential.clone());
                 observed.lists = self.lists.clone();
             }
             OrganizationRead::Apps => observed.apps = Some(self.apps),

@@ -47,6 +47,7 @@ struct Fixture {
     siblings: Vec<SiblingSecret>,
     /// Version and data of the Kubernetes Secret.
     source: Option<(u32, BTreeMap<String, Vec<u8>>)>,
+    source_uid: &'static str,
     key: DigestKey,
     has_key: bool,
     key_failure: Option<DigestKeyFailure>,
@@ -133,6 +134,7 @@ impl Fixture {
             remote_app: serde_json::from_value(remote_app).unwrap(),
             siblings: Vec::new(),
             source: Some((1, values(data))),
+            source_uid: "uid-of-the-source",
             key: DigestKey::new(vec![7; 32]),
             has_key: true,
             key_failure: None,
@@ -195,8 +197,9 @@ impl Fixture {
         let version = |version: u32| SourceVersion {
             kind: "Secret".into(),
             name: "source".into(),
-            uid: "uid-of-the-source".into(),
+            uid: self.source_uid.into(),
             resource_version: version.to_string(),
+            digest: None,
         };
         let read_error = || self.read_error.clone();
         match read {
@@ -300,6 +303,12 @@ impl Fixture {
             assert!(value.len() < 8 || !text.contains(value.as_ref()), "{text}");
         }
         let Some(write) = &plan.remote else { return };
+        // After an abort, the status must not show content that the app may no longer have.
+        let current = self.source.as_ref().map(|(version, _)| version.to_string());
+        let is_current = |source: &SourceVersion| Some(&source.resource_version) == current.as_ref();
+        let is_deleting = object.metadata.deletion_timestamp.is_some();
+        let sources = &plan.status.core.observed_sources;
+        assert!(is_deleting || sources.iter().all(|source| source.digest.is_none() || is_current(source)), "{plan:?}");
         assert!(object.metadata.finalizers.as_ref().is_some_and(|it| !it.is_empty()));
         let Some(Observed::Present(Observation { value: app, started_at })) = &observed.remote_app else {
             panic!("a write without a read: {plan:?}")

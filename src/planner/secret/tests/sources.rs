@@ -98,6 +98,49 @@ fn every_invalid_key_is_listed_and_the_other_secrets_are_set() {
 }
 
 #[test]
+fn a_new_version_with_the_same_content_starts_no_attempt() {
+    type Prepare = fn(&mut Fixture);
+    let cases: [(&str, Value, Prepare, &str); 4] = [
+        ("in sync", one("TOKEN"), |_| {}, "Succeeded"),
+        ("another owner", one("TOKEN"), |fixture| fixture.set_in_portal("TOKEN", "theirs"), "NameTaken"),
+        ("an invalid key", all(), |_| {}, "InvalidSpec"),
+        (
+            "rejected",
+            one("TOKEN"),
+            |fixture| fixture.rejected = [("TOKEN".into(), ErrorKind::Invalid)].into(),
+            "InvalidSpec",
+        ),
+    ];
+    for (name, spec, prepare, reason) in cases {
+        let is_listed = spec != all();
+        let mut fixture = Fixture::new(spec, &[("key", "value"), ("bad-name", "value")]);
+        prepare(&mut fixture);
+        fixture.reconcile();
+        assert_eq!(fixture.ready().1, reason, "{name}");
+        for restart in [false, true] {
+            // The hold on a rejected write is in memory only.
+            if restart && name != "rejected" {
+                fixture.restart();
+            }
+            let mut data = vec![("key", "value"), ("bad-name", "value")];
+            // A key that the spec does not select.
+            data.extend((is_listed && restart).then_some(("other", "value")));
+            fixture.set_source(values(&data));
+            let result = fixture.reconcile();
+            assert_eq!((&result.outcome, result.remote_reads().len()), (&Outcome::Skipped, 0), "{name}: {result:?}");
+            assert_eq!(fixture.ready().1, reason, "{name}");
+        }
+        // Another Secret of the name with the same content.
+        fixture.source_uid = "another-uid";
+        let result = fixture.reconcile();
+        assert_eq!((&result.outcome, result.remote_reads().len()), (&Outcome::Skipped, 0), "{name}: {result:?}");
+        fixture.set_source(values(&[("key", "rotated"), ("bad-name", "value")]));
+        let result = fixture.reconcile();
+        assert!(!result.remote_reads().is_empty() || result.set == ["TOKEN"], "{name}, another value: {result:?}");
+    }
+}
+
+#[test]
 fn a_rename_sets_the_new_name_before_it_deletes_the_old_one() {
     let mut fixture = Fixture::settled(one("OLD"), &[("key", "value")]);
     fixture.edit(one("NEW"));
