@@ -312,10 +312,15 @@ async fn metadata_changes_start_no_attempt_of_an_object_that_failed() {
 
     // Another content starts an attempt at once.
     let patch = json!({ "data": { "spicepod.yaml": "name: other" } }).to_string();
-    env.kubectl(&["patch", "configmap", "pods", "--type=merge", "--patch", &patch]).await.unwrap();
+    let output = "jsonpath={.metadata.resourceVersion}";
+    let args = ["patch", "configmap", "pods", "--type=merge", "--patch", &patch, "-o", output];
+    let version = env.kubectl(&args).await.unwrap();
     env.sandbox.wait_for_call("the app list", before, |call| call.path == "/v1/apps").await.unwrap();
+    wait_for_source::<SpiceApp>(&env, "taken-app", &version).await;
     env.set_values("values", json!({ "TOKEN": "fake-value-of-a-rotation" })).await;
+    let values = env.kubernetes_secrets().get("values").await.unwrap().metadata.resource_version.unwrap();
     env.sandbox.wait_for_call("the secrets", before, |call| call.path.ends_with("/secrets")).await.unwrap();
+    wait_for_source::<SpiceSecret>(&env, "my-secret", &values).await;
 
     // A SpiceOrganization that is not Ready.
     let forbidden = Action::Response { status: 403, headers: json!({}), body: json!({ "error": "no" }) };
