@@ -305,7 +305,7 @@ async fn metadata_changes_start_no_attempt_of_an_object_that_failed() {
     let version = annotate(&env, "configmap", "pods").await;
     env.set_values("values", json!({ "TOKEN": "fake-value-of-a-secret", "OTHER": "fake-value-not-selected" })).await;
     let values = env.kubernetes_secrets().get("values").await.unwrap().metadata.resource_version.unwrap();
-    let operator = env.start_operator_with(&flags).await;
+    let _operator = env.start_operator_with(&flags).await;
     wait_for_source::<SpiceApp>(&env, "taken-app", &version).await;
     wait_for_source::<SpiceSecret>(&env, "my-secret", &values).await;
     assert_eq!(env.calls_since(before).await, [""; 0]);
@@ -321,8 +321,13 @@ async fn metadata_changes_start_no_attempt_of_an_object_that_failed() {
     let values = env.kubernetes_secrets().get("values").await.unwrap().metadata.resource_version.unwrap();
     env.sandbox.wait_for_call("the secrets", before, |call| call.path.ends_with("/secrets")).await.unwrap();
     wait_for_source::<SpiceSecret>(&env, "my-secret", &values).await;
+}
 
-    // A SpiceOrganization that is not Ready.
+#[tokio::test]
+async fn metadata_changes_start_no_check_of_an_organization_that_failed() {
+    let env = TestEnv::new("metadata-check").await;
+    let operator = env.start_operator_with(&["--rejected-write-retry-interval=1h"]).await;
+    env.wait_for_ready::<SpiceOrganization>("default").await;
     let forbidden = Action::Response { status: 403, headers: json!({}), body: json!({ "error": "no" }) };
     env.sandbox.add_fault(Fault::new(When::Before, forbidden).route("/v1/orgs")).await.unwrap();
     env.request_reconcile::<SpiceOrganization>("default").await;
