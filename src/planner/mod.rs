@@ -48,7 +48,7 @@ mod deletion_order_tests;
 mod model;
 
 pub use app::{
-    AppDesired, AppObserved, AppRead, AppSecrets, AppWrite, CompetingApp, LoadedSpicepod, ManagedField,
+    AppDesired, AppObserved, AppRead, AppSecrets, AppWrite, CompetingApp, LoadedSpicepod, ManagedField, RecordedApps,
     SpicepodProblem, parse_spicepod,
 };
 pub use conditions::undecodable_conditions;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::observation::{Observation, Observed};
-use crate::management::types::{ApiError, App};
+use crate::management::types::{ApiError, App, ListedApps};
 
 /// Tag with the owner of an app.
 pub(super) const OWNER_TAG: &str = "spice-operator-owner";
@@ -38,12 +38,12 @@ pub(super) fn has_name(app: &App, name: &str) -> bool {
 }
 
 /// The complete list of apps.
-pub(super) type AppList = Observation<Arc<Vec<App>>>;
+pub(super) type AppList = Observation<Arc<ListedApps>>;
 
 /// Result of the look-up in the app list of an app that a GET did not find. A 404 alone is no proof of absence.
 pub(super) enum ListedAbsence<'a> {
     /// The complete list does not have the app.
-    Absent(&'a AppList),
+    Absent,
     /// The list has the app.
     Listed,
     /// The list could not be read.
@@ -55,8 +55,8 @@ pub(super) enum ListedAbsence<'a> {
 /// Looks `id` up in the app list.
 pub(super) fn listed_absence(list: Option<&Observed<AppList>>, id: i64) -> ListedAbsence<'_> {
     match list {
-        Some(Observed::Present(list)) if list.value.iter().any(|app| app.id == id) => ListedAbsence::Listed,
-        Some(Observed::Present(list)) => ListedAbsence::Absent(list),
+        Some(Observed::Present(list)) if list.value.get(id).is_some() => ListedAbsence::Listed,
+        Some(Observed::Present(_)) => ListedAbsence::Absent,
         Some(Observed::Unknown(error)) => ListedAbsence::Unknown(error),
         // A list is never absent: a list that the API does not serve is unknown.
         Some(Observed::Absent) | None => ListedAbsence::NotRead,

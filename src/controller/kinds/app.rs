@@ -66,7 +66,10 @@ impl Reconciler for SpiceApp {
             }
             AppRead::Spicepod(key) => observed.spicepod = Some(load_spicepod(context, object, key).await),
             AppRead::Secrets => observed.secrets = Some(secrets::observe(context, object)),
-            AppRead::Siblings => observed.sibling_ids = Some(apps::sibling_ids(context, object)),
+            AppRead::Siblings => {
+                let list = observed.list.as_ref().and_then(Observed::present);
+                observed.siblings = list.map(|list| apps::recorded_apps(context, object, &list.value));
+            }
             AppRead::CrdTerminating => observed.crd_terminating = Some(crd_terminating::<Self>(context).await),
             AppRead::List(not_before) => {
                 let list = async {

@@ -14,12 +14,12 @@ use crate::api::{
 };
 use crate::controller::cluster::cache::decoded;
 use crate::controller::state::context::Context;
-use crate::controller::state::index_keys::{AppKey, OrganizationKey, OrganizationUse};
+use crate::controller::state::index_keys::{AppKey, OrganizationKey, OrganizationUse, binding};
 use crate::controller::state::key_index::ObjectKey;
 use crate::management::portal_url;
 use crate::planner::{
-    Observed, OrganizationView, ResourcePlanner, binding_text, credential_not_found_message, display_object,
-    find_condition, is_suspended,
+    Observed, OrganizationView, ResourcePlanner, credential_not_found_message, display_object, find_condition,
+    is_suspended,
 };
 
 /// Reference to the organization that an app uses, which need not exist. A recorded app stays in its recorded
@@ -149,11 +149,6 @@ fn unusable(context: &Context, organization: &SpiceOrganization, status: &SpiceO
     }
 }
 
-fn binding(status: &SpiceOrganizationStatus) -> Option<String> {
-    let id = status.organization.as_ref().map(|organization| organization.id.as_str());
-    Some(binding_text(status.endpoint.as_ref()?, id))
-}
-
 /// Number of recorded apps that a user accepts as missing.
 fn accepted_missing_apps(organization: &SpiceOrganization) -> usize {
     organization.annotations().get(ACCEPT_MISSING_APPS).and_then(|count| count.trim().parse().ok()).unwrap_or_default()
@@ -174,16 +169,22 @@ pub(in crate::controller) fn count_apps_without_tags(
 
 /// Number of apps of an organization with a key.
 fn count(context: &Context, organization: &ResolvedOrganizationRef, key: fn(OrganizationUse) -> AppKey) -> usize {
-    let uses_it = |app: &SpiceApp| reference(context, app) == *organization;
-    let count = |one| match one {
-        // A SpiceOrganization "default" in the namespace of an app takes precedence.
-        OrganizationUse::Default => {
-            let apps = apps_with(context, &key(one));
-            apps.iter().filter(|app| app.0.as_ref().is_ok_and(uses_it)).count()
-        }
-        OrganizationUse::Named(_) | OrganizationUse::DefaultIn(_) => context.apps_by.count(&key(one)),
-    };
-    uses_of(context, organization).into_iter().map(count).sum()
+    let of_use = |one| context.apps_by.count(&key(one));
+    let uses = uses_of(context, organization);
+    // A SpiceOrganization "default" in the namespace of an app takes precedence.
+    let others =
+        if uses.contains(&OrganizationUse::Default) { defaults_except(context, organization) } else { Vec::new() };
+    let elsewhere: usize = others.into_iter().map(|namespace| of_use(OrganizationUse::DefaultIn(namespace))).sum();
+    uses.into_iter().map(of_use).sum::<usize>().saturating_sub(elsewhere)
+}
+
+/// Namespaces with a SpiceOrganization `default`, except that of `organization`.
+fn defaults_except(context: &Context, organization: &ResolvedOrganizationRef) -> Vec<String> {
+    let defaults = organizations_with(context, &OrganizationKey::Default);
+    let namespaces = defaults.iter().filter_map(|one| one.namespace());
+    let is_other =
+        |namespace: &String| organization.name != DEFAULT_ORGANIZATION || organization.namespace != *namespace;
+    namespaces.filter(is_other).collect()
 }
 
 /// Returns true if an app of the organization is being deleted. An undecodable app may use any organization of its
@@ -222,13 +223,18 @@ pub(in crate::controller) fn apps_of(
     context: &Context,
     organization: &ResolvedOrganizationRef,
 ) -> Vec<Arc<DeserializeGuard<SpiceApp>>> {
+    let apps = keys_of_apps(context, organization).flat_map(|key| apps_with(context, &key));
+    apps.filter(|app| may_use(context, app, organization)).collect()
+}
+
+/// The keys of the apps that can use an organization.
+fn keys_of_apps(context: &Context, organization: &ResolvedOrganizationRef) -> impl Iterator<Item = AppKey> + use<> {
     let keys = uses_of(context, organization).into_iter().map(AppKey::Organization);
-    let keys = keys.chain([AppKey::Undecodable(organization.namespace.clone())]);
-    let uses_it = |app: &Arc<DeserializeGuard<SpiceApp>>| match &app.0 {
-        Ok(app) => reference(context, app) == *organization,
-        Err(_) => true,
-    };
-    keys.flat_map(|key| apps_with(context, &key)).filter(uses_it).collect()
+    keys.chain([AppKey::Undecodable(organization.namespace.clone())])
+}
+
+fn may_use(context: &Context, app: &DeserializeGuard<SpiceApp>, organization: &ResolvedOrganizationRef) -> bool {
+    app.0.as_ref().map_or(true, |app| reference(context, app) == *organization)
 }
 
 /// The cached apps with a key.
@@ -257,10 +263,14 @@ pub(in crate::controller) fn dependents(context: &Context, organization: &SpiceO
     names
 }
 
-/// Returns true if an object uses the organization, as in [`dependents`].
+/// Returns true if an object uses the organization, as in [`dependents`]. Visits apps until one does.
 pub(in crate::controller) fn has_dependents(context: &Context, organization: &SpiceOrganization) -> bool {
-    let apps = apps_of(context, &reference_to(organization));
-    apps.iter().any(|app| depends_on(context, organization, app))
+    let own = reference_to(organization);
+    let is_dependent = |(namespace, name): &ObjectKey| {
+        let app = context.kinds.apps.get(namespace, name);
+        app.is_some_and(|app| may_use(context, &app, &own) && depends_on(context, organization, &app))
+    };
+    keys_of_apps(context, &own).any(|key| context.apps_by.any(&key, is_dependent))
 }
 
 fn depends_on(context: &Context, organization: &SpiceOrganization, app: &DeserializeGuard<SpiceApp>) -> bool {

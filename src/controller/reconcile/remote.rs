@@ -14,7 +14,7 @@ use crate::controller::cluster::call::{format_kube_error, with_timeout};
 use crate::controller::lookup::organizations::{self, credential_secret, organization_of, reference};
 use crate::controller::state::connections::Connection;
 use crate::controller::state::context::Context;
-use crate::management::types::{ApiError, App, ErrorKind, SecretList};
+use crate::management::types::{ApiError, ErrorKind, ListedApps, SecretList};
 use crate::management::{APPS_PATH, ApiResponse, Priority, secrets_path};
 use crate::planner::{Observation, Observed, OrganizationView, credential_not_found_message};
 
@@ -132,7 +132,7 @@ pub(in crate::controller) async fn list_apps(
     app: &SpiceApp,
     not_before: Timestamp,
     priority: Priority,
-) -> Result<ApiResponse<Arc<Vec<App>>>, ApiError> {
+) -> Result<ApiResponse<Arc<ListedApps>>, ApiError> {
     let connection = connection_of(context, app).await?;
     let list = connection.reads.apps(not_before, priority).await;
     report_completeness(context, app, list, APPS_PATH)

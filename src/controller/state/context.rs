@@ -16,9 +16,11 @@ use super::connections::Connections;
 use super::index_keys::{AppKey, OrganizationKey};
 use super::key_index::KeyIndex;
 use super::kinds::Kinds;
+use super::recorded_apps::Comparison;
 use super::reference_index::ReferenceIndex;
 use super::secret_names::SiblingIndex;
 use super::settings::Settings;
+use crate::api::ResolvedOrganizationRef;
 use crate::controller::cluster::counters::Counters;
 use crate::controller::cluster::events::Events;
 use crate::controller::cluster::leadership::Leadership;
@@ -49,7 +51,9 @@ pub(in crate::controller) struct Context {
     pub(in crate::controller) kept_secrets: Mutex<HashSet<String>>,
     /// SpiceApps by name, organization, namespace and ConfigMap.
     pub(in crate::controller) apps_by: KeyIndex<AppKey>,
-    /// SpiceOrganizations by namespace and credential Secret.
+    /// Comparisons of recorded apps with the app list, by organization.
+    pub(in crate::controller) recorded_apps: Mutex<HashMap<ResolvedOrganizationRef, Comparison>>,
+    /// SpiceOrganizations by namespace, binding and credential Secret.
     pub(in crate::controller) organizations_by: KeyIndex<OrganizationKey>,
     /// SpiceSecrets by SpiceApp.
     pub(in crate::controller) secrets_by_app: ReferenceIndex,
@@ -101,6 +105,7 @@ impl Context {
             unprotected_secrets: Mutex::default(),
             kept_secrets: Mutex::default(),
             apps_by: KeyIndex::default(),
+            recorded_apps: Mutex::default(),
             organizations_by: KeyIndex::default(),
             secrets_by_app: ReferenceIndex::default(),
             secrets_by_source: ReferenceIndex::default(),

@@ -3,8 +3,10 @@
 use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 
-use crate::api::{ResolvedOrganizationRef, SpiceApp, SpiceAppStatus, SpiceOrganization};
-use crate::planner::is_released;
+use crate::api::{
+    DEFAULT_ORGANIZATION, ResolvedOrganizationRef, SpiceApp, SpiceAppStatus, SpiceOrganization, SpiceOrganizationStatus,
+};
+use crate::planner::{binding_text, is_released};
 
 /// A key of a SpiceApp.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +79,10 @@ pub(in crate::controller) enum OrganizationKey {
     Undecodable(String),
     /// Namespace and name of the credential Secret.
     Secret(String, String),
+    /// Organization binding.
+    Binding(String),
+    /// The name is `default`.
+    Default,
 }
 
 /// The keys of a SpiceOrganization. A released object has none: it represents nothing.
@@ -85,14 +91,24 @@ pub(in crate::controller) fn organization_keys(object: &DeserializeGuard<SpiceOr
         return Vec::new();
     }
     let namespace = object.namespace().unwrap_or_default();
-    let own = match &object.0 {
-        Ok(organization) => {
-            let secret = organization.spec.credentials.secret_name().unwrap_or_default();
-            OrganizationKey::Secret(namespace.clone(), secret.to_owned())
-        }
-        Err(_) => OrganizationKey::Undecodable(namespace.clone()),
+    let mut keys = vec![OrganizationKey::Namespace(namespace.clone())];
+    if object.name_any() == DEFAULT_ORGANIZATION {
+        keys.push(OrganizationKey::Default);
+    }
+    let Ok(organization) = &object.0 else {
+        keys.push(OrganizationKey::Undecodable(namespace));
+        return keys;
     };
-    vec![OrganizationKey::Namespace(namespace), own]
+    let secret = organization.spec.credentials.secret_name().unwrap_or_default();
+    keys.push(OrganizationKey::Secret(namespace, secret.to_owned()));
+    keys.extend(organization.status.as_ref().and_then(binding).map(OrganizationKey::Binding));
+    keys
+}
+
+/// Binding of an organization, once known.
+pub(in crate::controller) fn binding(status: &SpiceOrganizationStatus) -> Option<String> {
+    let id = status.organization.as_ref().map(|organization| organization.id.as_str());
+    Some(binding_text(status.endpoint.as_ref()?, id))
 }
 
 /// Returns true if the app has shown that the API does not keep the operator's tags.

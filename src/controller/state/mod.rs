@@ -9,6 +9,7 @@ pub(super) mod index_keys;
 pub(super) mod key_index;
 pub(super) mod kinds;
 pub(super) mod object_states;
+pub(super) mod recorded_apps;
 pub(super) mod reference_index;
 pub(super) mod secret_names;
 pub(super) mod settings;

@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::api::{DEFAULT_ORGANIZATION, ResolvedOrganizationRef, SpiceOrganization};
 use crate::controller::cluster::predicates::{ChangeFilter, fields_for_reconcile};
+use crate::controller::cluster::sync::lock;
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::credential::has_finalizer;
 use crate::controller::lookup::organizations::{apps_of, apps_with, common_view, credential_ref, reference_to};
@@ -130,6 +131,7 @@ impl EventHandler<DeserializeGuard<SpiceOrganization>> for SpiceOrganizationEven
             self.context.organizations_by.set(&namespace, &name, Vec::new());
         }
         if let Ok(organization) = &object.0 {
+            lock(&self.context.recorded_apps).remove(&reference_to(organization));
             self.enqueue_apps(organization, true);
         }
         self.enqueue_credentials(object);

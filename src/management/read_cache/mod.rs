@@ -3,9 +3,10 @@
 
 mod app_entry;
 mod cached;
+mod entries;
 mod priority_mutex;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,13 +14,12 @@ use jiff::Timestamp;
 
 use self::app_entry::AppEntry;
 use self::cached::Cached;
+use self::entries::Entries;
 use self::priority_mutex::PriorityMutex;
 use super::client::Client;
 use super::rate_limit::Priority;
-use super::types::{ApiError, ApiResponse, App, ErrorKind, ListCompleteness, RemoteSecret, SecretList};
+use super::types::{ApiError, ApiResponse, App, ErrorKind, ListCompleteness, ListedApps, RemoteSecret, SecretList};
 
-/// Number of entries from which a new entry removes all unused entries, including recent ones.
-const MAX_APPS: usize = 1000;
 /// Attempts of a read that starts before the end of an own write. More are needed only if the clock was set back.
 const MAX_ATTEMPTS: usize = 3;
 /// Path of the app list.
@@ -31,13 +31,39 @@ pub struct ReadCache {
     client: Arc<Client>,
     min_list_interval: Duration,
     ttl: Duration,
-    apps: Lock<Cached<Vec<App>>>,
+    apps: Lock<Cached<ListedApps>>,
     /// Locked while the app list is read.
     apps_lock: PriorityMutex,
-    /// Completeness of the last read of each list, by path.
-    lists: Lock<BTreeMap<String, ListCompleteness>>,
-    /// Entries by app ID.
-    entries: Lock<HashMap<i64, Arc<AppEntry>>>,
+    lists: Lock<Lists>,
+    entries: Lock<Entries>,
+}
+
+/// Completeness of the last read of each list, by path.
+#[derive(Debug, Default)]
+struct Lists {
+    complete: HashSet<String>,
+    /// Items that were read.
+    incomplete: BTreeMap<String, usize>,
+}
+
+impl Lists {
+    fn set(&mut self, path: &str, completeness: ListCompleteness) {
+        self.complete.remove(path);
+        self.incomplete.remove(path);
+        match completeness {
+            ListCompleteness::Complete => {
+                self.complete.insert(path.to_owned());
+            }
+            ListCompleteness::Unknown { items_seen } => {
+                self.incomplete.insert(path.to_owned(), items_seen);
+            }
+        }
+    }
+
+    fn retain(&mut self, is_retained: impl Fn(&str) -> bool) {
+        self.complete.retain(|path| is_retained(path));
+        self.incomplete.retain(|path, _| is_retained(path));
+    }
 }
 
 impl ReadCache {
@@ -56,7 +82,7 @@ impl ReadCache {
         &self,
         not_before: Timestamp,
         priority: Priority,
-    ) -> Result<ApiResponse<Arc<Vec<App>>>, ApiError> {
+    ) -> Result<ApiResponse<Arc<ListedApps>>, ApiError> {
         let requested_at = Timestamp::now();
         let _guard = self.apps_lock.lock(priority).await;
         if let Some(result) = self.cached_apps().get_fresh(not_before, requested_at) {
@@ -70,14 +96,14 @@ impl ReadCache {
                 return result;
             }
         }
-        let result = self.client.apps(priority).await;
+        let result = self.client.apps(priority).await.map(|list| list.map(ListedApps::from));
         if let Some(completeness) = completeness_of(&result) {
             let mut lists = self.lists();
-            lists.insert(APPS_PATH.to_owned(), completeness);
+            lists.set(APPS_PATH, completeness);
             // The secrets of deleted apps are not read again.
             if let Ok(response) = &result {
-                let existing: BTreeSet<String> = response.value.iter().map(|app| secrets_path(app.id)).collect();
-                lists.retain(|path, _| path == APPS_PATH || existing.contains(path));
+                let existing: HashSet<String> = response.value.ids().map(secrets_path).collect();
+                lists.retain(|path| path == APPS_PATH || existing.contains(path));
             }
         }
         self.cached_apps().store(result)
@@ -127,7 +153,7 @@ impl ReadCache {
             }
             let result = self.client.secrets(app, priority).await;
             if let Some(completeness) = completeness_of(&result) {
-                self.lists().insert(secrets_path(app), completeness);
+                self.lists().set(&secrets_path(app), completeness);
             }
             if let Some(result) = entry.state().store_secrets(result) {
                 return result;
@@ -139,8 +165,8 @@ impl ReadCache {
     /// Returns true if the last app list has this ID under another name.
     pub fn is_listed_under_another_name(&self, app: &App) -> bool {
         let apps = self.cached_apps().response.as_ref().map(|response| Arc::clone(&response.value));
-        let is_other = |listed: &App| listed.id == app.id && !listed.name.eq_ignore_ascii_case(&app.name);
-        apps.is_some_and(|apps| apps.iter().any(is_other))
+        let is_other = |listed: &App| !listed.name.eq_ignore_ascii_case(&app.name);
+        apps.is_some_and(|apps| apps.get(app.id).is_some_and(is_other))
     }
 
     /// Records the end of a write to an app, with its response if the write succeeded.
@@ -154,57 +180,41 @@ impl ReadCache {
         self.entry(app).state().on_secret_write(name, current, Timestamp::now());
     }
 
-    /// Completeness of the lists that were read, by path. A path of `reported` counts as complete if its app no longer
-    /// exists.
+    /// The incomplete lists, and the state of the `reported` ones as far as known. A reported list counts as complete if
+    /// its app no longer exists.
     pub fn list_completeness<'a>(
         &self,
         reported: impl Iterator<Item = &'a String>,
     ) -> BTreeMap<String, ListCompleteness> {
-        let mut lists = self.lists().clone();
         let apps = self.cached_apps().response.as_ref().map(|response| Arc::clone(&response.value));
-        for path in reported {
-            let is_deleted =
-                |apps: &Vec<App>| path != APPS_PATH && !apps.iter().any(|app| secrets_path(app.id) == *path);
-            if !lists.contains_key(path) && apps.as_deref().is_some_and(is_deleted) {
-                lists.insert(path.clone(), ListCompleteness::Complete);
-            }
-        }
-        lists
+        let is_deleted = |path: &str| {
+            let exists = |apps: &ListedApps| app_of_secrets_path(path).is_some_and(|id| apps.get(id).is_some());
+            path != APPS_PATH && apps.as_deref().is_some_and(|apps| !exists(apps))
+        };
+        let lists = self.lists();
+        let complete = reported.filter(|path| lists.complete.contains(*path) || is_deleted(path));
+        let complete: Vec<_> = complete.map(|path| (path.clone(), ListCompleteness::Complete)).collect();
+        let unknown = |(path, items_seen): (&String, &usize)| {
+            (path.clone(), ListCompleteness::Unknown { items_seen: *items_seen })
+        };
+        complete.into_iter().chain(lists.incomplete.iter().map(unknown)).collect()
     }
 
-    fn cached_apps(&self) -> MutexGuard<'_, Cached<Vec<App>>> {
+    fn cached_apps(&self) -> MutexGuard<'_, Cached<ListedApps>> {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lists(&self) -> MutexGuard<'_, BTreeMap<String, ListCompleteness>> {
+    fn lists(&self) -> MutexGuard<'_, Lists> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The entry of an app. A new entry removes expired entries that no caller uses.
     fn entry(&self, id: i64) -> Arc<AppEntry> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if !entries.contains_key(&id) {
-            self.remove_expired(&mut entries);
-        }
-        let entry = Arc::clone(entries.entry(id).or_default());
-        entry.state().last_used = Timestamp::now();
-        entry
-    }
-
-    fn remove_expired(&self, entries: &mut HashMap<i64, Arc<AppEntry>>) {
         let oldest = Timestamp::now().checked_sub(self.ttl).unwrap_or(Timestamp::MIN);
-        let is_full = entries.len() >= MAX_APPS;
-        let mut lists = self.lists();
-        entries.retain(|id, entry| {
-            let is_in_use = Arc::strong_count(entry) > 1;
-            let is_retained = is_in_use || (!is_full && entry.state().last_used >= oldest);
-            let path = secrets_path(*id);
-            // An incomplete list stays recorded until the list is read again.
-            if !is_retained && lists.get(&path) == Some(&ListCompleteness::Complete) {
-                lists.remove(&path);
-            }
-            is_retained
-        });
+        // An incomplete list stays recorded until the list is read again.
+        let on_remove = |removed| {
+            self.lists().complete.remove(&secrets_path(removed));
+        };
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(id, oldest, on_remove)
     }
 }
 
@@ -218,6 +228,11 @@ pub fn secrets_path(app: i64) -> String {
     format!("{APPS_PATH}/{app}/secrets")
 }
 
+/// ID of the app in a path of [`secrets_path`].
+fn app_of_secrets_path(path: &str) -> Option<i64> {
+    path.strip_prefix(APPS_PATH)?.strip_prefix('/')?.strip_suffix("/secrets")?.parse().ok()
+}
+
 /// Completeness of a list, or `None` if the read failed for another reason.
 fn completeness_of<T>(result: &Result<ApiResponse<T>, ApiError>) -> Option<ListCompleteness> {
     match result {
@@ -226,5 +241,38 @@ fn completeness_of<T>(result: &Result<ApiResponse<T>, ApiError>) -> Option<ListC
             Some(ListCompleteness::Unknown { items_seen: *items_seen })
         }
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_secrets_names_its_app() {
+        for (path, app) in [
+            (secrets_path(7), Some(7)),
+            (APPS_PATH.to_owned(), None),
+            ("/v1/apps/x/secrets".to_owned(), None),
+            ("/v1/apps/7".to_owned(), None),
+        ] {
+            assert_eq!(app_of_secrets_path(&path), app, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_complete_or_incomplete_as_read_last() {
+        let mut lists = Lists::default();
+        lists.set("one", ListCompleteness::Unknown { items_seen: 20 });
+        lists.set("two", ListCompleteness::Unknown { items_seen: 20 });
+        lists.set("one", ListCompleteness::Complete);
+        assert_eq!(
+            (lists.complete.contains("one"), lists.incomplete.keys().map(String::as_str).collect::<Vec<_>>()),
+            (true, vec!["two"])
+        );
+        lists.set("one", ListCompleteness::Unknown { items_seen: 40 });
+        assert_eq!((lists.complete.len(), lists.incomplete["one"]), (0, 40));
+        lists.retain(|path| path == "two");
+        assert_eq!(lists.incomplete.into_keys().collect::<Vec<_>>(), ["two"]);
     }
 }

@@ -2,6 +2,7 @@
 //! the planner may use this module, and no other module of the client.
 
 mod app;
+mod app_list;
 mod ca_bundle;
 mod endpoint;
 mod error;
@@ -15,6 +16,7 @@ mod server_text;
 
 pub(crate) use app::AppEnvelope;
 pub use app::{App, AppField, CreateApp, CreatedApp, UpdateApp};
+pub use app_list::ListedApps;
 pub use ca_bundle::parse_ca_bundle;
 pub use endpoint::canonical_endpoint;
 pub use error::{ApiError, ErrorKind};

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::input::{AppInput, organization_name, read_failed};
 use crate::api::{ACCEPT_MISSING_APPS, Reason};
 use crate::planner::outcome::{Outcome, Retry};
-use crate::planner::remote_app::{AppList, ListedAbsence, listed_absence, unreadable_app_message};
+use crate::planner::remote_app::{ListedAbsence, listed_absence, unreadable_app_message};
 
 /// Result of an absence check of an app that a GET did not find.
 pub(super) enum AbsenceCheck {
@@ -22,32 +22,32 @@ pub(super) enum AbsenceCheck {
 pub(super) fn absence(input: &AppInput<'_>, id: i64) -> AbsenceCheck {
     let inconclusive =
         |message| AbsenceCheck::Inconclusive(Outcome::ReadFailed(Reason::RemoteUnavailable, message, Retry::Backoff));
-    let list = match listed_absence(input.observed.list.as_ref(), id) {
-        ListedAbsence::Absent(list) => list,
+    match listed_absence(input.observed.list.as_ref(), id) {
+        ListedAbsence::Absent => {}
         ListedAbsence::Listed => return inconclusive(unreadable_app_message(id)),
         ListedAbsence::Unknown(error) => return AbsenceCheck::Inconclusive(read_failed(error)),
         ListedAbsence::NotRead => return inconclusive(format!("App {id} cannot be read")),
-    };
+    }
     if input.is_within_settle_period() {
         return inconclusive(format!("App {id} cannot be read; waiting for the last write to settle"));
     }
-    missing_apps(input, id, list).map_or(AbsenceCheck::Confirmed, AbsenceCheck::MassAbsence)
+    missing_apps(input, id).map_or(AbsenceCheck::Confirmed, AbsenceCheck::MassAbsence)
 }
 
 /// Message if more than three and more than a fifth of the recorded apps are missing from the list. Users delete a few
 /// apps; a credential for another organization shows none of them.
-fn missing_apps(input: &AppInput<'_>, id: i64, list: &AppList) -> Option<String> {
-    let own = (!input.is_deleting()).then_some(id);
-    let recorded: Vec<i64> = input.observed.sibling_ids.iter().flatten().copied().chain(own).collect();
-    let listed: HashSet<i64> = list.value.iter().map(|app| app.id).collect();
-    let missing = recorded.iter().filter(|id| !listed.contains(id)).count();
+fn missing_apps(input: &AppInput<'_>, id: i64) -> Option<String> {
+    let siblings = input.observed.siblings.as_deref()?;
+    // A terminating object does not count its own app.
+    let own = usize::from(!input.is_deleting());
+    let with_own = |ids: &HashSet<i64>| ids.len() - usize::from(ids.contains(&id)) + own;
+    let (recorded, missing) = (with_own(&siblings.all), with_own(&siblings.missing));
     let accepted = input.observed.organization_view().map_or(0, |organization| organization.accepted_missing_apps);
-    (missing > 3 && missing * 5 > recorded.len() && missing > accepted).then(|| {
+    (missing > 3 && missing * 5 > recorded && missing > accepted).then(|| {
         format!(
-            "{missing} of {} recorded apps are missing from the app list, so the credential may resolve to another \
+            "{missing} of {recorded} recorded apps are missing from the app list, so the credential may resolve to another \
              organization. If the apps were deleted, set annotation {ACCEPT_MISSING_APPS}: \"{missing}\" on \
              SpiceOrganization \"{}\"",
-            recorded.len(),
             organization_name(input)
         )
     })

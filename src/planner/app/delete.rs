@@ -221,7 +221,7 @@ fn plan_unrecorded(input: &AppInput<'_>, list: &AppList) -> Plan<SpiceApp> {
         Ownership::Unowned => locate::matches_create_intent(input, app),
         Ownership::Foreign => false,
     };
-    let found = list.value.iter().filter(|app| has_name(app, &input.desired.name)).find(is_own);
+    let found = list.value.named(&input.desired.name).find(is_own);
     if let Some(app) = found {
         // The list may be older than a write by ID allows: the app itself is read next.
         let mut status = input.status.clone();

@@ -1,6 +1,7 @@
 //! Input of a plan of a SpiceApp: observations, reads, and questions about both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use serde_json::json;
 
 use crate::api::{ConfigMapKeyRef, DEFAULT_ORGANIZATION, Reason, ResolvedOrganizationRef, SourceVersion, SpiceApp};
 use crate::json::CompactJson;
-use crate::management::types::{ApiError, App};
+use crate::management::types::{ApiError, App, ListedApps};
 use crate::planner::observation::{Observation, Observed};
 use crate::planner::organization_view::{OrganizationView, is_same_binding, not_ready_message};
 use crate::planner::outcome::Outcome;
@@ -47,8 +48,8 @@ pub struct AppObserved {
     pub list: Option<Observed<AppList>>,
     /// SpiceSecrets of the app, from the cache.
     pub secrets: Option<AppSecrets>,
-    /// IDs that other SpiceApps of the organization have recorded, without terminating ones.
-    pub sibling_ids: Option<Vec<i64>>,
+    /// Recorded apps of the organization, compared with `list`.
+    pub siblings: Option<Arc<RecordedApps>>,
     /// The app with the recorded ID. `Absent` is a single 404; only the list confirms the absence.
     pub app: Option<Observed<Observation<App>>>,
 }
@@ -73,6 +74,23 @@ pub struct AppSecrets {
     pub remaining: Vec<String>,
     /// Names of the secrets that the SpiceSecrets have set, or were about to set.
     pub managed: BTreeSet<String>,
+}
+
+/// IDs of apps that the SpiceApps of one organization have recorded, without those of terminating objects.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RecordedApps {
+    /// IDs of all these apps.
+    pub all: HashSet<i64>,
+    /// IDs of the apps that a complete list does not have.
+    pub missing: HashSet<i64>,
+}
+
+impl RecordedApps {
+    /// Compares recorded IDs with a complete list.
+    pub fn new(all: HashSet<i64>, list: &ListedApps) -> Self {
+        let missing = all.iter().copied().filter(|id| list.get(*id).is_none()).collect();
+        Self { all, missing }
+    }
 }
 
 /// A spicepod from a ConfigMap.
@@ -134,10 +152,10 @@ pub enum AppRead {
     CrdTerminating,
     /// SpiceSecrets of the app, from the cache.
     Secrets,
-    /// IDs that other SpiceApps of the organization have recorded, from the cache.
-    Siblings,
     /// The complete list of apps, read at this time or later.
     List(Timestamp),
+    /// Recorded apps of the organization, from the cache, compared with the list.
+    Siblings,
     /// The app with this ID, read at this time or later.
     App(i64, Timestamp),
 }

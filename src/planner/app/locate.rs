@@ -37,7 +37,7 @@ enum ExistingApp {
 /// ID of an app in the list whose detail must be read first: adoption and observation are based on the detail.
 pub(super) fn app_to_read(input: &AppInput<'_>) -> Option<i64> {
     let Some(Observed::Present(list)) = &input.observed.list else { return None };
-    let app = list.value.iter().find(|app| has_name(app, &input.desired.name))?;
+    let app = list.value.named(&input.desired.name).next()?;
     matches!(classify(input, app), ExistingApp::Adoptable | ExistingApp::ObserveOnly).then_some(app.id)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn plan(input: &AppInput<'_>, spec: &AppSpec) -> Plan<SpiceApp> {
         Some(Observed::Unknown(error)) => return input.no_op(read_failed(error)),
         Some(Observed::Absent) | None => return input.no_op(Outcome::InProgress("Looking for the app".to_owned())),
     };
-    let Some(app) = list.value.iter().find(|app| has_name(app, &input.desired.name)) else {
+    let Some(app) = list.value.named(&input.desired.name).next() else {
         return if input.desired.observe_only { plan_nothing_to_observe(input) } else { plan_unlisted(input, spec) };
     };
     match classify(input, app) {

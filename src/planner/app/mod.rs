@@ -17,7 +17,7 @@ mod yaml;
 pub(super) mod tests;
 
 pub use fields::ManagedField;
-pub use input::{AppObserved, AppRead, AppSecrets, CompetingApp, LoadedSpicepod, SpicepodProblem};
+pub use input::{AppObserved, AppRead, AppSecrets, CompetingApp, LoadedSpicepod, RecordedApps, SpicepodProblem};
 pub use validate::{AppDesired, AppSpec, parse_spicepod};
 pub use write::AppWrite;
 

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::api::{ResolvedOrganizationRef, SourceVersion, SpiceApp, SpiceSecret, SpiceSecretStatus};
-use crate::management::types::{ApiError, App, ErrorKind, RemoteSecret};
+use crate::management::types::{ApiError, App, ErrorKind, ListedApps, RemoteSecret};
 use crate::planner::app::tests::remote::Remote;
 use crate::planner::model::{Model, Reconciled, ResponseOf, Subject, reconcile};
 use crate::planner::{
@@ -68,8 +68,8 @@ fn organization() -> Observed<OrganizationView> {
 }
 
 impl<K> View<'_, K> {
-    fn list(&self) -> Observed<Observation<Arc<Vec<App>>>> {
-        Observed::Present(Observation { value: Arc::new(self.apps.list()), started_at: self.subject.now })
+    fn list(&self) -> Observed<Observation<Arc<ListedApps>>> {
+        Observed::Present(Observation { value: Arc::new(self.apps.list().into()), started_at: self.subject.now })
     }
 
     fn app(&self, id: i64) -> Observed<Observation<App>> {
@@ -93,7 +93,7 @@ impl Model<SpiceApp> for View<'_, SpiceApp> {
             AppRead::CompetingApps => observed.competing_apps = Some(Vec::new()),
             AppRead::CrdTerminating => observed.crd_terminating = Some(Observed::Present(false)),
             AppRead::Secrets => observed.secrets = Some(self.dependents.clone()),
-            AppRead::Siblings => observed.sibling_ids = Some(Vec::new()),
+            AppRead::Siblings => observed.siblings = Some(Arc::default()),
             AppRead::List(_) => observed.list = Some(self.list()),
             AppRead::App(id, _) => observed.app = Some(self.app(*id)),
             AppRead::Source(_) | AppRead::Spicepod(_) => panic!("the spec has no spicepod"),

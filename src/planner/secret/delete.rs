@@ -140,7 +140,7 @@ fn plan_delete(input: &SecretInput<'_>, app: i64, mut names: Vec<String>, based_
 fn absent(input: &SecretInput<'_>, id: i64) -> Next {
     match listed_absence(input.observed.apps.as_ref(), id) {
         ListedAbsence::NotRead => Next::Read(SecretRead::Apps(input.oldest_usable_read())),
-        ListedAbsence::Absent(_) => release(input),
+        ListedAbsence::Absent => release(input),
         ListedAbsence::Unknown(error) => no_op(input, read_failed(error, "apps:read")),
         ListedAbsence::Listed => {
             let message = unreadable_app_message(id);

@@ -6,7 +6,8 @@ use kube::runtime::watcher::Event;
 use serde_json::json;
 
 use super::*;
-use crate::api::{SpiceApp, SpiceOrganization, SpiceSecret};
+use crate::api::{ResolvedOrganizationRef, SpiceApp, SpiceOrganization, SpiceSecret};
+use crate::controller::lookup::apps::recorded_apps;
 use crate::controller::state::index_keys::{app_keys, organization_keys};
 use crate::controller::state::test_context::test_context;
 
@@ -23,10 +24,13 @@ fn object<K: Reconciler>(name: &str, spec: &serde_json::Value, status: &serde_js
     DeserializeGuard(Ok(serde_json::from_value(object).unwrap()))
 }
 
-/// Look-ups of one reconcile of the SpiceOrganization, a SpiceApp and a SpiceSecret, among this number of apps that
-/// have one SpiceSecret each.
-async fn lookups(apps: usize) -> [usize; 3] {
-    let (context, mut feeds) = test_context(|_| Err(404));
+/// Look-ups of one reconcile of the SpiceOrganization, a SpiceApp and a SpiceSecret, and of one app that is missing from
+/// the list, among this number of apps that have one SpiceSecret each. The apps record their organization, or use it by
+/// default.
+async fn lookups(apps: usize, by_default: bool) -> [usize; 4] {
+    let (mut context, mut feeds) = test_context(|_| Err(404));
+    let reference = ResolvedOrganizationRef { namespace: "team".to_owned(), name: "default".to_owned() };
+    context.settings.default_organization = by_default.then(|| reference.clone());
     let credentials = json!({ "personalAccessToken": { "secretRef": { "name": "credential" } } });
     let ready = json!([{
         "type": "Ready", "status": "True", "reason": "Succeeded", "message": "", "observedGeneration": 2,
@@ -42,7 +46,7 @@ async fn lookups(apps: usize) -> [usize; 3] {
     let mut last = None;
     for number in 0..apps {
         let name = format!("app-{number}");
-        let reference = json!({ "namespace": "team", "name": "default" });
+        let reference = (!by_default).then_some(&reference);
         let status = json!({
             "observedGeneration": 1, "id": number + 1, "incarnation": "c-1", "organizationRef": reference,
             "organizationBinding": "https://api.example", "tagsUnsupported": true,
@@ -60,12 +64,20 @@ async fn lookups(apps: usize) -> [usize; 3] {
         last = Some((app, secret));
     }
     let ((app, secret), context) = (last.unwrap(), Arc::new(context));
+    let missing = app.0.as_ref().unwrap().clone();
     reconcile(Arc::new(organization), Arc::clone(&context)).await;
     let of_organization = take_visits(&context);
     reconcile(Arc::new(app), Arc::clone(&context)).await;
     let of_app = take_visits(&context);
     reconcile(Arc::new(secret), Arc::clone(&context)).await;
-    [of_organization, of_app, take_visits(&context)]
+    let of_secret = take_visits(&context);
+    // The first app that is missing from a list compares all recorded apps with the list, for all missing apps.
+    let list = Arc::default();
+    let first = recorded_apps(&context, &missing, &list);
+    assert_eq!((first.all.len(), first.missing.len()), (apps, apps));
+    assert!(take_visits(&context) >= apps);
+    assert!(Arc::ptr_eq(&recorded_apps(&context, &missing, &list), &first));
+    [of_organization, of_app, of_secret, take_visits(&context)]
 }
 
 /// Objects that look-ups have visited since the last call.
@@ -78,7 +90,9 @@ fn take_visits(context: &Context) -> usize {
 
 #[tokio::test]
 async fn the_lookups_of_a_reconcile_do_not_grow_with_the_number_of_objects() {
-    let (few, many) = (lookups(APPS[0]).await, lookups(APPS[1]).await);
-    assert_eq!(few, many);
-    assert!(few.iter().all(|visits| *visits > 0), "{few:?}");
+    for by_default in [false, true] {
+        let (few, many) = (lookups(APPS[0], by_default).await, lookups(APPS[1], by_default).await);
+        assert_eq!(few, many);
+        assert!(few.iter().all(|visits| *visits > 0), "{few:?}");
+    }
 }

@@ -31,7 +31,7 @@ use crate::api::{FINALIZER, Reason, ResolvedOrganizationRef, SpiceAppSpec};
 use crate::management::types::{ApiError, App, ErrorKind, ResponseText};
 use crate::planner::model::{Model, Reconciled, Subject, identity, reconcile};
 use crate::planner::remote_app::{INCARNATION_TAG, OWNER_TAG};
-use crate::planner::{KubernetesWrite, Observation, Observed, OrganizationView, Outcome, Retry};
+use crate::planner::{KubernetesWrite, Observation, Observed, OrganizationView, Outcome, RecordedApps, Retry};
 use remote::Remote;
 
 /// The read that fails.
@@ -159,7 +159,11 @@ impl Fixture {
                 let present = loaded.map_or(Observed::Absent, Observed::Present);
                 observed.spicepod = Some(read_error(FailingRead::Source).map_or(present, Observed::Unknown));
             }
-            AppRead::Siblings => observed.sibling_ids = Some(self.siblings.clone()),
+            AppRead::Siblings => {
+                let Some(Observed::Present(list)) = &observed.list else { return };
+                let siblings = RecordedApps::new(self.siblings.iter().copied().collect(), &list.value);
+                observed.siblings = Some(Arc::new(siblings));
+            }
             AppRead::CrdTerminating => {
                 let terminating =
                     read_error(FailingRead::CrdTerminating).map_or(self.crd_terminating.clone(), Observed::Unknown);
@@ -167,8 +171,9 @@ impl Fixture {
             }
             AppRead::List(not_before) => {
                 assert!(*not_before <= self.now, "a list must not start in the future");
-                let list =
-                    || Observed::Present(Observation { value: Arc::new(self.remote.list()), started_at: self.now });
+                let list = || {
+                    Observed::Present(Observation { value: Arc::new(self.remote.list().into()), started_at: self.now })
+                };
                 observed.list = Some(read_error(FailingRead::List).map_or_else(list, remote::read_failed));
             }
             AppRead::Secrets => observed.secrets = Some(self.secrets.clone()),

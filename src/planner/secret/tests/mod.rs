@@ -234,7 +234,8 @@ impl Fixture {
                 observed.list = Some(read_error().map_or(Observed::Present(observation), Observed::Unknown));
             }
             SecretRead::Apps(_) => {
-                let observation = Observation { value: Arc::new(vec![self.remote_app.clone()]), started_at: self.now };
+                let observation =
+                    Observation { value: Arc::new(vec![self.remote_app.clone()].into()), started_at: self.now };
                 observed.apps = Some(Observed::Present(observation));
             }
             SecretRead::CrdTerminating => observed.crd_terminating = Some(Observed::Present(false)),
