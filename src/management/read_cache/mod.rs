@@ -1,9 +1,9 @@
 //! A read-through cache that all objects of one connection share. Concurrent reads of one thing use one request, and
 //! the operator's own writes invalidate or correct earlier reads.
 
+mod app_entries;
 mod app_entry;
 mod cached;
-mod entries;
 mod priority_mutex;
 
 use std::collections::{BTreeMap, HashSet};
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::app_entries::AppEntries;
 use self::app_entry::AppEntry;
 use self::cached::Cached;
-use self::entries::Entries;
 use self::priority_mutex::PriorityMutex;
 use super::client::Client;
 use super::rate_limit::Priority;
@@ -35,7 +35,7 @@ pub struct ReadCache {
     /// Locked while the app list is read.
     apps_lock: PriorityMutex,
     lists: Lock<Lists>,
-    entries: Lock<Entries>,
+    entries: Lock<AppEntries>,
 }
 
 /// Completeness of the last read of each list, by path.

@@ -14,7 +14,7 @@ const MIN_SWEEP_SIZE: usize = 16;
 
 /// Entries by app ID.
 #[derive(Debug)]
-pub(super) struct Entries {
+pub(super) struct AppEntries {
     by_app: HashMap<i64, Arc<AppEntry>>,
     /// Number of entries from which a new entry removes others: twice the number that the last removal left, so that
     /// the cost of a new entry does not depend on the number of entries.
@@ -24,7 +24,7 @@ pub(super) struct Entries {
     visits: usize,
 }
 
-impl Default for Entries {
+impl Default for AppEntries {
     fn default() -> Self {
         Self {
             by_app: HashMap::new(),
@@ -35,7 +35,7 @@ impl Default for Entries {
     }
 }
 
-impl Entries {
+impl AppEntries {
     /// The entry of an app. A new entry may remove entries that no caller uses and that were last used before `oldest`.
     /// `on_remove` receives their IDs.
     pub(super) fn get(&mut self, id: i64, oldest: Timestamp, on_remove: impl FnMut(i64)) -> Arc<AppEntry> {
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn unused_entries_are_removed_after_their_time_or_when_the_cache_is_full() {
         for (oldest, most) in [(Timestamp::MAX, MIN_SWEEP_SIZE), (Timestamp::MIN, MAX_APPS)] {
-            let (mut entries, mut removed) = (Entries::default(), Vec::new());
+            let (mut entries, mut removed) = (AppEntries::default(), Vec::new());
             let in_use = entries.get(-1, oldest, |_| {});
             for id in 0..3000 {
                 entries.get(id, oldest, |id| removed.push(id));
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_cost_of_an_entry_does_not_grow_with_the_number_of_entries() {
         for count in [100, 10_000] {
-            let mut entries = Entries::default();
+            let mut entries = AppEntries::default();
             let in_use: Vec<_> = (0..count).map(|id| entries.get(id, Timestamp::MIN, |_| {})).collect();
             assert_eq!(entries.by_app.len(), in_use.len());
             assert!((1..=3 * in_use.len()).contains(&entries.visits), "{count}: {}", entries.visits);
