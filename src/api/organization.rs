@@ -167,6 +167,8 @@ pub struct OAuthClient {
 #[x_kube(
     validation = Rule::new("has(self.selector) == (self.from == 'Selector')")
         .message("selector must be set if and only if from is Selector"),
+    validation = Rule::new("self.from != 'Selector' || !has(self.selector) || (has(self.selector.matchLabels) && self.selector.matchLabels.size() > 0) || (has(self.selector.matchExpressions) && self.selector.matchExpressions.size() > 0)")
+        .message("name at least one label or expression, or set from: All").field_path(".selector"),
     validation = Rule::new("!has(self.selector) || !has(self.selector.matchLabels) || self.selector.matchLabels.all(key, key.matches('^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))")
         .message("no label can have this key").field_path(".selector.matchLabels"),
     validation = Rule::new("!has(self.selector) || !has(self.selector.matchExpressions) || self.selector.matchExpressions.all(one, one.operator in ['In', 'NotIn'] ? has(one.values) && one.values.size() > 0 : one.operator in ['Exists', 'DoesNotExist'] && (!has(one.values) || one.values.size() == 0))")
@@ -177,8 +179,8 @@ pub struct AllowedNamespaces {
     /// `Same` allows only the namespace of the SpiceOrganization, `All` every namespace, and `Selector` also the
     /// namespaces that match `selector`.
     pub from: NamespacesFrom,
-    /// Label selector for namespaces. Required with `from: Selector`, and not valid otherwise. An empty selector matches
-    /// every namespace, as in Kubernetes.
+    /// Label selector for namespaces. Required with `from: Selector`, and not valid otherwise. The selector names at
+    /// least one label or expression. To allow every namespace, set `from: All`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = bounded_selector)]
     pub selector: Option<LabelSelector>,

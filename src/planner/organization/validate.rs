@@ -79,6 +79,12 @@ fn budget(budget: &RequestBudget) -> Result<(), String> {
 }
 
 fn requirements(selector: &LabelSelector) -> Result<(), String> {
+    let LabelSelector { match_labels, match_expressions } = selector;
+    // An empty selector matches every namespace, which a template can produce by mistake.
+    if match_labels.iter().flatten().next().is_none() && match_expressions.iter().flatten().next().is_none() {
+        let problem = "name at least one label or expression, or set from: All";
+        return Err(format!("spec.allowedNamespaces.selector: {problem}"));
+    }
     let labels = selector.match_labels.iter().flatten().map(|(key, _)| key);
     let required = selector.match_expressions.iter().flatten().map(|requirement| &requirement.key);
     if let Some(key) = labels.chain(required).find(|key| !is_label_key(key)) {
@@ -136,6 +142,8 @@ mod tests {
         let token = json!({ "secretRef": { "name": "token", "key": "token" } });
         let allowed = |selector: Value| json!({ "allowedNamespaces": { "from": "Selector", "selector": selector } });
         let required = |requirement: Value| allowed(json!({ "matchExpressions": [requirement] }));
+        let empty_selector =
+            Some("spec.allowedNamespaces.selector: name at least one label or expression, or set from: All");
         let private_key = "-----BEGIN PRIVATE KEY-----\nMFake\n-----END PRIVATE KEY-----";
         for (changes, problem) in [
             (json!({}), None),
@@ -163,9 +171,11 @@ mod tests {
             (required(json!({ "key": "team", "operator": "In", "values": [] })), Some("the requirement on \"team\"")),
             (required(json!({ "key": "team", "operator": "Is" })), Some("the requirement on \"team\"")),
             (required(json!({ "key": "example.com/Team_1", "operator": "Exists" })), None),
-            // An empty selector matches every namespace.
-            (allowed(json!({})), None),
-            (allowed(json!({ "matchLabels": {} })), None),
+            (allowed(json!({})), empty_selector),
+            (allowed(json!({ "matchLabels": {} })), empty_selector),
+            (allowed(json!({ "matchExpressions": [] })), empty_selector),
+            (allowed(json!({ "matchLabels": {}, "matchExpressions": [] })), empty_selector),
+            (allowed(json!({ "matchLabels": { "team": "data" }, "matchExpressions": [] })), None),
             (allowed(json!({ "matchLabels": { "": "data" } })), Some("\"\" is not a valid label key")),
             (allowed(json!({ "matchLabels": { "team ": "data" } })), Some("\"team \" is not a valid label key")),
             (required(json!({ "key": "", "operator": "DoesNotExist" })), Some("\"\" is not a valid label key")),

@@ -167,13 +167,17 @@ async fn organization_namespace_selector_is_validated() {
     let labels = |labels: Value| selector(json!({ "matchLabels": labels }));
     let required = |requirement: Value| selector(json!({ "matchExpressions": [requirement] }));
     let expressions = "spec.allowedNamespaces.selector.matchExpressions";
+    let is_empty: &[&str] =
+        &["spec.allowedNamespaces.selector: ", "name at least one label or expression, or set from: All"];
     let needs_values: &[&str] = &[expressions, "In or NotIn with values"];
     let many =
         |count: usize| (0..count).map(|n| json!({"key": format!("k{n}"), "operator": "Exists"})).collect::<Value>();
     check_creates::<SpiceOrganization>(&[
-        // An empty selector matches every namespace, as in Kubernetes.
-        ("default", selector(json!({})), &[]),
-        ("default", labels(json!({})), &[]),
+        ("default", selector(json!({})), is_empty),
+        ("default", labels(json!({})), is_empty),
+        ("default", selector(json!({"matchExpressions": []})), is_empty),
+        ("default", selector(json!({"matchLabels": {}, "matchExpressions": []})), is_empty),
+        ("default", selector(json!({"matchLabels": {"team": "data"}, "matchExpressions": []})), &[]),
         ("default", labels(json!({"example.com/team": "data"})), &[]),
         (
             "default",
