@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::condition_invariants;
 use super::{
@@ -15,6 +17,33 @@ use super::{
 };
 use crate::api::FINALIZER;
 use crate::management::types::ApiError;
+
+/// Longest text in a status, in bytes.
+const MAX_TEXT_LENGTH: usize = 4096;
+/// Longest status in the tests of texts, in bytes.
+const MAX_STATUS_LENGTH: usize = 128 * 1024;
+
+/// Checks that a status is short, also if the API returns long texts. `case` names the long text.
+pub(super) fn check_status_length(status: &impl Serialize, case: &str) {
+    let status = serde_json::to_value(status).unwrap();
+    for text in texts(&status) {
+        assert!(text.len() <= MAX_TEXT_LENGTH, "{case}: a text of {} bytes", text.len());
+    }
+    let length = status.to_string().len();
+    assert!(length <= MAX_STATUS_LENGTH, "{case}: a status of {length} bytes");
+}
+
+/// Every text of a value, also the names of its fields.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Object(fields) => {
+            fields.iter().flat_map(|(name, value)| texts(value).into_iter().chain([&**name])).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
 
 /// Response of a remote write of a kind.
 pub(super) type ResponseOf<K> = <<K as ResourcePlanner>::Write as RemoteWrite<K>>::Response;

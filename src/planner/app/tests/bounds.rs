@@ -1,18 +1,7 @@
 //! Texts of the API in status have a bound.
 
 use super::*;
-
-/// Every string of a value.
-fn strings(value: &Value) -> Vec<&str> {
-    match value {
-        Value::String(text) => vec![text],
-        Value::Array(items) => items.iter().flat_map(strings).collect(),
-        Value::Object(fields) => {
-            fields.iter().flat_map(|(key, value)| strings(value).into_iter().chain([&**key])).collect()
-        }
-        _ => Vec::new(),
-    }
-}
+use crate::planner::model::check_status_length;
 
 #[test]
 fn every_text_in_the_status_of_an_app_has_a_bound() {
@@ -34,10 +23,7 @@ fn every_text_in_the_status_of_an_app_has_a_bound() {
             fixture.remote.apps.get_mut(&101).unwrap().insert(field.to_owned(), value.clone());
             fixture.remote.fault = Some((ApiError::local(ErrorKind::Forbidden, long.clone()), false));
             fixture.reconcile();
-            let status = json!(fixture.status());
-            for text in strings(&status) {
-                assert!(text.len() <= 4096, "{field}, {drift_policy}: a text of {} bytes", text.len());
-            }
+            check_status_length(&fixture.status(), &format!("{field}, {drift_policy}"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The planner of organizations on a model of the API.
 
 mod binding;
+mod bounds;
 mod conditions;
 mod discovery;
 
@@ -29,6 +30,10 @@ struct Fixture {
     finalizer_add_pending: bool,
     organizations: Observed<Value>,
     offers: Observed<()>,
+    /// Response for the regions.
+    regions: Value,
+    /// Recommended image of each channel.
+    image: String,
     up: bool,
     apps: i64,
     dependents: Vec<String>,
@@ -69,6 +74,7 @@ impl Fixture {
         let organizations = Observed::Present(json!([{ "id": "1", "name": "mine" }]));
         let offers = Observed::Present(());
         let (reads, dependents, lists) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let regions = json!({ "regions": [{ "region": "us-west-2" }], "default": "us-west-2" });
         let subject = Subject::new(object, Timestamp::UNIX_EPOCH);
         let (up, apps, requeue_after) = (true, 0, None);
         let (warning, events) = (None, Vec::new());
@@ -81,6 +87,8 @@ impl Fixture {
             finalizer_add_pending: false,
             organizations,
             offers,
+            regions,
+            image: "2.0".to_owned(),
             up,
             apps,
             dependents,
@@ -142,11 +150,11 @@ impl Fixture {
                 observed.health = Some(if self.up { Observed::Present(observation(Value::Null)) } else { down });
             }
             OrganizationRead::Regions => {
-                let regions = json!({ "regions": [{ "region": "us-west-2" }], "default": "us-west-2" });
-                observed.regions = Some(offered(&offers, regions));
+                observed.regions = Some(offered(&offers, self.regions.clone()));
             }
             OrganizationRead::Images(channel) => {
-                observed.images.insert(channel, offered(&offers, json!({ "default": format!("2.0-{channel}") })));
+                let image = json!({ "default": format!("{}-{channel}", self.image) });
+                observed.images.insert(channel, offered(&offers, image));
             }
             OrganizationRead::Limits => {
                 let limits = json!({ "apps": -1, "replicas": 3, "api_rps": "many", "resources": { "max_cpu": 4 } });

@@ -1,5 +1,6 @@
 //! The planner of secrets on a model of the API. The model returns values, so that tests can compare them.
 
+mod bounds;
 mod deletion;
 mod errors;
 mod name_conflicts;
