@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
+use super::visits::Visits;
 use crate::controller::cluster::sync::lock;
 
 /// Namespace and name of an object.
@@ -13,9 +14,7 @@ pub(in crate::controller) type ObjectKey = (String, String);
 #[derive(Debug)]
 pub(in crate::controller) struct KeyIndex<K> {
     entries: Mutex<Entries<K>>,
-    /// Objects that look-ups have visited.
-    #[cfg(test)]
-    pub(in crate::controller) visits: std::sync::atomic::AtomicUsize,
+    pub(in crate::controller) visits: Visits,
 }
 
 #[derive(Debug)]
@@ -27,11 +26,7 @@ struct Entries<K> {
 impl<K> Default for KeyIndex<K> {
     fn default() -> Self {
         let entries = Mutex::new(Entries { objects: HashMap::new(), keys: HashMap::new() });
-        Self {
-            entries,
-            #[cfg(test)]
-            visits: Default::default(),
-        }
+        Self { entries, visits: Visits::default() }
     }
 }
 
@@ -63,32 +58,24 @@ impl<K: Clone + Eq + Hash> KeyIndex<K> {
     /// The objects with a key.
     pub(in crate::controller) fn objects(&self, key: &K) -> Vec<Arc<ObjectKey>> {
         let found: Vec<_> = lock(&self.entries).objects.get(key).into_iter().flatten().cloned().collect();
-        self.count_visits(found.len());
+        self.visits.add(found.len());
         found
     }
 
     /// Number of objects with a key.
     pub(in crate::controller) fn count(&self, key: &K) -> usize {
-        self.count_visits(1);
+        self.visits.add(1);
         lock(&self.entries).objects.get(key).map_or(0, HashSet::len)
     }
 
     /// Returns true if an object with a key matches. Visits objects until one does.
     pub(in crate::controller) fn any(&self, key: &K, matches: impl Fn(&ObjectKey) -> bool) -> bool {
         let is_match = |object: &Arc<ObjectKey>| {
-            self.count_visits(1);
+            self.visits.add(1);
             matches(object)
         };
         lock(&self.entries).objects.get(key).is_some_and(|found| found.iter().any(is_match))
     }
-
-    #[cfg(test)]
-    fn count_visits(&self, count: usize) {
-        self.visits.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    #[cfg(not(test))]
-    fn count_visits(&self, _: usize) {}
 }
 
 #[cfg(test)]

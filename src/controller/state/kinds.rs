@@ -10,6 +10,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 
 use super::object_states::ObjectStates;
+use super::visits::Visits;
 use crate::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 use crate::controller::cluster::work_queue::{ReconcileRequests, WorkQueue};
 use crate::planner::{ResourcePlanner, is_released};
@@ -27,9 +28,7 @@ pub(in crate::controller) struct KindState<K: Kind> {
     pub(in crate::controller) cache: Store<DeserializeGuard<K>>,
     pub(in crate::controller) queue: WorkQueue<DeserializeGuard<K>>,
     pub(in crate::controller) object_states: ObjectStates<K>,
-    /// Objects that look-ups have visited.
-    #[cfg(test)]
-    pub(in crate::controller) visits: std::sync::atomic::AtomicUsize,
+    pub(in crate::controller) visits: Visits,
 }
 
 /// The other ends of a [`KindState`]: for the watch and for the reconciler.
@@ -43,24 +42,19 @@ impl<K: Kind> KindState<K> {
         let (cache, writer) = reflector::store();
         let (queue, requests) = WorkQueue::new();
         let object_states = ObjectStates::new(cache.clone());
-        let state = Self {
-            cache,
-            queue,
-            object_states,
-            #[cfg(test)]
-            visits: Default::default(),
-        };
+        let state = Self { cache, queue, object_states, visits: Visits::default() };
         (state, KindFeed { writer, requests })
     }
 
     /// The cached object of this name. A released object counts as deleted.
     pub(in crate::controller) fn get(&self, namespace: &str, name: &str) -> Option<Arc<DeserializeGuard<K>>> {
-        self.count_visits(|| 1);
+        self.visits.add(1);
         self.cache.get(&ObjectRef::new(name).within(namespace)).filter(|object| !is_released(object.meta()))
     }
 
     /// Returns true if an object of this name is released, and Kubernetes still shows the object.
     pub(in crate::controller) fn has_released(&self, namespace: &str, name: &str) -> bool {
+        self.visits.add(1);
         self.cache.get(&ObjectRef::new(name).within(namespace)).is_some_and(|object| is_released(object.meta()))
     }
 
@@ -70,17 +64,9 @@ impl<K: Kind> KindState<K> {
         &self,
         matches: impl Fn(&DeserializeGuard<K>) -> bool,
     ) -> Vec<Arc<DeserializeGuard<K>>> {
-        self.count_visits(|| self.cache.len());
+        self.visits.add(self.cache.len());
         self.cache.state_filter(|object| !is_released(object.meta()) && matches(object))
     }
-
-    #[cfg(test)]
-    fn count_visits(&self, count: impl Fn() -> usize) {
-        self.visits.fetch_add(count(), std::sync::atomic::Ordering::Relaxed);
-    }
-
-    #[cfg(not(test))]
-    fn count_visits(&self, _: impl Fn() -> usize) {}
 
     /// Requests a reconcile of an object.
     pub(in crate::controller) fn enqueue(&self, object: &DeserializeGuard<K>) {

@@ -15,3 +15,4 @@ pub(super) mod secret_names;
 pub(super) mod settings;
 #[cfg(test)]
 pub(super) mod test_context;
+pub(super) mod visits;

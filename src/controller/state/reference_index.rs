@@ -4,12 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use super::key_index::ObjectKey;
+use super::visits::Visits;
 use crate::controller::cluster::sync::lock;
 
 /// References of objects, each to one name in the namespace of the object. The index may contain more than the cache,
 /// never less: callers check the cached object as well.
 #[derive(Debug, Default)]
-pub(in crate::controller) struct ReferenceIndex(Mutex<References>);
+pub(in crate::controller) struct ReferenceIndex {
+    references: Mutex<References>,
+    pub(in crate::controller) visits: Visits,
+}
 
 #[derive(Debug, Default)]
 struct References {
@@ -22,7 +26,7 @@ struct References {
 impl ReferenceIndex {
     /// Replaces the reference of an object.
     pub(in crate::controller) fn set(&self, namespace: &str, object: &str, dependency: Option<&str>) {
-        let mut references = lock(&self.0);
+        let mut references = lock(&self.references);
         let key = |name: &str| (namespace.to_owned(), name.to_owned());
         let before = match dependency {
             Some(name) => references.dependencies.insert(key(object), name.to_owned()),
@@ -46,13 +50,15 @@ impl ReferenceIndex {
 
     /// Names of the objects that refer to a name.
     pub(in crate::controller) fn dependents_of(&self, namespace: &str, name: &str) -> Vec<String> {
-        let found = lock(&self.0).dependents.get(&(namespace.to_owned(), name.to_owned())).cloned();
+        let found = lock(&self.references).dependents.get(&(namespace.to_owned(), name.to_owned())).cloned();
+        self.visits.add(found.as_ref().map_or(1, BTreeSet::len));
         found.into_iter().flatten().collect()
     }
 
     /// The name that an object refers to.
     pub(in crate::controller) fn dependency_of(&self, namespace: &str, object: &str) -> Option<String> {
-        lock(&self.0).dependencies.get(&(namespace.to_owned(), object.to_owned())).cloned()
+        self.visits.add(1);
+        lock(&self.references).dependencies.get(&(namespace.to_owned(), object.to_owned())).cloned()
     }
 }
 
@@ -74,6 +80,7 @@ mod tests {
             index.set("team", object, None);
         }
         index.set("other", "c", None);
-        assert!(lock(&index.0).dependents.is_empty() && lock(&index.0).dependencies.is_empty());
+        let references = lock(&index.references);
+        assert!(references.dependents.is_empty() && references.dependencies.is_empty());
     }
 }

@@ -6,28 +6,33 @@ use std::sync::{Arc, Mutex};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
+use super::visits::Visits;
 use crate::api::{SecretConflict, SecretEntry, SpiceSecret};
 use crate::controller::cluster::sync::lock;
 use crate::planner::{SiblingSecret, requested_names};
 
 /// Names of each SpiceSecret, by UID.
 #[derive(Debug, Default)]
-pub(in crate::controller) struct SiblingIndex(Mutex<HashMap<String, Arc<SiblingSecret>>>);
+pub(in crate::controller) struct SiblingIndex {
+    names: Mutex<HashMap<String, Arc<SiblingSecret>>>,
+    pub(in crate::controller) visits: Visits,
+}
 
 impl SiblingIndex {
     /// Adds or replaces an object.
     pub(in crate::controller) fn set(&self, object: &SpiceSecret) {
-        lock(&self.0).insert(object.uid().unwrap_or_default(), Arc::new(sibling(object)));
+        lock(&self.names).insert(object.uid().unwrap_or_default(), Arc::new(sibling(object)));
     }
 
     /// The names of an object.
     pub(in crate::controller) fn get(&self, uid: Option<&String>) -> Option<Arc<SiblingSecret>> {
-        lock(&self.0).get(uid?).cloned()
+        self.visits.add(1);
+        lock(&self.names).get(uid?).cloned()
     }
 
     /// Removes a deleted object.
     pub(in crate::controller) fn remove(&self, uid: Option<&String>) {
-        lock(&self.0).remove(uid.map_or("", String::as_str));
+        lock(&self.names).remove(uid.map_or("", String::as_str));
     }
 }
 
