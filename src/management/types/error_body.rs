@@ -17,7 +17,7 @@ const REPLACEMENT: &str = "[redacted]";
 /// Value of `code` that stands for every undocumented one.
 const OTHER_CODE: &str = "other";
 /// Documented values of `code`.
-const CODES: [&str; 14] = [
+pub(in crate::management) const CODES: [&str; 14] = [
     "insufficient_scope",
     "forbidden",
     "org_forbidden",
@@ -34,7 +34,7 @@ const CODES: [&str; 14] = [
     "instance_not_found",
 ];
 /// All scopes of the API.
-const SCOPES: [&str; 16] = [
+pub(in crate::management) const SCOPES: [&str; 16] = [
     "apps:read",
     "apps:write",
     "apps:delete",

@@ -21,6 +21,8 @@ pub use ca_bundle::parse_ca_bundle;
 pub use endpoint::canonical_endpoint;
 pub use error::{ApiError, ErrorKind};
 pub use error_body::ResponseText;
+#[cfg(test)]
+pub(in crate::management) use error_body::{CODES, SCOPES};
 pub use list::ListCompleteness;
 pub(crate) use list::ListPage;
 pub(crate) use organization::OrganizationEnvelope;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::management::rate_limit::AccessMode;
-use crate::management::types::{AppField, CreateApp, PutSecret, UpdateApp};
+use crate::management::types::{AppField, CODES, CreateApp, PutSecret, SCOPES, UpdateApp, without_server_text};
 
 /// Writes a create, an update and a secret with these words. Returns the errors.
 async fn write_words(client: &Client, [name, tag, value]: [&str; 3]) -> Vec<ApiError> {
@@ -34,45 +34,99 @@ async fn write_words(client: &Client, [name, tag, value]: [&str; 3]) -> Vec<ApiE
     ]
 }
 
-/// Words of error codes, scopes and messages.
-const WORDS: [&str; 14] = [
+/// Words and texts of answers, besides codes and scopes.
+const TEXTS: [&str; 16] = [
     "github",
-    "github_connected",
     "scope",
     "insufficient",
-    "insufficient_scope",
-    "apps:write",
-    "apps",
     "repository",
     "error",
     "code",
-    "en",
-    "1",
     "connection",
     "hidden",
+    "owner",
+    "admin",
+    "member",
+    "role",
+    "refused",
+    "maximum app limit",
+    "Insufficient scope. Required: apps:write",
+    "You need the role admin in this organization",
 ];
 
+/// Answers to a write.
+const ANSWERS: [(u16, &str); 12] = [
+    (400, r#"{"error":"1 invalid value"}"#),
+    (402, r#"{"error":"Upgrade the plan","code":"plan_limit"}"#),
+    (403, r#"{"error":"Insufficient scope. Required: apps:write"}"#),
+    (403, r#"{"error":"no","code":"insufficient_scope"}"#),
+    (403, r#"{"error":"no","code":"org_forbidden"}"#),
+    (403, r#"{"error":"Organization has reached the maximum app limit"}"#),
+    (403, r#"{"error":"Request refused","code":"plan_limit"}"#),
+    (409, r#"{"error":"connected to github","code":"github_connected"}"#),
+    (409, r#"{"error":"connected to a repository"}"#),
+    (409, r#"{"error":"exists already"}"#),
+    (200, r#"{"id":"en"}"#),
+    (502, "connection refused"),
+];
+
+/// A code, a scope or a text of an answer, or a part of one.
+fn word() -> impl Strategy<Value = String> {
+    let texts = CODES.into_iter().chain(SCOPES).chain(TEXTS).collect::<Vec<_>>();
+    let range = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
+    (prop::sample::select(texts), prop::option::of(range)).prop_map(|(text, range)| match range {
+        None => text.to_owned(),
+        Some((one, other)) => {
+            let (one, other) = (one.index(text.len() + 1), other.index(text.len() + 1));
+            text[one.min(other)..one.max(other)].to_owned()
+        }
+    })
+}
+
+/// The answer with the words in quotation marks before or after its text.
+fn quoting(body: &str, words: [&str; 3], is_first: bool) -> String {
+    let [name, tag, value] = words;
+    let quoted = format!("dataset \"{name}\", tag \"{tag}\", value \"{value}\"");
+    let add = |text: &str| if is_first { format!("{quoted}: {text}") } else { format!("{text}: {quoted}") };
+    let mut answer: Value = serde_json::from_str(body).unwrap_or_default();
+    match answer.get_mut("error") {
+        Some(error) => {
+            *error = json!(add(error.as_str().unwrap()));
+            answer.to_string()
+        }
+        None => add(body),
+    }
+}
+
+/// The errors without the text of the server.
+fn without_text(errors: Vec<ApiError>) -> Vec<ApiError> {
+    let without = |error: ApiError| ApiError { message: without_server_text(&error.message).into_owned(), ..error };
+    errors.into_iter().map(without).collect()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn words_of_a_request_change_no_error(
-        words in [prop::sample::select(&WORDS), prop::sample::select(&WORDS), prop::sample::select(&WORDS)],
-        (status, body) in prop::sample::select(&[
-            (409, r#"{"error":"connected to github","code":"github_connected"}"#),
-            (409, r#"{"error":"connected to a repository"}"#),
-            (403, r#"{"error":"Insufficient scope. Required: apps:write"}"#),
-            (403, r#"{"error":"no","code":"insufficient_scope"}"#),
-            (400, r#"{"error":"1 invalid value"}"#),
-            (200, r#"{"id":"en"}"#),
-            (502, "connection refused"),
-        ]),
+        words in [word(), word(), word()],
+        (status, body) in prop::sample::select(&ANSWERS),
+        is_first: bool,
     ) {
+        let (words, neutral_words) = (words.each_ref().map(String::as_str), ["a", "b", "c"]);
+        // A quoted scope still counts as named.
+        let quoted = words.map(|word| if SCOPES.iter().any(|scope| word.contains(scope)) { "scope" } else { word });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (neutral, found) = runtime.block_on(async {
+        runtime.block_on(async {
             let (_, client) = Server::start(status, &[], body).await;
-            (write_words(&client, ["a", "b", "c"]).await, write_words(&client, words).await)
-        });
-        prop_assert_eq!(neutral, found);
+            let neutral = write_words(&client, neutral_words).await;
+            prop_assert_eq!(&neutral, &write_words(&client, words).await);
+            // The answer quotes the words.
+            let (_, client) = Server::start(status, &[], quoting(body, neutral_words, is_first)).await;
+            let neutral = without_text(write_words(&client, neutral_words).await);
+            let (_, client) = Server::start(status, &[], quoting(body, quoted, is_first)).await;
+            prop_assert_eq!(neutral, without_text(write_words(&client, words).await));
+            Ok(())
+        })?;
     }
 }
 
