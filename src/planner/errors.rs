@@ -85,7 +85,7 @@ pub(crate) fn is_authorization_error(error: &ApiError) -> bool {
     match error.code {
         Some("insufficient_scope" | "forbidden" | "org_forbidden" | "org_assertion_mismatch") => true,
         Some(_) => false,
-        None => !error.named_scopes.is_empty(),
+        None => error.names_scope,
     }
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn is_authorization_error(error: &ApiError) -> bool {
 fn is_scope_error(error: &ApiError) -> bool {
     match error.code {
         Some(code) => code == "insufficient_scope",
-        None => !error.named_scopes.is_empty(),
+        None => error.names_scope,
     }
 }
 
@@ -109,9 +109,8 @@ pub(crate) fn is_repository_error(error: &ApiError) -> bool {
 
 fn message(error: &ApiError, scope: &str) -> String {
     if error.kind == ErrorKind::Forbidden && is_scope_error(error) {
-        // The API may name the missing scope together with the granted ones.
-        let named = if let [named] = error.named_scopes[..] { named } else { scope };
-        format!("The credential lacks the scope {named}: {error}")
+        // The text may name the granted scopes, or quote user data, so it does not show which scope is missing.
+        format!("The credential lacks the scope {scope}: {error}")
     } else {
         error.to_string()
     }
@@ -139,15 +138,19 @@ mod tests {
     }
 
     #[test]
-    fn the_message_names_the_scope_that_the_api_names() {
-        for (text, expected) in [
-            ("Insufficient scope. Required: config:write", "config:write"),
-            ("Insufficient scope. Required: apps:write. Granted: apps:read", "apps:write"),
-            ("Insufficient scope", "apps:write"),
+    fn the_message_names_the_scope_that_the_call_requires() {
+        for text in [
+            "Insufficient scope. Required: config:write",
+            "Insufficient scope. Granted: apps:read",
+            "Insufficient scope. Required: apps:write. Granted: apps:read",
+            "App \"secrets:read\": insufficient scope",
+            "Insufficient scope",
         ] {
             let message = message(&forbidden(text, Some("insufficient_scope")), "apps:write");
-            assert_eq!(message, format!("The credential lacks the scope {expected}: 403 Forbidden: “{text}”"));
+            assert_eq!(message, format!("The credential lacks the scope apps:write: 403 Forbidden: “{text}”"));
         }
+        let without_code = message(&forbidden("Insufficient scope. Granted: apps:read", None), "apps:write");
+        assert!(without_code.starts_with("The credential lacks the scope apps:write: "), "{without_code}");
     }
 
     #[test]
@@ -159,6 +162,9 @@ mod tests {
             (Some("undocumented"), "apps:write", ApiOperation::Write, Reason::PlanLimit),
             (None, "Insufficient scope. Required: apps:write", ApiOperation::Write, Reason::Forbidden),
             (None, "maximum app limit", ApiOperation::Write, Reason::PlanLimit),
+            (None, "Dataset \"apps:write\" exceeds the plan limit", ApiOperation::Write, Reason::PlanLimit),
+            (None, "Tag \"a\" and app \"apps:read\" exceed the limit", ApiOperation::Write, Reason::PlanLimit),
+            (None, "App \"a\" requires the scope apps:write", ApiOperation::Write, Reason::Forbidden),
             (None, "maximum app limit", ApiOperation::Read, Reason::Forbidden),
             (None, "no", ApiOperation::Delete, Reason::Forbidden),
         ] {
@@ -192,15 +198,57 @@ mod tests {
         (500, "no", Reason::RemoteUnavailable),
     ];
 
+    /// Words of error codes, scopes and messages.
+    const WORDS: [&str; 14] = [
+        "github",
+        "github_connected",
+        "scope",
+        "insufficient_scope",
+        "apps:write",
+        "repository",
+        "error",
+        "code",
+        "en",
+        "1",
+        "plan_limit",
+        "maximum app limit",
+        "\"",
+        "{",
+    ];
+
+    /// Some of the words in a row. A value in quotation marks contains none.
+    fn quoted_value() -> impl Strategy<Value = String> {
+        let words =
+            WORDS.into_iter().chain(["secrets:read", "org_forbidden", "Insufficient scope. Required: apps:write"]);
+        let words: Vec<&str> = words.filter(|word| !word.contains('"')).collect();
+        let separator = prop::sample::select(&["", " ", "-", ": "]);
+        (prop::collection::vec(prop::sample::select(words), 1..4), separator).prop_map(|(words, it)| words.join(it))
+    }
+
     proptest! {
+        /// The API quotes the name of an app, a tag or a dataset in its text.
+        #[test]
+        fn no_quoted_value_changes_a_reason(
+            kind in prop::sample::select(&["App", "Tag", "Dataset"]),
+            value in quoted_value(),
+            is_first: bool,
+        ) {
+            for (status, body, reason) in ANSWERS {
+                let mut body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+                if let Some(error) = body.get_mut("error") {
+                    let (text, quoted) = (error.as_str().unwrap_or_default(), format!("{kind} \"{value}\""));
+                    *error = json!(if is_first { format!("{quoted}: {text}") } else { format!("{text}: {quoted}") });
+                }
+                let error = ApiError::from_response(status, None, &body.to_string(), ResponseText::WithoutToken(""));
+                prop_assert_eq!(classify(&error, ApiOperation::Write).0, reason, "{:?}", error);
+            }
+        }
+
         /// A word of the answer as a bearer token, or as a secret value, changes nothing but the shown text.
         #[test]
         fn no_value_of_the_request_changes_a_reason(
             answer in 0..ANSWERS.len(),
-            word in prop_oneof![
-                prop::sample::select(&["github", "github_connected", "scope", "insufficient_scope", "apps:write",
-                    "repository", "error", "code", "en", "1", "plan_limit", "maximum app limit", "\"", "{"]),
-            ],
+            word in prop::sample::select(&WORDS[..]),
             is_secret: bool,
         ) {
             let (status, body, reason) = ANSWERS[answer];

@@ -17,9 +17,9 @@ pub struct ApiError {
     pub is_json: bool,
     /// The `code` of the JSON error: a documented value, or `other`.
     pub code: Option<&'static str>,
-    /// Scopes that the raw text of the JSON error names.
-    pub named_scopes: Vec<&'static str>,
-    /// True if the raw text of the JSON error names a repository.
+    /// True if the raw text of the JSON error names a scope outside quotation marks.
+    pub names_scope: bool,
+    /// True if the raw text of the JSON error names a repository outside quotation marks.
     pub names_repository: bool,
     /// One short sentence for users, without credentials and secret values. No decision depends on the message.
     pub message: String,
@@ -72,13 +72,13 @@ pub enum ErrorKind {
 impl ApiError {
     /// An error that this client detected, without a `code` of the API.
     pub fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let (is_json, code, named_scopes, names_repository) = (false, None, Vec::new(), false);
-        Self { kind, is_json, code, named_scopes, names_repository, message: message.into() }
+        let (is_json, code, names_scope, names_repository) = (false, None, false, false);
+        Self { kind, is_json, code, names_scope, names_repository, message: message.into() }
     }
 
     /// The error of a response without a success status. `retry_after` is the wait that the API requested.
     pub fn from_response(status: u16, retry_after: Option<Duration>, body: &str, text: ResponseText<'_>) -> Self {
-        let ErrorFacts { is_json, code, named_scopes, names_repository, shown } = ErrorFacts::parse(body, text);
+        let ErrorFacts { is_json, code, names_scope, names_repository, shown } = ErrorFacts::parse(body, text);
         let kind = match status {
             400 | 413 | 422 => ErrorKind::Invalid,
             401 => ErrorKind::Unauthorized,
@@ -98,7 +98,7 @@ impl ApiError {
         };
         let separator = if shown.is_empty() { "" } else { ": " };
         let message = format!("{name}{separator}{shown}{hidden}");
-        Self { kind, is_json, code, named_scopes, names_repository, message }
+        Self { kind, is_json, code, names_scope, names_repository, message }
     }
 
     /// True if this error proves that a write had no effect. Every other error may follow a write that was applied.

@@ -68,8 +68,8 @@ pub(super) struct ErrorFacts {
     pub(super) is_json: bool,
     /// The `code`: a documented value, or [`OTHER_CODE`].
     pub(super) code: Option<&'static str>,
-    /// Scopes that the `error` text names.
-    pub(super) named_scopes: Vec<&'static str>,
+    /// True if the `error` text names a scope outside quotation marks.
+    pub(super) names_scope: bool,
     /// True if the `error` text names a repository outside quotation marks.
     pub(super) names_repository: bool,
     /// The text for users. Empty for a body of another shape.
@@ -95,16 +95,17 @@ impl ErrorFacts {
         Self {
             is_json: error.is_some(),
             code,
-            named_scopes: SCOPES.into_iter().filter(|scope| raw.contains(scope)).collect(),
-            names_repository: names_repository(raw),
+            names_scope: names_any(raw, &SCOPES),
+            names_repository: names_any(raw, &["repository"]),
             shown,
         }
     }
 }
 
-/// Returns true if a text names a repository outside quotation marks. The API quotes the name of an app, for example.
-fn names_repository(text: &str) -> bool {
-    text.split('"').step_by(2).any(|part| part.contains("repository"))
+/// Returns true if a text contains one of the words outside quotation marks. The API quotes the name of an app, for
+/// example.
+fn names_any(text: &str, words: &[&str]) -> bool {
+    text.split('"').step_by(2).any(|part| words.iter().any(|word| part.contains(word)))
 }
 
 fn quote(text: &str) -> String {
@@ -193,7 +194,7 @@ mod tests {
         for (code, expected) in [("forbidden", "code forbidden"), ("fake-value", ""), ("", "")] {
             let body = json!({ "error": "apps:write fake-value", "code": code }).to_string();
             let found = ErrorFacts::parse(&body, ResponseText::Hidden);
-            assert_eq!((found.shown.as_str(), found.named_scopes), (expected, vec!["apps:write"]));
+            assert_eq!((found.shown.as_str(), found.names_scope), (expected, true));
         }
     }
 
