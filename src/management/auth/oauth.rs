@@ -11,6 +11,7 @@ use reqwest::{StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -22,9 +23,13 @@ use crate::management::types::{ApiError, ErrorKind, ResponseText};
 
 /// A token is renewed this long before its expiry, so that no token expires during a request.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(60);
+/// Shortest lifetime of a token, even if the response contains a shorter one. The token is renewed after half of the
+/// lifetime, so an account sends at most 4 token requests per minute. If the token expires earlier, the API rejects the
+/// token, and the operator replaces the token.
+const MIN_LIFETIME: Duration = Duration::from_secs(30);
 /// Longest lifetime of a token, even if the response contains a longer one.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// Lifetime of a token if the response contains none.
+/// Lifetime of a token if the response contains no number of seconds.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 /// Delay between attempts to renew a token that is still valid.
 const RENEWAL_RETRY_DELAY: Duration = Duration::from_secs(10);
@@ -77,8 +82,9 @@ struct TokenResponse {
     access_token: SecretString,
     #[serde(default)]
     token_type: Option<String>,
+    /// Seconds. Not decoded here, so that no value makes the token unusable.
     #[serde(default)]
-    expires_in: Option<u64>,
+    expires_in: Option<Box<RawValue>>,
 }
 
 /// Error body of a token endpoint.
@@ -249,6 +255,57 @@ fn parse_token(text: &str) -> Result<(SecretString, Duration), ApiError> {
     if !is_header_value || !response.token_type.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")) {
         return Err(no_token());
     }
-    let lifetime = response.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs).min(MAX_LIFETIME);
+    let lifetime = response.expires_in.map_or(DEFAULT_LIFETIME, |value| lifetime(value.get()));
     Ok((response.access_token, lifetime))
+}
+
+/// Lifetime of a token from the JSON value of `expires_in`: a number, or a text with a number.
+fn lifetime(expires_in: &str) -> Duration {
+    let text: Option<String> = serde_json::from_str(expires_in).ok();
+    let seconds: Option<f64> = text.as_deref().unwrap_or(expires_in).trim().parse().ok();
+    let seconds = seconds.filter(|seconds| seconds.is_finite()).unwrap_or(DEFAULT_LIFETIME.as_secs_f64());
+    Duration::from_secs_f64(seconds.clamp(MIN_LIFETIME.as_secs_f64(), MAX_LIFETIME.as_secs_f64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lifetime_of_a_token_is_a_number_of_seconds_within_limits() {
+        for (expires_in, expected) in [
+            ("7200", 7200),
+            ("7200.0", 7200),
+            (r#""7200""#, 7200),
+            (r#"" 7200.0 ""#, 7200),
+            ("0", 30),
+            ("0.0", 30),
+            (r#""0""#, 30),
+            ("1", 30),
+            ("-1", 30),
+            (r#""-3600""#, 30),
+            ("-1e300", 30),
+            ("86401", 86_400),
+            ("18446744073709551616", 86_400),
+            ("1e300", 86_400),
+            (r#""1e999""#, 3600),
+            (r#""inf""#, 3600),
+            (r#""NaN""#, 3600),
+            (r#""soon""#, 3600),
+            (r#""""#, 3600),
+            ("null", 3600),
+            ("true", 3600),
+            ("[60]", 3600),
+            (r#"{"seconds":60}"#, 3600),
+            // A number that no 64-bit float can hold.
+            ("1e999", 3600),
+            ("-1e999", 3600),
+        ] {
+            let text = format!(r#"{{"access_token":"fake-token","token_type":"Bearer","expires_in":{expires_in}}}"#);
+            let lifetime = parse_token(&text).map(|(_, lifetime)| lifetime);
+            assert_eq!(lifetime, Ok(Duration::from_secs(expected)), "{expires_in}");
+        }
+        let absent = parse_token(r#"{"access_token":"fake-token"}"#).map(|(_, lifetime)| lifetime);
+        assert_eq!(absent, Ok(DEFAULT_LIFETIME));
+    }
 }

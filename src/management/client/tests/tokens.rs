@@ -138,15 +138,41 @@ async fn a_write_with_a_rejected_token_is_not_sent_again_in_this_reconcile() {
 
 #[tokio::test]
 async fn a_token_is_renewed_before_its_expiry() {
+    for (expires_in, renewed_after) in [(0, 15), (1, 15), (60, 30), (3600, 3540)] {
+        let (api, url) = start().await;
+        *api.expires_in.lock().unwrap() = Some(expires_in);
+        let client = client(&url);
+        for _ in 0..5 {
+            client.regions(Priority::Check).await.unwrap();
+        }
+        advance(renewed_after - 5).await;
+        client.regions(Priority::Check).await.unwrap();
+        assert_eq!(calls(&api), ["fake-1"; 6], "{expires_in}");
+        advance(5).await;
+        client.regions(Priority::Check).await.unwrap();
+        assert_eq!(calls(&api), ["fake-2"], "{expires_in}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_expired_while_its_request_was_queued_is_not_sent() {
     let (api, url) = start().await;
-    *api.expires_in.lock().unwrap() = Some(0);
+    *api.expires_in.lock().unwrap() = Some(60);
     let client = client(&url);
     client.regions(Priority::Check).await.unwrap();
-    *api.expires_in.lock().unwrap() = Some(3600);
-    client.regions(Priority::Check).await.unwrap();
-    client.regions(Priority::Check).await.unwrap();
-    // The first token expired while its request was queued.
-    assert_eq!(calls(&api), ["fake-2", "fake-3", "fake-3"]);
+    let mut running = Vec::new();
+    let queued = loop {
+        let mut next = Box::pin(client.acquire_permit(Priority::Edit, AccessMode::Write));
+        tokio::select! {
+            biased;
+            permit = &mut next => running.push(permit.unwrap()),
+            () = std::future::ready(()) => break next,
+        }
+    };
+    advance(61).await;
+    drop(running);
+    client.delete_app(1, queued.await.unwrap()).await.unwrap();
+    assert_eq!(calls(&api), ["fake-1", "fake-2"]);
 }
 
 #[tokio::test]
