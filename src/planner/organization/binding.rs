@@ -87,7 +87,13 @@ fn select_organization(
              Accessible organizations: {}",
             names(accessible)
         )),
-        (_, _) => stalled(format!(
+        // Requests name the organization by its handle, so an ID cannot select one of them.
+        (several, Some(requested)) => stalled(format!(
+            "The credential has access to several organizations named \"{requested}\": {}. Use a credential with access \
+             to only one of them",
+            ids(several)
+        )),
+        (_, None) => stalled(format!(
             "The credential has access to several organizations. Set spec.organization to one of: {}",
             names(accessible)
         )),
@@ -98,6 +104,12 @@ fn names(accessible: &[AccessibleOrganization]) -> String {
     let mut names: Vec<&str> = accessible.iter().map(|one| one.name.as_deref().unwrap_or(&one.id)).collect();
     names.sort_unstable();
     if names.is_empty() { "none".to_owned() } else { list_items(names, MAX_SHOWN_ORGANIZATIONS) }
+}
+
+fn ids(organizations: &[&AccessibleOrganization]) -> String {
+    let mut ids: Vec<String> = organizations.iter().map(|one| format!("id {}", one.id)).collect();
+    ids.sort_unstable();
+    list_items(ids.iter().map(String::as_str), MAX_SHOWN_ORGANIZATIONS)
 }
 
 /// Message if the object is bound to another organization or endpoint than the one found.

@@ -53,6 +53,34 @@ fn the_spec_selects_one_of_several_organizations() {
 }
 
 #[test]
+fn no_organization_is_selected_if_several_have_the_requested_name() {
+    let several = "The credential has access to several organizations named \"same\": id 3, id 4. Use a credential with \
+                   access to only one of them";
+    for accessible in [
+        json!([{ "id": "3", "name": "same" }, { "id": "4", "name": "same" }]),
+        json!([{ "id": "4", "name": "SAME" }, { "id": "1", "name": "mine" }, { "id": "3", "name": "Same" }]),
+        json!([{ "id": "4", "name": "same" }, { "id": "3", "name": "same" }, { "id": "2" }]),
+    ] {
+        for is_bound in [false, true] {
+            let mut fixture = Fixture::new();
+            fixture.object.spec.organization = Some("same".to_owned());
+            if is_bound {
+                fixture.organizations = Observed::Present(json!([{ "id": "3", "name": "same" }]));
+                assert_eq!(fixture.reconcile(), Outcome::InSync);
+            }
+            let before = fixture.bound_to();
+            fixture.set_credential(accessible.clone());
+            let outcome = fixture.reconcile();
+            assert_eq!(outcome, Outcome::Stalled(Reason::InvalidSpec, several.to_owned()), "{accessible}");
+            assert_eq!(fixture.requests(), [OrganizationRead::Organizations], "{accessible}");
+            assert_eq!(fixture.bound_to(), before, "{accessible}");
+            fixture.set_credential(json!([{ "id": "3", "name": "same" }]));
+            assert_eq!(fixture.reconcile(), Outcome::InSync, "{accessible}");
+        }
+    }
+}
+
+#[test]
 fn another_organization_stops_every_read_until_a_user_accepts_it() {
     type Change = (&'static str, fn(&mut Fixture), &'static str);
     let changes: [Change; 3] = [
