@@ -5,6 +5,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 const BEGIN: &str = "-----BEGIN ";
+/// End of the label of each private key.
+const PRIVATE_KEY: &str = "PRIVATE KEY";
 
 /// Decodes the certificates of `spec.caBundle`.
 ///
@@ -26,15 +28,39 @@ pub fn parse_ca_bundle(bundle: &str) -> Result<Vec<CertificateDer<'static>>, Str
     blocks.map(|(index, (start, end))| certificate(index + 1, &bundle[*start..end])).collect()
 }
 
-/// Number of the PEM block with a private key. The first or the last line of the block is sufficient.
+/// Number of the PEM block with a private key. The first or the last line of the block is sufficient, even if letter
+/// case, spaces or dashes are wrong: no library decodes the block then, but the key is readable.
 fn private_key_position(bundle: &str) -> Option<usize> {
-    let mut parts = bundle.split("-----").scan(0, |block, part| {
-        *block += usize::from(part.starts_with("BEGIN "));
-        Some((*block, part))
-    });
-    let is_marker = |part: &str| part.starts_with("BEGIN ") || part.starts_with("END ");
-    let (block, _) = parts.find(|(_, part)| is_marker(part) && part.contains("PRIVATE KEY"))?;
-    Some(block.max(1))
+    let mut block = 0;
+    for line in bundle.split(['\n', '\r']) {
+        let mut parts = line.split(is_dash).map(normalized).peekable();
+        while let Some(part) = parts.next() {
+            block += usize::from(part.split(' ').next() == Some("BEGIN"));
+            // Between two dashes is an empty part.
+            let has_dashes_after = parts.peek().is_some_and(String::is_empty);
+            if is_private_key_label(&part) || (has_dashes_after && part.ends_with(PRIVATE_KEY)) {
+                return Some(block.max(1));
+            }
+        }
+    }
+    None
+}
+
+/// Returns true for the text between the dashes of a first or last line. A comment has other characters or words.
+fn is_private_key_label(text: &str) -> bool {
+    let Some((start, _)) = text.split_once(PRIVATE_KEY) else { return false };
+    (start.starts_with("BEGIN ") || start.starts_with("END "))
+        && start.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == ' ')
+}
+
+/// Word processors replace hyphens by other dashes.
+fn is_dash(letter: char) -> bool {
+    matches!(letter, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}')
+}
+
+/// The text in upper case with single spaces between its words.
+fn normalized(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_uppercase()
 }
 
 fn certificate(position: usize, block: &str) -> Result<CertificateDer<'static>, String> {
@@ -80,6 +106,11 @@ YF1aE2QgT6JOIVKduHo=\n\
             (CERTIFICATE.to_owned(), 1),
             (CERTIFICATE.replace('\n', "\r\n"), 1),
             (format!("# first\n{CERTIFICATE}\n# the private key is elsewhere\n{CERTIFICATE}"), 2),
+            (format!("--- Begin of the bundle\nThe private key is elsewhere\n{CERTIFICATE}"), 1),
+            (format!("{CERTIFICATE}-- End of the list; private key: in the vault --\n{CERTIFICATE}"), 2),
+            (format!("Endpoint private key - see the vault\n{CERTIFICATE}"), 1),
+            (format!("# private-key.pem\nBegin\tPublic Key Infrastructure\n{CERTIFICATE}"), 1),
+            (format!("Subject: CN = Private Key Authority\r\n=====\r\n{CERTIFICATE}"), 1),
         ] {
             assert_eq!(parse_ca_bundle(&bundle).map(|certificates| certificates.len()), Ok(expected), "{bundle}");
         }
@@ -105,6 +136,46 @@ YF1aE2QgT6JOIVKduHo=\n\
                 assert!(problem.contains("replace the key") && !problem.contains(&KEY[..6]), "{problem}");
             }
         }
+    }
+
+    #[test]
+    fn a_private_key_without_a_well_formed_block_is_rejected() {
+        for label in ["PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK"] {
+            let begin = format!("-----BEGIN {label}-----");
+            for line in [
+                begin.to_lowercase(),
+                begin.replace("BEGIN", "Begin"),
+                begin.replace("-----", "----- "),
+                begin.replace("-----B", "----- B"),
+                begin.replace("BEGIN ", "BEGIN\t"),
+                begin.replace(' ', "  "),
+                begin.replace("----- ", "-----  ").replace(' ', "   "),
+                begin.replace(' ', "\u{a0}"),
+                begin.replace("-----", "---"),
+                begin.replace("-----", "-"),
+                begin.replace("-----", "\u{2014}"),
+                begin.replace("-----", ""),
+                begin.replace("-----B", "B"),
+                begin.trim_end_matches('-').to_owned(),
+                format!("  # {begin}"),
+                begin.replace("BEGIN", "END"),
+                begin.replace("BEGIN", " end"),
+            ] {
+                for line_end in ["\n", "\r\n", "\r"] {
+                    for bundle in [
+                        format!("{CERTIFICATE}{line}{line_end}{KEY}{line_end}"),
+                        format!("{line}{line_end}{KEY}{line_end}{CERTIFICATE}"),
+                        format!("{CERTIFICATE}{KEY}{line_end}{line}{line_end}{CERTIFICATE}"),
+                    ] {
+                        let problem = parse_ca_bundle(&bundle).err().unwrap_or_default();
+                        assert!(problem.starts_with("spec.caBundle contains a private key in PEM block "), "{bundle}");
+                        assert!(!problem.to_lowercase().contains(&KEY[..6].to_lowercase()), "{problem}");
+                    }
+                }
+            }
+        }
+        let split = format!("{CERTIFICATE}-----BEGIN\nRSA PRIVATE KEY-----\n{KEY}\n");
+        assert!(parse_ca_bundle(&split).unwrap_err().contains("a private key in PEM block 2. "));
     }
 
     #[test]
