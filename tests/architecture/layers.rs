@@ -4,16 +4,17 @@ use crate::scanner::{crate_paths, expand, tokens};
 use crate::sources::{Source, Uses, module};
 
 /// Which part may use which others. `lib.rs` only names the parts; every part may use itself.
-const PARTS: [(&str, &[&str]); 10] = [
+const PARTS: [(&str, &[&str]); 11] = [
     ("main", &["cli"]),
     ("lib", &[]),
     ("cli", &["operator", "sandbox", "api"]),
     ("operator", &["controller", "management"]),
-    ("controller", &["planner", "management", "api"]),
+    ("controller", &["planner", "management", "api", "visits"]),
     ("planner", &["api", "management::types", "json"]),
     ("api", &["json"]),
-    ("management", &["json"]),
+    ("management", &["json", "visits"]),
     ("json", &[]),
+    ("visits", &[]),
     ("sandbox", &[]),
 ];
 

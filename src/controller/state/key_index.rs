@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
-use super::visits::Visits;
 use crate::controller::cluster::sync::lock;
+use crate::visits::Visits;
 
 /// Namespace and name of an object.
 pub(in crate::controller) type ObjectKey = (String, String);

@@ -10,10 +10,10 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 
 use super::object_states::ObjectStates;
-use super::visits::Visits;
 use crate::api::{SpiceApp, SpiceOrganization, SpiceSecret};
 use crate::controller::cluster::work_queue::{ReconcileRequests, WorkQueue};
 use crate::planner::{ResourcePlanner, is_released};
+use crate::visits::Visits;
 
 /// A kind of the operator. An undecodable object must not break the watch of the others, hence the guard.
 pub(in crate::controller) trait Kind:

@@ -15,4 +15,3 @@ pub(super) mod secret_names;
 pub(super) mod settings;
 #[cfg(test)]
 pub(super) mod test_context;
-pub(super) mod visits;

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use super::key_index::ObjectKey;
-use super::visits::Visits;
 use crate::controller::cluster::sync::lock;
+use crate::visits::Visits;
 
 /// References of objects, each to one name in the namespace of the object. The index may contain more than the cache,
 /// never less: callers check the cached object as well.

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use super::visits::Visits;
 use crate::api::{SecretConflict, SecretEntry, SpiceSecret};
 use crate::controller::cluster::sync::lock;
 use crate::planner::{SiblingSecret, requested_names};
+use crate::visits::Visits;
 
 /// Names of each SpiceSecret, by UID.
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::organization::OrganizationLimiter;
 use super::priority::{AccessMode, Priority};
+use crate::visits::Visits;
 
 /// Every `FAIRNESS_INTERVAL`th permit is for the least urgent request, so that resyncs continue during many edits.
 const FAIRNESS_INTERVAL: u64 = 8;
@@ -29,30 +30,16 @@ pub(super) struct QueuedRequest {
 pub(super) type QueuePosition = (Priority, AccessMode, u64);
 
 /// The queue of one account. A push or a pop costs logarithmic time, averaged over all requests: each cancelled request
-/// is removed when it is next, or by a sweep of the queue. A sweep needs as many pushes as it visits entries.
-#[derive(Debug)]
+/// is removed when it is next, or by a sweep of the queue. At least half of the entries that a sweep visits were pushed
+/// after the sweep before.
+#[derive(Debug, Default)]
 pub(super) struct RequestQueue {
     entries: BTreeMap<QueuePosition, QueuedRequest>,
     pushed: u64,
     popped: u64,
-    /// Number of entries from which a push removes all cancelled requests.
-    sweep_size: usize,
-    /// Entries that were visited.
-    #[cfg(test)]
-    pub(super) visits: usize,
-}
-
-impl Default for RequestQueue {
-    fn default() -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            pushed: 0,
-            popped: 0,
-            sweep_size: MIN_SWEEP_SIZE,
-            #[cfg(test)]
-            visits: 0,
-        }
-    }
+    /// Number of entries that the last sweep left. At twice this number, a push removes all cancelled requests.
+    left_by_sweep: usize,
+    visits: Visits,
 }
 
 impl RequestQueue {
@@ -64,10 +51,10 @@ impl RequestQueue {
     pub(super) fn push(&mut self, request: QueuedRequest) {
         self.pushed += 1;
         self.requeue((request.priority, request.mode, self.pushed), request);
-        if self.entries.len() >= self.sweep_size {
-            self.count_visits(self.entries.len());
+        if self.entries.len() >= (self.left_by_sweep * 2).max(MIN_SWEEP_SIZE) {
+            self.visits.add(self.entries.len());
             self.entries.retain(|_, request| !request.reply.is_closed());
-            self.sweep_size = (self.entries.len() * 2).max(MIN_SWEEP_SIZE);
+            self.left_by_sweep = self.entries.len();
         }
     }
 
@@ -95,7 +82,7 @@ impl RequestQueue {
     fn next_waiting(&mut self, first: fn(&Self) -> Option<QueuePosition>) -> Option<QueuePosition> {
         loop {
             let position = first(self)?;
-            self.count_visits(1);
+            self.visits.add(1);
             if !self.entries.get(&position)?.reply.is_closed() {
                 return Some(position);
             }
@@ -112,14 +99,6 @@ impl RequestQueue {
         let ((priority, ..), _) = self.entries.last_key_value()?;
         self.entries.range((*priority, AccessMode::Write, 0)..).next().map(|(position, _)| *position)
     }
-
-    #[cfg(test)]
-    fn count_visits(&mut self, count: usize) {
-        self.visits += count;
-    }
-
-    #[cfg(not(test))]
-    fn count_visits(&mut self, _: usize) {}
 }
 
 #[cfg(test)]
@@ -156,7 +135,7 @@ mod tests {
             assert!(queue.pop().is_some());
         }
         assert!(queue.is_empty());
-        queue.visits.div_ceil(waiting)
+        queue.visits.take().div_ceil(waiting)
     }
 
     #[test]

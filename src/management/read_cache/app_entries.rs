@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::app_entry::AppEntry;
+use crate::visits::Visits;
 
 /// Number of entries from which a new entry removes all unused entries, including recent ones.
 const MAX_APPS: usize = 1000;
@@ -13,33 +14,19 @@ const MAX_APPS: usize = 1000;
 const MIN_SWEEP_SIZE: usize = 16;
 
 /// Entries by app ID.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct AppEntries {
     by_app: HashMap<i64, Arc<AppEntry>>,
-    /// Number of entries from which a new entry removes others: twice the number that the last removal left, so that
-    /// the cost of a new entry does not depend on the number of entries.
-    sweep_size: usize,
-    /// Entries that removals have visited.
-    #[cfg(test)]
-    visits: usize,
-}
-
-impl Default for AppEntries {
-    fn default() -> Self {
-        Self {
-            by_app: HashMap::new(),
-            sweep_size: MIN_SWEEP_SIZE,
-            #[cfg(test)]
-            visits: 0,
-        }
-    }
+    /// Number of entries that the last removal left.
+    left_by_sweep: usize,
+    visits: Visits,
 }
 
 impl AppEntries {
     /// The entry of an app. A new entry may remove entries that no caller uses and that were last used before `oldest`.
     /// `on_remove` receives their IDs.
     pub(super) fn get(&mut self, id: i64, oldest: Timestamp, on_remove: impl FnMut(i64)) -> Arc<AppEntry> {
-        if self.by_app.len() >= self.sweep_size && !self.by_app.contains_key(&id) {
+        if self.by_app.len() >= self.sweep_size() && !self.by_app.contains_key(&id) {
             self.remove_unused(oldest, on_remove);
         }
         let entry = Arc::clone(self.by_app.entry(id).or_default());
@@ -47,8 +34,15 @@ impl AppEntries {
         entry
     }
 
+    /// Number of entries from which a new entry removes others: twice the number that the last removal left, so that the
+    /// cost of a new entry hardly depends on the number of entries.
+    fn sweep_size(&self) -> usize {
+        let doubled = (self.left_by_sweep * 2).max(MIN_SWEEP_SIZE);
+        if self.left_by_sweep < MAX_APPS { doubled.min(MAX_APPS) } else { doubled }
+    }
+
     fn remove_unused(&mut self, oldest: Timestamp, mut on_remove: impl FnMut(i64)) {
-        self.count_visits(self.by_app.len());
+        self.visits.add(self.by_app.len());
         let is_full = self.by_app.len() >= MAX_APPS;
         self.by_app.retain(|id, entry| {
             let is_in_use = Arc::strong_count(entry) > 1;
@@ -58,17 +52,8 @@ impl AppEntries {
             }
             is_retained
         });
-        let doubled = (self.by_app.len() * 2).max(MIN_SWEEP_SIZE);
-        self.sweep_size = if self.by_app.len() < MAX_APPS { doubled.min(MAX_APPS) } else { doubled };
+        self.left_by_sweep = self.by_app.len();
     }
-
-    #[cfg(test)]
-    fn count_visits(&mut self, count: usize) {
-        self.visits += count;
-    }
-
-    #[cfg(not(test))]
-    fn count_visits(&mut self, _: usize) {}
 }
 
 #[cfg(test)]
@@ -95,7 +80,8 @@ mod tests {
             let mut entries = AppEntries::default();
             let in_use: Vec<_> = (0..count).map(|id| entries.get(id, Timestamp::MIN, |_| {})).collect();
             assert_eq!(entries.by_app.len(), in_use.len());
-            assert!((1..=3 * in_use.len()).contains(&entries.visits), "{count}: {}", entries.visits);
+            let visits = entries.visits.take();
+            assert!((1..=3 * in_use.len()).contains(&visits), "{count}: {visits}");
         }
     }
 }

@@ -9,13 +9,13 @@ use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::apps::recorded_apps;
 use crate::controller::state::index_keys::{app_keys, organization_keys};
 use crate::controller::state::test_context::test_context;
-use crate::controller::state::visits::Visits;
 use crate::controller::triggers::config_map::ConfigMapEventHandler;
 use crate::controller::triggers::namespace::NamespaceEventHandler;
 use crate::controller::triggers::secret::SecretEventHandler;
 use crate::controller::triggers::spice_app::SpiceAppEventHandler;
 use crate::controller::triggers::spice_organization::SpiceOrganizationEventHandler;
 use crate::controller::triggers::spice_secret::SpiceSecretEventHandler;
+use crate::visits::Visits;
 
 const APPS: [usize; 2] = [100, 10_000];
 
