@@ -89,16 +89,28 @@ pub(in crate::controller) fn siblings(context: &Context, object: &SpiceSecret) -
     others.filter_map(sibling).collect()
 }
 
+/// Enqueues an app and its SpiceSecrets.
+pub(in crate::controller) fn enqueue_with_secrets(context: &Context, app: &DeserializeGuard<SpiceApp>) {
+    context.kinds.apps.enqueue(app);
+    enqueue_secrets_of(context, app);
+}
+
+/// Enqueues an app and its SpiceSecrets for a resync.
+pub(in crate::controller) fn resync_with_secrets(context: &Context, app: &DeserializeGuard<SpiceApp>) {
+    context.kinds.apps.resync(app);
+    resync_secrets_of(context, app);
+}
+
 /// Enqueues the SpiceSecrets of an app.
-pub(in crate::controller) fn enqueue_secrets_of(context: &Context, namespace: &str, app: &str) {
-    for secret in secrets_of(context, namespace, app) {
+pub(in crate::controller) fn enqueue_secrets_of(context: &Context, app: &DeserializeGuard<SpiceApp>) {
+    for secret in secrets_of(context, &app.namespace().unwrap_or_default(), &app.name_any()) {
         context.kinds.secrets.enqueue(&secret);
     }
 }
 
 /// Enqueues the SpiceSecrets of an app for a resync.
-pub(in crate::controller) fn resync_secrets_of(context: &Context, namespace: &str, app: &str) {
-    for secret in secrets_of(context, namespace, app) {
+pub(in crate::controller) fn resync_secrets_of(context: &Context, app: &DeserializeGuard<SpiceApp>) {
+    for secret in secrets_of(context, &app.namespace().unwrap_or_default(), &app.name_any()) {
         context.kinds.secrets.resync(&secret);
     }
 }

@@ -12,7 +12,7 @@ use crate::api::SpiceApp;
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::namespaces::is_allowed_with;
 use crate::controller::lookup::organizations::{apps_with, organization_of};
-use crate::controller::lookup::secrets::{enqueue_secrets_of, resync_secrets_of};
+use crate::controller::lookup::secrets::{enqueue_with_secrets, resync_with_secrets};
 use crate::controller::state::context::Context;
 use crate::controller::state::index_keys::AppKey;
 
@@ -39,10 +39,8 @@ impl NamespaceEventHandler {
 
     /// Enqueues the objects of a new namespace: they may have been reconciled before the namespace was observed.
     fn enqueue_all(&self, namespace: &str) {
-        let kinds = &self.context.kinds;
         for app in apps_with(&self.context, &AppKey::Namespace(namespace.to_owned())) {
-            kinds.apps.enqueue(&app);
-            enqueue_secrets_of(&self.context, namespace, &app.name_any());
+            enqueue_with_secrets(&self.context, &app);
         }
     }
 }
@@ -58,8 +56,7 @@ impl EventHandler<PartialObjectMeta<Namespace>> for NamespaceEventHandler {
         let mut apps = apps_with(&self.context, &AppKey::Namespace(name.clone()));
         apps.retain(|app| app.0.as_ref().is_ok_and(|app| self.has_permission_changed(app, &name, &before, &now)));
         for app in apps {
-            self.context.kinds.apps.resync(&app);
-            resync_secrets_of(&self.context, &name, &app.name_any());
+            resync_with_secrets(&self.context, &app);
         }
     }
 

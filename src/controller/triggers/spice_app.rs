@@ -36,10 +36,6 @@ impl SpiceAppEventHandler {
         Self { context, own, for_secrets, released, organizations }
     }
 
-    fn resync_secrets(&self, object: &DeserializeGuard<SpiceApp>) {
-        resync_secrets_of(&self.context, &object.namespace().unwrap_or_default(), &object.name_any());
-    }
-
     /// Enqueues the organizations with a changed number of apps. `app`: none for a deleted or an undecodable object.
     fn enqueue_organizations(&mut self, uid: Option<&String>, app: Option<&SpiceApp>) {
         let uid = uid.cloned().unwrap_or_default();
@@ -74,8 +70,8 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
         let is_new = self.for_secrets.is_new(uid);
         if self.for_secrets.has_changed(uid, fields_for_secrets(object)) {
             match is_new {
-                true => enqueue_secrets_of(context, &object.namespace().unwrap_or_default(), &object.name_any()),
-                false => self.resync_secrets(object),
+                true => enqueue_secrets_of(context, object),
+                false => resync_secrets_of(context, object),
             }
         }
         let is_released = is_released(object.meta());
@@ -113,7 +109,7 @@ impl EventHandler<DeserializeGuard<SpiceApp>> for SpiceAppEventHandler {
 impl SpiceAppEventHandler {
     /// Enqueues the objects that a deleted or released app may have blocked.
     fn enqueue_related(&self, object: &DeserializeGuard<SpiceApp>) {
-        self.resync_secrets(object);
+        resync_secrets_of(&self.context, object);
         let (context, kinds) = (&self.context, &self.context.kinds);
         let Ok(app) = &object.0 else {
             // Any organization of the namespace may have waited for the app.

@@ -14,7 +14,7 @@ use crate::controller::cluster::sync::lock;
 use crate::controller::cluster::watch::EventHandler;
 use crate::controller::lookup::credential::has_finalizer;
 use crate::controller::lookup::organizations::{apps_of, apps_with, common_view, credential_ref, reference_to};
-use crate::controller::lookup::secrets::{enqueue_secrets_of, resync_secrets_of};
+use crate::controller::lookup::secrets::{enqueue_with_secrets, resync_with_secrets};
 use crate::controller::state::context::Context;
 use crate::controller::state::index_keys::{AppKey, OrganizationUse, organization_keys};
 use crate::planner::{OrganizationView, is_released};
@@ -56,13 +56,10 @@ impl SpiceOrganizationEventHandler {
             apps.extend(apps_with(context, &AppKey::Organization(OrganizationUse::DefaultIn(own.namespace))));
         }
         for app in apps {
-            let (namespace, name) = (app.namespace().unwrap_or_default(), app.name_any());
             if forced {
-                context.kinds.apps.resync(&app);
-                resync_secrets_of(context, &namespace, &name);
+                resync_with_secrets(context, &app);
             } else {
-                context.kinds.apps.enqueue(&app);
-                enqueue_secrets_of(context, &namespace, &name);
+                enqueue_with_secrets(context, &app);
             }
         }
     }
