@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::input::{AppInput, organization_name, read_failed};
+use super::input::{AppInput, RecordedApps, organization_name, read_failed};
 use crate::api::{ACCEPT_MISSING_APPS, Reason};
 use crate::planner::outcome::{Outcome, Retry};
 use crate::planner::remote_app::{ListedAbsence, listed_absence, unreadable_app_message};
@@ -31,13 +31,15 @@ pub(super) fn absence(input: &AppInput<'_>, id: i64) -> AbsenceCheck {
     if input.is_within_settle_period() {
         return inconclusive(format!("App {id} cannot be read; waiting for the last write to settle"));
     }
-    missing_apps(input, id).map_or(AbsenceCheck::Confirmed, AbsenceCheck::MassAbsence)
+    let Some(recorded) = input.observed.siblings.as_deref() else {
+        return inconclusive(format!("App {id} cannot be read; the recorded apps were not compared with the app list"));
+    };
+    missing_apps(input, id, recorded).map_or(AbsenceCheck::Confirmed, AbsenceCheck::MassAbsence)
 }
 
 /// Message if more than three and more than a fifth of the recorded apps are missing from the list. Users delete a few
 /// apps; a credential for another organization shows none of them.
-fn missing_apps(input: &AppInput<'_>, id: i64) -> Option<String> {
-    let siblings = input.observed.siblings.as_deref()?;
+fn missing_apps(input: &AppInput<'_>, id: i64, siblings: &RecordedApps) -> Option<String> {
     // A terminating object does not count its own app.
     let own = usize::from(!input.is_deleting());
     let with_own = |ids: &HashSet<i64>| ids.len() - usize::from(ids.contains(&id)) + own;

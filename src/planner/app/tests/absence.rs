@@ -33,6 +33,21 @@ fn an_adopted_app_that_was_deleted_externally_is_not_created_again() {
 }
 
 #[test]
+fn an_absence_is_unknown_until_the_recorded_apps_are_compared_with_the_list() {
+    for deleting in [false, true] {
+        let mut fixture = Fixture::settled(json!({}));
+        fixture.remote.deleted.insert(101);
+        fixture.siblings_are_read = false;
+        if deleting {
+            fixture.delete();
+        }
+        let result = fixture.reconcile();
+        assert!(matches!(result.outcome, Outcome::ReadFailed(Reason::RemoteUnavailable, ..)), "{result:?}");
+        assert_eq!((result.writes.len(), fixture.has_finalizer()), (0, true), "{result:?}");
+    }
+}
+
+#[test]
 fn many_missing_apps_stall_until_a_user_accepts_that_they_are_missing() {
     // Listed siblings, missing siblings, number that a user accepts; whether the reconcile continues.
     for (listed, missing, accepted, continues) in [

@@ -51,6 +51,7 @@ struct Fixture {
     organization_ref: ResolvedOrganizationRef,
     competing_apps: Vec<CompetingApp>,
     siblings: Vec<i64>,
+    siblings_are_read: bool,
     secrets: AppSecrets,
     crd_terminating: Observed<bool>,
     /// Version and text of the ConfigMap that holds the spicepod; no text if the key is missing.
@@ -82,6 +83,7 @@ impl Fixture {
             organization_ref: organization_ref("team", "default"),
             competing_apps: Vec::new(),
             siblings: Vec::new(),
+            siblings_are_read: true,
             secrets: AppSecrets::default(),
             crd_terminating: Observed::Present(false),
             config_map: None,
@@ -159,6 +161,7 @@ impl Fixture {
                 let present = loaded.map_or(Observed::Absent, Observed::Present);
                 observed.spicepod = Some(read_error(FailingRead::Source).map_or(present, Observed::Unknown));
             }
+            AppRead::Siblings if !self.siblings_are_read => {}
             AppRead::Siblings => {
                 let Some(Observed::Present(list)) = &observed.list else { return };
                 let siblings = RecordedApps::new(self.siblings.iter().copied().collect(), &list.value);
