@@ -18,11 +18,20 @@ const APPS: (&str, &str) = ("cloud.spice.ai", "spiceapps");
 
 /// Waits for an event with this reason about an object. Returns its note.
 pub async fn wait_for_event(env: &TestEnv, object: &str, reason: &str) -> String {
+    wait_for_event_with(env, object, reason, &[]).await
+}
+
+/// As [`wait_for_event`], until the notes of all these events contain the texts.
+pub async fn wait_for_event_with(env: &TestEnv, object: &str, reason: &str, texts: &[&str]) -> String {
     let selector = format!("--field-selector=involvedObject.name={object},reason={reason}");
     let query = ["get", "events", &selector, "--output=jsonpath={.items[*].message}"];
     eventually(&format!("event {reason} about {object}"), DEADLINE, async || {
         let found = env.kubectl(&query).await?;
-        if found.is_empty() { Err("no such event".to_owned()) } else { Ok(found) }
+        match texts.iter().find(|text| !found.contains(**text)) {
+            _ if found.is_empty() => Err("no such event".to_owned()),
+            Some(missing) => Err(format!("no text {missing:?} in: {found}")),
+            None => Ok(found),
+        }
     })
     .await
 }
@@ -156,11 +165,7 @@ async fn refused_status_is_reported_with_the_words_of_the_policy_for_every_code(
         let policy = AdmissionPolicy::deny_because(&env, resource, "false", (reason, &words), &probe).await;
         env.apply_app("my-app", json!({ "interval": interval })).await;
         let note = format!("{words}” ({code})");
-        eventually("the event shows the words", DEADLINE, async || {
-            let notes = wait_for_event(&env, "my-app", "StatusNotStored").await;
-            if notes.contains(&note) { Ok(()) } else { Err(notes) }
-        })
-        .await;
+        wait_for_event_with(&env, "my-app", "StatusNotStored", &[&note]).await;
         policy.remove(&env).await;
         env.wait_for_ready::<SpiceApp>("my-app").await;
     }
@@ -192,11 +197,7 @@ async fn refusal_of_a_webhook_with_the_code_of_a_conflict_is_reported_with_its_w
         let before = operator.metrics().await.unwrap().sum("spice_operator_reconciles_total", &labels);
         let webhook = AdmissionWebhook::deny(&env, resource, "true", refusal, &probe).await;
         env.apply_app("my-app", json!({ "interval": "23h" })).await;
-        eventually("the event shows the words", DEADLINE, async || {
-            let notes = wait_for_event(&env, "my-app", "StatusNotStored").await;
-            if notes.contains(&words) { Ok(()) } else { Err(notes) }
-        })
-        .await;
+        wait_for_event_with(&env, "my-app", "StatusNotStored", &[&words]).await;
         eventually("several attempts fail", DEADLINE, async || {
             let failed = operator.metrics().await?.sum("spice_operator_reconciles_total", &labels) - before;
             if failed >= 3.0 { Ok(()) } else { Err(format!("{failed} failed reconciles")) }
